@@ -1,0 +1,195 @@
+//! What is asked of an engine. `decide` turns a command into events or a refusal.
+
+use super::{
+    event::{ContextUse, FailStage, Latency, Scored, Usage},
+    ids::{Micros, SubjectRef},
+    moral::ScoreError,
+    policy::{Policy, PolicyError},
+    vector::UnitVector,
+};
+
+/// One command; whose it is and its content travel beside it (`store::writer`).
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// May this request go to the model?
+    Admit(Box<Admit>),
+    /// The model answered.
+    Complete(Box<Complete>),
+    /// The step ended without an answer.
+    Fail(Fail),
+    /// Nobody ended the step.
+    Abandon(Abandon),
+    /// Admit nothing from now on.
+    Shutdown(Intervene),
+    /// Admit again.
+    Resume(Intervene),
+    /// Replace the policy.
+    ChangePolicy(Box<ChangePolicy>),
+    /// Record the digest of the present state.
+    Attest,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Admit {
+    /// Whose words.
+    pub subject: SubjectRef,
+    /// The caller's own score.
+    pub caller_score: Option<f64>,
+    /// The scorer's opinion.
+    pub scored: Option<Scored>,
+    /// The route template it came by.
+    pub route: String,
+    /// The model asked for.
+    pub model: Option<String>,
+    /// Tokens asked for.
+    pub max_tokens: Option<u32>,
+    /// Whether the answer may be cut short in sleep.
+    pub shortenable: bool,
+    /// Memories asked for; the policy's number without.
+    pub top_k: Option<usize>,
+    /// Length of the prompt in characters.
+    pub prompt_chars: usize,
+    /// Keyed hash of the prompt, hexadecimal.
+    pub prompt_hmac: String,
+    /// How long the step may take, in microseconds.
+    pub timeout: Micros,
+    /// How much longer its ending may take to arrive, in microseconds.
+    pub grace: Micros,
+    /// Time since the request arrived, for the answer of a refusal.
+    pub elapsed_ms: f64,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Complete {
+    /// Which step.
+    pub step: u64,
+    /// Who answered.
+    pub provider: String,
+    /// The model as reported.
+    pub model: String,
+    /// Tokens.
+    pub usage: Usage,
+    /// Why the answer ended.
+    pub finish_reason: String,
+    /// Where the time went.
+    pub latency: Latency,
+    /// Calls made to providers.
+    pub attempts: u32,
+    /// The context given.
+    pub context: ContextUse,
+    /// How sure the answer sounds.
+    pub confidence: f64,
+    /// Whether it goes round in circles.
+    pub looping: bool,
+    /// Whether it was cut to its size limit.
+    pub cut: bool,
+    /// The prompt's vector; absent in a replay after its erasure.
+    pub vector: Option<UnitVector>,
+}
+
+/// An ending without an answer.
+#[derive(Clone, Debug)]
+pub struct Fail {
+    /// Which step.
+    pub step: u64,
+    /// Where it ended.
+    pub stage: FailStage,
+    /// A short name of the cause.
+    pub code: String,
+    /// From the request's arrival.
+    pub latency_ms: f64,
+    /// Calls made to providers.
+    pub attempts: u32,
+    /// Tokens spent all the same.
+    pub usage: Usage,
+}
+
+/// Why a step is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AbandonCause {
+    /// The log's clock passed its deadline.
+    Deadline,
+    /// This process alone may write the log, and it has just started.
+    SoleOwner,
+}
+
+/// Give a step up.
+#[derive(Clone, Copy, Debug)]
+pub struct Abandon {
+    /// Which step.
+    pub step: u64,
+    /// Why.
+    pub cause: AbandonCause,
+}
+
+/// An administrator's act.
+#[derive(Clone, Debug)]
+pub struct Intervene {
+    /// Who, by clear name.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A new policy.
+#[derive(Clone, Debug)]
+pub struct ChangePolicy {
+    /// The whole of it.
+    pub policy: Policy,
+    /// Who, by clear name.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// The configuration's policy, when configuration caused it.
+    pub config: Option<Policy>,
+}
+
+/// Why a command yields no event.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// The engine is shut down.
+    #[error("the engine is shut down ({reason}); an operator must resume it")]
+    Shutdown {
+        /// The reason given at the shutdown.
+        reason: String,
+    },
+    /// The score cannot be judged.
+    #[error(transparent)]
+    Score(#[from] ScoreError),
+    /// The step has ended already, or never began.
+    #[error("step {step} is not open: its ending is already recorded")]
+    NotOpen {
+        /// The step.
+        step: u64,
+    },
+    /// The step's deadline has not passed.
+    #[error("step {step} still has until {deadline} µs")]
+    NotExpired {
+        /// The step.
+        step: u64,
+        /// Its deadline.
+        deadline: Micros,
+    },
+    /// The policy breaks a bound.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The policy changes what cannot be changed.
+    #[error(
+        "policy.{field} is fixed for the life of an engine; \
+         `mlsdm engine migrate` copies an engine into a new one with another"
+    )]
+    Fixed {
+        /// The field.
+        field: &'static str,
+    },
+    /// The vector has another dimension than the engine.
+    #[error("a vector of dimension {found} does not fit an engine of dimension {expected}")]
+    Dimension {
+        /// The engine's.
+        expected: usize,
+        /// The vector's.
+        found: usize,
+    },
+}

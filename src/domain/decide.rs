@@ -1,0 +1,216 @@
+//! `decide`: a state, a command and the log's time give events, or a refusal. Nothing changes here;
+//! the events are folded by `evolve` once they are in the log.
+
+mod ending;
+
+use super::{
+    command::{Admit, ChangePolicy, Command, Intervene, Refusal},
+    event::{
+        Answer, Event, Intervention, POSITIONS_MAX, PolicyChanged, Positions, RejectReason,
+        RequestFacts, StateAttested, StepAdmitted, StepRejected, Tick, Verdict,
+    },
+    ids::{Micros, Position, StepNumber, SubjectRef},
+    moral::Offer,
+    policy::SleepMode,
+    rhythm::{self, Phase},
+    state::State,
+};
+
+/// Which part of a command's content an event keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing.
+    Nothing,
+    /// The text.
+    Text,
+    /// The text and the vector.
+    TextAndVector,
+}
+
+/// An event to be recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// What happened.
+    pub event: Event,
+    /// The step it belongs to.
+    pub step: Option<StepNumber>,
+    /// Whose words the step's are.
+    pub subject: Option<SubjectRef>,
+    /// What it keeps of the command's content.
+    pub keep: Keep,
+}
+
+impl Decided {
+    const fn of_engine(event: Event) -> Self {
+        Self { event, step: None, subject: None, keep: Keep::Nothing }
+    }
+}
+
+/// Decides one command at `now`, the log's clock.
+///
+/// No events means the command is already fulfilled (a second shutdown, an unchanged policy).
+pub fn decide(state: &State, command: &Command, now: Micros) -> Result<Vec<Decided>, Refusal> {
+    match command {
+        Command::Admit(admit) => self::admit(state, admit, now),
+        Command::Complete(complete) => ending::complete(state, complete).map(one),
+        Command::Fail(fail) => ending::fail(state, fail).map(one),
+        Command::Abandon(abandon) => ending::abandon(state, *abandon, now).map(one),
+        Command::Shutdown(act) => Ok(shutdown(state, act)),
+        Command::Resume(act) => Ok(resume(state, act)),
+        Command::ChangePolicy(change) => change_policy(state, change),
+        Command::Attest => {
+            let digest = super::digest::state(state).to_string();
+            Ok(one(Decided::of_engine(Event::StateAttested(StateAttested { digest }))))
+        }
+    }
+}
+
+fn one(decided: Decided) -> Vec<Decided> {
+    vec![decided]
+}
+
+/// Moral verdict first, then the rhythm.
+fn admit(state: &State, admit: &Admit, now: Micros) -> Result<Vec<Decided>, Refusal> {
+    if let Some(shutdown) = &state.shutdown {
+        return Err(Refusal::Shutdown { reason: shutdown.reason.clone() });
+    }
+    let offer =
+        Offer { subject: admit.subject, caller: admit.caller_score, scorer: admit.scored.as_ref() };
+    let moral = state.filter.judge(&state.policy.moral, &offer)?;
+    let phase = state.rhythm.phase;
+    if !moral.accepted() {
+        return Ok(one(rejected(state, admit, moral, RejectReason::Moral, None)));
+    }
+    let ticked = rhythm::tick(state.rhythm, &state.policy.rhythm);
+    if phase == Phase::Sleep && state.policy.rhythm.sleep_mode == SleepMode::Refuse {
+        return Ok(one(rejected(state, admit, moral, RejectReason::Sleep, Some(ticked.tick))));
+    }
+    let event = StepAdmitted {
+        request: facts(state, admit),
+        moral,
+        phase,
+        tick: ticked.tick,
+        deadline: now.saturating_add(admit.timeout).saturating_add(admit.grace),
+        policy_version: state.policy_version,
+    };
+    let mut events = one(Decided {
+        event: Event::StepAdmitted(Box::new(event)),
+        step: Some(state.step + 1),
+        subject: Some(admit.subject),
+        keep: Keep::Text,
+    });
+    if ticked.consolidates {
+        let unconsolidated: Vec<Position> = state.lattice.unconsolidated().collect();
+        events.extend(in_pages(&unconsolidated, Event::MemoryConsolidated));
+    }
+    Ok(events)
+}
+
+fn rejected(
+    state: &State,
+    admit: &Admit,
+    moral: Verdict,
+    reason: RejectReason,
+    tick: Option<Tick>,
+) -> Decided {
+    let answer = Answer {
+        moral_threshold: moral.threshold_before,
+        phase: state.rhythm.phase,
+        memory_used_bytes: state.lattice.bytes() as u64,
+        latency_ms: admit.elapsed_ms,
+    };
+    let event = StepRejected {
+        request: facts(state, admit),
+        moral,
+        reason,
+        phase: state.rhythm.phase,
+        tick,
+        policy_version: state.policy_version,
+        answer,
+    };
+    Decided {
+        event: Event::StepRejected(Box::new(event)),
+        step: Some(state.step + 1),
+        subject: Some(admit.subject),
+        keep: Keep::Text,
+    }
+}
+
+fn facts(state: &State, admit: &Admit) -> RequestFacts {
+    RequestFacts {
+        route: admit.route.clone(),
+        model: admit.model.clone(),
+        max_tokens_asked: admit.max_tokens,
+        max_tokens: granted(state, admit),
+        shortenable: admit.shortenable,
+        top_k: admit.top_k.unwrap_or(state.policy.context.top_k),
+        prompt_chars: admit.prompt_chars,
+        prompt_hmac: admit.prompt_hmac.clone(),
+    }
+}
+
+/// What was asked, but no more than the phase allows.
+fn granted(state: &State, admit: &Admit) -> u32 {
+    let rhythm = &state.policy.rhythm;
+    let limit = match state.rhythm.phase {
+        Phase::Sleep if admit.shortenable => rhythm.max_sleep_tokens,
+        Phase::Sleep | Phase::Wake => rhythm.max_wake_tokens,
+    };
+    admit.max_tokens.map_or(limit, |asked| asked.min(limit))
+}
+
+fn in_pages(positions: &[Position], event: fn(Positions) -> Event) -> Vec<Decided> {
+    positions
+        .chunks(POSITIONS_MAX)
+        .map(|page| Decided::of_engine(event(Positions { positions: page.to_vec() })))
+        .collect()
+}
+
+fn shutdown(state: &State, act: &Intervene) -> Vec<Decided> {
+    if state.shutdown.is_some() {
+        return Vec::new();
+    }
+    one(Decided::of_engine(Event::EngineShutdown(intervention(act))))
+}
+
+fn resume(state: &State, act: &Intervene) -> Vec<Decided> {
+    if state.shutdown.is_none() {
+        return Vec::new();
+    }
+    one(Decided::of_engine(Event::EngineResumed(intervention(act))))
+}
+
+fn intervention(act: &Intervene) -> Intervention {
+    Intervention { actor: act.actor.clone(), reason: act.reason.clone() }
+}
+
+fn change_policy(state: &State, change: &ChangePolicy) -> Result<Vec<Decided>, Refusal> {
+    change.policy.validate()?;
+    if change.policy.dimension != state.policy.dimension {
+        return Err(Refusal::Fixed { field: "dimension" });
+    }
+    if change.policy.embedder != state.policy.embedder {
+        return Err(Refusal::Fixed { field: "embedder" });
+    }
+    let diff = state.policy.diff(&change.policy);
+    let news = change.config.as_ref().is_some_and(|new| state.config.as_deref() != Some(new));
+    if diff.is_empty() && !news {
+        return Ok(Vec::new());
+    }
+    let event = PolicyChanged {
+        policy: change.policy.clone(),
+        diff,
+        actor: change.actor.clone(),
+        reason: change.reason.clone(),
+        config_hash: change.config.as_ref().map(|config| config.hash().to_string()),
+        config: change.config.clone(),
+    };
+    let mut events = one(Decided::of_engine(Event::PolicyChanged(Box::new(event))));
+    let surplus = state.lattice.len().saturating_sub(change.policy.capacity);
+    let evicted = state.lattice.surplus(change.policy.capacity, surplus);
+    events.extend(in_pages(&evicted, Event::MemoryEvicted));
+    Ok(events)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,15 @@
+//! Given a log, when a command, then these events: the rules of the engine, checked on folded states.
+
+mod consolidation;
+mod digests;
+mod driver;
+mod endings;
+mod erasure;
+mod golden;
+mod memory;
+mod outcomes;
+mod policies;
+mod rhythms;
+mod sequences;
+
+use driver::{Log, admission, answer, fold, fold_page, subject, vector};

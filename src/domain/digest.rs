@@ -1,0 +1,122 @@
+//! The canonical digest of a state: equal states, and only they, have equal digests.
+//!
+//! A fixed-order binary of our own: integers big-endian, floats by their bits, texts and lists with
+//! their length first, maps sorted. It covers nothing that an erasure may take away — the vectors of
+//! memory and traces have a digest of their own — and nothing that differs between processes.
+
+use sha2::Digest as _;
+
+use super::{event::FOLD_VERSION, ids::Sha256, state::State, synaptic::Traces};
+
+/// SHA-256 over the state.
+pub fn state(state: &State) -> Sha256 {
+    let mut out = Writer::new();
+    out.int(u64::from(FOLD_VERSION));
+    out.int(state.position);
+    out.bytes(&state.policy_hash.0);
+    out.int(state.policy_version);
+    out.int(state.step);
+    let counts = state.counts;
+    for count in [counts.accepted, counts.rejected, counts.failed, counts.completed] {
+        out.int(count);
+    }
+    out.text(state.rhythm.phase.as_str());
+    out.int(u64::from(state.rhythm.counter));
+    out.float(state.threshold(None));
+    out.float(state.filter.ema());
+    out.int(state.filter.subject_count() as u64);
+    for (subject, ema, position) in state.filter.subjects() {
+        out.bytes(&subject.get().to_be_bytes());
+        out.float(ema);
+        out.int(position);
+    }
+    shutdown(&mut out, state);
+    out.int(state.stored);
+    for norm in state.trace_norms {
+        out.bytes(&norm.to_bits().to_be_bytes());
+    }
+    open_steps(&mut out, state);
+    items(&mut out, state);
+    out.finish()
+}
+
+/// SHA-256 over the trace levels; `None` where they were erased.
+pub fn traces(traces: Option<&Traces>) -> Option<Sha256> {
+    traces.map(|traces| {
+        let mut out = Writer::new();
+        for level in traces.levels() {
+            out.int(level.len() as u64);
+            for x in level {
+                out.bytes(&x.to_bits().to_be_bytes());
+            }
+        }
+        out.finish()
+    })
+}
+
+fn shutdown(out: &mut Writer, state: &State) {
+    match &state.shutdown {
+        None => out.int(0),
+        Some(shutdown) => {
+            out.int(1);
+            out.int(shutdown.since as u64);
+            out.text(&shutdown.reason);
+        }
+    }
+}
+
+fn open_steps(out: &mut Writer, state: &State) {
+    out.int(state.open.size() as u64);
+    for (step, open) in &state.open {
+        out.int(*step);
+        out.int(open.position);
+        out.bytes(&open.subject.get().to_be_bytes());
+        out.int(open.deadline as u64);
+        out.text(open.phase.as_str());
+        out.int(u64::from(open.erased));
+    }
+}
+
+fn items(out: &mut Writer, state: &State) {
+    out.int(state.lattice.len() as u64);
+    for item in state.lattice.items() {
+        out.int(item.position);
+        out.int(item.number);
+        out.bytes(&item.subject.get().to_be_bytes());
+        out.bytes(&item.content_hash.0);
+        out.bytes(&item.phase.to_bits().to_be_bytes());
+        out.float(item.confidence);
+        out.int(u64::from(item.consolidated));
+        out.int(u64::from(item.shared));
+    }
+}
+
+/// Hashes as it is written, so a digest needs no copy of the state.
+struct Writer(sha2::Sha256);
+
+impl Writer {
+    fn new() -> Self {
+        Self(sha2::Sha256::new())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn int(&mut self, value: u64) {
+        self.bytes(&value.to_be_bytes());
+    }
+
+    fn float(&mut self, value: f64) {
+        self.int(value.to_bits());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.int(text.len() as u64);
+        self.bytes(text.as_bytes());
+    }
+
+    fn finish(self) -> Sha256 {
+        Sha256(self.0.finalize().into())
+    }
+}

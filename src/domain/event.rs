@@ -1,0 +1,138 @@
+//! What happened: the payloads of the log, past tense.
+//!
+//! Each struct is the `clear` part of one event type, as it is stored (JSON). What belongs to every
+//! event — position, time, subject — is the [`Envelope`]; text and vectors are contents, kept apart
+//! so that they can be deleted. Versions and the wire names are the codec's business (`store::codec`).
+
+mod step;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ids::{Micros, Position, Sha256, StepNumber, SubjectRef},
+    policy::Policy,
+};
+pub use step::{
+    Answer, ContextUse, FailStage, Latency, RejectReason, Remembered, RequestFacts, Scored,
+    StepAdmitted, StepCompleted, StepFailed, StepRejected, Suppressed, Tick, Usage, Verdict,
+    VerdictSource,
+};
+
+/// The version of `decide`: recorded with every event, raised when the same input decides otherwise.
+pub const DECIDE_VERSION: u32 = 1;
+
+/// The version of `evolve`: part of the digest, raised when the same log folds to another state.
+pub const FOLD_VERSION: u32 = 1;
+
+/// The newest log format this binary reads and writes.
+pub const LOG_FORMAT: u32 = 1;
+
+/// What every event carries beside its payload, as far as the fold needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope {
+    /// Place in the engine's log.
+    pub position: Position,
+    /// When, by the log's clock; never falls from one event to the next.
+    pub recorded_at: Micros,
+    /// The step this event belongs to.
+    pub step: Option<StepNumber>,
+    /// Whose words the step's are.
+    pub subject: Option<SubjectRef>,
+    /// SHA-256 of the stored content, if the event has any.
+    pub content_hash: Option<Sha256>,
+}
+
+/// One event's payload.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The engine began, with this policy.
+    EngineCreated(Box<EngineCreated>),
+    /// The policy was replaced.
+    PolicyChanged(Box<PolicyChanged>),
+    /// A request passed the filter and the rhythm; the model may be called.
+    StepAdmitted(Box<StepAdmitted>),
+    /// A request was refused.
+    StepRejected(Box<StepRejected>),
+    /// An admitted step was answered.
+    StepCompleted(Box<StepCompleted>),
+    /// An admitted step ended without an answer.
+    StepFailed(Box<StepFailed>),
+    /// Items became reachable in both phases.
+    MemoryConsolidated(Positions),
+    /// Items left because the capacity shrank.
+    MemoryEvicted(Positions),
+    /// The engine admits nothing until it is resumed.
+    EngineShutdown(Intervention),
+    /// The engine admits again.
+    EngineResumed(Intervention),
+    /// A data subject's keys and contents were destroyed.
+    SubjectErased(SubjectErased),
+    /// The digest of the state before this event.
+    StateAttested(StateAttested),
+}
+
+/// `engine.created`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EngineCreated {
+    /// Every parameter that decides.
+    pub policy: Policy,
+    /// Format of the log from here on.
+    pub log_format: u32,
+    /// Hash of the configuration's policy, when the engine was created from configuration.
+    pub config_hash: Option<String>,
+}
+
+/// `policy.changed`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PolicyChanged {
+    /// The whole new policy.
+    pub policy: Policy,
+    /// Dotted names of the fields that differ from the old one.
+    pub diff: Vec<String>,
+    /// Who: an administrator's clear name, or `config`.
+    pub actor: String,
+    /// Why, in the actor's words.
+    pub reason: String,
+    /// Hash of the configuration's policy, when configuration caused it.
+    pub config_hash: Option<String>,
+    /// That policy itself: the next change of configuration is told from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Policy>,
+}
+
+/// `memory.consolidated`, `memory.evicted`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Positions {
+    /// The items, at most [`POSITIONS_MAX`].
+    pub positions: Vec<Position>,
+}
+
+/// Most items named by one event.
+pub const POSITIONS_MAX: usize = 1_000;
+
+/// `engine.shutdown`, `engine.resumed`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intervention {
+    /// Who, by clear name: an administrative act.
+    pub actor: String,
+    /// Why, in the actor's words.
+    pub reason: String,
+}
+
+/// `subject.erased`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubjectErased {
+    /// The pseudonym whose key was destroyed.
+    pub subject_ref: SubjectRef,
+    /// Who, by clear name.
+    pub actor: String,
+    /// Why, in the actor's words.
+    pub reason: String,
+}
+
+/// `state.attested`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateAttested {
+    /// State digest at the position before this event, in hexadecimal.
+    pub digest: String,
+}

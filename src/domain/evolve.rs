@@ -1,0 +1,232 @@
+//! `evolve`: folds one recorded event into a state.
+//!
+//! It assigns recorded outcomes. What it computes — trace levels from the stored vector, eviction
+//! keys, the effects of a changed policy — is under the fold version, which is part of the digest.
+
+use std::sync::Arc;
+
+use super::{
+    event::{
+        Envelope, Event, PolicyChanged, Positions, Remembered, StepAdmitted, StepCompleted,
+        StepRejected, SubjectErased,
+    },
+    ids::{Position, StepNumber, SubjectRef},
+    lattice::Item,
+    state::{OpenStep, Shutdown, State},
+    synaptic::Traces,
+    vector::UnitVector,
+};
+
+/// An event that does not follow from the state before it: the log is damaged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("position {position}: {what}")]
+pub struct FoldError {
+    /// Where.
+    pub position: Position,
+    /// What does not fit.
+    pub what: &'static str,
+}
+
+/// Folds the first event of a log.
+pub fn begin(envelope: &Envelope, event: &Event) -> Result<State, FoldError> {
+    if let Event::EngineCreated(created) = event
+        && envelope.position == 1
+    {
+        return Ok(State::created(created, envelope.recorded_at));
+    }
+    let what = "a log begins with engine.created at position 1";
+    Err(FoldError { position: envelope.position, what })
+}
+
+/// Folds one event. `vector` is the stored vector of a `step.completed`, if it still exists.
+///
+/// On an error the state is as it was: an event is folded whole or not at all.
+pub fn evolve(
+    state: &mut State,
+    envelope: &Envelope,
+    event: &Event,
+    vector: Option<UnitVector>,
+) -> Result<(), FoldError> {
+    let fold = Fold { envelope };
+    fold.check(envelope.position == state.position + 1, "it does not follow the one before")?;
+    match event {
+        Event::EngineCreated(_) => return fold.damaged("the engine was created already"),
+        Event::PolicyChanged(changed) => policy_changed(state, changed),
+        Event::StepAdmitted(admitted) => fold.admitted(state, admitted)?,
+        Event::StepRejected(rejected) => fold.rejected(state, rejected)?,
+        Event::StepCompleted(completed) => fold.completed(state, completed, vector)?,
+        Event::StepFailed(_) => {
+            let (step, _) = fold.ending(state)?;
+            state.open.remove_mut(&step);
+            state.counts.failed += 1;
+        }
+        Event::MemoryConsolidated(Positions { positions }) => {
+            for position in positions {
+                state.lattice.consolidate(*position);
+            }
+        }
+        Event::MemoryEvicted(Positions { positions }) => {
+            let there = positions.iter().all(|position| state.lattice.get(*position).is_some());
+            fold.check(there, "it evicts an item that is not there")?;
+            for position in positions {
+                state.lattice.remove(*position);
+            }
+        }
+        Event::EngineShutdown(act) => {
+            state.shutdown =
+                Some(Shutdown { since: envelope.recorded_at, reason: act.reason.clone() });
+        }
+        Event::EngineResumed(_) => state.shutdown = None,
+        Event::SubjectErased(erased) => subject_erased(state, erased),
+        Event::StateAttested(_) => state.attested = envelope.position,
+    }
+    state.position = envelope.position;
+    state.recorded_at = envelope.recorded_at;
+    Ok(())
+}
+
+/// One event being folded.
+struct Fold<'a> {
+    envelope: &'a Envelope,
+}
+
+impl Fold<'_> {
+    fn damaged<T>(&self, what: &'static str) -> Result<T, FoldError> {
+        Err(FoldError { position: self.envelope.position, what })
+    }
+
+    fn check(&self, ok: bool, what: &'static str) -> Result<(), FoldError> {
+        if ok { Ok(()) } else { self.damaged(what) }
+    }
+
+    fn step(&self) -> Result<(StepNumber, SubjectRef), FoldError> {
+        match (self.envelope.step, self.envelope.subject) {
+            (Some(step), Some(subject)) => Ok((step, subject)),
+            _ => self.damaged("a step event needs a step and a subject"),
+        }
+    }
+
+    fn first_of_step(&self, state: &mut State) -> Result<(StepNumber, SubjectRef), FoldError> {
+        let (step, subject) = self.step()?;
+        self.check(step == state.step + 1, "its step number does not follow")?;
+        state.step = step;
+        Ok((step, subject))
+    }
+
+    fn admitted(&self, state: &mut State, event: &StepAdmitted) -> Result<(), FoldError> {
+        let (step, subject) = self.first_of_step(state)?;
+        let adaptation = state.policy.moral.adaptation;
+        state.filter.apply(adaptation, subject, &event.moral, self.envelope.position);
+        state.rhythm = event.tick;
+        state.counts.accepted += 1;
+        let open = OpenStep {
+            position: self.envelope.position,
+            subject,
+            deadline: event.deadline,
+            phase: event.phase,
+            threshold: event.moral.threshold_before,
+            erased: false,
+        };
+        state.open.insert_mut(step, open);
+        Ok(())
+    }
+
+    fn rejected(&self, state: &mut State, event: &StepRejected) -> Result<(), FoldError> {
+        let (_, subject) = self.first_of_step(state)?;
+        let adaptation = state.policy.moral.adaptation;
+        state.filter.apply(adaptation, subject, &event.moral, self.envelope.position);
+        if let Some(tick) = event.tick {
+            state.rhythm = tick;
+        }
+        state.counts.rejected += 1;
+        Ok(())
+    }
+
+    /// The step that is ended here.
+    fn ending(&self, state: &State) -> Result<(StepNumber, OpenStep), FoldError> {
+        let (step, subject) = self.step()?;
+        let Some(open) = state.open.get(&step).copied() else {
+            return self.damaged("it ends a step that is not open");
+        };
+        self.check(open.subject == subject, "it ends a step of another subject")?;
+        Ok((step, open))
+    }
+
+    fn completed(
+        &self,
+        state: &mut State,
+        event: &StepCompleted,
+        vector: Option<UnitVector>,
+    ) -> Result<(), FoldError> {
+        let (step, open) = self.ending(state)?;
+        if let Remembered::Stored { n, victim, .. } = event.memory {
+            self.check(n == state.stored + 1, "its store number does not follow")?;
+            let there = victim.is_none_or(|victim| state.lattice.get(victim).is_some());
+            self.check(there, "its victim is not in memory")?;
+            let fits = vector.as_ref().is_none_or(|v| v.as_slice().len() == state.policy.dimension);
+            self.check(fits, "its vector has another dimension")?;
+        }
+        state.open.remove_mut(&step);
+        state.counts.completed += 1;
+        let Remembered::Stored { n, phase, victim, .. } = event.memory else { return Ok(()) };
+        if let Some(victim) = victim {
+            state.lattice.remove(victim);
+        }
+        state.stored = n;
+        if let Some(norms) = event.trace_norms {
+            state.trace_norms = norms;
+        }
+        let params = state.trace_params();
+        match (&mut state.traces, &vector) {
+            (Some(traces), Some(vector)) => traces.record(&params, vector),
+            (traces, None) => *traces = None,
+            (None, Some(_)) => {}
+        }
+        let item = Item {
+            position: self.envelope.position,
+            prompt_position: event.admitted_position,
+            number: n,
+            subject: open.subject,
+            content_hash: self.envelope.content_hash.unwrap_or_default(),
+            phase,
+            confidence: event.confidence,
+            consolidated: false,
+            shared: false,
+        };
+        let inserted = state.lattice.insert(item, vector);
+        self.check(inserted.is_ok(), "its vector does not fit the memory")
+    }
+}
+
+fn policy_changed(state: &mut State, event: &PolicyChanged) {
+    let (before, after) = (Arc::clone(&state.policy), &event.policy);
+    state.filter.policy_changed(&before.moral, &after.moral);
+    if before.capacity != after.capacity {
+        state.lattice.set_capacity(after.capacity);
+    }
+    state.policy = Arc::new(after.clone());
+    state.policy_hash = after.hash();
+    state.policy_version += 1;
+    if let Some(config) = &event.config {
+        state.config = Some(Arc::new(config.clone()));
+    }
+}
+
+/// Removes what the subject left, and flags its open steps so that their endings keep nothing.
+fn subject_erased(state: &mut State, event: &SubjectErased) {
+    for position in state.lattice.positions_of(event.subject_ref) {
+        state.lattice.remove(position);
+    }
+    state.filter.forget(event.subject_ref);
+    state.traces = Some(Traces::zero(state.policy.dimension));
+    state.trace_norms = [0.0; 3];
+    let flagged: Vec<_> = state
+        .open
+        .iter()
+        .filter(|(_, open)| open.subject == event.subject_ref)
+        .map(|(step, open)| (*step, OpenStep { erased: true, ..*open }))
+        .collect();
+    for (step, open) in flagged {
+        state.open.insert_mut(step, open);
+    }
+}

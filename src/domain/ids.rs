@@ -1,0 +1,168 @@
+//! Names and numbers that identify things: engines, data subjects, commands.
+//!
+//! They are plain values. Random ones are made in the shell and come in as arguments.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// A place in an engine's log: 1, 2, 3 … in commit order. 0 is "before the first event".
+pub type Position = u64;
+
+/// The number of a step within its engine, from 1.
+pub type StepNumber = u64;
+
+/// Microseconds since the Unix epoch, by the log's clock.
+pub type Micros = i64;
+
+/// Longest engine name, in characters.
+pub const ENGINE_ID_MAX: usize = 64;
+
+/// The name of an engine: 1–64 characters of `a-z 0-9 - _`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EngineId(Arc<str>);
+
+/// Why a text is not an engine name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an engine id is 1 to {ENGINE_ID_MAX} characters of a-z, 0-9, '-' and '_'")]
+pub struct BadEngineId;
+
+impl EngineId {
+    /// The engine that exists from the first start.
+    pub const DEFAULT: &str = "default";
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for EngineId {
+    fn default() -> Self {
+        Self(Self::DEFAULT.into())
+    }
+}
+
+impl FromStr for EngineId {
+    type Err = BadEngineId;
+
+    fn from_str(text: &str) -> Result<Self, BadEngineId> {
+        let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        if (1..=ENGINE_ID_MAX).contains(&text.len()) && text.bytes().all(valid) {
+            Ok(Self(text.into()))
+        } else {
+            Err(BadEngineId)
+        }
+    }
+}
+
+impl TryFrom<String> for EngineId {
+    type Error = BadEngineId;
+
+    fn try_from(text: String) -> Result<Self, BadEngineId> {
+        text.parse()
+    }
+}
+
+impl From<EngineId> for String {
+    fn from(id: EngineId) -> Self {
+        id.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for EngineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+macro_rules! opaque_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(u128);
+
+        impl $name {
+            /// Wraps 128 bits made elsewhere.
+            pub const fn new(bits: u128) -> Self {
+                Self(bits)
+            }
+
+            /// The 128 bits.
+            pub const fn get(self) -> u128 {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadOpaqueId;
+
+            fn from_str(text: &str) -> Result<Self, BadOpaqueId> {
+                let plain: String = text.chars().filter(|c| *c != '-').collect();
+                if plain.len() != 32 {
+                    return Err(BadOpaqueId);
+                }
+                u128::from_str_radix(&plain, 16).map(Self).map_err(|_| BadOpaqueId)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadOpaqueId;
+
+            fn try_from(text: String) -> Result<Self, BadOpaqueId> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.to_string()
+            }
+        }
+    };
+}
+
+/// Why a text is not a 128-bit id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an id is 32 hexadecimal digits")]
+pub struct BadOpaqueId;
+
+opaque_id! {
+    /// The random pseudonym of a data subject (or an actor) within one engine.
+    SubjectRef
+}
+
+opaque_id! {
+    /// Identifies one command, so that a commit of unknown outcome can be found in the log.
+    CommandId
+}
+
+/// A SHA-256 digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Sha256(pub [u8; 32]);
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,214 @@
+//! Sixty-four rows of the lattice, laid out for scanning.
+//!
+//! What the scan reads is in arrays of its own: the quantised rows, what they lost by
+//! quantisation, and whose and of which phase they are. The exact vectors and the items'
+//! remaining fields are beside them, and copying a chunk copies no exact vector.
+
+use multiversion::multiversion;
+
+use super::Item;
+use crate::domain::{
+    ids::SubjectRef,
+    vector::{UnitVector, VectorError, norm},
+};
+
+/// Rows of a chunk: one bit each in a `u64`.
+pub(super) const ROWS: usize = 64;
+
+/// The largest magnitude of a quantised component of a row.
+pub(super) const CODE_MAX: i32 = 127;
+
+/// Up to [`ROWS`] rows, filled from the front.
+#[derive(Clone, Debug)]
+pub(super) struct Chunk {
+    items: Vec<Item>,
+    vectors: Vec<Option<UnitVector>>,
+    codes: Box<[i8]>,
+    scales: [f32; ROWS],
+    residuals: [f32; ROWS],
+    subjects: [SubjectRef; ROWS],
+    phases: [f32; ROWS],
+    searchable: u64,
+    consolidated: u64,
+    shared: u64,
+}
+
+/// Who may be found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filter {
+    pub(super) phase: f32,
+    pub(super) phase_tolerance: f32,
+    pub(super) subject: Option<SubjectRef>,
+}
+
+impl Chunk {
+    pub(super) fn new(dimension: usize) -> Self {
+        Self {
+            items: Vec::with_capacity(ROWS),
+            vectors: Vec::with_capacity(ROWS),
+            codes: vec![0; ROWS * dimension].into(),
+            scales: [0.0; ROWS],
+            residuals: [0.0; ROWS],
+            subjects: [SubjectRef::new(0); ROWS],
+            phases: [0.0; ROWS],
+            searchable: 0,
+            consolidated: 0,
+            shared: 0,
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.items.len() == ROWS
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub(super) fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// The exact vector of a row, if it has one.
+    pub(super) fn vector(&self, row: usize) -> Option<&UnitVector> {
+        self.vectors.get(row)?.as_ref()
+    }
+
+    /// The quantised rows, one after the other.
+    pub(super) fn codes(&self) -> &[i8] {
+        &self.codes
+    }
+
+    /// Multiplied with a row's codes these give the row, but for its residual.
+    pub(super) fn scales(&self) -> &[f32; ROWS] {
+        &self.scales
+    }
+
+    /// At least the length of what each row lost by quantisation.
+    pub(super) fn residuals(&self) -> &[f32; ROWS] {
+        &self.residuals
+    }
+
+    /// Appends a row; the caller knows that there is room and that the dimension is right.
+    pub(super) fn push(&mut self, item: Item, vector: Option<UnitVector>) {
+        let row = self.items.len();
+        self.describe(row, &item, vector.as_ref());
+        self.items.push(item);
+        self.vectors.push(vector);
+    }
+
+    /// Takes the last row out.
+    pub(super) fn pop(&mut self) -> Option<(Item, Option<UnitVector>)> {
+        let item = self.items.pop()?;
+        let bit = 1 << self.items.len();
+        self.searchable &= !bit;
+        self.consolidated &= !bit;
+        self.shared &= !bit;
+        Some((item, self.vectors.pop().flatten()))
+    }
+
+    /// Puts another row in the place of row `row`; returns what was there.
+    pub(super) fn replace(&mut self, row: usize, item: Item, vector: Option<UnitVector>) -> Item {
+        self.describe(row, &item, vector.as_ref());
+        self.vectors[row] = vector;
+        std::mem::replace(&mut self.items[row], item)
+    }
+
+    /// Marks a row consolidated.
+    pub(super) fn consolidate(&mut self, row: usize) {
+        self.items[row].consolidated = true;
+        self.consolidated |= 1 << row;
+    }
+
+    /// One bit for each row that `filter` lets through and that can be compared at all.
+    pub(super) fn matching(&self, filter: &Filter) -> u64 {
+        let mut rows = self.searchable;
+        if let Some(subject) = filter.subject {
+            rows &= self.shared | bits(&self.subjects, |owner| *owner == subject);
+        }
+        if rows & !self.consolidated != 0 {
+            let near = |phase: &f32| (filter.phase - phase).abs() <= filter.phase_tolerance;
+            rows &= self.consolidated | bits(&self.phases, near);
+        }
+        rows
+    }
+
+    fn describe(&mut self, row: usize, item: &Item, vector: Option<&UnitVector>) {
+        self.subjects[row] = item.subject;
+        self.phases[row] = item.phase;
+        let set = |mask: &mut u64, on: bool| *mask = (*mask & !(1 << row)) | (u64::from(on) << row);
+        set(&mut self.searchable, vector.is_some());
+        set(&mut self.consolidated, item.consolidated);
+        set(&mut self.shared, item.shared);
+        if let Some(vector) = vector {
+            let dimension = self.codes.len() / ROWS;
+            let codes = &mut self.codes[row * dimension..][..dimension];
+            (self.scales[row], self.residuals[row]) = quantise_row(vector.as_slice(), codes);
+        }
+    }
+}
+
+fn bits<T>(values: &[T; ROWS], test: impl Fn(&T) -> bool) -> u64 {
+    values.iter().enumerate().fold(0, |mask, (row, value)| mask | u64::from(test(value)) << row)
+}
+
+/// Quantises to `i8`: returns the scale, and a length the loss does not exceed. Wider vectors change
+/// its speed and no bit of its result.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512vl",
+    "x86_64+avx2",
+    "x86_64+sse4.1",
+    "aarch64+neon"
+))]
+fn quantise_row(values: &[f32], codes: &mut [i8]) -> (f32, f32) {
+    let largest = values.iter().fold(0.0_f32, |max, v| max.max(v.abs()));
+    let scale = largest / CODE_MAX as f32;
+    let mut lost = Vec::with_capacity(values.len());
+    for (code, &value) in codes.iter_mut().zip(values) {
+        let exact = value / scale;
+        // to the nearest, in arithmetic that vectors have; whatever it gives, the loss is exact
+        *code = (exact + 0.5_f32.copysign(exact)) as i8;
+        lost.push(value - scale * f32::from(*code));
+    }
+    (scale, (norm(&lost) + ROUNDING) as f32)
+}
+
+/// More than the roundings in a residual add up to: each is below 1.3e-7 of its component, so
+/// together they are below 1.3e-7 of the length of a unit vector.
+const ROUNDING: f64 = 1e-5;
+
+/// A query in `i16`, fine enough that the rows' residuals dominate the error.
+pub(super) struct QuantisedQuery {
+    pub(super) codes: Vec<i16>,
+    pub(super) scale: f64,
+    pub(super) residual: f64,
+}
+
+impl QuantisedQuery {
+    /// Quantises so that a sum of `dimension` products with rows cannot leave `i32`.
+    pub(super) fn new(query: &UnitVector) -> Self {
+        let values = query.as_slice();
+        let room = i64::from(i32::MAX) / (i64::from(CODE_MAX) * values.len().max(1) as i64);
+        let code_max = room.clamp(1, i64::from(i16::MAX)) as f64;
+        let largest = values.iter().fold(0.0_f64, |max, v| max.max(f64::from(v.abs())));
+        let scale = largest / code_max;
+        let codes: Vec<i16> =
+            values.iter().map(|&v| (f64::from(v) / scale).round() as i16).collect();
+        let lost: Vec<f32> = values
+            .iter()
+            .zip(&codes)
+            .map(|(&v, &code)| (f64::from(v) - scale * f64::from(code)) as f32)
+            .collect();
+        Self { codes, scale, residual: norm(&lost) + ROUNDING }
+    }
+}
+
+/// Checks that a vector fits a lattice of `dimension`.
+pub(super) fn fits(vector: &UnitVector, dimension: usize) -> Result<(), VectorError> {
+    let actual = vector.as_slice().len();
+    if actual == dimension {
+        Ok(())
+    } else {
+        Err(VectorError::Dimension { expected: dimension, actual })
+    }
+}

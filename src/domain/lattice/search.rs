@@ -1,0 +1,225 @@
+//! Exact nearest-neighbour search in two steps.
+//!
+//! First an integer scan gives each candidate a score with a known error bound; then every
+//! candidate whose upper bound reaches the k-th best lower bound is scored exactly, in the fixed
+//! order of [`UnitVector::dot`]. So the result equals that of comparing every vector, ties and
+//! all, at the cost of reading one byte a component.
+//!
+//! The bound: with row `v = s·c + e` and query `q = t·d + f` (codes `c`, `d`, losses `e`, `f`),
+//! `q·v = t·s·(d·c) + f·v + (t·d)·e`, so the error is at most `|f||v| + (|q|+|f|)|e|`.
+
+use super::{
+    Chunk, Lattice,
+    chunk::{Filter, QuantisedQuery, ROWS, fits},
+    kernel::{self, Kernel},
+};
+use crate::domain::{
+    ids::{Position, SubjectRef},
+    vector::{STORED_NORM_TOLERANCE, UnitVector, VectorError},
+};
+
+/// Room for the lengths of "unit" vectors not being exactly 1.
+const LENGTH: f64 = 1.0 + STORED_NORM_TOLERANCE;
+
+/// Room for the roundings of `f64` in bounds and exact scores.
+const SLACK: f64 = 1e-9;
+
+/// What to look for.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The direction to be near to.
+    pub vector: &'a UnitVector,
+    /// The phase of the step that asks.
+    pub phase: f32,
+    /// How far an item's phase may be from it (inclusive), unless the item is consolidated.
+    pub phase_tolerance: f32,
+    /// Hits with a smaller cosine are dropped.
+    pub min_similarity: f64,
+    /// The largest number of hits; 0 finds nothing.
+    pub k: usize,
+    /// Whose items are visible, besides the shared ones; `None` sees all.
+    pub subject: Option<SubjectRef>,
+}
+
+/// A remembered item near to the query.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hit {
+    /// The item.
+    pub position: Position,
+    /// The event that holds its prompt.
+    pub prompt_position: Position,
+    /// Whose words it holds.
+    pub subject: SubjectRef,
+    /// The cosine.
+    pub score: f64,
+}
+
+/// The outcome of a search.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// The nearest items: score descending, then position descending.
+    pub hits: Vec<Hit>,
+    /// How many items were visible and of a fitting phase.
+    pub candidates: usize,
+}
+
+impl Lattice {
+    /// The `k` nearest visible items.
+    ///
+    /// # Errors
+    /// The query has another dimension.
+    pub fn search(&self, query: &Query<'_>) -> Result<Found, VectorError> {
+        self.search_with(kernel::widest, query)
+    }
+
+    /// The search with a kernel of choice; which one makes no difference but speed.
+    pub(super) fn search_with(
+        &self,
+        kernel: Kernel,
+        query: &Query<'_>,
+    ) -> Result<Found, VectorError> {
+        fits(query.vector, self.dimension)?;
+        let k = query.k.min(self.len());
+        if k == 0 {
+            return Ok(Found::default());
+        }
+        let filter = Filter {
+            phase: query.phase,
+            phase_tolerance: query.phase_tolerance,
+            subject: query.subject,
+        };
+        let mut scan = Scan::new(kernel, query, k);
+        for (index, chunk) in self.chunks.iter().enumerate() {
+            scan.chunk(chunk, index * ROWS, chunk.matching(&filter));
+        }
+        Ok(Found { hits: self.rescore(query, k, scan.finish()), candidates: scan.candidates })
+    }
+
+    /// Scores `contenders` (by upper bound, descending) exactly, as far as they can matter.
+    fn rescore(&self, query: &Query<'_>, k: usize, contenders: &[Contender]) -> Vec<Hit> {
+        let mut hits: Vec<Hit> = Vec::with_capacity(k + 1);
+        for contender in contenders {
+            if hits.len() == k && hits.last().is_some_and(|worst| contender.upper < worst.score) {
+                break;
+            }
+            let Some(hit) = self.score(query, contender.row) else {
+                continue;
+            };
+            let place = hits
+                .partition_point(|other| (other.score, other.position) > (hit.score, hit.position));
+            if hit.score >= query.min_similarity && place < k {
+                hits.insert(place, hit);
+                hits.truncate(k);
+            }
+        }
+        hits
+    }
+
+    fn score(&self, query: &Query<'_>, row: usize) -> Option<Hit> {
+        let chunk = self.chunks.get(row / ROWS)?;
+        let (item, vector) = (chunk.items().get(row % ROWS)?, chunk.vector(row % ROWS)?);
+        Some(Hit {
+            position: item.position,
+            prompt_position: item.prompt_position,
+            subject: item.subject,
+            score: query.vector.dot(vector),
+        })
+    }
+}
+
+/// A row that may be among the nearest.
+#[derive(Clone, Copy, Debug)]
+struct Contender {
+    upper: f64,
+    row: usize,
+}
+
+/// The integer scan: keeps the k best lower bounds and all who may reach the worst of them.
+struct Scan {
+    kernel: Kernel,
+    query: QuantisedQuery,
+    k: usize,
+    /// At most `k` lower bounds, descending.
+    lower: Vec<f64>,
+    /// Nobody below this matters: the k-th lower bound, or the smallest score asked for.
+    floor: f64,
+    /// At most one for each row.
+    contenders: Vec<Contender>,
+    candidates: usize,
+}
+
+impl Scan {
+    fn new(kernel: Kernel, query: &Query<'_>, k: usize) -> Self {
+        Self {
+            kernel,
+            query: QuantisedQuery::new(query.vector),
+            k,
+            lower: Vec::with_capacity(k + 1),
+            floor: query.min_similarity - SLACK,
+            contenders: Vec::new(),
+            candidates: 0,
+        }
+    }
+
+    /// Scans the rows of `mask` in one chunk whose first row has number `first`.
+    fn chunk(&mut self, chunk: &Chunk, first: usize, mask: u64) {
+        if mask == 0 {
+            return;
+        }
+        self.candidates += mask.count_ones() as usize;
+        let mut products = [0; ROWS];
+        self.multiply(chunk, mask, &mut products);
+        let (mut scores, mut errors) = ([0.0; ROWS], [0.0; ROWS]);
+        let (scale, lost) = (self.query.scale, self.query.residual);
+        for row in 0..ROWS {
+            let residual = f64::from(chunk.residuals()[row]);
+            scores[row] = f64::from(products[row]) * (scale * f64::from(chunk.scales()[row]));
+            errors[row] = LENGTH * lost + (LENGTH + lost) * residual + SLACK;
+        }
+        let mut left = mask;
+        while left != 0 {
+            let row = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let upper = scores[row] + errors[row];
+            if upper >= self.floor {
+                self.contenders.push(Contender { upper, row: first + row });
+                self.raise(scores[row] - errors[row]);
+            }
+        }
+    }
+
+    /// Runs the kernel over each unbroken run of rows in `mask`.
+    fn multiply(&self, chunk: &Chunk, mask: u64, products: &mut [i32; ROWS]) {
+        let dimension = self.query.codes.len();
+        let mut row = mask.trailing_zeros() as usize;
+        while row < ROWS {
+            let run = (mask >> row).trailing_ones() as usize;
+            let codes = &chunk.codes()[row * dimension..(row + run) * dimension];
+            (self.kernel)(codes, &self.query.codes, &mut products[row..row + run]);
+            row += run;
+            row += mask.checked_shr(row as u32).map_or(ROWS, |rest| rest.trailing_zeros() as usize);
+        }
+    }
+
+    /// Takes a lower bound in; the floor rises once k of them are known.
+    fn raise(&mut self, lower: f64) {
+        if self.lower.len() == self.k && lower <= self.floor {
+            return;
+        }
+        self.lower.insert(self.lower.partition_point(|other| *other > lower), lower);
+        self.lower.truncate(self.k);
+        if self.lower.len() == self.k
+            && let Some(&worst) = self.lower.last()
+        {
+            self.floor = self.floor.max(worst);
+        }
+    }
+
+    /// Who is still in the running, by upper bound, descending.
+    fn finish(&mut self) -> &[Contender] {
+        let floor = self.floor;
+        self.contenders.retain(|contender| contender.upper >= floor);
+        self.contenders.sort_unstable_by(|a, b| b.upper.total_cmp(&a.upper));
+        &self.contenders
+    }
+}

@@ -1,0 +1,247 @@
+//! The moral filter: a threshold that moves with what it sees.
+//!
+//! [`Filter::judge`] computes a verdict and the movement it causes, [`Filter::apply`] assigns a
+//! recorded movement; so a replay repeats no arithmetic. All of it is `f64` in a fixed order.
+
+use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
+
+use super::{
+    event::{Scored, Verdict, VerdictSource},
+    ids::{Position, SubjectRef},
+    policy::{Adaptation, CallerScore, Moral},
+};
+
+/// Most data subjects whose own average is kept; one more forgets the smallest.
+pub const SUBJECTS_MAX: usize = 10_000;
+
+/// An own average below this is not worth keeping.
+const SUBJECT_EMA_MIN: f64 = 1e-9;
+
+/// A score that cannot be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScoreError {
+    /// Neither the caller nor a scorer gave one.
+    #[error("moral_value is required: this engine's policy runs no scorer")]
+    Missing,
+    /// NaN, infinite or outside the range.
+    #[error("moral_value must be a number between 0 and 1")]
+    OutOfRange,
+}
+
+/// The average kept for one data subject.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Kept {
+    ema: f64,
+    verdict_at: Position,
+}
+
+/// The filter's state; clones share structure.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    threshold: f64,
+    ema: f64,
+    subjects: RedBlackTreeMapSync<SubjectRef, Kept>,
+    /// Smallest average first, then oldest verdict: who is forgotten next. Averages are positive,
+    /// so the order of their bits is their order.
+    order: RedBlackTreeSetSync<(u64, Position, SubjectRef)>,
+}
+
+/// A request about to be judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// Whose request.
+    pub subject: SubjectRef,
+    /// The caller's score.
+    pub caller: Option<f64>,
+    /// The scorer's opinion.
+    pub scorer: Option<&'a Scored>,
+}
+
+impl Filter {
+    /// The filter of a new engine.
+    pub fn start(policy: &Moral) -> Self {
+        Self {
+            threshold: policy.initial_threshold,
+            ema: start_ema(policy.adaptation),
+            subjects: RedBlackTreeMapSync::new_sync(),
+            order: RedBlackTreeSetSync::new_sync(),
+        }
+    }
+
+    /// The engine's average: of acceptance (`homeostatic`) or of harmful offers (`vigilant`).
+    pub const fn ema(&self) -> f64 {
+        self.ema
+    }
+
+    /// A data subject's own average; 0 when none is kept.
+    pub fn subject_ema(&self, subject: SubjectRef) -> f64 {
+        self.subjects.get(&subject).map_or(0.0, |kept| kept.ema)
+    }
+
+    /// The kept averages by subject: `(subject, average, position of the last verdict)`.
+    pub fn subjects(&self) -> impl Iterator<Item = (SubjectRef, f64, Position)> + '_ {
+        self.subjects.iter().map(|(subject, kept)| (*subject, kept.ema, kept.verdict_at))
+    }
+
+    /// How many subjects' averages are kept.
+    pub fn subject_count(&self) -> usize {
+        self.subjects.size()
+    }
+
+    /// The threshold of a data subject; of one never heard of with `None`.
+    pub fn threshold(&self, policy: &Moral, subject: Option<SubjectRef>) -> f64 {
+        let own = subject.map_or(0.0, |s| self.subject_ema(s));
+        self.threshold_at(policy, own, self.ema)
+    }
+
+    fn threshold_at(&self, policy: &Moral, own: f64, ema: f64) -> f64 {
+        match policy.adaptation {
+            Adaptation::Homeostatic => self.threshold,
+            Adaptation::Fixed => policy.initial_threshold,
+            Adaptation::Vigilant => {
+                let shared = policy.share * ema;
+                let alarm = if own > shared { own } else { shared };
+                let room = policy.max_threshold - policy.initial_threshold;
+                policy.max_threshold.min(policy.initial_threshold + room * alarm)
+            }
+        }
+    }
+
+    /// The verdict on an offer, and the movement it causes. Accepted iff `value ≥ threshold_before`.
+    pub fn judge(&self, policy: &Moral, offer: &Offer<'_>) -> Result<Verdict, ScoreError> {
+        let (value, source) = combine(policy.caller_score, offer)?;
+        let before = self.threshold(policy, Some(offer.subject));
+        let own_before = self.subject_ema(offer.subject);
+        let mut verdict = Verdict {
+            caller: offer.caller,
+            scorer: offer.scorer.cloned(),
+            value,
+            source,
+            threshold_before: before,
+            threshold_after: before,
+            ema_before: self.ema,
+            ema_after: self.ema,
+            subject_ema_before: own_before,
+            subject_ema_after: own_before,
+            forgot: None,
+        };
+        match policy.adaptation {
+            Adaptation::Fixed => {}
+            Adaptation::Homeostatic => self.homeostatic(policy, &mut verdict),
+            Adaptation::Vigilant => self.vigilant(policy, offer.subject, &mut verdict),
+        }
+        Ok(verdict)
+    }
+
+    fn homeostatic(&self, policy: &Moral, verdict: &mut Verdict) {
+        let accepted = if verdict.accepted() { 1.0 } else { 0.0 };
+        verdict.ema_after = moved(policy.ema_alpha, accepted, self.ema);
+        let error = verdict.ema_after - policy.target;
+        verdict.threshold_after = if error > policy.dead_band {
+            (self.threshold + policy.step).min(policy.max_threshold)
+        } else if error < -policy.dead_band {
+            (self.threshold - policy.step).max(policy.min_threshold)
+        } else {
+            self.threshold
+        };
+    }
+
+    fn vigilant(&self, policy: &Moral, subject: SubjectRef, verdict: &mut Verdict) {
+        let harmful = if verdict.value < policy.initial_threshold { 1.0 } else { 0.0 };
+        verdict.ema_after = moved(policy.ema_alpha, harmful, self.ema);
+        let own = moved(policy.ema_alpha, harmful, verdict.subject_ema_before);
+        verdict.subject_ema_after = if own < SUBJECT_EMA_MIN { 0.0 } else { own };
+        let is_new = !self.subjects.contains_key(&subject) && verdict.subject_ema_after > 0.0;
+        if is_new && self.subjects.size() >= SUBJECTS_MAX {
+            verdict.forgot = self.order.first().map(|(_, _, forgotten)| *forgotten);
+        }
+        verdict.threshold_after =
+            self.threshold_at(policy, verdict.subject_ema_after, verdict.ema_after);
+    }
+
+    /// Assigns the movement a verdict recorded.
+    pub fn apply(
+        &mut self,
+        adaptation: Adaptation,
+        subject: SubjectRef,
+        verdict: &Verdict,
+        position: Position,
+    ) {
+        self.ema = verdict.ema_after;
+        match adaptation {
+            Adaptation::Fixed => {}
+            Adaptation::Homeostatic => self.threshold = verdict.threshold_after,
+            Adaptation::Vigilant => {
+                if let Some(forgotten) = verdict.forgot {
+                    self.forget(forgotten);
+                }
+                self.forget(subject);
+                if verdict.subject_ema_after > 0.0 {
+                    let kept = Kept { ema: verdict.subject_ema_after, verdict_at: position };
+                    self.order.insert_mut((kept.ema.to_bits(), position, subject));
+                    self.subjects.insert_mut(subject, kept);
+                }
+            }
+        }
+    }
+
+    /// Drops what is kept of a data subject.
+    pub fn forget(&mut self, subject: SubjectRef) {
+        if let Some(kept) = self.subjects.get(&subject).copied() {
+            self.order.remove_mut(&(kept.ema.to_bits(), kept.verdict_at, subject));
+            self.subjects.remove_mut(&subject);
+        }
+    }
+
+    /// A changed policy: another adaptation starts anew, other bounds clamp the threshold.
+    pub fn policy_changed(&mut self, before: &Moral, after: &Moral) {
+        if before.adaptation == after.adaptation {
+            self.threshold = self.threshold.clamp(after.min_threshold, after.max_threshold);
+        } else {
+            *self = Self::start(after);
+        }
+    }
+}
+
+impl Verdict {
+    /// Whether the request passed.
+    pub fn accepted(&self) -> bool {
+        self.value >= self.threshold_before
+    }
+}
+
+/// Homeostatic acceptance starts in the middle, vigilance at rest.
+const fn start_ema(adaptation: Adaptation) -> f64 {
+    match adaptation {
+        Adaptation::Homeostatic => 0.5,
+        Adaptation::Vigilant | Adaptation::Fixed => 0.0,
+    }
+}
+
+/// `E ← α·x + (1−α)·E`
+fn moved(alpha: f64, x: f64, ema: f64) -> f64 {
+    alpha * x + (1.0 - alpha) * ema
+}
+
+fn combine(rule: CallerScore, offer: &Offer<'_>) -> Result<(f64, VerdictSource), ScoreError> {
+    let in_range = |v: f64| (0.0..=1.0).contains(&v);
+    if offer.caller.is_some_and(|v| !in_range(v)) {
+        return Err(ScoreError::OutOfRange);
+    }
+    let scorer = offer.scorer.map(|s| s.value);
+    if scorer.is_some_and(|v| !in_range(v)) {
+        return Err(ScoreError::OutOfRange);
+    }
+    let caller = if rule == CallerScore::Ignore { None } else { offer.caller };
+    match (caller, scorer) {
+        (Some(own), Some(other)) if rule == CallerScore::Min && other < own => {
+            Ok((other, VerdictSource::Scorer))
+        }
+        (Some(own), _) => Ok((own, VerdictSource::Caller)),
+        (None, Some(other)) => Ok((other, VerdictSource::Scorer)),
+        (None, None) => Err(ScoreError::Missing),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::event::VerdictSource::{Caller, Scorer};
+
+fn offer(subject: u128, value: f64) -> Offer<'static> {
+    Offer { subject: SubjectRef::new(subject), caller: Some(value), scorer: None }
+}
+
+fn run(filter: &mut Filter, policy: &Moral, position: u64, subject: u128, value: f64) -> Verdict {
+    let verdict = filter.judge(policy, &offer(subject, value)).unwrap();
+    filter.apply(policy.adaptation, SubjectRef::new(subject), &verdict, position);
+    verdict
+}
+
+#[test]
+fn homeostatic_follows_the_golden_trajectories() {
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("../../../tests/golden/moral.json")).unwrap();
+    for (name, stream) in golden["streams"].as_object().unwrap() {
+        let floats = |key: &str| {
+            stream[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect::<Vec<_>>()
+        };
+        let policy = Moral {
+            adaptation: Adaptation::Homeostatic,
+            initial_threshold: stream["threshold0"].as_f64().unwrap(),
+            ..Moral::default()
+        };
+        let mut filter = Filter::start(&policy);
+        assert_eq!(filter.ema().to_bits(), stream["ema0"].as_f64().unwrap().to_bits());
+        let (thresholds, emas) = (floats("threshold"), floats("ema"));
+        for (i, value) in floats("values").into_iter().enumerate() {
+            let verdict = run(&mut filter, &policy, i as u64 + 1, 1, value);
+            let accepted = stream["accepted"][i].as_u64().unwrap() == 1;
+            assert_eq!(verdict.accepted(), accepted, "{name} step {i}");
+            let now = filter.threshold(&policy, None);
+            assert_eq!(now.to_bits(), thresholds[i].to_bits(), "{name} step {i}");
+            assert_eq!(filter.ema().to_bits(), emas[i].to_bits(), "{name} step {i}");
+        }
+    }
+}
+
+#[test]
+fn own_benign_verdicts_decay_by_repeated_multiplication() {
+    let policy = Moral::default();
+    let mut filter = Filter::start(&policy);
+    run(&mut filter, &policy, 1, 1, 0.0);
+    let mut expected = filter.subject_ema(SubjectRef::new(1));
+    let mut position = 1;
+    while expected >= SUBJECT_EMA_MIN {
+        position += 1;
+        run(&mut filter, &policy, position, 1, 1.0);
+        expected *= 1.0 - policy.ema_alpha;
+        let own = filter.subject_ema(SubjectRef::new(1));
+        if expected >= SUBJECT_EMA_MIN {
+            assert_eq!(own.to_bits(), expected.to_bits());
+        }
+    }
+    assert_eq!(filter.subject_count(), 0);
+}
+
+#[test]
+fn a_newcomer_over_the_limit_forgets_the_smallest_average() {
+    let policy = Moral::default();
+    let mut filter = Filter::start(&policy);
+    for subject in 1..=SUBJECTS_MAX as u128 {
+        run(&mut filter, &policy, subject as u64, subject, 0.0);
+    }
+    // subject 5 calms down: its average is the smallest now
+    run(&mut filter, &policy, 20_000, 5, 1.0);
+    let verdict = run(&mut filter, &policy, 20_001, 77_777, 0.0);
+    assert_eq!(verdict.forgot, Some(SubjectRef::new(5)));
+    assert_eq!(filter.subject_count(), SUBJECTS_MAX);
+    // of equal averages the one with the oldest verdict goes
+    let verdict = run(&mut filter, &policy, 20_002, 88_888, 0.0);
+    assert_eq!(verdict.forgot, Some(SubjectRef::new(1)));
+    // a harmless stranger takes no place
+    let verdict = run(&mut filter, &policy, 20_003, 99_999, 1.0);
+    assert_eq!(verdict.forgot, None);
+}
+
+#[test]
+fn scores_are_combined_as_the_policy_says() {
+    let scored = Scored { id: "s".into(), version: 1, value: 0.4, parts: [].into() };
+    let with = |caller| Offer { subject: SubjectRef::new(1), caller, scorer: Some(&scored) };
+    let none = |caller| Offer { subject: SubjectRef::new(1), caller, scorer: None };
+    assert_eq!(combine(CallerScore::Accept, &with(Some(0.9))), Ok((0.9, Caller)));
+    assert_eq!(combine(CallerScore::Accept, &with(None)), Ok((0.4, Scorer)));
+    assert_eq!(combine(CallerScore::Accept, &none(None)), Err(ScoreError::Missing));
+    assert_eq!(combine(CallerScore::Min, &with(Some(0.9))), Ok((0.4, Scorer)));
+    assert_eq!(combine(CallerScore::Min, &with(Some(0.1))), Ok((0.1, Caller)));
+    assert_eq!(combine(CallerScore::Ignore, &with(Some(0.9))), Ok((0.4, Scorer)));
+    for bad in [f64::NAN, -0.1, 1.1, f64::INFINITY] {
+        assert_eq!(combine(CallerScore::Ignore, &with(Some(bad))), Err(ScoreError::OutOfRange));
+    }
+}
+
+proptest! {
+    /// Whatever is offered, by whomever: the threshold stays within [initial, max], and a subject
+    /// that offers nothing harmful is never raised by more than share × room.
+    #[test]
+    fn vigilance_has_a_floor_and_harms_no_bystander(
+        offers in proptest::collection::vec((1u128..6, 0.0f64..=1.0), 1..300)
+    ) {
+        let policy = Moral::default();
+        let mut filter = Filter::start(&policy);
+        let bystander = SubjectRef::new(999);
+        for (i, (subject, value)) in offers.iter().enumerate() {
+            let verdict = run(&mut filter, &policy, i as u64 + 1, *subject, *value);
+            for t in [verdict.threshold_before, verdict.threshold_after] {
+                prop_assert!((policy.initial_threshold..=policy.max_threshold).contains(&t));
+            }
+            let raised = filter.threshold(&policy, Some(bystander)) - policy.initial_threshold;
+            prop_assert!((0.0..=0.10 + 1e-12).contains(&raised));
+        }
+    }
+
+    /// A subject's own benign verdicts never raise its own threshold.
+    #[test]
+    fn benign_verdicts_never_raise_the_own_threshold(
+        before in proptest::collection::vec(0.0f64..=1.0, 0..50), benign in 0.5f64..=1.0
+    ) {
+        let policy = Moral::default();
+        let mut filter = Filter::start(&policy);
+        for (i, value) in before.iter().enumerate() {
+            run(&mut filter, &policy, i as u64 + 1, 1, *value);
+        }
+        let verdict = run(&mut filter, &policy, 1_000, 1, benign);
+        prop_assert!(verdict.threshold_after <= verdict.threshold_before);
+    }
+}

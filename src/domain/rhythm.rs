@@ -1,0 +1,91 @@
+//! The wake/sleep rhythm: a phase and a counter that ticks once per admitted step.
+
+use serde::{Deserialize, Serialize};
+
+use super::{event::Tick, policy};
+
+/// Awake or asleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Answers at full length.
+    Wake,
+    /// Answers briefly, or not at all, while memories are consolidated.
+    Sleep,
+}
+
+impl Phase {
+    /// The name used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Wake => "wake",
+            Self::Sleep => "sleep",
+        }
+    }
+}
+
+/// What one tick does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticked {
+    /// The rhythm afterwards.
+    pub tick: Tick,
+    /// Whether memories are consolidated now.
+    pub consolidates: bool,
+}
+
+/// The rhythm of a new engine.
+pub const fn start(policy: &policy::Rhythm) -> Tick {
+    Tick { phase: Phase::Wake, counter: policy.wake_duration }
+}
+
+/// One tick: the counter falls, at 0 the phase flips and the counter is loaded again.
+///
+/// With `sleep_duration` 0 the phase stays wake, and reaching 0 consolidates all the same.
+pub const fn tick(now: Tick, policy: &policy::Rhythm) -> Ticked {
+    let counter = now.counter.saturating_sub(1);
+    if counter > 0 {
+        return Ticked { tick: Tick { phase: now.phase, counter }, consolidates: false };
+    }
+    match now.phase {
+        Phase::Wake if policy.sleep_duration > 0 => Ticked {
+            tick: Tick { phase: Phase::Sleep, counter: policy.sleep_duration },
+            consolidates: true,
+        },
+        Phase::Wake => Ticked { tick: start(policy), consolidates: true },
+        Phase::Sleep => Ticked { tick: start(policy), consolidates: false },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_the_golden_trajectories() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/rhythm.json")).unwrap();
+        for case in golden["cases"].as_array().unwrap() {
+            let policy = policy::Rhythm {
+                wake_duration: case["wake"].as_u64().unwrap() as u32,
+                sleep_duration: case["sleep"].as_u64().unwrap() as u32,
+                ..policy::Rhythm::default()
+            };
+            let mut now = start(&policy);
+            for row in case["rows"].as_array().unwrap() {
+                assert_eq!(now.phase.as_str(), row[0].as_str().unwrap());
+                assert_eq!(u64::from(now.counter), row[1].as_u64().unwrap());
+                now = tick(now, &policy).tick;
+            }
+        }
+    }
+
+    #[test]
+    fn without_sleep_it_still_consolidates() {
+        let policy =
+            policy::Rhythm { wake_duration: 2, sleep_duration: 0, ..policy::Rhythm::default() };
+        let first = tick(start(&policy), &policy);
+        let second = tick(first.tick, &policy);
+        assert!(!first.consolidates && second.consolidates);
+        assert_eq!(second.tick, start(&policy));
+    }
+}
