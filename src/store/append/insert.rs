@@ -1,0 +1,208 @@
+//! The inserts: PostgreSQL takes columns as arrays, SQLite rows.
+
+use sqlx::{PgConnection, QueryBuilder, Sqlite, SqliteConnection};
+use uuid::Uuid;
+
+use crate::{
+    domain::ids::{EngineId, Position, Sha256},
+    store::{Conn, Content, IdempotencyRow, Record, StoreError, SubjectRow, error::classify, sql},
+};
+
+/// Rows of one SQLite statement: 16 columns each, far under its limit of 32,766 parameters.
+const SQLITE_GROUP: usize = 64;
+
+/// An event with its contents.
+type Event = (Record, Option<Content>);
+
+/// Appends events and their contents.
+pub(in crate::store) async fn events(
+    conn: Conn<'_>,
+    engine: &EngineId,
+    events: &[Event],
+) -> Result<(), StoreError> {
+    let done = match conn {
+        Conn::Sqlite(conn) => sqlite_events(conn, engine, events).await,
+        Conn::Postgres(conn, named) => postgres_events(conn, named, engine, events).await,
+    };
+    done.map_err(classify)
+}
+
+fn contents(events: &[Event]) -> Vec<(Position, &Content)> {
+    events.iter().filter_map(|(r, content)| Some((r.position, content.as_ref()?))).collect()
+}
+
+async fn sqlite_events(
+    conn: &mut SqliteConnection,
+    engine: &EngineId,
+    events: &[Event],
+) -> Result<(), sqlx::Error> {
+    for group in events.chunks(SQLITE_GROUP) {
+        let mut insert = QueryBuilder::<Sqlite>::new(sql::INSERT_EVENTS.sqlite);
+        insert.push_values(group, |mut row, (record, _)| {
+            row.push_bind(engine.as_str())
+                .push_bind(record.position as i64)
+                .push_bind(Uuid::from_u128(record.command_id.get()))
+                .push_bind(record.kind.as_str())
+                .push_bind(i64::from(record.schema_version))
+                .push_bind(i64::from(record.decide_version))
+                .push_bind(record.recorded_at)
+                .push_bind(record.step.map(|step| step as i64))
+                .push_bind(record.request_id.as_deref())
+                .push_bind(record.actor.as_deref())
+                .push_bind(record.subject_ref.map(|subject| Uuid::from_u128(subject.get())))
+                .push_bind(record.trace_id.as_ref().map(<[u8; 16]>::as_slice))
+                .push_bind(record.clear.as_slice())
+                .push_bind(record.content_hash.as_ref().map(|hash| hash.0.as_slice()))
+                .push_bind(record.leaf_hash.0.as_slice())
+                .push_bind(record.chain_hash.0.as_slice());
+        });
+        insert.build().persistent(group.len() == SQLITE_GROUP).execute(&mut *conn).await?;
+    }
+    for group in contents(events).chunks(SQLITE_GROUP) {
+        let mut insert = QueryBuilder::<Sqlite>::new(sql::INSERT_CONTENTS.sqlite);
+        insert.push_values(group, |mut row, (position, content)| {
+            row.push_bind(engine.as_str())
+                .push_bind(*position as i64)
+                .push_bind(content.sealed.as_slice())
+                .push_bind(content.vector.as_deref());
+        });
+        insert.build().persistent(group.len() == SQLITE_GROUP).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+async fn postgres_events(
+    conn: &mut PgConnection,
+    named: bool,
+    engine: &EngineId,
+    events: &[Event],
+) -> Result<(), sqlx::Error> {
+    fn column<'e, T>(events: &'e [Event], value: impl Fn(&'e Record) -> T) -> Vec<T> {
+        events.iter().map(|(record, _)| value(record)).collect()
+    }
+    fn bytes(hash: &Sha256) -> &[u8] {
+        &hash.0
+    }
+    if events.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(sql::INSERT_EVENTS.postgres)
+        .bind(engine.as_str())
+        .bind(column(events, |e| e.position as i64))
+        .bind(column(events, |e| Uuid::from_u128(e.command_id.get())))
+        .bind(column(events, |e| e.kind.as_str()))
+        .bind(column(events, |e| i64::from(e.schema_version)))
+        .bind(column(events, |e| i64::from(e.decide_version)))
+        .bind(column(events, |e| e.recorded_at))
+        .bind(column(events, |e| e.step.map(|step| step as i64)))
+        .bind(column(events, |e| e.request_id.as_deref()))
+        .bind(column(events, |e| e.actor.as_deref()))
+        .bind(column(events, |e| e.subject_ref.map(|subject| Uuid::from_u128(subject.get()))))
+        .bind(column(events, |e| e.trace_id.as_ref().map(<[u8; 16]>::as_slice)))
+        .bind(column(events, |e| e.clear.as_slice()))
+        .bind(column(events, |e| e.content_hash.as_ref().map(bytes)))
+        .bind(column(events, |e| bytes(&e.leaf_hash)))
+        .bind(column(events, |e| bytes(&e.chain_hash)))
+        .persistent(named)
+        .execute(&mut *conn)
+        .await?;
+    let contents = contents(events);
+    if contents.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(sql::INSERT_CONTENTS.postgres)
+        .bind(engine.as_str())
+        .bind(contents.iter().map(|(position, _)| *position as i64).collect::<Vec<_>>())
+        .bind(contents.iter().map(|(_, c)| c.sealed.as_slice()).collect::<Vec<_>>())
+        .bind(contents.iter().map(|(_, c)| c.vector.as_deref()).collect::<Vec<_>>())
+        .persistent(named)
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// Adds data subjects.
+pub(in crate::store) async fn subjects(
+    conn: Conn<'_>,
+    engine: &EngineId,
+    rows: &[SubjectRow],
+) -> Result<(), StoreError> {
+    let insert = sql::INSERT_SUBJECTS;
+    match conn {
+        Conn::Sqlite(conn) => {
+            for row in rows {
+                sqlx::query(insert.sqlite)
+                    .bind(engine.as_str())
+                    .bind(Uuid::from_u128(row.subject_ref.get()))
+                    .bind(row.name_hmac.as_slice())
+                    .bind(row.wrapped_key.as_slice())
+                    .bind(row.sealed_name.as_slice())
+                    .execute(&mut *conn)
+                    .await
+                    .map_err(classify)?;
+            }
+            Ok(())
+        }
+        Conn::Postgres(conn, named) => {
+            let refs = rows.iter().map(|r| Uuid::from_u128(r.subject_ref.get()));
+            sqlx::query(insert.postgres)
+                .bind(engine.as_str())
+                .bind(refs.collect::<Vec<_>>())
+                .bind(rows.iter().map(|r| r.name_hmac.as_slice()).collect::<Vec<_>>())
+                .bind(rows.iter().map(|r| r.wrapped_key.as_slice()).collect::<Vec<_>>())
+                .bind(rows.iter().map(|r| r.sealed_name.as_slice()).collect::<Vec<_>>())
+                .persistent(named)
+                .execute(conn)
+                .await
+                .map(drop)
+                .map_err(classify)
+        }
+    }
+}
+
+/// Adds idempotent requests.
+pub(in crate::store) async fn idempotency(
+    conn: Conn<'_>,
+    engine: &EngineId,
+    rows: &[IdempotencyRow],
+) -> Result<(), StoreError> {
+    let insert = sql::INSERT_IDEMPOTENCY;
+    match conn {
+        Conn::Sqlite(conn) => {
+            for row in rows {
+                sqlx::query(insert.sqlite)
+                    .bind(engine.as_str())
+                    .bind(row.id.name_hmac.as_slice())
+                    .bind(row.id.route.as_str())
+                    .bind(row.id.key.as_str())
+                    .bind(row.body_hmac.as_slice())
+                    .bind(row.step as i64)
+                    .bind(row.position as i64)
+                    .bind(row.ended_position.map(|position| position as i64))
+                    .bind(row.expires_at)
+                    .execute(&mut *conn)
+                    .await
+                    .map_err(classify)?;
+            }
+            Ok(())
+        }
+        Conn::Postgres(conn, named) => {
+            let ended = rows.iter().map(|r| r.ended_position.map(|position| position as i64));
+            sqlx::query(insert.postgres)
+                .bind(engine.as_str())
+                .bind(rows.iter().map(|r| r.id.name_hmac.as_slice()).collect::<Vec<_>>())
+                .bind(rows.iter().map(|r| r.id.route.as_str()).collect::<Vec<_>>())
+                .bind(rows.iter().map(|r| r.id.key.as_str()).collect::<Vec<_>>())
+                .bind(rows.iter().map(|r| r.body_hmac.as_slice()).collect::<Vec<_>>())
+                .bind(rows.iter().map(|r| r.step as i64).collect::<Vec<_>>())
+                .bind(rows.iter().map(|r| r.position as i64).collect::<Vec<_>>())
+                .bind(ended.collect::<Vec<_>>())
+                .bind(rows.iter().map(|r| r.expires_at).collect::<Vec<_>>())
+                .persistent(named)
+                .execute(conn)
+                .await
+                .map(drop)
+                .map_err(classify)
+        }
+    }
+}

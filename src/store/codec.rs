@@ -1,0 +1,182 @@
+//! Between events and rows: wire names, versions, upcasters.
+//!
+//! An event is stored as its type name, a schema version and JSON bytes. Reading goes through the
+//! upcasters, pure functions from version N to N+1 on the raw JSON, so that the domain knows only the
+//! newest shape. Unknown additive fields are ignored; an unknown type or a newer version is refused,
+//! because folding past it would give a wrong state.
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::domain::event::Event;
+
+/// Why a row is not an event this binary can fold.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// Written by a newer binary.
+    #[error("event type {kind:?} is unknown; run a binary that knows it")]
+    UnknownType {
+        /// The type in the row.
+        kind: String,
+    },
+    /// Written by a newer binary.
+    #[error("{kind} has version {found}, this binary reads up to {newest}; run a newer binary")]
+    NewerVersion {
+        /// The type in the row.
+        kind: String,
+        /// The version in the row.
+        found: u32,
+        /// The newest version read here.
+        newest: u32,
+    },
+    /// The row's JSON is not what its type and version promise.
+    #[error("{kind} is damaged: {source}")]
+    Damaged {
+        /// The type in the row.
+        kind: String,
+        /// What the parser met.
+        source: serde_json::Error,
+    },
+    /// An event that has no JSON form.
+    #[error("an event cannot be written: {0}")]
+    Unwritable(serde_json::Error),
+}
+
+/// Room for the JSON of nearly every event, in bytes: it grows by itself if need be.
+const CLEAR_TYPICAL: usize = 1_024;
+
+/// From version N to N+1 of one event type.
+type Upcaster = fn(Value) -> Value;
+
+/// `(type, version it reads, function)`; log format 1 has none yet.
+const UPCASTERS: &[(&str, u32, Upcaster)] = &[];
+
+/// An event as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// Wire name.
+    pub kind: &'static str,
+    /// Version of the JSON's shape.
+    pub schema_version: u32,
+    /// JSON bytes, kept as they are: the chain covers them.
+    pub clear: Vec<u8>,
+}
+
+/// The wire name of an event.
+pub const fn kind(event: &Event) -> &'static str {
+    match event {
+        Event::EngineCreated(_) => "engine.created",
+        Event::PolicyChanged(_) => "policy.changed",
+        Event::StepAdmitted(_) => "step.admitted",
+        Event::StepRejected(_) => "step.rejected",
+        Event::StepCompleted(_) => "step.completed",
+        Event::StepFailed(_) => "step.failed",
+        Event::MemoryConsolidated(_) => "memory.consolidated",
+        Event::MemoryEvicted(_) => "memory.evicted",
+        Event::EngineShutdown(_) => "engine.shutdown",
+        Event::EngineResumed(_) => "engine.resumed",
+        Event::SubjectErased(_) => "subject.erased",
+        Event::StateAttested(_) => "state.attested",
+    }
+}
+
+/// The newest version of an event type.
+fn newest(kind: &str, upcasters: &[(&str, u32, Upcaster)]) -> u32 {
+    upcasters
+        .iter()
+        .filter(|(name, ..)| *name == kind)
+        .map(|(_, from, _)| from + 1)
+        .max()
+        .unwrap_or(1)
+}
+
+/// The stored form of an event.
+pub fn encode(event: &Event) -> Result<Encoded, CodecError> {
+    let clear = match event {
+        Event::EngineCreated(e) => json(e),
+        Event::PolicyChanged(e) => json(e),
+        Event::StepAdmitted(e) => json(e),
+        Event::StepRejected(e) => json(e),
+        Event::StepCompleted(e) => json(e),
+        Event::StepFailed(e) => json(e),
+        Event::MemoryConsolidated(e) | Event::MemoryEvicted(e) => json(e),
+        Event::EngineShutdown(e) | Event::EngineResumed(e) => json(e),
+        Event::SubjectErased(e) => json(e),
+        Event::StateAttested(e) => json(e),
+    }?;
+    let kind = kind(event);
+    Ok(Encoded { kind, schema_version: newest(kind, UPCASTERS), clear })
+}
+
+fn json<T: Serialize>(payload: &T) -> Result<Vec<u8>, CodecError> {
+    let mut clear = Vec::with_capacity(CLEAR_TYPICAL);
+    serde_json::to_writer(&mut clear, payload).map_err(CodecError::Unwritable)?;
+    Ok(clear)
+}
+
+/// The event a row holds.
+pub fn decode(kind: &str, schema_version: u32, clear: &[u8]) -> Result<Event, CodecError> {
+    let row = Row { kind, schema_version, clear };
+    match kind {
+        "engine.created" => row.read(|e| Event::EngineCreated(Box::new(e))),
+        "policy.changed" => row.read(|e| Event::PolicyChanged(Box::new(e))),
+        "step.admitted" => row.read(|e| Event::StepAdmitted(Box::new(e))),
+        "step.rejected" => row.read(|e| Event::StepRejected(Box::new(e))),
+        "step.completed" => row.read(|e| Event::StepCompleted(Box::new(e))),
+        "step.failed" => row.read(|e| Event::StepFailed(Box::new(e))),
+        "memory.consolidated" => row.read(Event::MemoryConsolidated),
+        "memory.evicted" => row.read(Event::MemoryEvicted),
+        "engine.shutdown" => row.read(Event::EngineShutdown),
+        "engine.resumed" => row.read(Event::EngineResumed),
+        "subject.erased" => row.read(Event::SubjectErased),
+        "state.attested" => row.read(Event::StateAttested),
+        _ => Err(CodecError::UnknownType { kind: kind.to_owned() }),
+    }
+}
+
+struct Row<'a> {
+    kind: &'a str,
+    schema_version: u32,
+    clear: &'a [u8],
+}
+
+impl Row<'_> {
+    fn read<T: DeserializeOwned>(
+        &self,
+        wrap: impl FnOnce(T) -> Event,
+    ) -> Result<Event, CodecError> {
+        self.parse(UPCASTERS).map(wrap)
+    }
+
+    fn parse<T: DeserializeOwned>(
+        &self,
+        upcasters: &[(&str, u32, Upcaster)],
+    ) -> Result<T, CodecError> {
+        let newest = newest(self.kind, upcasters);
+        if self.schema_version == newest {
+            return serde_json::from_slice(self.clear).map_err(|e| self.damaged(e));
+        }
+        if self.schema_version > newest {
+            return Err(CodecError::NewerVersion {
+                kind: self.kind.to_owned(),
+                found: self.schema_version,
+                newest,
+            });
+        }
+        let mut value = serde_json::from_slice(self.clear).map_err(|e| self.damaged(e))?;
+        for version in self.schema_version..newest {
+            for (_, _, up) in upcasters.iter().filter(|(k, v, _)| *k == self.kind && *v == version)
+            {
+                value = up(value);
+            }
+        }
+        serde_json::from_value(value).map_err(|e| self.damaged(e))
+    }
+
+    fn damaged(&self, source: serde_json::Error) -> CodecError {
+        CodecError::Damaged { kind: self.kind.to_owned(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+use serde::Deserialize;
+use serde_json::json;
+
+use super::*;
+use crate::domain::event::SubjectErased;
+
+#[test]
+fn every_shipped_version_is_still_read_and_written_back_alike() {
+    let fixtures: Vec<Value> =
+        serde_json::from_str(include_str!("../../../tests/golden/events-v1.json")).unwrap();
+    let mut kinds: Vec<String> = Vec::new();
+    for fixture in fixtures {
+        let name = fixture["type"].as_str().unwrap();
+        let clear = serde_json::to_vec(&fixture["clear"]).unwrap();
+        let event = decode(name, 1, &clear).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let written = encode(&event).unwrap();
+        assert_eq!(written.kind, name);
+        let again: Value = serde_json::from_slice(&written.clear).unwrap();
+        assert_eq!(again, fixture["clear"], "{name}");
+        kinds.push(name.to_owned());
+    }
+    kinds.sort();
+    kinds.dedup();
+    assert_eq!(kinds.len(), 12, "a fixture for every type");
+}
+
+#[test]
+fn floats_come_back_to_the_bit() {
+    for value in [0.1 + 0.2, 1.0 / 3.0, f64::MIN_POSITIVE, 0.850_000_000_000_000_1] {
+        let text = serde_json::to_vec(&value).unwrap();
+        let back: f64 = serde_json::from_slice(&text).unwrap();
+        assert_eq!(back.to_bits(), value.to_bits());
+    }
+}
+
+#[test]
+fn the_unknown_and_the_newer_are_refused_by_name() {
+    let unknown = decode("memory.dreamt", 1, b"{}").unwrap_err().to_string();
+    assert!(unknown.contains("memory.dreamt"), "{unknown}");
+    let newer = decode("step.failed", 7, b"{}").unwrap_err().to_string();
+    assert!(newer.contains("step.failed") && newer.contains('7'), "{newer}");
+    let damaged = decode("step.failed", 1, b"{\"stage\":").unwrap_err().to_string();
+    assert!(damaged.contains("step.failed"), "{damaged}");
+}
+
+#[test]
+fn additive_fields_are_ignored() {
+    let clear = br#"{"actor":"a","reason":"r","since":"a later version"}"#;
+    assert!(matches!(decode("engine.shutdown", 1, clear), Ok(Event::EngineShutdown(_))));
+}
+
+#[test]
+fn upcasters_run_one_after_another() {
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct V3 {
+        name: String,
+        loud: bool,
+    }
+    let upcasters: &[(&str, u32, Upcaster)] = &[
+        ("x", 1, |old| json!({"name": old["n"]})),
+        ("x", 2, |mut old| {
+            old["loud"] = json!(true);
+            old
+        }),
+    ];
+    let read = |version, clear: &[u8]| {
+        Row { kind: "x", schema_version: version, clear }.parse::<V3>(upcasters)
+    };
+    let newest = V3 { name: "a".into(), loud: true };
+    assert_eq!(read(1, br#"{"n":"a"}"#).unwrap(), newest);
+    assert_eq!(read(2, br#"{"name":"a"}"#).unwrap(), newest);
+    assert_eq!(read(3, br#"{"name":"a","loud":true}"#).unwrap(), newest);
+    assert!(matches!(read(4, b"{}"), Err(CodecError::NewerVersion { newest: 3, .. })));
+}
+
+#[test]
+fn an_erasure_reads_its_pseudonym() {
+    let clear = br#"{"subject_ref":"0000000000000000000000000000002a","actor":"a","reason":"r"}"#;
+    let Ok(Event::SubjectErased(SubjectErased { subject_ref, .. })) =
+        decode("subject.erased", 1, clear)
+    else {
+        panic!("not an erasure");
+    };
+    assert_eq!(subject_ref.get(), 42);
+}

@@ -1,0 +1,277 @@
+//! The keys: one content key wraps an index key per engine and a key per data subject.
+//!
+//! The content key never touches text. A subject's text, vectors, name and request hashes hang on
+//! the subject's own key, so destroying its one wrapped row erases them all, backups of the log
+//! included.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use hmac::{Hmac as HmacOf, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::{
+    Hmac,
+    seal::{KEY_BYTES, Place, SealError, Secret, open, random_key, seal},
+};
+use crate::domain::ids::{CommandId, EngineId, SubjectRef};
+
+/// The deployment's key, `MLSDM_CONTENT_KEY` or `MLSDM_CONTENT_KEY_FILE`.
+#[derive(Clone)]
+pub struct ContentKey(Secret);
+
+/// The key under which an engine looks up names.
+#[derive(Clone)]
+pub struct IndexKey(Secret);
+
+/// The key of one data subject in one engine.
+#[derive(Clone)]
+pub struct SubjectKey {
+    engine: EngineId,
+    subject: SubjectRef,
+    /// What is wrapped; the two below are derived from it.
+    root: Secret,
+    sealing: Secret,
+    hashing: Secret,
+}
+
+/// Which part of an event's contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// `contents.sealed`.
+    Text,
+    /// `contents.vector`.
+    Vector,
+}
+
+impl ContentKey {
+    /// Reads 64 hexadecimal digits or 44 characters of base64; white space around is ignored.
+    pub fn from_text(text: &str) -> Result<Self, SealError> {
+        let text = text.trim();
+        let mut key = Secret::default();
+        if text.len() == 2 * KEY_BYTES {
+            hex::decode_to_slice(text, key.as_mut()).map_err(|_| SealError::BadKey)?;
+        } else {
+            decode_base64(text, &mut key).ok_or(SealError::BadKey)?;
+        }
+        Ok(Self(key))
+    }
+
+    /// Reads a key file with one such text.
+    pub fn from_file(path: &Path) -> Result<Self, SealError> {
+        let text = fs::read_to_string(path).map_err(|error| file_error(path, &error))?;
+        Self::from_text(&Zeroizing::new(text))
+    }
+
+    /// Reads the key file, or makes one that only its owner can read. The file appears whole or
+    /// not at all: text sealed under a key that did not survive a crash would be lost.
+    pub fn load_or_create(path: &Path) -> Result<Self, SealError> {
+        if !path.exists() {
+            create_key_file(path).map_err(|error| file_error(path, &error))?;
+        }
+        Self::from_file(path)
+    }
+
+    /// Wraps an engine's index key.
+    pub fn wrap_index_key(&self, engine: &EngineId, key: &IndexKey) -> Result<Vec<u8>, SealError> {
+        seal(&self.0, &index_key_place(engine), key.0.as_slice())
+    }
+
+    /// Unwraps an engine's index key. The first thing done with a database: it tells whether the
+    /// content key is the right one.
+    pub fn unwrap_index_key(
+        &self,
+        engine: &EngineId,
+        wrapped: &[u8],
+    ) -> Result<IndexKey, SealError> {
+        self.unwrap(&index_key_place(engine), wrapped).map(IndexKey)
+    }
+
+    /// Wraps a data subject's key.
+    pub fn wrap_subject_key(&self, key: &SubjectKey) -> Result<Vec<u8>, SealError> {
+        seal(&self.0, &subject_key_place(&key.engine, key.subject), key.root.as_slice())
+    }
+
+    /// Unwraps a data subject's key.
+    pub fn unwrap_subject_key(
+        &self,
+        engine: &EngineId,
+        subject: SubjectRef,
+        wrapped: &[u8],
+    ) -> Result<SubjectKey, SealError> {
+        let root = self.unwrap(&subject_key_place(engine, subject), wrapped)?;
+        Ok(SubjectKey::new(engine.clone(), subject, root))
+    }
+
+    fn unwrap(&self, place: &Place, wrapped: &[u8]) -> Result<Secret, SealError> {
+        let key = open(&self.0, place, wrapped).map_err(|_| SealError::WrongContentKey)?;
+        let key = Zeroizing::new(key);
+        let mut secret = Secret::default();
+        if key.len() != KEY_BYTES {
+            return Err(SealError::Damaged);
+        }
+        secret.copy_from_slice(&key);
+        Ok(secret)
+    }
+}
+
+impl IndexKey {
+    /// A fresh random key.
+    pub fn generate() -> Result<Self, SealError> {
+        random_key().map(Self)
+    }
+
+    /// What a name is looked up by.
+    pub fn name_hmac(&self, engine: &EngineId, name: &str) -> Hmac {
+        hmac(&self.0, &[engine.as_str().as_bytes(), name.as_bytes()])
+    }
+}
+
+impl SubjectKey {
+    /// A fresh random key for a data subject.
+    pub fn generate(engine: &EngineId, subject: SubjectRef) -> Result<Self, SealError> {
+        Ok(Self::new(engine.clone(), subject, random_key()?))
+    }
+
+    fn new(engine: EngineId, subject: SubjectRef, root: Secret) -> Self {
+        let derive = |label: &str| Zeroizing::new(hmac(&root, &[label.as_bytes()]));
+        let (sealing, hashing) = (derive("mlsdm subject seal"), derive("mlsdm subject hmac"));
+        Self { engine, subject, root, sealing, hashing }
+    }
+
+    /// Seals a part of the contents of an event of `command`.
+    pub fn seal(
+        &self,
+        command: CommandId,
+        column: Column,
+        text: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        seal(&self.sealing, &self.content_place(command, column), text)
+    }
+
+    /// Opens a part of the contents of an event of `command`.
+    pub fn open(
+        &self,
+        command: CommandId,
+        column: Column,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        open(&self.sealing, &self.content_place(command, column), sealed)
+    }
+
+    /// Seals the subject's name.
+    pub fn seal_name(&self, name: &str) -> Result<Vec<u8>, SealError> {
+        seal(&self.sealing, &self.place("mlsdm subject name"), name.as_bytes())
+    }
+
+    /// Opens the subject's name.
+    pub fn open_name(&self, sealed: &[u8]) -> Result<String, SealError> {
+        let name = open(&self.sealing, &self.place("mlsdm subject name"), sealed)?;
+        String::from_utf8(name).map_err(|_| SealError::Damaged)
+    }
+
+    /// A hash that only this key can make, such as of a prompt or a request body; `label` keeps
+    /// different uses apart.
+    pub fn hmac(&self, label: &str, bytes: &[u8]) -> Hmac {
+        hmac(&self.hashing, &[label.as_bytes(), bytes])
+    }
+
+    fn place(&self, purpose: &str) -> Place {
+        let subject = self.subject.get().to_be_bytes();
+        Place::new(purpose).and(self.engine.as_str().as_bytes()).and(&subject)
+    }
+
+    fn content_place(&self, command: CommandId, column: Column) -> Place {
+        let column: &[u8] = match column {
+            Column::Text => b"sealed",
+            Column::Vector => b"vector",
+        };
+        self.place("mlsdm content").and(&command.get().to_be_bytes()).and(column)
+    }
+}
+
+fn index_key_place(engine: &EngineId) -> Place {
+    Place::new("mlsdm index key").and(engine.as_str().as_bytes())
+}
+
+fn subject_key_place(engine: &EngineId, subject: SubjectRef) -> Place {
+    let engine = engine.as_str().as_bytes();
+    Place::new("mlsdm subject key").and(engine).and(&subject.get().to_be_bytes())
+}
+
+/// HMAC-SHA-256 over parts, each length-prefixed.
+fn hmac(key: &Secret, parts: &[&[u8]]) -> Hmac {
+    // qualified, because the cipher's KeyInit has a constructor of the same name; HMAC takes keys
+    // of any length, so this cannot fail
+    let Ok(mut mac) = <HmacOf<Sha256> as Mac>::new_from_slice(key.as_slice()) else {
+        unreachable!("HMAC refuses no key length");
+    };
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+fn create_key_file(path: &Path) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let draft = PathBuf::from(name);
+    let key = random_key().map_err(io::Error::other)?;
+    let text = Zeroizing::new(hex::encode(key.as_slice()));
+    // one left by a crashed process with our id
+    fs::remove_file(&draft).ok();
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    // unlike a rename, a link does not replace a key that another process just made
+    let linked = fs::hard_link(&draft, path);
+    fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+fn file_error(path: &Path, error: &io::Error) -> SealError {
+    SealError::KeyFile { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// Standard or URL-safe base64 of exactly 32 bytes, with or without its padding.
+fn decode_base64(text: &str, key: &mut Secret) -> Option<()> {
+    let digits = text.strip_suffix('=').unwrap_or(text);
+    // 43 digits carry 258 bits: 32 bytes and two zeros
+    if digits.len() != 43 {
+        return None;
+    }
+    let (mut bits, mut count, mut filled) = (0_u32, 0, 0);
+    for digit in digits.bytes() {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6) | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            *key.get_mut(filled)? = (bits >> count) as u8;
+            filled += 1;
+            bits &= (1 << count) - 1;
+        }
+    }
+    (bits == 0).then_some(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Keys and sealing: what opens, and everything that must not.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+const COMMAND: CommandId = CommandId::new(7);
+
+fn content_key(byte: u8) -> ContentKey {
+    ContentKey::from_text(&hex::encode([byte; 32])).unwrap()
+}
+
+fn subject(engine: &str, number: u128) -> SubjectKey {
+    SubjectKey::generate(&engine.parse().unwrap(), SubjectRef::new(number)).unwrap()
+}
+
+#[test]
+fn sealed_bytes_open_in_their_place_only() {
+    let key = subject("e", 1);
+    let sealed = key.seal(COMMAND, Column::Text, b"hello").unwrap();
+    assert_eq!(key.open(COMMAND, Column::Text, &sealed).unwrap(), b"hello");
+    assert_eq!(key.open(COMMAND, Column::Vector, &sealed), Err(SealError::Damaged));
+    assert_eq!(key.open(CommandId::new(8), Column::Text, &sealed), Err(SealError::Damaged));
+    let elsewhere = SubjectKey::new("f".parse().unwrap(), SubjectRef::new(1), key.root.clone());
+    assert_eq!(elsewhere.open(COMMAND, Column::Text, &sealed), Err(SealError::Damaged));
+    let other = SubjectKey::new("e".parse().unwrap(), SubjectRef::new(2), key.root);
+    assert_eq!(other.open(COMMAND, Column::Text, &sealed), Err(SealError::Damaged));
+}
+
+#[test]
+fn any_flipped_byte_is_noticed() {
+    let key = subject("e", 1);
+    let sealed = key.seal(COMMAND, Column::Text, b"hello").unwrap();
+    for at in 0..sealed.len() {
+        let mut changed = sealed.clone();
+        changed[at] ^= 1;
+        assert_eq!(key.open(COMMAND, Column::Text, &changed), Err(SealError::Damaged));
+    }
+    for length in 0..sealed.len() {
+        assert!(key.open(COMMAND, Column::Text, &sealed[..length]).is_err());
+    }
+}
+
+#[test]
+fn equal_texts_are_sealed_differently() {
+    let key = subject("e", 1);
+    let seal = || key.seal(COMMAND, Column::Text, b"").unwrap();
+    assert_ne!(seal(), seal());
+}
+
+#[test]
+fn wrapped_keys_come_back_and_only_under_their_content_key() {
+    let (engine, right, wrong) = ("e".parse().unwrap(), content_key(1), content_key(2));
+    let key = subject("e", 5);
+    let wrapped = right.wrap_subject_key(&key).unwrap();
+    let back = right.unwrap_subject_key(&engine, SubjectRef::new(5), &wrapped).unwrap();
+    assert_eq!(back.hmac("prompt", b"x"), key.hmac("prompt", b"x"));
+    let name = key.seal_name("Ana").unwrap();
+    assert_eq!(back.open_name(&name).unwrap(), "Ana");
+    let opened = |key: &ContentKey, subject| {
+        key.unwrap_subject_key(&engine, SubjectRef::new(subject), &wrapped).err()
+    };
+    assert_eq!(opened(&wrong, 5), Some(SealError::WrongContentKey));
+    assert_eq!(opened(&right, 6), Some(SealError::WrongContentKey));
+
+    let index = IndexKey::generate().unwrap();
+    let wrapped = right.wrap_index_key(&engine, &index).unwrap();
+    let back = right.unwrap_index_key(&engine, &wrapped).unwrap();
+    assert_eq!(back.name_hmac(&engine, "Ana"), index.name_hmac(&engine, "Ana"));
+    assert_eq!(wrong.unwrap_index_key(&engine, &wrapped).err(), Some(SealError::WrongContentKey));
+}
+
+#[test]
+fn hashes_differ_by_label_engine_and_key() {
+    let key = subject("e", 1);
+    assert_ne!(key.hmac("prompt", b"x"), key.hmac("body", b"x"));
+    assert_ne!(key.hmac("prompt", b"x"), subject("e", 1).hmac("prompt", b"x"));
+    let index = IndexKey::generate().unwrap();
+    let hmac = |engine: &str, name| index.name_hmac(&engine.parse().unwrap(), name);
+    assert_ne!(hmac("ab", "c"), hmac("a", "bc"));
+}
+
+#[test]
+fn a_content_key_is_read_from_hex_and_base64() {
+    let bytes: Vec<u8> = (0..32_u8).map(|n| n * 8 + 3).collect();
+    let expected = ContentKey::from_text(&format!(" {}\n", hex::encode(&bytes))).unwrap();
+    assert_eq!(expected.0.as_slice(), bytes);
+    let standard = "AwsTGyMrMztDS1NbY2tze4OLk5ujq7O7w8vT2+Pr8/s=";
+    let url_safe = "AwsTGyMrMztDS1NbY2tze4OLk5ujq7O7w8vT2-Pr8_s";
+    for text in [standard, url_safe] {
+        assert_eq!(ContentKey::from_text(text).unwrap().0.as_slice(), bytes);
+    }
+    let bad = ["", "secret", &"0".repeat(63), &"g".repeat(64), &"A".repeat(42), &"A".repeat(45)];
+    for text in bad {
+        assert_eq!(ContentKey::from_text(text).err(), Some(SealError::BadKey));
+    }
+    assert_eq!(
+        ContentKey::from_text(&"/".repeat(43)).err(),
+        Some(SealError::BadKey),
+        "two bits over"
+    );
+}
+
+#[test]
+fn a_key_file_is_made_once_and_private() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mlsdm.db.key");
+    assert!(matches!(ContentKey::from_file(&path), Err(SealError::KeyFile { .. })));
+    let made = ContentKey::load_or_create(&path).unwrap();
+    let again = ContentKey::load_or_create(&path).unwrap();
+    assert_eq!(made.0, again.0);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+    fs::write(&path, "").unwrap();
+    assert_eq!(ContentKey::load_or_create(&path).err(), Some(SealError::BadKey));
+}

@@ -1,0 +1,156 @@
+//! Opening a PostgreSQL database: pool, timeouts, PgBouncer, migrations.
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use secrecy::ExposeSecret;
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, PgPool, Postgres, SqlSafeStr, Transaction,
+    migrate::{Migration, MigrationType, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use super::{
+    Clock, Options, Reader, StoreError,
+    error::{classify, classify_migration},
+};
+
+/// A connection that was idle for longer is tried out before use: its server may have gone.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// The newest migration.
+const VERSION: i64 = 1;
+
+/// A handle on a PostgreSQL database.
+#[derive(Clone)]
+pub struct PostgresStore {
+    pool: PgPool,
+    /// For migrations: without the pool's timeouts.
+    connect: Arc<PgConnectOptions>,
+    pooler: bool,
+    read_only: bool,
+    begin_append: Arc<str>,
+    begin_read: Arc<str>,
+    clock: Option<Clock>,
+    #[cfg(any(test, feature = "testkit"))]
+    pub(super) faults: Option<Arc<super::faults::Faults>>,
+}
+
+impl PostgresStore {
+    pub(super) async fn open(options: &Options, read_only: bool) -> Result<Self, StoreError> {
+        let connect = PgConnectOptions::from_str(options.url.expose_secret())
+            .map_err(classify)?
+            .application_name("mlsdm");
+        let statement = options.statement_timeout.as_millis();
+        let lock = options.lock_timeout.as_millis();
+        let idle = options.idle_timeout.as_millis();
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(options.connect_timeout)
+            .test_before_acquire(false)
+            .before_acquire(|conn, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > TRUSTED_IDLE {
+                        conn.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_with(if options.pooler {
+                // PgBouncer refuses start-up parameters that it does not know
+                connect.clone().statement_cache_capacity(0).extra_float_digits(None)
+            } else {
+                connect.clone().options([
+                    ("statement_timeout", statement.to_string()),
+                    ("idle_in_transaction_session_timeout", idle.to_string()),
+                ])
+            })
+            .await
+            .map_err(classify)?;
+        Ok(Self {
+            pool,
+            connect: connect.into(),
+            pooler: options.pooler,
+            read_only,
+            // one round trip; the level is named because a server can have another default
+            begin_append: format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+                 SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
+                 SET LOCAL idle_in_transaction_session_timeout = {idle}"
+            )
+            .into(),
+            begin_read: format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {statement}")
+                .into(),
+            clock: options.clock.clone(),
+            #[cfg(any(test, feature = "testkit"))]
+            faults: options.faults.clone(),
+        })
+    }
+
+    pub(super) async fn migrate(&self) -> Result<(), StoreError> {
+        if self.pooler {
+            return self.check_migrated().await;
+        }
+        let mut conn = self.connect.connect().await.map_err(classify)?;
+        let migrator = Migrator::with_migrations(vec![Migration::new(
+            VERSION,
+            "event log".into(),
+            MigrationType::Simple,
+            include_str!("../../migrations/postgres/0001_event_log.sql").into_sql_str(),
+            false,
+        )]);
+        migrator.run_direct(None, &mut conn, false).await.map_err(classify_migration)?;
+        conn.close().await.map_err(classify)
+    }
+
+    /// A pooler in transaction mode cannot carry the migrator's lock; the tables must be there.
+    async fn check_migrated(&self) -> Result<(), StoreError> {
+        const DONE: &str = "SELECT max(version) FROM _sqlx_migrations WHERE success";
+        let mut reader = self.pool.begin().await.map_err(classify)?;
+        let done = sqlx::query_scalar(DONE).persistent(false).fetch_one(&mut *reader).await;
+        let done: Option<i64> = done.map_err(classify)?;
+        if done == Some(VERSION) {
+            return Ok(());
+        }
+        Err(StoreError::Unmigrated(format!("version {VERSION} expected, found {done:?}")))
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    pub(super) async fn reader(&self) -> Result<Reader, StoreError> {
+        if self.pooler {
+            let begin = AssertSqlSafe(Arc::clone(&self.begin_read));
+            self.pool.begin_with(begin).await.map(Reader::Pooled).map_err(classify)
+        } else {
+            self.pool.acquire().await.map(Reader::Postgres).map_err(classify)
+        }
+    }
+
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        if self.read_only {
+            return Err(StoreError::ReadOnly("opened for reading".to_owned()));
+        }
+        let begin = AssertSqlSafe(Arc::clone(&self.begin_append));
+        self.pool.begin_with(begin).await.map_err(classify)
+    }
+
+    /// Begins a transaction that sees the log as it is now for as long as it lives.
+    pub(super) async fn begin_snapshot(
+        &self,
+    ) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+                     SET LOCAL idle_in_transaction_session_timeout = 0";
+        self.pool.begin_with(begin).await.map_err(classify)
+    }
+
+    /// Whether statements may be named.
+    pub(super) const fn named(&self) -> bool {
+        !self.pooler
+    }
+
+    /// The clock that replaces the database's.
+    pub(super) const fn clock(&self) -> Option<&Clock> {
+        self.clock.as_ref()
+    }
+}

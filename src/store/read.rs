@@ -1,0 +1,299 @@
+//! Reads outside any append. Each sees one committed state; none takes a lock.
+//!
+//! Callers bound lists and limits; what does not exist is absent from the answer, not an error.
+
+use uuid::Uuid;
+
+use super::{
+    Conn, Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record, SealedText,
+    Store, StoreError, SubjectRow,
+    append::{json, signed},
+    error::classify,
+    records::{self, Columns},
+    sql,
+};
+use crate::domain::ids::{EngineId, Position, StepNumber, SubjectRef};
+
+/// Fetches outside a transaction and hands the connection back.
+macro_rules! read {
+    ($store:expr, $($rest:tt)+) => {{
+        let mut reader = $store.reader().await?;
+        let rows = fetch!(reader.conn(), $($rest)+)?;
+        reader.done().await?;
+        rows
+    }};
+}
+
+/// A page for the audit: rows up to the first that cannot be read.
+pub(super) struct AuditPage {
+    pub(super) rows: Vec<(Record, Option<Content>)>,
+    /// Why the row after them could not be read.
+    pub(super) unreadable: Option<StoreError>,
+}
+
+impl Store {
+    /// All engines, by name.
+    pub async fn engines(&self) -> Result<Vec<EngineRow>, StoreError> {
+        Ok(read!(self, sql::ENGINES, records::engine, []))
+    }
+
+    /// One engine.
+    pub async fn engine(&self, engine: &EngineId) -> Result<Option<EngineRow>, StoreError> {
+        let rows = read!(self, sql::ENGINE, records::engine, [engine.as_str()]);
+        Ok(rows.into_iter().next())
+    }
+
+    /// The newest events of some engines, in one query; engines without events are left out.
+    pub async fn heads(&self, engines: &[EngineId]) -> Result<Vec<(EngineId, Head)>, StoreError> {
+        Ok(read!(
+            self,
+            sql::HEADS,
+            named_head,
+            sqlite[json(engines.iter().map(EngineId::as_str))],
+            postgres[engines.iter().map(EngineId::as_str).collect::<Vec<_>>()]
+        ))
+    }
+
+    /// The newest event of an engine; that before the first if there is none.
+    pub async fn head(&self, engine: &EngineId) -> Result<Head, StoreError> {
+        let rows = read!(self, sql::HEAD, first_head, [engine.as_str()]);
+        Ok(rows.into_iter().next().unwrap_or_else(|| Head::before_first(engine)))
+    }
+
+    /// The events after a position, at most `limit`.
+    pub async fn read(
+        &self,
+        engine: &EngineId,
+        after: Position,
+        limit: u32,
+    ) -> Result<Vec<Record>, StoreError> {
+        let (name, limit) = (engine.as_str(), i64::from(limit));
+        Ok(read!(self, sql::READ, records::record, [name, after as i64, limit]))
+    }
+
+    /// The events after a position with their sealed vectors, at most `limit`.
+    pub async fn read_for_fold(
+        &self,
+        engine: &EngineId,
+        after: Position,
+        limit: u32,
+    ) -> Result<Vec<(Record, Option<Vec<u8>>)>, StoreError> {
+        let (name, limit) = (engine.as_str(), i64::from(limit));
+        Ok(read!(self, sql::READ_FOR_FOLD, records::record_and_vector, [name, after as i64, limit]))
+    }
+
+    /// The events after a position with their contents, at most `limit`.
+    pub async fn read_for_audit(
+        &self,
+        engine: &EngineId,
+        after: Position,
+        limit: u32,
+    ) -> Result<Vec<(Record, Option<Content>)>, StoreError> {
+        let page = self.audit_page(engine, after, limit).await?;
+        page.unreadable.map_or(Ok(page.rows), Err)
+    }
+
+    /// As [`Store::read_for_audit`], but a damaged row only ends the page.
+    pub(super) async fn audit_page(
+        &self,
+        engine: &EngineId,
+        after: Position,
+        limit: u32,
+    ) -> Result<AuditPage, StoreError> {
+        let (name, limit) = (engine.as_str(), i64::from(limit));
+        let rows = read!(self, sql::READ_FOR_AUDIT, tolerated, [name, after as i64, limit]);
+        let mut page = AuditPage { rows: Vec::with_capacity(rows.len()), unreadable: None };
+        for row in rows {
+            match row {
+                Ok(row) => page.rows.push(row),
+                Err(error) => {
+                    page.unreadable = Some(error);
+                    break;
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    /// The `subject.erased` and `memory.forgotten` events in `after < position <= until`.
+    pub(super) async fn removals(
+        &self,
+        engine: &EngineId,
+        after: Position,
+        until: Position,
+    ) -> Result<Vec<Record>, StoreError> {
+        let name = engine.as_str();
+        Ok(read!(self, sql::READ_REMOVALS, records::record, [name, after as i64, until as i64]))
+    }
+
+    /// The contents at these positions, those that exist, in order.
+    pub async fn contents(
+        &self,
+        engine: &EngineId,
+        positions: &[Position],
+    ) -> Result<Vec<(Position, Content)>, StoreError> {
+        Ok(read!(
+            self,
+            sql::CONTENTS,
+            records::content,
+            sqlite [engine.as_str(), json(positions.iter().copied())],
+            postgres [engine.as_str(), signed(positions)]
+        ))
+    }
+
+    /// One event.
+    pub async fn record(
+        &self,
+        engine: &EngineId,
+        position: Position,
+    ) -> Result<Option<Record>, StoreError> {
+        let name = engine.as_str();
+        let rows = read!(self, sql::RECORD, records::record, [name, position as i64]);
+        Ok(rows.into_iter().next())
+    }
+
+    /// The first `step.completed`, `step.failed` or `step.rejected` of a step after a position.
+    pub async fn ending_of(
+        &self,
+        engine: &EngineId,
+        step: StepNumber,
+        after: Position,
+    ) -> Result<Option<Record>, StoreError> {
+        let (name, step, after) = (engine.as_str(), step as i64, after as i64);
+        let rows = read!(self, sql::ENDING, records::record, [name, step, after]);
+        Ok(rows.into_iter().next())
+    }
+
+    /// The data subjects with these pseudonyms, those that exist.
+    pub async fn subjects_by_ref(
+        &self,
+        engine: &EngineId,
+        refs: &[SubjectRef],
+    ) -> Result<Vec<SubjectRow>, StoreError> {
+        let mut reader = self.reader().await?;
+        let rows = subjects_by_ref(reader.conn(), engine, refs).await?;
+        reader.done().await?;
+        Ok(rows)
+    }
+
+    /// The sealed texts at these positions, with what it takes to open them.
+    pub async fn sealed_texts(
+        &self,
+        engine: &EngineId,
+        positions: &[Position],
+    ) -> Result<Vec<SealedText>, StoreError> {
+        Ok(read!(
+            self,
+            sql::SEALED_TEXTS,
+            records::sealed_text,
+            sqlite [engine.as_str(), json(positions.iter().copied())],
+            postgres [engine.as_str(), signed(positions)]
+        ))
+    }
+
+    /// The data subject with this name. A read never makes one.
+    pub async fn subject_by_name(
+        &self,
+        engine: &EngineId,
+        name: &Hmac,
+    ) -> Result<Option<SubjectRow>, StoreError> {
+        let rows = read!(
+            self,
+            sql::SUBJECTS_BY_NAME,
+            records::subject,
+            sqlite [engine.as_str(), json([hex::encode(name)])],
+            postgres [engine.as_str(), [name.as_slice()]]
+        );
+        Ok(rows.into_iter().next())
+    }
+
+    /// One idempotent request, expired or not.
+    pub async fn idempotency_row(
+        &self,
+        engine: &EngineId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<IdempotencyRow>, StoreError> {
+        let mut reader = self.reader().await?;
+        let rows = idempotency(reader.conn(), engine, std::slice::from_ref(key)).await?;
+        reader.done().await?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// The first contents row of an engine that belongs to no event.
+    pub(super) async fn stray_content(
+        &self,
+        engine: &EngineId,
+    ) -> Result<Option<Position>, StoreError> {
+        let rows = read!(self, sql::STRAY_CONTENT, position, [engine.as_str()]);
+        Ok(rows.into_iter().next())
+    }
+
+    /// The names under which there are events or contents but no engine.
+    pub async fn unknown_engines(&self) -> Result<Vec<String>, StoreError> {
+        Ok(read!(self, sql::UNKNOWN_ENGINES, name, []))
+    }
+}
+
+fn named_head(row: &impl Columns) -> Result<(EngineId, Head), StoreError> {
+    Ok((records::engine_id(row)?, records::head(row, 1)?))
+}
+
+fn first_head(row: &impl Columns) -> Result<Head, StoreError> {
+    records::head(row, 0)
+}
+
+fn position(row: &impl Columns) -> Result<Position, StoreError> {
+    row.int(0).map(|n| n as Position).map_err(classify)
+}
+
+fn name(row: &impl Columns) -> Result<String, StoreError> {
+    row.text(0).map_err(classify)
+}
+
+/// Keeps the error of one row apart from that of the statement.
+#[expect(clippy::unnecessary_wraps, reason = "the shape of every row function")]
+fn tolerated(
+    row: &impl Columns,
+) -> Result<Result<(Record, Option<Content>), StoreError>, StoreError> {
+    Ok(records::record_and_content(row))
+}
+
+/// Idempotent requests by key.
+pub(super) async fn idempotency(
+    conn: Conn<'_>,
+    engine: &EngineId,
+    keys: &[IdempotencyKey],
+) -> Result<Vec<IdempotencyRow>, StoreError> {
+    let tuples = || {
+        let tuple =
+            |k: &IdempotencyKey| vec![hex::encode(k.name_hmac), k.route.clone(), k.key.clone()];
+        json(keys.iter().map(tuple))
+    };
+    fetch!(
+        conn,
+        sql::IDEMPOTENCY,
+        records::idempotency,
+        sqlite [engine.as_str(), tuples()],
+        postgres [
+            engine.as_str(),
+            keys.iter().map(|k| k.name_hmac.as_slice()).collect::<Vec<_>>(),
+            keys.iter().map(|k| k.route.as_str()).collect::<Vec<_>>(),
+            keys.iter().map(|k| k.key.as_str()).collect::<Vec<_>>()
+        ]
+    )
+}
+
+pub(super) async fn subjects_by_ref(
+    conn: Conn<'_>,
+    engine: &EngineId,
+    refs: &[SubjectRef],
+) -> Result<Vec<SubjectRow>, StoreError> {
+    let ids = || refs.iter().map(|subject| Uuid::from_u128(subject.get()));
+    fetch!(
+        conn,
+        sql::SUBJECTS_BY_REF,
+        records::subject,
+        sqlite [engine.as_str(), json(refs.iter().map(SubjectRef::to_string))],
+        postgres [engine.as_str(), ids().collect::<Vec<_>>()]
+    )
+}

@@ -1,0 +1,279 @@
+//! Every statement of the store, both dialects side by side.
+//!
+//! Lists go to PostgreSQL as arrays and to SQLite as one JSON text, joined by CROSS JOIN: that keeps
+//! the order, where SQLite by itself would rather scan a whole log than a list of five.
+//!
+//! A test has each dialect's
+//! database plan each text, which stands in for compile-time checking.
+
+/// One statement in both dialects.
+#[derive(Clone, Copy)]
+pub(super) struct Sql {
+    /// The text for SQLite.
+    pub(super) sqlite: &'static str,
+    /// The text for PostgreSQL.
+    pub(super) postgres: &'static str,
+}
+
+/// A statement that both dialects understand.
+const fn same(text: &'static str) -> Sql {
+    Sql { sqlite: text, postgres: text }
+}
+
+macro_rules! event_columns {
+    () => {
+        "e.position, e.command_id, e.type, e.schema_version, e.decide_version, e.recorded_at, \
+         e.step, e.request_id, e.actor, e.subject_ref, e.trace_id, e.clear, e.content_hash, \
+         e.leaf_hash, e.chain_hash"
+    };
+}
+
+macro_rules! idempotency_columns {
+    () => {
+        "i.name_hmac, i.route, i.key, i.body_hmac, i.step, i.position, i.ended_position, \
+         i.expires_at"
+    };
+}
+
+macro_rules! event_names {
+    () => {
+        "engine_id, position, command_id, type, schema_version, decide_version, recorded_at, \
+         step, request_id, actor, subject_ref, trace_id, clear, content_hash, leaf_hash, chain_hash"
+    };
+}
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
+        $($(#[$doc])* pub(super) const $name: Sql = $sql;)+
+
+        /// All of them, for the test that has them planned.
+        #[cfg(test)]
+        pub(super) const ALL: &[(&str, Sql)] = &[$((stringify!($name), $name)),+];
+    };
+}
+
+statements! {
+    /// All engines.
+    ENGINES = same(
+        "SELECT engine_id, created_at, log_format, index_key FROM engines ORDER BY engine_id");
+
+    /// One engine.
+    ENGINE = same(
+        "SELECT engine_id, created_at, log_format, index_key FROM engines WHERE engine_id = $1");
+
+    /// Makes an engine.
+    INSERT_ENGINE = same(
+        "INSERT INTO engines (engine_id, created_at, log_format, index_key) \
+         VALUES ($1, $2, $3, $4)");
+
+    /// The writer's lock on the log; SQLite's BEGIN IMMEDIATE has it already.
+    LOCK_ENGINE = Sql {
+        sqlite: "SELECT 1 FROM engines WHERE engine_id = $1",
+        postgres: "SELECT 1 FROM engines WHERE engine_id = $1 FOR UPDATE",
+    };
+
+    /// The database's clock in microseconds (SQLite has none of that grain) and the head of a log.
+    /// Apart from the lock: a statement that waited for it would see what was before the wait.
+    NOW_AND_HEAD = Sql {
+        sqlite: "SELECT NULL, h.position, h.chain_hash, h.recorded_at FROM (SELECT 1) LEFT JOIN \
+             (SELECT position, chain_hash, recorded_at FROM events WHERE engine_id = $1 \
+             ORDER BY position DESC LIMIT 1) AS h",
+        postgres: "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, \
+             h.position, h.chain_hash, h.recorded_at FROM (SELECT 1) AS one LEFT JOIN \
+             (SELECT position, chain_hash, recorded_at FROM events WHERE engine_id = $1 \
+             ORDER BY position DESC LIMIT 1) AS h ON true",
+    };
+
+    /// The newest event of one log.
+    HEAD = same(
+        "SELECT position, chain_hash, recorded_at FROM events WHERE engine_id = $1 \
+         ORDER BY position DESC LIMIT 1");
+
+    /// The newest event of each of some logs.
+    HEADS = Sql {
+        sqlite: "SELECT e.engine_id, e.position, e.chain_hash, e.recorded_at \
+             FROM json_each($1) AS name CROSS JOIN events AS e ON e.engine_id = name.value \
+             AND e.position = (SELECT max(m.position) FROM events AS m \
+             WHERE m.engine_id = name.value)",
+        postgres: "SELECT name.engine_id, e.position, e.chain_hash, e.recorded_at \
+             FROM unnest($1::text[]) AS name(engine_id) CROSS JOIN LATERAL \
+             (SELECT v.position, v.chain_hash, v.recorded_at FROM events AS v \
+             WHERE v.engine_id = name.engine_id ORDER BY v.position DESC LIMIT 1) AS e",
+    };
+
+    /// A page of events.
+    READ = same(concat!(
+        "SELECT ", event_columns!(), " FROM events AS e \
+         WHERE e.engine_id = $1 AND e.position > $2 ORDER BY e.position LIMIT $3"));
+
+    /// A page of events with their sealed vectors.
+    READ_FOR_FOLD = same(concat!(
+        "SELECT ", event_columns!(), ", c.vector FROM events AS e \
+         LEFT JOIN contents AS c ON c.engine_id = e.engine_id AND c.position = e.position \
+         WHERE e.engine_id = $1 AND e.position > $2 ORDER BY e.position LIMIT $3"));
+
+    /// A page of events with their contents.
+    READ_FOR_AUDIT = same(concat!(
+        "SELECT ", event_columns!(), ", c.sealed, c.vector FROM events AS e \
+         LEFT JOIN contents AS c ON c.engine_id = e.engine_id AND c.position = e.position \
+         WHERE e.engine_id = $1 AND e.position > $2 ORDER BY e.position LIMIT $3"));
+
+    /// The events that allow contents to be missing, within a window of positions.
+    READ_REMOVALS = same(concat!(
+        "SELECT ", event_columns!(), " FROM events AS e \
+         WHERE e.engine_id = $1 AND e.position > $2 AND e.position <= $3 \
+         AND e.type IN ('subject.erased', 'memory.forgotten') ORDER BY e.position"));
+
+    /// One event.
+    RECORD = same(concat!(
+        "SELECT ", event_columns!(), " FROM events AS e WHERE e.engine_id = $1 AND e.position = $2"));
+
+    /// The first ending of a step after a position.
+    ENDING = same(concat!(
+        "SELECT ", event_columns!(), " FROM events AS e \
+         WHERE e.engine_id = $1 AND e.step = $2 AND e.position > $3 \
+         AND e.type IN ('step.completed', 'step.failed', 'step.rejected') \
+         ORDER BY e.position LIMIT 1"));
+
+    /// Sealed texts by position, with the columns their seals are bound to.
+    SEALED_TEXTS = Sql {
+        sqlite: "SELECT e.position, e.command_id, e.subject_ref, c.sealed \
+             FROM json_each($2) AS wanted \
+             CROSS JOIN events AS e ON e.engine_id = $1 AND e.position = wanted.value \
+             CROSS JOIN contents AS c ON c.engine_id = e.engine_id AND c.position = e.position",
+        postgres: "SELECT e.position, e.command_id, e.subject_ref, c.sealed \
+             FROM events AS e \
+             JOIN contents AS c ON c.engine_id = e.engine_id AND c.position = e.position \
+             WHERE e.engine_id = $1 AND e.position = ANY($2)",
+    };
+
+    /// Contents by position.
+    CONTENTS = Sql {
+        sqlite: "SELECT position, sealed, vector FROM contents WHERE engine_id = $1 \
+             AND position IN (SELECT value FROM json_each($2)) ORDER BY position",
+        postgres: "SELECT position, sealed, vector FROM contents WHERE engine_id = $1 \
+             AND position = ANY($2::bigint[]) ORDER BY position",
+    };
+
+    /// The first contents row that belongs to no event.
+    STRAY_CONTENT = same(
+        "SELECT c.position FROM contents AS c WHERE c.engine_id = $1 AND NOT EXISTS \
+         (SELECT 1 FROM events AS e WHERE e.engine_id = c.engine_id AND e.position = c.position) \
+         ORDER BY c.position LIMIT 1");
+
+    /// Names under which there are events or contents but no engine: one index step a name.
+    UNKNOWN_ENGINES = same(
+        "WITH RECURSIVE \
+         logs(name) AS (SELECT min(engine_id) FROM events UNION ALL SELECT \
+         (SELECT min(e.engine_id) FROM events AS e WHERE e.engine_id > logs.name) \
+         FROM logs WHERE logs.name IS NOT NULL), \
+         texts(name) AS (SELECT min(engine_id) FROM contents UNION ALL SELECT \
+         (SELECT min(c.engine_id) FROM contents AS c WHERE c.engine_id > texts.name) \
+         FROM texts WHERE texts.name IS NOT NULL) \
+         SELECT known.name FROM (SELECT name FROM logs UNION SELECT name FROM texts) AS known \
+         WHERE known.name IS NOT NULL AND NOT EXISTS \
+         (SELECT 1 FROM engines WHERE engine_id = known.name) ORDER BY known.name");
+
+    /// Data subjects by pseudonym.
+    SUBJECTS_BY_REF = Sql {
+        sqlite: "SELECT subject_ref, name_hmac, wrapped_key, sealed_name FROM subject_keys \
+             WHERE engine_id = $1 AND subject_ref IN (SELECT unhex(value) FROM json_each($2))",
+        postgres: "SELECT subject_ref, name_hmac, wrapped_key, sealed_name FROM keys.subject_keys \
+             WHERE engine_id = $1 AND subject_ref = ANY($2::uuid[])",
+    };
+
+    /// Data subjects by name.
+    SUBJECTS_BY_NAME = Sql {
+        sqlite: "SELECT subject_ref, name_hmac, wrapped_key, sealed_name FROM subject_keys \
+             WHERE engine_id = $1 AND name_hmac IN (SELECT unhex(value) FROM json_each($2))",
+        postgres: "SELECT subject_ref, name_hmac, wrapped_key, sealed_name FROM keys.subject_keys \
+             WHERE engine_id = $1 AND name_hmac = ANY($2::bytea[])",
+    };
+
+    /// Adds one data subject (SQLite) or many (PostgreSQL).
+    INSERT_SUBJECTS = Sql {
+        sqlite: "INSERT INTO subject_keys \
+             (engine_id, subject_ref, name_hmac, wrapped_key, sealed_name) \
+             VALUES ($1, $2, $3, $4, $5)",
+        postgres: "INSERT INTO keys.subject_keys \
+             (engine_id, subject_ref, name_hmac, wrapped_key, sealed_name) \
+             SELECT $1, u.* FROM unnest($2::uuid[], $3::bytea[], $4::bytea[], $5::bytea[]) AS u",
+    };
+
+    /// Destroys a data subject's key.
+    DELETE_SUBJECT = Sql {
+        sqlite: "DELETE FROM subject_keys WHERE engine_id = $1 AND subject_ref = $2",
+        postgres: "DELETE FROM keys.subject_keys WHERE engine_id = $1 AND subject_ref = $2",
+    };
+
+    /// Idempotent requests by key.
+    IDEMPOTENCY = Sql {
+        sqlite: concat!("SELECT ", idempotency_columns!(), " FROM json_each($2) AS k \
+             CROSS JOIN idempotency AS i ON i.engine_id = $1 AND i.name_hmac = unhex(k.value ->> 0) \
+             AND i.route = k.value ->> 1 AND i.key = k.value ->> 2"),
+        postgres: concat!("SELECT ", idempotency_columns!(), " \
+             FROM unnest($2::bytea[], $3::text[], $4::text[]) AS k(name_hmac, route, key) \
+             JOIN idempotency AS i ON i.engine_id = $1 AND i.name_hmac = k.name_hmac \
+             AND i.route = k.route AND i.key = k.key"),
+    };
+
+    /// Adds one idempotent request (SQLite) or many (PostgreSQL).
+    INSERT_IDEMPOTENCY = Sql {
+        sqlite: "INSERT INTO idempotency (engine_id, name_hmac, route, key, body_hmac, step, \
+             position, ended_position, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        postgres: "INSERT INTO idempotency (engine_id, name_hmac, route, key, body_hmac, step, \
+             position, ended_position, expires_at) SELECT $1, u.* FROM unnest($2::bytea[], \
+             $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::bigint[], $8::bigint[], \
+             $9::bigint[]) AS u",
+    };
+
+    /// Notes the endings of steps.
+    END_IDEMPOTENCY = Sql {
+        sqlite: "UPDATE idempotency SET ended_position = u.value ->> 1 FROM json_each($2) AS u \
+             WHERE engine_id = $1 AND step = u.value ->> 0",
+        postgres: "UPDATE idempotency SET ended_position = u.position \
+             FROM unnest($2::bigint[], $3::bigint[]) AS u(step, position) \
+             WHERE engine_id = $1 AND idempotency.step = u.step",
+    };
+
+    /// Frees the keys of steps for another try.
+    FREE_IDEMPOTENCY = Sql {
+        sqlite: "DELETE FROM idempotency WHERE engine_id = $1 \
+             AND step IN (SELECT value FROM json_each($2))",
+        postgres: "DELETE FROM idempotency WHERE engine_id = $1 AND step = ANY($2::bigint[])",
+    };
+
+    /// Removes some expired idempotent requests.
+    PURGE_IDEMPOTENCY = Sql {
+        sqlite: "DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency \
+             WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+        postgres: "DELETE FROM idempotency WHERE ctid = ANY(ARRAY(SELECT ctid FROM idempotency \
+             WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+    };
+
+    /// Appends events: the head of SQLite's VALUES list, PostgreSQL's whole statement.
+    INSERT_EVENTS = Sql {
+        sqlite: concat!("INSERT INTO events (", event_names!(), ") "),
+        postgres: concat!("INSERT INTO events (", event_names!(), ") SELECT $1, u.* \
+             FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], \
+             $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::uuid[], $12::bytea[], \
+             $13::bytea[], $14::bytea[], $15::bytea[], $16::bytea[]) AS u"),
+    };
+
+    /// Adds contents: the head of SQLite's VALUES list, PostgreSQL's whole statement.
+    INSERT_CONTENTS = Sql {
+        sqlite: "INSERT INTO contents (engine_id, position, sealed, vector) ",
+        postgres: "INSERT INTO contents (engine_id, position, sealed, vector) SELECT $1, u.* \
+             FROM unnest($2::bigint[], $3::bytea[], $4::bytea[]) AS u",
+    };
+
+    /// Removes contents by position.
+    DELETE_CONTENTS = Sql {
+        sqlite: "DELETE FROM contents WHERE engine_id = $1 \
+             AND position IN (SELECT value FROM json_each($2))",
+        postgres: "DELETE FROM contents WHERE engine_id = $1 AND position = ANY($2::bigint[])",
+    };
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! Has each dialect's database plan every statement.
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqlSafeStr, SqliteConnection};
+
+use super::{ALL, Sql};
+use crate::{
+    store::{Options, Store},
+    testkit::TestDatabase,
+};
+
+/// SQLite gets these as the head of a VALUES list.
+const HEADS: [&str; 2] = ["INSERT_EVENTS", "INSERT_CONTENTS"];
+
+async fn migrated(database: &TestDatabase) {
+    let store = Store::open(&Options::new(database.url())).await.unwrap();
+    store.migrate().await.unwrap();
+    store.migrate().await.expect("a second time changes nothing");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn sqlite_plans_every_statement() {
+    let database = TestDatabase::sqlite();
+    migrated(&database).await;
+    let mut conn = SqliteConnection::connect(database.url()).await.unwrap();
+    for (name, Sql { sqlite, .. }) in ALL.iter().filter(|(name, _)| !HEADS.contains(name)) {
+        let prepared = conn.prepare((*sqlite).into_sql_str()).await;
+        prepared.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn postgres_plans_every_statement() {
+    let database = TestDatabase::postgres().await;
+    migrated(&database).await;
+    let mut conn = PgConnection::connect(database.url()).await.unwrap();
+    for (name, Sql { postgres, .. }) in ALL {
+        let prepared = conn.prepare((*postgres).into_sql_str()).await;
+        prepared.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+/// An ending is looked for from its step's admission on, in the one index there is: a second index
+/// would cost every append for the sake of the rare waiter.
+#[tokio::test]
+async fn postgres_finds_endings_by_index() {
+    let database = TestDatabase::postgres().await;
+    migrated(&database).await;
+    let mut conn = PgConnection::connect(database.url()).await.unwrap();
+    conn.execute("SET enable_seqscan = off").await.unwrap();
+    let text = super::ENDING.postgres.replace("$1", "'e'").replace("$2", "1").replace("$3", "0");
+    let plan: Vec<(String,)> = sqlx::query_as(AssertSqlSafe(format!("EXPLAIN {text}")))
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+    assert!(
+        plan.iter().any(|(line,)| line.contains("events_pk") && !line.contains("Seq Scan")),
+        "{plan:?}"
+    );
+}
+
+#[tokio::test]
+async fn sqlite_finds_endings_by_index() {
+    let database = TestDatabase::sqlite();
+    migrated(&database).await;
+    let mut conn = SqliteConnection::connect(database.url()).await.unwrap();
+    let text = format!("EXPLAIN QUERY PLAN {}", super::ENDING.sqlite);
+    let plan: Vec<(i64, i64, i64, String)> =
+        sqlx::query_as(AssertSqlSafe(text)).fetch_all(&mut conn).await.unwrap();
+    assert!(plan.iter().any(|row| row.3.contains("engine_id=? AND position>?")), "{plan:?}");
+}

@@ -1,0 +1,169 @@
+//! The writer: one task per engine per process, the only one that appends to the engine's log.
+//!
+//! It takes what waits, locks the engine's row, folds what other replicas wrote, decides each command
+//! in turn on the state so far, inserts all events at once, commits, publishes the new state and
+//! answers. The state before the batch is kept beside it (clones share structure), so a failed commit
+//! is undone by putting it back; after a commit of unknown outcome the next attempt finds the batch's
+//! commands in the tail, or not. A dropped request cannot cancel a batch: the task owns it.
+
+mod batch;
+mod claims;
+mod plan;
+mod proposal;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::domain::ids::EngineId;
+
+use super::{Store, fold::Folder, subject::Directory};
+use proposal::Pending;
+pub use proposal::{
+    Actor, Claim, Committed, Earlier, Outcome, Proposal, Sealed, View, WriteError, prompt_hmac,
+};
+
+/// Bounds of a writer.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Commands that may wait; one more is refused with [`WriteError::QueueFull`].
+    pub queue: usize,
+    /// Events of one batch; the commands beyond wait for the next.
+    pub batch_events: usize,
+    /// Bytes of content of one batch; a command larger than that is a batch alone.
+    pub batch_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { queue: 1_024, batch_events: 256, batch_bytes: 1 << 20 }
+    }
+}
+
+/// How to reach an engine's writer; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    queue: mpsc::Sender<Message>,
+    views: watch::Receiver<Arc<View>>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Propose(Box<Pending>),
+    CatchUp,
+}
+
+impl Writer {
+    /// The newest published state. It is at or after every event whose writer has answered.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.views.borrow())
+    }
+
+    /// Notified of each newly published state.
+    pub fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.views.clone()
+    }
+
+    /// Hands a command over and waits until it is recorded or refused.
+    pub async fn propose(&self, proposal: Proposal) -> Result<Outcome, WriteError> {
+        let (answer, answered) = oneshot::channel();
+        let pending = Box::new(Pending { proposal, answer });
+        self.queue.try_send(Message::Propose(pending)).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => WriteError::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => WriteError::Closed,
+        })?;
+        answered.await.unwrap_or(Err(WriteError::Closed))
+    }
+
+    /// Asks for the log's tail to be folded; when the queue is full a batch will do it anyway.
+    pub fn catch_up(&self) {
+        // a full or closed queue needs no reminder
+        drop(self.queue.try_send(Message::CatchUp));
+    }
+}
+
+/// The task's own side.
+pub struct Task {
+    engine: EngineId,
+    store: Store,
+    directory: Arc<Directory>,
+    limits: Limits,
+    folder: Folder,
+    queue: mpsc::Receiver<Message>,
+    /// Commands that did not fit into the batch before.
+    carried: VecDeque<Pending>,
+    views: watch::Sender<Arc<View>>,
+}
+
+/// A writer over a folded log, and the task that must be run for it; `None` for an empty log.
+pub fn writer(
+    engine: EngineId,
+    store: Store,
+    directory: Arc<Directory>,
+    folder: Folder,
+    limits: Limits,
+) -> Option<(Writer, Task)> {
+    let view = View { state: folder.state.clone()?, chain_hash: folder.chain_hash };
+    let (views, watching) = watch::channel(Arc::new(view));
+    let (queue, messages) = mpsc::channel(limits.queue);
+    let task = Task {
+        engine,
+        store,
+        directory,
+        limits,
+        folder,
+        queue: messages,
+        carried: VecDeque::new(),
+        views,
+    };
+    Some((Writer { queue, views: watching }, task))
+}
+
+impl Task {
+    /// Writes until every [`Writer`] is dropped and nothing waits any more.
+    pub async fn run(mut self) {
+        while let Some(batch) = self.next_batch().await {
+            if batch.is_empty() {
+                self.follow().await;
+            } else {
+                self.write(batch).await;
+            }
+        }
+    }
+
+    /// All that waits, within the limits; empty when only the tail is to be folded.
+    async fn next_batch(&mut self) -> Option<Vec<Pending>> {
+        let mut batch: Vec<Pending> = Vec::new();
+        let mut bytes = 0;
+        if self.carried.is_empty() {
+            match self.queue.recv().await? {
+                Message::Propose(pending) => self.carried.push_back(*pending),
+                Message::CatchUp => {}
+            }
+        }
+        loop {
+            while let Some(pending) = self.carried.pop_front() {
+                bytes += pending.proposal.size();
+                let full =
+                    bytes > self.limits.batch_bytes || batch.len() >= self.limits.batch_events;
+                if full && !batch.is_empty() {
+                    self.carried.push_front(pending);
+                    return Some(batch);
+                }
+                batch.push(pending);
+            }
+            match self.queue.try_recv() {
+                Ok(Message::Propose(pending)) => self.carried.push_back(*pending),
+                Ok(Message::CatchUp) => {}
+                Err(_) => return Some(batch),
+            }
+        }
+    }
+
+    fn publish(&self) {
+        if let Some(state) = self.folder.state.clone() {
+            let view = View { state, chain_hash: self.folder.chain_hash };
+            self.views.send_replace(Arc::new(view));
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! One batch: lock, fold the tail, decide, insert, commit.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{Committed, Outcome, Task, WriteError, plan::Plan, proposal::Pending};
+use crate::{
+    domain::ids::{CommandId, Position},
+    store::{
+        Append, CommitError, StoreError, codec,
+        fold::{self, Cause, Damage, PAGE, Row},
+        replay,
+        subject::Subject,
+    },
+};
+
+/// Attempts at one batch; after that its callers are told that the log is unavailable.
+const ATTEMPTS_MAX: u32 = 4;
+
+/// Positions that are folded under the lock; a longer tail is folded before it is taken.
+const TAIL_MAX: u64 = PAGE as u64;
+
+/// How an attempt ended that wrote nothing, as far as is known.
+pub(super) enum Failed {
+    /// The whole batch again: the database asks for it, or the outcome is unknown.
+    Again(WriteError),
+    /// No use.
+    For(WriteError),
+}
+
+impl From<WriteError> for Failed {
+    fn from(error: WriteError) -> Self {
+        if matches!(error, WriteError::Store(StoreError::Serialization(_))) {
+            Self::Again(error)
+        } else {
+            Self::For(error)
+        }
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        WriteError::from(error).into()
+    }
+}
+
+impl Task {
+    /// Folds what other replicas wrote; a damaged log shows at the next command.
+    pub(super) async fn follow(&mut self) {
+        let before = self.folder.position();
+        let end = Position::MAX;
+        let result =
+            replay::advance(&self.store, &mut self.folder, &self.engine, end, &mut |_| {}).await;
+        if let Err(error) = result {
+            tracing::warn!(engine = %self.engine, %error, "the log's tail could not be folded");
+        }
+        if self.folder.position() != before {
+            self.publish();
+        }
+    }
+
+    /// Writes a batch and answers everybody in it. One command that the database will not take must
+    /// not fail its neighbours: then each is written by itself.
+    pub(super) async fn write(&mut self, batch: Vec<Pending>) {
+        let Some((batch, spoiled)) = self.write_together(batch).await else { return };
+        if batch.len() == 1 || !spoiled.is_certain || !may_be_one_commands(&spoiled.error) {
+            return refuse(batch, &spoiled.error);
+        }
+        for pending in batch {
+            if let Some((alone, spoiled)) = self.write_together(vec![pending]).await {
+                refuse(alone, &spoiled.error);
+            }
+        }
+    }
+
+    /// Writes a batch and answers everybody in it, or gives it back unanswered.
+    async fn write_together(&mut self, mut batch: Vec<Pending>) -> Option<(Vec<Pending>, Spoiled)> {
+        let mut found = Found::default();
+        let mut attempt = 1;
+        let outcome = loop {
+            match self.attempt(&mut batch, &mut found).await {
+                Ok(outcomes) => break Ok(outcomes),
+                Err(Failed::Again(_)) if attempt < ATTEMPTS_MAX => {
+                    attempt += 1;
+                    found.in_doubt = true;
+                }
+                Err(Failed::Again(error) | Failed::For(error)) => break Err(error),
+            }
+        };
+        self.publish();
+        match outcome {
+            Ok(outcomes) => {
+                let beyond = batch.split_off(outcomes.len().min(batch.len()));
+                for (pending, outcome) in batch.into_iter().zip(outcomes) {
+                    // the caller may have gone; the log has it all the same
+                    drop(pending.answer.send(outcome));
+                }
+                // they came before those that wait already
+                for pending in beyond.into_iter().rev() {
+                    self.carried.push_front(pending);
+                }
+                None
+            }
+            Err(error) => Some((batch, Spoiled { error, is_certain: !found.in_doubt })),
+        }
+    }
+
+    /// One transaction. Gives an outcome for each command it got to, in order.
+    async fn attempt(
+        &mut self,
+        batch: &mut [Pending],
+        found: &mut Found,
+    ) -> Result<Vec<Result<Outcome, WriteError>>, Failed> {
+        let mut append = self.begin(found).await?;
+        self.fold_tail(&mut append, found).await?;
+        let before = (self.folder.state.clone(), self.folder.chain_hash);
+        let result = match self.decide_all(&mut append, batch, found).await {
+            Ok(plan) if plan.rows.is_empty() => {
+                give_up(append).await;
+                return Ok(plan.outcomes);
+            }
+            Ok(plan) => Self::commit(append, &plan).await.map(|()| plan),
+            Err(failed) => {
+                give_up(append).await;
+                Err(failed)
+            }
+        };
+        match result {
+            Ok(mut plan) => {
+                self.settled(&mut plan);
+                Ok(plan.outcomes)
+            }
+            Err(failed) => {
+                (self.folder.state, self.folder.chain_hash) = before;
+                Err(failed)
+            }
+        }
+    }
+
+    /// Takes the engine's row. A long tail is folded before, unless commands of ours are to be
+    /// found in it.
+    async fn begin(&mut self, found: &Found) -> Result<Append, Failed> {
+        let append = self.store.begin(&self.engine).await?;
+        let tail = append.head.position.saturating_sub(self.folder.position());
+        if tail <= TAIL_MAX || found.in_doubt {
+            return Ok(append);
+        }
+        give_up(append).await;
+        self.follow().await;
+        Ok(self.store.begin(&self.engine).await?)
+    }
+
+    /// Folds what was written since, and picks out commands of ours whose commit was in doubt.
+    async fn fold_tail(&mut self, append: &mut Append, found: &mut Found) -> Result<(), Failed> {
+        let head = append.head;
+        while self.folder.position() < head.position {
+            let rows = append.tail(self.folder.position(), PAGE).await?;
+            if rows.is_empty() {
+                return Err(self.damage(Cause::Gap { found: head.position }).into());
+            }
+            let asked = self.folder.missing_keys(&rows);
+            if !asked.is_empty() {
+                let keys = append.subjects_by_ref(&asked).await?;
+                self.folder.add_keys(&asked, &keys).map_err(WriteError::from)?;
+            }
+            if found.in_doubt {
+                found.collect(&rows);
+            }
+            self.folder
+                .fold(rows, Position::MAX)
+                .map_err(|damage| WriteError::Damage(Arc::new(*damage)))?;
+        }
+        if self.folder.position() != head.position || self.folder.chain_hash != head.chain_hash {
+            return Err(self.damage(Cause::Chain).into());
+        }
+        Ok(())
+    }
+
+    fn damage(&self, cause: Cause) -> WriteError {
+        let engine = self.engine.clone();
+        WriteError::Damage(Arc::new(Damage { engine, position: self.folder.position(), cause }))
+    }
+
+    async fn commit(mut append: Append, plan: &Plan) -> Result<(), Failed> {
+        let written = async {
+            if !plan.subjects.is_empty() {
+                append.insert_subjects(&plan.subjects).await?;
+            }
+            plan.claims.write(&mut append).await?;
+            append.insert(&plan.rows).await
+        };
+        if let Err(error) = written.await {
+            give_up(append).await;
+            return Err(error.into());
+        }
+        append.commit().await.map_err(|error| match error {
+            CommitError::Failed(error) => Failed::from(error),
+            CommitError::Unknown(error) => Failed::Again(error.into()),
+        })
+    }
+
+    /// The subjects inserted with this batch are known from now on.
+    fn settled(&self, plan: &mut Plan) {
+        let opened = plan.subjects.iter().filter_map(|row| self.directory.open(row).ok());
+        let known: HashMap<[u8; 32], Arc<Subject>> =
+            opened.map(|subject| (subject.name_hmac, Arc::new(subject))).collect();
+        for subject in known.values() {
+            self.directory.keep(subject);
+        }
+        for outcome in plan.outcomes.iter_mut().flatten() {
+            if let Outcome::Committed(Committed { subject: Some(subject), .. }) = outcome
+                && let Some(known) = known.get(&subject.name_hmac)
+            {
+                *subject = Arc::clone(known);
+            }
+        }
+    }
+}
+
+/// A batch that could not be written.
+struct Spoiled {
+    error: WriteError,
+    /// Whether nothing of it is in the log for sure.
+    is_certain: bool,
+}
+
+/// Whether an error may be caused by one command of a batch alone.
+fn may_be_one_commands(error: &WriteError) -> bool {
+    matches!(error, WriteError::Store(StoreError::Other(_)) | WriteError::Defect(_))
+}
+
+fn refuse(batch: Vec<Pending>, error: &WriteError) {
+    for pending in batch {
+        drop(pending.answer.send(Err(error.clone())));
+    }
+}
+
+/// Frees the engine's row. A connection that cannot even roll back has lost it anyway.
+async fn give_up(append: Append) {
+    if let Err(error) = append.rollback().await {
+        tracing::debug!(%error, "a transaction could not be rolled back");
+    }
+}
+
+/// What the tail holds of commands whose commit had an unknown outcome.
+#[derive(Default)]
+pub(super) struct Found {
+    in_doubt: bool,
+    pub(super) commands: HashMap<CommandId, Committed>,
+}
+
+impl Found {
+    fn collect(&mut self, rows: &[Row]) {
+        for (record, _) in rows {
+            let Ok(event) = codec::decode(&record.kind, record.schema_version, &record.clear)
+            else {
+                continue;
+            };
+            let committed = self.commands.entry(record.command_id).or_default();
+            if committed.events.is_empty() {
+                committed.chain_hash = record.chain_hash;
+            }
+            committed.events.push((fold::envelope(record), event));
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What one batch writes: subjects settled, each command decided in turn, its events made rows.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    Actor, Committed, Outcome, Proposal, Task, WriteError,
+    batch::{Failed, Found},
+    claims::{self, Claims},
+    proposal::Pending,
+};
+use crate::{
+    domain::{
+        command::Command,
+        decide::{Decided, decide},
+        event::{DECIDE_VERSION, Envelope, Event},
+        evolve::evolve,
+        ids::{Micros, Sha256},
+    },
+    store::{
+        Append, Content, IdempotencyKey, Record, SubjectRow, chain, codec, fold, subject::Subject,
+    },
+};
+
+/// Events between two attestations of the state.
+const ATTEST_EVERY: u64 = 10_000;
+
+/// What one batch writes, and what its callers will be told.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) rows: Vec<(Record, Option<Content>)>,
+    pub(super) subjects: Vec<SubjectRow>,
+    pub(super) claims: Claims,
+    pub(super) outcomes: Vec<Result<Outcome, WriteError>>,
+}
+
+impl Task {
+    /// Decides a batch on the state so far, as much of it as its bounds allow.
+    pub(super) async fn decide_all(
+        &mut self,
+        append: &mut Append,
+        batch: &mut [Pending],
+        found: &Found,
+    ) -> Result<Plan, Failed> {
+        let mut plan = Plan::default();
+        self.settle_subjects(append, batch, &mut plan).await?;
+        let keys: Vec<IdempotencyKey> =
+            batch.iter().filter_map(|pending| claims::id(&pending.proposal)).collect();
+        if !keys.is_empty() {
+            plan.claims.load(append.idempotency(&keys).await?);
+        }
+        let now = append.now;
+        for pending in &*batch {
+            let proposal = &pending.proposal;
+            if plan.rows.len() >= self.limits.batch_events {
+                break;
+            }
+            // left there: another attempt must find them again
+            let outcome = match found.commands.get(&proposal.command_id) {
+                Some(committed) => {
+                    let subject = proposal.subject.clone();
+                    Ok(Outcome::Committed(Committed { subject, ..committed.clone() }))
+                }
+                None => self.decide_one(proposal, now, &mut plan)?,
+            };
+            plan.outcomes.push(outcome);
+        }
+        self.attest(now, &mut plan)?;
+        Ok(plan)
+    }
+
+    /// Binds new names to whoever was first: another replica, an earlier command of this batch, or us.
+    async fn settle_subjects(
+        &mut self,
+        append: &mut Append,
+        batch: &mut [Pending],
+        plan: &mut Plan,
+    ) -> Result<(), Failed> {
+        let fresh: Vec<[u8; 32]> = batch
+            .iter()
+            .flat_map(|pending| pending.proposal.subjects())
+            .filter(|subject| subject.fresh.is_some())
+            .map(|subject| subject.name_hmac)
+            .collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let mut first: HashMap<[u8; 32], Arc<Subject>> = HashMap::new();
+        for row in append.subjects(&fresh).await? {
+            let subject = Arc::new(self.directory.open(&row).map_err(WriteError::from)?);
+            self.directory.keep(&subject);
+            first.insert(row.name_hmac, subject);
+        }
+        for pending in batch {
+            for subject in pending.proposal.subjects() {
+                let Some(row) = &subject.fresh else { continue };
+                if let Some(winner) = first.get(&subject.name_hmac) {
+                    let proposal = &mut pending.proposal;
+                    proposal.rebind(winner).map_err(WriteError::from)?;
+                } else {
+                    plan.subjects.push(row.clone());
+                    first.insert(subject.name_hmac, subject);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides one command on the state so far. A refusal is its caller's alone; a defect is not.
+    fn decide_one(
+        &mut self,
+        proposal: &Proposal,
+        now: Micros,
+        plan: &mut Plan,
+    ) -> Result<Result<Outcome, WriteError>, Failed> {
+        if proposal.pseudonym().is_some_and(|s| self.folder.is_erased(s)) && proposal.is_admission()
+        {
+            return Ok(Err(WriteError::SubjectErased));
+        }
+        match plan.claims.check(proposal, now) {
+            Ok(None) => {}
+            Ok(Some(earlier)) => return Ok(Ok(Outcome::Duplicate(earlier))),
+            Err(refused) => return Ok(Err(refused)),
+        }
+        let Some(state) = &self.folder.state else {
+            return Err(Failed::For(WriteError::Defect("an engine without a state".to_owned())));
+        };
+        let decided = match decide(state, &proposal.command, now) {
+            Ok(decided) => decided,
+            Err(refusal) => return Ok(Err(refusal.into())),
+        };
+        let mut committed = Committed { subject: proposal.subject.clone(), ..Committed::default() };
+        for (index, decided) in decided.into_iter().enumerate() {
+            let (envelope, event, chain_hash) = self.record(proposal, decided, now, plan)?;
+            plan.claims.follow(proposal, &envelope, &event, now);
+            if index == 0 {
+                committed.chain_hash = chain_hash;
+            }
+            committed.events.push((envelope, event));
+        }
+        Ok(Ok(Outcome::Committed(committed)))
+    }
+
+    fn attest(&mut self, now: Micros, plan: &mut Plan) -> Result<(), Failed> {
+        let due = self
+            .folder
+            .state
+            .as_ref()
+            .is_some_and(|state| state.position - state.attested >= ATTEST_EVERY);
+        if due {
+            let id = crate::ids::command_id();
+            let proposal = Proposal::of_engine(id, Command::Attest, Actor::Server);
+            // an attestation is never refused; its outcome concerns nobody
+            drop(self.decide_one(&proposal, now, plan)?);
+        }
+        Ok(())
+    }
+
+    /// Makes a row of a decided event and folds it.
+    fn record(
+        &mut self,
+        proposal: &Proposal,
+        decided: Decided,
+        now: Micros,
+        plan: &mut Plan,
+    ) -> Result<(Envelope, Event, Sha256), Failed> {
+        let defect = |what: String| Failed::For(WriteError::Defect(what));
+        let kept = proposal.content.as_ref().and_then(|sealed| sealed.kept(decided.keep));
+        let (content, content_hash) = kept.unzip();
+        let encoded = codec::encode(&decided.event).map_err(|e| defect(e.to_string()))?;
+        let mut record = Record {
+            position: self.folder.position() + 1,
+            command_id: proposal.command_id,
+            kind: encoded.kind.to_owned(),
+            schema_version: encoded.schema_version,
+            decide_version: DECIDE_VERSION,
+            recorded_at: now,
+            step: decided.step,
+            request_id: proposal.request_id.clone(),
+            actor: proposal.actor.name(),
+            subject_ref: decided.subject,
+            trace_id: proposal.trace_id,
+            clear: encoded.clear,
+            content_hash,
+            leaf_hash: Sha256::default(),
+            chain_hash: Sha256::default(),
+        };
+        record.leaf_hash = chain::leaf(&self.engine, &record);
+        record.chain_hash = chain::link(self.folder.chain_hash, record.position, record.leaf_hash);
+        let envelope = fold::envelope(&record);
+        // only what is in the log with it: a replay has no more
+        let mut vector = None;
+        if let Command::Complete(complete) = &proposal.command
+            && content.as_ref().is_some_and(|content| content.vector.is_some())
+        {
+            vector.clone_from(&complete.vector);
+        }
+        let Some(state) = &mut self.folder.state else {
+            return Err(defect("an engine without a state".to_owned()));
+        };
+        evolve(state, &envelope, &decided.event, vector).map_err(|e| defect(e.to_string()))?;
+        self.folder.chain_hash = record.chain_hash;
+        let chain_hash = record.chain_hash;
+        plan.rows.push((record, content));
+        Ok((envelope, decided.event, chain_hash))
+    }
+}
+
+impl Proposal {
+    /// Everybody named by it, each once.
+    fn subjects(&self) -> Vec<Arc<Subject>> {
+        let actor = match &self.actor {
+            Actor::Subject(actor) => Some(actor),
+            Actor::Server | Actor::Clear(_) => None,
+        };
+        let mut all: Vec<Arc<Subject>> = self.subject.iter().chain(actor).cloned().collect();
+        all.dedup_by_key(|subject| subject.name_hmac);
+        all
+    }
+
+    const fn is_admission(&self) -> bool {
+        matches!(self.command, Command::Admit(_))
+    }
+}
+
+impl Actor {
+    /// As it stands in the log.
+    fn name(&self) -> Option<String> {
+        match self {
+            Self::Server => None,
+            Self::Subject(subject) => Some(subject.subject_ref.to_string()),
+            Self::Clear(name) => Some(name.clone()),
+        }
+    }
+}
