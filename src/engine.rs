@@ -1,0 +1,246 @@
+//! The imperative shell: engines in memory, and the use cases over them.
+//!
+//! An engine is a folded state, the writer that appends to its log, and the parts a step needs: a
+//! model, an embedder, the keys of data subjects. Effects happen here, after the commit that
+//! permits them. Deliberately not here: what is decided (the domain), SQL (the store), HTTP.
+
+mod background;
+mod generate;
+mod log;
+mod registry;
+mod report;
+pub mod verify;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use tokio::sync::Semaphore;
+
+use crate::{
+    domain::{
+        command::{ChangePolicy, Command, Intervene},
+        ids::{EngineId, Micros, Position, Sha256},
+    },
+    embed::Embedder,
+    llm::Llm,
+    store::{
+        Store,
+        fold::FoldingError,
+        keys::ContentKey,
+        seal::SealError,
+        subject::Directory,
+        writer::{Actor, Committed, Limits, Outcome, Proposal, View, WriteError, Writer},
+    },
+};
+pub use generate::{Answer, Caller, Generate, StepError, Told};
+pub use log::{EventFilter, EventPage, EventReport, PAGE_MAX};
+pub use registry::Engines;
+pub use report::StateReport;
+
+/// What engines are run with; decides no outcome.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a step may take, all told.
+    pub timeout: Duration,
+    /// How much longer its ending may take to reach the log before it is given up.
+    pub grace: Duration,
+    /// Bounds of the writers.
+    pub limits: Limits,
+    /// Bytes the memories of loaded engines may take; beyond, idle ones are unloaded.
+    pub memory_budget: usize,
+    /// An engine unused for this long is unloaded.
+    pub idle_evict: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            grace: Duration::from_secs(30),
+            limits: Limits::default(),
+            memory_budget: 1 << 30,
+            idle_evict: Duration::from_mins(15),
+        }
+    }
+}
+
+/// The parts of an engine that are the same for all of them.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where the logs are.
+    pub store: Store,
+    /// What keys are wrapped with.
+    pub content_key: Arc<ContentKey>,
+    /// Who answers.
+    pub llm: Llm,
+    /// What makes vectors.
+    pub embedder: Embedder,
+}
+
+/// Why an engine cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Its log cannot be read or folded.
+    #[error(transparent)]
+    Folding(#[from] Arc<FoldingError>),
+    /// Its keys cannot be opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A command was not recorded.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Its policy names an embedder this server does not run.
+    #[error(
+        "the engine's vectors are made by {wanted}, this server runs {running}; \
+         configure that embedder, or copy the engine with `mlsdm engine migrate`"
+    )]
+    Embedder {
+        /// The policy's.
+        wanted: String,
+        /// The server's.
+        running: String,
+    },
+    /// Its log has no event.
+    #[error("engine {0} has no event: its creation did not finish; create it again")]
+    Empty(EngineId),
+    /// The position asked for is not in the log yet.
+    #[error("position {position} is not in the log yet, its head is {head}")]
+    Beyond {
+        /// Asked for.
+        position: Position,
+        /// The last one.
+        head: Position,
+    },
+}
+
+impl From<crate::store::StoreError> for EngineError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Folding(Arc::new(FoldingError::Store(error)))
+    }
+}
+
+impl From<FoldingError> for EngineError {
+    fn from(error: FoldingError) -> Self {
+        Self::Folding(Arc::new(error))
+    }
+}
+
+/// Where an event of a command stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Receipt {
+    /// Its position; the head's, when nothing had to be recorded.
+    pub position: Position,
+    /// The chain hash there.
+    pub chain_hash: Sha256,
+}
+
+/// One engine, loaded.
+pub struct Engine {
+    id: EngineId,
+    parts: Parts,
+    settings: Arc<Settings>,
+    directory: Arc<Directory>,
+    writer: Writer,
+    used_at: AtomicI64,
+    replays: Arc<Semaphore>,
+    running: AtomicUsize,
+    digest: Mutex<Option<(Position, Sha256)>>,
+}
+
+impl Engine {
+    /// Its name.
+    pub const fn id(&self) -> &EngineId {
+        &self.id
+    }
+
+    /// The newest published state.
+    pub fn view(&self) -> Arc<View> {
+        self.writer.view()
+    }
+
+    /// Notified of each newly published state; closed when the engine is unloaded.
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.writer.watch()
+    }
+
+    /// Folds what other replicas wrote, soon.
+    pub fn catch_up(&self) {
+        self.writer.catch_up();
+    }
+
+    /// Admits nothing from now on; running steps end normally.
+    pub async fn shutdown(&self, act: Intervene) -> Result<Receipt, EngineError> {
+        let actor = Actor::Clear(act.actor.clone());
+        self.act(Command::Shutdown(act), actor).await
+    }
+
+    /// Admits again.
+    pub async fn resume(&self, act: Intervene) -> Result<Receipt, EngineError> {
+        let actor = Actor::Clear(act.actor.clone());
+        self.act(Command::Resume(act), actor).await
+    }
+
+    /// Replaces the policy.
+    pub async fn change_policy(&self, change: ChangePolicy) -> Result<Receipt, EngineError> {
+        let actor = Actor::Clear(change.actor.clone());
+        self.act(Command::ChangePolicy(Box::new(change)), actor).await
+    }
+
+    async fn act(&self, command: Command, actor: Actor) -> Result<Receipt, EngineError> {
+        let proposal = Proposal::of_engine(crate::ids::command_id(), command, actor);
+        let committed = self.commit(proposal).await?;
+        let view = self.view();
+        Ok(match committed.events.first() {
+            Some((envelope, _)) => {
+                Receipt { position: envelope.position, chain_hash: committed.chain_hash }
+            }
+            None => Receipt { position: view.state.position, chain_hash: view.chain_hash },
+        })
+    }
+
+    /// Records a command that claims no idempotency key.
+    async fn commit(&self, proposal: Proposal) -> Result<Committed, WriteError> {
+        match self.writer.propose(proposal).await? {
+            Outcome::Committed(committed) => Ok(committed),
+            Outcome::Duplicate(_) => {
+                Err(WriteError::Defect("a command without a key met a duplicate".to_owned()))
+            }
+        }
+    }
+
+    fn touch(&self) {
+        self.used_at.store(crate::clock::now_micros(), Ordering::Relaxed);
+    }
+
+    fn used_at(&self) -> Micros {
+        self.used_at.load(Ordering::Relaxed)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.running.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Counts a running step, so that its engine is not unloaded under it.
+struct Running<'a>(&'a Engine);
+
+impl<'a> Running<'a> {
+    fn new(engine: &'a Engine) -> Self {
+        engine.running.fetch_add(1, Ordering::AcqRel);
+        engine.touch();
+        Self(engine)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}

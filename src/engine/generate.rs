@@ -1,0 +1,355 @@
+//! One governed step, from a request to its recorded answer.
+//!
+//! The order is the contract: `step.admitted` or `step.rejected` is durable before a model is asked,
+//! the ending is durable before the answer is complete, and no lock or transaction is held between.
+
+mod answer;
+mod run;
+mod wait;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tokio::{sync::oneshot, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, Running};
+use crate::{
+    domain::{
+        command::{Admit, Command},
+        event::{Envelope, Event, FailStage, StepAdmitted},
+        ids::{CommandId, Micros},
+    },
+    lifecycle::Tasks,
+    score,
+    store::{
+        Content, StoreError,
+        keys::Column,
+        seal::SealError,
+        subject::Subject,
+        writer::{
+            Actor, Claim, Committed, Earlier, Outcome, Proposal, Sealed, WriteError, prompt_hmac,
+        },
+    },
+};
+pub use answer::Answer;
+
+/// A request to generate, validated.
+#[derive(Clone, Serialize)]
+pub struct Generate {
+    /// The prompt, 1 to 10,000 characters, not blank.
+    pub prompt: String,
+    /// The caller's own score in [0, 1].
+    pub moral_value: Option<f64>,
+    /// Most tokens of the answer.
+    pub max_tokens: Option<u32>,
+    /// Most memories given as context; the policy's number without.
+    pub context_top_k: Option<usize>,
+    /// The caller's own short notes; sealed with the prompt.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Who asks, and by which request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who authenticated.
+    pub actor: String,
+    /// Whose words it is, when not the actor's own.
+    pub end_user: Option<String>,
+    /// The request's id.
+    pub request_id: String,
+    /// The trace it belongs to.
+    pub trace_id: Option<[u8; 16]>,
+    /// The route template it came by.
+    pub route: String,
+    /// Makes a repeated request safe.
+    pub idempotency_key: Option<String>,
+}
+
+/// An answer, and whether it is an earlier one's.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The answer.
+    pub answer: Answer,
+    /// Whether an earlier request with the same idempotency key ran the step.
+    pub replayed: bool,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StepError {
+    /// The log did not take it.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The step was admitted and failed.
+    #[error("step {step} failed: {stage:?} ({code})")]
+    Failed {
+        /// Its number.
+        step: u64,
+        /// Where.
+        stage: FailStage,
+        /// A short name of the cause.
+        code: String,
+    },
+    /// A request with the same key is still running.
+    #[error("a request with this Idempotency-Key is still running; ask again later")]
+    StillRunning,
+    /// The answer came after the step had been given up; it was discarded.
+    #[error("the answer to step {step} came after the step had been given up")]
+    TooLate {
+        /// Its number.
+        step: u64,
+    },
+    /// An earlier answer's text no longer exists.
+    #[error("the earlier answer was erased")]
+    Erased,
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+impl From<SealError> for StepError {
+    fn from(error: SealError) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+/// The sealed text of `step.admitted` and `step.rejected`.
+#[derive(Serialize, Deserialize)]
+struct PromptText {
+    prompt: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
+}
+
+/// The sealed text of `step.completed`.
+#[derive(Serialize, Deserialize)]
+struct AnswerText {
+    answer: String,
+}
+
+/// A step that may go to the model.
+struct Admitted {
+    step: u64,
+    event: Box<StepAdmitted>,
+    subject: Arc<Subject>,
+    actor: Actor,
+    started: Instant,
+    deadline: Instant,
+}
+
+enum Admission {
+    Admitted(Admitted),
+    Rejected(Box<Answer>),
+    Earlier(Earlier),
+}
+
+impl Engine {
+    /// Runs one step. Cancelling the token (the caller went away) ends it as `step.failed`; the
+    /// future itself must be run to its end.
+    pub async fn generate(
+        &self,
+        caller: &Caller,
+        request: &Generate,
+        cancelled: &CancellationToken,
+    ) -> Result<Told, StepError> {
+        let _running = Running::new(self);
+        let started = Instant::now();
+        match self.admit(caller, request, started).await? {
+            Admission::Rejected(answer) => Ok(Told { answer: *answer, replayed: false }),
+            Admission::Earlier(earlier) => {
+                let answer = self.wait_for(&earlier, started).await?;
+                Ok(Told { answer, replayed: true })
+            }
+            Admission::Admitted(step) => {
+                let answer = self.run(caller, request, step, cancelled).await?;
+                Ok(Told { answer, replayed: false })
+            }
+        }
+    }
+
+    /// The same as a task of its own, so that a caller who goes away cannot leave a step without an
+    /// ending: dropping the future cancels the step, and the task still records that.
+    pub async fn generate_detached(
+        self: Arc<Self>,
+        tasks: &Tasks,
+        caller: Caller,
+        request: Generate,
+    ) -> Result<Told, StepError> {
+        let cancelled = CancellationToken::new();
+        let gone = cancelled.clone().drop_guard();
+        let (answer, answered) = oneshot::channel();
+        tasks.spawn("step", async move {
+            let told = self.generate(&caller, &request, &cancelled).await;
+            // nobody may be left to tell
+            drop(answer.send(told));
+        });
+        let told = answered.await.unwrap_or(Err(StepError::Write(WriteError::Closed)));
+        drop(gone.disarm());
+        told
+    }
+
+    async fn admit(
+        &self,
+        caller: &Caller,
+        request: &Generate,
+        started: Instant,
+    ) -> Result<Admission, StepError> {
+        let proposal = self.proposal(caller, request, started).await?;
+        let subject = proposal.subject.clone();
+        let outcome = match self.writer.propose(proposal).await {
+            Err(WriteError::SubjectErased) => {
+                // the name is a stranger's from now on
+                if let Some(subject) = subject {
+                    self.directory.forget(subject.subject_ref);
+                }
+                let again = self.proposal(caller, request, started).await?;
+                self.writer.propose(again).await?
+            }
+            other => other?,
+        };
+        match outcome {
+            Outcome::Duplicate(earlier) => Ok(Admission::Earlier(earlier)),
+            Outcome::Committed(committed) => self.admission(caller, committed, started).await,
+        }
+    }
+
+    async fn admission(
+        &self,
+        caller: &Caller,
+        committed: Committed,
+        started: Instant,
+    ) -> Result<Admission, StepError> {
+        let chain_hash = committed.chain_hash;
+        let first = committed.events.into_iter().next();
+        match (first, committed.subject) {
+            (Some((envelope, Event::StepAdmitted(event))), Some(subject)) => {
+                let actor = self.actor(caller, &subject).await?;
+                Ok(Admission::Admitted(Admitted {
+                    step: envelope.step.unwrap_or_default(),
+                    event,
+                    subject,
+                    actor,
+                    started,
+                    deadline: started + self.settings.timeout,
+                }))
+            }
+            (Some((envelope, Event::StepRejected(event))), _) => {
+                let answer = Answer::rejected(&caller.request_id, &envelope, chain_hash, &event);
+                Ok(Admission::Rejected(Box::new(answer)))
+            }
+            _ => Err(defect("an admission that admits nothing")),
+        }
+    }
+
+    /// Scores, seals and describes a request; nothing is recorded yet.
+    async fn proposal(
+        &self,
+        caller: &Caller,
+        request: &Generate,
+        started: Instant,
+    ) -> Result<Proposal, StepError> {
+        let name = caller.end_user.as_ref().unwrap_or(&caller.actor);
+        let subject = self.subject(name).await?;
+        let actor = self.actor(caller, &subject).await?;
+        let command_id = crate::ids::command_id();
+        let text =
+            PromptText { prompt: request.prompt.clone(), metadata: request.metadata.clone() };
+        let prompt_digest: [u8; 32] = Sha256::digest(&request.prompt).into();
+        let claim = caller.idempotency_key.as_ref().map(|key| Claim {
+            route: caller.route.clone(),
+            key: key.clone(),
+            body_digest: body_digest(request),
+        });
+        let admit = Admit {
+            subject: subject.subject_ref,
+            caller_score: request.moral_value,
+            scored: score::score(self.view().state.policy.moral.scorer, &request.prompt),
+            route: caller.route.clone(),
+            model: None,
+            max_tokens: request.max_tokens,
+            shortenable: true,
+            top_k: request.context_top_k,
+            prompt_chars: request.prompt.chars().count(),
+            prompt_hmac: prompt_hmac(&subject.key, &prompt_digest),
+            timeout: micros(self.settings.timeout),
+            grace: micros(self.settings.grace),
+            elapsed_ms: milliseconds(started.elapsed()),
+        };
+        Ok(Proposal {
+            command_id,
+            command: Command::Admit(Box::new(admit)),
+            content: Some(seal(&subject, command_id, &text, None)?),
+            subject: Some(subject),
+            actor,
+            request_id: Some(caller.request_id.clone()),
+            trace_id: caller.trace_id,
+            prompt_digest: Some(prompt_digest),
+            claim,
+            ends_claim: false,
+        })
+    }
+
+    /// A data subject by name; one nobody has heard of is made, and recorded with its first event.
+    async fn subject(&self, name: &str) -> Result<Arc<Subject>, StepError> {
+        let name_hmac = self.directory.name_hmac(name);
+        if let Some(known) = self.directory.get(&name_hmac) {
+            return Ok(known);
+        }
+        if let Some(row) = self.parts.store.subject_by_name(&self.id, &name_hmac).await? {
+            let subject = Arc::new(self.directory.open(&row)?);
+            self.directory.keep(&subject);
+            return Ok(subject);
+        }
+        Ok(Arc::new(self.directory.make(name, crate::ids::subject_ref())?))
+    }
+
+    async fn actor(&self, caller: &Caller, subject: &Arc<Subject>) -> Result<Actor, StepError> {
+        let own = caller.end_user.as_ref().is_none_or(|name| *name == caller.actor);
+        let actor = if own { Arc::clone(subject) } else { self.subject(&caller.actor).await? };
+        Ok(Actor::Subject(actor))
+    }
+}
+
+/// Seals the text and the vector of one command.
+fn seal<T: Serialize>(
+    subject: &Subject,
+    command_id: CommandId,
+    text: &T,
+    vector: Option<&[u8]>,
+) -> Result<Sealed, StepError> {
+    let plain = serde_json::to_vec(text).map_err(|_| defect("a text without a JSON form"))?;
+    let seal = |column, plain: &[u8]| subject.key.seal(command_id, column, plain);
+    Ok(Sealed::new(Content {
+        sealed: seal(Column::Text, &plain)?,
+        vector: vector.map(|plain| seal(Column::Vector, plain)).transpose()?,
+    }))
+}
+
+/// SHA-256 over the request as it is understood: spelling and order of its JSON do not count.
+fn body_digest(request: &Generate) -> [u8; 32] {
+    // a plain structure always has a JSON form
+    Sha256::digest(serde_json::to_vec(request).unwrap_or_default()).into()
+}
+
+fn defect(what: &str) -> StepError {
+    StepError::Write(WriteError::Defect(what.to_owned()))
+}
+
+fn micros(duration: Duration) -> Micros {
+    duration.as_micros() as Micros
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_micros() as f64) / 1_000.0
+}
+
+/// The event of a step with its receipt.
+struct Recorded<'a> {
+    envelope: &'a Envelope,
+    chain_hash: crate::domain::ids::Sha256,
+}

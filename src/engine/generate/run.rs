@@ -1,0 +1,314 @@
+//! Between the two events of a step: embed, search, read what is remembered, ask the model, record.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Admitted, Answer, AnswerText, Caller, Generate, PromptText, Recorded, StepError, defect,
+    milliseconds, seal,
+};
+use crate::{
+    domain::{
+        command::{Command, Complete, Fail, Refusal},
+        confidence::{confidence, is_blank, is_looping},
+        context::{self, Built, Remembered},
+        event::{ContextUse, Event, FailStage, Latency, Usage},
+        ids::{CommandId, Position, SubjectRef},
+        lattice::{Found, Query},
+        vector::UnitVector,
+    },
+    engine::Engine,
+    llm::{LlmError, Message, Reply, Request, Role},
+    store::{
+        keys::Column,
+        subject::Subject,
+        writer::{Committed, Outcome, Proposal, WriteError},
+    },
+};
+
+/// Longest answer kept and returned, in bytes; a longer one is cut.
+const ANSWER_MAX: usize = 256 * 1024;
+
+/// A step that ends without an answer.
+struct Failure {
+    stage: FailStage,
+    code: String,
+    attempts: u32,
+    usage: Usage,
+}
+
+impl Failure {
+    fn new(stage: FailStage, code: &str) -> Self {
+        Self { stage, code: code.to_owned(), attempts: 0, usage: Usage::default() }
+    }
+}
+
+/// What the model said, and all that is recorded of how it came to say it.
+struct Said {
+    reply: Reply,
+    cut: bool,
+    vector: UnitVector,
+    context: ContextUse,
+    latency: Latency,
+}
+
+/// The prompt as a vector, with what was found near it.
+struct Recalled {
+    vector: UnitVector,
+    context: ContextUse,
+    built: Option<Built>,
+    embed_ms: f64,
+    retrieve_ms: f64,
+}
+
+impl Engine {
+    /// Asks the model and records the ending.
+    pub(super) async fn run(
+        &self,
+        caller: &Caller,
+        request: &Generate,
+        step: Admitted,
+        cancelled: &CancellationToken,
+    ) -> Result<Answer, StepError> {
+        let said = tokio::select! {
+            biased;
+            () = cancelled.cancelled() => Err(Failure::new(FailStage::Cancelled, "client_gone")),
+            said = self.ask(request, &step) => said,
+        };
+        match said {
+            Ok(said) => self.complete(caller, step, said).await,
+            Err(failure) => Err(self.fail(caller, step, failure).await),
+        }
+    }
+
+    async fn ask(&self, request: &Generate, step: &Admitted) -> Result<Said, Failure> {
+        let recalled = self.recall(request, step).await?;
+        let mut messages = Vec::with_capacity(2);
+        if let Some(built) = &recalled.built {
+            messages.push(Message { role: Role::User, text: built.text.clone() });
+        }
+        messages.push(Message { role: Role::User, text: request.prompt.clone() });
+        let asked = Instant::now();
+        let call = self.parts.llm.generate(Request {
+            model: None,
+            messages,
+            max_tokens: step.event.request.max_tokens,
+        });
+        let reply = timeout_at(step.deadline, call).await.unwrap_or(Err(LlmError::Timeout));
+        let model_ms = milliseconds(asked.elapsed());
+        let mut reply = reply.map_err(|error| Failure {
+            attempts: 1,
+            ..Failure::new(FailStage::Llm, error.code())
+        })?;
+        if is_blank(&reply.text) {
+            let usage = reply.usage;
+            let failure = Failure::new(FailStage::EmptyResponse, "empty_response");
+            return Err(Failure { attempts: 1, usage, ..failure });
+        }
+        let cut = cut(&mut reply);
+        let Recalled { vector, context, embed_ms, retrieve_ms, .. } = recalled;
+        let total_ms = milliseconds(step.started.elapsed());
+        let latency = Latency { embed_ms, retrieve_ms, model_ms, total_ms };
+        Ok(Said { reply, cut, vector, context, latency })
+    }
+
+    /// Embeds the prompt and searches the memory, on a view at or after the admission.
+    async fn recall(&self, request: &Generate, step: &Admitted) -> Result<Recalled, Failure> {
+        let started = Instant::now();
+        let vector = self
+            .parts
+            .embedder
+            .embed(&request.prompt, self.view().state.policy.dimension)
+            .map_err(|_| Failure::new(FailStage::Embedding, "no_vector"))?;
+        let embed_ms = milliseconds(started.elapsed());
+        let searched = Instant::now();
+        let view = self.view();
+        let phase = view.state.phase_value(step.event.phase);
+        let policy = &view.state.policy;
+        let query = Query {
+            vector: &vector,
+            phase,
+            phase_tolerance: policy.lattice.phase_tolerance,
+            min_similarity: policy.lattice.min_similarity,
+            k: step.event.request.top_k,
+            subject: view.state.visible_to(step.subject.subject_ref),
+        };
+        let found = view
+            .state
+            .lattice
+            .search(&query)
+            .map_err(|_| Failure::new(FailStage::Embedding, "dimension"))?;
+        let built = self
+            .remembered(&found, request, policy.context.max_chars)
+            .await
+            .map_err(|_| Failure::new(FailStage::Llm, "context_unavailable"))?;
+        let (used, chars) =
+            built.as_ref().map_or((Vec::new(), 0), |built| (built.used.clone(), built.chars));
+        let context = ContextUse {
+            view: view.state.position,
+            phase,
+            candidates: found.candidates,
+            used,
+            chars,
+        };
+        let retrieve_ms = milliseconds(searched.elapsed());
+        Ok(Recalled { vector, context, built, embed_ms, retrieve_ms })
+    }
+
+    /// The remembered text of what was found. Text erased meanwhile is passed over.
+    async fn remembered(
+        &self,
+        found: &Found,
+        request: &Generate,
+        max_chars: usize,
+    ) -> Result<Option<Built>, StepError> {
+        if found.hits.is_empty() {
+            return Ok(None);
+        }
+        let wanted: Vec<Position> =
+            found.hits.iter().flat_map(|hit| [hit.prompt_position, hit.position]).collect();
+        let texts = self.texts(&wanted).await?;
+        let mut exchanges = Vec::with_capacity(found.hits.len());
+        for hit in &found.hits {
+            let prompt = texts.get(&hit.prompt_position).map(|t| parse::<PromptText>(t));
+            let answer = texts.get(&hit.position).map(|t| parse::<AnswerText>(t));
+            if let (Some(prompt), Some(answer)) = (prompt, answer) {
+                exchanges.push((hit.position, prompt?.prompt, answer?.answer));
+            }
+        }
+        let remembered: Vec<Remembered<'_>> = exchanges
+            .iter()
+            .map(|(position, prompt, answer)| Remembered { position: *position, prompt, answer })
+            .collect();
+        Ok(context::build(&remembered, &[&request.prompt], max_chars))
+    }
+
+    /// Opens the texts at positions; those without a content or a key are left out.
+    pub(super) async fn texts(
+        &self,
+        positions: &[Position],
+    ) -> Result<HashMap<Position, Vec<u8>>, StepError> {
+        let sealed = self.parts.store.sealed_texts(&self.id, positions).await?;
+        let mut texts = HashMap::with_capacity(sealed.len());
+        for text in sealed {
+            let Some(subject) = self.subject_of(text.subject_ref).await? else { continue };
+            let plain = subject.key.open(text.command_id, Column::Text, &text.sealed)?;
+            texts.insert(text.position, plain);
+        }
+        Ok(texts)
+    }
+
+    /// A data subject by pseudonym; an erased one has no key any more.
+    async fn subject_of(&self, subject: SubjectRef) -> Result<Option<Arc<Subject>>, StepError> {
+        if let Some(known) = self.directory.get_ref(subject) {
+            return Ok(Some(known));
+        }
+        let rows = self.parts.store.subjects_by_ref(&self.id, &[subject]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let subject = Arc::new(self.directory.open(row)?);
+        self.directory.keep(&subject);
+        Ok(Some(subject))
+    }
+
+    async fn complete(
+        &self,
+        caller: &Caller,
+        step: Admitted,
+        said: Said,
+    ) -> Result<Answer, StepError> {
+        let Said { reply, cut, vector, context, latency } = said;
+        let command_id = crate::ids::command_id();
+        let text = AnswerText { answer: reply.text };
+        let content = seal(&step.subject, command_id, &text, Some(&vector.to_bytes()))?;
+        let complete = Complete {
+            step: step.step,
+            provider: self.parts.llm.provider().to_owned(),
+            model: reply.model,
+            usage: reply.usage,
+            finish_reason: reply.finish_reason,
+            latency,
+            attempts: 1,
+            context,
+            confidence: confidence(&text.answer),
+            looping: is_looping(&text.answer),
+            cut,
+            vector: Some(vector),
+        };
+        let command = Command::Complete(Box::new(complete));
+        let mut proposal = ending(caller, &step, command_id, command);
+        proposal.content = Some(content);
+        let committed = self.ended(proposal).await?;
+        let chain_hash = committed.chain_hash;
+        match committed.events.into_iter().next() {
+            Some((envelope, Event::StepCompleted(completed))) => Ok(Answer::completed(
+                &caller.request_id,
+                &step.event,
+                &Recorded { envelope: &envelope, chain_hash },
+                &completed,
+                text.answer,
+            )),
+            _ => Err(defect("a completion that completes nothing")),
+        }
+    }
+
+    /// Records a failure and gives the caller's error: the failure, unless the log has another
+    /// ending or could not be reached.
+    async fn fail(&self, caller: &Caller, step: Admitted, failure: Failure) -> StepError {
+        let command = Command::Fail(Fail {
+            step: step.step,
+            stage: failure.stage,
+            code: failure.code.clone(),
+            latency_ms: milliseconds(step.started.elapsed()),
+            attempts: failure.attempts,
+            usage: failure.usage,
+        });
+        let proposal = ending(caller, &step, crate::ids::command_id(), command);
+        match self.ended(proposal).await {
+            Ok(_) => {
+                StepError::Failed { step: step.step, stage: failure.stage, code: failure.code }
+            }
+            Err(error) => error,
+        }
+    }
+
+    async fn ended(&self, proposal: Proposal) -> Result<Committed, StepError> {
+        match self.writer.propose(proposal).await {
+            Ok(Outcome::Committed(committed)) => Ok(committed),
+            Ok(Outcome::Duplicate(_)) => Err(defect("an ending met a duplicate")),
+            Err(WriteError::Refused(Refusal::NotOpen { step })) => Err(StepError::TooLate { step }),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn ending(caller: &Caller, step: &Admitted, command_id: CommandId, command: Command) -> Proposal {
+    Proposal {
+        command_id,
+        command,
+        subject: Some(Arc::clone(&step.subject)),
+        actor: step.actor.clone(),
+        request_id: Some(caller.request_id.clone()),
+        trace_id: caller.trace_id,
+        content: None,
+        prompt_digest: None,
+        claim: None,
+        ends_claim: caller.idempotency_key.is_some(),
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, StepError> {
+    serde_json::from_slice(text).map_err(|_| defect("a sealed text of another shape"))
+}
+
+/// Cuts an answer at a character boundary.
+fn cut(reply: &mut Reply) -> bool {
+    if reply.text.len() <= ANSWER_MAX {
+        return false;
+    }
+    let end = reply.text.floor_char_boundary(ANSWER_MAX);
+    reply.text.truncate(end);
+    "length".clone_into(&mut reply.finish_reason);
+    true
+}

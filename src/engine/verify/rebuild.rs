@@ -1,0 +1,119 @@
+//! From a recorded event back to the command that caused it.
+
+use crate::{
+    domain::{
+        command::{Abandon, AbandonCause, Admit, ChangePolicy, Command, Complete, Fail, Intervene},
+        event::{
+            Event, FailStage, Intervention, PolicyChanged, RequestFacts, StepCompleted, StepFailed,
+            Verdict,
+        },
+        ids::Micros,
+    },
+    store::fold::Opened,
+};
+
+/// What an event came from, as the first of its command.
+pub(super) enum Rebuilt {
+    /// This command.
+    Command(Box<Command>),
+    /// An act of the shell that is only folded.
+    NotDecided,
+    /// It only ever follows another event of its command.
+    NeverFirst,
+}
+
+pub(super) fn rebuild(opened: &Opened) -> Rebuilt {
+    let command = match &opened.event {
+        Event::StepAdmitted(e) => {
+            let timeout = e.deadline.saturating_sub(opened.envelope.recorded_at);
+            admit(opened, &e.request, &e.moral, timeout, 0.0)
+        }
+        Event::StepRejected(e) => admit(opened, &e.request, &e.moral, 0, e.answer.latency_ms),
+        Event::StepCompleted(e) => complete(opened, e),
+        Event::StepFailed(e) => fail(opened, e),
+        Event::EngineShutdown(act) => Command::Shutdown(intervene(act)),
+        Event::EngineResumed(act) => Command::Resume(intervene(act)),
+        Event::PolicyChanged(e) => change_policy(e),
+        Event::StateAttested(_) => Command::Attest,
+        Event::SubjectErased(_) => return Rebuilt::NotDecided,
+        Event::EngineCreated(_) | Event::MemoryConsolidated(_) | Event::MemoryEvicted(_) => {
+            return Rebuilt::NeverFirst;
+        }
+    };
+    Rebuilt::Command(Box::new(command))
+}
+
+fn admit(
+    opened: &Opened,
+    request: &RequestFacts,
+    moral: &Verdict,
+    timeout: Micros,
+    elapsed_ms: f64,
+) -> Command {
+    Command::Admit(Box::new(Admit {
+        // an event of a step without a subject does not fold
+        subject: opened.envelope.subject.unwrap_or(crate::domain::ids::SubjectRef::new(0)),
+        caller_score: moral.caller,
+        scored: moral.scorer.clone(),
+        route: request.route.clone(),
+        model: request.model.clone(),
+        max_tokens: request.max_tokens_asked,
+        shortenable: request.shortenable,
+        top_k: Some(request.top_k),
+        prompt_chars: request.prompt_chars,
+        prompt_hmac: request.prompt_hmac.clone(),
+        timeout,
+        // only the sum of both is recorded
+        grace: 0,
+        elapsed_ms,
+    }))
+}
+
+fn complete(opened: &Opened, e: &StepCompleted) -> Command {
+    Command::Complete(Box::new(Complete {
+        step: opened.envelope.step.unwrap_or_default(),
+        provider: e.provider.clone(),
+        model: e.model.clone(),
+        usage: e.usage,
+        finish_reason: e.finish_reason.clone(),
+        latency: e.latency,
+        attempts: e.attempts,
+        context: e.context.clone(),
+        confidence: e.confidence,
+        looping: e.quality.iter().any(|flag| flag == "looping"),
+        cut: e.cut,
+        vector: opened.vector.clone(),
+    }))
+}
+
+fn fail(opened: &Opened, e: &StepFailed) -> Command {
+    let step = opened.envelope.step.unwrap_or_default();
+    if e.stage == FailStage::Abandoned {
+        let cause = match e.code.as_str() {
+            "sole_owner" => AbandonCause::SoleOwner,
+            _ => AbandonCause::Deadline,
+        };
+        return Command::Abandon(Abandon { step, cause });
+    }
+    Command::Fail(Fail {
+        step,
+        stage: e.stage,
+        code: e.code.clone(),
+        latency_ms: e.latency_ms,
+        attempts: e.attempts,
+        usage: e.usage,
+    })
+}
+
+fn intervene(act: &Intervention) -> Intervene {
+    Intervene { actor: act.actor.clone(), reason: act.reason.clone() }
+}
+
+fn change_policy(e: &PolicyChanged) -> Command {
+    Command::ChangePolicy(Box::new(ChangePolicy {
+        policy: e.policy.clone(),
+        actor: e.actor.clone(),
+        reason: e.reason.clone(),
+        config: e.config.clone(),
+    }))
+}
