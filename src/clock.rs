@@ -1,0 +1,20 @@
+//! The system clock. Deliberately the only reader of it: everything else is told the time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::domain::ids::Micros;
+
+/// Microseconds since the Unix epoch; 0 on a clock set before it.
+#[expect(clippy::disallowed_methods, reason = "the one place where the clock is read")]
+pub fn now_micros() -> Micros {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_micros() as Micros
+}
+
+/// A time of the log as RFC 3339 with microseconds, in UTC.
+pub fn rfc3339(micros: Micros) -> String {
+    time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000)
+        .ok()
+        .and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
+        .unwrap_or_else(|| micros.to_string())
+}

@@ -1,0 +1,51 @@
+//! `api`: the HTTP server.
+
+use std::{net::IpAddr, num::NonZeroUsize, thread, time::Duration};
+
+use serde::Deserialize;
+
+use super::error::{Fault, check};
+
+/// The HTTP server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// Port to listen on.
+    pub port: u16,
+    workers: usize,
+    timeout: u64,
+    drain_seconds: u64,
+    /// Origins whose pages may call the API.
+    pub cors_origins: Vec<String>,
+    /// Whether `/docs` and `/openapi.json` are served.
+    pub docs: bool,
+}
+
+impl Api {
+    /// Worker threads that serve HTTP.
+    pub fn workers(&self) -> usize {
+        if self.workers > 0 {
+            return self.workers;
+        }
+        thread::available_parallelism().map_or(1, NonZeroUsize::get)
+    }
+
+    /// The deadline of a request, retries included.
+    pub const fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+
+    /// How long a stopping server keeps serving after it has said that it is not ready.
+    pub const fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Fault> {
+        check(self.port != 0, "api.port", "between 1 and 65535")?;
+        check(self.workers <= 256, "api.workers", "between 0 and 256")?;
+        check((1..=600).contains(&self.timeout), "api.timeout", "between 1 and 600 seconds")?;
+        check(self.drain_seconds <= 300, "api.drain_seconds", "between 0 and 300")
+    }
+}

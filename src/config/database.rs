@@ -1,0 +1,60 @@
+//! `database`: where the log is kept.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+use super::error::{Fault, check};
+
+/// The database and the key of its contents.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite://…` or `postgres://…`; may hold a password.
+    pub url: SecretString,
+    /// Most connections of the pool, 1..=1000.
+    pub max_connections: u32,
+    /// Whether a transaction-mode pooler stands in front of PostgreSQL.
+    pub pooler: bool,
+    acquire_timeout_seconds: u64,
+    statement_timeout_seconds: u64,
+    lock_timeout_seconds: u64,
+    content_key: SecretString,
+}
+
+impl Database {
+    /// How long to wait for a free connection.
+    pub const fn acquire_timeout(&self) -> Duration {
+        Duration::from_secs(self.acquire_timeout_seconds)
+    }
+
+    /// Longest statement.
+    pub const fn statement_timeout(&self) -> Duration {
+        Duration::from_secs(self.statement_timeout_seconds)
+    }
+
+    /// Longest wait for a row lock.
+    pub const fn lock_timeout(&self) -> Duration {
+        Duration::from_secs(self.lock_timeout_seconds)
+    }
+
+    /// The key that wraps the keys of all contents, if one is given.
+    pub fn content_key(&self) -> Option<&SecretString> {
+        Some(&self.content_key).filter(|key| !key.expose_secret().is_empty())
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Fault> {
+        let url = self.url.expose_secret();
+        let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|s| url.starts_with(s));
+        check(known, "database.url", "sqlite://PATH or postgres://USER:PASSWORD@HOST/NAME")?;
+        let connections = (1..=1000).contains(&self.max_connections);
+        check(connections, "database.max_connections", "between 1 and 1000")?;
+        let acquire = (1..=600).contains(&self.acquire_timeout_seconds);
+        check(acquire, "database.acquire_timeout_seconds", "between 1 and 600")?;
+        let statement = (1..=3600).contains(&self.statement_timeout_seconds);
+        check(statement, "database.statement_timeout_seconds", "between 1 and 3600")?;
+        let lock = (1..=600).contains(&self.lock_timeout_seconds);
+        check(lock, "database.lock_timeout_seconds", "between 1 and 600")
+    }
+}

@@ -1,0 +1,122 @@
+//! Environment variables: names with a key of their own, `MLSDM__SECTION__KEY`, and the rest.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::{
+    Refusal, Source,
+    merge::{Raw, SECRETS, nearest, truth},
+};
+
+/// Variables with names of their own, and the keys they set.
+const NAMED: [(&str, &str); 17] = [
+    ("LLM_BACKEND", "llm.provider"),
+    ("MLSDM_DIM", "mlsdm.dimension"),
+    ("MLSDM_CAPACITY", "mlsdm.capacity"),
+    ("MLSDM_WAKE_DURATION", "mlsdm.wake_duration"),
+    ("MLSDM_SLEEP_DURATION", "mlsdm.sleep_duration"),
+    ("MLSDM_INITIAL_THRESHOLD", "mlsdm.initial_threshold"),
+    ("LOG_LEVEL", "logging.level"),
+    ("LOG_FORMAT", "logging.format"),
+    ("API_HOST", "api.host"),
+    ("API_PORT", "api.port"),
+    ("API_WORKERS", "api.workers"),
+    ("API_TIMEOUT", "api.timeout"),
+    ("METRICS_ENABLED", "monitoring.enabled"),
+    ("METRICS_PORT", "monitoring.metrics_port"),
+    ("DATABASE_URL", "database.url"),
+    ("MLSDM_CONTENT_KEY", "database.content_key"),
+    ("MLSDM_INSECURE", "auth.insecure"),
+];
+
+/// Names the configuration file.
+const CONFIG_FILE: &str = "MLSDM_CONFIG";
+
+/// Prefix of the variables that name any key.
+const GENERIC: &str = "MLSDM__";
+
+const KEYS_ADVICE: &str = "API keys are not built yet; remove it, and keep the server on a loopback \
+     address or behind a proxy that authenticates";
+const OIDC_ADVICE: &str = "OIDC is not built yet; remove it, and put a proxy that authenticates in \
+     front of the server";
+const RATE_ADVICE: &str = "rate limits are not built yet; remove it, and limit rates in a proxy in \
+     front of the server";
+const SIGNING_ADVICE: &str = "signed checkpoints are not built yet; remove it";
+
+/// What the environment says.
+#[derive(Debug, Default)]
+pub(super) struct Environment {
+    pub(super) config_file: Option<PathBuf>,
+    pub(super) values: Vec<Raw>,
+    pub(super) refusals: Vec<Refusal>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Sorts variables by what they are for; empty ones count as not set.
+pub(super) fn read(variables: impl IntoIterator<Item = (String, String)>) -> Environment {
+    let mut variables: Vec<_> =
+        variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    variables.sort();
+    let mut env = Environment::default();
+    for (name, value) in variables {
+        if name == CONFIG_FILE {
+            env.config_file = Some(PathBuf::from(value));
+        } else if let Some(key) = key_of(&name) {
+            let origin = Source::Env(name.clone());
+            env.values.push(Raw { name, key, value: Value::String(value), origin });
+        } else if let Some(advice) = refused(&name, &value) {
+            env.refusals.push(Refusal { name, advice });
+        } else if let Some(warning) = warning(&name) {
+            env.warnings.push(warning);
+        }
+    }
+    env
+}
+
+fn key_of(name: &str) -> Option<String> {
+    let named = |name: &str| NAMED.iter().find(|(known, _)| *known == name).map(|(_, key)| *key);
+    if let Some(key) = named(name) {
+        return Some(key.to_owned());
+    }
+    if let Some(key) = name.strip_suffix("_FILE").and_then(named)
+        && SECRETS.contains(&key)
+    {
+        return Some(format!("{key}_file"));
+    }
+    let generic = name.strip_prefix(GENERIC)?;
+    Some(generic.to_lowercase().replace("__", "."))
+}
+
+/// What to do instead of a variable that promises a protection that is not built yet.
+fn refused(name: &str, value: &str) -> Option<&'static str> {
+    match name.strip_suffix("_FILE").unwrap_or(name) {
+        "API_KEY" | "ADMIN_API_KEY" => Some(KEYS_ADVICE),
+        "MLSDM_SIGNING_KEY" => Some(SIGNING_ADVICE),
+        "RATE_LIMIT_REQUESTS" | "RATE_LIMIT_WINDOW" => Some(RATE_ADVICE),
+        // 1 asks for no limit, which is what there is
+        "DISABLE_RATE_LIMIT" if truth(value) != Some(true) => Some(RATE_ADVICE),
+        "MLSDM_OIDC_ENABLED" if truth(value) == Some(false) => None,
+        name if name.starts_with("MLSDM_OIDC_") => Some(OIDC_ADVICE),
+        _ => None,
+    }
+}
+
+/// What to say about a variable that changes nothing; none for those of other programs.
+fn warning(name: &str) -> Option<String> {
+    let known = match name.strip_suffix("_FILE").unwrap_or(name) {
+        "OPENAI_API_KEY" | "ANTHROPIC_API_KEY" => "only the local_stub model is built",
+        "MLSDM_LOKI_URL" => "logs go to standard output",
+        "MLSDM_TRACK" => "metrics are not built",
+        "MLSDM_OIDC_ENABLED" | "DISABLE_RATE_LIMIT" => return None,
+        name if name.starts_with("OTEL_") => "tracing export is not built",
+        name if name.starts_with("MLSDM_") => {
+            let names = NAMED.iter().map(|(name, _)| *name).chain([CONFIG_FILE]);
+            let hint = nearest(name, names)
+                .map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            return Some(format!("{name} is not a variable of this program{hint}"));
+        }
+        _ => return None,
+    };
+    Some(format!("{name} has no effect yet: {known}"))
+}

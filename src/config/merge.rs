@@ -1,0 +1,358 @@
+//! Merging layers of values over the defaults, key by key, keeping each value's source.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::{
+    Config, ConfigError, Flag, Refusal, Source,
+    error::{Fault, Invalid},
+    source, unbuilt,
+};
+use crate::domain::policy::Preset;
+
+const DEFAULT_TOML: &str = include_str!("default.toml");
+
+/// Keys whose values are never shown, and which may be given as `KEY_file`.
+pub(super) const SECRETS: [&str; 2] = ["database.url", "database.content_key"];
+
+/// Short names of keys.
+const SHORTHANDS: [(&str, &str); 6] = [
+    ("mlsdm.dimension", "mlsdm.policy.dimension"),
+    ("mlsdm.capacity", "mlsdm.policy.capacity"),
+    ("mlsdm.wake_duration", WAKE),
+    ("mlsdm.sleep_duration", SLEEP),
+    ("mlsdm.initial_threshold", "mlsdm.policy.moral.initial_threshold"),
+    ("embeddings.dimension", "mlsdm.policy.dimension"),
+];
+
+const PRESET: &str = "mlsdm.preset";
+const WAKE: &str = "mlsdm.policy.rhythm.wake_duration";
+const SLEEP: &str = "mlsdm.policy.rhythm.sleep_duration";
+
+/// Largest file of a secret in bytes.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+/// Names closer than this (Jaro-Winkler, 0 to 1) are suggested.
+const SUGGESTION_LEAST: f64 = 0.8;
+
+/// One value as it was given.
+#[derive(Clone, Debug)]
+pub(super) struct Raw {
+    /// How the giver called it.
+    pub(super) name: String,
+    /// The key it sets; may be a shorthand.
+    pub(super) key: String,
+    /// The value; a text for variables and flags, whatever the key is.
+    pub(super) value: Value,
+    /// Where it was given.
+    pub(super) origin: Source,
+}
+
+impl From<Flag> for Raw {
+    fn from(flag: Flag) -> Self {
+        let origin = Source::Flag(flag.name);
+        Self { name: flag.key.clone(), key: flag.key, value: Value::String(flag.value), origin }
+    }
+}
+
+/// A key's value and where it comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// Dotted name.
+    pub key: String,
+    value: Value,
+    /// Where it was given.
+    pub source: Source,
+}
+
+impl Setting {
+    /// The value, with secrets redacted.
+    pub fn shown(&self) -> Value {
+        if SECRETS.contains(&self.key.as_str())
+            && let Value::String(text) = &self.value
+        {
+            return Value::String(redact(text));
+        }
+        self.value.clone()
+    }
+}
+
+/// Everything between scheme and host, and the query, may hold a password.
+fn redact(secret: &str) -> String {
+    let Some((scheme, rest)) = secret.split_once("://") else {
+        return if secret.is_empty() { String::new() } else { "(set)".to_owned() };
+    };
+    let place = match rest.rsplit_once('@') {
+        Some((_, host)) => format!("***@{host}"),
+        None => rest.to_owned(),
+    };
+    match place.split_once('?') {
+        Some((place, _)) => format!("{scheme}://{place}?***"),
+        None => format!("{scheme}://{place}"),
+    }
+}
+
+/// All keys.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    defaults: BTreeMap<String, Value>,
+    current: BTreeMap<String, (Value, Source)>,
+}
+
+impl Settings {
+    pub(super) fn defaults() -> Result<Self, ConfigError> {
+        let tree =
+            source::parse(DEFAULT_TOML, config::FileFormat::Toml).map_err(ConfigError::Default)?;
+        let defaults: BTreeMap<_, _> = source::flatten(&tree).into_iter().collect();
+        let keep = |(k, v): (&String, &Value)| (k.clone(), (v.clone(), Source::Default));
+        let current = defaults.iter().map(keep).collect();
+        Ok(Self { defaults, current })
+    }
+
+    /// Puts a layer over what is there.
+    pub(super) fn apply(&mut self, layer: Vec<Raw>) -> Result<(), ConfigError> {
+        let mut given: BTreeMap<String, (String, Value)> = BTreeMap::new();
+        let (presets, others): (Vec<_>, Vec<_>) =
+            layer.into_iter().partition(|raw| raw.key == PRESET);
+        for preset in presets {
+            self.apply_preset(&preset)?;
+        }
+        for raw in others {
+            let raw = resolve(raw)?;
+            let Some(default) = self.defaults.get(&raw.key) else {
+                return Err(self.unknown(&raw));
+            };
+            let value = coerce(&raw.value, default)
+                .ok_or_else(|| self.invalid(&raw, kind(default).to_owned()))?;
+            if let Err(must) = self.fits(&raw.key, &value) {
+                return Err(self.invalid(&raw, must));
+            }
+            if let Some((first, other)) = given.get(&raw.key)
+                && *other != value
+            {
+                let (first, second) = (first.clone(), raw.name);
+                return Err(ConfigError::Twice { key: raw.key, first, second });
+            }
+            given.insert(raw.key.clone(), (raw.name, value.clone()));
+            self.current.insert(raw.key, (value, raw.origin));
+        }
+        Ok(())
+    }
+
+    fn apply_preset(&mut self, raw: &Raw) -> Result<(), ConfigError> {
+        let Ok(preset) = serde_json::from_value::<Preset>(raw.value.clone()) else {
+            let must = "balanced, throughput or consolidating".to_owned();
+            return Err(self.invalid(raw, must));
+        };
+        let (wake, sleep) = preset.durations();
+        for (key, steps) in [(WAKE, wake), (SLEEP, sleep)] {
+            self.current.insert(key.to_owned(), (Value::from(steps), raw.origin.clone()));
+        }
+        Ok(())
+    }
+
+    /// Whether the program accepts the value beside the defaults; else what it has to be.
+    fn fits(&self, key: &str, value: &Value) -> Result<(), String> {
+        let others = self.defaults.iter().map(|(k, v)| (k.as_str(), v));
+        let tree = nest(others.filter(|(k, _)| *k != key).chain([(key, value)]));
+        match serde_json::from_value::<Config>(tree) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(expectation(&error.to_string())),
+        }
+    }
+
+    pub(super) fn build(&self) -> Result<Config, ConfigError> {
+        let tree = nest(self.current.iter().map(|(k, (v, _))| (k.as_str(), v)));
+        serde_json::from_value(tree).map_err(|e| ConfigError::Default(expectation(&e.to_string())))
+    }
+
+    /// Whether a key has another value than its default.
+    pub(super) fn differs(&self, key: &str) -> bool {
+        self.current.get(key).map(|(value, _)| value) != self.defaults.get(key)
+    }
+
+    /// Where a key's value comes from.
+    pub(super) fn source(&self, key: &str) -> Option<&Source> {
+        self.current.get(key).map(|(_, source)| source)
+    }
+
+    /// A key with its shown value, for messages.
+    pub(super) fn shown(&self, key: &str) -> String {
+        let (value, source) =
+            self.current.get(key).cloned().unwrap_or((Value::Null, Source::Default));
+        text(&Setting { key: key.to_owned(), value, source }.shown())
+    }
+
+    pub(super) fn explain(&self, fault: Fault) -> ConfigError {
+        let key = fault.key.into_owned();
+        let origin = self.source(&key).cloned().unwrap_or(Source::Default);
+        let (shown, default) = (self.shown(&key), self.default_text(&key));
+        let must = fault.must.to_owned();
+        ConfigError::Invalid(Box::new(Invalid { key, shown, origin, must, default }))
+    }
+
+    pub(super) fn into_rows(self) -> Vec<Setting> {
+        let row = |(key, (value, source))| Setting { key, value, source };
+        self.current.into_iter().map(row).collect()
+    }
+
+    fn default_text(&self, key: &str) -> String {
+        self.defaults.get(key).map_or_else(|| "not set".to_owned(), text)
+    }
+
+    fn invalid(&self, raw: &Raw, must: String) -> ConfigError {
+        let secret = SECRETS.contains(&raw.key.as_str());
+        let (must, shown) = if secret {
+            ("a text (in quotes)".to_owned(), "***".to_owned())
+        } else {
+            (must, text(&raw.value))
+        };
+        let default = self.default_text(&raw.key);
+        let (key, origin) = (raw.key.clone(), raw.origin.clone());
+        ConfigError::Invalid(Box::new(Invalid { key, shown, origin, must, default }))
+    }
+
+    fn unknown(&self, raw: &Raw) -> ConfigError {
+        let planned = unbuilt::SECTIONS.iter().find(|(section, _)| raw.key.starts_with(section));
+        if let Some((_, advice)) = planned {
+            let name = format!("{} ({})", raw.key, raw.origin);
+            return ConfigError::NotBuilt(vec![Refusal { name, advice }]);
+        }
+        let section = format!("{}.", raw.key);
+        let is_section = self.defaults.keys().any(|known| known.starts_with(&section));
+        let hint = if is_section {
+            "; it is a section, which holds settings".to_owned()
+        } else {
+            let shorthands = SHORTHANDS.iter().map(|(short, _)| *short);
+            let known = self.defaults.keys().map(String::as_str).chain(shorthands).chain([PRESET]);
+            nearest(&raw.key, known).map_or_else(String::new, |name| {
+                let as_given = match raw.origin {
+                    Source::Env(_) => format!("MLSDM__{}", name.replace('.', "__").to_uppercase()),
+                    Source::Default | Source::File(_) | Source::Flag(_) => name.to_owned(),
+                };
+                format!("; did you mean {as_given}?")
+            })
+        };
+        ConfigError::UnknownKey { name: raw.name.clone(), origin: raw.origin.clone(), hint }
+    }
+}
+
+/// The known name most like a given one.
+pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let score = |name: &str| strsim::jaro_winkler(given, name);
+    known
+        .map(|name| (score(name), strsim::damerau_levenshtein(given, name), name))
+        .filter(|(likeness, _, _)| *likeness >= SUGGESTION_LEAST)
+        .min_by(|a, b| a.1.cmp(&b.1).then(b.0.total_cmp(&a.0)))
+        .map(|(_, _, name)| name)
+}
+
+/// Follows shorthands and reads the file of a secret.
+fn resolve(mut raw: Raw) -> Result<Raw, ConfigError> {
+    if let Some((_, key)) = SHORTHANDS.iter().find(|(short, _)| *short == raw.key) {
+        (*key).clone_into(&mut raw.key);
+    }
+    let secret = SECRETS.iter().find(|secret| raw.key.strip_suffix("_file") == Some(**secret));
+    if let (Some(key), Value::String(path)) = (secret, &raw.value) {
+        let path = PathBuf::from(path);
+        let fail = |problem| {
+            let (name, path) = (raw.name.clone(), path.clone());
+            ConfigError::SecretFile { name, path, problem }
+        };
+        let text = source::read_bounded(&path, SECRET_BYTES_MAX)
+            .map_err(|error| fail(format!("cannot be read: {error}")))?;
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Err(fail("is empty".to_owned()));
+        }
+        raw.value = Value::String(text.to_owned());
+        (*key).clone_into(&mut raw.key);
+    }
+    Ok(raw)
+}
+
+/// The value as the type that the key's default has.
+fn coerce(value: &Value, like: &Value) -> Option<Value> {
+    match (like, value) {
+        (Value::Bool(_), Value::String(text)) => truth(text).map(Value::Bool),
+        (Value::Number(n), Value::String(text)) if n.is_f64() => {
+            text.trim().parse::<f64>().ok().filter(|x| x.is_finite()).map(Value::from)
+        }
+        (Value::Number(_), Value::String(text)) => text.trim().parse::<i64>().ok().map(Value::from),
+        (Value::Number(n), Value::Number(given)) if n.is_f64() => given.as_f64().map(Value::from),
+        (Value::Number(_), Value::Number(given)) => given.as_i64().map(Value::from),
+        (Value::Array(likes), Value::String(text)) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            let items = parts.map(|part| Value::String(part.to_owned())).collect();
+            coerce(&Value::Array(items), &Value::Array(likes.clone()))
+        }
+        (Value::Array(likes), Value::Array(items)) => {
+            let text = Value::String(String::new());
+            let like = likes.first().unwrap_or(&text);
+            items.iter().map(|item| coerce(item, like)).collect::<Option<_>>().map(Value::Array)
+        }
+        (Value::Bool(_), Value::Bool(_)) | (Value::String(_), Value::String(_)) => {
+            Some(value.clone())
+        }
+        _ => None,
+    }
+}
+
+/// What people write for yes and no.
+pub(super) fn truth(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Some(true),
+        "0" | "false" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Bool(_) => "true or false",
+        Value::Number(n) if n.is_f64() => "a number",
+        Value::Number(_) => "an integer",
+        Value::Array(_) => "a list (separated by commas in a variable)",
+        Value::String(_) | Value::Null | Value::Object(_) => "a text (in quotes)",
+    }
+}
+
+/// What a deserialiser expected, in words; the value itself is left out.
+fn expectation(message: &str) -> String {
+    let expected = message.rsplit_once("expected ").map_or(message, |(_, rest)| rest);
+    let expected = expected.split(" at line ").next().unwrap_or(expected);
+    match expected {
+        "u16" => "an integer from 0 to 65535".to_owned(),
+        "u32" => "an integer from 0 to 4294967295".to_owned(),
+        "u64" | "usize" => "an integer, not negative".to_owned(),
+        other => other.replace("one of ", "one of: "),
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value.as_str() {
+        Some("") => "not set".to_owned(),
+        Some(text) => text.to_owned(),
+        None => value.to_string(),
+    }
+}
+
+fn nest<'a>(leaves: impl Iterator<Item = (&'a str, &'a Value)>) -> Value {
+    let mut tree = Map::new();
+    for (key, value) in leaves {
+        insert(&mut tree, key, value);
+    }
+    Value::Object(tree)
+}
+
+fn insert(tree: &mut Map<String, Value>, key: &str, value: &Value) {
+    let Some((section, rest)) = key.split_once('.') else {
+        tree.insert(key.to_owned(), value.clone());
+        return;
+    };
+    let inner = tree.entry(section).or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(inner) = inner {
+        insert(inner, rest, value);
+    }
+}

@@ -1,0 +1,358 @@
+use std::{fs, path::PathBuf};
+
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use super::{Config, ConfigError, Flag, Format, Level, Loaded, Source, Sources, source};
+use crate::domain::policy::Policy;
+
+const GUIDE: &str = r#"
+mlsdm:
+  dimension: 384
+  capacity: 20000
+  wake_duration: 8
+  sleep_duration: 3
+  initial_threshold: 0.50
+
+llm:
+  provider: openai
+  model: gpt-3.5-turbo
+  max_tokens: 2048
+  temperature: 0.7
+
+embeddings:
+  provider: sentence-transformers
+  model: all-MiniLM-L6-v2
+  dimension: 384
+
+api:
+  port: 8000
+  workers: 4
+  timeout: 30
+  cors_origins:
+    - "https://yourdomain.com"
+
+logging:
+  level: INFO
+  format: json
+  file: /var/log/mlsdm/app.log
+
+monitoring:
+  enabled: true
+  metrics_port: 9090
+  health_check_interval: 30
+"#;
+
+/// Loads from a file of the given name and text, variables and flags, in a folder of its own.
+fn load_all(
+    file: Option<(&str, &str)>,
+    env: &[(&str, &str)],
+    flags: &[(&str, &str)],
+) -> Result<Loaded, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    if let Some((name, text)) = file {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let flag = |(key, value): &(&str, &str)| Flag {
+        name: format!("--set {key}"),
+        key: (*key).to_owned(),
+        value: (*value).to_owned(),
+    };
+    Config::load(Sources {
+        file: None,
+        dir: dir.path().to_owned(),
+        env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>(),
+        flags: flags.iter().map(flag).collect(),
+    })
+}
+
+fn env(variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    load_all(None, variables, &[])
+}
+
+fn toml(text: &str) -> Result<Loaded, ConfigError> {
+    load_all(Some(("config.toml", text)), &[], &[])
+}
+
+fn error(result: Result<Loaded, ConfigError>) -> String {
+    result.map(|_| ()).unwrap_err().to_string()
+}
+
+fn source_of(loaded: &Loaded, key: &str) -> Source {
+    loaded.settings.iter().find(|s| s.key == key).unwrap().source.clone()
+}
+
+#[test]
+fn the_defaults_are_those_of_the_policy_and_complete() {
+    let loaded = env(&[]).unwrap();
+    assert_eq!(loaded.config.mlsdm.policy, Policy::default());
+    assert!(loaded.warnings.is_empty());
+    let policy = serde_json::to_value(Policy::default()).unwrap();
+    for (key, _) in source::flatten(&json!({"mlsdm": {"policy": policy}})) {
+        assert_eq!(source_of(&loaded, &key), Source::Default, "{key}");
+    }
+}
+
+#[test]
+fn every_variable_of_the_guide_has_its_effect() {
+    let loaded = env(&[
+        ("LLM_BACKEND", "local_stub"),
+        ("MLSDM_DIM", "128"),
+        ("MLSDM_CAPACITY", "500"),
+        ("MLSDM_WAKE_DURATION", "20"),
+        ("MLSDM_SLEEP_DURATION", "0"),
+        ("MLSDM_INITIAL_THRESHOLD", "0.6"),
+        ("LOG_LEVEL", "WARNING"),
+        ("LOG_FORMAT", "text"),
+        ("API_PORT", "8080"),
+        ("API_WORKERS", "4"),
+        ("API_TIMEOUT", "45"),
+        ("DISABLE_RATE_LIMIT", "1"),
+        ("OPENAI_API_KEY", ""),
+    ])
+    .unwrap();
+    let config = &loaded.config;
+    let policy = &config.mlsdm.policy;
+    assert_eq!((policy.dimension, policy.capacity), (128, 500));
+    assert_eq!((policy.rhythm.wake_duration, policy.rhythm.sleep_duration), (20, 0));
+    assert!((policy.moral.initial_threshold - 0.6).abs() < f64::EPSILON);
+    assert_eq!((config.logging.level, config.logging.format), (Level::Warning, Format::Text));
+    assert_eq!((config.api.port, config.api.workers()), (8080, 4));
+    assert_eq!(config.api.timeout().as_secs(), 45);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert_eq!(source_of(&loaded, "mlsdm.policy.dimension"), Source::Env("MLSDM_DIM".into()));
+}
+
+#[test]
+fn variables_without_effect_are_named() {
+    let given = [
+        "METRICS_ENABLED=false",
+        "METRICS_PORT=9191",
+        "OPENAI_API_KEY=123",
+        "ANTHROPIC_API_KEY_FILE=/run/x",
+        "OTEL_SERVICE_NAME=x",
+        "MLSDM_LOKI_URL=x",
+        "MLSDM_TRACK=x",
+        "MLSDM_API_SERVICE_PORT=80",
+    ];
+    for line in given {
+        let (name, value) = line.split_once('=').unwrap();
+        let warnings = env(&[(name, value)]).unwrap().warnings;
+        assert_eq!(warnings.len(), 1, "{name}");
+        assert!(warnings[0].contains(name), "{}", warnings[0]);
+        assert!(!warnings[0].contains("123"));
+    }
+    let typo = env(&[("MLSDM_CAPACTY", "5")]).unwrap().warnings;
+    assert!(typo[0].contains("did you mean MLSDM_CAPACITY?"), "{}", typo[0]);
+    assert!(env(&[("PATH", "/bin")]).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn promises_that_cannot_be_kept_are_refused() {
+    let given = [
+        "API_KEY=geheim",
+        "API_KEY_FILE=/geheim",
+        "ADMIN_API_KEY=geheim",
+        "MLSDM_SIGNING_KEY=geheim",
+        "MLSDM_OIDC_ENABLED=true",
+        "MLSDM_OIDC_ISSUER=https://geheim",
+        "DISABLE_RATE_LIMIT=0",
+        "RATE_LIMIT_REQUESTS=100",
+        "RATE_LIMIT_WINDOW=60",
+        "LLM_BACKEND=openai",
+        "MLSDM__EMBEDDINGS__PROVIDER=sentence-transformers",
+        "MLSDM__API__CORS_ORIGINS=https://example.com",
+        "MLSDM__AUTH__MODE=keys",
+        "MLSDM__AUTH__ROLES=x",
+        "MLSDM__TLS__CERT=x",
+        "MLSDM__MLSDM__POLICY__EMBEDDER__ID=minilm",
+    ];
+    for line in given {
+        let (name, value) = line.split_once('=').unwrap();
+        let result = env(&[(name, value)]);
+        assert!(matches!(result, Err(ConfigError::NotBuilt(_))), "{line}");
+        let text = error(result);
+        assert!(text.contains(name), "{text}");
+        assert!(!text.contains("geheim"), "{text}");
+    }
+    assert!(env(&[("MLSDM_OIDC_ENABLED", "false")]).is_ok());
+}
+
+#[test]
+fn the_guides_file_is_refused_for_what_is_not_built_and_loads_without() {
+    let text = error(load_all(Some(("config.yaml", GUIDE)), &[], &[]));
+    for name in ["llm.provider = openai", "embeddings.provider = ", "api.cors_origins = "] {
+        assert!(text.contains(name), "{text}");
+    }
+    let fixed = GUIDE
+        .replace("provider: openai", "provider: local_stub")
+        .replace("provider: sentence-transformers", "provider: hashing")
+        .replace("  cors_origins:\n    - \"https://yourdomain.com\"\n", "");
+    let loaded = load_all(Some(("config.yaml", &fixed)), &[], &[]).unwrap();
+    assert_eq!(loaded.config.mlsdm.policy, Policy::default());
+    assert_eq!(loaded.config.api.workers(), 4);
+    assert_eq!(loaded.config.llm.model, "gpt-3.5-turbo");
+    assert!(loaded.warnings.iter().any(|w| w.contains("logging.file")), "{:?}", loaded.warnings);
+    let from = source_of(&loaded, "mlsdm.policy.rhythm.wake_duration");
+    assert!(matches!(from, Source::File(_)));
+}
+
+#[test]
+fn later_layers_win() {
+    let file = Some(("config.toml", "[api]\nport = 1001\nworkers = 1\ntimeout = 11"));
+    let variables = [("API_PORT", "1002"), ("API_WORKERS", "2")];
+    let loaded = load_all(file, &variables, &[("api.port", "1003")]).unwrap();
+    let api = &loaded.config.api;
+    assert_eq!((api.port, api.workers(), api.timeout().as_secs()), (1003, 2, 11));
+    assert_eq!(source_of(&loaded, "api.port"), Source::Flag("--set api.port".into()));
+    assert_eq!(source_of(&loaded, "api.workers"), Source::Env("API_WORKERS".into()));
+}
+
+#[test]
+fn a_file_is_found_by_flag_variable_or_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, port: u16| {
+        fs::write(dir.path().join(name), format!("[api]\nport = {port}")).unwrap();
+        dir.path().join(name)
+    };
+    let (first, second) = (write("first.toml", 1001), write("second.toml", 1002));
+    let load = |file: Option<PathBuf>, env: Vec<(String, String)>| {
+        let dir = dir.path().to_owned();
+        Config::load(Sources { file, dir, env, flags: Vec::new() }).map(|l| l.config.api.port)
+    };
+    let variable = vec![("MLSDM_CONFIG".to_owned(), second.display().to_string())];
+    assert_eq!(load(None, Vec::new()).unwrap(), 8000);
+    assert_eq!(load(None, variable.clone()).unwrap(), 1002);
+    assert_eq!(load(Some(first), variable).unwrap(), 1001);
+    write("config.toml", 1003);
+    assert_eq!(load(None, Vec::new()).unwrap(), 1003);
+    fs::write(dir.path().join("config.yaml"), "api: {port: 1004}").unwrap();
+    assert!(matches!(load(None, Vec::new()), Err(ConfigError::TwoFiles(_))));
+    let missing = load(Some(dir.path().join("none.toml")), Vec::new());
+    assert!(matches!(missing, Err(ConfigError::Read { .. })));
+    let kind = load(Some(dir.path().join("none.ini")), Vec::new());
+    assert!(matches!(kind, Err(ConfigError::Extension(_))));
+}
+
+#[test]
+fn unknown_names_come_with_a_suggestion() {
+    let cases = [
+        (toml("[api]\nprot = 1"), "unknown setting api.prot", "did you mean api.port?"),
+        (toml("[mlsdm]\ncapasity = 1"), "mlsdm.capasity", "did you mean mlsdm.capacity?"),
+        (env(&[("MLSDM__API__PROT", "1")]), "MLSDM__API__PROT", "did you mean MLSDM__API__PORT?"),
+        (toml("llm = 5"), "unknown setting llm", "it is a section"),
+        (toml("zzz = 1"), "unknown setting zzz", ""),
+    ];
+    for (result, name, hint) in cases {
+        let text = error(result);
+        assert!(text.contains(name) && text.contains(hint), "{text}");
+    }
+}
+
+#[test]
+fn bad_values_are_shown_with_source_bound_and_default() {
+    let cases = [
+        (
+            env(&[("API_PORT", "70000")]),
+            "api.port = 70000 (env API_PORT): must be an integer from 0 to 65535 (the default is 8000)",
+        ),
+        (env(&[("API_PORT", "0")]), "must be between 1 and 65535"),
+        (
+            env(&[("API_PORT", "tcp://10.0.0.1:80")]),
+            "api.port = tcp://10.0.0.1:80 (env API_PORT): must be an integer",
+        ),
+        (env(&[("API_WORKERS", "-1")]), "must be an integer, not negative"),
+        (
+            env(&[("API_TIMEOUT", "0")]),
+            "api.timeout = 0 (env API_TIMEOUT): must be between 1 and 600",
+        ),
+        (env(&[("LOG_LEVEL", "LOUD")]), "logging.level = LOUD (env LOG_LEVEL): must be one of"),
+        (
+            env(&[("MLSDM_DIM", "5000")]),
+            "mlsdm.policy.dimension = 5000 (env MLSDM_DIM): must be between 1 and 4096",
+        ),
+        (env(&[("MLSDM_INITIAL_THRESHOLD", "NaN")]), "must be a number"),
+        (env(&[("MLSDM_INITIAL_THRESHOLD", "0.1")]), "between min_threshold and max_threshold"),
+        (env(&[("METRICS_ENABLED", "maybe")]), "must be true or false"),
+        (toml("[api]\nport = 1.5"), "must be an integer"),
+        (toml("[api]\nhost = \"localhost\""), "api.host = localhost"),
+        (toml("[database]\nurl = \"mysql://u:geheim@h/d\""), "database.url = mysql://***@h/d"),
+        (env(&[("MLSDM__DATABASE__MAX_CONNECTIONS", "0")]), "between 1 and 1000"),
+    ];
+    for (result, expected) in cases {
+        let text = error(result);
+        assert!(text.contains(expected), "{text}");
+        assert!(!text.contains("geheim"), "{text}");
+    }
+}
+
+#[test]
+fn open_doors_need_a_word() {
+    let open = [("MLSDM__API__HOST", "0.0.0.0")];
+    assert!(error(env(&open)).contains("MLSDM_INSECURE=1"));
+    assert!(env(&[open[0], ("MLSDM_INSECURE", "1")]).unwrap().config.auth.insecure);
+    assert!(env(&[("MLSDM__API__HOST", "::1")]).is_ok());
+}
+
+#[test]
+fn presets_are_durations_that_explicit_ones_override() {
+    let rhythm = |loaded: Loaded| {
+        let rhythm = loaded.config.mlsdm.policy.rhythm;
+        (rhythm.wake_duration, rhythm.sleep_duration)
+    };
+    assert_eq!(rhythm(toml("[mlsdm]\npreset = \"throughput\"").unwrap()), (20, 2));
+    let both = "[mlsdm]\nwake_duration = 9\npreset = \"throughput\"";
+    assert_eq!(rhythm(toml(both).unwrap()), (9, 2));
+    let file = Some(("config.toml", "[mlsdm]\nwake_duration = 9"));
+    let variable = [("MLSDM__MLSDM__PRESET", "consolidating")];
+    assert_eq!(rhythm(load_all(file, &variable, &[]).unwrap()), (5, 5));
+    assert!(error(toml("[mlsdm]\npreset = \"lazy\"")).contains("balanced, throughput"));
+}
+
+#[test]
+fn two_names_of_one_key_must_agree() {
+    let text = "[mlsdm]\ndimension = 384\n[embeddings]\ndimension = 128";
+    assert!(matches!(toml(text), Err(ConfigError::Twice { .. })));
+    assert!(toml("[mlsdm]\ndimension = 128\n[embeddings]\ndimension = 128").is_ok());
+}
+
+#[test]
+fn secrets_are_texts_come_from_files_and_are_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    fs::write(&path, "0012345678\n").unwrap();
+    let path = path.display().to_string();
+    let key = |loaded: &Loaded| {
+        loaded.config.database.content_key().map(|key| key.expose_secret().to_owned())
+    };
+
+    let direct = env(&[("MLSDM_CONTENT_KEY", "0012345678")]).unwrap();
+    assert_eq!(key(&direct).unwrap(), "0012345678");
+    assert_eq!(key(&env(&[("MLSDM_CONTENT_KEY_FILE", &path)]).unwrap()).unwrap(), "0012345678");
+    let generic = env(&[("MLSDM__DATABASE__CONTENT_KEY_FILE", &path)]).unwrap();
+    assert_eq!(key(&generic).unwrap(), "0012345678");
+    let in_file = toml(&format!("[database]\ncontent_key_file = \"{path}\"")).unwrap();
+    assert_eq!(key(&in_file).unwrap(), "0012345678");
+    assert_eq!(key(&env(&[]).unwrap()), None);
+
+    let url = env(&[("DATABASE_URL", "postgres://u:p@ss@h/d?password=x")]).unwrap();
+    let shown =
+        |loaded: &Loaded, key: &str| loaded.settings.iter().find(|s| s.key == key).unwrap().shown();
+    assert_eq!(shown(&url, "database.url"), "postgres://***@h/d?***");
+    assert_eq!(shown(&direct, "database.content_key"), "(set)");
+    assert!(!format!("{:?}", direct.config).contains("0012345678"));
+
+    let number = error(toml("[database]\ncontent_key = 99912345"));
+    assert!(number.contains("in quotes") && !number.contains("99912345"), "{number}");
+    let both = error(env(&[("MLSDM_CONTENT_KEY", "5551"), ("MLSDM_CONTENT_KEY_FILE", &path)]));
+    assert!(both.contains("MLSDM_CONTENT_KEY_FILE") && !both.contains("5551"), "{both}");
+    let missing = error(env(&[("DATABASE_URL_FILE", "/nonexistent/file")]));
+    assert!(missing.contains("DATABASE_URL_FILE names /nonexistent/file"), "{missing}");
+}
+
+#[test]
+fn a_parse_error_quotes_no_line() {
+    let broken = error(toml("[database]\nurl = geheim"));
+    assert!(broken.contains("config.toml is not well formed"), "{broken}");
+    assert!(!broken.contains("geheim"), "{broken}");
+}

@@ -1,0 +1,35 @@
+//! What the process says about itself: logs. (Metrics and traces are not built yet.)
+//!
+//! Deliberately impossible: logging the text of a prompt or an answer; see [`Redacted`].
+
+pub mod logs;
+
+use std::fmt;
+
+/// A text that must not be read in logs: shows as its length in characters.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Redacted<T>(T);
+
+impl<T: AsRef<str>> Redacted<T> {
+    /// Wraps a text.
+    pub const fn new(text: T) -> Self {
+        Self(text)
+    }
+
+    /// The text, for those who may read it.
+    pub fn expose(&self) -> &str {
+        self.0.as_ref()
+    }
+}
+
+impl<T: AsRef<str>> fmt::Display for Redacted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} characters]", self.0.as_ref().chars().count())
+    }
+}
+
+impl<T: AsRef<str>> fmt::Debug for Redacted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,95 @@
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tracing::{debug, error, info, info_span, subscriber::with_default, warn};
+
+use super::{buffer::Buffer, subscriber};
+use crate::{
+    config::{Format, Level, Logging},
+    telemetry::Redacted,
+};
+
+fn logged(level: Level, format: Format, act: impl FnOnce()) -> Vec<String> {
+    let buffer = Buffer::default();
+    let logging = Logging { level, format, file: PathBuf::new() };
+    with_default(subscriber(&logging, buffer.clone()), act);
+    buffer.lines()
+}
+
+fn parsed(lines: &[String]) -> Vec<Value> {
+    lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn fields_of_event_and_spans_are_at_top_level() {
+    let lines = logged(Level::Info, Format::Json, || {
+        let outer = info_span!("request", request_id = "r1", route = tracing::field::Empty);
+        let _outer = outer.enter();
+        outer.record("route", "/v1/generate");
+        let _inner = info_span!("step", engine = "default", request_id = "r2").entered();
+        info!(step = 7_u64, accepted = true, moral_value = 0.5, "done");
+    });
+    assert!(lines[0].starts_with("{\"timestamp\":\""), "{}", lines[0]);
+    let line = parsed(&lines).remove(0);
+    assert_eq!(line["level"], "INFO");
+    assert_eq!(line["message"], "done");
+    assert_eq!(line["step"], json!(7));
+    assert_eq!(line["accepted"], json!(true));
+    assert_eq!(line["moral_value"], json!(0.5));
+    assert_eq!(line["engine"], "default");
+    assert_eq!(line["route"], "/v1/generate");
+    assert_eq!(line["request_id"], "r2", "the inner span wins");
+    assert_eq!(line["service"], "mlsdm");
+    assert_eq!(line["version"], env!("CARGO_PKG_VERSION"));
+    let time = line["timestamp"].as_str().unwrap();
+    assert_eq!(time.len(), 27, "{time}");
+    assert!(time.ends_with('Z'));
+}
+
+#[test]
+fn levels_have_the_names_of_the_configuration() {
+    let say = || {
+        debug!("d");
+        info!("i");
+        warn!("w");
+        error!("e");
+    };
+    let levels = |level| {
+        let lines = parsed(&logged(level, Format::Json, say));
+        lines.iter().map(|l| l["level"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(levels(Level::Debug), ["DEBUG", "INFO", "WARNING", "ERROR"]);
+    assert_eq!(levels(Level::Warning), ["WARNING", "ERROR"]);
+    assert_eq!(levels(Level::Error), ["ERROR"]);
+}
+
+#[test]
+fn other_crates_are_heard_from_warning_on() {
+    let lines = logged(Level::Debug, Format::Json, || {
+        info!(target: "hyper", "body: secret");
+        warn!(target: "hyper", "closed");
+    });
+    assert_eq!(lines.len(), 1);
+    assert_eq!(parsed(&lines)[0]["message"], "closed");
+}
+
+#[test]
+fn text_is_one_line_and_redacted_prints_a_length() {
+    let lines = logged(Level::Info, Format::Text, || {
+        let prompt = Redacted::new("geheim\u{e4}");
+        info!(prompt = %prompt, debug = ?prompt, "two\nlines");
+    });
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].contains("INFO    two lines"), "{}", lines[0]);
+    assert!(lines[0].contains("[7 characters]"), "{}", lines[0]);
+    assert!(!lines[0].contains("geheim"), "{}", lines[0]);
+}
+
+#[test]
+fn event_fields_cannot_replace_level_or_service() {
+    let lines = logged(Level::Info, Format::Json, || {
+        info!(level = "FAKE", service = "fake", "m");
+    });
+    let line = parsed(&lines).remove(0);
+    assert_eq!((line["level"].as_str(), line["service"].as_str()), (Some("INFO"), Some("mlsdm")));
+}
