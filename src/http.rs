@@ -1,0 +1,24 @@
+//! The HTTP frame: one app factory, one error shape, and what surrounds every request.
+//!
+//! A handler returns its answer or a [`Problem`]; everything else (ids, headers, the access line,
+//! limits, errors of the framework) happens here. Deliberately not here: SQL, and decisions.
+
+pub mod app;
+pub mod caller;
+pub mod endpoint;
+pub mod errors;
+mod failures;
+pub mod health;
+pub mod limiter;
+pub mod openapi;
+pub mod problem;
+pub mod request;
+pub mod server;
+#[cfg(test)]
+mod tests;
+pub mod v1;
+
+pub use app::{AppState, create_app};
+pub use endpoint::Endpoint;
+pub use problem::{Code, Problem};
+pub use request::RequestIds;

@@ -1,0 +1,102 @@
+//! The app: everything served, put together once, for the server and for in-process tests.
+
+use std::sync::Arc;
+
+use actix_web::{
+    App, Error,
+    body::MessageBody,
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+    middleware::from_fn,
+    web,
+};
+use tokio::sync::Semaphore;
+
+use super::{
+    errors,
+    health::{self, pulse::Pulse},
+    limiter::Limiter,
+    openapi, request, v1,
+};
+use crate::{
+    config::Config,
+    domain::{ids::Micros, policy::Policy},
+    engine::Engines,
+    lifecycle::{Stop, Tasks},
+};
+
+/// What all handlers share. Made once, outside the factory, which runs once a worker.
+pub struct AppState {
+    /// The engines.
+    pub engines: Engines,
+    /// Runs steps beyond the life of a request.
+    pub tasks: Tasks,
+    /// How far a stop has come.
+    pub stop: Stop,
+    /// Requests served at once.
+    pub limiter: Limiter,
+    /// Largest request body in bytes.
+    pub body_bytes: usize,
+    /// Whether `/docs` and `/openapi.json` are served.
+    pub docs: bool,
+    /// The policy of engines created without one.
+    pub policy: Policy,
+    /// When the server started.
+    pub started: Micros,
+    /// What probes asked lately.
+    pub pulse: Pulse,
+    /// Streams of events served at once.
+    pub streams: Arc<Semaphore>,
+}
+
+impl AppState {
+    /// The state of a server with this configuration.
+    pub fn new(config: &Config, engines: Engines, tasks: Tasks) -> Self {
+        let limits = &config.limits;
+        let stop = tasks.stop().clone();
+        let limiter = Limiter::new(limits.concurrency, limits.queue, config.api.timeout());
+        Self {
+            engines,
+            tasks,
+            stop,
+            limiter,
+            body_bytes: limits.body_bytes,
+            docs: config.api.docs,
+            policy: config.mlsdm.policy.clone(),
+            started: crate::clock::now_micros(),
+            pulse: Pulse::default(),
+            streams: Arc::new(Semaphore::new(v1::events::stream::STREAMS_MAX)),
+        }
+    }
+}
+
+/// The whole app over a state.
+pub fn create_app(
+    state: web::Data<AppState>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    let docs = state.docs;
+    App::new()
+        .app_data(errors::json(state.body_bytes))
+        .app_data(web::PayloadConfig::new(state.body_bytes))
+        .app_data(errors::query())
+        .app_data(errors::path())
+        .app_data(state)
+        .configure(health::routes)
+        .configure(v1::routes)
+        .configure(|services| {
+            if docs {
+                openapi::routes(services);
+            }
+        })
+        .default_service(web::to(errors::not_found))
+        .wrap(from_fn(request::limit))
+        // the last one is the first to see a request
+        .wrap(from_fn(request::surround))
+}

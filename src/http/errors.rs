@@ -1,0 +1,129 @@
+//! Errors of the framework as problems: bodies, queries and paths that cannot be read.
+//!
+//! A parser's message may quote the body, hence a prompt; only what it expected is passed on.
+
+use std::future::{Ready, ready};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    error::{JsonPayloadError, PathError, PayloadError, QueryPayloadError},
+    web::{JsonConfig, PathConfig, QueryConfig},
+};
+use serde_json::error::Category;
+
+use super::{Code, Problem};
+use crate::domain::ids::{BadEngineId, EngineId};
+
+/// Longest field name that is repeated to the caller, in bytes.
+const NAME_MAX: usize = 64;
+
+/// JSON bodies of at most `bytes_max` bytes.
+pub fn json(bytes_max: usize) -> JsonConfig {
+    JsonConfig::default()
+        .limit(bytes_max)
+        .error_handler(move |error, _| json_problem(&error, bytes_max).into())
+}
+
+/// Query strings.
+pub fn query() -> QueryConfig {
+    QueryConfig::default().error_handler(|error, _| {
+        let QueryPayloadError::Deserialize(error) = &error else {
+            return Problem::new(Code::BadParameter, "the query cannot be read").into();
+        };
+        Problem::new(Code::BadParameter, expectation(&error.to_string())).into()
+    })
+}
+
+/// Path parameters.
+pub fn path() -> PathConfig {
+    PathConfig::default().error_handler(|error, request| path_problem(&error, request).into())
+}
+
+/// The answer for paths that nothing serves.
+pub fn not_found() -> Ready<Result<HttpResponse, Problem>> {
+    let detail = "nothing is served at this path; /openapi.json lists what is";
+    ready(Err(Problem::new(Code::NotFound, detail)))
+}
+
+fn json_problem(error: &JsonPayloadError, bytes_max: usize) -> Problem {
+    match error {
+        JsonPayloadError::Overflow { .. }
+        | JsonPayloadError::OverflowKnownLength { .. }
+        | JsonPayloadError::Payload(PayloadError::Overflow) => {
+            let detail = format!("a body may have at most {bytes_max} bytes");
+            Problem::new(Code::PayloadTooLarge, detail)
+        }
+        JsonPayloadError::ContentType => {
+            Problem::new(Code::UnsupportedMediaType, "send Content-Type: application/json")
+        }
+        JsonPayloadError::Deserialize(error) => match error.classify() {
+            Category::Data => Problem::new(Code::BadField, expectation(&error.to_string())),
+            Category::Syntax | Category::Eof | Category::Io => {
+                let (line, column) = (error.line(), error.column());
+                let detail = format!("not JSON at line {line} column {column}");
+                Problem::new(Code::BadJson, detail)
+            }
+        },
+        JsonPayloadError::Payload(_) | JsonPayloadError::Serialize(_) | _ => {
+            Problem::new(Code::BadRequest, "the body could not be read to its end")
+        }
+    }
+}
+
+fn path_problem(error: &PathError, request: &HttpRequest) -> Problem {
+    let engine = request.match_info().get("engine");
+    if engine.is_some_and(|engine| engine.parse::<EngineId>().is_err()) {
+        return Problem::new(Code::BadEngineId, BadEngineId.to_string());
+    }
+    let PathError::Deserialize(error) = error else {
+        return Problem::new(Code::BadParameter, "the path cannot be read");
+    };
+    Problem::new(Code::BadParameter, expectation(&error.to_string()))
+}
+
+/// A deserialiser's message without what it found: `expected f64 at line 1 column 9`.
+fn expectation(message: &str) -> String {
+    let name = |prefix| {
+        let (name, _) = message.strip_prefix(prefix)?.split_once('`')?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+        (name.len() <= NAME_MAX && name.bytes().all(plain)).then_some(name)
+    };
+    if let Some(missing) = name("missing field `") {
+        return format!("the field `{missing}` is missing");
+    }
+    // the last one: what was found may itself contain the word
+    let expected = message.rsplit_once(", expected ").map(|(_, expected)| expected);
+    let unknown = message.starts_with("unknown field");
+    match (name("unknown field `"), expected) {
+        (Some(field), Some(known)) => format!("unknown field `{field}`, expected {known}"),
+        (Some(field), None) => format!("unknown field `{field}`"),
+        (None, Some(known)) if unknown => format!("unknown field, expected {known}"),
+        (None, Some(expected)) => format!("wrong type or value: expected {expected}"),
+        (None, None) => "a value could not be read".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expectation;
+
+    #[test]
+    fn what_was_found_is_never_repeated() {
+        let cases = [
+            (
+                "invalid type: string \"a secret, expected nothing\", expected f64 at line 1 column 9",
+                "wrong type or value: expected f64 at line 1 column 9",
+            ),
+            (
+                "unknown field `promt`, expected `prompt`",
+                "unknown field `promt`, expected `prompt`",
+            ),
+            ("unknown field `my secret`, expected `prompt`", "unknown field, expected `prompt`"),
+            ("missing field `prompt` at line 1 column 2", "the field `prompt` is missing"),
+            ("a secret", "a value could not be read"),
+        ];
+        for (message, shown) in cases {
+            assert_eq!(expectation(message), shown);
+        }
+    }
+}

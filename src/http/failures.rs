@@ -1,0 +1,129 @@
+//! The one table from errors of the engine and the log to problems. Exhaustive: a new error does not
+//! compile until it has a code.
+
+use super::{Code, Problem};
+use crate::{
+    domain::{command::Refusal, event::FailStage, moral::ScoreError},
+    engine::{EngineError, StepError},
+    store::{StoreError, fold::FoldingError, writer::WriteError},
+};
+
+impl From<StepError> for Problem {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Write(error) => error.into(),
+            StepError::Failed { stage, ref code, .. } => {
+                Self::new(failed(stage, code), error.to_string())
+            }
+            StepError::StillRunning => {
+                Self::new(Code::IdempotencyRunning, error.to_string()).retry_after(1)
+            }
+            StepError::TooLate { .. } => Self::new(Code::StepAbandoned, error.to_string()),
+            StepError::Erased => Self::new(Code::Erased, error.to_string()),
+        }
+    }
+}
+
+fn failed(stage: FailStage, code: &str) -> Code {
+    match stage {
+        FailStage::Embedding => Code::EmbeddingFailed,
+        FailStage::Llm if code == "timeout" => Code::ModelTimedOut,
+        FailStage::Llm => Code::ModelFailed,
+        FailStage::EmptyResponse => Code::EmptyResponse,
+        FailStage::Cancelled => Code::Cancelled,
+        FailStage::Abandoned => Code::StepAbandoned,
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Write(error) => error.into(),
+            EngineError::Folding(folding) => match &*folding {
+                FoldingError::Store(error) => error.clone().into(),
+                FoldingError::Damage(damage) => {
+                    Self::new(Code::EngineRefused, damage.to_string()).caused_by(damage)
+                }
+            },
+            EngineError::Seal(ref cause) => {
+                Self::new(Code::EngineRefused, "the engine's keys cannot be opened")
+                    .caused_by(cause)
+            }
+            EngineError::Embedder { .. } | EngineError::Empty(_) => {
+                Self::new(Code::EngineRefused, error.to_string())
+            }
+            EngineError::Beyond { .. } => Self::new(Code::EventNotFound, error.to_string()),
+        }
+    }
+}
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Refused(refusal) => refusal.into(),
+            WriteError::OtherBody => Self::new(Code::IdempotencyMismatch, error.to_string()),
+            WriteError::SubjectErased => Self::new(Code::Erased, error.to_string()),
+            WriteError::QueueFull => Self::new(Code::WriterQueueFull, error.to_string()),
+            WriteError::Closed => Self::new(Code::Draining, error.to_string()),
+            WriteError::Store(error) => error.into(),
+            WriteError::Damage(damage) => {
+                Self::new(Code::EngineRefused, damage.to_string()).caused_by(&*damage)
+            }
+            WriteError::Seal(ref cause) => Self::internal(cause),
+            WriteError::Defect(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let code = match &refusal {
+            Refusal::Shutdown { .. } => Code::EmergencyShutdown,
+            Refusal::Score(ScoreError::Missing) => Code::MoralValueRequired,
+            Refusal::Score(ScoreError::OutOfRange) => Code::MoralValueRange,
+            Refusal::NotOpen { .. } | Refusal::NotExpired { .. } => Code::StepAbandoned,
+            Refusal::Policy(_) | Refusal::Fixed { .. } => Code::BadPolicy,
+            Refusal::Dimension { .. } => Code::EmbeddingFailed,
+        };
+        Self::new(code, refusal.to_string())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::Unavailable(_)
+            | StoreError::Timeout(_)
+            | StoreError::Serialization(_)
+            | StoreError::ReadOnly(_)
+            | StoreError::Locked(_) => Code::LogUnavailable,
+            StoreError::DiskFull(_) => Code::DiskFull,
+            StoreError::EngineMissing(_) => Code::EngineNotFound,
+            StoreError::EngineExists(_) => Code::EngineExists,
+            StoreError::Corrupt { .. } => Code::EngineRefused,
+            StoreError::File { .. }
+            | StoreError::Url(_)
+            | StoreError::Unmigrated(_)
+            | StoreError::Other(_) => Code::Internal,
+        };
+        let shown = match &error {
+            // a driver's text may name hosts and files: it is for the log
+            StoreError::Unavailable(_) => "the log's database is unavailable; try again".to_owned(),
+            StoreError::Timeout(_) => "the log's database is too slow; try again".to_owned(),
+            StoreError::DiskFull(_) => "the disk of the log is full; free space there".to_owned(),
+            StoreError::EngineMissing(_)
+            | StoreError::EngineExists(_)
+            | StoreError::Corrupt { .. } => error.to_string(),
+            StoreError::Serialization(_)
+            | StoreError::ReadOnly(_)
+            | StoreError::Locked(_)
+            | StoreError::File { .. }
+            | StoreError::Url(_)
+            | StoreError::Unmigrated(_)
+            | StoreError::Other(_) => return Self::new(code, "the log refused").caused_by(&error),
+        };
+        let problem = Self::new(code, shown);
+        let expected = matches!(code, Code::EngineNotFound | Code::EngineExists);
+        if expected { problem } else { problem.caused_by(&error) }
+    }
+}

@@ -1,0 +1,125 @@
+//! GET /health/detailed, GET /status
+
+use std::collections::BTreeMap;
+
+use actix_web::web::{Data, Json};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::summary::policy_drift;
+use crate::{domain::ids::EngineId, http::AppState, store::Store};
+
+/// What runs, since when, and how far behind it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Detailed {
+    /// `healthy`, `degraded` (the log cannot be written or the default engine is not loaded), or
+    /// `leaving`.
+    pub status: &'static str,
+    /// Of this program.
+    pub version: &'static str,
+    /// When it started, RFC 3339.
+    pub started_at: String,
+    /// Seconds since then.
+    pub uptime_seconds: u64,
+    /// What steps depend on.
+    pub backends: Backends,
+    /// Circuit breakers by provider; none are built in.
+    pub breakers: BTreeMap<String, String>,
+    /// Engines in memory.
+    pub engines: EnginesInMemory,
+    /// Whether the configured policy differs from the one the default engine was given last; null
+    /// while that is not loaded.
+    pub policy_drift: Option<bool>,
+}
+
+/// What steps depend on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Backends {
+    /// The log.
+    pub log: LogBackend,
+    /// Who answers.
+    pub model: &'static str,
+    /// What makes vectors.
+    pub embedder: &'static str,
+    /// Its version.
+    pub embedder_version: u32,
+}
+
+/// The log.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LogBackend {
+    /// `sqlite` or `postgresql`.
+    pub kind: &'static str,
+    /// `ok`, or `error` when it cannot be written.
+    pub status: &'static str,
+}
+
+/// Engines in memory, all together.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EnginesInMemory {
+    /// How many.
+    pub loaded: usize,
+    /// Events in the log that the engine furthest behind has not folded yet; null when the log does
+    /// not say.
+    pub log_lag_events: Option<u64>,
+    /// Steps without an ending.
+    pub open_steps: usize,
+    /// Bytes their memories take.
+    pub memory_bytes: usize,
+}
+
+/// What runs, since when, and how far behind it is. Always 200: probes ask `/health`.
+#[utoipa::path(
+    get,
+    path = "/health/detailed",
+    tag = "health",
+    responses((status = 200, description = "The report", body = Detailed))
+)]
+pub async fn get(state: Data<AppState>) -> Json<Detailed> {
+    let writable = state.pulse.writable(&state).await.is_ok();
+    let engines = in_memory(&state).await;
+    let id = EngineId::default();
+    let default = state.engines.in_memory().into_iter().find(|engine| *engine.id() == id);
+    let parts = state.engines.parts();
+    let now = crate::clock::now_micros();
+    Json(Detailed {
+        status: match (state.stop.is_leaving(), writable && default.is_some()) {
+            (true, _) => "leaving",
+            (false, true) => "healthy",
+            (false, false) => "degraded",
+        },
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: crate::clock::rfc3339(state.started),
+        uptime_seconds: now.saturating_sub(state.started).max(0) as u64 / 1_000_000,
+        backends: Backends {
+            log: LogBackend {
+                kind: match parts.store {
+                    Store::Sqlite(_) => "sqlite",
+                    Store::Postgres(_) => "postgresql",
+                },
+                status: if writable { "ok" } else { "error" },
+            },
+            model: parts.llm.provider(),
+            embedder: parts.embedder.id(),
+            embedder_version: parts.embedder.version(),
+        },
+        breakers: BTreeMap::new(),
+        engines,
+        policy_drift: default.map(|engine| policy_drift(&engine.view().state, &state.policy)),
+    })
+}
+
+async fn in_memory(state: &AppState) -> EnginesInMemory {
+    let heads = state.pulse.heads(state).await;
+    let loaded = state.engines.in_memory();
+    let behind = |engine: &std::sync::Arc<crate::engine::Engine>| {
+        let head = heads.as_ref()?.get(engine.id())?;
+        Some(head.saturating_sub(engine.view().state.position))
+    };
+    EnginesInMemory {
+        loaded: loaded.len(),
+        log_lag_events: heads.as_ref().map(|_| loaded.iter().filter_map(behind).max().unwrap_or(0)),
+        open_steps: loaded.iter().map(|engine| engine.view().state.open.size()).sum(),
+        memory_bytes: loaded.iter().map(|engine| engine.view().state.lattice.bytes()).sum(),
+    }
+}

@@ -1,0 +1,231 @@
+//! What surrounds every request: ids, span, headers, limits, the access line, and error bodies.
+
+use std::{panic::AssertUnwindSafe, time::Instant};
+
+use actix_web::{
+    Error, HttpMessage as _, HttpResponse, ResponseError as _,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    error::InternalError,
+    http::header::{self, HeaderMap, HeaderName, HeaderValue},
+    middleware::Next,
+    web,
+};
+use futures_util::FutureExt as _;
+use tracing::{Instrument as _, error, error_span, info};
+
+use super::{AppState, Code, Problem};
+use crate::ids;
+
+/// The header that carries a request's id in both directions.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest request id taken from a caller, in characters.
+const REQUEST_ID_MAX: usize = 128;
+
+/// Paths that answer however busy the server is.
+const HEALTH: &str = "/health";
+
+/// Paths with the pages of the API documentation, which load scripts and styles.
+const DOCS: &str = "/docs";
+
+/// The ids of a request; every handler finds them in the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestIds {
+    /// The caller's `X-Request-ID` if it is acceptable, else a new one.
+    pub request_id: String,
+    /// From the caller's `traceparent` if it is valid, else a new one: 32 hexadecimal digits.
+    pub trace_id: String,
+}
+
+impl RequestIds {
+    fn of(headers: &HeaderMap) -> Self {
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let request_id = text(&REQUEST_ID).filter(|id| is_request_id(id)).map(str::to_owned);
+        let parent = text(&HeaderName::from_static("traceparent")).and_then(trace_id);
+        Self {
+            request_id: request_id.unwrap_or_else(ids::request_id),
+            trace_id: parent.map_or_else(ids::trace_id, str::to_owned),
+        }
+    }
+}
+
+fn is_request_id(id: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(plain)
+}
+
+/// The trace id of a W3C `traceparent`, if that is valid.
+fn trace_id(parent: &str) -> Option<&str> {
+    let hex = |text: &str, len: usize| {
+        text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let set = |text: &str| text.bytes().any(|b| b != b'0');
+    let mut parts = parent.split('-');
+    let (version, trace, span, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+    let valid =
+        known && hex(trace, 32) && set(trace) && hex(span, 16) && set(span) && hex(flags, 2);
+    valid.then_some(trace)
+}
+
+/// The outermost middleware: whatever happens inside, the caller gets an answer with ids.
+pub async fn surround<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let ids = RequestIds::of(request.headers());
+    request.extensions_mut().insert(ids.clone());
+    let method = request.method().to_string();
+    let docs = is_under(request.path(), DOCS);
+    // the template, never the path, which callers choose
+    let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let (request_id, trace_id) = (&ids.request_id, &ids.trace_id);
+    // of the highest level, so that every line has the ids whatever is logged
+    let span = error_span!("request", request_id, trace_id, method, route);
+    let inside = next.call(request).instrument(span.clone());
+    let outcome = AssertUnwindSafe(inside).catch_unwind().await;
+    let _in_span = span.enter();
+    match outcome {
+        Ok(Ok(response)) => Ok(finish(response.map_into_boxed_body(), &ids, docs, started)),
+        Ok(Err(error)) => Err(fail(Problem::internal(&Failed(error.to_string())), &ids, started)),
+        Err(_panic) => {
+            let failed = Failed("a handler panicked".to_owned());
+            Err(fail(Problem::internal(&failed), &ids, started))
+        }
+    }
+}
+
+/// Refuses what is beyond the limits; health routes always pass.
+pub async fn limit<B: MessageBody + 'static>(
+    state: web::Data<AppState>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    if is_under(request.path(), HEALTH) {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    }
+    let refuse = |request: ServiceRequest, problem: Problem| {
+        let mut response = problem.error_response();
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        Ok(request.into_response(response))
+    };
+    if state.stop.is_soft() {
+        return refuse(
+            request,
+            Problem::new(Code::Draining, "try another replica, or again later"),
+        );
+    }
+    let Some(_admission) = state.limiter.admit().await else {
+        let detail = "try again later, or raise limits.concurrency or limits.queue";
+        return refuse(request, Problem::new(Code::OverConcurrency, detail));
+    };
+    next.call(request).await.map(ServiceResponse::map_into_boxed_body)
+}
+
+fn is_under(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Why a request ended without a response.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Failed(String);
+
+fn finish(
+    mut response: ServiceResponse<BoxBody>,
+    ids: &RequestIds,
+    docs: bool,
+    started: Instant,
+) -> ServiceResponse<BoxBody> {
+    set_headers(response.headers_mut(), ids, docs);
+    let problem = response.response_mut().extensions_mut().remove::<Problem>();
+    let refusal = response.response().extensions().get::<Code>().copied();
+    log(response.status().as_u16(), problem.as_ref(), refusal, started);
+    match problem {
+        Some(problem) => response.map_body(|_, _| problem_body(&problem, ids)),
+        None => response,
+    }
+}
+
+fn fail(problem: Problem, ids: &RequestIds, started: Instant) -> Error {
+    let mut response: HttpResponse = problem.error_response();
+    response.extensions_mut().remove::<Problem>();
+    set_headers(response.headers_mut(), ids, false);
+    log(response.status().as_u16(), Some(&problem), None, started);
+    let body = problem_body(&problem, ids);
+    InternalError::from_response(problem, response.set_body(body)).into()
+}
+
+fn problem_body(problem: &Problem, ids: &RequestIds) -> BoxBody {
+    BoxBody::new(serde_json::to_string(&problem.body(ids)).unwrap_or_default())
+}
+
+/// One line a request; a fault of ours has one more, with its cause.
+fn log(status: u16, problem: Option<&Problem>, refusal: Option<Code>, started: Instant) {
+    let error_code = problem.map(Problem::code).or(refusal).map(Code::text);
+    if let Some(cause) = problem.and_then(Problem::cause) {
+        error!(event_type = "http.fault", error_code, cause, "a request failed");
+    }
+    let latency_ms = started.elapsed().as_micros() as f64 / 1000.0;
+    info!(event_type = "http.request", status, latency_ms, error_code, "request");
+}
+
+fn set_headers(headers: &mut HeaderMap, ids: &RequestIds, docs: bool) {
+    if let Ok(id) = HeaderValue::from_str(&ids.request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    let policy = if docs {
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+         img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
+    } else {
+        "default-src 'none'; frame-ancestors 'none'"
+    };
+    let fixed = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_request_id, trace_id};
+
+    #[test]
+    fn request_ids_are_short_and_plain() {
+        assert!(is_request_id("req-1.2_A"));
+        assert!(is_request_id(&"x".repeat(128)));
+        for bad in ["", "a b", "a\"b", "ä", "a/b", &"x".repeat(129)] {
+            assert!(!is_request_id(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_valid_trace_parents_count() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let span = "00f067aa0ba902b7";
+        let zeros = "0".repeat(32);
+        assert_eq!(trace_id(&format!("00-{trace}-{span}-01")), Some(trace));
+        assert_eq!(trace_id(&format!("cc-{trace}-{span}-01-more")), Some(trace));
+        for bad in [
+            format!("00-{trace}-{span}-01-more"),
+            format!("ff-{trace}-{span}-01"),
+            format!("00-{zeros}-{span}-01"),
+            format!("00-{trace}-0000000000000000-01"),
+            format!("00-{}-{span}-01", trace.to_uppercase()),
+            format!("00-{trace}-{span}"),
+            String::new(),
+        ] {
+            assert_eq!(trace_id(&bad), None, "{bad}");
+        }
+    }
+}

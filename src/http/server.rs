@@ -1,0 +1,158 @@
+//! The server put together: log, engines, listener; and taken apart again.
+
+use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};
+
+use actix_web::{HttpServer, dev::ServerHandle, web::Data};
+
+use super::{AppState, create_app};
+use crate::{
+    config::{self, Config},
+    embed::Embedder,
+    engine::{EngineError, Engines, Parts, Settings},
+    lifecycle::Tasks,
+    llm::{Llm, Stub},
+    store::{self, Store, StoreError, keys::ContentKey, seal::SealError, writer::Limits},
+};
+
+/// How long tasks may take to end after the listener has stopped, beyond a step's own time.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log's database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The content key.
+    #[error(transparent)]
+    Key(#[from] SealError),
+    /// PostgreSQL without a content key.
+    #[error(
+        "PostgreSQL needs a content key: set MLSDM_CONTENT_KEY or MLSDM_CONTENT_KEY_FILE \
+         (make one with `openssl rand -hex 32`) and keep it safe; without it contents are lost"
+    )]
+    NoContentKey,
+    /// The default engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The address.
+    #[error("cannot listen on {address}: {source}; choose another API_PORT or stop who holds it")]
+    Listen {
+        /// Wanted.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The process.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// The database options of a configuration.
+pub fn store_options(database: &config::Database) -> store::Options {
+    store::Options {
+        max_connections: database.max_connections,
+        pooler: database.pooler,
+        statement_timeout: database.statement_timeout(),
+        lock_timeout: database.lock_timeout(),
+        connect_timeout: database.acquire_timeout(),
+        ..store::Options::new(database.url.clone())
+    }
+}
+
+/// The content key of a configuration; a SQLite database has one in a file beside it.
+pub fn content_key(
+    database: &config::Database,
+    sqlite: Option<&Path>,
+    create: bool,
+) -> Result<ContentKey, StartError> {
+    use secrecy::ExposeSecret as _;
+    if let Some(key) = database.content_key() {
+        return Ok(ContentKey::from_text(key.expose_secret())?);
+    }
+    let file = sqlite.ok_or(StartError::NoContentKey)?.with_extension("key");
+    Ok(if create { ContentKey::load_or_create(&file)? } else { ContentKey::from_file(&file)? })
+}
+
+/// Opens the log and its engines; the default engine is made if it is missing.
+pub async fn open_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<Engines, StartError> {
+    let engines = bare_engines(config, llm, tasks).await?;
+    if engines.ensure_default(&config.mlsdm.policy).await? {
+        tracing::warn!(
+            event_type = "policy.drift",
+            "the configured policy differs from the default engine's; `mlsdm policy apply` applies it"
+        );
+    }
+    engines.start_background();
+    Ok(engines)
+}
+
+/// Opens the log as a writer, and nothing more: no engine is made, loaded or followed.
+pub async fn bare_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<Engines, StartError> {
+    let store = Store::open(&store_options(&config.database)).await?;
+    store.migrate().await?;
+    let content_key = Arc::new(content_key(&config.database, store.path(), true)?);
+    let parts = Parts { store, content_key, llm, embedder: Embedder::Hashing };
+    let settings = Settings {
+        timeout: config.api.timeout(),
+        grace: config.engine.abandon_grace(),
+        limits: Limits {
+            queue: config.limits.writer_queue,
+            batch_events: config.limits.batch_events,
+            batch_bytes: config.limits.batch_bytes,
+        },
+        memory_budget: config.engine.memory_budget_bytes() as usize,
+        idle_evict: config.engine.idle_evict(),
+    };
+    Ok(Engines::new(parts, settings, tasks.clone()))
+}
+
+/// The model of a configuration.
+pub fn llm(config: &config::Llm) -> Llm {
+    Llm::Stub(Stub { latency: config.stub.latency(), fault: None })
+}
+
+/// Listens where the configuration says.
+pub fn listen(config: &config::Api) -> Result<TcpListener, StartError> {
+    let address = std::net::SocketAddr::new(config.host, config.port);
+    TcpListener::bind(address)
+        .map_err(|source| StartError::Listen { address: address.to_string(), source })
+}
+
+/// Serves until the stop that `tasks` tells of, then ends steps, writers and the log in that order.
+/// Gives whether everything ended in time.
+pub async fn serve(
+    config: &Config,
+    engines: Engines,
+    tasks: Tasks,
+    listener: TcpListener,
+) -> Result<bool, StartError> {
+    let state = Data::new(AppState::new(config, engines.clone(), tasks.clone()));
+    let server = HttpServer::new(move || create_app(state.clone()))
+        .workers(config.api.workers())
+        .shutdown_timeout(config.api.timeout().as_secs() + 1)
+        .disable_signals()
+        .listen(listener)?
+        .run();
+    let handle = server.handle();
+    tasks.spawn_stopper(stop(handle, tasks.clone()));
+    let hard = tasks.stop().clone();
+    tokio::select! {
+        ended = server => ended?,
+        // a graceful stop of the listener cannot be hurried: its workers are left behind
+        () = hard.hard() => {}
+    }
+    // the engines' writers end when nobody holds their engines any more
+    engines.unload_all();
+    let store = engines.parts().store.clone();
+    drop(engines);
+    let in_time = tasks.wait(config.api.timeout() + SETTLE).await;
+    store.close().await;
+    Ok(in_time)
+}
+
+/// Stops the listener: gracefully at first, at once when told so.
+async fn stop(handle: ServerHandle, tasks: Tasks) {
+    tasks.stop().soft().await;
+    handle.stop(true).await;
+}
