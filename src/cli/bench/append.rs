@@ -1,0 +1,190 @@
+//! The writer — lock, decide, fold, chain, insert, commit — beside a bare INSERT of the same rows.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+
+use super::{
+    Scratch, load,
+    table::{Row, median},
+};
+use crate::{
+    domain::{
+        command::{Admit, Command, Complete},
+        event::{ContextUse, Latency, Usage},
+        ids::EngineId,
+        policy::Policy,
+    },
+    embed::Embedder,
+    engine::{Engines, Parts, Settings},
+    lifecycle::Tasks,
+    llm::{Llm, Stub},
+    store::{
+        Content, Record,
+        fold::PAGE,
+        keys::Column,
+        replay,
+        subject::{Directory, Subject},
+        writer::{Actor, Limits, Outcome, Proposal, Sealed, Writer, prompt_hmac, writer},
+    },
+};
+
+/// Events of a batch.
+const BATCH: usize = 64;
+/// Commands under way at once: several full batches.
+const UNDER_WAY: usize = 512;
+const ROUNDS: usize = 9;
+
+pub(super) async fn run(scratch: &Scratch) -> anyhow::Result<Vec<Row>> {
+    let bench = Bench::new(scratch).await?;
+    let raw: EngineId = format!("bench-{}-raw", std::process::id()).parse()?;
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    let mut after = 1;
+    for _ in 0..ROUNDS {
+        ours.push((2 * UNDER_WAY) as f64 / bench.round().await?.as_secs_f64());
+        let rows = scratch.store.read_for_audit(&bench.engine, after, PAGE).await?;
+        after += rows.len() as u64;
+        bare.push(inserted(scratch, &raw, &rows).await?);
+    }
+    let row = Row::new(
+        format!("append through the writer, batches of {BATCH}"),
+        median(ours),
+        "events/s",
+    );
+    Ok(vec![row.beside("raw batched INSERT", median(bare))])
+}
+
+async fn inserted(
+    scratch: &Scratch,
+    engine: &EngineId,
+    rows: &[(Record, Option<Content>)],
+) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    for batch in rows.chunks(BATCH) {
+        scratch.store.probe_insert(engine, batch).await?;
+    }
+    Ok(rows.len() as f64 / started.elapsed().as_secs_f64())
+}
+
+struct Bench {
+    engine: EngineId,
+    writer: Writer,
+    subject: Arc<Subject>,
+}
+
+impl Bench {
+    async fn new(scratch: &Scratch) -> anyhow::Result<Self> {
+        let engine: EngineId = format!("bench-{}-append", std::process::id()).parse()?;
+        let tasks = Tasks::new(Handle::current());
+        let store = scratch.store.clone();
+        let key = Arc::clone(&scratch.key);
+        let limits = Limits { batch_events: BATCH, ..Limits::default() };
+        let parts = Parts {
+            store: store.clone(),
+            content_key: Arc::clone(&key),
+            llm: Llm::Stub(Stub::default()),
+            embedder: Embedder::Hashing,
+        };
+        Engines::new(parts, Settings::default(), tasks.clone())
+            .create(&engine, Policy::default(), None, "bench")
+            .await?;
+        let row = store.engine(&engine).await?;
+        let row = row.ok_or_else(|| anyhow::anyhow!("the engine is gone"))?;
+        let index_key = key.unwrap_index_key(&engine, &row.index_key)?;
+        let directory = Arc::new(Directory::new(engine.clone(), Arc::clone(&key), index_key));
+        let subject = Arc::new(directory.make("bench", crate::ids::subject_ref())?);
+        let folder = replay::replay(&store, &key, &engine, u64::MAX, &mut |_| {}).await?;
+        let made = writer(engine.clone(), store, directory, folder, limits);
+        let (writer, task) = made.ok_or_else(|| anyhow::anyhow!("the engine is empty"))?;
+        tasks.spawn("writer", task.run());
+        Ok(Self { engine, writer, subject })
+    }
+
+    /// Admits and completes as many steps as are under way at once. Sealing is not the writer's
+    /// work and is not counted.
+    async fn round(&self) -> anyhow::Result<Duration> {
+        let admits = (0..UNDER_WAY).map(|n| self.admit(n)).collect::<anyhow::Result<Vec<_>>>()?;
+        let (steps, admitting) = self.write(admits).await?;
+        let completes = steps.into_iter().map(|step| self.complete(step));
+        let (_, completing) = self.write(completes.collect::<anyhow::Result<Vec<_>>>()?).await?;
+        Ok(admitting + completing)
+    }
+
+    async fn write(&self, proposals: Vec<Proposal>) -> anyhow::Result<(Vec<u64>, Duration)> {
+        let started = Instant::now();
+        let outcomes = join_all(proposals.into_iter().map(|p| self.writer.propose(p))).await;
+        let elapsed = started.elapsed();
+        let mut steps = Vec::with_capacity(outcomes.len());
+        for outcome in outcomes {
+            let Outcome::Committed(committed) = outcome? else { anyhow::bail!("a duplicate") };
+            let step = committed.events.first().and_then(|(envelope, _)| envelope.step);
+            steps.push(step.unwrap_or_default());
+        }
+        Ok((steps, elapsed))
+    }
+
+    fn admit(&self, n: usize) -> anyhow::Result<Proposal> {
+        let text = load::prompt(0, n);
+        let admit = Admit {
+            subject: self.subject.subject_ref,
+            caller_score: Some(0.9),
+            scored: None,
+            route: "/v1/generate".to_owned(),
+            model: None,
+            max_tokens: None,
+            shortenable: true,
+            top_k: None,
+            prompt_chars: text.len(),
+            prompt_hmac: prompt_hmac(&self.subject.key, &[0; 32]),
+            timeout: 60_000_000,
+            grace: 60_000_000,
+            elapsed_ms: 0.0,
+        };
+        self.sealed(Command::Admit(Box::new(admit)), text.as_bytes(), None)
+    }
+
+    fn complete(&self, step: u64) -> anyhow::Result<Proposal> {
+        let text = load::prompt(1, step as usize);
+        let vector = Embedder::Hashing.embed(&text, Policy::default().dimension)?;
+        let bytes = vector.to_bytes();
+        let complete = Complete {
+            step,
+            provider: "bench".to_owned(),
+            model: "bench".to_owned(),
+            usage: Usage::default(),
+            finish_reason: "stop".to_owned(),
+            latency: Latency::default(),
+            attempts: 1,
+            context: ContextUse::default(),
+            confidence: 1.0,
+            looping: false,
+            cut: false,
+            vector: Some(vector),
+        };
+        self.sealed(Command::Complete(Box::new(complete)), text.as_bytes(), Some(&bytes))
+    }
+
+    fn sealed(
+        &self,
+        command: Command,
+        text: &[u8],
+        vector: Option<&[u8]>,
+    ) -> anyhow::Result<Proposal> {
+        let id = crate::ids::command_id();
+        let seal = |column, plain| self.subject.key.seal(id, column, plain);
+        let content = Sealed::new(Content {
+            sealed: seal(Column::Text, text)?,
+            vector: vector.map(|plain| seal(Column::Vector, plain)).transpose()?,
+        });
+        let actor = Actor::Subject(Arc::clone(&self.subject));
+        Ok(Proposal {
+            subject: Some(Arc::clone(&self.subject)),
+            content: Some(content),
+            ..Proposal::of_engine(id, command, actor)
+        })
+    }
+}

@@ -1,0 +1,77 @@
+//! The figures: each beside its limit, measured in the same run.
+
+use serde_json::{Value, json};
+
+use crate::cli::output;
+
+/// One figure.
+pub(super) struct Row {
+    /// What was measured.
+    pub(super) name: String,
+    /// Its median.
+    pub(super) value: f64,
+    /// Of what.
+    pub(super) unit: &'static str,
+    /// What it is held against: name, value in the same unit.
+    pub(super) beside: Option<(&'static str, f64)>,
+}
+
+impl Row {
+    pub(super) fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
+        Self { name: name.into(), value, unit, beside: None }
+    }
+
+    pub(super) fn beside(mut self, name: &'static str, value: f64) -> Self {
+        self.beside = Some((name, value));
+        self
+    }
+
+    fn ratio(&self) -> Option<f64> {
+        self.beside.map(|(_, limit)| self.value / limit)
+    }
+}
+
+pub(super) fn json(rows: &[Row]) -> Value {
+    let row = |row: &Row| {
+        json!({
+            "name": row.name,
+            "value": row.value,
+            "unit": row.unit,
+            "beside": row.beside.map(|(name, value)| json!({"name": name, "value": value})),
+            "ratio": row.ratio(),
+        })
+    };
+    json!({"rows": rows.iter().map(row).collect::<Vec<_>>()})
+}
+
+/// The table for people, from its JSON.
+pub(super) fn people(table: &Value) -> String {
+    let number = |value: &Value| {
+        let n = value.as_f64().unwrap_or_default();
+        if n >= 100.0 { format!("{n:.0}") } else { format!("{n:.3}") }
+    };
+    let cells = |row: &Value| {
+        let beside = &row["beside"];
+        let (limit, ratio) = if beside.is_null() {
+            ("-".to_owned(), "-".to_owned())
+        } else {
+            let name = output::cell(beside.get("name"));
+            (format!("{name}: {}", number(&beside["value"])), number(&row["ratio"]))
+        };
+        vec![
+            output::cell(row.get("name")),
+            number(&row["value"]),
+            output::cell(row.get("unit")),
+            limit,
+            ratio,
+        ]
+    };
+    let rows: Vec<_> = table["rows"].as_array().into_iter().flatten().map(cells).collect();
+    output::table(&["MEASURED", "MEDIAN", "UNIT", "BESIDE", "RATIO"], &rows)
+}
+
+/// The middle one.
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}

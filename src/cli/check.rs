@@ -1,0 +1,188 @@
+//! `mlsdm check`: the configuration, and what it names, tried without changing anything.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Context, context::Finding, exit, output};
+use crate::{
+    config::Config,
+    domain::{event::Event, ids::EngineId, policy::Policy},
+    embed::Embedder,
+    http::server::{StartError, content_key, store_options},
+    store::{
+        EngineRow, Store, StoreError, codec, fold::check_format, keys::ContentKey, seal::SealError,
+    },
+};
+
+/// How one thing is.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Pass,
+    /// Works, but is not what somebody may think.
+    Warn,
+    Fail,
+}
+
+/// One line.
+#[derive(Debug, Serialize)]
+struct Line {
+    check: String,
+    status: Status,
+    detail: String,
+}
+
+impl Line {
+    fn new(check: impl Into<String>, status: Status, detail: impl Into<String>) -> Self {
+        Self { check: check.into(), status, detail: detail.into() }
+    }
+}
+
+/// A configuration that is not usable ends the process with 2 before anything is tried, a database
+/// that does not answer with 3, anything else that fails with 1.
+pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
+    let loaded = context.loaded()?;
+    let valid = format!("{} settings", loaded.settings.len());
+    let mut lines = vec![Line::new("configuration", Status::Pass, valid)];
+    let warnings = loaded.warnings.iter();
+    lines.extend(warnings.map(|text| Line::new("configuration", Status::Warn, text)));
+    let away = database(&loaded.config, &mut lines).await;
+    let failed = lines.iter().filter(|line| matches!(line.status, Status::Fail)).count();
+    context.print(&json!({ "checks": lines, "failed": failed }), people)?;
+    if let Err(away) = away {
+        return Err(away.into());
+    }
+    if failed == 0 { Ok(()) } else { Err(Finding(format!("{failed} checks failed")).into()) }
+}
+
+/// Tries the database and what is in it; an error is one of a database that does not answer.
+async fn database(config: &Config, lines: &mut Vec<Line>) -> Result<(), StoreError> {
+    let (store, engines) = match opened(config).await {
+        Ok(Opened::Ready(store, engines)) => (store, engines),
+        Ok(Opened::Missing(what)) => {
+            lines.push(Line::new("database", Status::Pass, what));
+            lines.push(first_key(config));
+            lines.push(embedder("embedder", &config.mlsdm.policy));
+            return Ok(());
+        }
+        Err(error) => {
+            lines.push(Line::new("database", Status::Fail, error.to_string()));
+            return if exit::is_away(&error) { Err(error) } else { Ok(()) };
+        }
+    };
+    let kind = if store.has_one_owner() { "SQLite" } else { "PostgreSQL" };
+    let found = format!("{kind} answers, {} engines", engines.len());
+    lines.push(Line::new("database", Status::Pass, found));
+    lines.push(key(config, &store, engines.first()));
+    lines.push(embedder("embedder", &config.mlsdm.policy));
+    for row in &engines {
+        lines.push(engine(config, &store, row).await?);
+    }
+    store.close().await;
+    Ok(())
+}
+
+enum Opened {
+    Ready(Store, Vec<EngineRow>),
+    /// There is nothing yet; what will be made.
+    Missing(&'static str),
+}
+
+async fn opened(config: &Config) -> Result<Opened, StoreError> {
+    let options = store_options(&config.database);
+    let store = match Store::open_read_only(&options).await {
+        Err(StoreError::File { .. })
+            if options.sqlite_file()?.is_some_and(|file| !file.exists()) =>
+        {
+            return Ok(Opened::Missing("there is no file yet; `mlsdm serve` makes it"));
+        }
+        opened => opened?,
+    };
+    match store.engines().await {
+        Ok(engines) => Ok(Opened::Ready(store, engines)),
+        Err(StoreError::Unmigrated(_)) => {
+            Ok(Opened::Missing("it has no tables yet; `mlsdm serve` makes them"))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The content key of a database that holds nothing yet.
+fn first_key(config: &Config) -> Line {
+    let name = "content key";
+    let file = store_options(&config.database).sqlite_file().ok().flatten();
+    match content_key(&config.database, file.as_deref(), false) {
+        Ok(_) => Line::new(name, Status::Pass, "given"),
+        Err(StartError::Key(SealError::KeyFile { .. })) => {
+            Line::new(name, Status::Pass, "none given; `mlsdm serve` makes one beside the database")
+        }
+        Err(error) => Line::new(name, Status::Fail, error.to_string()),
+    }
+}
+
+/// Whether the key opens what the first engine was made with.
+fn key(config: &Config, store: &Store, first: Option<&EngineRow>) -> Line {
+    let name = "content key";
+    let Some(row) = first else { return first_key(config) };
+    let opens = |key: ContentKey| -> Result<(), StartError> {
+        key.unwrap_index_key(&row.engine_id, &row.index_key)?;
+        Ok(())
+    };
+    match content_key(&config.database, store.path(), false).and_then(opens) {
+        Ok(()) => Line::new(name, Status::Pass, format!("opens engine {}", row.engine_id)),
+        Err(error) => Line::new(name, Status::Fail, error.to_string()),
+    }
+}
+
+/// Whether the embedder this server runs is the one a policy names.
+fn embedder(check: &str, policy: &Policy) -> Line {
+    let (wanted, running) = (&policy.embedder, Embedder::Hashing);
+    if (wanted.id.as_str(), wanted.version) == (running.id(), running.version()) {
+        let detail = format!("{} {}, dimension {}", wanted.id, wanted.version, policy.dimension);
+        return Line::new(check, Status::Pass, detail);
+    }
+    let detail = format!(
+        "the policy names {} {}, this server runs {} {}; set mlsdm.policy.embedder to that",
+        wanted.id,
+        wanted.version,
+        running.id(),
+        running.version()
+    );
+    Line::new(check, Status::Fail, detail)
+}
+
+/// Whether an engine can be loaded, and the default one with this configuration. Dimension and
+/// embedder are fixed for its life, so its first event tells.
+async fn engine(config: &Config, store: &Store, row: &EngineRow) -> Result<Line, StoreError> {
+    let name = format!("engine {}", row.engine_id);
+    let fail = |detail: String| Ok(Line::new(name.clone(), Status::Fail, detail));
+    if let Err(damage) = check_format(row) {
+        return fail(damage.to_string());
+    }
+    let first = store.record(&row.engine_id, 1).await?;
+    let first = first.map(|r| codec::decode(&r.kind, r.schema_version, &r.clear));
+    let policy = match first {
+        Some(Ok(Event::EngineCreated(created))) => created.policy,
+        Some(Err(error)) => return fail(format!("position 1: {error}")),
+        Some(Ok(_)) | None => {
+            return fail("it has no first event; `mlsdm audit verify` says more".to_owned());
+        }
+    };
+    let wanted = &config.mlsdm.policy;
+    if row.engine_id == EngineId::default() && policy.dimension != wanted.dimension {
+        return fail(format!(
+            "its vectors have {} components, the configuration says {}; set MLSDM_DIM={}, or copy \
+             the engine with `mlsdm engine migrate`",
+            policy.dimension, wanted.dimension, policy.dimension
+        ));
+    }
+    Ok(embedder(&name, &policy))
+}
+
+fn people(value: &Value) -> String {
+    let row = |line: &Value| {
+        ["status", "check", "detail"].map(|key| output::cell(line.get(key))).to_vec()
+    };
+    let rows: Vec<_> = value["checks"].as_array().into_iter().flatten().map(row).collect();
+    output::table(&["STATUS", "CHECK", "DETAIL"], &rows)
+}

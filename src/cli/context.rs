@@ -1,0 +1,68 @@
+//! What every command gets.
+
+use std::{
+    io::{self, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+use super::{client::Client, output};
+use crate::config::{Api, ConfigError, Loaded};
+
+/// Configuration and output mode.
+#[derive(Debug)]
+pub(super) struct Context {
+    loaded: Result<Loaded, Arc<ConfigError>>,
+    json: bool,
+    server: Option<String>,
+}
+
+/// What a command was asked to look for and found: exit code 1.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Finding(pub(super) String);
+
+impl Context {
+    pub(super) fn new(
+        loaded: Result<Loaded, ConfigError>,
+        json: bool,
+        server: Option<String>,
+    ) -> Self {
+        Self { loaded: loaded.map_err(Arc::new), json, server }
+    }
+
+    /// The configuration. Commands that ask a named server need none, so it may be unusable.
+    pub(super) fn loaded(&self) -> Result<&Loaded, Arc<ConfigError>> {
+        self.loaded.as_ref().map_err(Arc::clone)
+    }
+
+    /// A client of the server that was named, else of the local one.
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
+        match &self.server {
+            Some(url) => Client::remote(url),
+            None => Client::local(address(&self.loaded()?.config.api)),
+        }
+    }
+
+    /// Prints JSON if it is asked for, else what `people` makes of it.
+    pub(super) fn print(
+        &self,
+        value: &Value,
+        people: impl Fn(&Value) -> String,
+    ) -> anyhow::Result<()> {
+        let text = if self.json { output::json(value) } else { people(value) };
+        Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    }
+}
+
+/// Where a server with this configuration can be reached from here.
+fn address(api: &Api) -> SocketAddr {
+    let host = match api.host {
+        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => api.host,
+    };
+    SocketAddr::new(host, api.port)
+}

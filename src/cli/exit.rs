@@ -1,0 +1,84 @@
+//! From what went wrong to an exit code.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use super::client::{BadServer, Unreachable};
+use crate::{
+    config::ConfigError,
+    engine::EngineError,
+    http::server::StartError,
+    store::{StoreError, fold::FoldingError, writer::WriteError},
+};
+
+/// Wrong usage, or a configuration that may not be used.
+pub(super) const USAGE: u8 = 2;
+/// A server or database that cannot be reached.
+const UNREACHABLE: u8 = 3;
+
+/// Says what went wrong, once, on standard error.
+pub(super) fn code(outcome: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let closed = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    if error.downcast_ref::<io::Error>().is_some_and(closed) {
+        // the reader, such as `head`, has seen enough
+        return ExitCode::SUCCESS;
+    }
+    let written = writeln!(io::stderr().lock(), "mlsdm: {error:#}");
+    let code = if is_usage(&error) {
+        ExitCode::from(USAGE)
+    } else if error.is::<Unreachable>() || store_error(&error).is_some_and(is_away) {
+        ExitCode::from(UNREACHABLE)
+    } else {
+        ExitCode::FAILURE
+    };
+    written.map_or(ExitCode::FAILURE, |()| code)
+}
+
+fn is_usage(error: &anyhow::Error) -> bool {
+    error.is::<Arc<ConfigError>>()
+        || error.is::<ConfigError>()
+        || error.is::<BadServer>()
+        || matches!(error.downcast_ref(), Some(StartError::NoContentKey))
+        || matches!(store_error(error), Some(StoreError::Url(_)))
+}
+
+/// Whether the database is not there, rather than saying something unpleasant.
+pub(super) const fn is_away(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(_) | StoreError::Timeout(_) | StoreError::File { .. })
+}
+
+/// What the store said, wherever it was asked.
+fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
+    let start = || match error.downcast_ref()? {
+        StartError::Store(error) => Some(error),
+        StartError::Engine(error) => of_engine(error),
+        StartError::Key(_)
+        | StartError::NoContentKey
+        | StartError::Listen { .. }
+        | StartError::Io(_) => None,
+    };
+    error.downcast_ref::<StoreError>().or_else(start).or_else(|| of_engine(error.downcast_ref()?))
+}
+
+const fn of_folding(error: &FoldingError) -> Option<&StoreError> {
+    match error {
+        FoldingError::Store(error) => Some(error),
+        FoldingError::Damage(_) => None,
+    }
+}
+
+fn of_engine(error: &EngineError) -> Option<&StoreError> {
+    match error {
+        EngineError::Folding(folding) => of_folding(folding),
+        EngineError::Write(WriteError::Store(error)) => Some(error),
+        EngineError::Write(_)
+        | EngineError::Seal(_)
+        | EngineError::Embedder { .. }
+        | EngineError::Empty(_)
+        | EngineError::Beyond { .. } => None,
+    }
+}

@@ -1,0 +1,11 @@
+//! `mlsdm openapi`: the document that `deploy/openapi.json` holds.
+
+use std::io::{self, Write as _};
+
+use crate::http::openapi;
+
+/// Prints the document; `--json` makes no difference.
+pub(super) fn run() -> anyhow::Result<()> {
+    let text = openapi::text(&openapi::document())?;
+    Ok(io::stdout().lock().write_all(text.as_bytes())?)
+}

@@ -1,0 +1,138 @@
+//! `mlsdm policy`
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use super::{Context, client::engine_path, output};
+use crate::{
+    config::Config,
+    domain::{ids::EngineId, policy::Policy},
+    engine::{Engines, Receipt},
+    http::server::{StartError, bare_engines, llm},
+    lifecycle::Tasks,
+    store::StoreError,
+};
+
+/// What the log says of why.
+const REASON: &str = "mlsdm policy apply";
+/// Longest name of an operating system user that is recorded, in characters.
+const ACTOR_MAX: usize = 64;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the policy an engine follows.
+    Show {
+        /// The engine; default: `default`.
+        #[arg(long)]
+        engine: Option<EngineId>,
+    },
+    /// Give an engine the configuration's policy, directly in the database.
+    Apply {
+        /// The engine.
+        #[arg(long, default_value = EngineId::DEFAULT)]
+        engine: EngineId,
+    },
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
+    match args.command {
+        Command::Show { engine } => {
+            let path = engine_path(engine.as_ref(), "state");
+            let state = context.client()?.get(&path, &[]).await?;
+            context.print(&state["policy"], output::fields)
+        }
+        Command::Apply { engine } => apply(context, &engine).await,
+    }
+}
+
+/// Applies only the fields in which the configuration differs from the one applied before, so that
+/// what an operator changed meanwhile stays. Nothing to change is no error.
+async fn apply(context: &Context, id: &EngineId) -> anyhow::Result<()> {
+    let config = &context.loaded()?.config;
+    let tasks = Tasks::new(Handle::current());
+    let engines = match bare_engines(config, llm(&config.llm), &tasks).await {
+        Err(StartError::Store(error @ StoreError::Locked(_))) => {
+            let advice = "stop the server, or restart it with the new configuration: it applies it";
+            return Err(error).context(advice);
+        }
+        opened => opened?,
+    };
+    let applied = applied(&engines, config, id).await;
+    let store = engines.parts().store.clone();
+    engines.unload_all();
+    drop(engines);
+    let in_time = tasks.wait(config.api.timeout()).await;
+    store.close().await;
+    context.print(&applied?, people)?;
+    anyhow::ensure!(in_time, "the writer did not end in time; `mlsdm events` shows what it wrote");
+    Ok(())
+}
+
+async fn applied(engines: &Engines, config: &Config, id: &EngineId) -> anyhow::Result<Value> {
+    let policy = &config.mlsdm.policy;
+    let is_new = engines.parts().store.engine(id).await?.is_none();
+    if is_new && *id == EngineId::default() {
+        let hash = policy.hash().to_string();
+        let receipt = engines.create(id, policy.clone(), Some(hash), &actor()).await?;
+        return Ok(report(id, "created", &json!({}), receipt));
+    }
+    let engine = engines.get(id).await?;
+    let before = engine.view().state.clone();
+    let receipt = engine.apply_config(policy, &actor(), REASON).await?;
+    let after = engine.view().state.clone();
+    let outcome =
+        if after.policy_version > before.policy_version { "applied" } else { "unchanged" };
+    Ok(report(id, outcome, &diff(&before.policy, &after.policy)?, receipt))
+}
+
+fn report(id: &EngineId, outcome: &str, diff: &Value, receipt: Receipt) -> Value {
+    json!({
+        "engine": id,
+        "outcome": outcome,
+        "diff": diff,
+        "position": receipt.position,
+        "chain_hash": receipt.chain_hash.to_string(),
+    })
+}
+
+/// Each changed field with its value before and after.
+fn diff(before: &Policy, after: &Policy) -> anyhow::Result<Value> {
+    let (old, new) = (serde_json::to_value(before)?, serde_json::to_value(after)?);
+    let values = |name: &String| {
+        let pointer = format!("/{}", name.replace('.', "/"));
+        (name.clone(), json!({ "before": old.pointer(&pointer), "after": new.pointer(&pointer) }))
+    };
+    Ok(before.diff(after).iter().map(values).collect())
+}
+
+/// Who runs this command, as far as the system says.
+fn actor() -> String {
+    let named = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let plain = |name: &String| {
+        (1..=ACTOR_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control)
+    };
+    named.into_iter().find(plain).unwrap_or_else(|| "cli".to_owned())
+}
+
+fn people(value: &Value) -> String {
+    let row = |(name, values): (&String, &Value)| {
+        let [before, after] = ["before", "after"].map(|key| output::cell(values.get(key)));
+        vec![name.clone(), before, after]
+    };
+    let rows: Vec<_> = value["diff"].as_object().into_iter().flatten().map(row).collect();
+    let mut text = String::new();
+    if !rows.is_empty() {
+        text = output::table(&["FIELD", "BEFORE", "AFTER"], &rows);
+    }
+    let [engine, outcome, position, hash] =
+        ["engine", "outcome", "position", "chain_hash"].map(|key| output::cell(value.get(key)));
+    text + &format!("engine {engine}: {outcome}; position {position}, chain hash {hash}\n")
+}

@@ -1,0 +1,181 @@
+//! `mlsdm replay`
+
+use std::{fmt::Write as _, sync::Arc, time::Instant};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Context, context::Finding, database, output, progress::Progress};
+use crate::{
+    domain::{
+        digest,
+        ids::{EngineId, Position},
+    },
+    engine::{
+        EngineError,
+        verify::{Divergence, verify},
+    },
+    store::{
+        EngineRow, Store,
+        fold::{Folder, FoldingError, check_format},
+        keys::ContentKey,
+        replay,
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The engine; all of them without.
+    #[arg(long)]
+    engine: Option<EngineId>,
+    /// The last position folded; the end of the log without.
+    #[arg(long, value_name = "POSITION", requires = "engine",
+          value_parser = clap::value_parser!(Position).range(1..))]
+    until: Option<Position>,
+    /// Decide every recorded command again and compare.
+    #[arg(long)]
+    verify: bool,
+}
+
+/// What came of one log.
+#[derive(Debug, Serialize)]
+struct Report {
+    engine: EngineId,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    folded: Option<Folded>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    decided: Option<Decided>,
+    /// Why it could not be folded to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// What it folded to.
+#[derive(Debug, Serialize)]
+struct Folded {
+    position: Position,
+    state_digest: String,
+    /// Null where an erasure made the trace levels unknown.
+    trace_digest: Option<String>,
+    chain_hash: String,
+    events_per_second: u64,
+}
+
+/// What became of deciding it again.
+#[derive(Debug, Serialize)]
+struct Decided {
+    verified: u64,
+    unverifiable: u64,
+    divergent: u64,
+    first_divergence: Option<Divergence>,
+}
+
+/// What was folded with: the database and the key of its contents.
+struct Source {
+    store: Store,
+    key: Arc<ContentKey>,
+}
+
+/// Folds logs again; exit code 1 when one is damaged or was decided otherwise.
+pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
+    let store = database::open(context).await?;
+    let source = Source { key: database::key(context, &store)?, store };
+    let (mut reports, mut findings) = (Vec::new(), Vec::new());
+    for row in database::engines(&source.store, args.engine.as_ref()).await? {
+        let report = report(&source, &row, &args).await?;
+        findings.extend(finding(&report));
+        findings.extend(report.error.clone());
+        reports.push(serde_json::to_value(report)?);
+    }
+    source.store.close().await;
+    match (args.engine, reports.pop()) {
+        (Some(_), Some(report)) => context.print(&report, output::fields)?,
+        (_, last) => {
+            reports.extend(last);
+            context.print(&json!({ "engines": reports }), people)?;
+        }
+    }
+    if findings.is_empty() { Ok(()) } else { Err(Finding(findings.join("; ")).into()) }
+}
+
+async fn report(source: &Source, row: &EngineRow, args: &Args) -> Result<Report, FoldingError> {
+    let (store, key, engine) = (&source.store, &source.key, &row.engine_id);
+    let mut report = Report { engine: engine.clone(), folded: None, decided: None, error: None };
+    if let Err(damage) = check_format(row) {
+        report.error = Some(damage.to_string());
+        return Ok(report);
+    }
+    let until = args.until.unwrap_or(Position::MAX);
+    let mut progress = Progress::new(engine, store.head(engine).await?.position.min(until));
+    let mut progress = |position| progress.at(position);
+    let started = Instant::now();
+    let replayed = if args.verify {
+        let (folder, found) = verify(store, key, engine, until, &mut progress).await?;
+        report.decided = Some(Decided {
+            verified: found.verified,
+            unverifiable: found.unverifiable,
+            divergent: found.divergent,
+            first_divergence: found.first_divergence,
+        });
+        found.damage.map_or(Ok(folder), |damage| Err(FoldingError::Damage(damage)))
+    } else {
+        replay::replay(store, key, engine, until, &mut progress).await
+    };
+    match replayed {
+        Ok(folder) => match summary(engine, folder, started, args.until) {
+            Ok(summary) => report.folded = Some(summary),
+            Err(error) => report.error = Some(error.to_string()),
+        },
+        Err(FoldingError::Damage(damage)) => report.error = Some(damage.to_string()),
+        Err(error @ FoldingError::Store(_)) => return Err(error),
+    }
+    Ok(report)
+}
+
+fn summary(
+    engine: &EngineId,
+    folder: Folder,
+    started: Instant,
+    until: Option<Position>,
+) -> Result<Folded, EngineError> {
+    let seconds = started.elapsed().as_secs_f64();
+    let head = folder.position();
+    let state = folder.state.ok_or_else(|| EngineError::Empty(engine.clone()))?;
+    if let Some(position) = until.filter(|until| *until > head) {
+        return Err(EngineError::Beyond { position, head });
+    }
+    Ok(Folded {
+        position: head,
+        state_digest: digest::state(&state).to_string(),
+        trace_digest: digest::traces(state.traces.as_ref()).map(|digest| digest.to_string()),
+        chain_hash: folder.chain_hash.to_string(),
+        events_per_second: (head as f64 / seconds.max(f64::MIN_POSITIVE)) as u64,
+    })
+}
+
+/// What to say of events that were decided otherwise.
+fn finding(report: &Report) -> Option<String> {
+    let decided = report.decided.as_ref()?;
+    let first = decided.first_divergence.as_ref()?;
+    Some(format!(
+        "engine {}: {} events would be decided otherwise, the first at position {}: {} is recorded \
+         as {}, recomputed as {}",
+        report.engine,
+        decided.divergent,
+        first.position,
+        first.field,
+        first.recorded,
+        first.recomputed
+    ))
+}
+
+/// One block an engine.
+fn people(value: &Value) -> String {
+    let mut text = String::new();
+    for (index, report) in value["engines"].as_array().into_iter().flatten().enumerate() {
+        let gap = if index == 0 { "" } else { "\n" };
+        // writing to a string cannot fail
+        write!(text, "{gap}{}", output::fields(report)).ok();
+    }
+    text
+}

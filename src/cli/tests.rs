@@ -1,0 +1,107 @@
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use actix_web::{HttpServer, web};
+use clap::{CommandFactory as _, Parser as _};
+use serde_json::json;
+
+use super::{
+    Cli, Context, client::Client, client::Unreachable, exit::code as exit_code, health, parse_set,
+};
+use crate::{
+    config::{Config, Loaded, Sources},
+    http::create_app,
+    testkit::{TestDatabase, app_state},
+};
+
+fn loaded(port: u16) -> Loaded {
+    let env = [("API_PORT".to_owned(), port.to_string())];
+    let dir = PathBuf::from("/nonexistent");
+    Config::load(Sources { file: None, dir, env, flags: Vec::new() }).unwrap()
+}
+
+/// A server of its own on a free port; it ends with the test.
+async fn serve() -> (SocketAddr, TestDatabase) {
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let (state, database) = app_state(&[]).await;
+    let state = web::Data::new(state);
+    let server = HttpServer::new(move || create_app(state.clone())).workers(1);
+    let server = server.bind(("127.0.0.1", 0)).unwrap();
+    let address = server.addrs()[0];
+    drop(actix_web::rt::spawn(server.run()));
+    (address, database)
+}
+
+fn nobody() -> SocketAddr {
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    // bound and closed again, so that nobody listens there
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+    assert_eq!(parse_set("a.b=c=d"), Ok(("a.b".to_owned(), "c=d".to_owned())));
+    assert!(parse_set("a.b").is_err());
+    assert!(Cli::try_parse_from(["mlsdm", "events", "--limit", "501"]).is_err());
+    assert!(Cli::try_parse_from(["mlsdm", "engine", "create", "Bad Name"]).is_err());
+    let lines = [
+        "mlsdm config --json --set api.port=9000",
+        "mlsdm --server http://h state --engine e1 --at-position 5",
+        "mlsdm engine shutdown --reason drill",
+        "mlsdm policy show --engine e1",
+    ];
+    for line in lines {
+        assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+    }
+}
+
+#[actix_web::test]
+async fn answers_and_refusals_of_a_server_are_told_apart() {
+    let (address, _database) = serve().await;
+    let client = Client::local(address).unwrap();
+    let live = client.get("/health/live", &[]).await.unwrap();
+    assert_eq!(live, json!({"status": "alive"}));
+    let refused = client.get("/nowhere", &[]).await.unwrap_err().to_string();
+    assert!(refused.starts_with("E901 No such resource: "), "{refused}");
+    assert!(refused.contains("status 404"), "{refused}");
+}
+
+#[actix_web::test]
+async fn a_named_server_needs_no_configuration() {
+    let (address, _database) = serve().await;
+    let url = format!("http://{address}/");
+    let context = Context::new(Ok(loaded(8000)), true, Some(url));
+    let live = context.client().unwrap().get("/health/live", &[]).await.unwrap();
+    assert_eq!(live["status"], "alive");
+}
+
+#[actix_web::test]
+async fn nobody_there_is_unreachable_with_advice() {
+    let context = Context::new(Ok(loaded(nobody().port())), true, None);
+    let error = health::run(&context).await.unwrap_err();
+    assert!(error.is::<Unreachable>());
+    assert!(error.to_string().contains("mlsdm serve"), "{error}");
+    assert_eq!(exit_code(Err(error)), 3.into());
+}
+
+#[test]
+fn a_server_is_a_url() {
+    for bad in ["localhost:8000", "ftp://h", "http://[::1"] {
+        let context = Context::new(Ok(loaded(8000)), true, Some(bad.to_owned()));
+        assert_eq!(exit_code(context.client().map(drop)), 2.into(), "{bad}");
+    }
+}
+
+#[test]
+fn exit_codes_tell_usage_from_findings() {
+    let broken = || {
+        let (file, dir) = (Some(PathBuf::from("/nonexistent/x.toml")), PathBuf::from("/"));
+        Config::load(Sources { file, dir, env: Vec::new(), flags: Vec::new() }).unwrap_err()
+    };
+    assert_eq!(exit_code(Ok(())), 0.into());
+    assert_eq!(exit_code(Err(anyhow::anyhow!("found"))), 1.into());
+    assert_eq!(exit_code(Err(broken().into())), 2.into());
+    assert_eq!(exit_code(Err(Arc::new(broken()).into())), 2.into());
+    let closed = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+    assert_eq!(exit_code(Err(closed.into())), 0.into());
+}
