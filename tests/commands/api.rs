@@ -1,0 +1,102 @@
+use std::collections::BTreeSet;
+
+use actix_web::{http::Method, test as app_test};
+use mlsdm::{
+    domain::policy::Policy,
+    http::{create_app, openapi},
+    testkit::TestDatabase,
+};
+use serde_json::Value;
+
+use crate::{command::mlsdm, health::state, log::Process};
+
+/// Every path served but the viewer's.
+const SERVED: &[&str] = &[
+    "/generate",
+    "/admin/shutdown",
+    "/v1/generate",
+    "/v1/state",
+    "/v1/events",
+    "/v1/events/stream",
+    "/v1/events/{position}",
+    "/v1/admin/shutdown",
+    "/v1/admin/resume",
+    "/v1/engines",
+    "/v1/engines/{engine}/generate",
+    "/v1/engines/{engine}/state",
+    "/v1/engines/{engine}/events",
+    "/v1/engines/{engine}/events/stream",
+    "/v1/engines/{engine}/events/{position}",
+    "/v1/engines/{engine}/admin/shutdown",
+    "/v1/engines/{engine}/admin/resume",
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/health/detailed",
+    "/status",
+    "/openapi.json",
+];
+
+fn document() -> Value {
+    serde_json::to_value(openapi::document()).unwrap()
+}
+
+#[actix_web::test]
+async fn what_is_served_is_documented_and_the_other_way_round() {
+    let document = document();
+    let paths = document["paths"].as_object().unwrap();
+    let documented: BTreeSet<&str> = paths.keys().map(String::as_str).collect();
+    assert_eq!(documented, SERVED.iter().copied().collect());
+
+    let database = TestDatabase::sqlite();
+    let process = Process::start(&database).await;
+    drop(process.default(&Policy::default()).await);
+    let app = app_test::init_service(create_app(state(&process))).await;
+    for (path, item) in paths {
+        let methods: BTreeSet<String> = item.as_object().unwrap().keys().cloned().collect();
+        let uri = path.replace("{engine}", "default").replace("{position}", "1");
+        // a method that nothing has is told which there are
+        let request = app_test::TestRequest::default().method(Method::TRACE).uri(&uri).to_request();
+        let response = app_test::call_service(&app, request).await;
+        assert_eq!(response.status(), 405, "{path}");
+        let allow = response.headers().get("allow").unwrap().to_str().unwrap().to_lowercase();
+        let allowed: BTreeSet<String> =
+            allow.split(", ").filter(|m| *m != "head").map(str::to_owned).collect();
+        assert_eq!(allowed, methods, "{path}");
+    }
+}
+
+#[test]
+fn operations_are_named_once_and_their_parts_exist() {
+    let document = document();
+    let mut ids = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for operation in item.as_object().unwrap().values() {
+            assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{path}");
+            assert_eq!(operation["tags"].as_array().unwrap().len(), 1, "{path}");
+            assert!(!operation["summary"].as_str().unwrap().is_empty(), "{path}");
+            let none = Vec::new();
+            let parameters = operation["parameters"].as_array().unwrap_or(&none);
+            for name in ["engine", "position"] {
+                let named = parameters.iter().any(|p| p["name"] == name && p["in"] == "path");
+                assert_eq!(named, path.contains(&format!("{{{name}}}")), "{path} {name}");
+            }
+        }
+    }
+    let text = document.to_string();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    for reference in text.split("\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(schemas.contains_key(name), "{name}");
+    }
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+}
+
+#[test]
+fn the_file_in_deploy_is_what_the_command_prints() {
+    let printed = mlsdm("sqlite://unused.db", &["openapi"], &[]).exits(0).stdout;
+    let kept = include_str!("../../deploy/openapi.json");
+    assert!(printed == kept, "run `mlsdm openapi > deploy/openapi.json`");
+    assert!(printed.ends_with("}\n"));
+}

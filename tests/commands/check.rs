@@ -1,0 +1,35 @@
+use mlsdm::testkit::TestDatabase;
+
+use crate::{command::mlsdm, log::eventful};
+
+#[test]
+fn a_database_that_is_not_there_yet_is_not_made() {
+    let database = TestDatabase::sqlite();
+    let ran = mlsdm(database.url(), &["check"], &[]).exits(0);
+    assert!(ran.stdout.contains("mlsdm serve"), "{ran:?}");
+    assert!(std::fs::read_dir(database.folder().unwrap()).unwrap().next().is_none());
+    // reading commands say so
+    for arguments in [&["replay"][..], &["audit", "verify"]] {
+        mlsdm(database.url(), arguments, &[]).exits(3);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_fails_with_what_to_do() {
+    let database = TestDatabase::sqlite();
+    eventful(&database).await;
+    let ran = mlsdm(database.url(), &["check", "--json"], &[]).exits(0);
+    assert_eq!(ran.json()["failed"], 0);
+
+    let other = [("MLSDM_CONTENT_KEY", &*"42".repeat(32))];
+    let ran = mlsdm(database.url(), &["check"], &other).exits(1);
+    assert!(ran.stdout.contains("fail"), "{ran:?}");
+    assert!(ran.stdout.contains("MLSDM_CONTENT_KEY"), "{ran:?}");
+
+    let ran = mlsdm(database.url(), &["check"], &[("MLSDM_DIM", "128")]).exits(1);
+    assert!(ran.stdout.contains("MLSDM_DIM=384"), "{ran:?}");
+    mlsdm(database.url(), &["check"], &[("API_PORT", "none")]).exits(2);
+    let nobody = "postgres://nobody@127.0.0.1:9/nothing";
+    let ran = mlsdm(nobody, &["check"], &[]).exits(3);
+    assert!(ran.stdout.contains("fail"), "{ran:?}");
+}

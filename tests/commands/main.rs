@@ -1,0 +1,18 @@
+//! The commands that read the log, the API's description and its probes, over real logs.
+
+#[cfg(test)]
+mod api;
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod command;
+#[cfg(test)]
+mod health;
+#[cfg(test)]
+mod log;
+#[cfg(test)]
+mod policy;
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod stream;

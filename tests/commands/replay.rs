@@ -1,0 +1,294 @@
+use std::sync::Arc;
+
+use mlsdm::{
+    domain::{
+        event::DECIDE_VERSION,
+        ids::{CommandId, EngineId, Position},
+        policy::Policy,
+    },
+    engine::verify::{Verification, verify},
+    store::{Options, Record, Store, fold::PAGE, keys::ContentKey},
+    testkit::TestDatabase,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    command::{KEY, mlsdm},
+    log::{Copy, Process, clear, crowd, eventful},
+};
+
+async fn verified(database: &TestDatabase) -> (Position, Verification) {
+    let store = Store::open_read_only(&Options::new(database.url())).await.unwrap();
+    let key = Arc::new(ContentKey::from_text(KEY).unwrap());
+    let mut seen = 0;
+    let mut progress = |position| seen = position;
+    let (folder, found) =
+        verify(&store, &key, &EngineId::default(), Position::MAX, &mut progress).await.unwrap();
+    store.close().await;
+    assert_eq!(folder.position(), seen);
+    (seen, found)
+}
+
+#[tokio::test]
+async fn what_was_decided_is_decided_again() {
+    let database = TestDatabase::sqlite();
+    eventful(&database).await;
+    let log = Copy::of(&database).await;
+    for kind in [
+        "engine.created",
+        "policy.changed",
+        "step.admitted",
+        "step.rejected",
+        "step.completed",
+        "step.failed",
+        "memory.consolidated",
+        "memory.evicted",
+        "engine.shutdown",
+        "engine.resumed",
+    ] {
+        log.find(kind, |_| true);
+    }
+    let (head, found) = verified(&database).await;
+    assert_eq!(found.first_divergence, None);
+    assert_eq!((found.verified, found.unverifiable, found.divergent), (head, 0, 0));
+
+    let replay = mlsdm(database.url(), &["replay", "--verify", "--json"], &[]).exits(0).json();
+    let report = &replay["engines"][0];
+    assert_eq!((&report["position"], &report["divergent"]), (&json!(head), &json!(0)));
+    let last = &log.rows.last().unwrap().0;
+    assert_eq!(report["chain_hash"], last.chain_hash.to_string());
+    let until = ["replay", "--engine", "default", "--until", "9", "--json"];
+    let early = mlsdm(database.url(), &until, &[]).exits(0).json();
+    assert_eq!((&early["position"], early.get("divergent")), (&json!(9), None));
+    let beyond = ["replay", "--engine", "default", "--until", "99999"];
+    assert!(mlsdm(database.url(), &beyond, &[]).exits(1).stderr.contains("its head is"));
+    mlsdm(database.url(), &["replay", "--until", "9"], &[]).exits(2);
+    mlsdm(database.url(), &["replay", "--engine", "nobody"], &[]).exits(1);
+}
+
+/// One alteration: the event, where in it, what instead, and the field that has to be named.
+type Alteration = (&'static str, fn(&Value) -> bool, &'static str, Value);
+
+fn alterations() -> Vec<Alteration> {
+    let any = |_: &Value| true;
+    let stored = |e: &Value| e["memory"]["outcome"] == "stored";
+    let evicting = |e: &Value| e["memory"].get("victim").is_some();
+    vec![
+        ("step.admitted", any, "/moral/threshold_before", json!(0.25)),
+        ("step.admitted", any, "/moral/ema_after", json!(0.5)),
+        ("step.admitted", any, "/moral/value", json!(0.75)),
+        ("step.admitted", any, "/tick/counter", json!(3)),
+        ("step.admitted", any, "/phase", json!("sleep")),
+        ("step.admitted", any, "/policy_version", json!(9)),
+        ("step.admitted", any, "/request/max_tokens", json!(4000)),
+        ("step.rejected", any, "/reason", json!("sleep")),
+        ("step.rejected", any, "/answer/memory_used_bytes", json!(1)),
+        ("step.completed", any, "/admitted_position", json!(3)),
+        ("step.completed", stored, "/memory/key", json!(1)),
+        ("step.completed", evicting, "/memory/phase", json!(0.5)),
+        ("step.completed", stored, "/trace_norms/2", json!(7.5)),
+        ("step.completed", any, "/answer/moral_threshold", json!(0.75)),
+        ("step.completed", any, "/withheld", json!(true)),
+        ("step.failed", any, "/admitted_position", json!(1)),
+        ("policy.changed", any, "/diff", json!(["moral.step"])),
+    ]
+}
+
+#[tokio::test]
+async fn an_altered_outcome_is_named_by_position_and_field() {
+    let database = TestDatabase::sqlite();
+    eventful(&database).await;
+    let log = Copy::of(&database).await;
+    for (kind, holds, pointer, value) in alterations() {
+        let mut altered = log.clone();
+        let position = log.find(kind, holds);
+        altered.set(position, pointer, value.clone());
+        let (_, found) = verified(&altered.write().await).await;
+        let first = found.first_divergence.unwrap_or_else(|| panic!("{kind} {pointer}"));
+        assert_eq!(first.position, position, "{kind} {pointer}: {first:?}");
+        let field = pointer[1..].replace('/', ".");
+        // a list is compared as a whole
+        let field = field.trim_end_matches(".2");
+        assert_eq!(first.field, field, "{kind}: {first:?}");
+        if !pointer.ends_with("/2") {
+            assert_eq!(first.recorded, value, "{kind} {pointer}");
+        }
+        assert_ne!(first.recorded, first.recomputed);
+    }
+}
+
+#[tokio::test]
+async fn a_divergence_is_a_finding_of_the_command() {
+    let database = TestDatabase::sqlite();
+    eventful(&database).await;
+    let mut log = Copy::of(&database).await;
+    let position = log.find("step.rejected", |_| true);
+    log.set(position, "/moral/threshold_before", json!(0.05));
+    let altered = log.write().await;
+    // the chain is right again, so only deciding again shows it
+    mlsdm(altered.url(), &["audit", "verify"], &[]).exits(0);
+    mlsdm(altered.url(), &["replay"], &[]).exits(0);
+    let ran = mlsdm(altered.url(), &["replay", "--verify", "--json"], &[]).exits(1);
+    let first = ran.json()["engines"][0]["first_divergence"].clone();
+    assert_eq!(first["position"], position);
+    assert_eq!(first["field"], "moral.threshold_before");
+    assert_eq!(first["recorded"], 0.05);
+    for part in [&format!("position {position}:"), "moral.threshold_before", "0.05"] {
+        assert!(ran.stderr.contains(part), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn events_left_out_or_put_in_show() {
+    let database = TestDatabase::sqlite();
+    eventful(&database).await;
+    let log = Copy::of(&database).await;
+
+    let mut shorter = log.clone();
+    let consolidated = log.find("memory.consolidated", |_| true);
+    // later events would name positions that have moved
+    shorter.rows.truncate(consolidated as usize + 1);
+    shorter.rows.remove(consolidated as usize - 1);
+    let (_, found) = verified(&shorter.write().await).await;
+    let first = found.first_divergence.unwrap();
+    assert_eq!((first.position, first.field.as_str()), (consolidated, "type"));
+    assert_eq!(first.recomputed, "memory.consolidated");
+
+    let mut cut = log.clone();
+    cut.rows.truncate(consolidated as usize - 1);
+    let (_, found) = verified(&cut.write().await).await;
+    assert_eq!(found.divergent, 1, "a command's events are written together");
+
+    let mut longer = log.clone();
+    let mut again = log.rows[consolidated as usize - 1].clone();
+    again.0.command_id = CommandId::new(7);
+    longer.rows.truncate(consolidated as usize);
+    longer.rows.push(again);
+    let (_, found) = verified(&longer.write().await).await;
+    let first = found.first_divergence.unwrap();
+    assert_eq!((first.position, first.recomputed), (consolidated + 1, json!("nothing")));
+}
+
+/// An event of the server's own at the end of a log.
+fn appended(log: &Copy, kind: &str, payload: &Value) -> Record {
+    let last = &log.rows.last().unwrap().0;
+    Record {
+        command_id: CommandId::new(u128::from(last.position)),
+        kind: kind.to_owned(),
+        decide_version: DECIDE_VERSION,
+        step: None,
+        subject_ref: None,
+        content_hash: None,
+        clear: serde_json::to_vec(payload).unwrap(),
+        ..last.clone()
+    }
+}
+
+#[tokio::test]
+async fn an_attested_digest_is_recomputed() {
+    let database = TestDatabase::sqlite();
+    eventful(&database).await;
+    let log = Copy::of(&database).await;
+    let report = mlsdm(database.url(), &["replay", "--engine", "default", "--json"], &[]);
+    let digest = report.exits(0).json()["state_digest"].clone();
+    for (digest, divergent) in [(digest, 0), (json!("00"), 1)] {
+        let mut attested = log.clone();
+        let event = appended(&log, "state.attested", &json!({ "digest": digest }));
+        attested.rows.push((event, None));
+        let (_, found) = verified(&attested.write().await).await;
+        assert_eq!(found.divergent, divergent, "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_erasure_took_is_unverifiable_and_not_divergent() {
+    let database = TestDatabase::sqlite();
+    eventful(&database).await;
+    let mut log = Copy::of(&database).await;
+    let completed = log.find("step.completed", |e| e["memory"]["outcome"] == "stored");
+    let erased = log.rows[completed as usize - 1].0.subject_ref.unwrap();
+    let payload = json!({ "subject_ref": erased, "actor": "root", "reason": "asked to" });
+    let event = appended(&log, "subject.erased", &payload);
+    let head = event.position;
+    log.rows.push((event, None));
+    for (record, content) in &mut log.rows {
+        if record.subject_ref == Some(erased) {
+            *content = None;
+        }
+    }
+    log.subjects.retain(|subject| subject.subject_ref != erased);
+    let mut altered = log.clone();
+    let whole = log.write().await;
+    let (_, found) = verified(&whole).await;
+    assert_eq!((found.divergent, found.verified + found.unverifiable), (0, head + 1), "{found:?}");
+    assert!(found.unverifiable > 0);
+    mlsdm(whole.url(), &["replay", "--verify"], &[]).exits(0);
+
+    // what can be told is told all the same
+    altered.set(completed, "/answer/memory_used_bytes", json!(12));
+    let (_, found) = verified(&altered.write().await).await;
+    let first = found.first_divergence.unwrap();
+    assert_eq!((first.position, first.field.as_str()), (completed, "answer.memory_used_bytes"));
+}
+
+#[tokio::test]
+async fn other_rules_are_unverifiable() {
+    let database = TestDatabase::sqlite();
+    eventful(&database).await;
+    let mut log = Copy::of(&database).await;
+    let admitted = log.find("step.admitted", |_| true);
+    log.rows[admitted as usize - 1].0.decide_version = DECIDE_VERSION + 1;
+    let (_, found) = verified(&log.write().await).await;
+    assert_eq!((found.unverifiable, found.divergent), (1, 0));
+}
+
+#[tokio::test]
+async fn a_log_of_several_pages_verifies() {
+    let database = TestDatabase::sqlite();
+    let process = Process::start(&database).await;
+    let engine = process.default(&Policy { capacity: 100, ..Policy::default() }).await;
+    crowd(&engine, PAGE as usize / 2 + 100).await;
+    drop(engine);
+    process.stop().await;
+    let (head, found) = verified(&database).await;
+    assert!(head > u64::from(PAGE));
+    assert_eq!((found.verified, found.divergent), (head, 0), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_divergence_before_damage_is_told_too() {
+    let database = TestDatabase::sqlite();
+    eventful(&database).await;
+    let mut log = Copy::of(&database).await;
+    let position = log.find("step.completed", |e| e["memory"].get("victim").is_some());
+    log.set(position, "/memory/victim", json!(1));
+    let broken = log.write().await;
+    let ran = mlsdm(broken.url(), &["replay", "--verify", "--json"], &[]).exits(1);
+    let report = &ran.json()["engines"][0];
+    assert_eq!(report["first_divergence"]["field"], "memory.victim");
+    assert_eq!(report["first_divergence"]["recorded"], 1);
+    let error = report["error"].as_str().unwrap();
+    assert!(error.contains(&format!("position {position}")), "{error}");
+}
+
+#[tokio::test]
+async fn a_broken_chain_ends_the_replay_with_the_position() {
+    let database = TestDatabase::sqlite();
+    eventful(&database).await;
+    let log = Copy::of(&database).await;
+    let mut record = log.rows[2].0.clone();
+    record.clear = serde_json::to_vec(&clear(&log.rows[3].0)).unwrap();
+    let cut = Copy { rows: log.rows[..2].to_vec(), ..log };
+    let broken = cut.write().await;
+    let store = Store::open(&Options::new(broken.url())).await.unwrap();
+    let mut append = store.begin(&EngineId::default()).await.unwrap();
+    append.insert(&[(record, None)]).await.unwrap();
+    append.commit().await.unwrap();
+    store.close().await;
+    let ran = mlsdm(broken.url(), &["replay", "--verify"], &[]).exits(1);
+    assert!(ran.stderr.contains("position 3"), "{ran:?}");
+    let ran = mlsdm(broken.url(), &["audit", "verify", "--json"], &[]).exits(1);
+    let bad = &ran.json()["engines"][0]["first_bad"];
+    assert_eq!(bad["position"], 3);
+    assert!(ran.stderr.contains("position 3: a column was changed"), "{ran:?}");
+}

@@ -1,0 +1,99 @@
+//! An engine whose log cannot be folded is refused by name; the others go on.
+
+use mlsdm::{
+    domain::{
+        ids::{CommandId, EngineId, Sha256},
+        policy::Policy,
+    },
+    engine::EngineError,
+    store::{Record, Store, chain},
+    testkit::app::{TestApp, caller, generate},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Appends an event with a chain that holds, as a newer binary would; gives its position.
+async fn append(store: &Store, engine: &EngineId, kind: &str, version: u32, clear: &str) -> u64 {
+    let mut append = store.begin(engine).await.unwrap();
+    let mut record = Record {
+        position: append.head.position + 1,
+        command_id: CommandId::new(99),
+        kind: kind.to_owned(),
+        schema_version: version,
+        decide_version: 1,
+        recorded_at: append.now,
+        step: None,
+        request_id: None,
+        actor: None,
+        subject_ref: None,
+        trace_id: None,
+        clear: clear.as_bytes().to_vec(),
+        content_hash: None,
+        leaf_hash: Sha256::default(),
+        chain_hash: Sha256::default(),
+    };
+    record.leaf_hash = chain::leaf(engine, &record);
+    record.chain_hash = chain::link(append.head.chain_hash, record.position, record.leaf_hash);
+    let position = record.position;
+    append.insert(&[(record, None)]).await.unwrap();
+    append.commit().await.unwrap();
+    position
+}
+
+async fn refused(app: &TestApp, id: &EngineId) -> String {
+    let error = app.engines.get(id).await.err().unwrap();
+    assert!(matches!(error, EngineError::Folding(_)));
+    error.to_string()
+}
+
+async fn others_go_on(app: TestApp) {
+    let bad = [
+        ("unknown", "step.dreamt", 1, "{}"),
+        ("newer", "engine.shutdown", 3, "{}"),
+        ("damaged", "engine.shutdown", 1, "{\"actor\":4"),
+    ];
+    for (id, kind, version, clear) in bad {
+        let id: EngineId = id.parse().unwrap();
+        app.engines.create(&id, Policy::default(), None, "test").await.unwrap();
+        let engine = app.engines.get(&id).await.unwrap();
+        let alive = CancellationToken::new();
+        engine.generate(&caller("ann"), &generate("Hello there"), &alive).await.unwrap();
+        drop(engine);
+        let position = append(&app.engines.parts().store, &id, kind, version, clear).await;
+        assert_eq!(position, 4);
+    }
+    let app = app.restart().await;
+    for (id, kind, ..) in bad {
+        for _ in 0..2 {
+            let said = refused(&app, &id.parse().unwrap()).await;
+            assert!(said.contains(&format!("engine {id}, position 4")), "{said}");
+            assert!(said.contains(kind), "{said}");
+        }
+    }
+    let told = app.ask("ann", "Hello there").await.unwrap();
+    assert_eq!(told.answer.step, 1);
+}
+
+#[tokio::test]
+async fn others_go_on_in_sqlite() {
+    others_go_on(TestApp::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn others_go_on_in_postgres() {
+    others_go_on(TestApp::postgres().await).await;
+}
+
+#[tokio::test]
+async fn a_loaded_engine_refuses_what_comes_after_an_unknown_event() {
+    let app = TestApp::sqlite().await;
+    app.ask("ann", "Hello there").await.unwrap();
+    let before = app.digest().await;
+    let id = EngineId::default();
+    append(&app.engines.parts().store, &id, "step.dreamt", 1, "{}").await;
+    for _ in 0..2 {
+        let refused = app.ask("ann", "And again").await.unwrap_err().to_string();
+        assert!(refused.contains("position 4") && refused.contains("step.dreamt"), "{refused}");
+    }
+    assert_eq!(app.digest().await, before);
+    assert_eq!(app.model.requests().len(), 1);
+}

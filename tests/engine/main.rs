@@ -1,0 +1,18 @@
+//! Whole steps in process: what the model is told, how steps end, what a restart finds.
+
+#[cfg(test)]
+mod context;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod endings;
+#[cfg(test)]
+mod loading;
+#[cfg(test)]
+mod policies;
+#[cfg(test)]
+mod replicas;
+#[cfg(test)]
+mod restarts;
+#[cfg(test)]
+mod secrecy;

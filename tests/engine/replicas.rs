@@ -1,0 +1,150 @@
+//! Two processes over one PostgreSQL.
+
+use std::{sync::Arc, time::Duration};
+
+use mlsdm::{
+    domain::event::FailStage,
+    engine::{Caller, Settings, StepError},
+    llm::LlmError,
+    testkit::app::{NOTED, Reaction, Setup, TestApp, caller, generate},
+};
+use tokio::sync::Notify;
+
+fn with_key(who: &str) -> Caller {
+    Caller { idempotency_key: Some("once".to_owned()), ..caller(who) }
+}
+
+async fn two() -> (TestApp, TestApp) {
+    let one = TestApp::postgres().await;
+    let other = one.replica().await;
+    one.engines.start_background();
+    other.engines.start_background();
+    (one, other)
+}
+
+#[tokio::test]
+async fn who_waits_elsewhere_gets_the_equal_answer() {
+    let (one, other) = two().await;
+    let allowed = Arc::new(Notify::new());
+    one.model.script([Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned())]);
+    let runs = async { one.send(with_key("ann"), generate("Hello there")).await.unwrap() };
+    let waits = async {
+        one.model.asked(1).await;
+        let ask = |_| other.send(with_key("ann"), generate("Hello there"));
+        let waiting = futures_util::future::join_all((0..5).map(ask));
+        let release = async {
+            // they wait: their own replica knows the step
+            let mut views = other.engine().await.views();
+            views.wait_for(|view| view.state.open.size() == 1).await.unwrap();
+            allowed.notify_one();
+        };
+        tokio::join!(waiting, release).0
+    };
+    let (first, waited) = tokio::join!(runs, waits);
+    assert!(!first.replayed);
+    for told in waited {
+        let told = told.unwrap();
+        assert!(told.replayed);
+        assert_eq!(told.answer, first.answer);
+    }
+    assert!(other.model.requests().is_empty());
+    assert_eq!(one.model.requests().len(), 1);
+    assert_eq!(other.engine().await.view().state.step, 1);
+}
+
+#[tokio::test]
+async fn who_waits_elsewhere_gets_the_failure_and_the_key_is_free() {
+    let (one, other) = two().await;
+    let allowed = Arc::new(Notify::new());
+    one.model.script([Reaction::SayAfter(Arc::clone(&allowed), " ".to_owned())]);
+    let runs = one.send(with_key("ann"), generate("Hello there"));
+    let waits = async {
+        one.model.asked(1).await;
+        let waiting = other.send(with_key("ann"), generate("Hello there"));
+        let release = async {
+            let mut views = other.engine().await.views();
+            views.wait_for(|view| view.state.open.size() == 1).await.unwrap();
+            allowed.notify_one();
+        };
+        tokio::join!(waiting, release).0
+    };
+    let (first, second) = tokio::join!(runs, waits);
+    for error in [first.unwrap_err(), second.unwrap_err()] {
+        assert!(
+            matches!(error, StepError::Failed { stage: FailStage::EmptyResponse, step: 1, .. }),
+            "{error}"
+        );
+    }
+    // an empty answer stays; a model that was away does not
+    let again = other.send(with_key("ann"), generate("Hello there")).await;
+    assert!(matches!(again, Err(StepError::Failed { step: 1, .. })));
+    other.model.script([Reaction::Fail(LlmError::Timeout)]);
+    let failed = other.send(with_key("bob"), generate("Hello there")).await;
+    assert!(matches!(failed, Err(StepError::Failed { step: 2, .. })));
+    let told = one.send(with_key("bob"), generate("Hello there")).await.unwrap();
+    assert!(!told.replayed);
+    assert_eq!(told.answer.step, 3);
+}
+
+#[tokio::test]
+async fn who_cannot_wait_any_longer_is_told_so() {
+    let one = TestApp::postgres().await;
+    let allowed = Arc::new(Notify::new());
+    one.model.script([Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned())]);
+    let settings = Settings { timeout: Duration::ZERO, ..Settings::default() };
+    let setup = Setup { settings, ..Setup::default() };
+    let other = one.replica_with(setup).await;
+    let runs = one.send(with_key("ann"), generate("Hello there"));
+    let waits = async {
+        one.model.asked(1).await;
+        let refused = other.send(with_key("ann"), generate("Hello there")).await.unwrap_err();
+        assert!(matches!(refused, StepError::StillRunning), "{refused}");
+        allowed.notify_one();
+    };
+    let (told, ()) = tokio::join!(runs, waits);
+    assert_eq!(told.unwrap().answer.response, NOTED);
+    assert!(other.model.requests().is_empty());
+}
+
+#[tokio::test]
+async fn replicas_follow_each_other_and_agree() {
+    let (one, other) = two().await;
+    for i in 0..10 {
+        one.ask("ann", &format!("From one, {i}")).await.unwrap();
+        other.ask("bob", &format!("From the other, {i}")).await.unwrap();
+    }
+    let head = one.log().await.len() as u64;
+    for app in [&one, &other] {
+        let mut views = app.engine().await.views();
+        views.wait_for(|view| view.state.position == head).await.unwrap();
+    }
+    assert_eq!(one.digest().await, other.digest().await);
+    // what was told here is remembered there
+    one.ask("ann", "My dog is called Rex").await.unwrap();
+    let head = one.log().await.len() as u64;
+    let mut views = other.engine().await.views();
+    views.wait_for(|view| view.state.position == head).await.unwrap();
+    other.ask("ann", "What is my dog called?").await.unwrap();
+    let messages = other.model.requests().pop().unwrap().messages;
+    assert!(messages[0].text.contains("My dog is called Rex"));
+}
+
+#[tokio::test]
+async fn a_living_sisters_step_is_not_closed() {
+    let (one, other) = two().await;
+    let allowed = Arc::new(Notify::new());
+    one.model.script([Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned())]);
+    let runs = async { one.ask("ann", "Hello there").await.unwrap() };
+    let looks = async {
+        one.model.asked(1).await;
+        let mut views = other.engine().await.views();
+        views.wait_for(|view| view.state.open.size() == 1).await.unwrap();
+        other.engines.close_expired().await;
+        let third = one.replica().await;
+        third.engines.close_expired().await;
+        assert_eq!(third.engine().await.view().state.open.size(), 1);
+        allowed.notify_one();
+    };
+    let (told, ()) = tokio::join!(runs, looks);
+    assert!(told.answer.accepted);
+}

@@ -1,0 +1,60 @@
+//! What is sealed: prompt, answer, metadata and name stand nowhere in the database.
+
+use std::fs;
+
+use mlsdm::testkit::app::{Reaction, TestApp, caller, generate};
+
+const SECRETS: [&str; 5] = [
+    "zebra-prompt-4711",
+    "zebra-answer-4711",
+    "zebra-note-4711",
+    "zebra-person-4711",
+    "zebra-metakey-4711",
+];
+
+async fn spoken(app: &TestApp) {
+    let [prompt, answer, note, person, key] = SECRETS;
+    let text = format!("{answer} is what was said, and it was said at some length here.");
+    app.model.script([Reaction::Say(text)]);
+    let mut request = generate(prompt);
+    request.metadata.insert(key.to_owned(), note.to_owned());
+    app.send(caller(person), request).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_text_stands_in_a_sqlite_file() {
+    let app = TestApp::sqlite().await;
+    spoken(&app).await;
+    let app = app.restart().await;
+    let mut files = 0;
+    for entry in fs::read_dir(app.database().folder().unwrap()).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        for secret in SECRETS {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret}");
+        }
+        files += 1;
+    }
+    assert!(files >= 1);
+}
+
+#[tokio::test]
+async fn events_and_contents_hold_no_text() {
+    let app = TestApp::postgres().await;
+    spoken(&app).await;
+    let log = app.log().await;
+    let positions: Vec<u64> = log.iter().map(|record| record.position).collect();
+    let store = &app.engines.parts().store;
+    let contents = store.sealed_texts(app.engine().await.id(), &positions).await.unwrap();
+    assert_eq!(contents.len(), 2);
+    let sealed = contents.into_iter().map(|content| content.sealed);
+    let clear = log.iter().map(|record| record.clear.clone());
+    let actors =
+        log.iter().filter_map(|r| r.actor.as_ref().map(|actor| actor.clone().into_bytes()));
+    for bytes in sealed.chain(clear).chain(actors) {
+        for secret in SECRETS {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! SQLite on a disk that fills up.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    history::{History, equals_replay, verifies},
+    server::{Reply, Server, Setup, send},
+};
+
+/// Size of the disk.
+const DISK: &str = "size=8m";
+
+/// More prompts than any of the disks here can hold.
+const PROMPTS_MAX: usize = 1_000;
+
+/// The server may write files of at most 8,192 blocks of 512 bytes; a write beyond that fails
+/// instead of ending it. The hard limit stays as it is, so that this one can be lifted.
+const SMALL_FILES: &str = "trap '' XFSZ; ulimit -S -f 8192; exec \"$@\"";
+
+/// A disk that can be filled: a small one where mounting is allowed, else a limit of file sizes.
+enum Disk {
+    Mounted(TempDir),
+    Limited(TempDir),
+}
+
+impl Disk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        if succeeds(
+            Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(folder.path()),
+        ) {
+            Self::Mounted(folder)
+        } else {
+            Self::Limited(folder)
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Mounted(folder) | Self::Limited(folder) => folder.path(),
+        }
+    }
+
+    fn setup(&self) -> Setup {
+        let database = format!("sqlite://{}", self.path().join("mlsdm.db").display());
+        match self {
+            Self::Mounted(_) => Setup::new(&database),
+            Self::Limited(_) => Setup::new(&database).wrapped(SMALL_FILES),
+        }
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.path().join("ballast")
+    }
+
+    /// Leaves hardly any space.
+    fn fill(&self) {
+        if let Self::Mounted(_) = self {
+            let mut file = File::create(self.ballast()).unwrap();
+            while file.write_all(&[0; 4096]).is_ok() {}
+        }
+    }
+
+    /// Space for the server again.
+    fn free(&self, server: &Server) {
+        match self {
+            Self::Mounted(_) => fs::remove_file(self.ballast()).unwrap(),
+            Self::Limited(_) => {
+                let process = server.id().to_string();
+                let lifted = Command::new("prlimit")
+                    .args(["--pid", &process, "--fsize=unlimited:unlimited"])
+                    .status();
+                assert!(lifted.unwrap().success());
+            }
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Self::Mounted(folder) = self {
+            succeeds(Command::new("umount").arg("--lazy").arg(folder.path()));
+        }
+    }
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
+/// Asks until the disk is full; gives the answers and what was said then.
+async fn until_full(server: &Server) -> (Vec<u64>, Reply) {
+    let mut answered = Vec::new();
+    for number in 0..PROMPTS_MAX {
+        let prompt = format!("{number} ") + &"memorable ".repeat(900);
+        let reply = send(server.ask("default", "ann", &prompt)).await.unwrap();
+        if reply.status != 200 {
+            return (answered, reply);
+        }
+        answered.push(reply.body["position"].as_u64().unwrap());
+    }
+    panic!("{PROMPTS_MAX} prompts did not fill the disk");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_an_error_and_changes_nothing() {
+    let disk = Disk::new();
+    let setup = disk.setup();
+    let server = setup.serve().await;
+    server.say("ann", "My dog is called Rex").await;
+    disk.fill();
+    let (answered, refusal) = until_full(&server).await;
+    match &disk {
+        Disk::Mounted(_) => refusal.is_problem(503, "E402"),
+        // the system's error for a file that is too large is not the one for a full disk
+        Disk::Limited(_) => refusal.is_problem(503, refusal.body["code"].as_str().unwrap()),
+    }
+    // alive, and of one mind with its log
+    let before = server.state("default").await;
+    for _ in 0..3 {
+        let reply = send(server.ask("default", "ann", &"word ".repeat(1_900))).await.unwrap();
+        assert_eq!(reply.status, 503, "{reply:?}");
+    }
+    let after = server.state("default").await;
+    assert_eq!(after["state_digest"], before["state_digest"]);
+    assert_eq!(send(server.get("/health/live")).await.unwrap().status, 200);
+
+    disk.free(&server);
+    let answer = server.say("ann", "What is my dog called?").await;
+    assert_eq!(answer["accepted"], true);
+    let history = History::read(&server, "default").await;
+    let completed = |position: &u64| history.at(*position)["type"] == "step.completed";
+    assert!(answered.iter().all(completed), "{answered:?}");
+    drop(history);
+    closes_and_verifies(server, disk.setup()).await;
+}
+
+/// A step whose ending did not fit is open until the next start, then closed; all is verifiable.
+async fn closes_and_verifies(server: Server, setup: Setup) {
+    server.stop().await;
+    let server = setup.serve().await;
+    equals_replay(&server, &setup, "default").await;
+    History::read(&server, "default").await.is_whole();
+    verifies(&setup, "default").await;
+    server.stop().await;
+}

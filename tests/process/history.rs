@@ -1,0 +1,125 @@
+//! An engine's log as a caller reads it, and what must be true of every log.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use crate::{
+    load::Seen,
+    server::{Server, Setup},
+};
+
+/// Largest page a server gives.
+const PAGE: usize = 500;
+
+/// All events of an engine.
+#[derive(Debug)]
+pub(crate) struct History {
+    pub(crate) events: Vec<Value>,
+}
+
+/// The events of one step.
+#[derive(Debug, Default)]
+struct Step<'a> {
+    first: Vec<&'a Value>,
+    endings: Vec<&'a Value>,
+}
+
+impl History {
+    /// Reads to the present end, page by page.
+    pub(crate) async fn read(server: &Server, engine: &str) -> Self {
+        let mut events: Vec<Value> = Vec::new();
+        loop {
+            let after = events.last().map_or(0, position);
+            let path = format!("/v1/engines/{engine}/events?after={after}&limit={PAGE}");
+            let mut page = server.read(&path).await;
+            let more = page["events"].as_array_mut().map(std::mem::take).unwrap();
+            let at_end = more.len() < PAGE;
+            events.extend(more);
+            if at_end {
+                return Self { events };
+            }
+        }
+    }
+
+    /// The events of a type.
+    pub(crate) fn of(&self, kind: &str) -> Vec<&Value> {
+        self.events.iter().filter(|event| event["type"] == kind).collect()
+    }
+
+    /// The event at a position.
+    pub(crate) fn at(&self, position: u64) -> &Value {
+        &self.events[position as usize - 1]
+    }
+
+    fn steps(&self) -> BTreeMap<u64, Step<'_>> {
+        let mut steps: BTreeMap<u64, Step<'_>> = BTreeMap::new();
+        for event in &self.events {
+            let Some(number) = event["step"].as_u64() else { continue };
+            let step = steps.entry(number).or_default();
+            match event["type"].as_str().unwrap() {
+                "step.admitted" => step.first.push(event),
+                "step.rejected" => {
+                    step.first.push(event);
+                    step.endings.push(event);
+                }
+                "step.completed" | "step.failed" => step.endings.push(event),
+                _ => {}
+            }
+        }
+        steps
+    }
+
+    /// What is true of every log without open steps: gapless, each step begun once and ended once,
+    /// no request run twice.
+    #[track_caller]
+    pub(crate) fn is_whole(&self) {
+        let positions: Vec<u64> = self.events.iter().map(position).collect();
+        let expected: Vec<u64> = (1..=self.events.len() as u64).collect();
+        assert_eq!(positions, expected, "positions are gapless");
+        let mut by_request: HashMap<&str, u64> = HashMap::new();
+        for (index, (number, step)) in self.steps().iter().enumerate() {
+            assert_eq!(*number, index as u64 + 1, "steps are numbered without gaps");
+            assert_eq!(step.first.len(), 1, "step {number} begins once: {step:?}");
+            assert_eq!(step.endings.len(), 1, "step {number} ends once: {step:?}");
+            let request = step.first[0]["request_id"].as_str().unwrap();
+            let other = by_request.insert(request, *number);
+            assert_eq!(other, None, "request {request} is also step {number}");
+        }
+    }
+
+    /// Every answer's receipt stands in the log: what was told is what is recorded.
+    #[track_caller]
+    pub(crate) fn holds(&self, seen: &[Seen]) {
+        for one in seen {
+            let Some(answer) = one.answer() else { continue };
+            let event = self.at(answer["position"].as_u64().unwrap());
+            let kind = if answer["accepted"] == true { "step.completed" } else { "step.rejected" };
+            assert_eq!(event["type"], kind, "{answer}");
+            assert_eq!(event["chain_hash"], answer["chain_hash"], "{answer}");
+            assert_eq!(event["step"], answer["step"], "{answer}");
+            assert_eq!(event["request_id"], one.request_id, "{answer}");
+        }
+    }
+}
+
+/// An event's position.
+pub(crate) fn position(event: &Value) -> u64 {
+    event["position"].as_u64().unwrap()
+}
+
+/// The state a server shows equals a fresh replay of the log at the same position. No step may be
+/// open, so that nothing is appended meanwhile.
+pub(crate) async fn equals_replay(server: &Server, setup: &Setup, engine: &str) {
+    let state = server.until_closed(engine).await;
+    let replay = setup.run(&["replay", "--engine", engine, "--json"]).await.exits(0).json();
+    for field in ["position", "state_digest", "chain_hash"] {
+        assert_eq!(replay[field], state[field], "{field}: {replay}");
+    }
+}
+
+/// Every recorded decision is decided the same again, and every hash is right.
+pub(crate) async fn verifies(setup: &Setup, engine: &str) {
+    setup.run(&["replay", "--engine", engine, "--verify"]).await.exits(0);
+    setup.run(&["audit", "verify"]).await.exits(0);
+}

@@ -1,0 +1,97 @@
+//! One key, many callers: one step, one call to the model.
+
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::{
+    Kind,
+    history::History,
+    server::{Reply, Server, Setup, send},
+};
+
+const CALLERS: usize = 100;
+const KEY: &str = "the-one-key";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_over_two_replicas_is_one_step() {
+    let database = Kind::Postgres.database().await;
+    let setup = Setup::new(database.url()).latency_ms(300);
+    let (one, two) = (setup.serve().await, setup.serve().await);
+    one_key_is_one_step(&[&one, &two]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_on_sqlite_is_one_step() {
+    let database = Kind::Sqlite.database().await;
+    let server = Setup::new(database.url()).latency_ms(300).serve().await;
+    one_key_is_one_step(&[&server]).await;
+}
+
+fn keyed(server: &Server, end_user: &str, body: &Value) -> RequestBuilder {
+    let request = server.post("/v1/generate").header("Idempotency-Key", KEY);
+    request.header("X-MLSDM-End-User", end_user).json(body)
+}
+
+async fn one_key_is_one_step(servers: &[&Server]) {
+    let body = json!({"prompt": "Water the garden once", "moral_value": 0.9});
+    let replies = all_at_once(servers, &body).await;
+    for reply in &replies {
+        assert_eq!((reply.status, &reply.body), (200, &replies[0].body), "{reply:?}");
+    }
+    let fresh = replies.iter().filter(|reply| reply.header("idempotency-replayed") != "true");
+    assert_eq!(fresh.count(), 1, "one ran, the others were told");
+    assert_one_step(servers[0]).await;
+
+    // later, and with the body spelled otherwise: the same answer
+    let spelled = r#"{ "moral_value":9e-1, "prompt":"Water the garden once" }"#;
+    let again = keyed(servers[servers.len() - 1], "ann", &Value::Null)
+        .header("Content-Type", "application/json")
+        .body(spelled);
+    let again = send(again).await.unwrap();
+    assert_eq!(again.header("idempotency-replayed"), "true", "{again:?}");
+    assert_eq!(again.body, replies[0].body);
+
+    let other = json!({"prompt": "Water the garden twice", "moral_value": 0.9});
+    send(keyed(servers[0], "ann", &other)).await.unwrap().is_problem(422, "E406");
+    assert_one_step(servers[0]).await;
+
+    // the key of another end user is another key
+    let reply = send(keyed(servers[0], "bob", &body)).await.unwrap();
+    assert_eq!(reply.header("idempotency-replayed"), "", "{reply:?}");
+    assert_eq!(reply.ok()["step"], 2);
+}
+
+async fn all_at_once(servers: &[&Server], body: &Value) -> Vec<Reply> {
+    let mut callers = JoinSet::new();
+    for number in 0..CALLERS {
+        let request = keyed(servers[number % servers.len()], "ann", body);
+        callers.spawn(async move { send(request).await.unwrap() });
+    }
+    callers.join_all().await
+}
+
+async fn assert_one_step(server: &Server) {
+    server.until_closed("default").await;
+    let history = History::read(server, "default").await;
+    history.is_whole();
+    assert_eq!(history.of("step.admitted").len(), 1);
+    let completed = history.of("step.completed");
+    assert_eq!(completed.len(), 1);
+    assert_eq!(completed[0]["clear"]["attempts"], 1);
+}
+
+/// A key whose step was refused tells the refusal again; one whose step failed can be used again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_frees_the_key() {
+    let database = Kind::Sqlite.database().await;
+    let setup = Setup::new(database.url());
+    let body = json!({"prompt": "Wait for me", "moral_value": 0.9});
+    let slow = setup.clone().with("API_TIMEOUT", 1).latency_ms(20_000).serve().await;
+    send(keyed(&slow, "ann", &body)).await.unwrap().is_problem(504, "E602");
+    slow.stop().await;
+    let server = setup.serve().await;
+    let answered = send(keyed(&server, "ann", &body)).await.unwrap();
+    assert_eq!(answered.header("idempotency-replayed"), "", "{answered:?}");
+    assert_eq!(answered.ok()["step"], 2);
+}

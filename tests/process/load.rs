@@ -1,0 +1,193 @@
+//! Many clients at once, remembering what they were told.
+
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+
+use crate::server::{Reply, SOON, Server, send};
+
+/// Pause of a client that was turned away.
+const BACK_OFF: Duration = Duration::from_millis(20);
+
+/// One of so many prompts has a score that must be rejected.
+const REJECTED_EVERY: u64 = 10;
+
+/// End users the prompts come from.
+const END_USERS: u64 = 16;
+
+/// What came of one request.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Sent as `X-Request-ID`, unique within a test.
+    pub(crate) request_id: String,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// 200 and its body.
+    Answered(Value),
+    /// An error.
+    Refused(Reply),
+    /// No complete answer.
+    Lost,
+}
+
+impl Seen {
+    /// The answer, if there is one.
+    pub(crate) const fn answer(&self) -> Option<&Value> {
+        match &self.outcome {
+            Outcome::Answered(body) => Some(body),
+            Outcome::Refused(_) | Outcome::Lost => None,
+        }
+    }
+}
+
+/// What a test can wait for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) answered: u64,
+    pub(crate) refused: u64,
+}
+
+/// Clients at work.
+pub(crate) struct Load {
+    clients: JoinSet<Vec<Seen>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Requests not yet sent.
+    left: AtomicU64,
+    counts: watch::Sender<Counts>,
+}
+
+impl Load {
+    /// Starts clients that send `requests` requests together (`u64::MAX`: until stopped), each to
+    /// one of the servers. A client ends at its first lost answer.
+    pub(crate) fn start(servers: &[&Server], clients: u64, requests: u64, seed: u64) -> Self {
+        let counts = watch::Sender::new(Counts::default());
+        let shared = Arc::new(Shared { left: AtomicU64::new(requests), counts });
+        let mut tasks = JoinSet::new();
+        for number in 0..clients {
+            let server = servers[number as usize % servers.len()];
+            let request = server.post("/v1/generate");
+            tasks.spawn(client(request, Arc::clone(&shared), Random::new(seed, number)));
+        }
+        Self { clients: tasks, shared }
+    }
+
+    /// Resolves when the counts are as wanted.
+    pub(crate) async fn until(&self, wanted: impl Fn(Counts) -> bool) {
+        let mut counts = self.shared.counts.subscribe();
+        let reached = timeout(SOON, counts.wait_for(|counts| wanted(*counts))).await;
+        reached.unwrap_or_else(|_| panic!("stuck at {:?}", self.counts())).unwrap();
+    }
+
+    /// What has been counted so far.
+    pub(crate) fn counts(&self) -> Counts {
+        *self.shared.counts.borrow()
+    }
+
+    /// Stops after the requests that run, and gives all that was seen.
+    pub(crate) async fn stop(self) -> Vec<Seen> {
+        self.shared.left.store(0, Ordering::Relaxed);
+        self.finish().await
+    }
+
+    /// Waits for the requests it was given, and gives all that was seen.
+    pub(crate) async fn finish(self) -> Vec<Seen> {
+        self.clients.join_all().await.into_iter().flatten().collect()
+    }
+}
+
+async fn client(request: RequestBuilder, shared: Arc<Shared>, mut random: Random) -> Vec<Seen> {
+    let mut all = Vec::new();
+    let take = |left: u64| left.checked_sub(1);
+    while shared.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+        let told = ask(request.try_clone().unwrap(), &mut random).await;
+        let (answered, refused, lost) = match &told.outcome {
+            Outcome::Answered(_) => (1, 0, false),
+            Outcome::Refused(_) => (0, 1, false),
+            Outcome::Lost => (0, 0, true),
+        };
+        all.push(told);
+        shared.counts.send_modify(|counts| {
+            counts.answered += answered;
+            counts.refused += refused;
+        });
+        if lost {
+            break;
+        }
+        if refused > 0 {
+            tokio::time::sleep(BACK_OFF).await;
+        }
+    }
+    all
+}
+
+async fn ask(request: RequestBuilder, random: &mut Random) -> Seen {
+    let request_id = format!("{:016x}{:016x}", random.next(), random.next());
+    let moral_value = if random.below(REJECTED_EVERY) == 0 { 0.1 } else { 0.9 };
+    let prompt = format!(
+        "Tell me of the garden number {} and what was planted there in the year {}",
+        random.below(100),
+        random.below(2000)
+    );
+    let request = request
+        .header("X-Request-ID", &request_id)
+        .header("X-MLSDM-End-User", format!("user-{}", random.below(END_USERS)))
+        .json(&json!({"prompt": prompt, "moral_value": moral_value}));
+    let outcome = match send(request).await {
+        Err(_) => Outcome::Lost,
+        Ok(reply) if reply.status == 200 => Outcome::Answered(reply.body),
+        Ok(reply) => Outcome::Refused(reply),
+    };
+    Seen { request_id, outcome }
+}
+
+/// Numbers that a printed seed brings back (`SplitMix64`).
+#[derive(Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// One of many independent sequences of a seed.
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
+        let mut mixed = Self(seed ^ stream.wrapping_mul(0xA076_1D64_78BD_642F));
+        Self(mixed.next())
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Below a limit.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+/// `MLSDM_TEST_SEED`, else a fresh one; printed, so that a failure can be had again.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("MLSDM_TEST_SEED").ok();
+    let seed = given.map_or_else(
+        || RandomState::new().build_hasher().finish(),
+        |text| text.parse().expect("MLSDM_TEST_SEED is a number"),
+    );
+    // a closed stderr has no reader to miss it
+    drop(writeln!(std::io::stderr(), "MLSDM_TEST_SEED={seed}"));
+    seed
+}

@@ -1,0 +1,70 @@
+//! The real binary, from outside: killed, starved, doubled, lied to.
+//!
+//! Each test starts `mlsdm serve` on a database of its own and looks at it only as a caller or an
+//! operator could: by HTTP, by the command line, and by SQL where somebody tampers. Not here: what
+//! can be shown in one process, which is faster there.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test reports"
+)]
+
+mod bad_input;
+mod cli;
+mod damage;
+mod disk_full;
+mod drain;
+mod history;
+mod idempotency;
+mod kill;
+mod load;
+mod outage;
+mod pooler;
+mod replicas;
+mod restart;
+mod server;
+mod subjects;
+
+use mlsdm::testkit::TestDatabase;
+
+/// Whether the long tier was asked for (`.ci/test --extended`).
+fn extended() -> bool {
+    std::env::var_os("MLSDM_TEST_EXTENDED").is_some_and(|value| value == "1")
+}
+
+/// The databases a log can live in.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+impl Kind {
+    async fn database(self) -> TestDatabase {
+        match self {
+            Self::Sqlite => TestDatabase::sqlite(),
+            Self::Postgres => TestDatabase::postgres().await,
+        }
+    }
+}
+
+/// Runs one scenario as two tests, one a database.
+macro_rules! on_both {
+    ($name:ident, $scenario:path) => {
+        mod $name {
+            use crate::Kind;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn sqlite() {
+                $scenario(Kind::Sqlite).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn postgres() {
+                $scenario(Kind::Postgres).await;
+            }
+        }
+    };
+}
+use on_both;

@@ -1,0 +1,74 @@
+//! PostgreSQL goes away under load and comes back.
+
+use mlsdm::testkit::{
+    TestDatabase,
+    postgres::{Cluster, own_cluster},
+};
+
+use crate::{
+    history::{History, equals_replay, verifies},
+    load::{Load, Outcome, seed},
+    server::{Server, Setup, send},
+};
+
+const CLIENTS: u64 = 16;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_database_is_survived() {
+    survives(Cluster::stop).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crashed_database_is_survived() {
+    survives(Cluster::crash).await;
+}
+
+async fn survives(stop: impl FnOnce(&Cluster)) {
+    let cluster = own_cluster();
+    let database = TestDatabase::within(&cluster).await;
+    // an ending that could not be recorded meanwhile is given up soon
+    let setup = Setup::new(database.url())
+        .with("API_TIMEOUT", 5)
+        .with("MLSDM__DATABASE__ACQUIRE_TIMEOUT_SECONDS", 1)
+        .with("MLSDM__ENGINE__ABANDON_GRACE_SECONDS", 1)
+        .latency_ms(10);
+    let server = setup.serve().await;
+    let load = Load::start(&[&server], CLIENTS, u64::MAX, seed());
+    load.until(|counts| counts.answered >= 100).await;
+
+    stop(&cluster);
+    let refused = load.counts().refused;
+    load.until(|counts| counts.refused >= refused + 2 * CLIENTS).await;
+    assert_says_so(&server).await;
+
+    cluster.start();
+    let answered = load.counts().answered;
+    load.until(|counts| counts.answered >= answered + 100).await;
+    let seen = load.stop().await;
+    for one in &seen {
+        match &one.outcome {
+            Outcome::Answered(_) => {}
+            Outcome::Refused(reply) => {
+                assert!([503, 504].contains(&reply.status), "{reply:?}");
+                reply.is_problem(reply.status, reply.body["code"].as_str().unwrap());
+            }
+            Outcome::Lost => panic!("the server hung up on {}", one.request_id),
+        }
+    }
+
+    server.until_closed("default").await;
+    let history = History::read(&server, "default").await;
+    history.is_whole();
+    history.holds(&seen);
+    equals_replay(&server, &setup, "default").await;
+    verifies(&setup, "default").await;
+    server.stop().await;
+}
+
+/// Without its database: alive, not ready, no step.
+async fn assert_says_so(server: &Server) {
+    send(server.ask("default", "ann", "Are you there?")).await.unwrap().is_problem(503, "E401");
+    assert_eq!(send(server.get("/health/live")).await.unwrap().status, 200);
+    assert_eq!(send(server.get("/health/ready")).await.unwrap().status, 503);
+    assert_eq!(send(server.get("/health")).await.unwrap().status, 503);
+}

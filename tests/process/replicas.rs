@@ -1,0 +1,115 @@
+//! Two servers on one log.
+
+use std::time::Instant;
+
+use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
+
+use crate::{
+    Kind, extended,
+    history::{History, equals_replay, position, verifies},
+    load::{Load, seed},
+    server::{SOON, Server, Setup},
+};
+
+const CLIENTS: u64 = 64;
+
+/// Reads an engine's log as it grows, until `head` is reached.
+struct Tail {
+    events: Vec<Value>,
+}
+
+impl Tail {
+    /// Goes on from where it stands, to the end as it is now.
+    async fn read_on(&mut self, server: &Server) {
+        loop {
+            let after = self.events.last().map_or(0, position);
+            let page = server.read(&format!("/v1/events?after={after}&limit=500")).await;
+            let events = page["events"].as_array().unwrap();
+            self.events.extend(events.iter().cloned());
+            if events.len() < 500 {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_write_one_gapless_log() {
+    let steps: u64 = if extended() { 10_000 } else { 2_000 };
+    let database = Kind::Postgres.database().await;
+    let setup = Setup::new(database.url());
+    let (one, two) = (setup.serve().await, setup.serve().await);
+    let load = Load::start(&[&one, &two], CLIENTS, steps, seed());
+    let mut tail = Tail { events: Vec::new() };
+    while load.counts().answered < steps && load.counts().refused == 0 {
+        tail.read_on(&two).await;
+    }
+    let seen = load.finish().await;
+    let unanswered: Vec<_> = seen.iter().filter(|one| one.answer().is_none()).collect();
+    assert!(unanswered.is_empty(), "{unanswered:?}");
+    tail.read_on(&two).await;
+
+    let history = History { events: tail.events };
+    history.is_whole();
+    history.holds(&seen);
+    assert_eq!(
+        history.of("step.failed"),
+        Vec::<&Value>::new(),
+        "no living sister's step is closed"
+    );
+    let head = history.events.len() as u64;
+    let mut digests = Vec::new();
+    for server in [&one, &two] {
+        let state = server.until("/v1/state", |state| state["position"] == head).await;
+        assert_eq!(state["step"], steps);
+        digests.push(state["state_digest"].clone());
+    }
+    assert_eq!(digests[0], digests[1]);
+    equals_replay(&one, &setup, "default").await;
+    verifies(&setup, "default").await;
+    one.stop().await;
+    two.stop().await;
+}
+
+/// A replica that did not run a step learns of it without being asked to run one itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_replica_follows() {
+    let database = Kind::Postgres.database().await;
+    let setup = Setup::new(database.url());
+    let (one, two) = (setup.serve().await, setup.serve().await);
+    let before = two.state("default").await["position"].as_u64().unwrap();
+    one.say("ann", "My dog is called Rex").await;
+    let told = two.until("/v1/state", |state| state["position"].as_u64() > Some(before)).await;
+    assert!(told["accepted_count"] == 1, "{told}");
+    let answer = two.say("ann", "What is my dog called?").await;
+    assert_eq!(answer["context_items"], 1, "memories of a sister are found: {answer}");
+}
+
+/// An open read transaction, such as a backup's, holds nobody up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_read_snapshot_disturbs_nobody() {
+    const COUNT: &str = "select count(*) from events";
+    let database = Kind::Postgres.database().await;
+    let setup = Setup::new(database.url());
+    let server = setup.serve().await;
+    server.say("ann", "Something to begin with").await;
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    let mut snapshot =
+        connection.begin_with("begin isolation level repeatable read").await.unwrap();
+    let before: i64 = sqlx::query_scalar(COUNT).fetch_one(&mut *snapshot).await.unwrap();
+
+    let load = Load::start(&[&server], 16, 500, seed());
+    let start = Instant::now();
+    let seen = load.finish().await;
+    assert!(start.elapsed() < SOON);
+    assert!(seen.iter().all(|one| one.answer().is_some()), "{seen:?}");
+
+    let after: i64 = sqlx::query_scalar(COUNT).fetch_one(&mut *snapshot).await.unwrap();
+    assert_eq!(before, after, "the snapshot was open all the time");
+    snapshot.rollback().await.unwrap();
+    let history = History::read(&server, "default").await;
+    history.is_whole();
+    history.holds(&seen);
+    server.stop().await;
+}

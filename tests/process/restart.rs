@@ -1,0 +1,70 @@
+//! A restart changes nothing.
+
+use mlsdm::domain::policy::Policy;
+use serde_json::Value;
+
+use crate::{
+    Kind,
+    history::{History, equals_replay, verifies},
+    load::{Load, seed},
+    on_both,
+    server::{Server, Setup, send},
+};
+
+on_both!(a_restart_changes_nothing, super::restarted);
+
+/// What a state says apart from figures of this process.
+async fn state(server: &Server) -> Value {
+    let mut state = server.state("default").await;
+    for figure in ["memory", "pelm_stats", "qilm_stats"] {
+        state.as_object_mut().unwrap().remove(figure);
+    }
+    state
+}
+
+async fn restarted(kind: Kind) {
+    let database = kind.database().await;
+    // small enough that items are evicted and consolidated all the time
+    let setup = Setup::new(database.url()).with("MLSDM_CAPACITY", 50);
+    let server = setup.serve().await;
+    Load::start(&[&server], 8, 300, seed()).finish().await;
+    server.until_closed("default").await;
+    let before = state(&server).await;
+    server.stop().await;
+
+    let server = setup.serve().await;
+    assert_eq!(state(&server).await, before, "after a stop");
+    equals_replay(&server, &setup, "default").await;
+    is_remembered(&server).await;
+    let before = state(&server).await;
+    server.kill().await;
+
+    let server = setup.serve().await;
+    assert_eq!(state(&server).await, before, "after a kill");
+    past_states_can_be_read(&server).await;
+    verifies(&setup, "default").await;
+    server.stop().await;
+}
+
+/// What is said after a restart is found again: a whole cycle later, so in the phase it was said in,
+/// whichever that is.
+async fn is_remembered(server: &Server) {
+    let rhythm = Policy::default().rhythm;
+    for year in 0..rhythm.wake_duration + rhythm.sleep_duration {
+        server.say("gardener", &format!("The garden was planted with roses in year {year}")).await;
+    }
+    let answer = server.say("gardener", "What was the garden planted with?").await;
+    assert!(answer["context_items"].as_u64() > Some(0), "{answer}");
+}
+
+async fn past_states_can_be_read(server: &Server) {
+    let history = History::read(server, "default").await;
+    let head = history.events.len() as u64;
+    let now = server.state("default").await;
+    let then = server.read(&format!("/v1/state?at_position={head}")).await;
+    assert_eq!(then["state_digest"], now["state_digest"]);
+    let first = server.read("/v1/state?at_position=1").await;
+    assert_eq!((&first["step"], &first["position"]), (&0.into(), &1.into()));
+    let beyond = server.get(&format!("/v1/state?at_position={}", head + 1));
+    send(beyond).await.unwrap().is_problem(404, "E410");
+}

@@ -1,0 +1,91 @@
+//! A hundred end users at once: nobody is given another's words.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::{
+    Kind,
+    history::History,
+    on_both,
+    server::{Server, Setup, send},
+};
+
+const SUBJECTS: usize = 100;
+
+/// The same for everybody, and near each other.
+const PROMPTS: [&str; 4] = [
+    "My dog is called Rex and he is brown",
+    "What is my dog called?",
+    "Is my dog called Rex brown?",
+    "Tell me about my dog called Rex",
+];
+
+on_both!(contexts_never_cross, super::contexts);
+
+async fn contexts(kind: Kind) {
+    let database = kind.database().await;
+    let setup = Setup::new(database.url()).with("LOG_LEVEL", "DEBUG");
+    let server = setup.latency_ms(5).serve().await;
+    let mut people = JoinSet::new();
+    for number in 0..SUBJECTS {
+        let asks: Vec<_> = PROMPTS
+            .iter()
+            .map(|prompt| {
+                let name = format!("person-{number}");
+                server
+                    .post("/v1/generate")
+                    .header("X-MLSDM-End-User", name)
+                    .json(&json!({"prompt": prompt, "moral_value": 0.9}))
+            })
+            .collect();
+        people.spawn(async move {
+            let mut items = Vec::new();
+            for ask in asks {
+                let answer = send(ask).await.unwrap().ok();
+                items.push(answer["context_items"].as_u64().unwrap());
+            }
+            items
+        });
+    }
+    for items in people.join_all().await {
+        assert_eq!(items[0], 0, "nothing to remember yet: {items:?}");
+        assert!(items.iter().enumerate().all(|(asked, found)| *found <= asked as u64), "{items:?}");
+    }
+    nothing_crossed(&server).await;
+    unknown_names_find_nothing(&server).await;
+    let log = server.log();
+    assert!(!log.contains("Rex") && !log.contains("person-"), "words or names in the log");
+}
+
+async fn nothing_crossed(server: &Server) {
+    let history = History::read(server, "default").await;
+    history.is_whole();
+    let completed = history.of("step.completed");
+    assert_eq!(completed.len(), SUBJECTS * PROMPTS.len());
+    let subject = |event: &Value| event["subject_ref"].as_str().unwrap().to_owned();
+    let mut steps: HashMap<String, usize> = HashMap::new();
+    let mut used = 0;
+    for event in completed {
+        *steps.entry(subject(event)).or_default() += 1;
+        for position in event["clear"]["context"]["used"].as_array().unwrap() {
+            let remembered = history.at(position.as_u64().unwrap());
+            assert_eq!(subject(remembered), subject(event), "{event}");
+            assert!(remembered["position"].as_u64() < event["position"].as_u64());
+            used += 1;
+        }
+    }
+    assert_eq!(steps.len(), SUBJECTS);
+    assert!(steps.values().all(|count| *count == PROMPTS.len()));
+    assert!(used >= SUBJECTS, "memories were used at all: {used}");
+}
+
+async fn unknown_names_find_nothing(server: &Server) {
+    let before = server.head().await;
+    let page = server.read("/v1/events?subject=nobody").await;
+    assert_eq!(page["events"], json!([]));
+    assert_eq!(server.head().await, before, "asking about somebody leaves no trace of them");
+    let page = server.read("/v1/events?subject=person-7&type=step.completed").await;
+    assert_eq!(page["events"].as_array().unwrap().len(), PROMPTS.len());
+}

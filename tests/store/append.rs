@@ -1,0 +1,195 @@
+//! The append transaction: order, gaplessness, time, limits.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use mlsdm::store::{CommitError, EngineRow, Head, Options, StoreError};
+
+use crate::fixture::{
+    Fixture, append, content, create, engine, event, insert, on_every_database, place, step_event,
+};
+
+on_every_database!(
+    what_was_appended_is_read,
+    a_batch_larger_than_a_group_is_whole,
+    nothing_is_left_of_a_rollback_or_a_drop,
+    interleaved_writers_are_serialised,
+    an_unknown_engine_is_refused,
+    an_engine_is_made_once,
+    a_held_row_times_out,
+    a_failed_statement_spoils_the_transaction,
+    time_never_falls,
+    the_databases_clock_is_used,
+    events_cannot_be_changed,
+);
+
+async fn what_was_appended_is_read(fixture: &Fixture) {
+    let (store, name) = (&fixture.store, engine("e"));
+    let row = create(store, &name).await;
+    assert_eq!(store.engine(&name).await.unwrap().as_ref(), Some(&row));
+    let mut transaction = store.begin(&name).await.unwrap();
+    let events = vec![
+        (step_event("step.admitted", 1, 5), content("sealed prompt", None)),
+        (step_event("memory.consolidated", 1, 5), None),
+        (step_event("step.completed", 1, 5), content("", Some(&[]))),
+        (event("engine.shutdown", ""), content("x", Some(&[0, 255, 0]))),
+    ];
+    let placed = place(&name, transaction.head, transaction.now, events);
+    transaction.insert(&placed).await.unwrap();
+    assert_eq!(transaction.engine(), &name);
+    assert_eq!(transaction.tail(0, 10).await.unwrap().len(), 5, "it sees its own");
+    assert_eq!(store.read(&name, 0, 10).await.unwrap().len(), 1, "nobody else does");
+    transaction.commit().await.unwrap();
+
+    assert_eq!(store.read_for_audit(&name, 1, 10).await.unwrap(), placed);
+    let records: Vec<_> = placed.iter().map(|(record, _)| record.clone()).collect();
+    assert_eq!(store.read(&name, 1, 10).await.unwrap(), records);
+    let head = store.head(&name).await.unwrap();
+    let last = records.last().unwrap();
+    let (chain_hash, recorded_at) = (last.chain_hash, last.recorded_at);
+    assert_eq!(head, Head { position: 5, chain_hash, recorded_at });
+}
+
+async fn a_batch_larger_than_a_group_is_whole(fixture: &Fixture) {
+    let (store, name) = (&fixture.store, engine("e"));
+    create(store, &name).await;
+    let events = |count| {
+        (0..count).map(|n| (event("x", &n.to_string()), content("c", None))).collect::<Vec<_>>()
+    };
+    assert_eq!(append(store, &name, events(256)).await, 257);
+    assert_eq!(append(store, &name, events(65)).await, 322);
+    assert_eq!(append(store, &name, events(0)).await, 322);
+    let rows = store.read_for_audit(&name, 1, 1_000).await.unwrap();
+    let positions: Vec<u64> = rows.iter().map(|(record, _)| record.position).collect();
+    assert_eq!(positions, (2..=322).collect::<Vec<_>>());
+    assert!(rows.iter().all(|(_, content)| content.is_some()));
+}
+
+async fn nothing_is_left_of_a_rollback_or_a_drop(fixture: &Fixture) {
+    let (store, name) = (&fixture.store, engine("e"));
+    create(store, &name).await;
+    let mut given_up = store.begin(&name).await.unwrap();
+    insert(&mut given_up, vec![(event("x", "{}"), content("c", None))]).await;
+    given_up.rollback().await.unwrap();
+    let mut dropped = store.begin(&name).await.unwrap();
+    insert(&mut dropped, vec![(event("x", "{}"), content("c", None))]).await;
+    drop(dropped);
+    let next = store.begin(&name).await.unwrap();
+    assert_eq!(next.head.position, 1);
+    next.rollback().await.unwrap();
+    assert_eq!(store.contents(&name, &[2]).await.unwrap(), vec![]);
+}
+
+async fn interleaved_writers_are_serialised(fixture: &Fixture) {
+    const EACH: u64 = 10;
+    let (store, name) = (&fixture.store, engine("e"));
+    create(store, &name).await;
+    create(store, &engine("f")).await;
+    let writer = |engine| async move {
+        let store = fixture.replica(fixture.options.clone()).await;
+        for _ in 0..EACH {
+            append(&store, &engine, vec![(event("a", "{}"), None), (event("b", "{}"), None)]).await;
+        }
+    };
+    tokio::join!(writer(name.clone()), writer(engine("f")), writer(name.clone()));
+    let records = store.read(&name, 0, 1_000).await.unwrap();
+    let positions: Vec<u64> = records.iter().map(|record| record.position).collect();
+    assert_eq!(positions, (1..=4 * EACH + 1).collect::<Vec<_>>());
+    let pairs: Vec<&str> = records[1..].iter().map(|record| record.kind.as_str()).collect();
+    assert!(pairs.chunks(2).all(|pair| pair == ["a", "b"]), "batches are whole");
+    assert!(records.is_sorted_by_key(|record| record.recorded_at));
+}
+
+async fn an_unknown_engine_is_refused(fixture: &Fixture) {
+    let missing = fixture.store.begin(&engine("nobody")).await.err();
+    assert_eq!(missing, Some(StoreError::EngineMissing(engine("nobody"))));
+    assert_eq!(fixture.store.engine(&engine("nobody")).await.unwrap(), None);
+}
+
+async fn an_engine_is_made_once(fixture: &Fixture) {
+    let (store, name) = (&fixture.store, engine("e"));
+    let row = create(store, &name).await;
+    let first = place(&name, Head::before_first(&name), 5, vec![(event("x", "{}"), None)]);
+    let row = EngineRow { created_at: 99, ..row };
+    let again = store.create_engine(&row, &first[0].0, None).await;
+    assert_eq!(again, Err(StoreError::EngineExists(name.clone())));
+    assert_eq!(store.engine(&name).await.unwrap().unwrap().created_at, 1_000);
+    assert_eq!(store.head(&name).await.unwrap().position, 1);
+}
+
+async fn a_held_row_times_out(fixture: &Fixture) {
+    let name = engine("e");
+    let hasty = Options { lock_timeout: Duration::from_millis(100), ..fixture.options.clone() };
+    create(&fixture.store, &name).await;
+    if fixture.is_sqlite() {
+        fixture.store.close().await;
+    }
+    let store = mlsdm::store::Store::open(&hasty).await.unwrap();
+    let holder = store.begin(&name).await.unwrap();
+    let error = store.begin(&name).await.err().expect("the row is held");
+    assert!(matches!(error, StoreError::Timeout(_)), "{error}");
+    assert!(error.is_transient());
+    holder.rollback().await.unwrap();
+    store.begin(&name).await.unwrap().rollback().await.unwrap();
+}
+
+async fn a_failed_statement_spoils_the_transaction(fixture: &Fixture) {
+    let (store, name) = (&fixture.store, engine("e"));
+    create(store, &name).await;
+    let mut transaction = store.begin(&name).await.unwrap();
+    insert(&mut transaction, vec![(event("x", "{}"), None)]).await;
+    let taken = place(&name, Head::before_first(&name), 5, vec![(event("x", "{}"), None)]);
+    let error = transaction.insert(&taken).await.unwrap_err();
+    assert!(matches!(error, StoreError::Other(_)), "{error}");
+    assert!(matches!(transaction.commit().await, Err(CommitError::Failed(_))));
+    assert_eq!(store.head(&name).await.unwrap().position, 1);
+}
+
+async fn time_never_falls(fixture: &Fixture) {
+    let name = engine("e");
+    create(&fixture.store, &name).await;
+    let time = Arc::new(AtomicI64::new(5_000));
+    let clock = Arc::clone(&time);
+    let options = Options {
+        clock: Some(Arc::new(move || clock.load(Ordering::Relaxed))),
+        ..fixture.options.clone()
+    };
+    if fixture.is_sqlite() {
+        fixture.store.close().await;
+    }
+    let store = mlsdm::store::Store::open(&options).await.unwrap();
+    append(&store, &name, vec![(event("x", "{}"), None)]).await;
+    time.store(3_000, Ordering::Relaxed);
+    append(&store, &name, vec![(event("x", "{}"), None)]).await;
+    time.store(6_000, Ordering::Relaxed);
+    append(&store, &name, vec![(event("x", "{}"), None)]).await;
+    let times = store.read(&name, 0, 10).await.unwrap();
+    let times: Vec<i64> = times.iter().map(|record| record.recorded_at).collect();
+    assert_eq!(times, [1_000, 5_000, 5_000, 6_000]);
+}
+
+async fn the_databases_clock_is_used(fixture: &Fixture) {
+    let name = engine("e");
+    create(&fixture.store, &name).await;
+    let transaction = fixture.store.begin(&name).await.unwrap();
+    let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000;
+    let apart = (i128::from(transaction.now) - now).abs();
+    assert!(apart < 60_000_000, "{apart} µs between the clocks of one machine");
+}
+
+async fn events_cannot_be_changed(fixture: &Fixture) {
+    create(&fixture.store, &engine("e")).await;
+    for statement in ["UPDATE events SET actor = 'x'", "DELETE FROM events"] {
+        let error = fixture.tamper(statement).await.unwrap_err().to_string();
+        assert!(error.contains("events are never changed or deleted"), "{error}");
+    }
+    if !fixture.is_sqlite() {
+        fixture.tamper("TRUNCATE events").await.unwrap_err();
+    }
+    assert_eq!(fixture.store.head(&engine("e")).await.unwrap().position, 1);
+}

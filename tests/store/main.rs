@@ -1,0 +1,22 @@
+//! The store's promises, checked on SQLite, on PostgreSQL and on PostgreSQL behind PgBouncer.
+
+#[cfg(test)]
+mod append;
+#[cfg(test)]
+mod audit;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod idempotency;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod reads;
+#[cfg(test)]
+mod roles;
+#[cfg(test)]
+mod sqlite_file;
+#[cfg(test)]
+mod subjects;
+#[cfg(test)]
+mod writer;

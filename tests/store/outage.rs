@@ -1,0 +1,60 @@
+//! A PostgreSQL that goes away: what the writer may conclude from each error.
+
+use std::time::Duration;
+
+use mlsdm::{
+    store::{CommitError, Options, Store, StoreError},
+    testkit::{TestDatabase, postgres},
+};
+
+use crate::fixture::{append, content, create, engine, event, insert};
+
+#[tokio::test]
+async fn a_crash_leaves_the_outcome_unknown_and_the_store_recovers() {
+    let cluster = postgres::own_cluster();
+    let database = TestDatabase::within(&cluster).await;
+    let options =
+        Options { connect_timeout: Duration::from_secs(2), ..Options::new(database.url()) };
+    let store = Store::open(&options).await.unwrap();
+    store.migrate().await.unwrap();
+    let name = engine("e");
+    create(&store, &name).await;
+    append(&store, &name, vec![(event("x", "{}"), content("c", None))]).await;
+
+    let mut transaction = store.begin(&name).await.unwrap();
+    insert(&mut transaction, vec![(event("lost", "{}"), None)]).await;
+    cluster.crash();
+    let outcome = transaction.commit().await;
+    assert!(
+        matches!(outcome, Err(CommitError::Unknown(StoreError::Unavailable(_)))),
+        "{outcome:?}"
+    );
+    let down = store.head(&name).await.unwrap_err();
+    assert!(matches!(down, StoreError::Unavailable(_)), "{down}");
+    assert!(down.is_transient());
+
+    cluster.start();
+    assert_eq!(store.head(&name).await.unwrap().position, 2, "what was answered is there");
+    assert_eq!(append(&store, &name, vec![(event("x", "{}"), None)]).await, 3);
+}
+
+#[tokio::test]
+async fn an_orderly_stop_is_unavailable_too() {
+    let cluster = postgres::own_cluster();
+    let database = TestDatabase::within(&cluster).await;
+    let options =
+        Options { connect_timeout: Duration::from_secs(2), ..Options::new(database.url()) };
+    let store = Store::open(&options).await.unwrap();
+    store.migrate().await.unwrap();
+    let name = engine("e");
+    create(&store, &name).await;
+    let mut transaction = store.begin(&name).await.unwrap();
+    cluster.stop();
+    let error = transaction.tail(0, 1).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    assert!(matches!(transaction.commit().await, Err(CommitError::Failed(_))));
+    let refused = Store::open(&options).await.err().expect("it is down");
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
+    cluster.start();
+    Store::open(&options).await.unwrap();
+}

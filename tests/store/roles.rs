@@ -1,0 +1,75 @@
+//! The documented PostgreSQL roles: enough to serve and to audit, too little to rewrite.
+
+use mlsdm::{
+    domain::ids::SubjectRef,
+    store::{Options, Store, SubjectRow, audit::verify},
+    testkit::{TestDatabase, postgres},
+};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use crate::fixture::{append, content, create, engine, event};
+
+/// The statements of migrations/README.md.
+fn documented() -> &'static str {
+    let text = include_str!("../../migrations/README.md");
+    text.split_once("```sql").and_then(|(_, rest)| rest.split_once("```")).unwrap().0
+}
+
+async fn run(url: &str, statements: &'static str) -> Result<(), sqlx::Error> {
+    let mut conn = PgConnection::connect(url).await?;
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut conn).await.map(drop)
+}
+
+#[tokio::test]
+async fn the_documented_roles_are_enough_and_no_more() {
+    // roles belong to the whole cluster, so this one is its own
+    let cluster = postgres::own_cluster();
+    let database = TestDatabase::within(&cluster).await;
+    let owner = Store::open(&Options::new(database.url())).await.unwrap();
+    owner.migrate().await.unwrap();
+    run(database.url(), documented()).await.unwrap();
+    let url = |role: &str| database.url().replace("postgres@", &format!("{role}@"));
+
+    let app = Store::open(&Options::new(url("mlsdm_app"))).await.unwrap();
+    let name = engine("e");
+    create(&app, &name).await;
+    append(&app, &name, vec![(event("x", "{}"), content("c", None))]).await;
+    let subject = SubjectRow {
+        subject_ref: SubjectRef::new(1),
+        name_hmac: [1; 32],
+        wrapped_key: vec![],
+        sealed_name: vec![],
+    };
+    let mut transaction = app.begin(&name).await.unwrap();
+    transaction.insert_subjects(std::slice::from_ref(&subject)).await.unwrap();
+    transaction.end_idempotency(&[(1, 1)]).await.unwrap();
+    transaction.free_idempotency(&[1]).await.unwrap();
+    assert!(transaction.delete_subject(subject.subject_ref).await.unwrap());
+    transaction.delete_contents(&[9]).await.unwrap();
+    transaction.commit().await.unwrap();
+    app.purge_idempotency(0).await.unwrap();
+
+    let auditor = Store::open_read_only(&Options::new(url("mlsdm_auditor"))).await.unwrap();
+    let report = verify(&auditor, &name, |_| {}).await.unwrap();
+    assert_eq!((report.verified, report.first_bad), (2, None));
+    assert_eq!(auditor.unknown_engines().await.unwrap(), Vec::<String>::new());
+
+    let refused = [
+        ("mlsdm_app", "UPDATE events SET actor = 'x'"),
+        ("mlsdm_app", "DELETE FROM events"),
+        ("mlsdm_app", "TRUNCATE events"),
+        ("mlsdm_app", "DROP TRIGGER events_no_truncate ON events"),
+        ("mlsdm_app", "UPDATE contents SET sealed = ''"),
+        ("mlsdm_app", "DELETE FROM engines"),
+        ("mlsdm_auditor", "INSERT INTO engines VALUES ('f', 0, 1, '')"),
+        ("mlsdm_auditor", "SELECT * FROM keys.subject_keys"),
+        ("mlsdm_auditor", "SELECT * FROM idempotency"),
+    ];
+    for (role, statement) in refused {
+        let error = run(&url(role), statement).await.unwrap_err().to_string();
+        assert!(
+            error.contains("permission denied") || error.contains("must be owner"),
+            "{statement}: {error}"
+        );
+    }
+}

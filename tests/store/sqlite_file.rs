@@ -1,0 +1,75 @@
+//! The SQLite file: who may open it, who may read it, what is refused.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use mlsdm::{
+    store::{Options, Store, StoreError},
+    testkit::TestDatabase,
+};
+
+use crate::fixture::{Fixture, append, content, create, engine, event};
+
+#[tokio::test]
+async fn a_file_is_served_by_one_process() {
+    let fixture = Fixture::sqlite().await;
+    let second = Store::open(&fixture.options).await.err();
+    assert!(matches!(second, Some(StoreError::Locked(_))), "{second:?}");
+    fixture.store.close().await;
+    let second = Store::open(&fixture.options).await.expect("the first gave it free");
+    create(&second, &engine("e")).await;
+    second.close().await;
+    let reader = Store::open_read_only(&fixture.options).await.expect("nobody serves it");
+    assert_eq!(reader.head(&engine("e")).await.unwrap().position, 1);
+}
+
+#[tokio::test]
+async fn erased_bytes_are_in_no_file() {
+    const WORDS: &str = "words that are to be forgotten";
+    let fixture = Fixture::sqlite().await;
+    let (store, name) = (&fixture.store, engine("e"));
+    create(store, &name).await;
+    append(store, &name, vec![(event("x", "{}"), content(WORDS, None))]).await;
+    let folder = store.path().unwrap().parent().unwrap();
+    let found = || {
+        let files = fs::read_dir(folder).unwrap().map(|entry| fs::read(entry.unwrap().path()));
+        let holds = |bytes: Vec<u8>| bytes.windows(WORDS.len()).any(|w| w == WORDS.as_bytes());
+        files.flatten().any(holds)
+    };
+    assert!(found());
+    let mut transaction = store.begin(&name).await.unwrap();
+    transaction.delete_contents(&[2]).await.unwrap();
+    transaction.commit().await.unwrap();
+    store.truncate_wal().await.unwrap();
+    assert!(!found());
+}
+
+#[tokio::test]
+async fn the_file_is_its_owners() {
+    let database = TestDatabase::sqlite();
+    let folder = database.folder().unwrap().join("deep/er");
+    let url = format!("sqlite://{}", folder.join("a.db").display());
+    let store = Store::open(&Options::new(url)).await.unwrap();
+    store.migrate().await.unwrap();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+    assert_eq!(store.path().unwrap(), folder.canonicalize().unwrap().join("a.db"));
+}
+
+#[tokio::test]
+async fn unusable_urls_say_what_to_use() {
+    for url in ["", "mysql://x/y", "memory.db", "sqlite::memory:", "sqlite://x?mode=memory"] {
+        let error = Store::open(&Options::new(url)).await.err().expect(url);
+        assert!(matches!(error, StoreError::Url(_)), "{url}: {error}");
+    }
+    let database = TestDatabase::sqlite();
+    let missing = Store::open_read_only(&Options::new(database.url())).await.err();
+    assert!(matches!(missing, Some(StoreError::File { .. })), "{missing:?}");
+    let file = database.folder().unwrap().join("mlsdm.db");
+    fs::write(file, "this is no database, but it is long enough to be looked at").unwrap();
+    let error = Store::open(&Options::new(database.url())).await.err().expect("no database");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}

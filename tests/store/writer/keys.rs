@@ -1,0 +1,123 @@
+//! Idempotency keys: one step for one key, whoever asks when.
+
+use mlsdm::{
+    domain::event::FailStage,
+    store::writer::{Earlier, Outcome, WriteError},
+};
+
+use super::rig::{Prompt, Replica, Rig, committed, is_admitted, on_both, step_of};
+
+on_both!(
+    two_commands_with_one_key_in_one_batch,
+    another_body_is_refused,
+    keys_are_a_subjects_own,
+    an_ended_step_answers_for_its_key,
+    an_expired_key_is_free,
+    failures_that_may_pass_free_the_key,
+);
+
+const WEEK: i64 = 7 * 24 * 60 * 60 * 1_000_000;
+
+fn prompt<'a>(by: &'a str, text: &'a str) -> Prompt<'a> {
+    Prompt { by, text, key: Some("key") }
+}
+
+async fn duplicate(rig: &Rig, replica: &Replica, prompt: Prompt<'_>) -> Earlier {
+    match replica.admit(rig, prompt).await.unwrap() {
+        Outcome::Duplicate(earlier) => earlier,
+        Outcome::Committed(told) => panic!("step {} began", step_of(&told)),
+    }
+}
+
+async fn two_commands_with_one_key_in_one_batch(rig: Rig) {
+    let replica = rig.replica().await;
+    let batch = vec![
+        replica.admission(&rig, prompt("s", "same")).await,
+        replica.admission(&rig, prompt("s", "same")).await,
+        replica.admission(&rig, prompt("s", "other")).await,
+    ];
+    let [first, second, third] = <[_; 3]>::try_from(replica.together(batch).await).unwrap();
+    let first = committed(first);
+    let Ok(Outcome::Duplicate(earlier)) = second else { panic!("{second:?}") };
+    assert_eq!((earlier.step, earlier.ended), (step_of(&first), None));
+    assert_eq!(earlier.subject.subject_ref, first.subject.unwrap().subject_ref);
+    assert!(matches!(third, Err(WriteError::OtherBody)));
+    assert_eq!(replica.writer.view().state.step, 1);
+    rig.assert_replays(&replica).await;
+}
+
+async fn another_body_is_refused(rig: Rig) {
+    let replica = rig.replica().await;
+    committed(replica.admit(&rig, prompt("s", "one")).await);
+    let refused = replica.admit(&rig, prompt("s", "two")).await;
+    assert!(matches!(refused, Err(WriteError::OtherBody)));
+    assert_eq!(replica.writer.view().state.step, 1);
+}
+
+async fn keys_are_a_subjects_own(rig: Rig) {
+    let replica = rig.replica().await;
+    let one = committed(replica.admit(&rig, prompt("one", "same")).await);
+    let two = committed(replica.admit(&rig, prompt("two", "same")).await);
+    assert_eq!((step_of(&one), step_of(&two)), (1, 2));
+}
+
+async fn an_ended_step_answers_for_its_key(rig: Rig) {
+    let replica = rig.replica().await;
+    let admitted = committed(replica.admit(&rig, prompt("s", "x")).await);
+    assert_eq!(duplicate(&rig, &replica, prompt("s", "x")).await.ended, None);
+    // its ending and a repetition in one batch
+    let batch = vec![
+        replica.completion(&admitted, "the answer"),
+        replica.admission(&rig, prompt("s", "x")).await,
+    ];
+    let [ending, repeated] = <[_; 2]>::try_from(replica.together(batch).await).unwrap();
+    let ended = committed(ending).events[0].0.position;
+    let Ok(Outcome::Duplicate(repeated)) = repeated else { panic!("{repeated:?}") };
+    assert_eq!(repeated.ended, Some(ended));
+    assert_eq!(duplicate(&rig, &replica, prompt("s", "x")).await.ended, Some(ended));
+}
+
+async fn an_expired_key_is_free(rig: Rig) {
+    let replica = rig.replica().await;
+    let admitted = committed(replica.admit(&rig, prompt("s", "x")).await);
+    committed(replica.writer.propose(replica.completion(&admitted, "the answer")).await);
+    rig.pass(WEEK - 1);
+    assert_eq!(duplicate(&rig, &replica, prompt("s", "x")).await.step, 1);
+    rig.pass(1);
+    // two at once: the first takes the key, the second waits for it; another body is no matter now
+    let batch = vec![
+        replica.admission(&rig, prompt("s", "another")).await,
+        replica.admission(&rig, prompt("s", "another")).await,
+    ];
+    let [anew, again] = <[_; 2]>::try_from(replica.together(batch).await).unwrap();
+    assert_eq!(step_of(&committed(anew)), 2);
+    assert!(matches!(again, Ok(Outcome::Duplicate(Earlier { step: 2, ended: None, .. }))));
+    assert_eq!(duplicate(&rig, &replica, prompt("s", "another")).await.step, 2);
+}
+
+async fn failures_that_may_pass_free_the_key(rig: Rig) {
+    let replica = rig.replica().await;
+    let mut step = 0;
+    for stage in [FailStage::Embedding, FailStage::Llm, FailStage::Cancelled, FailStage::Abandoned]
+    {
+        step += 1;
+        let admitted = committed(replica.admit(&rig, prompt("s", "x")).await);
+        assert_eq!(step_of(&admitted), step, "{stage:?}");
+        committed(replica.writer.propose(replica.failure(&admitted, stage)).await);
+    }
+    // freed and taken again in one batch
+    let admitted = committed(replica.admit(&rig, prompt("s", "x")).await);
+    let batch = vec![
+        replica.failure(&admitted, FailStage::Llm),
+        replica.admission(&rig, prompt("s", "x")).await,
+    ];
+    let [_, anew] = <[_; 2]>::try_from(replica.together(batch).await).unwrap();
+    let anew = committed(anew);
+    assert!(is_admitted(&anew));
+    // an empty answer stays the answer
+    let failed = replica.failure(&anew, FailStage::EmptyResponse);
+    let ended = committed(replica.writer.propose(failed).await).events[0].0.position;
+    let earlier = duplicate(&rig, &replica, prompt("s", "x")).await;
+    assert_eq!((earlier.step, earlier.ended), (step_of(&anew), Some(ended)));
+    rig.assert_replays(&replica).await;
+}
