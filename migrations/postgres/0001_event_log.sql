@@ -47,6 +47,22 @@ CREATE TRIGGER events_no_update_or_delete BEFORE UPDATE OR DELETE ON events
 CREATE TRIGGER events_no_truncate BEFORE TRUNCATE ON events
     FOR EACH STATEMENT EXECUTE FUNCTION events_are_immutable();
 
+-- Takes the writer's lock on a log, then reads the clock and the log's head. Two statements in one
+-- round trip: each statement of a volatile function sees what was committed before it began, so the
+-- second sees what was committed while the first waited.
+CREATE FUNCTION locked_head(
+    engine text, OUT now bigint, OUT head bigint, OUT chain bytea, OUT recorded bigint
+) LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM 1 FROM engines AS g WHERE g.engine_id = engine FOR UPDATE;
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, h.*
+        INTO now, head, chain, recorded
+        FROM (SELECT 1) AS one LEFT JOIN
+            (SELECT e.position, e.chain_hash, e.recorded_at FROM events AS e
+            WHERE e.engine_id = engine ORDER BY e.position DESC LIMIT 1) AS h ON true;
+END
+$$;
+
 CREATE TABLE contents (
     engine_id text COLLATE "C" NOT NULL,
     position  bigint NOT NULL,

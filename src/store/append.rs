@@ -1,7 +1,7 @@
 //! The append transaction: the only way into the log.
 //!
 //! [`Store::begin`] locks the engine's row, *then* reads the head and the clock in a statement of
-//! its own: one that waited for the lock would see what was before the wait. Whatever fails inside
+//! its own (within one call): one that waited for the lock would see what was before the wait. Whatever fails inside
 //! spoils the transaction; a spoiled one cannot be committed, dropping it rolls it back.
 
 pub(super) mod insert;
@@ -79,10 +79,9 @@ impl Store {
             faults.at_begin().await?;
         }
         let mut tx = Tx::begin(self).await?;
-        // a statement of its own: one that fails together with BEGIN leaves the driver's connection
-        // in an aborted transaction
-        fetch!(tx.conn(), sql::LOCK_ENGINE, |_| Ok(()), [engine.as_str()])?;
-        let rows = fetch!(tx.conn(), sql::NOW_AND_HEAD, now_and_head, [engine.as_str()])?;
+        // not together with BEGIN: failing with it leaves the driver's connection in an aborted
+        // transaction
+        let rows = fetch!(tx.conn(), sql::LOCKED_HEAD, now_and_head, [engine.as_str()])?;
         let (database_time, head) = rows.into_iter().next().unwrap_or_default();
         let clock = match self {
             Self::Sqlite(store) => Some(store.clock()),

@@ -66,22 +66,13 @@ statements! {
         "INSERT INTO engines (engine_id, created_at, log_format, index_key) \
          VALUES ($1, $2, $3, $4)");
 
-    /// The writer's lock on the log; SQLite's BEGIN IMMEDIATE has it already.
-    LOCK_ENGINE = Sql {
-        sqlite: "SELECT 1 FROM engines WHERE engine_id = $1",
-        postgres: "SELECT 1 FROM engines WHERE engine_id = $1 FOR UPDATE",
-    };
-
-    /// The database's clock in microseconds (SQLite has none of that grain) and the head of a log.
-    /// Apart from the lock: a statement that waited for it would see what was before the wait.
-    NOW_AND_HEAD = Sql {
+    /// Locks a log for the writer (SQLite's BEGIN IMMEDIATE has done so), then reads the database's
+    /// clock in microseconds (SQLite has none of that grain) and the head of the log.
+    LOCKED_HEAD = Sql {
         sqlite: "SELECT NULL, h.position, h.chain_hash, h.recorded_at FROM (SELECT 1) LEFT JOIN \
              (SELECT position, chain_hash, recorded_at FROM events WHERE engine_id = $1 \
              ORDER BY position DESC LIMIT 1) AS h",
-        postgres: "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, \
-             h.position, h.chain_hash, h.recorded_at FROM (SELECT 1) AS one LEFT JOIN \
-             (SELECT position, chain_hash, recorded_at FROM events WHERE engine_id = $1 \
-             ORDER BY position DESC LIMIT 1) AS h ON true",
+        postgres: "SELECT now, head, chain, recorded FROM locked_head($1)",
     };
 
     /// The newest event of one log.
