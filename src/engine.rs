@@ -39,7 +39,7 @@ use crate::{
         writer::{Actor, Committed, Limits, Outcome, Proposal, View, WriteError, Writer},
     },
 };
-pub use generate::{Answer, Caller, Generate, StepError, Told};
+pub use generate::{Answer, Caller, Chat, Generate, Started, StepError, Told};
 pub use log::{EventFilter, EventPage, EventReport, PAGE_MAX};
 pub use registry::Engines;
 pub use report::StateReport;

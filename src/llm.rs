@@ -1,109 +1,56 @@
 //! Models: who answers an admitted step.
 //!
-//! A closed set of providers behind one function. Deliberately not here: deadlines (the step's), and
-//! what an answer is worth (the domain's).
+//! [`Llm::call`] asks one of a closed set of providers, under one deadline, and says what came of it
+//! with the number of attempts. The answer itself goes to a [`Sink`], piece by piece, so that a
+//! caller can have it as it is made and the log has what was said before a failure.
+//! Deliberately not here: what an answer is worth (the domain's), and any record of it (the log's).
 
+mod chat;
+mod error;
+mod provider;
+mod sink;
 mod stub;
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::fmt;
 
-use crate::domain::event::Usage;
+use tokio::time::{Instant, timeout_at};
+
+pub use chat::{Dialect, Ending, Extra, Message, Reply, Request, Role, ToolCall};
+pub use error::LlmError;
+pub use provider::{Answering, Function, Provider};
+pub use sink::{ANSWER_MAX, Delta, PIECES_MAX, Sink};
 pub use stub::Stub;
 
-/// Who says a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The application.
-    System,
-    /// The end user, and everything remembered.
-    User,
-    /// The model.
-    Assistant,
-}
+use crate::domain::event::Usage;
 
-/// One message of a chat.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Who says it.
-    pub role: Role,
-    /// What is said.
-    pub text: String,
-}
-
-/// A text must not reach a log by way of a debug print.
-impl fmt::Debug for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Message({:?}, {} bytes)", self.role, self.text.len())
-    }
-}
-
-/// What a model is asked.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The model wanted; the provider's own without.
-    pub model: Option<String>,
-    /// The chat so far, the prompt last.
-    pub messages: Vec<Message>,
-    /// Most tokens of the answer.
-    pub max_tokens: u32,
-}
-
-/// What a model answers.
+/// The models of an engine; cheap to clone.
 #[derive(Clone)]
-pub struct Reply {
-    /// The answer.
-    pub text: String,
+pub struct Llm {
+    provider: Provider,
+}
+
+/// What came of a call.
+#[derive(Clone, Debug)]
+pub struct Called {
+    /// Who was asked last.
+    pub provider: &'static str,
+    /// How many calls were made to providers.
+    pub attempts: u32,
+    /// How the answer ended, or why there is none.
+    pub result: Result<Ended, LlmError>,
+}
+
+/// How an answer ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
     /// The model as the provider reports it.
     pub model: String,
-    /// Why the answer ended: `stop`, `length`.
+    /// Why it ended: `stop`, `length`, `tool_calls`, `content_filter`.
     pub finish_reason: String,
-    /// Tokens, as the provider counts them.
+    /// Tokens: the provider's figures, else estimates.
     pub usage: Usage,
-}
-
-impl fmt::Debug for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reply({} bytes, {})", self.text.len(), self.finish_reason)
-    }
-}
-
-/// Why a model did not answer. Never holds what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LlmError {
-    /// It could not be reached or refused to work.
-    #[error("the model is unavailable ({code})")]
-    Unavailable {
-        /// A short name of the cause.
-        code: &'static str,
-    },
-    /// It took longer than the step's deadline.
-    #[error("the model did not answer before the deadline")]
-    Timeout,
-}
-
-impl LlmError {
-    /// The short name recorded in `step.failed`.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Unavailable { code } => code,
-            Self::Timeout => "timeout",
-        }
-    }
-}
-
-/// An answer on its way.
-pub type Answering = Pin<Box<dyn Future<Output = Result<Reply, LlmError>> + Send>>;
-
-/// A model of the caller's own.
-pub type Function = Arc<dyn Fn(Request) -> Answering + Send + Sync>;
-
-/// A provider.
-#[derive(Clone)]
-pub enum Llm {
-    /// Built in: deterministic, needs nothing.
-    Stub(Stub),
-    /// A function of the program this library is part of.
-    Function(Function),
+    /// Whether the answer was cut to its size limit.
+    pub cut: bool,
 }
 
 impl fmt::Debug for Llm {
@@ -113,19 +60,72 @@ impl fmt::Debug for Llm {
 }
 
 impl Llm {
-    /// Its name in events and metrics.
-    pub const fn provider(&self) -> &'static str {
-        match self {
-            Self::Stub(_) => "local_stub",
-            Self::Function(_) => "function",
-        }
+    /// Asks this provider only.
+    pub const fn new(provider: Provider) -> Self {
+        Self { provider }
     }
 
-    /// Asks for an answer. Dropping the future cancels the call.
-    pub async fn generate(&self, request: Request) -> Result<Reply, LlmError> {
-        match self {
-            Self::Stub(stub) => stub.generate(&request).await,
-            Self::Function(function) => function(request).await,
+    /// The built-in model.
+    pub const fn stub(stub: Stub) -> Self {
+        Self::new(Provider::Stub(stub))
+    }
+
+    /// A function of the program this library is part of.
+    pub const fn function(function: Function) -> Self {
+        Self::new(Provider::Function(function))
+    }
+
+    /// The name of the provider that is asked first.
+    pub const fn provider(&self) -> &'static str {
+        self.provider.name()
+    }
+
+    /// Asks for an answer until `deadline`. Dropping the future cancels the call; what was said until
+    /// then is in the sink.
+    pub async fn call(&self, request: &Request, sink: &mut Sink, deadline: Instant) -> Called {
+        let call = self.provider.call(request, sink);
+        let result = timeout_at(deadline, call).await.unwrap_or(Err(LlmError::Timeout));
+        Called {
+            provider: self.provider(),
+            attempts: 1,
+            result: result.map_or_else(
+                |error| cut(error, request, sink),
+                |ending| Ok(ended(ending, request, sink)),
+            ),
         }
+    }
+}
+
+fn ended(ending: Ending, request: &Request, sink: &Sink) -> Ended {
+    let Ending { model, finish_reason, usage } = ending;
+    let usage = usage.unwrap_or_else(|| estimated(request, sink));
+    Ended { model, finish_reason, usage, cut: false }
+}
+
+/// An answer that grew too long is an answer, cut.
+fn cut(error: LlmError, request: &Request, sink: &Sink) -> Result<Ended, LlmError> {
+    if error != LlmError::TooLong {
+        return Err(error);
+    }
+    Ok(Ended {
+        model: request.model.clone().unwrap_or_default(),
+        finish_reason: "length".to_owned(),
+        usage: estimated(request, sink),
+        cut: true,
+    })
+}
+
+/// Characters of a token, roughly, in the languages models are mostly asked in.
+const TOKEN_CHARS: usize = 4;
+
+/// How many tokens a text has, roughly, where nobody counts them.
+pub fn estimate_tokens(text: &str) -> u64 {
+    text.chars().count().div_ceil(TOKEN_CHARS) as u64
+}
+
+fn estimated(request: &Request, sink: &Sink) -> Usage {
+    Usage {
+        prompt_tokens: request.messages.iter().map(|m| estimate_tokens(&m.text)).sum(),
+        completion_tokens: estimate_tokens(sink.said()),
     }
 }

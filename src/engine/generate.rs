@@ -11,8 +11,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::{sync::oneshot, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Engine, Running};
 use crate::{
@@ -22,6 +25,7 @@ use crate::{
         ids::{CommandId, Micros},
     },
     lifecycle::Tasks,
+    llm::{Delta, Extra, Message, Sink, ToolCall},
     score,
     store::{
         Content, StoreError,
@@ -36,10 +40,19 @@ use crate::{
 pub use answer::Answer;
 
 /// A request to generate, validated.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Default, Serialize)]
 pub struct Generate {
-    /// The prompt, 1 to 10,000 characters, not blank.
+    /// The prompt, not blank: what is scored, embedded and remembered.
     pub prompt: String,
+    /// The chat that the prompt is part of; without one the prompt is all the model is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat: Option<Chat>,
+    /// The model wanted; the configured one without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Sampling temperature; the configured one without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
     /// The caller's own score in [0, 1].
     pub moral_value: Option<f64>,
     /// Most tokens of the answer.
@@ -48,6 +61,19 @@ pub struct Generate {
     pub context_top_k: Option<usize>,
     /// The caller's own short notes; sealed with the prompt.
     pub metadata: BTreeMap<String, String>,
+}
+
+/// A chat, as a client of a model writes it.
+#[derive(Clone, Serialize)]
+pub struct Chat {
+    /// What was said so far.
+    pub messages: Vec<Message>,
+    /// Which of them holds the prompt; what is remembered goes before it.
+    pub prompt: usize,
+    /// Whether the answer may be cut short in sleep: not if it has to have a form.
+    pub shortenable: bool,
+    /// The caller's own wishes.
+    pub extra: Extra,
 }
 
 /// Who asks, and by which request.
@@ -118,18 +144,28 @@ impl From<SealError> for StepError {
     }
 }
 
-/// The sealed text of `step.admitted` and `step.rejected`.
-#[derive(Serialize, Deserialize)]
-struct PromptText {
-    prompt: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
+/// The sealed text of `step.admitted` and `step.rejected`, as it is written.
+#[derive(Serialize)]
+struct SealedPrompt<'a> {
+    prompt: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chat: Option<&'a Chat>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: &'a BTreeMap<String, String>,
 }
 
-/// The sealed text of `step.completed`.
+/// The part of it that is remembered.
+#[derive(Deserialize)]
+struct PromptText {
+    prompt: String,
+}
+
+/// The sealed text of `step.completed`, and of what was said until a `step.failed`.
 #[derive(Serialize, Deserialize)]
 struct AnswerText {
     answer: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCall>,
 }
 
 /// A step that may go to the model.
@@ -148,6 +184,24 @@ enum Admission {
     Earlier(Earlier),
 }
 
+/// A step on its way. Dropping it cancels the step.
+#[derive(Debug)]
+pub struct Started {
+    answered: oneshot::Receiver<Result<Told, StepError>>,
+    gone: Option<DropGuard>,
+}
+
+impl Started {
+    /// Resolves with the step's recorded outcome; may be polled again until it has.
+    pub async fn told(&mut self) -> Result<Told, StepError> {
+        let told = (&mut self.answered).await;
+        if let Some(gone) = self.gone.take() {
+            drop(gone.disarm());
+        }
+        told.unwrap_or(Err(StepError::Write(WriteError::Closed)))
+    }
+}
+
 impl Engine {
     /// Runs one step. Cancelling the token (the caller went away) ends it as `step.failed`; the
     /// future itself must be run to its end.
@@ -155,6 +209,7 @@ impl Engine {
         &self,
         caller: &Caller,
         request: &Generate,
+        pieces: Option<mpsc::Sender<Delta>>,
         cancelled: &CancellationToken,
     ) -> Result<Told, StepError> {
         let _running = Running::new(self);
@@ -166,31 +221,32 @@ impl Engine {
                 Ok(Told { answer, replayed: true })
             }
             Admission::Admitted(step) => {
-                let answer = self.run(caller, request, step, cancelled).await?;
+                let sink = Sink::new(pieces);
+                let answer = self.run(caller, request, step, sink, cancelled).await?;
                 Ok(Told { answer, replayed: false })
             }
         }
     }
 
     /// The same as a task of its own, so that a caller who goes away cannot leave a step without an
-    /// ending: dropping the future cancels the step, and the task still records that.
-    pub async fn generate_detached(
+    /// ending: dropping what this returns cancels the step, and the task still records that. With
+    /// `pieces` the caller is sent the answer as it is made.
+    pub fn start(
         self: Arc<Self>,
         tasks: &Tasks,
         caller: Caller,
         request: Generate,
-    ) -> Result<Told, StepError> {
+        pieces: Option<mpsc::Sender<Delta>>,
+    ) -> Started {
         let cancelled = CancellationToken::new();
         let gone = cancelled.clone().drop_guard();
         let (answer, answered) = oneshot::channel();
         tasks.spawn("step", async move {
-            let told = self.generate(&caller, &request, &cancelled).await;
+            let told = self.generate(&caller, &request, pieces, &cancelled).await;
             // nobody may be left to tell
             drop(answer.send(told));
         });
-        let told = answered.await.unwrap_or(Err(StepError::Write(WriteError::Closed)));
-        drop(gone.disarm());
-        told
+        Started { answered, gone: Some(gone) }
     }
 
     async fn admit(
@@ -257,8 +313,11 @@ impl Engine {
         let subject = self.subject(name).await?;
         let actor = self.actor(caller, &subject).await?;
         let command_id = crate::ids::command_id();
-        let text =
-            PromptText { prompt: request.prompt.clone(), metadata: request.metadata.clone() };
+        let text = SealedPrompt {
+            prompt: &request.prompt,
+            chat: request.chat.as_ref(),
+            metadata: &request.metadata,
+        };
         let prompt_digest: [u8; 32] = Sha256::digest(&request.prompt).into();
         let claim = caller.idempotency_key.as_ref().map(|key| Claim {
             route: caller.route.clone(),
@@ -270,9 +329,9 @@ impl Engine {
             caller_score: request.moral_value,
             scored: score::score(self.view().state.policy.moral.scorer, &request.prompt),
             route: caller.route.clone(),
-            model: None,
+            model: request.model.clone(),
             max_tokens: request.max_tokens,
-            shortenable: true,
+            shortenable: request.chat.as_ref().is_none_or(|chat| chat.shortenable),
             top_k: request.context_top_k,
             prompt_chars: request.prompt.chars().count(),
             prompt_hmac: prompt_hmac(&subject.key, &prompt_digest),

@@ -109,7 +109,7 @@ pub async fn bare_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<En
 
 /// The model of a configuration.
 pub fn llm(config: &config::Llm) -> Llm {
-    Llm::Stub(Stub { latency: config.stub.latency(), fault: None })
+    Llm::stub(Stub { latency: config.stub.latency(), ..Stub::default() })
 }
 
 /// Listens where the configuration says.

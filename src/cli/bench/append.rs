@@ -86,7 +86,7 @@ impl Bench {
         let parts = Parts {
             store: store.clone(),
             content_key: Arc::clone(&key),
-            llm: Llm::Stub(Stub::default()),
+            llm: Llm::stub(Stub::default()),
             embedder: Embedder::Hashing,
         };
         Engines::new(parts, Settings::default(), tasks.clone())

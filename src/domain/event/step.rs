@@ -174,6 +174,9 @@ pub struct Latency {
     pub model_ms: f64,
     /// All, from arrival until the ending was handed to the log.
     pub total_ms: f64,
+    /// Part of `model_ms`: until the first piece of an answer that was streamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_piece_ms: Option<f64>,
 }
 
 /// The context a step was given.

@@ -89,7 +89,7 @@ pub async fn post(
     engine: Loaded,
 ) -> Result<HttpResponse, Problem> {
     let request = body.into_inner().validate()?;
-    let told = engine.0.generate_detached(&state.tasks, caller.0, request).await?;
+    let told = engine.0.start(&state.tasks, caller.0, request, None).told().await?;
     let mut response = HttpResponse::Ok();
     if told.replayed {
         response.insert_header(("Idempotency-Replayed", "true"));
@@ -134,6 +134,7 @@ impl GenerateRequest {
             max_tokens: max_tokens.map(|n| n as u32),
             context_top_k: top_k.map(|n| n as usize),
             metadata: self.metadata,
+            ..Generate::default()
         })
     }
 }

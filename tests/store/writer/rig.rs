@@ -110,7 +110,7 @@ impl Rig {
         let parts = Parts {
             store: store.clone(),
             content_key: Arc::clone(&key),
-            llm: Llm::Stub(Stub::default()),
+            llm: Llm::stub(Stub::default()),
             embedder: Embedder::Hashing,
         };
         let tasks = Tasks::new(tokio::runtime::Handle::current());
