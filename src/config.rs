@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub use api::Api;
+pub use api::{Api, MoralRefusal};
 pub use auth::{Auth, AuthMode};
 pub use database::Database;
 pub use embeddings::{Embeddings, EmbeddingsProvider};

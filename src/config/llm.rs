@@ -41,12 +41,18 @@ pub struct Llm {
 #[serde(deny_unknown_fields)]
 pub struct Stub {
     latency_ms: u64,
+    word_latency_ms: u64,
 }
 
 impl Stub {
     /// How long it takes to answer.
     pub const fn latency(&self) -> Duration {
         Duration::from_millis(self.latency_ms)
+    }
+
+    /// How long it takes between two words of an answer that is streamed.
+    pub const fn word_latency(&self) -> Duration {
+        Duration::from_millis(self.word_latency_ms)
     }
 }
 
@@ -58,6 +64,9 @@ impl Llm {
         check(tokens, "llm.max_tokens", "between 1 and 1000000")?;
         let temperature = (0.0..=2.0).contains(&self.temperature);
         check(temperature, "llm.temperature", "between 0 and 2")?;
-        check(self.stub.latency_ms <= 600_000, "llm.stub.latency_ms", "between 0 and 600000")
+        let within = |ms| ms <= 600_000;
+        let must = "between 0 and 600000";
+        check(within(self.stub.latency_ms), "llm.stub.latency_ms", must)?;
+        check(within(self.stub.word_latency_ms), "llm.stub.word_latency_ms", must)
     }
 }

@@ -109,7 +109,8 @@ pub async fn bare_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<En
 
 /// The model of a configuration.
 pub fn llm(config: &config::Llm) -> Llm {
-    Llm::stub(Stub { latency: config.stub.latency(), ..Stub::default() })
+    let (latency, word_latency) = (config.stub.latency(), config.stub.word_latency());
+    Llm::stub(Stub { latency, word_latency, fault: None })
 }
 
 /// Listens where the configuration says.

@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod cli;
+mod compatible;
 mod damage;
 mod disk_full;
 mod drain;
@@ -23,7 +24,9 @@ mod outage;
 mod pooler;
 mod replicas;
 mod restart;
+mod sdk;
 mod server;
+mod streaming;
 mod subjects;
 
 use mlsdm::testkit::TestDatabase;

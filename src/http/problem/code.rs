@@ -48,8 +48,9 @@ codes! {
     BadParameter "E110" 400 "A path or query parameter is not acceptable",
     MoralValueRequired "E111" 400 "moral_value is required",
     BadHeader "E112" 400 "A header is not acceptable",
-    NoStreaming "E113" 501 "Streaming is not built yet",
+    BadChat "E113" 400 "The chat is not acceptable",
     MoralRefusal "E301" 200 "Morally rejected",
+    ContentFilter "E302" 400 "Refused by the moral filter",
     LogUnavailable "E401" 503 "The log is not available",
     DiskFull "E402" 503 "The disk of the log is full",
     EngineRefused "E403" 503 "The engine's log cannot be read",
@@ -61,6 +62,7 @@ codes! {
     EngineExists "E409" 409 "The engine exists already",
     EventNotFound "E410" 404 "No such event",
     SleepRefusal "E501" 200 "Rejected in the sleep phase",
+    Asleep "E502" 429 "The engine sleeps and answers nothing meanwhile",
     ModelFailed "E601" 502 "The model failed",
     ModelTimedOut "E602" 504 "The model took too long",
     EmptyResponse "E603" 502 "The model's answer was empty",
@@ -92,9 +94,9 @@ impl Code {
         StatusCode::from_u16(self.status_number()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The least wait that `Retry-After` names: every 503 has one.
+    /// The least wait that `Retry-After` names: every 429 and 503 has one.
     pub(super) const fn retry_after_seconds(self) -> Option<u64> {
-        if self.status_number() != 503 {
+        if !matches!(self.status_number(), 429 | 503) {
             return None;
         }
         let by_hand =
