@@ -1,6 +1,8 @@
 //! Whole steps in process: what the model is told, how steps end, what a restart finds.
 
 #[cfg(test)]
+mod budgets;
+#[cfg(test)]
 mod context;
 #[cfg(test)]
 mod damage;
