@@ -18,3 +18,5 @@ mod replicas;
 mod restarts;
 #[cfg(test)]
 mod secrecy;
+#[cfg(test)]
+mod standalone;
