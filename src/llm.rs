@@ -116,7 +116,7 @@ fn cut(error: LlmError, request: &Request, sink: &Sink) -> Result<Ended, LlmErro
 }
 
 /// Characters of a token, roughly, in the languages models are mostly asked in.
-const TOKEN_CHARS: usize = 4;
+pub const TOKEN_CHARS: usize = 4;
 
 /// How many tokens a text has, roughly, where nobody counts them.
 pub fn estimate_tokens(text: &str) -> u64 {

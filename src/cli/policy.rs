@@ -105,7 +105,7 @@ fn report(id: &EngineId, outcome: &str, diff: &Value, receipt: Receipt) -> Value
 
 /// Each changed field with its value before and after.
 fn diff(before: &Policy, after: &Policy) -> anyhow::Result<Value> {
-    let (old, new) = (serde_json::to_value(before)?, serde_json::to_value(after)?);
+    let (old, new) = (before.tree()?, after.tree()?);
     let values = |name: &String| {
         let pointer = format!("/{}", name.replace('.', "/"));
         (name.clone(), json!({ "before": old.pointer(&pointer), "after": new.pointer(&pointer) }))

@@ -87,7 +87,7 @@ fn the_defaults_are_those_of_the_policy_and_complete() {
     let loaded = env(&[]).unwrap();
     assert_eq!(loaded.config.mlsdm.policy, Policy::default());
     assert!(loaded.warnings.is_empty());
-    let policy = serde_json::to_value(Policy::default()).unwrap();
+    let policy = Policy::default().tree().unwrap();
     for (key, _) in source::flatten(&json!({"mlsdm": {"policy": policy}})) {
         assert_eq!(source_of(&loaded, &key), Source::Default, "{key}");
     }

@@ -4,6 +4,7 @@
 //! the ending is durable before the answer is complete, and no lock or transaction is held between.
 
 mod answer;
+mod expect;
 mod run;
 mod wait;
 
@@ -324,16 +325,20 @@ impl Engine {
             key: key.clone(),
             body_digest: body_digest(request),
         });
+        let view = self.view();
+        let policy = &view.state.policy;
         let admit = Admit {
             subject: subject.subject_ref,
             caller_score: request.moral_value,
-            scored: score::score(self.view().state.policy.moral.scorer, &request.prompt),
+            scored: score::score(policy.moral.scorer, &request.prompt),
             route: caller.route.clone(),
             model: request.model.clone(),
             max_tokens: request.max_tokens,
             shortenable: request.chat.as_ref().is_none_or(|chat| chat.shortenable),
             top_k: request.context_top_k,
             prompt_chars: request.prompt.chars().count(),
+            prompt_tokens: expect::prompt_tokens(request, policy),
+            price: expect::price(&self.parts.llm, request.model.as_deref()),
             prompt_hmac: prompt_hmac(&subject.key, &prompt_digest),
             timeout: micros(self.settings.timeout),
             grace: micros(self.settings.grace),

@@ -79,13 +79,20 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let code = match &refusal {
             Refusal::Shutdown { .. } => Code::EmergencyShutdown,
+            Refusal::Budget { .. } => Code::BudgetSpent,
+            Refusal::BudgetHolders { .. } => Code::BudgetHolders,
+            Refusal::NoPrice => Code::NoPrice,
             Refusal::Score(ScoreError::Missing) => Code::MoralValueRequired,
             Refusal::Score(ScoreError::OutOfRange) => Code::MoralValueRange,
             Refusal::NotOpen { .. } | Refusal::NotExpired { .. } => Code::StepAbandoned,
             Refusal::Policy(_) | Refusal::Fixed { .. } => Code::BadPolicy,
             Refusal::Dimension { .. } => Code::EmbeddingFailed,
         };
-        Self::new(code, refusal.to_string())
+        let problem = Self::new(code, refusal.to_string());
+        match refusal.retry_after() {
+            None => problem,
+            Some(micros) => problem.retry_after(micros.unsigned_abs().div_ceil(1_000_000).max(1)),
+        }
     }
 }
 

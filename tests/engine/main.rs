@@ -1,6 +1,8 @@
 //! Whole steps in process: what the model is told, how steps end, what a restart finds.
 
 #[cfg(test)]
+mod budgets;
+#[cfg(test)]
 mod context;
 #[cfg(test)]
 mod damage;
@@ -16,3 +18,5 @@ mod replicas;
 mod restarts;
 #[cfg(test)]
 mod secrecy;
+#[cfg(test)]
+mod standalone;

@@ -139,6 +139,8 @@ impl Bench {
             shortenable: true,
             top_k: None,
             prompt_chars: text.len(),
+            prompt_tokens: 3,
+            price: None,
             prompt_hmac: prompt_hmac(&self.subject.key, &[0; 32]),
             timeout: 60_000_000,
             grace: 60_000_000,

@@ -63,6 +63,9 @@ codes! {
     EventNotFound "E410" 404 "No such event",
     SleepRefusal "E501" 200 "Rejected in the sleep phase",
     Asleep "E502" 429 "The engine sleeps and answers nothing meanwhile",
+    BudgetSpent "E505" 429 "The budget is spent",
+    BudgetHolders "E506" 503 "Too many data subjects have a budget in this window",
+    NoPrice "E507" 400 "The model has no price",
     ModelFailed "E601" 502 "The model failed",
     ModelTimedOut "E602" 504 "The model took too long",
     EmptyResponse "E603" 502 "The model's answer was empty",
@@ -85,7 +88,7 @@ codes! {
 
 /// Seconds after which a refused request may be tried again, when nothing better is known.
 const RETRY_SOON: u64 = 1;
-/// As above, for faults that a person has to end.
+/// As above, for what a person or a window's end has to end.
 const RETRY_LATER: u64 = 30;
 
 impl Code {
@@ -99,8 +102,14 @@ impl Code {
         if !matches!(self.status_number(), 429 | 503) {
             return None;
         }
-        let by_hand =
-            matches!(self, Self::DiskFull | Self::EngineRefused | Self::EmergencyShutdown);
-        Some(if by_hand { RETRY_LATER } else { RETRY_SOON })
+        let lasting = matches!(
+            self,
+            Self::DiskFull
+                | Self::EngineRefused
+                | Self::EmergencyShutdown
+                | Self::BudgetSpent
+                | Self::BudgetHolders
+        );
+        Some(if lasting { RETRY_LATER } else { RETRY_SOON })
     }
 }

@@ -68,15 +68,16 @@ pub struct GenerateRequest {
     request_body = GenerateRequest,
     responses(
         (status = 200, description = "Completed, or rejected (accepted = false); a text/event-stream if `stream` is true", body = Answer),
-        (status = 400, description = "Bad input (E1xx)", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 400, description = "Bad input (E1xx), or a model without a price under a cost budget (E507)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "No such engine (E408)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "The first request with this Idempotency-Key still runs (E405)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 410, description = "The earlier answer was erased (E407)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large (E904)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "Not application/json (E903)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "This Idempotency-Key was used with another body (E406)", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "The data subject's budget is spent; Retry-After says when the next window begins (E505)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 502, description = "The model or the embedder failed (E601, E603, E604)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Shut down, draining, or the log is unavailable (E4xx, E7xx)", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Shut down, draining, the log is unavailable, or no room for another budget (E4xx, E506, E7xx)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 504, description = "The model took too long (E602, E606)", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]

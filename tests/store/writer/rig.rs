@@ -228,6 +228,8 @@ impl Replica {
             shortenable: true,
             top_k: None,
             prompt_chars: prompt.text.chars().count(),
+            prompt_tokens: 3,
+            price: None,
             prompt_hmac: prompt_hmac(&subject.key, &digest),
             timeout: DEADLINE / 2,
             grace: DEADLINE / 2,

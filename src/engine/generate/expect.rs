@@ -1,0 +1,65 @@
+//! What a step may cost, before it is known: for the budget of the asker.
+
+use super::Generate;
+use crate::{
+    domain::{budget::Price, policy::Policy},
+    llm::{Llm, TOKEN_CHARS, estimate_tokens},
+};
+
+/// Tokens of everything the model may be sent: the messages, and the most that may be remembered
+/// with them.
+pub(super) fn prompt_tokens(request: &Generate, policy: &Policy) -> u64 {
+    let said = match &request.chat {
+        None => estimate_tokens(&request.prompt),
+        Some(chat) => chat.messages.iter().map(|message| estimate_tokens(&message.text)).sum(),
+    };
+    let top_k = request.context_top_k.unwrap_or(policy.context.top_k);
+    let remembered =
+        if top_k > 0 { policy.context.max_chars.div_ceil(TOKEN_CHARS) as u64 } else { 0 };
+    said + remembered
+}
+
+/// What the model costs. No provider has prices yet, so a cost budget refuses every request.
+pub(super) const fn price(_llm: &Llm, _model: Option<&str>) -> Option<Price> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::Chat,
+        llm::{Extra, Message, Role},
+    };
+
+    #[test]
+    fn the_context_counts_where_there_may_be_one() {
+        let policy = Policy::default();
+        let request = |context_top_k| Generate {
+            prompt: "Hello there".to_owned(),
+            context_top_k,
+            ..Generate::default()
+        };
+        assert_eq!(prompt_tokens(&request(Some(0)), &policy), 3);
+        assert_eq!(prompt_tokens(&request(Some(1)), &policy), 3 + 1_000);
+        assert_eq!(prompt_tokens(&request(None), &policy), 3 + 1_000);
+    }
+
+    #[test]
+    fn all_messages_of_a_chat_count() {
+        let messages = ["Be brief.", "Hello there"].map(|text| Message::text(Role::User, text));
+        let chat = Chat {
+            messages: messages.to_vec(),
+            prompt: 1,
+            shortenable: true,
+            extra: Extra::default(),
+        };
+        let request = Generate {
+            prompt: "Hello there".to_owned(),
+            chat: Some(chat),
+            context_top_k: Some(0),
+            ..Generate::default()
+        };
+        assert_eq!(prompt_tokens(&request, &Policy::default()), 3 + 3);
+    }
+}
