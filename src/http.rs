@@ -9,7 +9,6 @@ pub mod endpoint;
 pub mod errors;
 mod failures;
 pub mod health;
-pub mod limiter;
 pub mod openapi;
 pub mod problem;
 pub mod request;

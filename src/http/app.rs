@@ -14,7 +14,6 @@ use tokio::sync::Semaphore;
 use super::{
     errors,
     health::{self, pulse::Pulse},
-    limiter::Limiter,
     openapi, request, v1,
 };
 use crate::{
@@ -22,6 +21,7 @@ use crate::{
     domain::{ids::Micros, policy::Policy},
     engine::Engines,
     lifecycle::{Stop, Tasks},
+    limiter::Limiter,
 };
 
 /// What all handlers share. Made once, outside the factory, which runs once a worker.
