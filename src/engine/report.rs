@@ -117,14 +117,14 @@ pub struct ShutdownReport {
 }
 
 /// The parts a step depends on.
-#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Reliability {
-    /// Circuit breakers by provider; none are built in.
+    /// Circuit breakers by provider: `closed`, `open`, `half_open`; this replica's.
     pub breakers: BTreeMap<String, String>,
 }
 
 impl StateReport {
-    fn new(engine: &str, view: &View, digest: Sha256, asker: Option<SubjectRef>) -> Self {
+    fn new(engine: &Engine, view: &View, digest: Sha256, asker: Option<SubjectRef>) -> Self {
         let state = &view.state;
         let memory = memory(state);
         let original = MemoryStats {
@@ -135,7 +135,7 @@ impl StateReport {
         let [l1, l2, l3] = state.trace_norms;
         let shutdown = state.shutdown.as_ref();
         Self {
-            engine: engine.to_owned(),
+            engine: engine.id.to_string(),
             position: state.position,
             step: state.step,
             phase: state.rhythm.phase.as_str(),
@@ -156,7 +156,7 @@ impl StateReport {
                 since: shutdown.map(|s| crate::clock::rfc3339(s.since)),
                 reason: shutdown.map(|s| s.reason.clone()),
             },
-            reliability: Reliability::default(),
+            reliability: Reliability { breakers: engine.parts.llm.breakers() },
             policy_version: state.policy_version,
             policy: (*state.policy).clone(),
             chain_hash: view.chain_hash.to_string(),
@@ -181,7 +181,7 @@ impl Engine {
         let view = self.view();
         let asker = self.known(asker).await?;
         let digest = self.digest_of(&view.state);
-        Ok(StateReport::new(self.id.as_str(), &view, digest, asker))
+        Ok(StateReport::new(self, &view, digest, asker))
     }
 
     /// The state as it was after a position: folded from the log again.
@@ -202,7 +202,7 @@ impl Engine {
         let state = folder.state.ok_or_else(|| EngineError::Empty(self.id.clone()))?;
         let digest = digest::state(&state);
         let view = View { state, chain_hash: folder.chain_hash };
-        Ok(StateReport::new(self.id.as_str(), &view, digest, asker))
+        Ok(StateReport::new(self, &view, digest, asker))
     }
 
     /// The pseudonym of a name, if the engine has heard of it; reading never makes one.
