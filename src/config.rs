@@ -34,7 +34,10 @@ pub use embeddings::{Embeddings, EmbeddingsProvider};
 pub use engine::Engine;
 pub use error::{ConfigError, Invalid, Refusal};
 pub use limits::Limits;
-pub use llm::{Llm, LlmProvider, Stub};
+pub use llm::{
+    Anthropic, Choice, EngineChoice, Llm, LlmBreaker, LlmBulkhead, LlmProvider, LlmRetry,
+    MaxTokensField, ModelPrice, OpenAi, Replay, Stub,
+};
 pub use logging::{Format, Level, Logging};
 pub use merge::Setting;
 pub use mlsdm::Mlsdm;

@@ -7,6 +7,7 @@
 mod background;
 mod generate;
 mod log;
+mod recorded;
 mod registry;
 mod report;
 pub mod verify;
@@ -41,6 +42,7 @@ use crate::{
 };
 pub use generate::{Answer, Caller, Chat, Generate, Started, StepError, Told};
 pub use log::{EventFilter, EventPage, EventReport, PAGE_MAX};
+pub use recorded::recorded;
 pub use registry::Engines;
 pub use report::StateReport;
 

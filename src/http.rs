@@ -11,7 +11,6 @@ pub mod errors;
 mod failures;
 pub mod governance;
 pub mod health;
-pub mod limiter;
 pub mod openapi;
 pub mod problem;
 pub mod request;

@@ -54,6 +54,7 @@ pub mod engine;
 pub mod http;
 pub mod ids;
 pub mod lifecycle;
+pub mod limiter;
 pub mod llm;
 pub mod score;
 pub mod standalone;

@@ -5,28 +5,72 @@
 //! caller can have it as it is made and the log has what was said before a failure.
 //! Deliberately not here: what an answer is worth (the domain's), and any record of it (the log's).
 
+mod anthropic;
+mod breaker;
 mod chat;
 mod error;
+mod http;
+mod openai;
+mod price;
 mod provider;
+mod replay;
+mod setup;
 mod sink;
+mod sse;
 mod stub;
+mod upstream;
 
-use std::fmt;
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+pub use anthropic::Anthropic;
+pub use breaker::BreakerSettings;
 pub use chat::{Dialect, Ending, Extra, Message, Reply, Request, Role, ToolCall};
 pub use error::LlmError;
+pub use openai::OpenAi;
+pub use price::BadPrice;
 pub use provider::{Answering, Function, Provider};
+pub use replay::{Recorded, Replay};
+pub use setup::SetupError;
 pub use sink::{ANSWER_MAX, Delta, PIECES_MAX, Sink};
 pub use stub::Stub;
+pub use upstream::{Bulkhead, Resilience, Retry};
 
-use crate::domain::event::Usage;
+use crate::domain::{budget::Price, event::Usage, ids::EngineId};
+use upstream::Upstream;
 
 /// The models of an engine; cheap to clone.
 #[derive(Clone)]
 pub struct Llm {
-    provider: Provider,
+    shared: Arc<Shared>,
+    /// Who is asked first, and who instead if that fails, in this order; never empty.
+    targets: Arc<[Target]>,
+}
+
+/// What the models of all engines have in common.
+struct Shared {
+    /// Each provider once: its breaker and its bulkhead are those of all engines.
+    upstreams: Vec<Arc<Upstream>>,
+    /// Engines whose models are others than the rest's.
+    engines: HashMap<EngineId, Arc<[Target]>>,
+    /// Models that a request may name; any, if there are none.
+    allowed: Vec<String>,
+    prices: HashMap<String, Price>,
+    /// Most tokens ever asked for.
+    max_tokens: u32,
+    temperature: Option<f64>,
+}
+
+/// A provider, and the model it is asked for when the request names none.
+#[derive(Clone)]
+struct Target {
+    upstream: Arc<Upstream>,
+    model: Option<String>,
 }
 
 /// What came of a call.
@@ -60,41 +104,130 @@ impl fmt::Debug for Llm {
 }
 
 impl Llm {
+    /// Asks this provider only, once a call.
+    pub fn new(provider: Provider) -> Self {
+        Self::protected(provider, Resilience::NONE)
+    }
+
     /// Asks this provider only.
-    pub const fn new(provider: Provider) -> Self {
-        Self { provider }
+    pub fn protected(provider: Provider, resilience: Resilience) -> Self {
+        let upstream = Arc::new(Upstream::new(provider, resilience));
+        let targets = [Target { upstream: Arc::clone(&upstream), model: None }];
+        let shared = Shared {
+            upstreams: vec![upstream],
+            engines: HashMap::new(),
+            allowed: Vec::new(),
+            prices: HashMap::new(),
+            max_tokens: u32::MAX,
+            temperature: None,
+        };
+        Self { shared: Arc::new(shared), targets: Arc::new(targets) }
     }
 
     /// The built-in model.
-    pub const fn stub(stub: Stub) -> Self {
+    pub fn stub(stub: Stub) -> Self {
         Self::new(Provider::Stub(stub))
     }
 
     /// A function of the program this library is part of.
-    pub const fn function(function: Function) -> Self {
+    pub fn function(function: Function) -> Self {
         Self::new(Provider::Function(function))
     }
 
+    /// The models of one engine.
+    #[must_use]
+    pub fn for_engine(&self, engine: &EngineId) -> Self {
+        let targets = self.shared.engines.get(engine).unwrap_or(&self.targets);
+        Self { shared: Arc::clone(&self.shared), targets: Arc::clone(targets) }
+    }
+
     /// The name of the provider that is asked first.
-    pub const fn provider(&self) -> &'static str {
-        self.provider.name()
+    pub fn provider(&self) -> &'static str {
+        self.targets.first().map_or("none", |target| target.upstream.provider.name())
+    }
+
+    /// The model that is asked when a request names none, if the provider has several.
+    pub fn model(&self) -> Option<&str> {
+        self.targets.first().and_then(|target| target.model.as_deref())
+    }
+
+    /// Whether a request may name this model: one on the list, or the configured one; any, where
+    /// there is no list.
+    pub fn allows(&self, model: &str) -> bool {
+        let allowed = &self.shared.allowed;
+        allowed.is_empty()
+            || allowed.iter().any(|name| name == model)
+            || self.model() == Some(model)
+    }
+
+    /// The models that a request may name, as far as they are known: the configured one first.
+    pub fn models(&self) -> Vec<&str> {
+        let own = self.model();
+        let listed = self.shared.allowed.iter().map(String::as_str);
+        own.into_iter().chain(listed.filter(|name| Some(*name) != own)).collect()
+    }
+
+    /// What a model costs, if that is configured.
+    pub fn price(&self, model: &str) -> Option<Price> {
+        self.shared.prices.get(model).copied()
+    }
+
+    /// The circuit breakers of all providers, by name: `closed`, `open` or `half_open`.
+    pub fn breakers(&self) -> BTreeMap<String, String> {
+        let state = |upstream: &Arc<Upstream>| {
+            (upstream.provider.name().to_owned(), upstream.breaker().to_owned())
+        };
+        self.shared.upstreams.iter().map(state).collect()
     }
 
     /// Asks for an answer until `deadline`. Dropping the future cancels the call; what was said until
     /// then is in the sink.
     pub async fn call(&self, request: &Request, sink: &mut Sink, deadline: Instant) -> Called {
-        let call = self.provider.call(request, sink);
-        let result = timeout_at(deadline, call).await.unwrap_or(Err(LlmError::Timeout));
-        Called {
-            provider: self.provider(),
-            attempts: 1,
-            result: result.map_or_else(
-                |error| cut(error, request, sink),
-                |ending| Ok(ended(ending, request, sink)),
-            ),
+        let mut called = Called { provider: self.provider(), attempts: 0, result: NOT_ALLOWED };
+        if request.model.as_ref().is_some_and(|model| !self.allows(model)) {
+            return called;
+        }
+        for (place, target) in self.targets.iter().enumerate() {
+            let asked = self.asked(request, target, place == 0);
+            let alternative = place + 1 < self.targets.len();
+            let before = called.attempts;
+            let call =
+                target.upstream.call(&asked, sink, deadline, alternative, &mut called.attempts);
+            let result = call.await.map_or_else(
+                |error| cut(error, &asked, sink),
+                |ending| Ok(ended(ending, &asked, sink)),
+            );
+            let may_go_on = match &result {
+                Ok(_) => false,
+                Err(error) => {
+                    error.may_fall_back() && !sink.has_started() && Instant::now() < deadline
+                }
+            };
+            // why somebody failed says more than why another was not asked
+            if place == 0 || result.is_ok() || called.attempts > before {
+                (called.provider, called.result) = (target.upstream.provider.name(), result);
+            }
+            if !may_go_on {
+                break;
+            }
+        }
+        called
+    }
+
+    /// The request as one provider gets it. A model that the caller names is the first provider's:
+    /// it means nothing to another.
+    fn asked(&self, request: &Request, target: &Target, first: bool) -> Request {
+        let named = request.model.clone().filter(|_| first);
+        Request {
+            model: named.or_else(|| target.model.clone()),
+            max_tokens: request.max_tokens.min(self.shared.max_tokens),
+            temperature: request.temperature.or(self.shared.temperature),
+            ..request.clone()
         }
     }
 }
+
+const NOT_ALLOWED: Result<Ended, LlmError> = Err(LlmError::NotAllowed);
 
 fn ended(ending: Ending, request: &Request, sink: &Sink) -> Ended {
     let Ending { model, finish_reason, usage } = ending;

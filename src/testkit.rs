@@ -43,7 +43,8 @@ pub async fn app_state(env: &[(&str, &str)]) -> (AppState, TestDatabase) {
     };
     let config = Config::load(sources).expect("a configuration").config;
     let tasks = Tasks::new(Handle::current());
-    let engines = open_engines(&config, llm(&config.llm), &tasks).await.expect("engines");
+    let llm = llm(&config).await.expect("the models");
+    let engines = open_engines(&config, llm, &tasks).await.expect("engines");
     (AppState::new(&config, engines, tasks), database)
 }
 

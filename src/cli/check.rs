@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Context, context::Finding, exit, output};
 use crate::{
-    config::Config,
+    config::{self, Config, LlmProvider},
     domain::{event::Event, ids::EngineId, policy::Policy},
     embed::Embedder,
     http::server::{StartError, content_key, store_options},
@@ -46,6 +46,7 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     let mut lines = vec![Line::new("configuration", Status::Pass, valid)];
     let warnings = loaded.warnings.iter();
     lines.extend(warnings.map(|text| Line::new("configuration", Status::Warn, text)));
+    lines.extend(models(&loaded.config.llm));
     let away = database(&loaded.config, &mut lines).await;
     let failed = lines.iter().filter(|line| matches!(line.status, Status::Fail)).count();
     context.print(&json!({ "checks": lines, "failed": failed }), people)?;
@@ -53,6 +54,38 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
         return Err(away.into());
     }
     if failed == 0 { Ok(()) } else { Err(Finding(format!("{failed} checks failed")).into()) }
+}
+
+/// Who answers, in order, and whether a key is there. Nothing is asked: that would cost money.
+fn models(llm: &config::Llm) -> Vec<Line> {
+    let line = |provider: LlmProvider| {
+        let key = |key: bool| if key { "key given" } else { "no key" };
+        let detail = match provider {
+            LlmProvider::LocalStub => "built in".to_owned(),
+            LlmProvider::Openai => {
+                format!("{}, {}", host(&llm.openai.base_url), key(llm.openai.key().is_some()))
+            }
+            LlmProvider::Anthropic => {
+                format!("{}, {}", host(&llm.anthropic.base_url), key(llm.anthropic.key().is_some()))
+            }
+            LlmProvider::Replay => format!("the log of engine {}", llm.replay.engine),
+        };
+        Line::new(format!("model provider {}", provider.as_str()), Status::Pass, detail)
+    };
+    let name = |choice: &config::Choice| match &choice.model {
+        Some(model) => format!("{} {model}", choice.provider.as_str()),
+        None => choice.provider.as_str().to_owned(),
+    };
+    let order: Vec<String> = llm.order(&llm.first()).iter().map(name).collect();
+    let mut lines = vec![Line::new("model", Status::Pass, order.join(", then "))];
+    lines.extend(llm.providers().into_iter().map(line));
+    lines
+}
+
+/// A URL may name a user and a password.
+fn host(url: &str) -> String {
+    let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.unwrap_or_else(|| "an unknown host".to_owned())
 }
 
 /// Tries the database and what is in it; an error is one of a database that does not answer.

@@ -14,7 +14,13 @@ use crate::domain::policy::Preset;
 const DEFAULT_TOML: &str = include_str!("default.toml");
 
 /// Keys whose values are never shown, and which may be given as `KEY_file`.
-pub(super) const SECRETS: [&str; 2] = ["database.url", "database.content_key"];
+pub(super) const SECRETS: [&str; 5] = [
+    "database.url",
+    "database.content_key",
+    "llm.openai.api_key",
+    "llm.anthropic.api_key",
+    "llm.replay.database",
+];
 
 /// Short names of keys.
 const SHORTHANDS: [(&str, &str); 6] = [
@@ -69,13 +75,18 @@ pub struct Setting {
 impl Setting {
     /// The value, with secrets redacted.
     pub fn shown(&self) -> Value {
-        if SECRETS.contains(&self.key.as_str())
-            && let Value::String(text) = &self.value
+        if let Value::String(text) = &self.value
+            && (SECRETS.contains(&self.key.as_str()) || has_user(text))
         {
             return Value::String(redact(text));
         }
         self.value.clone()
     }
+}
+
+/// Whether a text is a URL that names a user, and so perhaps a password.
+fn has_user(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }
 
 /// Everything between scheme and host, and the query, may hold a password.

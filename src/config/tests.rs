@@ -1,9 +1,13 @@
+mod llm;
+
 use std::{fs, path::PathBuf};
 
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::{Config, ConfigError, Flag, Format, Level, Loaded, Source, Sources, source};
+use super::{
+    Config, ConfigError, Flag, Format, Level, LlmProvider, Loaded, Source, Sources, source,
+};
 use crate::domain::policy::Policy;
 
 const GUIDE: &str = r#"
@@ -128,8 +132,6 @@ fn variables_without_effect_are_named() {
     let given = [
         "METRICS_ENABLED=false",
         "METRICS_PORT=9191",
-        "OPENAI_API_KEY=123",
-        "ANTHROPIC_API_KEY_FILE=/run/x",
         "OTEL_SERVICE_NAME=x",
         "MLSDM_LOKI_URL=x",
         "MLSDM_TRACK=x",
@@ -159,7 +161,6 @@ fn promises_that_cannot_be_kept_are_refused() {
         "DISABLE_RATE_LIMIT=0",
         "RATE_LIMIT_REQUESTS=100",
         "RATE_LIMIT_WINDOW=60",
-        "LLM_BACKEND=openai",
         "MLSDM__EMBEDDINGS__PROVIDER=sentence-transformers",
         "MLSDM__API__CORS_ORIGINS=https://example.com",
         "MLSDM__AUTH__MODE=keys",
@@ -181,15 +182,16 @@ fn promises_that_cannot_be_kept_are_refused() {
 #[test]
 fn the_guides_file_is_refused_for_what_is_not_built_and_loads_without() {
     let text = error(load_all(Some(("config.yaml", GUIDE)), &[], &[]));
-    for name in ["llm.provider = openai", "embeddings.provider = ", "api.cors_origins = "] {
+    for name in ["embeddings.provider = ", "api.cors_origins = "] {
         assert!(text.contains(name), "{text}");
     }
     let fixed = GUIDE
-        .replace("provider: openai", "provider: local_stub")
         .replace("provider: sentence-transformers", "provider: hashing")
         .replace("  cors_origins:\n    - \"https://yourdomain.com\"\n", "");
-    let loaded = load_all(Some(("config.yaml", &fixed)), &[], &[]).unwrap();
+    let key = [("OPENAI_API_KEY", "sk-1")];
+    let loaded = load_all(Some(("config.yaml", &fixed)), &key, &[]).unwrap();
     assert_eq!(loaded.config.mlsdm.policy, Policy::default());
+    assert_eq!(loaded.config.llm.provider, LlmProvider::Openai);
     assert_eq!(loaded.config.api.workers(), 4);
     assert_eq!(loaded.config.llm.model, "gpt-3.5-turbo");
     assert!(loaded.warnings.iter().any(|w| w.contains("logging.file")), "{:?}", loaded.warnings);

@@ -1,13 +1,12 @@
 //! Settings that exist but whose parts are not built yet.
 //!
-//! What promises protection or another provider is refused: ignoring it would be a lie an operator
+//! What promises protection or another embedder is refused: ignoring it would be a lie an operator
 //! finds out about too late. The rest is named in a warning.
 
 use super::{Refusal, Source, merge::Settings};
 
 /// Keys that must keep their defaults, and what to do instead.
-const FIXED: [(&str, &str); 6] = [
-    ("llm.provider", "only `local_stub` is built"),
+const FIXED: [(&str, &str); 5] = [
     ("embeddings.provider", "only `hashing` is built"),
     ("mlsdm.policy.embedder.id", "only `hashing` is built"),
     ("mlsdm.policy.embedder.version", "only version 1 of `hashing` is built"),

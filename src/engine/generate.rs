@@ -118,6 +118,8 @@ pub enum StepError {
         stage: FailStage,
         /// A short name of the cause.
         code: String,
+        /// When it may be worth trying again, if somebody knows.
+        retry_after: Option<Duration>,
     },
     /// A request with the same key is still running.
     #[error("a request with this Idempotency-Key is still running; ask again later")]
@@ -157,16 +159,16 @@ struct SealedPrompt<'a> {
 
 /// The part of it that is remembered.
 #[derive(Deserialize)]
-struct PromptText {
-    prompt: String,
+pub(super) struct PromptText {
+    pub(super) prompt: String,
 }
 
 /// The sealed text of `step.completed`, and of what was said until a `step.failed`.
 #[derive(Serialize, Deserialize)]
-struct AnswerText {
-    answer: String,
+pub(super) struct AnswerText {
+    pub(super) answer: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<ToolCall>,
+    pub(super) tool_calls: Vec<ToolCall>,
 }
 
 /// A step that may go to the model.

@@ -163,7 +163,8 @@ impl Engines {
         folder: Folder,
         index_key: IndexKey,
     ) -> Result<Arc<Engine>, EngineError> {
-        let parts = self.parts().clone();
+        let mut parts = self.parts().clone();
+        parts.llm = parts.llm.for_engine(id);
         let directory =
             Arc::new(Directory::new(id.clone(), Arc::clone(&parts.content_key), index_key));
         let limits = self.settings().limits;

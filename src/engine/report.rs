@@ -149,16 +149,16 @@ impl From<Amount> for SpendReport {
 }
 
 /// The parts a step depends on.
-#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Reliability {
-    /// Circuit breakers by provider; none are built in.
+    /// Circuit breakers by provider: `closed`, `open`, `half_open`; this replica's.
     pub breakers: BTreeMap<String, String>,
 }
 
 impl StateReport {
     /// `now` says which window of the budget is open.
     fn new(
-        engine: &str,
+        engine: &Engine,
         view: &View,
         digest: Sha256,
         asker: Option<SubjectRef>,
@@ -174,7 +174,7 @@ impl StateReport {
         let [l1, l2, l3] = state.trace_norms;
         let shutdown = state.shutdown.as_ref();
         Self {
-            engine: engine.to_owned(),
+            engine: engine.id.to_string(),
             position: state.position,
             step: state.step,
             phase: state.rhythm.phase.as_str(),
@@ -196,7 +196,7 @@ impl StateReport {
                 reason: shutdown.map(|s| s.reason.clone()),
             },
             budget: budget(state, asker, now),
-            reliability: Reliability::default(),
+            reliability: Reliability { breakers: engine.parts.llm.breakers() },
             policy_version: state.policy_version,
             policy: (*state.policy).clone(),
             chain_hash: view.chain_hash.to_string(),
@@ -234,7 +234,7 @@ impl Engine {
         let asker = self.known(asker).await?;
         let digest = self.digest_of(&view.state);
         let now = self.parts.store.local_time().max(view.state.recorded_at);
-        Ok(StateReport::new(self.id.as_str(), &view, digest, asker, now))
+        Ok(StateReport::new(self, &view, digest, asker, now))
     }
 
     /// The state as it was after a position: folded from the log again.
@@ -256,7 +256,7 @@ impl Engine {
         let digest = digest::state(&state);
         let now = state.recorded_at;
         let view = View { state, chain_hash: folder.chain_hash };
-        Ok(StateReport::new(self.id.as_str(), &view, digest, asker, now))
+        Ok(StateReport::new(self, &view, digest, asker, now))
     }
 
     /// The pseudonym of a name, if the engine has heard of it; reading never makes one.

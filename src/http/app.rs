@@ -15,7 +15,6 @@ use super::{
     caller::Models,
     errors,
     health::{self, pulse::Pulse},
-    limiter::Limiter,
     openapi, request, v1,
 };
 use crate::{
@@ -23,6 +22,7 @@ use crate::{
     domain::{ids::Micros, policy::Policy},
     engine::Engines,
     lifecycle::{Stop, Tasks},
+    limiter::Limiter,
 };
 
 /// What all handlers share. Made once, outside the factory, which runs once a worker.
@@ -66,7 +66,7 @@ impl AppState {
             limiter,
             body_bytes: limits.body_bytes,
             docs: config.api.docs,
-            models: Models { default: config.llm.model.clone(), others: Vec::new() },
+            models: Models { default: config.llm.model.clone(), others: config.llm.models.clone() },
             refusal: config.api.refusal,
             policy: config.mlsdm.policy.clone(),
             started: crate::clock::now_micros(),

@@ -1,6 +1,8 @@
 //! The one table from errors of the engine and the log to problems. Exhaustive: a new error does not
 //! compile until it has a code.
 
+use std::time::Duration;
+
 use super::{Code, Problem};
 use crate::{
     domain::{command::Refusal, event::FailStage, moral::ScoreError},
@@ -12,8 +14,14 @@ impl From<StepError> for Problem {
     fn from(error: StepError) -> Self {
         match error {
             StepError::Write(error) => error.into(),
-            StepError::Failed { stage, ref code, .. } => {
-                Self::new(failed(stage, code), error.to_string())
+            StepError::Failed { stage, ref code, retry_after, .. } => {
+                let problem = Self::new(failed(stage, code), error.to_string());
+                match retry_after {
+                    Some(wait) if problem.code() == Code::ModelUnavailable => {
+                        problem.retry_after(whole_seconds(wait))
+                    }
+                    _ => problem,
+                }
             }
             StepError::StillRunning => {
                 Self::new(Code::IdempotencyRunning, error.to_string()).retry_after(1)
@@ -27,12 +35,23 @@ impl From<StepError> for Problem {
 fn failed(stage: FailStage, code: &str) -> Code {
     match stage {
         FailStage::Embedding => Code::EmbeddingFailed,
-        FailStage::Llm if code == "timeout" => Code::ModelTimedOut,
-        FailStage::Llm => Code::ModelFailed,
+        FailStage::Llm => match code {
+            "timeout" => Code::ModelTimedOut,
+            "breaker_open" | "bulkhead_full" | "overloaded" => Code::ModelUnavailable,
+            "unauthorized" => Code::ModelMisconfigured,
+            "untranslatable" | "model_not_allowed" => Code::ModelCannot,
+            _ => Code::ModelFailed,
+        },
         FailStage::EmptyResponse => Code::EmptyResponse,
         FailStage::Cancelled => Code::Cancelled,
         FailStage::Abandoned => Code::StepAbandoned,
     }
+}
+
+/// Whole seconds, at least one, that are not too short.
+const fn whole_seconds(wait: Duration) -> u64 {
+    let rounded = if wait.subsec_nanos() > 0 { wait.as_secs() + 1 } else { wait.as_secs() };
+    if rounded == 0 { 1 } else { rounded }
 }
 
 impl From<EngineError> for Problem {

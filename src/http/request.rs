@@ -19,8 +19,8 @@ use actix_web::{
 use futures_util::FutureExt as _;
 use tracing::{Instrument as _, error, error_span, info};
 
-use super::{AppState, Code, Problem, envelope::Envelope, limiter::Admission};
-use crate::ids;
+use super::{AppState, Code, Problem, envelope::Envelope};
+use crate::{ids, limiter::Admission};
 
 /// The header that carries a request's id in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -6,12 +6,15 @@ use actix_web::{HttpServer, dev::ServerHandle, web::Data};
 
 use super::{AppState, create_app};
 use crate::{
-    config::{self, Config},
+    config::{self, Config, LlmProvider},
     embed::Embedder,
-    engine::{EngineError, Engines, Parts, Settings},
+    engine::{EngineError, Engines, Parts, Settings, recorded},
     lifecycle::Tasks,
-    llm::{Llm, Stub},
-    store::{self, Store, StoreError, keys::ContentKey, seal::SealError, writer::Limits},
+    llm::{Llm, Replay, SetupError},
+    store::{
+        self, Store, StoreError, fold::FoldingError, keys::ContentKey, seal::SealError,
+        writer::Limits,
+    },
 };
 
 /// How long tasks may take to end after the listener has stopped, beyond a step's own time.
@@ -35,6 +38,9 @@ pub enum StartError {
     /// The default engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The models.
+    #[error(transparent)]
+    Llm(#[from] SetupError),
     /// The address.
     #[error("cannot listen on {address}: {source}; choose another API_PORT or stop who holds it")]
     Listen {
@@ -107,10 +113,50 @@ pub async fn bare_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<En
     Ok(Engines::new(parts, settings, tasks.clone()))
 }
 
-/// The model of a configuration.
-pub fn llm(config: &config::Llm) -> Llm {
-    let (latency, word_latency) = (config.stub.latency(), config.stub.word_latency());
-    Llm::stub(Stub { latency, word_latency, fault: None })
+/// The models of a configuration. Recorded answers are read here, from a log that exists.
+pub async fn llm(config: &Config) -> Result<Llm, StartError> {
+    let replay = if config.llm.providers().contains(&LlmProvider::Replay) {
+        recorded_answers(config).await?
+    } else {
+        Replay::default()
+    };
+    Ok(Llm::configured(&config.llm, &Arc::new(replay))?)
+}
+
+/// The answers of the log that the `replay` provider names. The server's own may be still to come;
+/// another one must be there.
+async fn recorded_answers(config: &Config) -> Result<Replay, StartError> {
+    let named = config.llm.replay.database();
+    let own = store_options(&config.database);
+    let options = store::Options { url: named.unwrap_or(&own.url).clone(), ..own };
+    if named.is_none() && options.sqlite_file()?.is_some_and(|file| !file.exists()) {
+        return Ok(Replay::default());
+    }
+    let store = Store::open_read_only(&options).await?;
+    let key = Arc::new(content_key(&config.database, store.path(), false)?);
+    let replay = recorded(&store, &key, &config.llm.replay.engine).await;
+    store.close().await;
+    match replay {
+        Ok(replay) => {
+            tracing::info!(
+                event_type = "llm.replay_loaded",
+                answers = replay.len(),
+                "recorded answers are read"
+            );
+            Ok(replay)
+        }
+        Err(error) if named.is_none() && is_empty_log(&error) => Ok(Replay::default()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a log has nothing yet: no tables, or not this engine.
+fn is_empty_log(error: &EngineError) -> bool {
+    let EngineError::Folding(folding) = error else { return false };
+    matches!(
+        &**folding,
+        FoldingError::Store(StoreError::Unmigrated(_) | StoreError::EngineMissing(_))
+    )
 }
 
 /// Listens where the configuration says.

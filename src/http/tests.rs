@@ -10,11 +10,12 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AppState, Endpoint, create_app, limiter::Limiter};
+use super::{AppState, Endpoint, create_app};
 use crate::{
     config::{Format, Level, Logging},
     domain::ids::EngineId,
     lifecycle::Stop,
+    limiter::Limiter,
     telemetry::logs::{buffer::Buffer, subscriber},
     testkit::{TestDatabase, app_state},
 };

@@ -103,6 +103,28 @@ impl LlmError {
         }
     }
 
+    /// When it may be worth asking again, if the provider or its breaker says so.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after } => *retry_after,
+            Self::BreakerOpen { retry_after } => Some(*retry_after),
+            Self::Unreachable
+            | Self::Timeout
+            | Self::Upstream { .. }
+            | Self::Unauthorized { .. }
+            | Self::Refused { .. }
+            | Self::Malformed { .. }
+            | Self::BrokenOff
+            | Self::Untranslatable { .. }
+            | Self::NotAllowed
+            | Self::BulkheadFull
+            | Self::CallerGone
+            | Self::TooLong
+            | Self::NotRecorded
+            | Self::Unavailable { .. } => None,
+        }
+    }
+
     /// Whether the same call may succeed a little later, with the same provider.
     pub const fn is_retryable(&self) -> bool {
         match self {

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::{Ending, LlmError, Reply, Request, Sink, Stub};
+use super::{Anthropic, Ending, LlmError, OpenAi, Replay, Reply, Request, Sink, Stub};
 
 /// An answer on its way.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Reply, LlmError>> + Send>>;
@@ -15,6 +15,12 @@ pub type Function = Arc<dyn Fn(Request) -> Answering + Send + Sync>;
 pub enum Provider {
     /// Built in: deterministic, needs nothing.
     Stub(Stub),
+    /// Chat completions, by `OpenAI` or others.
+    OpenAi(OpenAi),
+    /// Anthropic's messages.
+    Anthropic(Anthropic),
+    /// What a log has recorded.
+    Replay(Arc<Replay>),
     /// A function of the program this library is part of.
     Function(Function),
 }
@@ -30,6 +36,9 @@ impl Provider {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Stub(_) => "local_stub",
+            Self::OpenAi(_) => "openai",
+            Self::Anthropic(_) => "anthropic",
+            Self::Replay(_) => "replay",
             Self::Function(_) => "function",
         }
     }
@@ -42,6 +51,9 @@ impl Provider {
     ) -> Result<Ending, LlmError> {
         match self {
             Self::Stub(stub) => stub.call(request, sink).await,
+            Self::OpenAi(openai) => openai.call(request, sink).await,
+            Self::Anthropic(anthropic) => anthropic.call(request, sink).await,
+            Self::Replay(replay) => replay.call(request, sink).await,
             Self::Function(function) => {
                 let reply = function(request.clone()).await?;
                 sink.text(&reply.text).await?;

@@ -19,9 +19,9 @@ pub(super) fn prompt_tokens(request: &Generate, policy: &Policy) -> u64 {
     said + remembered
 }
 
-/// What the model costs. No provider has prices yet, so a cost budget refuses every request.
-pub(super) const fn price(_llm: &Llm, _model: Option<&str>) -> Option<Price> {
-    None
+/// What the model costs: the one that the request names, else the configured one.
+pub(super) fn price(llm: &Llm, model: Option<&str>) -> Option<Price> {
+    llm.price(model.or_else(|| llm.model())?)
 }
 
 #[cfg(test)]

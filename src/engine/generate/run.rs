@@ -1,6 +1,6 @@
 //! Between the two events of a step: embed, search, read what is remembered, ask the model, record.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,11 +34,18 @@ struct Failure {
     code: String,
     attempts: u32,
     usage: Usage,
+    retry_after: Option<Duration>,
 }
 
 impl Failure {
     fn new(stage: FailStage, code: &str) -> Self {
-        Self { stage, code: code.to_owned(), attempts: 0, usage: Usage::default() }
+        Self {
+            stage,
+            code: code.to_owned(),
+            attempts: 0,
+            usage: Usage::default(),
+            retry_after: None,
+        }
     }
 }
 
@@ -105,7 +112,8 @@ impl Engine {
         let ended = called.result.map_err(|error| {
             let gone = error == LlmError::CallerGone;
             let stage = if gone { FailStage::Cancelled } else { FailStage::Llm };
-            Failure { attempts, ..Failure::new(stage, error.code()) }
+            let retry_after = error.retry_after();
+            Failure { attempts, retry_after, ..Failure::new(stage, error.code()) }
         })?;
         if is_blank(sink.said()) && sink.tool_calls().is_empty() {
             let usage = ended.usage;
@@ -289,9 +297,12 @@ impl Engine {
             }
         }
         match self.ended(proposal).await {
-            Ok(_) => {
-                StepError::Failed { step: step.step, stage: failure.stage, code: failure.code }
-            }
+            Ok(_) => StepError::Failed {
+                step: step.step,
+                stage: failure.stage,
+                code: failure.code,
+                retry_after: failure.retry_after,
+            },
             Err(error) => error,
         }
     }

@@ -65,6 +65,7 @@ impl Engine {
                 step: ending.step.unwrap_or_default(),
                 stage: failed.stage,
                 code: failed.code,
+                retry_after: None,
             }),
             _ => Err(defect("an idempotency key that names no step")),
         }

@@ -23,7 +23,7 @@ pub struct Detailed {
     pub uptime_seconds: u64,
     /// What steps depend on.
     pub backends: Backends,
-    /// Circuit breakers by provider; none are built in.
+    /// Circuit breakers by provider: `closed`, `open`, `half_open`; this replica's.
     pub breakers: BTreeMap<String, String>,
     /// Engines in memory.
     pub engines: EnginesInMemory,
@@ -103,7 +103,7 @@ pub async fn get(state: Data<AppState>) -> Json<Detailed> {
             embedder: parts.embedder.id(),
             embedder_version: parts.embedder.version(),
         },
-        breakers: BTreeMap::new(),
+        breakers: parts.llm.breakers(),
         engines,
         policy_drift: default.map(|engine| policy_drift(&engine.view().state, &state.policy)),
     })
