@@ -290,6 +290,12 @@ impl Default for Trace {
 }
 
 impl Policy {
+    /// What the engine's vectors are made by, and how long they are, for people.
+    pub fn vectors(&self) -> String {
+        let EmbedderId { id, version } = &self.embedder;
+        format!("{id} {version}, dimension {}", self.dimension)
+    }
+
     /// SHA-256 over the policy's canonical JSON (fields in declaration order, shortest floats).
     ///
     /// Serialising this plain structure cannot fail; the empty text stands for that impossible case.

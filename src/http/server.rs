@@ -6,8 +6,8 @@ use actix_web::{HttpServer, dev::ServerHandle, web::Data};
 
 use super::{AppState, create_app};
 use crate::{
-    config::{self, Config},
-    embed::Embedder,
+    config::{self, Config, EmbeddingsProvider},
+    embed::{self, Embedder, OpenaiSettings},
     engine::{EngineError, Engines, Parts, Settings},
     lifecycle::Tasks,
     llm::{Llm, Stub},
@@ -32,6 +32,9 @@ pub enum StartError {
          (make one with `openssl rand -hex 32`) and keep it safe; without it contents are lost"
     )]
     NoContentKey,
+    /// The embedder.
+    #[error(transparent)]
+    Embedder(#[from] embed::OpenError),
     /// The default engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -77,6 +80,7 @@ pub fn content_key(
 /// Opens the log and its engines; the default engine is made if it is missing.
 pub async fn open_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<Engines, StartError> {
     let engines = bare_engines(config, llm, tasks).await?;
+    try_embedder(&engines.parts().embedder).await?;
     if engines.ensure_default(&config.mlsdm.policy).await? {
         tracing::warn!(
             event_type = "policy.drift",
@@ -92,7 +96,7 @@ pub async fn bare_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<En
     let store = Store::open(&store_options(&config.database)).await?;
     store.migrate().await?;
     let content_key = Arc::new(content_key(&config.database, store.path(), true)?);
-    let parts = Parts { store, content_key, llm, embedder: Embedder::Hashing };
+    let parts = Parts { store, content_key, llm, embedder: embedder(config)? };
     let settings = Settings {
         timeout: config.api.timeout(),
         grace: config.engine.abandon_grace(),
@@ -105,6 +109,40 @@ pub async fn bare_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<En
         idle_evict: config.engine.idle_evict(),
     };
     Ok(Engines::new(parts, settings, tasks.clone()))
+}
+
+/// The embedder of a configuration. One that is a server is not asked anything yet.
+pub fn embedder(config: &Config) -> Result<Embedder, embed::OpenError> {
+    let (embeddings, dimension) = (&config.embeddings, config.mlsdm.policy.dimension);
+    let embedder = match embeddings.provider {
+        EmbeddingsProvider::Hashing => Embedder::hashing(dimension),
+        EmbeddingsProvider::Minilm => Embedder::minilm(&embeddings.path)?,
+        EmbeddingsProvider::Openai => Embedder::openai(&OpenaiSettings {
+            base_url: embeddings.base_url.clone(),
+            model: embeddings.model.clone(),
+            api_key: embeddings.api_key().cloned(),
+            dimension,
+            timeout: embeddings.timeout(),
+        })?,
+    };
+    Ok(embedder.cached(embeddings.cache_bytes()))
+}
+
+/// Embeds one text, so that a wrong dimension or key is found at the start and not by a caller. A
+/// server that is not there just now is no reason not to start.
+async fn try_embedder(embedder: &Embedder) -> Result<(), StartError> {
+    match embedder.probe().await {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_passing() => {
+            tracing::warn!(
+                event_type = "embedder.unavailable",
+                embedder = embedder.id(),
+                "no text can be embedded now: {error}"
+            );
+            Ok(())
+        }
+        Err(error) => Err(embed::OpenError::Probe(error).into()),
+    }
 }
 
 /// The model of a configuration.

@@ -5,6 +5,8 @@ mod context;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod embedders;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod loading;

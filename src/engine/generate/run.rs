@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -19,6 +19,7 @@ use crate::{
         lattice::{Found, Query},
         vector::UnitVector,
     },
+    embed::EmbedError,
     engine::Engine,
     llm::{Ended, Extra, LlmError, Message, Request, Role, Sink},
     store::{
@@ -123,11 +124,11 @@ impl Engine {
     /// Embeds the prompt and searches the memory, on a view at or after the admission.
     async fn recall(&self, request: &Generate, step: &Admitted) -> Result<Recalled, Failure> {
         let started = Instant::now();
-        let vector = self
-            .parts
-            .embedder
-            .embed(&request.prompt, self.view().state.policy.dimension)
-            .map_err(|_| Failure::new(FailStage::Embedding, "no_vector"))?;
+        let embedding = self.parts.embedder.embed(&request.prompt);
+        let vector = timeout_at(step.deadline, embedding)
+            .await
+            .unwrap_or(Err(EmbedError::Timeout))
+            .map_err(|error| Failure::new(FailStage::Embedding, error.code()))?;
         let embed_ms = milliseconds(started.elapsed());
         let searched = Instant::now();
         let view = self.view();
