@@ -194,3 +194,31 @@ async fn stop(handle: ServerHandle, tasks: Tasks) {
     tasks.stop().soft().await;
     handle.stop(true).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embed::{EmbedError, OpenError};
+
+    fn failing(error: EmbedError) -> Embedder {
+        let function: embed::Function = Arc::new(move |_| {
+            let error = error.clone();
+            Box::pin(async move { Err(error) })
+        });
+        Embedder::function("own", 1, 2, function)
+    }
+
+    #[tokio::test]
+    async fn an_embedder_that_is_away_is_waited_for_and_a_wrong_one_is_not() {
+        try_embedder(&Embedder::default()).await.unwrap();
+        try_embedder(&failing(EmbedError::Unreachable)).await.unwrap();
+        let wrong = EmbedError::Dimension { expected: 2, actual: 3 };
+        for error in [wrong, EmbedError::NotFinite, EmbedError::Unauthorized { status: 401 }] {
+            let refused = try_embedder(&failing(error.clone())).await.unwrap_err();
+            let StartError::Embedder(OpenError::Probe(found)) = refused else {
+                panic!("{refused}")
+            };
+            assert_eq!(found, error);
+        }
+    }
+}
