@@ -129,7 +129,13 @@ impl Config {
             return Err(ConfigError::NotBuilt(refusals));
         }
         warnings.extend(env.warnings);
-        let config = settings.build()?;
+        let mut config = settings.build()?;
+        warnings.extend(unbuilt::without_effect(&settings, config.embeddings.unread()));
+        let embedder = config.embeddings.embedder_id();
+        let (id, from) = (embedder.id.as_str().into(), "embeddings.provider");
+        settings.derive("mlsdm.policy.embedder.id", id, from);
+        settings.derive("mlsdm.policy.embedder.version", embedder.version.into(), from);
+        config.mlsdm.policy.embedder = embedder;
         config.validate().map_err(|fault| settings.explain(fault))?;
         Ok(Loaded { config, settings: settings.into_rows(), warnings })
     }
@@ -139,6 +145,7 @@ impl Config {
         self.database.validate()?;
         self.engine.validate()?;
         self.llm.validate()?;
+        self.embeddings.validate(&self.mlsdm.policy)?;
         self.api.validate()?;
         self.limits.validate()?;
         self.monitoring.validate()?;

@@ -162,6 +162,11 @@ impl Engine {
         &self.id
     }
 
+    /// What makes its vectors.
+    pub const fn embedder(&self) -> &Embedder {
+        &self.parts.embedder
+    }
+
     /// The newest published state.
     pub fn view(&self) -> Arc<View> {
         self.writer.view()

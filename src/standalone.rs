@@ -11,7 +11,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::Handle;
 
 use crate::{
-    domain::{confidence::is_blank, event::Usage, ids::EngineId, policy::Policy},
+    domain::{
+        confidence::is_blank,
+        event::Usage,
+        ids::EngineId,
+        policy::{EmbedderId, Policy},
+    },
     embed::Embedder,
     engine::{self, Answer, EngineError, Engines, Parts, Settings, StateReport, StepError},
     lifecycle::Tasks,
@@ -63,6 +68,7 @@ pub enum Error {
 #[must_use = "nothing happens before `open`"]
 pub struct Builder {
     llm: Option<Llm>,
+    embedder: Option<Embedder>,
     policy: Policy,
     settings: Settings,
     content_key: Option<SecretString>,
@@ -88,6 +94,15 @@ impl Builder {
     /// The model: one that this library brings along.
     pub fn provider(self, llm: Llm) -> Self {
         Self { llm: Some(llm), ..self }
+    }
+
+    /// What makes prompts vectors: another one than the built-in, e.g. [`Embedder::function`]. It is
+    /// fixed for the life of the log, and sets [`Self::dimension`].
+    pub fn embedder(mut self, embedder: Embedder) -> Self {
+        self.policy.dimension = embedder.dimension();
+        self.policy.embedder =
+            EmbedderId { id: embedder.id().to_owned(), version: embedder.version() };
+        Self { embedder: Some(embedder), ..self }
     }
 
     /// Components of a memory vector, 1..=4096; fixed for the life of the log. Default 384.
@@ -133,7 +148,8 @@ impl Builder {
                 return Err(error);
             }
         };
-        let parts = Parts { store, content_key, llm, embedder: Embedder::Hashing };
+        let embedder = self.embedder.unwrap_or_default();
+        let parts = Parts { store, content_key, llm, embedder };
         let tasks = Tasks::new(Handle::current());
         let engine = Engine { engines: Engines::new(parts, self.settings, tasks.clone()), tasks };
         if let Err(error) = engine.engines.ensure_default(&self.policy).await {

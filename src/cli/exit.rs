@@ -42,7 +42,10 @@ fn is_usage(error: &anyhow::Error) -> bool {
     error.is::<Arc<ConfigError>>()
         || error.is::<ConfigError>()
         || error.is::<BadServer>()
-        || matches!(error.downcast_ref(), Some(StartError::NoContentKey | StartError::Llm(_)))
+        || matches!(
+            error.downcast_ref(),
+            Some(StartError::NoContentKey | StartError::Llm(_) | StartError::Embedder(_))
+        )
         || matches!(store_error(error), Some(StoreError::Url(_)))
 }
 
@@ -59,6 +62,7 @@ fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
         StartError::Key(_)
         | StartError::NoContentKey
         | StartError::Llm(_)
+        | StartError::Embedder(_)
         | StartError::Listen { .. }
         | StartError::Io(_) => None,
     };

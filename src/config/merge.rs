@@ -14,12 +14,13 @@ use crate::domain::policy::Preset;
 const DEFAULT_TOML: &str = include_str!("default.toml");
 
 /// Keys whose values are never shown, and which may be given as `KEY_file`.
-pub(super) const SECRETS: [&str; 5] = [
+pub(super) const SECRETS: [&str; 6] = [
     "database.url",
     "database.content_key",
     "llm.openai.api_key",
     "llm.anthropic.api_key",
     "llm.replay.database",
+    "embeddings.api_key",
 ];
 
 /// Short names of keys.
@@ -171,6 +172,12 @@ impl Settings {
             Ok(_) => Ok(()),
             Err(error) => Err(expectation(&error.to_string())),
         }
+    }
+
+    /// Sets a key that follows from another, whose source it takes.
+    pub(super) fn derive(&mut self, key: &str, value: Value, from: &str) {
+        let source = self.source(from).cloned().unwrap_or(Source::Default);
+        self.current.insert(key.to_owned(), (value, source));
     }
 
     pub(super) fn build(&self) -> Result<Config, ConfigError> {

@@ -326,6 +326,12 @@ impl Budget {
 }
 
 impl Policy {
+    /// What the engine's vectors are made by, and how long they are, for people.
+    pub fn vectors(&self) -> String {
+        let EmbedderId { id, version } = &self.embedder;
+        format!("{id} {version}, dimension {}", self.dimension)
+    }
+
     /// SHA-256 over the policy's canonical JSON (fields in declaration order, shortest floats; no
     /// budget while it is the default).
     ///

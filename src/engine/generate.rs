@@ -6,17 +6,15 @@
 mod answer;
 mod expect;
 mod run;
+mod start;
 mod wait;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Running};
 use crate::{
@@ -25,7 +23,6 @@ use crate::{
         event::{Envelope, Event, FailStage, StepAdmitted},
         ids::{CommandId, Micros},
     },
-    lifecycle::Tasks,
     llm::{Delta, Extra, Message, Sink, ToolCall},
     score,
     store::{
@@ -39,6 +36,7 @@ use crate::{
     },
 };
 pub use answer::Answer;
+pub use start::Started;
 
 /// A request to generate, validated.
 #[derive(Clone, Default, Serialize)]
@@ -130,6 +128,9 @@ pub enum StepError {
         /// Its number.
         step: u64,
     },
+    /// The request names a model that may not be asked; nothing was recorded.
+    #[error("this model may not be asked; llm.models lists those that may, and so does /v1/models")]
+    ModelNotAllowed,
     /// An earlier answer's text no longer exists.
     #[error("the earlier answer was erased")]
     Erased,
@@ -187,24 +188,6 @@ enum Admission {
     Earlier(Earlier),
 }
 
-/// A step on its way. Dropping it cancels the step.
-#[derive(Debug)]
-pub struct Started {
-    answered: oneshot::Receiver<Result<Told, StepError>>,
-    gone: Option<DropGuard>,
-}
-
-impl Started {
-    /// Resolves with the step's recorded outcome; may be polled again until it has.
-    pub async fn told(&mut self) -> Result<Told, StepError> {
-        let told = (&mut self.answered).await;
-        if let Some(gone) = self.gone.take() {
-            drop(gone.disarm());
-        }
-        told.unwrap_or(Err(StepError::Write(WriteError::Closed)))
-    }
-}
-
 impl Engine {
     /// Runs one step. Cancelling the token (the caller went away) ends it as `step.failed`; the
     /// future itself must be run to its end.
@@ -216,6 +199,9 @@ impl Engine {
         cancelled: &CancellationToken,
     ) -> Result<Told, StepError> {
         let _running = Running::new(self);
+        if request.model.as_ref().is_some_and(|model| !self.parts.llm.allows(model)) {
+            return Err(StepError::ModelNotAllowed);
+        }
         let started = Instant::now();
         match self.admit(caller, request, started).await? {
             Admission::Rejected(answer) => Ok(Told { answer: *answer, replayed: false }),
@@ -229,27 +215,6 @@ impl Engine {
                 Ok(Told { answer, replayed: false })
             }
         }
-    }
-
-    /// The same as a task of its own, so that a caller who goes away cannot leave a step without an
-    /// ending: dropping what this returns cancels the step, and the task still records that. With
-    /// `pieces` the caller is sent the answer as it is made.
-    pub fn start(
-        self: Arc<Self>,
-        tasks: &Tasks,
-        caller: Caller,
-        request: Generate,
-        pieces: Option<mpsc::Sender<Delta>>,
-    ) -> Started {
-        let cancelled = CancellationToken::new();
-        let gone = cancelled.clone().drop_guard();
-        let (answer, answered) = oneshot::channel();
-        tasks.spawn("step", async move {
-            let told = self.generate(&caller, &request, pieces, &cancelled).await;
-            // nobody may be left to tell
-            drop(answer.send(told));
-        });
-        Started { answered, gone: Some(gone) }
     }
 
     async fn admit(

@@ -170,14 +170,10 @@ impl Engines {
         let limits = self.settings().limits;
         let made = writer(id.clone(), parts.store.clone(), Arc::clone(&directory), folder, limits);
         let (writer, task) = made.ok_or_else(|| EngineError::Empty(id.clone()))?;
-        let wanted = &writer.view().state.policy.embedder;
-        let running = (parts.embedder.id(), parts.embedder.version());
-        if (wanted.id.as_str(), wanted.version) != running {
-            return Err(EngineError::Embedder {
-                wanted: format!("{} {}", wanted.id, wanted.version),
-                running: format!("{} {}", running.0, running.1),
-            });
-        }
+        let policy = &writer.view().state.policy;
+        parts.embedder = parts.embedder.for_policy(policy).ok_or_else(|| {
+            EngineError::Embedder { wanted: policy.vectors(), running: parts.embedder.to_string() }
+        })?;
         self.tasks().spawn("writer", task.run());
         let engine = Arc::new(Engine {
             id: id.clone(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Code, Problem};
 use crate::{
     domain::{command::Refusal, event::FailStage, moral::ScoreError},
+    embed::EmbedError,
     engine::{EngineError, StepError},
     store::{StoreError, fold::FoldingError, writer::WriteError},
 };
@@ -27,6 +28,7 @@ impl From<StepError> for Problem {
                 Self::new(Code::IdempotencyRunning, error.to_string()).retry_after(1)
             }
             StepError::TooLate { .. } => Self::new(Code::StepAbandoned, error.to_string()),
+            StepError::ModelNotAllowed => Self::new(Code::ModelCannot, error.to_string()),
             StepError::Erased => Self::new(Code::Erased, error.to_string()),
         }
     }
@@ -34,7 +36,7 @@ impl From<StepError> for Problem {
 
 fn failed(stage: FailStage, code: &str) -> Code {
     match stage {
-        FailStage::Embedding => Code::EmbeddingFailed,
+        FailStage::Embedding => embedding_failed(code),
         FailStage::Llm => match code {
             "timeout" => Code::ModelTimedOut,
             "breaker_open" | "bulkhead_full" | "overloaded" => Code::ModelUnavailable,
@@ -45,6 +47,19 @@ fn failed(stage: FailStage, code: &str) -> Code {
         FailStage::EmptyResponse => Code::EmptyResponse,
         FailStage::Cancelled => Code::Cancelled,
         FailStage::Abandoned => Code::StepAbandoned,
+    }
+}
+
+fn embedding_failed(code: &str) -> Code {
+    match code {
+        "busy" | "breaker_open" | "overloaded" => Code::EmbedderUnavailable,
+        _ => Code::EmbeddingFailed,
+    }
+}
+
+impl From<EmbedError> for Problem {
+    fn from(error: EmbedError) -> Self {
+        Self::new(embedding_failed(error.code()), error.to_string())
     }
 }
 

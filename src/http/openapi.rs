@@ -39,6 +39,7 @@ use super::{Code, Endpoint, Problem, health, v1};
         v1::models::list,
         v1::models::get,
         v1::moderations::post,
+        v1::embeddings::post,
         v1::state::get,
         v1::events::list,
         v1::events::get,

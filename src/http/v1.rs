@@ -3,6 +3,7 @@
 pub mod admin;
 mod bounds;
 pub mod chat;
+pub mod embeddings;
 pub mod engines;
 pub mod events;
 pub mod generate;
@@ -35,6 +36,7 @@ pub fn routes(services: &mut ServiceConfig) {
         services
             .service(at("/generate").on(Method::POST, generate::post).build())
             .service(at("/chat/completions").on(Method::POST, chat::completions::post).build())
+            .service(at("/embeddings").on(Method::POST, embeddings::post).build())
             .service(at("/moderations").on(Method::POST, moderations::post).build())
             .service(at("/models").get(models::list).build())
             .service(at("/models/{model:.+}").get(models::get).build())

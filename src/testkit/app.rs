@@ -120,6 +120,8 @@ pub struct Setup {
     pub policy: Policy,
     /// As configuration gives it.
     pub settings: Settings,
+    /// What makes vectors.
+    pub embedder: Embedder,
 }
 
 /// One process, as far as its engines go.
@@ -182,7 +184,7 @@ impl TestApp {
             store,
             content_key: Arc::new(content_key),
             llm: Llm::function(Arc::new(move |request| asked.react(request))),
-            embedder: Embedder::Hashing,
+            embedder: setup.embedder.clone(),
         };
         let tasks = Tasks::new(Handle::current());
         let engines = Engines::new(parts, setup.settings.clone(), tasks.clone());

@@ -36,7 +36,7 @@ impl Process {
         let store = Store::open(&Options::new(database.url())).await.unwrap();
         store.migrate().await.unwrap();
         let content_key = Arc::new(ContentKey::from_text(KEY).unwrap());
-        let parts = Parts { store, content_key, llm: model(), embedder: Embedder::Hashing };
+        let parts = Parts { store, content_key, llm: model(), embedder: Embedder::default() };
         let tasks = Tasks::new(Handle::current());
         let engines = Engines::new(parts, Settings::default(), tasks.clone());
         Self { engines, tasks }

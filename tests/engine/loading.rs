@@ -19,7 +19,7 @@ fn name(text: &str) -> EngineId {
 
 fn small(settings: Settings) -> Setup {
     let policy = Policy { dimension: 16, capacity: 100, ..Policy::default() };
-    Setup { policy, settings }
+    Setup { policy, settings, ..Setup::default() }
 }
 
 /// Everything not in use is idle at once.

@@ -7,6 +7,8 @@ mod context;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod embedders;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod loading;

@@ -19,7 +19,7 @@ use crate::{
         ids::EngineId,
         policy::Policy,
     },
-    embed::Embedder,
+    embed::{Embedder, hashing},
     engine::{Engines, Parts, Settings},
     lifecycle::Tasks,
     llm::{Llm, Stub},
@@ -87,7 +87,7 @@ impl Bench {
             store: store.clone(),
             content_key: Arc::clone(&key),
             llm: Llm::stub(Stub::default()),
-            embedder: Embedder::Hashing,
+            embedder: Embedder::default(),
         };
         Engines::new(parts, Settings::default(), tasks.clone())
             .create(&engine, Policy::default(), None, "bench")
@@ -151,7 +151,7 @@ impl Bench {
 
     fn complete(&self, step: u64) -> anyhow::Result<Proposal> {
         let text = load::prompt(1, step as usize);
-        let vector = Embedder::Hashing.embed(&text, Policy::default().dimension)?;
+        let vector = hashing::vector(&text, Policy::default().dimension)?;
         let bytes = vector.to_bytes();
         let complete = Complete {
             step,

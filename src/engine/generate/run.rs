@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Admitted, Answer, AnswerText, Caller, Generate, PromptText, Recorded, StepError, defect,
-    milliseconds, seal,
+    expect, milliseconds, seal,
 };
 use crate::{
     domain::{
@@ -19,6 +19,7 @@ use crate::{
         lattice::{Found, Query},
         vector::UnitVector,
     },
+    embed::EmbedError,
     engine::Engine,
     llm::{Ended, Extra, LlmError, Message, Request, Role, Sink},
     store::{
@@ -78,13 +79,18 @@ impl Engine {
         mut sink: Sink,
         cancelled: &CancellationToken,
     ) -> Result<Answer, StepError> {
-        let said = tokio::select! {
+        let mut said = tokio::select! {
             biased;
             () = cancelled.cancelled() => Err(Failure::new(FailStage::Cancelled, "client_gone")),
             said = self.ask(request, &step, &mut sink) => said,
         };
         let (answer, tool_calls) = sink.into_parts();
         let text = AnswerText { answer, tool_calls };
+        if let Err(failure) = &mut said
+            && failure.usage == Usage::default()
+        {
+            failure.usage = expect::used(request, &text);
+        }
         match said {
             Ok(said) => self.complete(caller, step, said, text).await,
             Err(failure) => Err(self.fail(caller, step, failure, &text).await),
@@ -131,11 +137,11 @@ impl Engine {
     /// Embeds the prompt and searches the memory, on a view at or after the admission.
     async fn recall(&self, request: &Generate, step: &Admitted) -> Result<Recalled, Failure> {
         let started = Instant::now();
-        let vector = self
-            .parts
-            .embedder
-            .embed(&request.prompt, self.view().state.policy.dimension)
-            .map_err(|_| Failure::new(FailStage::Embedding, "no_vector"))?;
+        let embedding = self.parts.embedder.embed(&request.prompt);
+        let vector = timeout_at(step.deadline, embedding)
+            .await
+            .unwrap_or(Err(EmbedError::Timeout))
+            .map_err(|error| Failure::new(FailStage::Embedding, error.code()))?;
         let embed_ms = milliseconds(started.elapsed());
         let searched = Instant::now();
         let view = self.view();

@@ -75,6 +75,7 @@ codes! {
     StepAbandoned "E606" 504 "The step was closed as abandoned",
     ModelUnavailable "E607" 503 "The model is not available now",
     ModelMisconfigured "E608" 502 "The model refuses this server",
+    EmbedderUnavailable "E609" 503 "The embedder is not available",
     EmergencyShutdown "E701" 503 "The engine is shut down",
     Draining "E702" 503 "The server is stopping",
     Internal "E703" 500 "Internal error",

@@ -111,7 +111,7 @@ impl Rig {
             store: store.clone(),
             content_key: Arc::clone(&key),
             llm: Llm::stub(Stub::default()),
-            embedder: Embedder::Hashing,
+            embedder: Embedder::default(),
         };
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         let engines = Engines::new(parts, Settings::default(), tasks);
