@@ -19,6 +19,7 @@ use crate::{
 };
 
 pub mod app;
+pub mod double;
 pub mod pgbouncer;
 pub mod postgres;
 

@@ -1,10 +1,10 @@
 //! What a provider can do wrong, and what becomes of it.
 
+use mlsdm::testkit::double::{Act, Double, completion, cut_stream, failing, head, json};
 use mlsdm::llm::{ANSWER_MAX, Called, Delta, Ended, Llm, LlmError, Sink};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    double::{Act, Double, completion, cut_stream, failing, head, json},
     rig::{MINUTE, PROMPT, anthropic, assert_secret, openai, request, streamed, whole},
 };
 

@@ -3,8 +3,6 @@
 #[cfg(test)]
 mod anthropic;
 #[cfg(test)]
-mod double;
-#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod openai;

@@ -1,5 +1,6 @@
 //! Who is asked: fallbacks, engines, and models that may be named.
 
+use mlsdm::testkit::double::{Double, completion, cut_stream, failing, json as answer};
 use mlsdm::{
     domain::budget::Price,
     domain::ids::EngineId,
@@ -8,7 +9,6 @@ use mlsdm::{
 use serde_json::json;
 
 use crate::{
-    double::{Double, completion, cut_stream, failing, json as answer},
     rig::{llm, request, streamed, whole, wishing},
 };
 

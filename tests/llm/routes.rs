@@ -7,7 +7,7 @@ use mlsdm::{
 };
 use serde_json::{Value, json};
 
-use crate::double::{Act, Double, completion, failing, json as answer};
+use mlsdm::testkit::double::{Act, Double, completion, failing, json as answer};
 
 /// The status, the `Retry-After` and the body of the last of so many requests.
 async fn ask(acts: Vec<Act>, env: &[(&str, &str)], times: usize) -> (u16, Option<String>, Value) {
