@@ -189,6 +189,10 @@ impl Drop for Pass<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        config::{Format, Level, Logging},
+        telemetry::logs::{buffer::Buffer, subscriber},
+    };
 
     const FAULT: Result<(), LlmError> = Err(LlmError::Unreachable);
     const OPEN: Duration = Duration::from_secs(30);
@@ -258,6 +262,30 @@ mod tests {
         tokio::time::advance(OPEN).await;
         drop(breaker.enter().ok().unwrap());
         assert!(!is_shut(&breaker), "its place is free");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_change_is_one_line() {
+        let (level, file) = (Level::Info, std::path::PathBuf::new());
+        let buffer = Buffer::default();
+        let logging = Logging { level, format: Format::Json, file };
+        let guard = tracing::subscriber::set_default(subscriber(&logging, buffer.clone()));
+        let breaker = breaker(1);
+        fail(&breaker, 3);
+        assert!(is_shut(&breaker));
+        tokio::time::advance(OPEN).await;
+        fail(&breaker, 1);
+        tokio::time::advance(OPEN).await;
+        breaker.enter().unwrap_or_else(|e| panic!("{e}")).done(&Ok(()));
+        drop(guard);
+        let line = |line: &String| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["provider"], "test");
+            format!("{} {}", line["level"].as_str().unwrap(), line["event_type"].as_str().unwrap())
+        };
+        let lines: Vec<String> = buffer.lines().iter().map(line).collect();
+        let opened = "WARNING llm.breaker_opened";
+        assert_eq!(lines, [opened, opened, "INFO llm.breaker_closed"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use reqwest::Client;
+
 use super::{
     Anthropic, BreakerSettings, Bulkhead, Llm, OpenAi, Provider, Replay, Resilience, Retry, Shared,
     Stub, Target, http, upstream::Upstream,
@@ -26,13 +28,18 @@ impl Llm {
     /// The models of a configuration; `recorded` are the answers of the `replay` provider.
     pub fn configured(config: &config::Llm, recorded: &Arc<Replay>) -> Result<Self, SetupError> {
         let mut upstreams = HashMap::new();
-        let http = http::client()?;
+        let mut client = None;
+        // made once, and not at all for what needs no network
+        let mut http = || -> Result<Client, SetupError> {
+            let made = client.take().map_or_else(http::client, Ok)?;
+            Ok(client.insert(made).clone())
+        };
         for provider in config.providers() {
             let made = match provider {
                 LlmProvider::LocalStub => Provider::Stub(stub(&config.stub)),
-                LlmProvider::Openai => Provider::OpenAi(OpenAi::new(http.clone(), &config.openai)?),
+                LlmProvider::Openai => Provider::OpenAi(OpenAi::new(http()?, &config.openai)?),
                 LlmProvider::Anthropic => {
-                    Provider::Anthropic(Anthropic::new(http.clone(), &config.anthropic)?)
+                    Provider::Anthropic(Anthropic::new(http()?, &config.anthropic)?)
                 }
                 LlmProvider::Replay => Provider::Replay(Arc::clone(recorded)),
             };
