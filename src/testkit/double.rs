@@ -1,9 +1,5 @@
 //! A provider that does what well-behaved servers do not: raw bytes over TCP, as a script says.
-#![expect(
-    clippy::unwrap_used,
-    clippy::missing_errors_doc,
-    reason = "test support: a panic is the report"
-)]
+#![expect(clippy::unwrap_used, reason = "test support: a panic is the report")]
 
 use std::{
     collections::VecDeque,

@@ -1,12 +1,10 @@
 //! What a provider can do wrong, and what becomes of it.
 
-use mlsdm::testkit::double::{Act, Double, completion, cut_stream, failing, head, json};
 use mlsdm::llm::{ANSWER_MAX, Called, Delta, Ended, Llm, LlmError, Sink};
+use mlsdm::testkit::double::{Act, Double, completion, cut_stream, failing, head, json};
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::{
-    rig::{MINUTE, PROMPT, anthropic, assert_secret, openai, request, streamed, whole},
-};
+use crate::rig::{MINUTE, PROMPT, anthropic, assert_secret, openai, request, streamed, whole};
 
 /// What came of asking a provider that acts so.
 async fn asked(acts: impl IntoIterator<Item = Act>) -> (Called, Sink) {

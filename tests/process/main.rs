@@ -22,6 +22,7 @@ mod kill;
 mod load;
 mod outage;
 mod pooler;
+mod providers;
 mod replicas;
 mod restart;
 mod sdk;
