@@ -27,14 +27,17 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub use api::Api;
+pub use api::{Api, MoralRefusal};
 pub use auth::{Auth, AuthMode};
 pub use database::Database;
 pub use embeddings::{Embeddings, EmbeddingsProvider};
 pub use engine::Engine;
 pub use error::{ConfigError, Invalid, Refusal};
 pub use limits::Limits;
-pub use llm::{Llm, LlmProvider, Stub};
+pub use llm::{
+    Anthropic, Choice, EngineChoice, Llm, LlmBreaker, LlmBulkhead, LlmProvider, LlmRetry,
+    MaxTokensField, ModelPrice, OpenAi, Replay, Stub,
+};
 pub use logging::{Format, Level, Logging};
 pub use merge::Setting;
 pub use mlsdm::Mlsdm;
@@ -126,7 +129,13 @@ impl Config {
             return Err(ConfigError::NotBuilt(refusals));
         }
         warnings.extend(env.warnings);
-        let config = settings.build()?;
+        let mut config = settings.build()?;
+        warnings.extend(unbuilt::without_effect(&settings, config.embeddings.unread()));
+        let embedder = config.embeddings.embedder_id();
+        let (id, from) = (embedder.id.as_str().into(), "embeddings.provider");
+        settings.derive("mlsdm.policy.embedder.id", id, from);
+        settings.derive("mlsdm.policy.embedder.version", embedder.version.into(), from);
+        config.mlsdm.policy.embedder = embedder;
         config.validate().map_err(|fault| settings.explain(fault))?;
         Ok(Loaded { config, settings: settings.into_rows(), warnings })
     }
@@ -136,6 +145,7 @@ impl Config {
         self.database.validate()?;
         self.engine.validate()?;
         self.llm.validate()?;
+        self.embeddings.validate(&self.mlsdm.policy)?;
         self.api.validate()?;
         self.limits.validate()?;
         self.monitoring.validate()?;

@@ -6,6 +6,7 @@
 //! **Invariant.** No async, clock, randomness, IO, tracing or environment in here, and no arithmetic
 //! that differs between CPUs: the same log gives the same state, bit for bit, everywhere.
 
+pub mod budget;
 pub mod command;
 pub mod confidence;
 pub mod context;

@@ -7,6 +7,7 @@
 mod background;
 mod generate;
 mod log;
+mod recorded;
 mod registry;
 mod report;
 pub mod verify;
@@ -39,8 +40,9 @@ use crate::{
         writer::{Actor, Committed, Limits, Outcome, Proposal, View, WriteError, Writer},
     },
 };
-pub use generate::{Answer, Caller, Generate, StepError, Told};
+pub use generate::{Answer, Caller, Chat, Generate, Started, StepError, Told};
 pub use log::{EventFilter, EventPage, EventReport, PAGE_MAX};
+pub use recorded::recorded;
 pub use registry::Engines;
 pub use report::StateReport;
 
@@ -158,6 +160,11 @@ impl Engine {
     /// Its name.
     pub const fn id(&self) -> &EngineId {
         &self.id
+    }
+
+    /// What makes its vectors.
+    pub const fn embedder(&self) -> &Embedder {
+        &self.parts.embedder
     }
 
     /// The newest published state.

@@ -6,14 +6,16 @@
 pub mod app;
 pub mod caller;
 pub mod endpoint;
+pub mod envelope;
 pub mod errors;
 mod failures;
+pub mod governance;
 pub mod health;
-pub mod limiter;
 pub mod openapi;
 pub mod problem;
 pub mod request;
 pub mod server;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 pub mod v1;

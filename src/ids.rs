@@ -26,6 +26,11 @@ pub fn trace_id() -> String {
     format!("{:032x}", random())
 }
 
+/// Random bits: so that waits differ from process to process.
+pub fn random_bits() -> u32 {
+    random() as u32
+}
+
 /// 122 random bits; the 6 fixed ones of a version 4 UUID make it non-zero.
 #[expect(clippy::disallowed_methods, reason = "ids are made here")]
 fn random() -> u128 {

@@ -14,7 +14,25 @@
 //!   hash [chain](store::chain), sealed contents and their [keys](store::keys), [replay](store::replay).
 //! - [`engine`]: the imperative shell: engines in memory and the [step](engine::Engine::generate).
 //! - [`llm`], [`embed`], [`score`]: who answers, what makes vectors, what scores prompts.
-//! - [`http`], [`cli`]: the faces. [`config`], [`telemetry`], [`lifecycle`]: at the side.
+//! - [`http`], [`cli`], [`standalone`]: the faces. [`config`], [`telemetry`], [`lifecycle`]: at the side.
+//!
+//! # As a library
+//!
+//! [`Engine`] is one governed memory inside a program, without a server: give it a model and a
+//! place for its log, and ask. `examples/standalone.rs` is a whole program.
+//!
+//! ```no_run
+//! use mlsdm::{Engine, Generate};
+//!
+//! # async fn program() -> Result<(), mlsdm::Error> {
+//! let engine = Engine::builder()
+//!     .llm(|request| async move { Ok(format!("asked for {} tokens", request.max_tokens)) })
+//!     .open("sqlite://memory.db")
+//!     .await?;
+//! let step = engine.generate(Generate::new("Hello").moral_value(0.8)).await?;
+//! # engine.close().await
+//! # }
+//! ```
 //!
 //! # Invariants
 //!
@@ -27,6 +45,7 @@
 //! - Prompt and answer text never reaches a log line or an error message.
 //! - Every queue, batch, page and cache has a named limit and a stated behaviour when full.
 
+pub mod breaker;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -36,9 +55,14 @@ pub mod engine;
 pub mod http;
 pub mod ids;
 pub mod lifecycle;
+pub mod limiter;
 pub mod llm;
 pub mod score;
+pub mod standalone;
 pub mod store;
 pub mod telemetry;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+
+pub use engine::{Answer, StateReport};
+pub use standalone::{Builder, Engine, Error, Generate};

@@ -1,109 +1,100 @@
 //! Models: who answers an admitted step.
 //!
-//! A closed set of providers behind one function. Deliberately not here: deadlines (the step's), and
-//! what an answer is worth (the domain's).
+//! [`Llm::call`] asks one of a closed set of providers, under one deadline, and says what came of it
+//! with the number of attempts. The answer itself goes to a [`Sink`], piece by piece, so that a
+//! caller can have it as it is made and the log has what was said before a failure.
+//! Deliberately not here: what an answer is worth (the domain's), and any record of it (the log's).
 
+mod anthropic;
+mod breaker;
+mod chat;
+mod error;
+mod http;
+mod openai;
+mod price;
+mod provider;
+mod replay;
+mod setup;
+mod sink;
+mod sse;
 mod stub;
+mod upstream;
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
-use crate::domain::event::Usage;
+use tokio::time::Instant;
+
+pub use anthropic::Anthropic;
+pub use breaker::BreakerSettings;
+pub use chat::{Dialect, Ending, Extra, Message, Reply, Request, Role, ToolCall};
+pub use error::LlmError;
+pub use openai::OpenAi;
+pub use price::BadPrice;
+pub use provider::{Answering, Function, Provider};
+pub use replay::{Recorded, Replay};
+pub use setup::SetupError;
+pub use sink::{ANSWER_MAX, Delta, PIECES_MAX, Sink};
 pub use stub::Stub;
+pub use upstream::{Bulkhead, Resilience, Retry};
 
-/// Who says a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The application.
-    System,
-    /// The end user, and everything remembered.
-    User,
-    /// The model.
-    Assistant,
-}
+use crate::domain::{budget::Price, event::Usage, ids::EngineId};
+use upstream::Upstream;
 
-/// One message of a chat.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Who says it.
-    pub role: Role,
-    /// What is said.
-    pub text: String,
-}
-
-/// A text must not reach a log by way of a debug print.
-impl fmt::Debug for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Message({:?}, {} bytes)", self.role, self.text.len())
-    }
-}
-
-/// What a model is asked.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The model wanted; the provider's own without.
-    pub model: Option<String>,
-    /// The chat so far, the prompt last.
-    pub messages: Vec<Message>,
-    /// Most tokens of the answer.
-    pub max_tokens: u32,
-}
-
-/// What a model answers.
+/// The models of an engine; cheap to clone.
 #[derive(Clone)]
-pub struct Reply {
-    /// The answer.
-    pub text: String,
+pub struct Llm {
+    shared: Arc<Shared>,
+    /// Who is asked first, and who instead if that fails, in this order; never empty.
+    targets: Arc<[Target]>,
+}
+
+/// What the models of all engines have in common.
+struct Shared {
+    /// Each provider once: its breaker and its bulkhead are those of all engines.
+    upstreams: Vec<Arc<Upstream>>,
+    /// Engines whose models are others than the rest's.
+    engines: HashMap<EngineId, Arc<[Target]>>,
+    /// Models that a request may name; any, if there are none.
+    allowed: Vec<String>,
+    prices: HashMap<String, Price>,
+    /// Most tokens ever asked for.
+    max_tokens: u32,
+    temperature: Option<f64>,
+}
+
+/// A provider, and the model it is asked for when the request names none.
+#[derive(Clone)]
+struct Target {
+    upstream: Arc<Upstream>,
+    model: Option<String>,
+}
+
+/// What came of a call.
+#[derive(Clone, Debug)]
+pub struct Called {
+    /// Who was asked last.
+    pub provider: &'static str,
+    /// How many calls were made to providers.
+    pub attempts: u32,
+    /// How the answer ended, or why there is none.
+    pub result: Result<Ended, LlmError>,
+}
+
+/// How an answer ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
     /// The model as the provider reports it.
     pub model: String,
-    /// Why the answer ended: `stop`, `length`.
+    /// Why it ended: `stop`, `length`, `tool_calls`, `content_filter`.
     pub finish_reason: String,
-    /// Tokens, as the provider counts them.
+    /// Tokens: the provider's figures, else estimates.
     pub usage: Usage,
-}
-
-impl fmt::Debug for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reply({} bytes, {})", self.text.len(), self.finish_reason)
-    }
-}
-
-/// Why a model did not answer. Never holds what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LlmError {
-    /// It could not be reached or refused to work.
-    #[error("the model is unavailable ({code})")]
-    Unavailable {
-        /// A short name of the cause.
-        code: &'static str,
-    },
-    /// It took longer than the step's deadline.
-    #[error("the model did not answer before the deadline")]
-    Timeout,
-}
-
-impl LlmError {
-    /// The short name recorded in `step.failed`.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Unavailable { code } => code,
-            Self::Timeout => "timeout",
-        }
-    }
-}
-
-/// An answer on its way.
-pub type Answering = Pin<Box<dyn Future<Output = Result<Reply, LlmError>> + Send>>;
-
-/// A model of the caller's own.
-pub type Function = Arc<dyn Fn(Request) -> Answering + Send + Sync>;
-
-/// A provider.
-#[derive(Clone)]
-pub enum Llm {
-    /// Built in: deterministic, needs nothing.
-    Stub(Stub),
-    /// A function of the program this library is part of.
-    Function(Function),
+    /// Whether the answer was cut to its size limit.
+    pub cut: bool,
 }
 
 impl fmt::Debug for Llm {
@@ -113,19 +104,161 @@ impl fmt::Debug for Llm {
 }
 
 impl Llm {
-    /// Its name in events and metrics.
-    pub const fn provider(&self) -> &'static str {
-        match self {
-            Self::Stub(_) => "local_stub",
-            Self::Function(_) => "function",
-        }
+    /// Asks this provider only, once a call.
+    pub fn new(provider: Provider) -> Self {
+        Self::protected(provider, Resilience::NONE)
     }
 
-    /// Asks for an answer. Dropping the future cancels the call.
-    pub async fn generate(&self, request: Request) -> Result<Reply, LlmError> {
-        match self {
-            Self::Stub(stub) => stub.generate(&request).await,
-            Self::Function(function) => function(request).await,
+    /// Asks this provider only.
+    pub fn protected(provider: Provider, resilience: Resilience) -> Self {
+        let upstream = Arc::new(Upstream::new(provider, resilience));
+        let targets = [Target { upstream: Arc::clone(&upstream), model: None }];
+        let shared = Shared {
+            upstreams: vec![upstream],
+            engines: HashMap::new(),
+            allowed: Vec::new(),
+            prices: HashMap::new(),
+            max_tokens: u32::MAX,
+            temperature: None,
+        };
+        Self { shared: Arc::new(shared), targets: Arc::new(targets) }
+    }
+
+    /// The built-in model.
+    pub fn stub(stub: Stub) -> Self {
+        Self::new(Provider::Stub(stub))
+    }
+
+    /// A function of the program this library is part of.
+    pub fn function(function: Function) -> Self {
+        Self::new(Provider::Function(function))
+    }
+
+    /// The models of one engine.
+    #[must_use]
+    pub fn for_engine(&self, engine: &EngineId) -> Self {
+        let targets = self.shared.engines.get(engine).unwrap_or(&self.targets);
+        Self { shared: Arc::clone(&self.shared), targets: Arc::clone(targets) }
+    }
+
+    /// The name of the provider that is asked first.
+    pub fn provider(&self) -> &'static str {
+        self.targets.first().map_or("none", |target| target.upstream.provider.name())
+    }
+
+    /// The model that is asked when a request names none, if the provider has several.
+    pub fn model(&self) -> Option<&str> {
+        self.targets.first().and_then(|target| target.model.as_deref())
+    }
+
+    /// Whether a request may name this model: one on the list, or the configured one; any, where
+    /// there is no list.
+    pub fn allows(&self, model: &str) -> bool {
+        let allowed = &self.shared.allowed;
+        allowed.is_empty()
+            || allowed.iter().any(|name| name == model)
+            || self.model() == Some(model)
+    }
+
+    /// The models that a request may name, as far as they are known: the configured one first.
+    pub fn models(&self) -> Vec<&str> {
+        let own = self.model();
+        let listed = self.shared.allowed.iter().map(String::as_str);
+        own.into_iter().chain(listed.filter(|name| Some(*name) != own)).collect()
+    }
+
+    /// What a model costs, if that is configured.
+    pub fn price(&self, model: &str) -> Option<Price> {
+        self.shared.prices.get(model).copied()
+    }
+
+    /// The circuit breakers of all providers, by name: `closed`, `open` or `half_open`.
+    pub fn breakers(&self) -> BTreeMap<String, String> {
+        let state = |upstream: &Arc<Upstream>| {
+            (upstream.provider.name().to_owned(), upstream.breaker().to_owned())
+        };
+        self.shared.upstreams.iter().map(state).collect()
+    }
+
+    /// Asks for an answer until `deadline`. Dropping the future cancels the call; what was said until
+    /// then is in the sink.
+    pub async fn call(&self, request: &Request, sink: &mut Sink, deadline: Instant) -> Called {
+        let mut called = Called { provider: self.provider(), attempts: 0, result: NOT_ALLOWED };
+        if request.model.as_ref().is_some_and(|model| !self.allows(model)) {
+            return called;
         }
+        for (place, target) in self.targets.iter().enumerate() {
+            let asked = self.asked(request, target, place == 0);
+            let alternative = place + 1 < self.targets.len();
+            let before = called.attempts;
+            let call =
+                target.upstream.call(&asked, sink, deadline, alternative, &mut called.attempts);
+            let result = call.await.map_or_else(
+                |error| cut(error, &asked, sink),
+                |ending| Ok(ended(ending, &asked, sink)),
+            );
+            let may_go_on = match &result {
+                Ok(_) => false,
+                Err(error) => {
+                    error.may_fall_back() && !sink.has_started() && Instant::now() < deadline
+                }
+            };
+            // why somebody failed says more than why another was not asked
+            if place == 0 || result.is_ok() || called.attempts > before {
+                (called.provider, called.result) = (target.upstream.provider.name(), result);
+            }
+            if !may_go_on {
+                break;
+            }
+        }
+        called
+    }
+
+    /// The request as one provider gets it. A model that the caller names is the first provider's:
+    /// it means nothing to another.
+    fn asked(&self, request: &Request, target: &Target, first: bool) -> Request {
+        let named = request.model.clone().filter(|_| first);
+        Request {
+            model: named.or_else(|| target.model.clone()),
+            max_tokens: request.max_tokens.min(self.shared.max_tokens),
+            temperature: request.temperature.or(self.shared.temperature),
+            ..request.clone()
+        }
+    }
+}
+
+const NOT_ALLOWED: Result<Ended, LlmError> = Err(LlmError::NotAllowed);
+
+fn ended(ending: Ending, request: &Request, sink: &Sink) -> Ended {
+    let Ending { model, finish_reason, usage } = ending;
+    let usage = usage.unwrap_or_else(|| estimated(request, sink));
+    Ended { model, finish_reason, usage, cut: false }
+}
+
+/// An answer that grew too long is an answer, cut.
+fn cut(error: LlmError, request: &Request, sink: &Sink) -> Result<Ended, LlmError> {
+    if error != LlmError::TooLong {
+        return Err(error);
+    }
+    Ok(Ended {
+        model: request.model.clone().unwrap_or_default(),
+        finish_reason: "length".to_owned(),
+        usage: estimated(request, sink),
+        cut: true,
+    })
+}
+
+/// Characters of a token, roughly, in the languages models are mostly asked in.
+pub const TOKEN_CHARS: usize = 4;
+
+/// How many tokens a text has, roughly, where nobody counts them.
+pub fn estimate_tokens(text: &str) -> u64 {
+    text.chars().count().div_ceil(TOKEN_CHARS) as u64
+}
+
+fn estimated(request: &Request, sink: &Sink) -> Usage {
+    Usage {
+        prompt_tokens: request.messages.iter().map(|m| estimate_tokens(&m.text)).sum(),
+        completion_tokens: estimate_tokens(sink.said()),
     }
 }

@@ -19,6 +19,7 @@ use crate::{
 };
 
 pub mod app;
+pub mod double;
 pub mod pgbouncer;
 pub mod postgres;
 
@@ -43,7 +44,8 @@ pub async fn app_state(env: &[(&str, &str)]) -> (AppState, TestDatabase) {
     };
     let config = Config::load(sources).expect("a configuration").config;
     let tasks = Tasks::new(Handle::current());
-    let engines = open_engines(&config, llm(&config.llm), &tasks).await.expect("engines");
+    let llm = llm(&config).await.expect("the models");
+    let engines = open_engines(&config, llm, &tasks).await.expect("engines");
     (AppState::new(&config, engines, tasks), database)
 }
 

@@ -5,10 +5,9 @@ use serde_json::{Value, json};
 
 use super::{Context, context::Finding, exit, output};
 use crate::{
-    config::Config,
+    config::{self, Config, EmbeddingsProvider, LlmProvider},
     domain::{event::Event, ids::EngineId, policy::Policy},
-    embed::Embedder,
-    http::server::{StartError, content_key, store_options},
+    http::server::{self, StartError, content_key, store_options},
     store::{
         EngineRow, Store, StoreError, codec, fold::check_format, keys::ContentKey, seal::SealError,
     },
@@ -46,6 +45,8 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     let mut lines = vec![Line::new("configuration", Status::Pass, valid)];
     let warnings = loaded.warnings.iter();
     lines.extend(warnings.map(|text| Line::new("configuration", Status::Warn, text)));
+    lines.extend(models(&loaded.config.llm));
+    lines.push(embedder(&loaded.config).await);
     let away = database(&loaded.config, &mut lines).await;
     let failed = lines.iter().filter(|line| matches!(line.status, Status::Fail)).count();
     context.print(&json!({ "checks": lines, "failed": failed }), people)?;
@@ -55,6 +56,38 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     if failed == 0 { Ok(()) } else { Err(Finding(format!("{failed} checks failed")).into()) }
 }
 
+/// Who answers, in order, and whether a key is there. Nothing is asked: that would cost money.
+fn models(llm: &config::Llm) -> Vec<Line> {
+    let line = |provider: LlmProvider| {
+        let key = |key: bool| if key { "key given" } else { "no key" };
+        let detail = match provider {
+            LlmProvider::LocalStub => "built in".to_owned(),
+            LlmProvider::Openai => {
+                format!("{}, {}", host(&llm.openai.base_url), key(llm.openai.key().is_some()))
+            }
+            LlmProvider::Anthropic => {
+                format!("{}, {}", host(&llm.anthropic.base_url), key(llm.anthropic.key().is_some()))
+            }
+            LlmProvider::Replay => format!("the log of engine {}", llm.replay.engine),
+        };
+        Line::new(format!("model provider {}", provider.as_str()), Status::Pass, detail)
+    };
+    let name = |choice: &config::Choice| match &choice.model {
+        Some(model) => format!("{} {model}", choice.provider.as_str()),
+        None => choice.provider.as_str().to_owned(),
+    };
+    let order: Vec<String> = llm.order(&llm.first()).iter().map(name).collect();
+    let mut lines = vec![Line::new("model", Status::Pass, order.join(", then "))];
+    lines.extend(llm.providers().into_iter().map(line));
+    lines
+}
+
+/// A URL may name a user and a password.
+fn host(url: &str) -> String {
+    let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.unwrap_or_else(|| "an unknown host".to_owned())
+}
+
 /// Tries the database and what is in it; an error is one of a database that does not answer.
 async fn database(config: &Config, lines: &mut Vec<Line>) -> Result<(), StoreError> {
     let (store, engines) = match opened(config).await {
@@ -62,7 +95,6 @@ async fn database(config: &Config, lines: &mut Vec<Line>) -> Result<(), StoreErr
         Ok(Opened::Missing(what)) => {
             lines.push(Line::new("database", Status::Pass, what));
             lines.push(first_key(config));
-            lines.push(embedder("embedder", &config.mlsdm.policy));
             return Ok(());
         }
         Err(error) => {
@@ -74,7 +106,6 @@ async fn database(config: &Config, lines: &mut Vec<Line>) -> Result<(), StoreErr
     let found = format!("{kind} answers, {} engines", engines.len());
     lines.push(Line::new("database", Status::Pass, found));
     lines.push(key(config, &store, engines.first()));
-    lines.push(embedder("embedder", &config.mlsdm.policy));
     for row in &engines {
         lines.push(engine(config, &store, row).await?);
     }
@@ -134,19 +165,32 @@ fn key(config: &Config, store: &Store, first: Option<&EngineRow>) -> Line {
     }
 }
 
-/// Whether the embedder this server runs is the one a policy names.
-fn embedder(check: &str, policy: &Policy) -> Line {
-    let (wanted, running) = (&policy.embedder, Embedder::Hashing);
-    if (wanted.id.as_str(), wanted.version) == (running.id(), running.version()) {
-        let detail = format!("{} {}, dimension {}", wanted.id, wanted.version, policy.dimension);
-        return Line::new(check, Status::Pass, detail);
+/// Whether the embedder can be made and embeds a text.
+async fn embedder(config: &Config) -> Line {
+    let name = "embedder";
+    let embedder = match server::embedder(config) {
+        Ok(embedder) => embedder,
+        Err(error) => return Line::new(name, Status::Fail, error.to_string()),
+    };
+    match embedder.probe().await {
+        Ok(()) => Line::new(name, Status::Pass, embedder.to_string()),
+        Err(error) => Line::new(name, Status::Fail, format!("{embedder}: {error}")),
+    }
+}
+
+/// Whether an engine's vectors are those of the embedder of this configuration.
+fn vectors(check: &str, policy: &Policy, config: &Config) -> Line {
+    let configured = &config.mlsdm.policy;
+    let free = config.embeddings.provider == EmbeddingsProvider::Hashing;
+    let fits = free || policy.dimension == configured.dimension;
+    if policy.embedder == configured.embedder && fits {
+        return Line::new(check, Status::Pass, policy.vectors());
     }
     let detail = format!(
-        "the policy names {} {}, this server runs {} {}; set mlsdm.policy.embedder to that",
-        wanted.id,
-        wanted.version,
-        running.id(),
-        running.version()
+        "its vectors are made by {}, the configuration says {}; configure that embedder, or copy \
+         the engine with `mlsdm engine migrate`",
+        policy.vectors(),
+        configured.vectors()
     );
     Line::new(check, Status::Fail, detail)
 }
@@ -176,7 +220,7 @@ async fn engine(config: &Config, store: &Store, row: &EngineRow) -> Result<Line,
             policy.dimension, wanted.dimension, policy.dimension
         ));
     }
-    Ok(embedder(&name, &policy))
+    Ok(vectors(&name, &policy, config))
 }
 
 fn people(value: &Value) -> String {

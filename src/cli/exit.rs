@@ -42,7 +42,10 @@ fn is_usage(error: &anyhow::Error) -> bool {
     error.is::<Arc<ConfigError>>()
         || error.is::<ConfigError>()
         || error.is::<BadServer>()
-        || matches!(error.downcast_ref(), Some(StartError::NoContentKey))
+        || matches!(
+            error.downcast_ref(),
+            Some(StartError::NoContentKey | StartError::Llm(_) | StartError::Embedder(_))
+        )
         || matches!(store_error(error), Some(StoreError::Url(_)))
 }
 
@@ -58,6 +61,8 @@ fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
         StartError::Engine(error) => of_engine(error),
         StartError::Key(_)
         | StartError::NoContentKey
+        | StartError::Llm(_)
+        | StartError::Embedder(_)
         | StartError::Listen { .. }
         | StartError::Io(_) => None,
     };

@@ -10,8 +10,9 @@ use crate::{
     config::Config,
     domain::{ids::EngineId, policy::Policy},
     engine::{Engines, Receipt},
-    http::server::{StartError, bare_engines, llm},
+    http::server::{StartError, bare_engines},
     lifecycle::Tasks,
+    llm::{Llm, Stub},
     store::StoreError,
 };
 
@@ -58,7 +59,8 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
 async fn apply(context: &Context, id: &EngineId) -> anyhow::Result<()> {
     let config = &context.loaded()?.config;
     let tasks = Tasks::new(Handle::current());
-    let engines = match bare_engines(config, llm(&config.llm), &tasks).await {
+    // no step is run: no model is needed
+    let engines = match bare_engines(config, Llm::stub(Stub::default()), &tasks).await {
         Err(StartError::Store(error @ StoreError::Locked(_))) => {
             let advice = "stop the server, or restart it with the new configuration: it applies it";
             return Err(error).context(advice);
@@ -105,7 +107,7 @@ fn report(id: &EngineId, outcome: &str, diff: &Value, receipt: Receipt) -> Value
 
 /// Each changed field with its value before and after.
 fn diff(before: &Policy, after: &Policy) -> anyhow::Result<Value> {
-    let (old, new) = (serde_json::to_value(before)?, serde_json::to_value(after)?);
+    let (old, new) = (before.tree()?, after.tree()?);
     let values = |name: &String| {
         let pointer = format!("/{}", name.replace('.', "/"));
         (name.clone(), json!({ "before": old.pointer(&pointer), "after": new.pointer(&pointer) }))

@@ -22,7 +22,7 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     let tasks = Tasks::new(Handle::current());
     let listener = listen(&config.api)?;
     let address = listener.local_addr()?;
-    let engines = open_engines(config, llm(&config.llm), &tasks).await?;
+    let engines = open_engines(config, llm(config).await?, &tasks).await?;
     tasks.listen(config.api.drain())?;
     tracing::info!(event_type = "server.started", address = %address, "serving");
     writeln!(

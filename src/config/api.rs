@@ -6,6 +6,16 @@ use serde::Deserialize;
 
 use super::error::{Fault, check};
 
+/// What a moral refusal is on the routes that are compatible with models' APIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MoralRefusal {
+    /// An answer with status 200 and `finish_reason` `content_filter`.
+    Answer,
+    /// An error with status 400 and code `content_filter`.
+    Error,
+}
+
 /// The HTTP server.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +29,8 @@ pub struct Api {
     drain_seconds: u64,
     /// Origins whose pages may call the API.
     pub cors_origins: Vec<String>,
+    /// What a moral refusal is on the routes that are compatible with models' APIs.
+    pub refusal: MoralRefusal,
     /// Whether `/docs` and `/openapi.json` are served.
     pub docs: bool,
 }

@@ -1,8 +1,15 @@
 //! `embeddings`: what makes prompts vectors.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+
+use super::error::{Fault, check};
+use crate::{
+    domain::policy::{EmbedderId, Policy},
+    embed::{self, hashing},
+};
 
 /// Who makes the vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -10,10 +17,17 @@ use serde::Deserialize;
 pub enum EmbeddingsProvider {
     /// The built-in embedder.
     Hashing,
-    /// A sentence transformer from local files; not built yet.
+    /// The sentence transformer all-MiniLM-L6-v2 from local files.
     #[serde(alias = "sentence-transformers")]
     Minilm,
+    /// A server that speaks the `OpenAI` API.
+    Openai,
 }
+
+/// Names of the one model that `minilm` runs.
+const MINILM_MODELS: [&str; 3] = ["", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"];
+
+const MIB: usize = 1024 * 1024;
 
 /// The embedder.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,8 +35,91 @@ pub enum EmbeddingsProvider {
 pub struct Embeddings {
     /// Who makes the vectors.
     pub provider: EmbeddingsProvider,
-    /// Name of the model, for providers that have one.
+    /// Name of the model; `openai` needs one.
     pub model: String,
-    /// Folder of the model's files, for providers that need one.
+    /// Folder of the model's files, for `minilm`.
     pub path: PathBuf,
+    /// Address of the server before `/embeddings`, for `openai`.
+    pub base_url: String,
+    api_key: SecretString,
+    cache_mb: usize,
+    timeout: u64,
+}
+
+impl Embeddings {
+    /// The embedder's name and version, which engines made from this configuration record.
+    pub fn embedder_id(&self) -> EmbedderId {
+        let (id, version) = match self.provider {
+            EmbeddingsProvider::Hashing => (hashing::ID.to_owned(), hashing::VERSION),
+            EmbeddingsProvider::Minilm => (embed::MINILM_ID.to_owned(), embed::MINILM_VERSION),
+            EmbeddingsProvider::Openai => (embed::openai_id(&self.model), embed::OPENAI_VERSION),
+        };
+        EmbedderId { id, version }
+    }
+
+    /// The key of the server, if one is given.
+    pub fn api_key(&self) -> Option<&SecretString> {
+        Some(&self.api_key).filter(|key| !key.expose_secret().is_empty())
+    }
+
+    /// Bytes of vectors that are kept; 0 keeps none.
+    pub const fn cache_bytes(&self) -> usize {
+        self.cache_mb * MIB
+    }
+
+    /// How long a call of the server may take.
+    pub const fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+
+    /// The keys that this provider does not read, and why.
+    pub(super) const fn unread(&self) -> &'static [(&'static str, &'static str)] {
+        const NO_MODEL: &str = "the hashing embedder has no model";
+        const NO_SERVER: &str = "only the embedder `openai` asks a server";
+        match self.provider {
+            EmbeddingsProvider::Hashing => &[
+                ("embeddings.model", NO_MODEL),
+                ("embeddings.path", NO_MODEL),
+                ("embeddings.base_url", NO_SERVER),
+                ("embeddings.api_key", NO_SERVER),
+                ("embeddings.timeout", NO_SERVER),
+                ("embeddings.cache_mb", "the hashing embedder is as fast as a cache"),
+            ],
+            EmbeddingsProvider::Minilm => &[
+                ("embeddings.base_url", NO_SERVER),
+                ("embeddings.api_key", NO_SERVER),
+                ("embeddings.timeout", NO_SERVER),
+            ],
+            EmbeddingsProvider::Openai => {
+                &[("embeddings.path", "only the embedder `minilm` reads a model")]
+            }
+        }
+    }
+
+    pub(super) fn validate(&self, policy: &Policy) -> Result<(), Fault> {
+        check(self.cache_mb <= 65_536, "embeddings.cache_mb", "between 0 and 65536")?;
+        let timeout = (1..=600).contains(&self.timeout);
+        check(timeout, "embeddings.timeout", "between 1 and 600 seconds")?;
+        let model = self.model.as_str();
+        match self.provider {
+            EmbeddingsProvider::Hashing => Ok(()),
+            EmbeddingsProvider::Minilm => {
+                let must = "all-MiniLM-L6-v2, the one model that embeddings.provider = minilm runs";
+                check(MINILM_MODELS.contains(&model), "embeddings.model", must)?;
+                let must = "a folder with all-MiniLM-L6-v2 when embeddings.provider is minilm";
+                check(!self.path.as_os_str().is_empty(), "embeddings.path", must)?;
+                let fits = policy.dimension == embed::MINILM_DIMENSION;
+                let must = "384 when embeddings.provider is minilm";
+                check(fits, "mlsdm.policy.dimension", must)
+            }
+            EmbeddingsProvider::Openai => {
+                let must = "a name of 1 to 200 characters, such as text-embedding-3-small, when \
+                            embeddings.provider is openai";
+                check((1..=200).contains(&model.chars().count()), "embeddings.model", must)?;
+                let url = ["http://", "https://"].iter().any(|s| self.base_url.starts_with(s));
+                let must = "a URL such as https://api.openai.com/v1, without /embeddings";
+                check(url, "embeddings.base_url", must)
+            }
+        }
+    }
 }

@@ -10,8 +10,10 @@ use super::{
 };
 
 /// Variables with names of their own, and the keys they set.
-const NAMED: [(&str, &str); 17] = [
+const NAMED: [(&str, &str); 19] = [
     ("LLM_BACKEND", "llm.provider"),
+    ("OPENAI_API_KEY", "llm.openai.api_key"),
+    ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
     ("MLSDM_DIM", "mlsdm.dimension"),
     ("MLSDM_CAPACITY", "mlsdm.capacity"),
     ("MLSDM_WAKE_DURATION", "mlsdm.wake_duration"),
@@ -105,7 +107,6 @@ fn refused(name: &str, value: &str) -> Option<&'static str> {
 /// What to say about a variable that changes nothing; none for those of other programs.
 fn warning(name: &str) -> Option<String> {
     let known = match name.strip_suffix("_FILE").unwrap_or(name) {
-        "OPENAI_API_KEY" | "ANTHROPIC_API_KEY" => "only the local_stub model is built",
         "MLSDM_LOKI_URL" => "logs go to standard output",
         "MLSDM_TRACK" => "metrics are not built",
         "MLSDM_OIDC_ENABLED" | "DISABLE_RATE_LIMIT" => return None,

@@ -14,7 +14,14 @@ use crate::domain::policy::Preset;
 const DEFAULT_TOML: &str = include_str!("default.toml");
 
 /// Keys whose values are never shown, and which may be given as `KEY_file`.
-pub(super) const SECRETS: [&str; 2] = ["database.url", "database.content_key"];
+pub(super) const SECRETS: [&str; 6] = [
+    "database.url",
+    "database.content_key",
+    "llm.openai.api_key",
+    "llm.anthropic.api_key",
+    "llm.replay.database",
+    "embeddings.api_key",
+];
 
 /// Short names of keys.
 const SHORTHANDS: [(&str, &str); 6] = [
@@ -69,13 +76,18 @@ pub struct Setting {
 impl Setting {
     /// The value, with secrets redacted.
     pub fn shown(&self) -> Value {
-        if SECRETS.contains(&self.key.as_str())
-            && let Value::String(text) = &self.value
+        if let Value::String(text) = &self.value
+            && (SECRETS.contains(&self.key.as_str()) || has_user(text))
         {
             return Value::String(redact(text));
         }
         self.value.clone()
     }
+}
+
+/// Whether a text is a URL that names a user, and so perhaps a password.
+fn has_user(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }
 
 /// Everything between scheme and host, and the query, may hold a password.
@@ -160,6 +172,12 @@ impl Settings {
             Ok(_) => Ok(()),
             Err(error) => Err(expectation(&error.to_string())),
         }
+    }
+
+    /// Sets a key that follows from another, whose source it takes.
+    pub(super) fn derive(&mut self, key: &str, value: Value, from: &str) {
+        let source = self.source(from).cloned().unwrap_or(Source::Default);
+        self.current.insert(key.to_owned(), (value, source));
     }
 
     pub(super) fn build(&self) -> Result<Config, ConfigError> {

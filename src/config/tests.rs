@@ -1,10 +1,14 @@
+mod llm;
+
 use std::{fs, path::PathBuf};
 
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::{Config, ConfigError, Flag, Format, Level, Loaded, Source, Sources, source};
-use crate::domain::policy::Policy;
+use super::{
+    Config, ConfigError, Flag, Format, Level, LlmProvider, Loaded, Source, Sources, source,
+};
+use crate::domain::policy::{EmbedderId, Policy};
 
 const GUIDE: &str = r#"
 mlsdm:
@@ -87,7 +91,7 @@ fn the_defaults_are_those_of_the_policy_and_complete() {
     let loaded = env(&[]).unwrap();
     assert_eq!(loaded.config.mlsdm.policy, Policy::default());
     assert!(loaded.warnings.is_empty());
-    let policy = serde_json::to_value(Policy::default()).unwrap();
+    let policy = Policy::default().tree().unwrap();
     for (key, _) in source::flatten(&json!({"mlsdm": {"policy": policy}})) {
         assert_eq!(source_of(&loaded, &key), Source::Default, "{key}");
     }
@@ -128,8 +132,6 @@ fn variables_without_effect_are_named() {
     let given = [
         "METRICS_ENABLED=false",
         "METRICS_PORT=9191",
-        "OPENAI_API_KEY=123",
-        "ANTHROPIC_API_KEY_FILE=/run/x",
         "OTEL_SERVICE_NAME=x",
         "MLSDM_LOKI_URL=x",
         "MLSDM_TRACK=x",
@@ -159,8 +161,6 @@ fn promises_that_cannot_be_kept_are_refused() {
         "DISABLE_RATE_LIMIT=0",
         "RATE_LIMIT_REQUESTS=100",
         "RATE_LIMIT_WINDOW=60",
-        "LLM_BACKEND=openai",
-        "MLSDM__EMBEDDINGS__PROVIDER=sentence-transformers",
         "MLSDM__API__CORS_ORIGINS=https://example.com",
         "MLSDM__AUTH__MODE=keys",
         "MLSDM__AUTH__ROLES=x",
@@ -181,20 +181,60 @@ fn promises_that_cannot_be_kept_are_refused() {
 #[test]
 fn the_guides_file_is_refused_for_what_is_not_built_and_loads_without() {
     let text = error(load_all(Some(("config.yaml", GUIDE)), &[], &[]));
-    for name in ["llm.provider = openai", "embeddings.provider = ", "api.cors_origins = "] {
-        assert!(text.contains(name), "{text}");
-    }
-    let fixed = GUIDE
-        .replace("provider: openai", "provider: local_stub")
-        .replace("provider: sentence-transformers", "provider: hashing")
-        .replace("  cors_origins:\n    - \"https://yourdomain.com\"\n", "");
-    let loaded = load_all(Some(("config.yaml", &fixed)), &[], &[]).unwrap();
-    assert_eq!(loaded.config.mlsdm.policy, Policy::default());
+    assert!(text.contains("api.cors_origins = "), "{text}");
+    let fixed = GUIDE.replace("  cors_origins:\n    - \"https://yourdomain.com\"\n", "");
+    let key = [("OPENAI_API_KEY", "sk-1")];
+    let loaded = load_all(Some(("config.yaml", &fixed)), &key, &[]).unwrap();
+    let embedder = EmbedderId { id: "minilm-l6-v2".to_owned(), version: 1 };
+    assert_eq!(loaded.config.mlsdm.policy, Policy { embedder, ..Policy::default() });
+    assert_eq!(loaded.config.llm.provider, LlmProvider::Openai);
     assert_eq!(loaded.config.api.workers(), 4);
     assert_eq!(loaded.config.llm.model, "gpt-3.5-turbo");
     assert!(loaded.warnings.iter().any(|w| w.contains("logging.file")), "{:?}", loaded.warnings);
     let from = source_of(&loaded, "mlsdm.policy.rhythm.wake_duration");
     assert!(matches!(from, Source::File(_)));
+}
+
+#[test]
+fn the_embedder_of_the_policy_follows_from_the_provider() {
+    let small = "model = \"small\"\ndimension = 1536\napi_key = \"geheim\"";
+    let cases = [
+        ("provider = \"hashing\"", "hashing"),
+        ("provider = \"minilm\"", "minilm-l6-v2"),
+        (&format!("provider = \"openai\"\n{small}"), "openai:small"),
+    ];
+    for (section, id) in cases {
+        let loaded = toml(&format!("[embeddings]\n{section}")).unwrap();
+        let embedder = EmbedderId { id: id.to_owned(), version: 1 };
+        assert_eq!(loaded.config.mlsdm.policy.embedder, embedder);
+        let shown = |key: &str| loaded.settings.iter().find(|s| s.key == key).unwrap().shown();
+        assert_eq!(shown("mlsdm.policy.embedder.id"), id);
+        assert!(matches!(source_of(&loaded, "mlsdm.policy.embedder.id"), Source::File(_)));
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        assert!(!format!("{:?} {}", loaded.config, shown("embeddings.api_key")).contains("geheim"));
+    }
+    let key = [("MLSDM__EMBEDDINGS__API_KEY", "geheim")];
+    let loaded = env(&key).unwrap();
+    assert_eq!(loaded.config.embeddings.api_key().unwrap().expose_secret(), "geheim");
+    assert!(loaded.warnings[0].contains("has no effect"), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn an_embedder_that_cannot_work_is_refused() {
+    let cases = [
+        ("provider = \"openai\"", "embeddings.model = not set"),
+        ("provider = \"openai\"\nmodel = \"m\"\nbase_url = \"x\"", "embeddings.base_url = x"),
+        ("provider = \"minilm\"\ndimension = 768", "mlsdm.policy.dimension = 768"),
+        ("provider = \"minilm\"\nmodel = \"bge\"", "embeddings.model = bge"),
+        ("provider = \"minilm\"\npath = \"\"", "embeddings.path = not set"),
+        ("provider = \"word2vec\"", "must be one of: `hashing`, `minilm`"),
+        ("timeout = 0", "embeddings.timeout = 0"),
+        ("cache_mb = 100000", "embeddings.cache_mb = 100000"),
+    ];
+    for (section, expected) in cases {
+        let text = error(toml(&format!("[embeddings]\n{section}")));
+        assert!(text.contains(expected), "{text}");
+    }
 }
 
 #[test]

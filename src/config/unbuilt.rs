@@ -1,16 +1,16 @@
 //! Settings that exist but whose parts are not built yet.
 //!
-//! What promises protection or another provider is refused: ignoring it would be a lie an operator
+//! What promises protection is refused: ignoring it would be a lie an operator
 //! finds out about too late. The rest is named in a warning.
 
 use super::{Refusal, Source, merge::Settings};
 
+const FOLLOWS: &str = "it follows from the embedder; set embeddings.provider instead";
+
 /// Keys that must keep their defaults, and what to do instead.
-const FIXED: [(&str, &str); 6] = [
-    ("llm.provider", "only `local_stub` is built"),
-    ("embeddings.provider", "only `hashing` is built"),
-    ("mlsdm.policy.embedder.id", "only `hashing` is built"),
-    ("mlsdm.policy.embedder.version", "only version 1 of `hashing` is built"),
+const FIXED: [(&str, &str); 4] = [
+    ("mlsdm.policy.embedder.id", FOLLOWS),
+    ("mlsdm.policy.embedder.version", FOLLOWS),
     ("api.cors_origins", "CORS is not built yet; remove it, and answer for origins in a proxy"),
     ("auth.mode", "only `none` is built; put a proxy that authenticates in front of the server"),
 ];
@@ -26,13 +26,11 @@ pub(super) const SECTIONS: [(&str, &str); 2] = [
 ];
 
 /// Keys without effect, and why.
-const IDLE: [(&str, &str); 6] = [
+const IDLE: [(&str, &str); 4] = [
     ("logging.file", "logs go to standard output"),
     ("monitoring.enabled", "metrics are not built"),
     ("monitoring.metrics_port", "metrics are not built"),
     ("monitoring.health_check_interval", "background probes are not built"),
-    ("embeddings.model", "the hashing embedder has no model"),
-    ("embeddings.path", "the hashing embedder has no model"),
 ];
 
 /// What has to be refused, and what has to be said.
@@ -42,10 +40,14 @@ pub(super) fn check(settings: &Settings) -> (Vec<Refusal>, Vec<String>) {
         let name = format!("{key} = {} ({})", settings.shown(key), origin(key));
         Refusal { name, advice }
     });
-    let given = |key: &str| settings.source(key).is_some_and(|source| *source != Source::Default);
-    let warnings = IDLE
-        .iter()
-        .filter(|(key, _)| given(key))
-        .map(|(key, why)| format!("{key} ({}) has no effect yet: {why}", origin(key)));
-    (refusals.collect(), warnings.collect())
+    (refusals.collect(), without_effect(settings, &IDLE))
+}
+
+/// A warning for each of the keys that was given.
+pub(super) fn without_effect(settings: &Settings, keys: &[(&str, &str)]) -> Vec<String> {
+    let warning = |(key, why): &(&str, &str)| {
+        let given = settings.source(key).filter(|source| **source != Source::Default)?;
+        Some(format!("{key} ({given}) has no effect: {why}"))
+    };
+    keys.iter().filter_map(warning).collect()
 }

@@ -1,6 +1,7 @@
 //! What is asked of an engine. `decide` turns a command into events or a refusal.
 
 use super::{
+    budget::{HOLDERS_MAX, Price},
     event::{ContextUse, FailStage, Latency, Scored, Usage},
     ids::{Micros, SubjectRef},
     moral::ScoreError,
@@ -50,6 +51,10 @@ pub struct Admit {
     pub top_k: Option<usize>,
     /// Length of the prompt in characters.
     pub prompt_chars: usize,
+    /// Tokens that the prompt and its context may have, roughly; only a budget reads them.
+    pub prompt_tokens: u64,
+    /// What the model costs, if anybody knows; only a budget reads it.
+    pub price: Option<Price>,
     /// Keyed hash of the prompt, hexadecimal.
     pub prompt_hmac: String,
     /// How long the step may take, in microseconds.
@@ -146,6 +151,24 @@ pub struct ChangePolicy {
     pub config: Option<Policy>,
 }
 
+/// What a budget limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spendable {
+    /// Tokens of prompts, contexts and answers.
+    Tokens,
+    /// Millionths of a US dollar.
+    MicroUsd,
+}
+
+impl std::fmt::Display for Spendable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tokens => "tokens",
+            Self::MicroUsd => "micro-USD",
+        })
+    }
+}
+
 /// Why a command yields no event.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
@@ -155,6 +178,35 @@ pub enum Refusal {
         /// The reason given at the shutdown.
         reason: String,
     },
+    /// The data subject has spent its budget, or its running steps may.
+    #[error(
+        "the budget of {limit} {unit} is spent, or held by steps that still run; \
+         the next window begins in {} s", seconds(*retry_after)
+    )]
+    Budget {
+        /// What there is none left of.
+        unit: Spendable,
+        /// How much there was.
+        limit: u64,
+        /// Until the window ends, in microseconds.
+        retry_after: Micros,
+    },
+    /// Too many data subjects have spent something in this window.
+    #[error(
+        "{HOLDERS_MAX} data subjects have an account in this window, and there is no room for \
+         another; try again in {} s, or have the operator shorten policy.budget.window_seconds",
+        seconds(*retry_after)
+    )]
+    BudgetHolders {
+        /// Until the window ends, in microseconds.
+        retry_after: Micros,
+    },
+    /// The policy limits costs and nobody knows what the model costs.
+    #[error(
+        "the engine limits costs (policy.budget.cost_micro_usd) and the model has no price; \
+         ask a model with a price, or have the operator configure one"
+    )]
+    NoPrice,
     /// The score cannot be judged.
     #[error(transparent)]
     Score(#[from] ScoreError),
@@ -192,4 +244,28 @@ pub enum Refusal {
         /// The vector's.
         found: usize,
     },
+}
+
+impl Refusal {
+    /// After which time, in microseconds, the same command may be accepted, where that is known.
+    pub const fn retry_after(&self) -> Option<Micros> {
+        match self {
+            Self::Budget { retry_after, .. } | Self::BudgetHolders { retry_after } => {
+                Some(*retry_after)
+            }
+            Self::Shutdown { .. }
+            | Self::NoPrice
+            | Self::Score(_)
+            | Self::NotOpen { .. }
+            | Self::NotExpired { .. }
+            | Self::Policy(_)
+            | Self::Fixed { .. }
+            | Self::Dimension { .. } => None,
+        }
+    }
+}
+
+/// Whole seconds, rounded up.
+const fn seconds(micros: Micros) -> u64 {
+    micros.unsigned_abs().div_ceil(1_000_000)
 }

@@ -1,8 +1,10 @@
 //! `decide`: a state, a command and the log's time give events, or a refusal. Nothing changes here;
 //! the events are folded by `evolve` once they are in the log.
 
+mod budget;
 mod ending;
 
+use self::budget::Grant;
 use super::{
     command::{Admit, ChangePolicy, Command, Intervene, Refusal},
     event::{
@@ -69,28 +71,36 @@ fn one(decided: Decided) -> Vec<Decided> {
     vec![decided]
 }
 
-/// Moral verdict first, then the rhythm.
+/// Budget first: a refusal there is no step. Then the moral verdict, then the rhythm.
 fn admit(state: &State, admit: &Admit, now: Micros) -> Result<Vec<Decided>, Refusal> {
     if let Some(shutdown) = &state.shutdown {
         return Err(Refusal::Shutdown { reason: shutdown.reason.clone() });
     }
+    let grant = budget::grant(state, admit, phase_tokens(state, admit), now)?;
     let offer =
         Offer { subject: admit.subject, caller: admit.caller_score, scorer: admit.scored.as_ref() };
     let moral = state.filter.judge(&state.policy.moral, &offer)?;
     let phase = state.rhythm.phase;
     if !moral.accepted() {
-        return Ok(one(rejected(state, admit, moral, RejectReason::Moral, None)));
+        return Ok(one(rejected(state, admit, &grant, moral, (RejectReason::Moral, None))));
     }
     let ticked = rhythm::tick(state.rhythm, &state.policy.rhythm);
     if phase == Phase::Sleep && state.policy.rhythm.sleep_mode == SleepMode::Refuse {
-        return Ok(one(rejected(state, admit, moral, RejectReason::Sleep, Some(ticked.tick))));
+        return Ok(one(rejected(
+            state,
+            admit,
+            &grant,
+            moral,
+            (RejectReason::Sleep, Some(ticked.tick)),
+        )));
     }
     let event = StepAdmitted {
-        request: facts(state, admit),
+        request: facts(state, admit, &grant),
         moral,
         phase,
         tick: ticked.tick,
         deadline: now.saturating_add(admit.timeout).saturating_add(admit.grace),
+        budget: grant.reservation,
         policy_version: state.policy_version,
     };
     let mut events = one(Decided {
@@ -109,9 +119,9 @@ fn admit(state: &State, admit: &Admit, now: Micros) -> Result<Vec<Decided>, Refu
 fn rejected(
     state: &State,
     admit: &Admit,
+    grant: &Grant,
     moral: Verdict,
-    reason: RejectReason,
-    tick: Option<Tick>,
+    (reason, tick): (RejectReason, Option<Tick>),
 ) -> Decided {
     let answer = Answer {
         moral_threshold: moral.threshold_before,
@@ -120,7 +130,7 @@ fn rejected(
         latency_ms: admit.elapsed_ms,
     };
     let event = StepRejected {
-        request: facts(state, admit),
+        request: facts(state, admit, grant),
         moral,
         reason,
         phase: state.rhythm.phase,
@@ -136,21 +146,24 @@ fn rejected(
     }
 }
 
-fn facts(state: &State, admit: &Admit) -> RequestFacts {
+fn facts(state: &State, admit: &Admit, grant: &Grant) -> RequestFacts {
+    let priced = state.policy.budget.is_set();
     RequestFacts {
         route: admit.route.clone(),
         model: admit.model.clone(),
         max_tokens_asked: admit.max_tokens,
-        max_tokens: granted(state, admit),
+        max_tokens: grant.max_tokens,
         shortenable: admit.shortenable,
         top_k: admit.top_k.unwrap_or(state.policy.context.top_k),
         prompt_chars: admit.prompt_chars,
         prompt_hmac: admit.prompt_hmac.clone(),
+        prompt_tokens: priced.then_some(admit.prompt_tokens),
+        price: admit.price.filter(|_| priced),
     }
 }
 
 /// What was asked, but no more than the phase allows.
-fn granted(state: &State, admit: &Admit) -> u32 {
+fn phase_tokens(state: &State, admit: &Admit) -> u32 {
     let rhythm = &state.policy.rhythm;
     let limit = match state.rhythm.phase {
         Phase::Sleep if admit.shortenable => rhythm.max_sleep_tokens,

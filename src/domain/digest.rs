@@ -6,7 +6,7 @@
 
 use sha2::Digest as _;
 
-use super::{event::FOLD_VERSION, ids::Sha256, state::State, synaptic::Traces};
+use super::{budget::Amount, event::FOLD_VERSION, ids::Sha256, state::State, synaptic::Traces};
 
 /// SHA-256 over the state.
 pub fn state(state: &State) -> Sha256 {
@@ -37,6 +37,7 @@ pub fn state(state: &State) -> Sha256 {
     }
     open_steps(&mut out, state);
     items(&mut out, state);
+    budgets(&mut out, state);
     out.finish()
 }
 
@@ -91,6 +92,38 @@ fn items(out: &mut Writer, state: &State) {
     }
 }
 
+/// Nothing at all where nobody has a budget: the digests of such logs are those of binaries from
+/// before there were any, so this section needs no new fold version.
+fn budgets(out: &mut Writer, state: &State) {
+    let accounts = &state.accounts;
+    let held: Vec<_> = state
+        .open
+        .iter()
+        .filter_map(|(step, open)| Some((*step, open.budget?, open.price)))
+        .collect();
+    if accounts.iter().len() == 0 && held.is_empty() {
+        return;
+    }
+    out.int(accounts.window() as u64);
+    out.int(accounts.iter().len() as u64);
+    for (holder, account) in accounts.iter() {
+        out.bytes(&holder.get().to_be_bytes());
+        out.amount(account.spent);
+        out.amount(account.reserved);
+    }
+    out.int(held.len() as u64);
+    for (step, reservation, price) in held {
+        out.int(step);
+        out.bytes(&reservation.holder.get().to_be_bytes());
+        out.int(reservation.window as u64);
+        out.amount(reservation.reserved);
+        out.int(u64::from(price.is_some()));
+        for part in price.iter().flat_map(|price| [price.input, price.output]) {
+            out.int(part);
+        }
+    }
+}
+
 /// Hashes as it is written, so a digest needs no copy of the state.
 struct Writer(sha2::Sha256);
 
@@ -109,6 +142,11 @@ impl Writer {
 
     fn float(&mut self, value: f64) {
         self.int(value.to_bits());
+    }
+
+    fn amount(&mut self, amount: Amount) {
+        self.int(amount.tokens);
+        self.int(amount.cost_micro_usd);
     }
 
     fn text(&mut self, text: &str) {

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use super::{
+    budget::{self, Accounts, Amount},
     event::{
-        Envelope, Event, PolicyChanged, Positions, Remembered, StepAdmitted, StepCompleted,
-        StepRejected, SubjectErased,
+        Envelope, Event, FailStage, PolicyChanged, Positions, Remembered, StepAdmitted,
+        StepCompleted, StepFailed, StepRejected, SubjectErased,
     },
-    ids::{Position, StepNumber, SubjectRef},
+    ids::{Micros, Position, StepNumber, SubjectRef},
     lattice::Item,
     state::{OpenStep, Shutdown, State},
     synaptic::Traces,
@@ -51,15 +52,11 @@ pub fn evolve(
     fold.check(envelope.position == state.position + 1, "it does not follow the one before")?;
     match event {
         Event::EngineCreated(_) => return fold.damaged("the engine was created already"),
-        Event::PolicyChanged(changed) => policy_changed(state, changed),
+        Event::PolicyChanged(changed) => policy_changed(state, changed, envelope.recorded_at),
         Event::StepAdmitted(admitted) => fold.admitted(state, admitted)?,
         Event::StepRejected(rejected) => fold.rejected(state, rejected)?,
         Event::StepCompleted(completed) => fold.completed(state, completed, vector)?,
-        Event::StepFailed(_) => {
-            let (step, _) = fold.ending(state)?;
-            state.open.remove_mut(&step);
-            state.counts.failed += 1;
-        }
+        Event::StepFailed(failed) => fold.failed(state, failed)?,
         Event::MemoryConsolidated(Positions { positions }) => {
             for position in positions {
                 state.lattice.consolidate(*position);
@@ -80,6 +77,7 @@ pub fn evolve(
         Event::SubjectErased(erased) => subject_erased(state, erased),
         Event::StateAttested(_) => state.attested = envelope.position,
     }
+    state.accounts.turn(state.policy.budget.window(envelope.recorded_at));
     state.position = envelope.position;
     state.recorded_at = envelope.recorded_at;
     Ok(())
@@ -114,17 +112,25 @@ impl Fold<'_> {
     }
 
     fn admitted(&self, state: &mut State, event: &StepAdmitted) -> Result<(), FoldError> {
+        let now = state.policy.budget.window(self.envelope.recorded_at);
+        let in_time = event.budget.is_none_or(|reservation| reservation.window == now);
+        self.check(in_time, "its reservation is for another window")?;
         let (step, subject) = self.first_of_step(state)?;
         let adaptation = state.policy.moral.adaptation;
         state.filter.apply(adaptation, subject, &event.moral, self.envelope.position);
         state.rhythm = event.tick;
         state.counts.accepted += 1;
+        if let Some(reservation) = &event.budget {
+            state.accounts.reserve(reservation);
+        }
         let open = OpenStep {
             position: self.envelope.position,
             subject,
             deadline: event.deadline,
             phase: event.phase,
             threshold: event.moral.threshold_before,
+            budget: event.budget,
+            price: event.request.price,
             erased: false,
         };
         state.open.insert_mut(step, open);
@@ -152,6 +158,27 @@ impl Fold<'_> {
         Ok((step, open))
     }
 
+    /// Closes a step and replaces its reservation, if it has one, by what it spent.
+    fn close(&self, state: &mut State, step: StepNumber, open: &OpenStep, spent: Amount) {
+        state.open.remove_mut(&step);
+        state.accounts.turn(state.policy.budget.window(self.envelope.recorded_at));
+        if let Some(reservation) = &open.budget {
+            state.accounts.settle(reservation, spent);
+        }
+    }
+
+    /// Nobody knows what an abandoned step spent, so it pays all that it may have.
+    fn failed(&self, state: &mut State, event: &StepFailed) -> Result<(), FoldError> {
+        let (step, open) = self.ending(state)?;
+        let spent = match open.budget {
+            Some(reservation) if event.stage == FailStage::Abandoned => reservation.reserved,
+            Some(_) | None => budget::used(event.usage, open.price),
+        };
+        self.close(state, step, &open, spent);
+        state.counts.failed += 1;
+        Ok(())
+    }
+
     fn completed(
         &self,
         state: &mut State,
@@ -166,7 +193,7 @@ impl Fold<'_> {
             let fits = vector.as_ref().is_none_or(|v| v.as_slice().len() == state.policy.dimension);
             self.check(fits, "its vector has another dimension")?;
         }
-        state.open.remove_mut(&step);
+        self.close(state, step, &open, budget::used(event.usage, open.price));
         state.counts.completed += 1;
         let Remembered::Stored { n, phase, victim, .. } = event.memory else { return Ok(()) };
         if let Some(victim) = victim {
@@ -198,11 +225,15 @@ impl Fold<'_> {
     }
 }
 
-fn policy_changed(state: &mut State, event: &PolicyChanged) {
+fn policy_changed(state: &mut State, event: &PolicyChanged, now: Micros) {
     let (before, after) = (Arc::clone(&state.policy), &event.policy);
     state.filter.policy_changed(&before.moral, &after.moral);
     if before.capacity != after.capacity {
         state.lattice.set_capacity(after.capacity);
+    }
+    if before.budget.window_seconds != after.budget.window_seconds {
+        state.accounts = Accounts::open(after.budget.window(now));
+        for_each_open(state, |_| true, |open| open.budget = None);
     }
     state.policy = Arc::new(after.clone());
     state.policy_hash = after.hash();
@@ -220,13 +251,19 @@ fn subject_erased(state: &mut State, event: &SubjectErased) {
     state.filter.forget(event.subject_ref);
     state.traces = Some(Traces::zero(state.policy.dimension));
     state.trace_norms = [0.0; 3];
-    let flagged: Vec<_> = state
-        .open
-        .iter()
-        .filter(|(_, open)| open.subject == event.subject_ref)
-        .map(|(step, open)| (*step, OpenStep { erased: true, ..*open }))
-        .collect();
-    for (step, open) in flagged {
+    state.accounts.forget(event.subject_ref);
+    for_each_open(state, |open| open.subject == event.subject_ref, |open| open.erased = true);
+}
+
+fn for_each_open(
+    state: &mut State,
+    wanted: impl Fn(&OpenStep) -> bool,
+    change: impl Fn(&mut OpenStep),
+) {
+    let steps: Vec<_> =
+        state.open.iter().filter(|(_, open)| wanted(open)).map(|(step, o)| (*step, *o)).collect();
+    for (step, mut open) in steps {
+        change(&mut open);
         state.open.insert_mut(step, open);
     }
 }

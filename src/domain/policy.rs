@@ -3,6 +3,7 @@
 //! It is recorded in `engine.created` and `policy.changed`, so a replay needs no configuration.
 //! What a policy does not hold — addresses, deadlines, credentials — decides no outcome.
 
+mod change;
 mod check;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,10 @@ pub struct Policy {
     pub context: Context,
     /// The trace levels L1, L2, L3.
     pub trace: Trace,
+    /// What a data subject may spend. Left out of the canonical form while it is the default, so
+    /// that policies from before there were budgets keep their hashes.
+    #[serde(skip_serializing_if = "Budget::is_default")]
+    pub budget: Budget,
 }
 
 /// An embedder's name and version: vectors of different ones are never compared.
@@ -189,6 +194,19 @@ pub struct Trace {
     pub gain: [f32; 2],
 }
 
+/// What one data subject may spend in a window of time. Windows tumble: they begin at whole
+/// multiples of their length since the Unix epoch, by the log's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Budget {
+    /// Tokens of prompts, contexts and answers; 0 for no limit.
+    pub tokens: u64,
+    /// Millionths of a US dollar; 0 for no limit. Models without a price are refused under one.
+    pub cost_micro_usd: u64,
+    /// Length of a window in seconds, ≥ 1.
+    pub window_seconds: u32,
+}
+
 /// Named lengths of wake and sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -224,6 +242,7 @@ impl Default for Policy {
             lattice: Lattice::default(),
             context: Context::default(),
             trace: Trace::default(),
+            budget: Budget::default(),
         }
     }
 }
@@ -289,88 +308,36 @@ impl Default for Trace {
     }
 }
 
+impl Default for Budget {
+    fn default() -> Self {
+        Self { tokens: 0, cost_micro_usd: 0, window_seconds: 86_400 }
+    }
+}
+
+impl Budget {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether anything is limited.
+    pub const fn is_set(&self) -> bool {
+        self.tokens > 0 || self.cost_micro_usd > 0
+    }
+}
+
 impl Policy {
-    /// SHA-256 over the policy's canonical JSON (fields in declaration order, shortest floats).
+    /// What the engine's vectors are made by, and how long they are, for people.
+    pub fn vectors(&self) -> String {
+        let EmbedderId { id, version } = &self.embedder;
+        format!("{id} {version}, dimension {}", self.dimension)
+    }
+
+    /// SHA-256 over the policy's canonical JSON (fields in declaration order, shortest floats; no
+    /// budget while it is the default).
     ///
     /// Serialising this plain structure cannot fail; the empty text stands for that impossible case.
     pub fn hash(&self) -> Sha256 {
         let json = serde_json::to_vec(self).unwrap_or_default();
         Sha256(sha2::Sha256::digest(json).into())
-    }
-
-    /// The names of the top-level fields (dotted one level) in which two policies differ.
-    pub fn diff(&self, other: &Self) -> Vec<String> {
-        let (Ok(a), Ok(b)) = (serde_json::to_value(self), serde_json::to_value(other)) else {
-            return Vec::new();
-        };
-        let mut names = Vec::new();
-        collect_differences("", &a, &b, &mut names);
-        names
-    }
-
-    /// This policy with the fields replaced that a partial one names; unknown fields are errors.
-    pub fn merged(&self, changes: &serde_json::Value) -> Result<Self, serde_json::Error> {
-        let mut value = serde_json::to_value(self)?;
-        overlay(&mut value, changes);
-        serde_json::from_value(value)
-    }
-
-    /// This policy with the fields changed that differ between two configurations.
-    ///
-    /// So a value set by an operator survives a start whose configuration did not touch it.
-    #[must_use]
-    pub fn with_changes(&self, before: &Self, after: &Self) -> Self {
-        let values =
-            (serde_json::to_value(self), serde_json::to_value(before), serde_json::to_value(after));
-        let (Ok(mut current), Ok(before), Ok(after)) = values else { return after.clone() };
-        apply_changes(&mut current, &before, &after);
-        serde_json::from_value(current).unwrap_or_else(|_| self.clone())
-    }
-}
-
-fn collect_differences(
-    path: &str,
-    a: &serde_json::Value,
-    b: &serde_json::Value,
-    names: &mut Vec<String>,
-) {
-    let (Some(left), Some(right)) = (a.as_object(), b.as_object()) else {
-        if a != b {
-            names.push(path.to_owned());
-        }
-        return;
-    };
-    for (key, value) in left {
-        let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        collect_differences(&inner, value, right.get(key).unwrap_or(value), names);
-    }
-}
-
-fn overlay(base: &mut serde_json::Value, changes: &serde_json::Value) {
-    match (base.as_object_mut(), changes.as_object()) {
-        (Some(base), Some(changes)) => {
-            for (key, value) in changes {
-                overlay(base.entry(key.clone()).or_insert(serde_json::Value::Null), value);
-            }
-        }
-        _ => *base = changes.clone(),
-    }
-}
-
-fn apply_changes(
-    current: &mut serde_json::Value,
-    before: &serde_json::Value,
-    after: &serde_json::Value,
-) {
-    if let (Some(now), Some(old), Some(new)) =
-        (current.as_object_mut(), before.as_object(), after.as_object())
-    {
-        for (key, value) in now {
-            if let (Some(old), Some(new)) = (old.get(key), new.get(key)) {
-                apply_changes(value, old, new);
-            }
-        }
-    } else if before != after {
-        *current = after.clone();
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rpds::RedBlackTreeMapSync;
 
 use super::{
+    budget::{Accounts, Price, Reservation},
     event::{EngineCreated, Tick},
     ids::{Micros, Position, Sha256, StepNumber, SubjectRef},
     lattice::Lattice,
@@ -30,6 +31,10 @@ pub struct OpenStep {
     pub phase: Phase,
     /// The threshold its verdict used.
     pub threshold: f64,
+    /// What it may spend.
+    pub budget: Option<Reservation>,
+    /// What its model costs.
+    pub price: Option<Price>,
     /// Whether its data subject was erased meanwhile.
     pub erased: bool,
 }
@@ -91,6 +96,8 @@ pub struct State {
     pub trace_norms: [f32; 3],
     /// Steps without an ending.
     pub open: RedBlackTreeMapSync<StepNumber, OpenStep>,
+    /// What data subjects spent in the open window.
+    pub accounts: Accounts,
     /// The last position whose state was attested; 0 for none.
     pub attested: Position,
 }
@@ -116,6 +123,7 @@ impl State {
             traces: Some(Traces::zero(policy.dimension)),
             trace_norms: [0.0; 3],
             open: RedBlackTreeMapSync::new_sync(),
+            accounts: Accounts::open(policy.budget.window(recorded_at)),
             attested: 0,
         }
     }

@@ -10,6 +10,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::vector::{UnitVector, VectorError};
+
 /// Names this embedder in a policy.
 pub const ID: &str = "hashing";
 
@@ -47,6 +49,14 @@ const FUNCTION_WORDS: [&str; 112] = [
 
 /// Sums smaller than this are taken for features that cancelled out.
 const CANCELLED: f64 = 1e-6;
+
+/// The direction of a text.
+///
+/// # Errors
+/// Only in dimension 0.
+pub fn vector(text: &str, dimension: usize) -> Result<UnitVector, VectorError> {
+    UnitVector::normalise(&embed(text, dimension), dimension)
+}
 
 /// The numbers of a text: a direction, not scaled to length 1, and never zero for a `dimension`
 /// above 0. A text without words is taken as bytes.

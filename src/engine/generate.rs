@@ -4,14 +4,16 @@
 //! the ending is durable before the answer is complete, and no lock or transaction is held between.
 
 mod answer;
+mod expect;
 mod run;
+mod start;
 mod wait;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Running};
@@ -21,7 +23,7 @@ use crate::{
         event::{Envelope, Event, FailStage, StepAdmitted},
         ids::{CommandId, Micros},
     },
-    lifecycle::Tasks,
+    llm::{Delta, Extra, Message, Sink, ToolCall},
     score,
     store::{
         Content, StoreError,
@@ -34,12 +36,22 @@ use crate::{
     },
 };
 pub use answer::Answer;
+pub use start::Started;
 
 /// A request to generate, validated.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Default, Serialize)]
 pub struct Generate {
-    /// The prompt, 1 to 10,000 characters, not blank.
+    /// The prompt, not blank: what is scored, embedded and remembered.
     pub prompt: String,
+    /// The chat that the prompt is part of; without one the prompt is all the model is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat: Option<Chat>,
+    /// The model wanted; the configured one without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Sampling temperature; the configured one without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
     /// The caller's own score in [0, 1].
     pub moral_value: Option<f64>,
     /// Most tokens of the answer.
@@ -48,6 +60,19 @@ pub struct Generate {
     pub context_top_k: Option<usize>,
     /// The caller's own short notes; sealed with the prompt.
     pub metadata: BTreeMap<String, String>,
+}
+
+/// A chat, as a client of a model writes it.
+#[derive(Clone, Serialize)]
+pub struct Chat {
+    /// What was said so far.
+    pub messages: Vec<Message>,
+    /// Which of them holds the prompt; what is remembered goes before it.
+    pub prompt: usize,
+    /// Whether the answer may be cut short in sleep: not if it has to have a form.
+    pub shortenable: bool,
+    /// The caller's own wishes.
+    pub extra: Extra,
 }
 
 /// Who asks, and by which request.
@@ -91,6 +116,8 @@ pub enum StepError {
         stage: FailStage,
         /// A short name of the cause.
         code: String,
+        /// When it may be worth trying again, if somebody knows.
+        retry_after: Option<Duration>,
     },
     /// A request with the same key is still running.
     #[error("a request with this Idempotency-Key is still running; ask again later")]
@@ -101,6 +128,9 @@ pub enum StepError {
         /// Its number.
         step: u64,
     },
+    /// The request names a model that may not be asked; nothing was recorded.
+    #[error("this model may not be asked; llm.models lists those that may, and so does /v1/models")]
+    ModelNotAllowed,
     /// An earlier answer's text no longer exists.
     #[error("the earlier answer was erased")]
     Erased,
@@ -118,18 +148,28 @@ impl From<SealError> for StepError {
     }
 }
 
-/// The sealed text of `step.admitted` and `step.rejected`.
-#[derive(Serialize, Deserialize)]
-struct PromptText {
-    prompt: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
+/// The sealed text of `step.admitted` and `step.rejected`, as it is written.
+#[derive(Serialize)]
+struct SealedPrompt<'a> {
+    prompt: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chat: Option<&'a Chat>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: &'a BTreeMap<String, String>,
 }
 
-/// The sealed text of `step.completed`.
+/// The part of it that is remembered.
+#[derive(Deserialize)]
+pub(super) struct PromptText {
+    pub(super) prompt: String,
+}
+
+/// The sealed text of `step.completed`, and of what was said until a `step.failed`.
 #[derive(Serialize, Deserialize)]
-struct AnswerText {
-    answer: String,
+pub(super) struct AnswerText {
+    pub(super) answer: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) tool_calls: Vec<ToolCall>,
 }
 
 /// A step that may go to the model.
@@ -155,9 +195,13 @@ impl Engine {
         &self,
         caller: &Caller,
         request: &Generate,
+        pieces: Option<mpsc::Sender<Delta>>,
         cancelled: &CancellationToken,
     ) -> Result<Told, StepError> {
         let _running = Running::new(self);
+        if request.model.as_ref().is_some_and(|model| !self.parts.llm.allows(model)) {
+            return Err(StepError::ModelNotAllowed);
+        }
         let started = Instant::now();
         match self.admit(caller, request, started).await? {
             Admission::Rejected(answer) => Ok(Told { answer: *answer, replayed: false }),
@@ -166,31 +210,11 @@ impl Engine {
                 Ok(Told { answer, replayed: true })
             }
             Admission::Admitted(step) => {
-                let answer = self.run(caller, request, step, cancelled).await?;
+                let sink = Sink::new(pieces);
+                let answer = self.run(caller, request, step, sink, cancelled).await?;
                 Ok(Told { answer, replayed: false })
             }
         }
-    }
-
-    /// The same as a task of its own, so that a caller who goes away cannot leave a step without an
-    /// ending: dropping the future cancels the step, and the task still records that.
-    pub async fn generate_detached(
-        self: Arc<Self>,
-        tasks: &Tasks,
-        caller: Caller,
-        request: Generate,
-    ) -> Result<Told, StepError> {
-        let cancelled = CancellationToken::new();
-        let gone = cancelled.clone().drop_guard();
-        let (answer, answered) = oneshot::channel();
-        tasks.spawn("step", async move {
-            let told = self.generate(&caller, &request, &cancelled).await;
-            // nobody may be left to tell
-            drop(answer.send(told));
-        });
-        let told = answered.await.unwrap_or(Err(StepError::Write(WriteError::Closed)));
-        drop(gone.disarm());
-        told
     }
 
     async fn admit(
@@ -257,24 +281,31 @@ impl Engine {
         let subject = self.subject(name).await?;
         let actor = self.actor(caller, &subject).await?;
         let command_id = crate::ids::command_id();
-        let text =
-            PromptText { prompt: request.prompt.clone(), metadata: request.metadata.clone() };
+        let text = SealedPrompt {
+            prompt: &request.prompt,
+            chat: request.chat.as_ref(),
+            metadata: &request.metadata,
+        };
         let prompt_digest: [u8; 32] = Sha256::digest(&request.prompt).into();
         let claim = caller.idempotency_key.as_ref().map(|key| Claim {
             route: caller.route.clone(),
             key: key.clone(),
             body_digest: body_digest(request),
         });
+        let view = self.view();
+        let policy = &view.state.policy;
         let admit = Admit {
             subject: subject.subject_ref,
             caller_score: request.moral_value,
-            scored: score::score(self.view().state.policy.moral.scorer, &request.prompt),
+            scored: score::score(policy.moral.scorer, &request.prompt),
             route: caller.route.clone(),
-            model: None,
+            model: request.model.clone(),
             max_tokens: request.max_tokens,
-            shortenable: true,
+            shortenable: request.chat.as_ref().is_none_or(|chat| chat.shortenable),
             top_k: request.context_top_k,
             prompt_chars: request.prompt.chars().count(),
+            prompt_tokens: expect::prompt_tokens(request, policy),
+            price: expect::price(&self.parts.llm, request.model.as_deref()),
             prompt_hmac: prompt_hmac(&subject.key, &prompt_digest),
             timeout: micros(self.settings.timeout),
             grace: micros(self.settings.grace),

@@ -163,20 +163,17 @@ impl Engines {
         folder: Folder,
         index_key: IndexKey,
     ) -> Result<Arc<Engine>, EngineError> {
-        let parts = self.parts().clone();
+        let mut parts = self.parts().clone();
+        parts.llm = parts.llm.for_engine(id);
         let directory =
             Arc::new(Directory::new(id.clone(), Arc::clone(&parts.content_key), index_key));
         let limits = self.settings().limits;
         let made = writer(id.clone(), parts.store.clone(), Arc::clone(&directory), folder, limits);
         let (writer, task) = made.ok_or_else(|| EngineError::Empty(id.clone()))?;
-        let wanted = &writer.view().state.policy.embedder;
-        let running = (parts.embedder.id(), parts.embedder.version());
-        if (wanted.id.as_str(), wanted.version) != running {
-            return Err(EngineError::Embedder {
-                wanted: format!("{} {}", wanted.id, wanted.version),
-                running: format!("{} {}", running.0, running.1),
-            });
-        }
+        let policy = &writer.view().state.policy;
+        parts.embedder = parts.embedder.for_policy(policy).ok_or_else(|| {
+            EngineError::Embedder { wanted: policy.vectors(), running: parts.embedder.to_string() }
+        })?;
         self.tasks().spawn("writer", task.run());
         let engine = Arc::new(Engine {
             id: id.clone(),

@@ -8,8 +8,9 @@ use utoipa::ToSchema;
 use super::{Engine, EngineError};
 use crate::{
     domain::{
+        budget::Amount,
         digest,
-        ids::{Position, Sha256, SubjectRef},
+        ids::{Micros, Position, Sha256, SubjectRef},
         state::State,
     },
     store::{replay, writer::View},
@@ -52,6 +53,9 @@ pub struct StateReport {
     pub qilm_stats: MemoryStats,
     /// Whether the engine admits anything.
     pub emergency_shutdown: ShutdownReport,
+    /// The asker's budget in the open window; left out where the policy sets none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetReport>,
     /// The parts a step depends on.
     pub reliability: Reliability,
     /// Which policy is in force; 1 is the first.
@@ -116,15 +120,50 @@ pub struct ShutdownReport {
     pub reason: Option<String>,
 }
 
+/// What a data subject may spend, and what it has spent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct BudgetReport {
+    /// What may be spent in a window; 0 for no limit.
+    pub limit: SpendReport,
+    /// Spent by steps that have ended.
+    pub spent: SpendReport,
+    /// Kept back for steps that still run.
+    pub reserved: SpendReport,
+    /// When the window ends and everything may be spent anew, RFC 3339.
+    pub window_ends_at: String,
+}
+
+/// Tokens, and what they cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SpendReport {
+    /// Tokens of prompts, contexts and answers.
+    pub tokens: u64,
+    /// Millionths of a US dollar.
+    pub cost_micro_usd: u64,
+}
+
+impl From<Amount> for SpendReport {
+    fn from(amount: Amount) -> Self {
+        Self { tokens: amount.tokens, cost_micro_usd: amount.cost_micro_usd }
+    }
+}
+
 /// The parts a step depends on.
-#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Reliability {
-    /// Circuit breakers by provider; none are built in.
+    /// Circuit breakers by provider: `closed`, `open`, `half_open`; this replica's.
     pub breakers: BTreeMap<String, String>,
 }
 
 impl StateReport {
-    fn new(engine: &str, view: &View, digest: Sha256, asker: Option<SubjectRef>) -> Self {
+    /// `now` says which window of the budget is open.
+    fn new(
+        engine: &Engine,
+        view: &View,
+        digest: Sha256,
+        asker: Option<SubjectRef>,
+        now: Micros,
+    ) -> Self {
         let state = &view.state;
         let memory = memory(state);
         let original = MemoryStats {
@@ -135,7 +174,7 @@ impl StateReport {
         let [l1, l2, l3] = state.trace_norms;
         let shutdown = state.shutdown.as_ref();
         Self {
-            engine: engine.to_owned(),
+            engine: engine.id.to_string(),
             position: state.position,
             step: state.step,
             phase: state.rhythm.phase.as_str(),
@@ -156,7 +195,8 @@ impl StateReport {
                 since: shutdown.map(|s| crate::clock::rfc3339(s.since)),
                 reason: shutdown.map(|s| s.reason.clone()),
             },
-            reliability: Reliability::default(),
+            budget: budget(state, asker, now),
+            reliability: Reliability { breakers: engine.parts.llm.breakers() },
             policy_version: state.policy_version,
             policy: (*state.policy).clone(),
             chain_hash: view.chain_hash.to_string(),
@@ -164,6 +204,18 @@ impl StateReport {
             trace_digest: digest::traces(state.traces.as_ref()).map(|d| d.to_string()),
         }
     }
+}
+
+fn budget(state: &State, asker: Option<SubjectRef>, now: Micros) -> Option<BudgetReport> {
+    let budget = Some(&state.policy.budget).filter(|budget| budget.is_set())?;
+    let account = asker.map(|asker| state.accounts.get(asker, budget.window(now)));
+    let account = account.unwrap_or_default();
+    Some(BudgetReport {
+        limit: budget.limit().into(),
+        spent: account.spent.into(),
+        reserved: account.reserved.into(),
+        window_ends_at: crate::clock::rfc3339(budget.window_end(now)),
+    })
 }
 
 fn memory(state: &State) -> MemoryReport {
@@ -181,7 +233,8 @@ impl Engine {
         let view = self.view();
         let asker = self.known(asker).await?;
         let digest = self.digest_of(&view.state);
-        Ok(StateReport::new(self.id.as_str(), &view, digest, asker))
+        let now = self.parts.store.local_time().max(view.state.recorded_at);
+        Ok(StateReport::new(self, &view, digest, asker, now))
     }
 
     /// The state as it was after a position: folded from the log again.
@@ -201,8 +254,9 @@ impl Engine {
         let folder = replay::replay(store, key, &self.id, position, &mut |_| {}).await?;
         let state = folder.state.ok_or_else(|| EngineError::Empty(self.id.clone()))?;
         let digest = digest::state(&state);
+        let now = state.recorded_at;
         let view = View { state, chain_hash: folder.chain_hash };
-        Ok(StateReport::new(self.id.as_str(), &view, digest, asker))
+        Ok(StateReport::new(self, &view, digest, asker, now))
     }
 
     /// The pseudonym of a name, if the engine has heard of it; reading never makes one.

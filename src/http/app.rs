@@ -12,16 +12,17 @@ use actix_web::{
 use tokio::sync::Semaphore;
 
 use super::{
+    caller::Models,
     errors,
     health::{self, pulse::Pulse},
-    limiter::Limiter,
     openapi, request, v1,
 };
 use crate::{
-    config::Config,
+    config::{Config, MoralRefusal},
     domain::{ids::Micros, policy::Policy},
     engine::Engines,
     lifecycle::{Stop, Tasks},
+    limiter::Limiter,
 };
 
 /// What all handlers share. Made once, outside the factory, which runs once a worker.
@@ -38,6 +39,10 @@ pub struct AppState {
     pub body_bytes: usize,
     /// Whether `/docs` and `/openapi.json` are served.
     pub docs: bool,
+    /// The models requests may name.
+    pub models: Models,
+    /// What a moral refusal is on routes that are compatible with models' APIs.
+    pub refusal: MoralRefusal,
     /// The policy of engines created without one.
     pub policy: Policy,
     /// When the server started.
@@ -61,6 +66,8 @@ impl AppState {
             limiter,
             body_bytes: limits.body_bytes,
             docs: config.api.docs,
+            models: Models { default: config.llm.model.clone(), others: config.llm.models.clone() },
+            refusal: config.api.refusal,
             policy: config.mlsdm.policy.clone(),
             started: crate::clock::now_micros(),
             pulse: Pulse::default(),

@@ -10,7 +10,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, web};
 
 use super::{AppState, Code, Problem, RequestIds};
 use crate::{
-    domain::ids::{BadEngineId, EngineId},
+    domain::ids::{BadEngineId, ENGINE_ID_MAX, EngineId},
     engine::{self, Engine},
 };
 
@@ -32,6 +32,18 @@ const IDEMPOTENCY_KEY_MAX: usize = 255;
 pub struct Caller(pub engine::Caller);
 
 impl Caller {
+    /// The same caller, speaking for whom the body names, unless the header names somebody.
+    pub fn on_behalf_of(mut self, user: Option<String>) -> Result<Self, Problem> {
+        if let (None, Some(user)) = (&self.0.end_user, user) {
+            let name = checked(&user, END_USER_MAX, |c| !c.is_control()).ok_or_else(|| {
+                let detail = format!("user must be 1 to {END_USER_MAX} printable characters");
+                Problem::new(Code::BadField, detail)
+            })?;
+            self.0.end_user = Some(name);
+        }
+        Ok(self)
+    }
+
     /// Whose words the request's are.
     pub fn subject(&self) -> &str {
         self.0.end_user.as_deref().unwrap_or(&self.0.actor)
@@ -87,11 +99,16 @@ fn header(
     let Ok(text) = std::str::from_utf8(value.as_bytes()) else {
         return refuse("is not UTF-8 text");
     };
-    let text = text.trim();
-    if !(1..=max).contains(&text.chars().count()) || !text.chars().all(allowed) {
-        return refuse(&format!("must be 1 to {max} printable characters"));
+    match checked(text, max, allowed) {
+        Some(text) => Ok(Some(text)),
+        None => refuse(&format!("must be 1 to {max} printable characters")),
     }
-    Ok(Some(text.to_owned()))
+}
+
+fn checked(text: &str, max: usize, allowed: impl Fn(char) -> bool) -> Option<String> {
+    let text = text.trim();
+    let fits = (1..=max).contains(&text.chars().count()) && text.chars().all(allowed);
+    fits.then(|| text.to_owned())
 }
 
 /// The engine a request names, loaded; `default` where the path names none.
@@ -119,5 +136,75 @@ impl Loaded {
             .unwrap_or_else(|| Ok(EngineId::default()))
             .map_err(|error: BadEngineId| Problem::new(Code::BadEngineId, error.to_string()))?;
         Ok(Self(state.engines.get(&id).await?))
+    }
+}
+
+/// Names the engine, on routes whose path does not.
+const ENGINE: &str = "x-mlsdm-engine";
+/// Longest name of a model, in characters.
+const MODEL_MAX: usize = 200;
+/// The name by which a client asks for the configured model.
+const CONFIGURED: &str = "default";
+
+/// The engine and the model of a request in the dialect of a model's API.
+pub struct Addressed {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// The model, if not the configured one.
+    pub model: Option<String>,
+}
+
+impl Addressed {
+    /// The engine that the path names, else the header, else the part of `model` before its first
+    /// slash (unless the whole is the name of a model that is configured or allowed), else `default`.
+    pub async fn by(
+        state: &AppState,
+        request: &HttpRequest,
+        model: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let in_header = header(request, ENGINE, ENGINE_ID_MAX, |c| c.is_ascii_graphic())?;
+        let in_path = request.match_info().get("engine").map(str::to_owned);
+        let model = model.map(str::trim).filter(|model| !model.is_empty());
+        let prefixed = model
+            .filter(|model| !state.models.knows(model))
+            .and_then(|model| model.split_once('/'));
+        let (name, model) = match (in_path.or(in_header), prefixed) {
+            (Some(name), Some((engine, rest))) if engine == name => (Some(name), Some(rest)),
+            (Some(name), _) => (Some(name), model),
+            (None, Some((engine, rest))) => (Some(engine.to_owned()), Some(rest)),
+            (None, None) => (None, model),
+        };
+        let model = model.filter(|model| !model.is_empty() && *model != CONFIGURED);
+        if model.is_some_and(|model| model.chars().count() > MODEL_MAX) {
+            let detail = format!("model may have at most {MODEL_MAX} characters");
+            return Err(Problem::new(Code::BadField, detail));
+        }
+        let id = name.map_or_else(|| Ok(EngineId::default()), |name| name.parse());
+        let id: EngineId =
+            id.map_err(|error: BadEngineId| Problem::new(Code::BadEngineId, error.to_string()))?;
+        let engine = state.engines.get(&id).await?;
+        Ok(Self { engine, model: model.map(str::to_owned) })
+    }
+}
+
+/// The models a server knows by name.
+#[derive(Clone, Debug)]
+pub struct Models {
+    /// The configured one.
+    pub default: String,
+    /// Others that requests may name.
+    pub others: Vec<String>,
+}
+
+impl Models {
+    /// The configured one, then the others.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        let others = self.others.iter().filter(|other| **other != self.default);
+        std::iter::once(&self.default).chain(others).map(String::as_str)
+    }
+
+    /// Whether this is the name of one.
+    pub fn knows(&self, model: &str) -> bool {
+        self.default == model || self.others.iter().any(|other| other == model)
     }
 }

@@ -1,9 +1,12 @@
 //! The one table from errors of the engine and the log to problems. Exhaustive: a new error does not
 //! compile until it has a code.
 
+use std::time::Duration;
+
 use super::{Code, Problem};
 use crate::{
     domain::{command::Refusal, event::FailStage, moral::ScoreError},
+    embed::EmbedError,
     engine::{EngineError, StepError},
     store::{StoreError, fold::FoldingError, writer::WriteError},
 };
@@ -12,13 +15,20 @@ impl From<StepError> for Problem {
     fn from(error: StepError) -> Self {
         match error {
             StepError::Write(error) => error.into(),
-            StepError::Failed { stage, ref code, .. } => {
-                Self::new(failed(stage, code), error.to_string())
+            StepError::Failed { stage, ref code, retry_after, .. } => {
+                let problem = Self::new(failed(stage, code), error.to_string());
+                match retry_after {
+                    Some(wait) if problem.code() == Code::ModelUnavailable => {
+                        problem.retry_after(whole_seconds(wait))
+                    }
+                    _ => problem,
+                }
             }
             StepError::StillRunning => {
                 Self::new(Code::IdempotencyRunning, error.to_string()).retry_after(1)
             }
             StepError::TooLate { .. } => Self::new(Code::StepAbandoned, error.to_string()),
+            StepError::ModelNotAllowed => Self::new(Code::ModelCannot, error.to_string()),
             StepError::Erased => Self::new(Code::Erased, error.to_string()),
         }
     }
@@ -26,13 +36,37 @@ impl From<StepError> for Problem {
 
 fn failed(stage: FailStage, code: &str) -> Code {
     match stage {
-        FailStage::Embedding => Code::EmbeddingFailed,
-        FailStage::Llm if code == "timeout" => Code::ModelTimedOut,
-        FailStage::Llm => Code::ModelFailed,
+        FailStage::Embedding => embedding_failed(code),
+        FailStage::Llm => match code {
+            "timeout" => Code::ModelTimedOut,
+            "breaker_open" | "bulkhead_full" | "overloaded" => Code::ModelUnavailable,
+            "unauthorized" => Code::ModelMisconfigured,
+            "untranslatable" | "model_not_allowed" => Code::ModelCannot,
+            _ => Code::ModelFailed,
+        },
         FailStage::EmptyResponse => Code::EmptyResponse,
         FailStage::Cancelled => Code::Cancelled,
         FailStage::Abandoned => Code::StepAbandoned,
     }
+}
+
+fn embedding_failed(code: &str) -> Code {
+    match code {
+        "busy" | "breaker_open" | "overloaded" => Code::EmbedderUnavailable,
+        _ => Code::EmbeddingFailed,
+    }
+}
+
+impl From<EmbedError> for Problem {
+    fn from(error: EmbedError) -> Self {
+        Self::new(embedding_failed(error.code()), error.to_string())
+    }
+}
+
+/// Whole seconds, at least one, that are not too short.
+const fn whole_seconds(wait: Duration) -> u64 {
+    let rounded = if wait.subsec_nanos() > 0 { wait.as_secs() + 1 } else { wait.as_secs() };
+    if rounded == 0 { 1 } else { rounded }
 }
 
 impl From<EngineError> for Problem {
@@ -79,13 +113,20 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let code = match &refusal {
             Refusal::Shutdown { .. } => Code::EmergencyShutdown,
+            Refusal::Budget { .. } => Code::BudgetSpent,
+            Refusal::BudgetHolders { .. } => Code::BudgetHolders,
+            Refusal::NoPrice => Code::NoPrice,
             Refusal::Score(ScoreError::Missing) => Code::MoralValueRequired,
             Refusal::Score(ScoreError::OutOfRange) => Code::MoralValueRange,
             Refusal::NotOpen { .. } | Refusal::NotExpired { .. } => Code::StepAbandoned,
             Refusal::Policy(_) | Refusal::Fixed { .. } => Code::BadPolicy,
             Refusal::Dimension { .. } => Code::EmbeddingFailed,
         };
-        Self::new(code, refusal.to_string())
+        let problem = Self::new(code, refusal.to_string());
+        match refusal.retry_after() {
+            None => problem,
+            Some(micros) => problem.retry_after(micros.unsigned_abs().div_ceil(1_000_000).max(1)),
+        }
     }
 }
 

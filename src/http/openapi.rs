@@ -24,6 +24,7 @@ use super::{Code, Endpoint, Problem, health, v1};
     servers((url = "/", description = "This server")),
     tags(
         (name = "steps", description = "Governed steps"),
+        (name = "compatible", description = "The APIs of OpenAI and Anthropic: their clients work unchanged"),
         (name = "state", description = "What an engine knows"),
         (name = "audit", description = "The log"),
         (name = "engines", description = "Engines: memories with a policy and a log of their own"),
@@ -33,6 +34,12 @@ use super::{Code, Endpoint, Problem, health, v1};
     ),
     paths(
         v1::generate::post,
+        v1::chat::completions::post,
+        v1::messages::post,
+        v1::models::list,
+        v1::models::get,
+        v1::moderations::post,
+        v1::embeddings::post,
         v1::state::get,
         v1::events::list,
         v1::events::get,

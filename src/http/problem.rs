@@ -102,6 +102,22 @@ impl Problem {
         self.cause.as_deref()
     }
 
+    /// What is wrong this time, and what to do.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The body in a stream, whose head has the ids.
+    pub fn bare_body(&self) -> impl Serialize {
+        serde_json::json!({
+            "type": format!("/docs/errors#{}", self.code.text()),
+            "title": self.code.title(),
+            "status": self.code.status().as_u16(),
+            "detail": self.detail,
+            "code": self.code.text(),
+        })
+    }
+
     /// The body for one request.
     pub fn body(&self, ids: &RequestIds) -> ProblemBody {
         ProblemBody {

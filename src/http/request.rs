@@ -1,21 +1,26 @@
 //! What surrounds every request: ids, span, headers, limits, the access line, and error bodies.
 
-use std::{panic::AssertUnwindSafe, time::Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use actix_web::{
     Error, HttpMessage as _, HttpResponse, ResponseError as _,
-    body::{BoxBody, MessageBody},
+    body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
     http::header::{self, HeaderMap, HeaderName, HeaderValue},
     middleware::Next,
-    web,
+    web::{self, Bytes},
 };
 use futures_util::FutureExt as _;
 use tracing::{Instrument as _, error, error_span, info};
 
-use super::{AppState, Code, Problem};
-use crate::ids;
+use super::{AppState, Code, Problem, envelope::Envelope};
+use crate::{ids, limiter::Admission};
 
 /// The header that carries a request's id in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -80,6 +85,7 @@ pub async fn surround<B: MessageBody + 'static>(
     request.extensions_mut().insert(ids.clone());
     let method = request.method().to_string();
     let docs = is_under(request.path(), DOCS);
+    let envelope = Envelope::of(request.path());
     // the template, never the path, which callers choose
     let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
     let (request_id, trace_id) = (&ids.request_id, &ids.trace_id);
@@ -89,11 +95,17 @@ pub async fn surround<B: MessageBody + 'static>(
     let outcome = AssertUnwindSafe(inside).catch_unwind().await;
     let _in_span = span.enter();
     match outcome {
-        Ok(Ok(response)) => Ok(finish(response.map_into_boxed_body(), &ids, docs, started)),
-        Ok(Err(error)) => Err(fail(Problem::internal(&Failed(error.to_string())), &ids, started)),
+        Ok(Ok(response)) => {
+            let response = response.map_into_boxed_body();
+            Ok(finish(response, &ids, docs, envelope, started))
+        }
+        Ok(Err(error)) => {
+            let problem = Problem::internal(&Failed(error.to_string()));
+            Err(fail(problem, &ids, envelope, started))
+        }
         Err(_panic) => {
             let failed = Failed("a handler panicked".to_owned());
-            Err(fail(Problem::internal(&failed), &ids, started))
+            Err(fail(Problem::internal(&failed), &ids, envelope, started))
         }
     }
 }
@@ -119,14 +131,41 @@ pub async fn limit<B: MessageBody + 'static>(
             Problem::new(Code::Draining, "try another replica, or again later"),
         );
     }
-    let Some(_admission) = state.limiter.admit().await else {
+    let Some(admission) = state.limiter.admit().await else {
         let detail = "try again later, or raise limits.concurrency or limits.queue";
         return refuse(request, Problem::new(Code::OverConcurrency, detail));
     };
-    next.call(request).await.map(ServiceResponse::map_into_boxed_body)
+    let response = next.call(request).await?.map_into_boxed_body();
+    Ok(response.map_body(|_, body| BoxBody::new(Held { body, admission })))
 }
 
-fn is_under(path: &str, folder: &str) -> bool {
+/// A body whose request counts as served until it has been sent: an answer may be streamed.
+struct Held {
+    body: BoxBody,
+    admission: Admission,
+}
+
+impl MessageBody for Held {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(context)
+    }
+
+    fn try_into_bytes(self) -> Result<Bytes, Self> {
+        let Self { body, admission } = self;
+        body.try_into_bytes().map_err(|body| Self { body, admission })
+    }
+}
+
+pub(super) fn is_under(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
@@ -139,6 +178,7 @@ fn finish(
     mut response: ServiceResponse<BoxBody>,
     ids: &RequestIds,
     docs: bool,
+    envelope: Envelope,
     started: Instant,
 ) -> ServiceResponse<BoxBody> {
     set_headers(response.headers_mut(), ids, docs);
@@ -146,22 +186,24 @@ fn finish(
     let refusal = response.response().extensions().get::<Code>().copied();
     log(response.status().as_u16(), problem.as_ref(), refusal, started);
     match problem {
-        Some(problem) => response.map_body(|_, _| problem_body(&problem, ids)),
+        Some(problem) => response.map_body(|head, _| {
+            let content_type = HeaderValue::from_static(envelope.content_type());
+            head.headers.insert(header::CONTENT_TYPE, content_type);
+            BoxBody::new(envelope.body(&problem, ids))
+        }),
         None => response,
     }
 }
 
-fn fail(problem: Problem, ids: &RequestIds, started: Instant) -> Error {
+fn fail(problem: Problem, ids: &RequestIds, envelope: Envelope, started: Instant) -> Error {
     let mut response: HttpResponse = problem.error_response();
     response.extensions_mut().remove::<Problem>();
     set_headers(response.headers_mut(), ids, false);
     log(response.status().as_u16(), Some(&problem), None, started);
-    let body = problem_body(&problem, ids);
+    let content_type = HeaderValue::from_static(envelope.content_type());
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    let body = BoxBody::new(envelope.body(&problem, ids));
     InternalError::from_response(problem, response.set_body(body)).into()
-}
-
-fn problem_body(problem: &Problem, ids: &RequestIds) -> BoxBody {
-    BoxBody::new(serde_json::to_string(&problem.body(ids)).unwrap_or_default())
 }
 
 /// One line a request; a fault of ours has one more, with its cause.

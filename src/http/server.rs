@@ -6,12 +6,15 @@ use actix_web::{HttpServer, dev::ServerHandle, web::Data};
 
 use super::{AppState, create_app};
 use crate::{
-    config::{self, Config},
-    embed::Embedder,
-    engine::{EngineError, Engines, Parts, Settings},
+    config::{self, Config, EmbeddingsProvider, LlmProvider},
+    embed::{self, Embedder, OpenaiSettings},
+    engine::{EngineError, Engines, Parts, Settings, recorded},
     lifecycle::Tasks,
-    llm::{Llm, Stub},
-    store::{self, Store, StoreError, keys::ContentKey, seal::SealError, writer::Limits},
+    llm::{Llm, Replay, SetupError},
+    store::{
+        self, Store, StoreError, fold::FoldingError, keys::ContentKey, seal::SealError,
+        writer::Limits,
+    },
 };
 
 /// How long tasks may take to end after the listener has stopped, beyond a step's own time.
@@ -32,9 +35,15 @@ pub enum StartError {
          (make one with `openssl rand -hex 32`) and keep it safe; without it contents are lost"
     )]
     NoContentKey,
+    /// The embedder.
+    #[error(transparent)]
+    Embedder(#[from] embed::OpenError),
     /// The default engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The models.
+    #[error(transparent)]
+    Llm(#[from] SetupError),
     /// The address.
     #[error("cannot listen on {address}: {source}; choose another API_PORT or stop who holds it")]
     Listen {
@@ -77,6 +86,7 @@ pub fn content_key(
 /// Opens the log and its engines; the default engine is made if it is missing.
 pub async fn open_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<Engines, StartError> {
     let engines = bare_engines(config, llm, tasks).await?;
+    try_embedder(&engines.parts().embedder).await?;
     if engines.ensure_default(&config.mlsdm.policy).await? {
         tracing::warn!(
             event_type = "policy.drift",
@@ -92,7 +102,7 @@ pub async fn bare_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<En
     let store = Store::open(&store_options(&config.database)).await?;
     store.migrate().await?;
     let content_key = Arc::new(content_key(&config.database, store.path(), true)?);
-    let parts = Parts { store, content_key, llm, embedder: Embedder::Hashing };
+    let parts = Parts { store, content_key, llm, embedder: embedder(config)? };
     let settings = Settings {
         timeout: config.api.timeout(),
         grace: config.engine.abandon_grace(),
@@ -107,9 +117,84 @@ pub async fn bare_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<En
     Ok(Engines::new(parts, settings, tasks.clone()))
 }
 
-/// The model of a configuration.
-pub fn llm(config: &config::Llm) -> Llm {
-    Llm::Stub(Stub { latency: config.stub.latency(), fault: None })
+/// The models of a configuration. Recorded answers are read here, from a log that exists.
+pub async fn llm(config: &Config) -> Result<Llm, StartError> {
+    let replay = if config.llm.providers().contains(&LlmProvider::Replay) {
+        recorded_answers(config).await?
+    } else {
+        Replay::default()
+    };
+    Ok(Llm::configured(&config.llm, &Arc::new(replay))?)
+}
+
+/// The answers of the log that the `replay` provider names. The server's own may be still to come;
+/// another one must be there.
+async fn recorded_answers(config: &Config) -> Result<Replay, StartError> {
+    let named = config.llm.replay.database();
+    let own = store_options(&config.database);
+    let options = store::Options { url: named.unwrap_or(&own.url).clone(), ..own };
+    if named.is_none() && options.sqlite_file()?.is_some_and(|file| !file.exists()) {
+        return Ok(Replay::default());
+    }
+    let store = Store::open_read_only(&options).await?;
+    let key = Arc::new(content_key(&config.database, store.path(), false)?);
+    let replay = recorded(&store, &key, &config.llm.replay.engine).await;
+    store.close().await;
+    match replay {
+        Ok(replay) => {
+            tracing::info!(
+                event_type = "llm.replay_loaded",
+                answers = replay.len(),
+                "recorded answers are read"
+            );
+            Ok(replay)
+        }
+        Err(error) if named.is_none() && is_empty_log(&error) => Ok(Replay::default()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a log has nothing yet: no tables, or not this engine.
+fn is_empty_log(error: &EngineError) -> bool {
+    let EngineError::Folding(folding) = error else { return false };
+    matches!(
+        &**folding,
+        FoldingError::Store(StoreError::Unmigrated(_) | StoreError::EngineMissing(_))
+    )
+}
+
+/// The embedder of a configuration. One that is a server is not asked anything yet.
+pub fn embedder(config: &Config) -> Result<Embedder, embed::OpenError> {
+    let (embeddings, dimension) = (&config.embeddings, config.mlsdm.policy.dimension);
+    let embedder = match embeddings.provider {
+        EmbeddingsProvider::Hashing => Embedder::hashing(dimension),
+        EmbeddingsProvider::Minilm => Embedder::minilm(&embeddings.path)?,
+        EmbeddingsProvider::Openai => Embedder::openai(&OpenaiSettings {
+            base_url: embeddings.base_url.clone(),
+            model: embeddings.model.clone(),
+            api_key: embeddings.api_key().cloned(),
+            dimension,
+            timeout: embeddings.timeout(),
+        })?,
+    };
+    Ok(embedder.cached(embeddings.cache_bytes()))
+}
+
+/// Embeds one text, so that a wrong dimension or key is found at the start and not by a caller. A
+/// server that is not there just now is no reason not to start.
+async fn try_embedder(embedder: &Embedder) -> Result<(), StartError> {
+    match embedder.probe().await {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_passing() => {
+            tracing::warn!(
+                event_type = "embedder.unavailable",
+                embedder = embedder.id(),
+                "no text can be embedded now: {error}"
+            );
+            Ok(())
+        }
+        Err(error) => Err(embed::OpenError::Probe(error).into()),
+    }
 }
 
 /// Listens where the configuration says.
@@ -155,4 +240,32 @@ pub async fn serve(
 async fn stop(handle: ServerHandle, tasks: Tasks) {
     tasks.stop().soft().await;
     handle.stop(true).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embed::{EmbedError, OpenError};
+
+    fn failing(error: EmbedError) -> Embedder {
+        let function: embed::Function = Arc::new(move |_| {
+            let error = error.clone();
+            Box::pin(async move { Err(error) })
+        });
+        Embedder::function("own", 1, 2, function)
+    }
+
+    #[tokio::test]
+    async fn an_embedder_that_is_away_is_waited_for_and_a_wrong_one_is_not() {
+        try_embedder(&Embedder::default()).await.unwrap();
+        try_embedder(&failing(EmbedError::Unreachable)).await.unwrap();
+        let wrong = EmbedError::Dimension { expected: 2, actual: 3 };
+        for error in [wrong, EmbedError::NotFinite, EmbedError::Unauthorized { status: 401 }] {
+            let refused = try_embedder(&failing(error.clone())).await.unwrap_err();
+            let StartError::Embedder(OpenError::Probe(found)) = refused else {
+                panic!("{refused}")
+            };
+            assert_eq!(found, error);
+        }
+    }
 }

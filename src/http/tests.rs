@@ -10,11 +10,12 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AppState, Endpoint, create_app, limiter::Limiter};
+use super::{AppState, Endpoint, create_app};
 use crate::{
     config::{Format, Level, Logging},
     domain::ids::EngineId,
     lifecycle::Stop,
+    limiter::Limiter,
     telemetry::logs::{buffer::Buffer, subscriber},
     testkit::{TestDatabase, app_state},
 };
@@ -282,4 +283,33 @@ async fn each_request_is_one_line_with_ids_route_and_code() {
     assert_eq!((line["status"].as_u64(), line["route"].as_str()), (Some(500), Some("/panics")));
     assert_eq!(fault["request_id"], line["request_id"]);
     assert!(!buffer.lines().concat().contains("geheim"));
+}
+
+#[actix_web::test]
+async fn a_spent_budget_is_429_with_the_time_to_wait() {
+    let (state, _database) = app_state(&[("MLSDM__MLSDM__POLICY__BUDGET__TOKENS", "10")]).await;
+    let app = test::init_service(create_app(web::Data::new(state))).await;
+    let generate = || {
+        let request = test::TestRequest::post().uri("/v1/generate");
+        let request = request.insert_header(("content-type", "application/json"));
+        request.set_payload(r#"{"prompt": "My dog is called Rex", "moral_value": 0.9}"#)
+    };
+    let mut refused = answer(&app, generate().to_request()).await;
+    assert_eq!(refused.status, 200);
+    while refused.status == 200 {
+        refused = answer(&app, generate().to_request()).await;
+    }
+    assert_eq!((refused.status.as_u16(), refused.code()), (429, "E505".to_owned()));
+    let seconds: u32 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=86_400).contains(&seconds), "{seconds}");
+    let state = answer(&app, get("/v1/state").to_request()).await.json();
+    assert_eq!(state["budget"]["limit"]["tokens"], 10);
+    assert!(state["budget"]["spent"]["tokens"].as_u64().unwrap() >= 10);
+    assert_eq!(state["policy"]["budget"]["tokens"], 10);
+
+    let (state, _database) =
+        app_state(&[("MLSDM__MLSDM__POLICY__BUDGET__COST_MICRO_USD", "10")]).await;
+    let app = test::init_service(create_app(web::Data::new(state))).await;
+    let refused = answer(&app, generate().to_request()).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (400, "E507".to_owned()));
 }

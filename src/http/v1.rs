@@ -1,14 +1,23 @@
 //! `/v1`: each engine route exists for the default engine and under `/v1/engines/{engine}`.
 
 pub mod admin;
+mod bounds;
+pub mod chat;
+pub mod embeddings;
 pub mod engines;
 pub mod events;
 pub mod generate;
+pub mod messages;
+pub mod models;
+pub mod moderations;
 pub mod state;
 
 use actix_web::{http::Method, web::ServiceConfig};
 
 use super::Endpoint;
+
+/// Where engines are, below the version.
+pub(super) const ENGINES: &str = "/engines";
 
 /// Where the routes of a named engine begin.
 pub(super) const ENGINE_SCOPE: &str = "/v1/engines/{engine}";
@@ -26,6 +35,12 @@ pub fn routes(services: &mut ServiceConfig) {
         let at = |path: &str| Endpoint::at(&format!("{scope}{path}"));
         services
             .service(at("/generate").on(Method::POST, generate::post).build())
+            .service(at("/chat/completions").on(Method::POST, chat::completions::post).build())
+            .service(at("/embeddings").on(Method::POST, embeddings::post).build())
+            .service(at("/moderations").on(Method::POST, moderations::post).build())
+            .service(at("/models").get(models::list).build())
+            .service(at("/models/{model:.+}").get(models::get).build())
+            .service(at("/messages").on(Method::POST, messages::post).build())
             .service(at("/state").get(state::get).build())
             .service(at("/events").get(events::list).build())
             // before the positions, which are any word as far as routing goes

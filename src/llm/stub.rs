@@ -1,11 +1,12 @@
 //! The local stub: a model without a model, for trials, tests and benchmarks.
 //!
 //! Its answer is a function of the chat alone. It repeats what it was told and says how much
-//! remembered text it was given, so that a newcomer sees the memory work.
+//! remembered text it was given, so that a newcomer sees the memory work. To a caller who streams it
+//! speaks word by word.
 
 use std::time::Duration;
 
-use super::{LlmError, Message, Reply, Request, Role};
+use super::{Ending, LlmError, Message, Request, Role, Sink};
 use crate::domain::event::Usage;
 
 /// The model's name in events.
@@ -17,26 +18,45 @@ const ECHO_MAX: usize = 200;
 /// The stub and how slowly it answers.
 #[derive(Clone, Debug, Default)]
 pub struct Stub {
-    /// Time to an answer.
+    /// Time to the first word.
     pub latency: Duration,
+    /// Time between two words, for a caller who streams.
+    pub word_latency: Duration,
     /// When set, every call fails with it.
     pub fault: Option<LlmError>,
 }
 
 impl Stub {
-    pub(super) async fn generate(&self, request: &Request) -> Result<Reply, LlmError> {
-        if !self.latency.is_zero() {
-            tokio::time::sleep(self.latency).await;
-        }
+    pub(super) async fn call(
+        &self,
+        request: &Request,
+        sink: &mut Sink,
+    ) -> Result<Ending, LlmError> {
+        pause(self.latency).await;
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
         let (text, finish_reason) = shortened(answer(&request.messages), request.max_tokens);
+        if sink.is_streaming() {
+            for word in text.split_inclusive(' ') {
+                sink.text(word).await?;
+                pause(self.word_latency).await;
+            }
+        } else {
+            sink.text(&text).await?;
+        }
         let usage = Usage {
             prompt_tokens: request.messages.iter().map(|m| tokens(&m.text)).sum(),
             completion_tokens: tokens(&text),
         };
-        Ok(Reply { text, model: MODEL.to_owned(), finish_reason: finish_reason.to_owned(), usage })
+        let (model, finish_reason) = (MODEL.to_owned(), finish_reason.to_owned());
+        Ok(Ending { model, finish_reason, usage: Some(usage) })
+    }
+}
+
+async fn pause(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
     }
 }
 
@@ -70,32 +90,56 @@ fn shortened(text: String, max_tokens: u32) -> (String, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::*;
+    use crate::llm::{Delta, Extra, PIECES_MAX};
 
     fn request(texts: &[&str], max_tokens: u32) -> Request {
-        let message = |text: &&str| Message { role: Role::User, text: (*text).to_owned() };
-        Request { model: None, messages: texts.iter().map(message).collect(), max_tokens }
+        let messages = texts.iter().map(|text| Message::text(Role::User, *text)).collect();
+        Request { model: None, messages, max_tokens, temperature: None, extra: Extra::default() }
+    }
+
+    async fn told(texts: &[&str], max_tokens: u32) -> (String, Ending) {
+        let mut sink = Sink::new(None);
+        let ending = Stub::default().call(&request(texts, max_tokens), &mut sink).await.unwrap();
+        (sink.into_parts().0, ending)
     }
 
     #[tokio::test]
     async fn the_same_chat_gets_the_same_answer() {
-        let stub = Stub::default();
-        let first = stub.generate(&request(&["remembered", "Hello there"], 100)).await.unwrap();
-        let again = stub.generate(&request(&["remembered", "Hello there"], 100)).await.unwrap();
-        assert_eq!(first.text, again.text);
-        assert!(first.text.contains("Hello there") && first.text.contains("10 characters"));
+        let (first, _) = told(&["remembered", "Hello there"], 100).await;
+        let (again, _) = told(&["remembered", "Hello there"], 100).await;
+        assert_eq!(first, again);
+        assert!(first.contains("Hello there") && first.contains("10 characters"));
+    }
+
+    #[tokio::test]
+    async fn it_speaks_word_by_word_to_who_listens() {
+        let (caller, mut pieces) = mpsc::channel(PIECES_MAX);
+        let mut sink = Sink::new(Some(caller));
+        Stub::default().call(&request(&["Hello"], 100), &mut sink).await.unwrap();
+        let (said, _) = sink.into_parts();
+        let mut heard = String::new();
+        while let Some(Delta::Text(piece)) = pieces.recv().await {
+            heard.push_str(&piece);
+        }
+        let whole = told(&["Hello"], 100).await.0;
+        assert_eq!((heard, said), (whole.clone(), whole));
     }
 
     #[tokio::test]
     async fn it_keeps_to_the_granted_tokens() {
-        let reply = Stub::default().generate(&request(&["one two three"], 4)).await.unwrap();
-        assert_eq!((reply.usage.completion_tokens, reply.finish_reason.as_str()), (4, "length"));
+        let (_, ending) = told(&["one two three"], 4).await;
+        assert_eq!(ending.usage.unwrap().completion_tokens, 4);
+        assert_eq!(ending.finish_reason, "length");
     }
 
     #[tokio::test]
     async fn it_fails_when_told_to() {
         let fault = LlmError::Unavailable { code: "injected" };
         let stub = Stub { fault: Some(fault.clone()), ..Stub::default() };
-        assert_eq!(stub.generate(&request(&["x"], 4)).await.unwrap_err(), fault);
+        let mut sink = Sink::new(None);
+        assert_eq!(stub.call(&request(&["x"], 4), &mut sink).await.unwrap_err(), fault);
     }
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::expect_used, reason = "test support: a panic is the report")]
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -120,6 +120,8 @@ pub struct Setup {
     pub policy: Policy,
     /// As configuration gives it.
     pub settings: Settings,
+    /// What makes vectors.
+    pub embedder: Embedder,
 }
 
 /// One process, as far as its engines go.
@@ -181,8 +183,8 @@ impl TestApp {
         let parts = Parts {
             store,
             content_key: Arc::new(content_key),
-            llm: Llm::Function(Arc::new(move |request| asked.react(request))),
-            embedder: Embedder::Hashing,
+            llm: Llm::function(Arc::new(move |request| asked.react(request))),
+            embedder: setup.embedder.clone(),
         };
         let tasks = Tasks::new(Handle::current());
         let engines = Engines::new(parts, setup.settings.clone(), tasks.clone());
@@ -243,7 +245,7 @@ impl TestApp {
 
     /// The same, with everything a request can hold.
     pub async fn send(&self, caller: Caller, request: Generate) -> Result<Told, StepError> {
-        self.engine().await.generate_detached(&self.tasks, caller, request).await
+        self.engine().await.start(&self.tasks, caller, request, None).told().await
     }
 
     /// The state of the default engine, in one value.
@@ -278,11 +280,5 @@ pub fn caller(who: &str) -> Caller {
 
 /// A harmless request.
 pub fn generate(prompt: &str) -> Generate {
-    Generate {
-        prompt: prompt.to_owned(),
-        moral_value: Some(0.9),
-        max_tokens: None,
-        context_top_k: None,
-        metadata: BTreeMap::new(),
-    }
+    Generate { prompt: prompt.to_owned(), moral_value: Some(0.9), ..Generate::default() }
 }

@@ -15,6 +15,12 @@ const SERVED: &[&str] = &[
     "/generate",
     "/admin/shutdown",
     "/v1/generate",
+    "/v1/chat/completions",
+    "/v1/messages",
+    "/v1/models",
+    "/v1/models/{model}",
+    "/v1/moderations",
+    "/v1/embeddings",
     "/v1/state",
     "/v1/events",
     "/v1/events/stream",
@@ -23,6 +29,12 @@ const SERVED: &[&str] = &[
     "/v1/admin/resume",
     "/v1/engines",
     "/v1/engines/{engine}/generate",
+    "/v1/engines/{engine}/chat/completions",
+    "/v1/engines/{engine}/messages",
+    "/v1/engines/{engine}/models",
+    "/v1/engines/{engine}/models/{model}",
+    "/v1/engines/{engine}/moderations",
+    "/v1/engines/{engine}/embeddings",
     "/v1/engines/{engine}/state",
     "/v1/engines/{engine}/events",
     "/v1/engines/{engine}/events/stream",
@@ -55,6 +67,7 @@ async fn what_is_served_is_documented_and_the_other_way_round() {
     for (path, item) in paths {
         let methods: BTreeSet<String> = item.as_object().unwrap().keys().cloned().collect();
         let uri = path.replace("{engine}", "default").replace("{position}", "1");
+        let uri = uri.replace("{model}", "local-stub");
         // a method that nothing has is told which there are
         let request = app_test::TestRequest::default().method(Method::TRACE).uri(&uri).to_request();
         let response = app_test::call_service(&app, request).await;

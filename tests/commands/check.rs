@@ -29,6 +29,18 @@ async fn what_does_not_fit_fails_with_what_to_do() {
     let ran = mlsdm(database.url(), &["check"], &[("MLSDM_DIM", "128")]).exits(1);
     assert!(ran.stdout.contains("MLSDM_DIM=384"), "{ran:?}");
     mlsdm(database.url(), &["check"], &[("API_PORT", "none")]).exits(2);
+
+    // an embedder that is not there, and is not that of the engine either
+    let minilm = [
+        ("MLSDM__EMBEDDINGS__PROVIDER", "sentence-transformers"),
+        ("MLSDM__EMBEDDINGS__PATH", "/nonexistent"),
+    ];
+    let ran = mlsdm(database.url(), &["check"], &minilm).exits(1);
+    for word in ["embedder", "/nonexistent", "hashing 1", "minilm-l6-v2 1"] {
+        assert!(ran.stdout.contains(word), "{ran:?}");
+    }
+    let ran = mlsdm(database.url(), &["serve"], &minilm).exits(2);
+    assert!(ran.stderr.contains("/nonexistent"), "{ran:?}");
     let nobody = "postgres://nobody@127.0.0.1:9/nothing";
     let ran = mlsdm(nobody, &["check"], &[]).exits(3);
     assert!(ran.stdout.contains("fail"), "{ran:?}");

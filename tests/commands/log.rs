@@ -1,6 +1,6 @@
 //! Logs: made by real steps, then rewritten as somebody with the database and the hash function could.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use mlsdm::{
     domain::{
@@ -36,7 +36,7 @@ impl Process {
         let store = Store::open(&Options::new(database.url())).await.unwrap();
         store.migrate().await.unwrap();
         let content_key = Arc::new(ContentKey::from_text(KEY).unwrap());
-        let parts = Parts { store, content_key, llm: model(), embedder: Embedder::Hashing };
+        let parts = Parts { store, content_key, llm: model(), embedder: Embedder::default() };
         let tasks = Tasks::new(Handle::current());
         let engines = Engines::new(parts, Settings::default(), tasks.clone());
         Self { engines, tasks }
@@ -58,7 +58,7 @@ impl Process {
 }
 
 fn model() -> Llm {
-    Llm::Function(Arc::new(|request| {
+    Llm::function(Arc::new(|request| {
         let prompt = request.messages.last().map(|m| m.text.clone()).unwrap_or_default();
         Box::pin(async move {
             if prompt.contains(BREAK) {
@@ -88,11 +88,10 @@ pub(crate) async fn say(engine: &Engine, who: &str, prompt: &str, moral_value: f
         prompt: prompt.to_owned(),
         moral_value: Some(moral_value),
         max_tokens: Some(100),
-        context_top_k: None,
-        metadata: BTreeMap::new(),
+        ..Generate::default()
     };
     // a failure is an outcome too
-    drop(engine.generate(&caller, &request, &CancellationToken::new()).await);
+    drop(engine.generate(&caller, &request, None, &CancellationToken::new()).await);
 }
 
 /// A log with every event type that is decided, some steps at the same time.

@@ -7,6 +7,8 @@ mod check;
 #[cfg(test)]
 mod command;
 #[cfg(test)]
+mod embedders;
+#[cfg(test)]
 mod health;
 #[cfg(test)]
 mod log;

@@ -56,7 +56,7 @@ async fn others_go_on(app: TestApp) {
         app.engines.create(&id, Policy::default(), None, "test").await.unwrap();
         let engine = app.engines.get(&id).await.unwrap();
         let alive = CancellationToken::new();
-        engine.generate(&caller("ann"), &generate("Hello there"), &alive).await.unwrap();
+        engine.generate(&caller("ann"), &generate("Hello there"), None, &alive).await.unwrap();
         drop(engine);
         let position = append(&app.engines.parts().store, &id, kind, version, clear).await;
         assert_eq!(position, 4);

@@ -19,7 +19,7 @@ fn name(text: &str) -> EngineId {
 
 fn small(settings: Settings) -> Setup {
     let policy = Policy { dimension: 16, capacity: 100, ..Policy::default() };
-    Setup { policy, settings }
+    Setup { policy, settings, ..Setup::default() }
 }
 
 /// Everything not in use is idle at once.
@@ -48,7 +48,8 @@ async fn an_engine_somebody_holds_stays() {
     app.engines.unload_idle();
     assert_eq!(app.engines.in_memory().len(), 1);
     let alive = CancellationToken::new();
-    let told = engine.generate(&caller("ann"), &generate("Hello there"), &alive).await.unwrap();
+    let told =
+        engine.generate(&caller("ann"), &generate("Hello there"), None, &alive).await.unwrap();
     drop(engine);
     app.engines.unload_idle();
     assert!(app.engines.in_memory().is_empty());
@@ -82,7 +83,7 @@ async fn over_the_budget_the_longest_unused_go() {
         app.engines.create(&name(id), policy, None, "test").await.unwrap();
         let engine = app.engines.get(&name(id)).await.unwrap();
         let alive = CancellationToken::new();
-        engine.generate(&caller("ann"), &generate("Hello there"), &alive).await.unwrap();
+        engine.generate(&caller("ann"), &generate("Hello there"), None, &alive).await.unwrap();
         digests.push(digest::state(&engine.view().state));
     }
     assert_eq!(app.engines.in_memory().len(), 3);

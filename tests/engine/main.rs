@@ -1,9 +1,13 @@
 //! Whole steps in process: what the model is told, how steps end, what a restart finds.
 
 #[cfg(test)]
+mod budgets;
+#[cfg(test)]
 mod context;
 #[cfg(test)]
 mod damage;
+#[cfg(test)]
+mod embedders;
 #[cfg(test)]
 mod endings;
 #[cfg(test)]
@@ -16,3 +20,5 @@ mod replicas;
 mod restarts;
 #[cfg(test)]
 mod secrecy;
+#[cfg(test)]
+mod standalone;

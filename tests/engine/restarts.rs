@@ -15,7 +15,7 @@ pub(crate) async fn orphan(app: &TestApp) {
     let (caller, request) = (caller("ann"), generate("Never to be answered"));
     let (alive, killed) = (CancellationToken::new(), app.model.asked(asked + 1));
     tokio::select! {
-        _ = engine.generate(&caller, &request, &alive) => panic!("the model hangs"),
+        _ = engine.generate(&caller, &request, None, &alive) => panic!("the model hangs"),
         () = killed => {}
     }
     assert_eq!(engine.view().state.open.size(), 1);

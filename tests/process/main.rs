@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod cli;
+mod compatible;
 mod damage;
 mod disk_full;
 mod drain;
@@ -21,9 +22,12 @@ mod kill;
 mod load;
 mod outage;
 mod pooler;
+mod providers;
 mod replicas;
 mod restart;
+mod sdk;
 mod server;
+mod streaming;
 mod subjects;
 
 use mlsdm::testkit::TestDatabase;

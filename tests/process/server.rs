@@ -211,6 +211,11 @@ impl Server {
         self.child.id().expect("a process that was not waited for")
     }
 
+    /// Where it serves.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
         self.http.get(format!("{}{path}", self.base))
     }

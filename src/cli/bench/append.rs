@@ -19,7 +19,7 @@ use crate::{
         ids::EngineId,
         policy::Policy,
     },
-    embed::Embedder,
+    embed::{Embedder, hashing},
     engine::{Engines, Parts, Settings},
     lifecycle::Tasks,
     llm::{Llm, Stub},
@@ -86,8 +86,8 @@ impl Bench {
         let parts = Parts {
             store: store.clone(),
             content_key: Arc::clone(&key),
-            llm: Llm::Stub(Stub::default()),
-            embedder: Embedder::Hashing,
+            llm: Llm::stub(Stub::default()),
+            embedder: Embedder::default(),
         };
         Engines::new(parts, Settings::default(), tasks.clone())
             .create(&engine, Policy::default(), None, "bench")
@@ -139,6 +139,8 @@ impl Bench {
             shortenable: true,
             top_k: None,
             prompt_chars: text.len(),
+            prompt_tokens: 3,
+            price: None,
             prompt_hmac: prompt_hmac(&self.subject.key, &[0; 32]),
             timeout: 60_000_000,
             grace: 60_000_000,
@@ -149,7 +151,7 @@ impl Bench {
 
     fn complete(&self, step: u64) -> anyhow::Result<Proposal> {
         let text = load::prompt(1, step as usize);
-        let vector = Embedder::Hashing.embed(&text, Policy::default().dimension)?;
+        let vector = hashing::vector(&text, Policy::default().dimension)?;
         let bytes = vector.to_bytes();
         let complete = Complete {
             step,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
+    budget::{Price, Reservation},
     ids::{Micros, Position, SubjectRef},
     rhythm::Phase,
 };
@@ -20,7 +21,7 @@ pub struct RequestFacts {
     /// Tokens asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens_asked: Option<u32>,
-    /// Tokens granted by the phase.
+    /// Tokens granted: what the phase and the budget allow.
     pub max_tokens: u32,
     /// Whether the answer may be cut short in sleep (not with tools or a response format).
     pub shortenable: bool,
@@ -30,6 +31,12 @@ pub struct RequestFacts {
     pub prompt_chars: usize,
     /// Keyed hash of the prompt, in hexadecimal: equal prompts of one subject can be told, others not.
     pub prompt_hmac: String,
+    /// Tokens that the prompt and its context may have, roughly; only under a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<u64>,
+    /// What the model costs; only under a budget, and if it was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
 }
 
 /// A scorer's opinion.
@@ -107,6 +114,9 @@ pub struct StepAdmitted {
     pub tick: Tick,
     /// When an ending not yet recorded is given up.
     pub deadline: Micros,
+    /// What it may spend; only under a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Reservation>,
     /// Which policy decided: 1 is the first.
     pub policy_version: u64,
 }
@@ -174,6 +184,9 @@ pub struct Latency {
     pub model_ms: f64,
     /// All, from arrival until the ending was handed to the log.
     pub total_ms: f64,
+    /// Part of `model_ms`: until the first piece of an answer that was streamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_piece_ms: Option<f64>,
 }
 
 /// The context a step was given.

@@ -35,6 +35,8 @@ impl Policy {
         check(unit(lattice.min_similarity), "lattice.min_similarity", "in [0, 1]")?;
         check(self.context.top_k <= 20, "context.top_k", "at most 20")?;
         check(self.context.max_chars <= 100_000, "context.max_chars", "at most 100,000")?;
+        let window = self.budget.window_seconds;
+        check(window >= 1, "budget.window_seconds", "at least 1")?;
         self.trace.validate()
     }
 }

@@ -3,9 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::{domain::vector::UnitVector, embed::Embedder};
-
-const EMBEDDER: Embedder = Embedder::Hashing;
+use crate::domain::vector::UnitVector;
 
 /// Two ways to speak of one thing, as a memory and a later question would.
 const PAIRS: [(&str, &str); 36] = [
@@ -48,7 +46,7 @@ const PAIRS: [(&str, &str); 36] = [
 ];
 
 fn unit(text: &str) -> UnitVector {
-    EMBEDDER.embed(text, DIMENSION_DEFAULT).unwrap()
+    vector(text, DIMENSION_DEFAULT).unwrap()
 }
 
 /// Goal: a search tells the memory that is meant from all others. Method: the chance that a pair
@@ -98,11 +96,11 @@ fn case_order_and_punctuation_matter_little() {
 fn every_text_has_a_direction() {
     for text in ["", " ", "!?!?", "…", "a", "\0", "的", "🙂", "'", "I", "---\n---"] {
         for dimension in [1, 2, 3, 384, 4096] {
-            assert!(EMBEDDER.embed(text, dimension).is_ok(), "{text:?} {dimension}");
+            assert!(vector(text, dimension).is_ok(), "{text:?} {dimension}");
         }
     }
     assert!(unit("!?!?").dot(&unit("🙂")) < 0.9, "bytes differ too");
-    assert!(EMBEDDER.embed("no room", 0).is_err());
+    assert!(vector("no room", 0).is_err());
 }
 
 #[test]

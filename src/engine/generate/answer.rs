@@ -4,13 +4,14 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Recorded;
+use super::{AnswerText, Recorded};
 use crate::domain::{
     event::{
         Envelope, RejectReason, StepAdmitted, StepCompleted, StepRejected, Usage, VerdictSource,
     },
     ids::{Position, Sha256},
 };
+use crate::llm::ToolCall;
 
 /// The answer to a governed request.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -41,6 +42,8 @@ pub struct Answer {
     pub position: Position,
     /// Receipt: the chain hash at that position, hexadecimal.
     pub chain_hash: String,
+    /// Why the answer ended: `stop`, `length`, …; empty when none was asked.
+    pub finish_reason: String,
     /// Tokens.
     pub usage: AnswerUsage,
     /// The model as the provider reports it; empty when none was asked.
@@ -51,6 +54,10 @@ pub struct Answer {
     pub emergency_shutdown: bool,
     /// The engine as the step saw it.
     pub cognitive_state: CognitiveState,
+    /// Tools that the model wants to call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub tool_calls: Vec<ToolCall>,
     #[serde(skip)]
     refused: Option<RejectReason>,
 }
@@ -92,11 +99,11 @@ impl Answer {
         admitted: &StepAdmitted,
         ending: &Recorded<'_>,
         completed: &StepCompleted,
-        text: String,
+        text: AnswerText,
     ) -> Self {
         let told = &completed.answer;
         Self {
-            response: text,
+            response: text.answer,
             accepted: true,
             phase: told.phase.as_str(),
             step: ending.envelope.step.unwrap_or_default(),
@@ -109,6 +116,7 @@ impl Answer {
             moral_source: source(admitted.moral.source),
             position: ending.envelope.position,
             chain_hash: ending.chain_hash.to_string(),
+            finish_reason: completed.finish_reason.clone(),
             usage: completed.usage.into(),
             model: completed.model.clone(),
             latency_ms: told.latency_ms,
@@ -120,6 +128,7 @@ impl Answer {
                 memory_used_mb: mebibytes(told.memory_used_bytes),
                 moral_threshold: told.moral_threshold,
             },
+            tool_calls: text.tool_calls,
             refused: None,
         }
     }
@@ -149,6 +158,7 @@ impl Answer {
             moral_source: source(rejected.moral.source),
             position: envelope.position,
             chain_hash: chain_hash.to_string(),
+            finish_reason: String::new(),
             usage: AnswerUsage::default(),
             model: String::new(),
             latency_ms: told.latency_ms,
@@ -160,6 +170,7 @@ impl Answer {
                 memory_used_mb: mebibytes(told.memory_used_bytes),
                 moral_threshold: told.moral_threshold,
             },
+            tool_calls: Vec::new(),
             refused: Some(rejected.reason),
         }
     }

@@ -1,13 +1,13 @@
 //! Between the two events of a step: embed, search, read what is remembered, ask the model, record.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Admitted, Answer, AnswerText, Caller, Generate, PromptText, Recorded, StepError, defect,
-    milliseconds, seal,
+    expect, milliseconds, seal,
 };
 use crate::{
     domain::{
@@ -19,8 +19,9 @@ use crate::{
         lattice::{Found, Query},
         vector::UnitVector,
     },
+    embed::EmbedError,
     engine::Engine,
-    llm::{LlmError, Message, Reply, Request, Role},
+    llm::{Ended, Extra, LlmError, Message, Request, Role, Sink},
     store::{
         keys::Column,
         subject::Subject,
@@ -28,27 +29,32 @@ use crate::{
     },
 };
 
-/// Longest answer kept and returned, in bytes; a longer one is cut.
-const ANSWER_MAX: usize = 256 * 1024;
-
 /// A step that ends without an answer.
 struct Failure {
     stage: FailStage,
     code: String,
     attempts: u32,
     usage: Usage,
+    retry_after: Option<Duration>,
 }
 
 impl Failure {
     fn new(stage: FailStage, code: &str) -> Self {
-        Self { stage, code: code.to_owned(), attempts: 0, usage: Usage::default() }
+        Self {
+            stage,
+            code: code.to_owned(),
+            attempts: 0,
+            usage: Usage::default(),
+            retry_after: None,
+        }
     }
 }
 
-/// What the model said, and all that is recorded of how it came to say it.
+/// How the model came to say what it said.
 struct Said {
-    reply: Reply,
-    cut: bool,
+    provider: &'static str,
+    attempts: u32,
+    ended: Ended,
     vector: UnitVector,
     context: ContextUse,
     latency: Latency,
@@ -70,58 +76,72 @@ impl Engine {
         caller: &Caller,
         request: &Generate,
         step: Admitted,
+        mut sink: Sink,
         cancelled: &CancellationToken,
     ) -> Result<Answer, StepError> {
-        let said = tokio::select! {
+        let mut said = tokio::select! {
             biased;
             () = cancelled.cancelled() => Err(Failure::new(FailStage::Cancelled, "client_gone")),
-            said = self.ask(request, &step) => said,
+            said = self.ask(request, &step, &mut sink) => said,
         };
+        let (answer, tool_calls) = sink.into_parts();
+        let text = AnswerText { answer, tool_calls };
+        if let Err(failure) = &mut said
+            && failure.usage == Usage::default()
+        {
+            failure.usage = expect::used(request, &text);
+        }
         match said {
-            Ok(said) => self.complete(caller, step, said).await,
-            Err(failure) => Err(self.fail(caller, step, failure).await),
+            Ok(said) => self.complete(caller, step, said, text).await,
+            Err(failure) => Err(self.fail(caller, step, failure, &text).await),
         }
     }
 
-    async fn ask(&self, request: &Generate, step: &Admitted) -> Result<Said, Failure> {
+    async fn ask(
+        &self,
+        request: &Generate,
+        step: &Admitted,
+        sink: &mut Sink,
+    ) -> Result<Said, Failure> {
         let recalled = self.recall(request, step).await?;
-        let mut messages = Vec::with_capacity(2);
-        if let Some(built) = &recalled.built {
-            messages.push(Message { role: Role::User, text: built.text.clone() });
-        }
-        messages.push(Message { role: Role::User, text: request.prompt.clone() });
         let asked = Instant::now();
-        let call = self.parts.llm.generate(Request {
-            model: None,
-            messages,
+        let wanted = Request {
+            model: request.model.clone(),
+            messages: messages(request, recalled.built.as_ref()),
             max_tokens: step.event.request.max_tokens,
-        });
-        let reply = timeout_at(step.deadline, call).await.unwrap_or(Err(LlmError::Timeout));
+            temperature: request.temperature,
+            extra: request.chat.as_ref().map_or_else(Extra::default, |chat| chat.extra.clone()),
+        };
+        let called = self.parts.llm.call(&wanted, sink, step.deadline).await;
         let model_ms = milliseconds(asked.elapsed());
-        let mut reply = reply.map_err(|error| Failure {
-            attempts: 1,
-            ..Failure::new(FailStage::Llm, error.code())
+        let (provider, attempts) = (called.provider, called.attempts);
+        let ended = called.result.map_err(|error| {
+            let gone = error == LlmError::CallerGone;
+            let stage = if gone { FailStage::Cancelled } else { FailStage::Llm };
+            let retry_after = error.retry_after();
+            Failure { attempts, retry_after, ..Failure::new(stage, error.code()) }
         })?;
-        if is_blank(&reply.text) {
-            let usage = reply.usage;
+        if is_blank(sink.said()) && sink.tool_calls().is_empty() {
+            let usage = ended.usage;
             let failure = Failure::new(FailStage::EmptyResponse, "empty_response");
-            return Err(Failure { attempts: 1, usage, ..failure });
+            return Err(Failure { attempts, usage, ..failure });
         }
-        let cut = cut(&mut reply);
         let Recalled { vector, context, embed_ms, retrieve_ms, .. } = recalled;
         let total_ms = milliseconds(step.started.elapsed());
-        let latency = Latency { embed_ms, retrieve_ms, model_ms, total_ms };
-        Ok(Said { reply, cut, vector, context, latency })
+        let first = sink.first().map(|first| milliseconds(first.duration_since(asked)));
+        let first_piece_ms = first.filter(|_| sink.is_streaming());
+        let latency = Latency { embed_ms, retrieve_ms, model_ms, total_ms, first_piece_ms };
+        Ok(Said { provider, attempts, ended, vector, context, latency })
     }
 
     /// Embeds the prompt and searches the memory, on a view at or after the admission.
     async fn recall(&self, request: &Generate, step: &Admitted) -> Result<Recalled, Failure> {
         let started = Instant::now();
-        let vector = self
-            .parts
-            .embedder
-            .embed(&request.prompt, self.view().state.policy.dimension)
-            .map_err(|_| Failure::new(FailStage::Embedding, "no_vector"))?;
+        let embedding = self.parts.embedder.embed(&request.prompt);
+        let vector = timeout_at(step.deadline, embedding)
+            .await
+            .unwrap_or(Err(EmbedError::Timeout))
+            .map_err(|error| Failure::new(FailStage::Embedding, error.code()))?;
         let embed_ms = milliseconds(started.elapsed());
         let searched = Instant::now();
         let view = self.view();
@@ -182,7 +202,11 @@ impl Engine {
             .iter()
             .map(|(position, prompt, answer)| Remembered { position: *position, prompt, answer })
             .collect();
-        Ok(context::build(&remembered, &[&request.prompt], max_chars))
+        let said: Vec<&str> = match &request.chat {
+            None => vec![&request.prompt],
+            Some(chat) => chat.messages.iter().map(|message| message.text.as_str()).collect(),
+        };
+        Ok(context::build(&remembered, &said, max_chars))
     }
 
     /// Opens the texts at positions; those without a content or a key are left out.
@@ -217,23 +241,23 @@ impl Engine {
         caller: &Caller,
         step: Admitted,
         said: Said,
+        text: AnswerText,
     ) -> Result<Answer, StepError> {
-        let Said { reply, cut, vector, context, latency } = said;
+        let Said { provider, attempts, ended, vector, context, latency } = said;
         let command_id = crate::ids::command_id();
-        let text = AnswerText { answer: reply.text };
         let content = seal(&step.subject, command_id, &text, Some(&vector.to_bytes()))?;
         let complete = Complete {
             step: step.step,
-            provider: self.parts.llm.provider().to_owned(),
-            model: reply.model,
-            usage: reply.usage,
-            finish_reason: reply.finish_reason,
+            provider: provider.to_owned(),
+            model: ended.model,
+            usage: ended.usage,
+            finish_reason: ended.finish_reason,
             latency,
-            attempts: 1,
+            attempts,
             context,
             confidence: confidence(&text.answer),
             looping: is_looping(&text.answer),
-            cut,
+            cut: ended.cut,
             vector: Some(vector),
         };
         let command = Command::Complete(Box::new(complete));
@@ -247,7 +271,7 @@ impl Engine {
                 &step.event,
                 &Recorded { envelope: &envelope, chain_hash },
                 &completed,
-                text.answer,
+                text,
             )),
             _ => Err(defect("a completion that completes nothing")),
         }
@@ -255,7 +279,13 @@ impl Engine {
 
     /// Records a failure and gives the caller's error: the failure, unless the log has another
     /// ending or could not be reached.
-    async fn fail(&self, caller: &Caller, step: Admitted, failure: Failure) -> StepError {
+    async fn fail(
+        &self,
+        caller: &Caller,
+        step: Admitted,
+        failure: Failure,
+        said: &AnswerText,
+    ) -> StepError {
         let command = Command::Fail(Fail {
             step: step.step,
             stage: failure.stage,
@@ -264,11 +294,21 @@ impl Engine {
             attempts: failure.attempts,
             usage: failure.usage,
         });
-        let proposal = ending(caller, &step, crate::ids::command_id(), command);
-        match self.ended(proposal).await {
-            Ok(_) => {
-                StepError::Failed { step: step.step, stage: failure.stage, code: failure.code }
+        let command_id = crate::ids::command_id();
+        let mut proposal = ending(caller, &step, command_id, command);
+        if !said.answer.is_empty() || !said.tool_calls.is_empty() {
+            match seal(&step.subject, command_id, said, None) {
+                Ok(partial) => proposal.content = Some(partial),
+                Err(error) => return error,
             }
+        }
+        match self.ended(proposal).await {
+            Ok(_) => StepError::Failed {
+                step: step.step,
+                stage: failure.stage,
+                code: failure.code,
+                retry_after: failure.retry_after,
+            },
             Err(error) => error,
         }
     }
@@ -302,13 +342,14 @@ fn parse<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, StepError> {
     serde_json::from_slice(text).map_err(|_| defect("a sealed text of another shape"))
 }
 
-/// Cuts an answer at a character boundary.
-fn cut(reply: &mut Reply) -> bool {
-    if reply.text.len() <= ANSWER_MAX {
-        return false;
+/// What the model is asked: the chat, with what is remembered right before the prompt.
+fn messages(request: &Generate, remembered: Option<&Built>) -> Vec<Message> {
+    let (mut messages, prompt) = match &request.chat {
+        None => (vec![Message::text(Role::User, &*request.prompt)], 0),
+        Some(chat) => (chat.messages.clone(), chat.prompt.min(chat.messages.len())),
+    };
+    if let Some(built) = remembered {
+        messages.insert(prompt, Message::text(Role::User, &*built.text));
     }
-    let end = reply.text.floor_char_boundary(ANSWER_MAX);
-    reply.text.truncate(end);
-    "length".clone_into(&mut reply.finish_reason);
-    true
+    messages
 }

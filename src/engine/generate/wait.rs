@@ -65,6 +65,7 @@ impl Engine {
                 step: ending.step.unwrap_or_default(),
                 stage: failed.stage,
                 code: failed.code,
+                retry_after: None,
             }),
             _ => Err(defect("an idempotency key that names no step")),
         }
@@ -74,15 +75,13 @@ impl Engine {
         &self,
         position: Position,
         completed: &StepCompleted,
-    ) -> Result<String, StepError> {
+    ) -> Result<AnswerText, StepError> {
         if completed.withheld {
-            return Ok(String::new());
+            return Ok(AnswerText { answer: String::new(), tool_calls: Vec::new() });
         }
         let texts = self.texts(&[position]).await?;
         let text = texts.get(&position).ok_or(StepError::Erased)?;
-        let text: AnswerText =
-            serde_json::from_slice(text).map_err(|_| defect("a sealed text of another shape"))?;
-        Ok(text.answer)
+        serde_json::from_slice(text).map_err(|_| defect("a sealed text of another shape"))
     }
 }
 

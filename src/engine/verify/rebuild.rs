@@ -62,6 +62,8 @@ fn admit(
         top_k: Some(request.top_k),
         prompt_chars: request.prompt_chars,
         prompt_hmac: request.prompt_hmac.clone(),
+        prompt_tokens: request.prompt_tokens.unwrap_or_default(),
+        price: request.price,
         timeout,
         // only the sum of both is recorded
         grace: 0,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::summary::policy_drift;
-use crate::{domain::ids::EngineId, http::AppState, store::Store};
+use crate::{domain::ids::EngineId, embed::Embedder, http::AppState, llm::Llm, store::Store};
 
 /// What runs, since when, and how far behind it is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -23,7 +23,7 @@ pub struct Detailed {
     pub uptime_seconds: u64,
     /// What steps depend on.
     pub backends: Backends,
-    /// Circuit breakers by provider; none are built in.
+    /// Circuit breakers by what is called, of this replica: `closed`, `open` or `half_open`.
     pub breakers: BTreeMap<String, String>,
     /// Engines in memory.
     pub engines: EnginesInMemory,
@@ -40,7 +40,7 @@ pub struct Backends {
     /// Who answers.
     pub model: &'static str,
     /// What makes vectors.
-    pub embedder: &'static str,
+    pub embedder: String,
     /// Its version.
     pub embedder_version: u32,
 }
@@ -100,13 +100,18 @@ pub async fn get(state: Data<AppState>) -> Json<Detailed> {
                 status: if writable { "ok" } else { "error" },
             },
             model: parts.llm.provider(),
-            embedder: parts.embedder.id(),
+            embedder: parts.embedder.id().to_owned(),
             embedder_version: parts.embedder.version(),
         },
-        breakers: BTreeMap::new(),
+        breakers: breakers(&parts.llm, &parts.embedder),
         engines,
         policy_drift: default.map(|engine| policy_drift(&engine.view().state, &state.policy)),
     })
+}
+
+fn breakers(llm: &Llm, embedder: &Embedder) -> BTreeMap<String, String> {
+    let state = embedder.breaker().map(|state| ("embedder".to_owned(), state.name().to_owned()));
+    llm.breakers().into_iter().chain(state).collect()
 }
 
 async fn in_memory(state: &AppState) -> EnginesInMemory {

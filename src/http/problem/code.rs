@@ -48,8 +48,10 @@ codes! {
     BadParameter "E110" 400 "A path or query parameter is not acceptable",
     MoralValueRequired "E111" 400 "moral_value is required",
     BadHeader "E112" 400 "A header is not acceptable",
-    NoStreaming "E113" 501 "Streaming is not built yet",
+    BadChat "E113" 400 "The chat is not acceptable",
+    ModelCannot "E114" 400 "The model cannot be asked for this",
     MoralRefusal "E301" 200 "Morally rejected",
+    ContentFilter "E302" 400 "Refused by the moral filter",
     LogUnavailable "E401" 503 "The log is not available",
     DiskFull "E402" 503 "The disk of the log is full",
     EngineRefused "E403" 503 "The engine's log cannot be read",
@@ -61,12 +63,19 @@ codes! {
     EngineExists "E409" 409 "The engine exists already",
     EventNotFound "E410" 404 "No such event",
     SleepRefusal "E501" 200 "Rejected in the sleep phase",
+    Asleep "E502" 429 "The engine sleeps and answers nothing meanwhile",
+    BudgetSpent "E505" 429 "The budget is spent",
+    BudgetHolders "E506" 503 "Too many data subjects have a budget in this window",
+    NoPrice "E507" 400 "The model has no price",
     ModelFailed "E601" 502 "The model failed",
     ModelTimedOut "E602" 504 "The model took too long",
     EmptyResponse "E603" 502 "The model's answer was empty",
     EmbeddingFailed "E604" 502 "The embedder failed",
     Cancelled "E605" 499 "The request was cancelled",
     StepAbandoned "E606" 504 "The step was closed as abandoned",
+    ModelUnavailable "E607" 503 "The model is not available now",
+    ModelMisconfigured "E608" 502 "The model refuses this server",
+    EmbedderUnavailable "E609" 503 "The embedder is not available",
     EmergencyShutdown "E701" 503 "The engine is shut down",
     Draining "E702" 503 "The server is stopping",
     Internal "E703" 500 "Internal error",
@@ -83,7 +92,7 @@ codes! {
 
 /// Seconds after which a refused request may be tried again, when nothing better is known.
 const RETRY_SOON: u64 = 1;
-/// As above, for faults that a person has to end.
+/// As above, for what a person or a window's end has to end.
 const RETRY_LATER: u64 = 30;
 
 impl Code {
@@ -92,13 +101,19 @@ impl Code {
         StatusCode::from_u16(self.status_number()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The least wait that `Retry-After` names: every 503 has one.
+    /// The least wait that `Retry-After` names: every 429 and 503 has one.
     pub(super) const fn retry_after_seconds(self) -> Option<u64> {
-        if self.status_number() != 503 {
+        if !matches!(self.status_number(), 429 | 503) {
             return None;
         }
-        let by_hand =
-            matches!(self, Self::DiskFull | Self::EngineRefused | Self::EmergencyShutdown);
-        Some(if by_hand { RETRY_LATER } else { RETRY_SOON })
+        let lasting = matches!(
+            self,
+            Self::DiskFull
+                | Self::EngineRefused
+                | Self::EmergencyShutdown
+                | Self::BudgetSpent
+                | Self::BudgetHolders
+        );
+        Some(if lasting { RETRY_LATER } else { RETRY_SOON })
     }
 }

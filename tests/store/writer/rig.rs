@@ -110,8 +110,8 @@ impl Rig {
         let parts = Parts {
             store: store.clone(),
             content_key: Arc::clone(&key),
-            llm: Llm::Stub(Stub::default()),
-            embedder: Embedder::Hashing,
+            llm: Llm::stub(Stub::default()),
+            embedder: Embedder::default(),
         };
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         let engines = Engines::new(parts, Settings::default(), tasks);
@@ -228,6 +228,8 @@ impl Replica {
             shortenable: true,
             top_k: None,
             prompt_chars: prompt.text.chars().count(),
+            prompt_tokens: 3,
+            price: None,
             prompt_hmac: prompt_hmac(&subject.key, &digest),
             timeout: DEADLINE / 2,
             grace: DEADLINE / 2,

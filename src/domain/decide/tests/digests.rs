@@ -6,19 +6,21 @@ use proptest::{prelude::*, sample::select};
 
 use super::{Log, admission, answer, subject, vector};
 use crate::domain::{
+    budget::{Amount, Price, Reservation},
     command::Admit,
     decide::tests::driver::small_policy,
     digest,
     ids::{Sha256, SubjectRef},
     lattice::{Item, Lattice},
-    policy::Policy,
+    policy::{Budget, Policy},
     rhythm::Phase,
     state::{OpenStep, Shutdown, State},
 };
 
 /// A state with something of everything.
 fn rich() -> State {
-    let mut log = Log::of(Policy { capacity: 5, ..small_policy() });
+    let budget = Budget { tokens: 1_000_000, ..Budget::default() };
+    let mut log = Log::of(Policy { capacity: 5, budget, ..small_policy() });
     for seed in 0..7 {
         log.step(u128::from(seed % 3), seed);
     }
@@ -52,9 +54,23 @@ const fn other(phase: Phase) -> Phase {
     }
 }
 
+/// Reserves and spends a little more.
+fn spend(state: &mut State, reserved: [u64; 2], spent: [u64; 2]) {
+    let amount = |[tokens, cost_micro_usd]: [u64; 2]| Amount { tokens, cost_micro_usd };
+    let window = state.accounts.window();
+    let (holder, limit) = (subject(1), Amount::default());
+    let nothing = Reservation { holder, limit, window, reserved: Amount::default() };
+    state.accounts.reserve(&Reservation { reserved: amount(reserved), ..nothing });
+    state.accounts.settle(&nothing, amount(spent));
+}
+
+fn held(state: &mut State, change: impl FnOnce(&mut Reservation)) {
+    open(state, |open| change(open.budget.as_mut().unwrap()));
+}
+
 type Change = (&'static str, fn(&mut State));
 
-const CHANGES: [Change; 35] = [
+const CHANGES: [Change; 47] = [
     ("position", |s| s.position += 1),
     ("policy hash", |s| s.policy_hash.0[31] ^= 1),
     ("policy version", |s| s.policy_version += 1),
@@ -84,6 +100,18 @@ const CHANGES: [Change; 35] = [
     ("open deadline", |s| open(s, |o| o.deadline += 1)),
     ("open phase", |s| open(s, |o| o.phase = other(o.phase))),
     ("open erased", |s| open(s, |o| o.erased = true)),
+    ("reserved tokens", |s| spend(s, [1, 0], [0, 0])),
+    ("reserved cost", |s| spend(s, [0, 1], [0, 0])),
+    ("spent tokens", |s| spend(s, [0, 0], [1, 0])),
+    ("spent cost", |s| spend(s, [0, 0], [0, 1])),
+    ("no account", |s| s.accounts.forget(subject(1))),
+    ("another window", |s| s.accounts.turn(0)),
+    ("held tokens", |s| held(s, |r| r.reserved.tokens += 1)),
+    ("held cost", |s| held(s, |r| r.reserved.cost_micro_usd += 1)),
+    ("held window", |s| held(s, |r| r.window += 1)),
+    ("held holder", |s| held(s, |r| r.holder = subject(99))),
+    ("nothing held", |s| open(s, |o| o.budget = None)),
+    ("price", |s| open(s, |o| o.price = Some(Price { input: 1, output: 2 }))),
     ("item position", |s| item(s, |i| i.position += 1)),
     ("item number", |s| item(s, |i| i.number += 100)),
     ("item subject", |s| item(s, |i| i.subject = subject(99))),

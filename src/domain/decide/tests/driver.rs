@@ -80,6 +80,8 @@ pub(super) fn admission(by: u128) -> Admit {
         shortenable: true,
         top_k: None,
         prompt_chars: 11,
+        prompt_tokens: 3,
+        price: None,
         prompt_hmac: "00".to_owned(),
         timeout: DEADLINE / 2,
         grace: DEADLINE / 2,

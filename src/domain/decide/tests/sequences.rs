@@ -2,6 +2,7 @@
 
 use super::{Log, answer, fold, fold_page, subject, vector};
 use crate::domain::{
+    budget::{Amount, Reservation},
     decide::tests::driver::{Row, small_policy},
     digest,
     event::{Envelope, Event, Positions, Remembered},
@@ -62,6 +63,12 @@ fn damaged_sequences_are_refused() {
     assert_eq!(damage(6, |row| completed(row, victim)), (7, "its victim is not in memory"));
     let short = UnitVector::normalise(&[1.0], 1).unwrap();
     assert_eq!(damage(2, |row| row.vector = Some(short)).1, "its vector has another dimension");
+    let late = |row: &mut Row| {
+        let Event::StepAdmitted(event) = &mut row.event else { panic!("{:?}", row.event) };
+        let (limit, reserved) = (Amount::default(), Amount::default());
+        event.budget = Some(Reservation { holder: subject(1), limit, window: 0, reserved });
+    };
+    assert_eq!(damage(3, late).1, "its reservation is for another window");
     // 5 is there, 2 is not
     let evicted = Event::MemoryEvicted(Positions { positions: vec![5, 2] });
     assert_eq!(damage(6, |row| row.event = evicted).1, "it evicts an item that is not there");

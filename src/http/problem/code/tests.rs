@@ -17,10 +17,10 @@ fn every_code_is_unique_well_formed_and_in_order() {
 }
 
 #[test]
-fn every_status_is_valid_and_503_says_when_to_retry() {
+fn every_status_is_valid_and_429_and_503_say_when_to_retry() {
     for code in Code::ALL {
         assert_eq!(code.status().as_u16(), code.status_number(), "{code:?}");
-        let temporary = code.status_number() == 503;
+        let temporary = matches!(code.status_number(), 429 | 503);
         assert_eq!(code.retry_after_seconds().is_some(), temporary, "{code:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! Requests served at once: a semaphore with a bounded queue before it.
+//! What may run at once, requests served or calls of a provider: a semaphore with a bounded queue
+//! before it.
 
 use std::{
     sync::{
@@ -13,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Admits at most `concurrency` requests; `queue` more wait, at most `wait`; others are refused.
+/// Admits at most `concurrency`; `queue` more wait, at most `wait`; others are refused.
 #[derive(Debug)]
 pub struct Limiter {
     running: Arc<Semaphore>,
@@ -22,7 +23,7 @@ pub struct Limiter {
     wait: Duration,
 }
 
-/// The right to be served; ends when dropped.
+/// The right to run; ends when dropped.
 #[derive(Debug)]
 pub struct Admission(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 

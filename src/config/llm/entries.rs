@@ -1,0 +1,83 @@
+//! Entries of lists, each a short text: `provider:model`, `engine=provider:model`, `model=in/out`.
+
+use serde::Deserialize;
+
+use super::LlmProvider;
+use crate::domain::{budget::Price, ids::EngineId};
+
+/// A provider and, where it has several, the model.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Choice {
+    /// Who.
+    pub provider: LlmProvider,
+    /// Which; the configured one without.
+    pub model: Option<String>,
+}
+
+/// An engine with a model of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct EngineChoice {
+    /// Which engine.
+    pub engine: EngineId,
+    /// Who answers it.
+    pub choice: Choice,
+}
+
+/// What a model costs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ModelPrice {
+    /// Its name, as the provider reports it.
+    pub model: String,
+    /// The price.
+    pub price: Price,
+}
+
+const CHOICE: &str = "expected a list of `provider` or `provider:model`, with the provider \
+                      local_stub, openai, anthropic or replay";
+const ENGINE: &str = "expected a list of `engine=provider` or `engine=provider:model`, with the \
+                      provider local_stub, openai, anthropic or replay";
+const PRICE: &str = "expected a list of `model=input/output` in US dollars per million tokens, \
+                     such as gpt-4o=2.50/10";
+
+impl TryFrom<String> for Choice {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        choice(&text).ok_or(CHOICE)
+    }
+}
+
+impl TryFrom<String> for EngineChoice {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        let (engine, rest) = text.split_once('=').ok_or(ENGINE)?;
+        let engine = engine.trim().parse().map_err(|_| ENGINE)?;
+        Ok(Self { engine, choice: choice(rest).ok_or(ENGINE)? })
+    }
+}
+
+impl TryFrom<String> for ModelPrice {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        let (model, price) = text.rsplit_once('=').ok_or(PRICE)?;
+        let price = price.parse().map_err(|_| PRICE)?;
+        let model = model.trim();
+        if model.is_empty() { Err(PRICE) } else { Ok(Self { model: model.to_owned(), price }) }
+    }
+}
+
+/// Names of models may have colons of their own.
+fn choice(text: &str) -> Option<Choice> {
+    let (provider, model) = match text.split_once(':') {
+        Some((_, model)) if model.trim().is_empty() => return None,
+        Some((provider, model)) => (provider, Some(model.trim().to_owned())),
+        None => (text, None),
+    };
+    let provider = LlmProvider::ALL.into_iter().find(|known| known.as_str() == provider.trim())?;
+    Some(Choice { provider, model })
+}

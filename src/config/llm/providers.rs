@@ -1,0 +1,163 @@
+//! How to reach the providers.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+use crate::{
+    config::error::{Fault, check},
+    domain::ids::EngineId,
+};
+
+/// Where `OpenAI` is.
+const OPENAI_URL: &str = "https://api.openai.com/v1";
+
+/// Where Anthropic is.
+const ANTHROPIC_URL: &str = "https://api.anthropic.com";
+
+/// `OpenAI`, or what speaks like it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenAi {
+    /// Where the API begins; `/chat/completions` comes after it.
+    pub base_url: String,
+    api_key: SecretString,
+    /// Azure's `api-version`; empty for all others.
+    pub api_version: String,
+    /// The field that bounds an answer.
+    pub max_tokens_field: MaxTokensField,
+}
+
+/// The field that bounds an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaxTokensField {
+    /// What all servers know.
+    MaxTokens,
+    /// What models that think before they answer want.
+    MaxCompletionTokens,
+}
+
+impl MaxTokensField {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+}
+
+/// Anthropic.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anthropic {
+    /// Where the API is; `/v1/messages` comes after it.
+    pub base_url: String,
+    api_key: SecretString,
+    /// Version of the API, a date.
+    pub version: String,
+}
+
+/// Recorded answers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replay {
+    database: SecretString,
+    /// The engine whose log it is.
+    pub engine: EngineId,
+}
+
+/// The built-in model.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stub {
+    latency_ms: u64,
+    word_latency_ms: u64,
+}
+
+impl OpenAi {
+    /// The key, if one is given.
+    pub fn key(&self) -> Option<&SecretString> {
+        given(&self.api_key)
+    }
+
+    pub(super) fn validate(&self, used: bool) -> Result<(), Fault> {
+        check(is_url(&self.base_url), "llm.openai.base_url", URL)?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        let version = self.api_version.chars().all(plain);
+        check(version, "llm.openai.api_version", "a version such as 2024-10-21")?;
+        let missing = used && self.key().is_none() && is(&self.base_url, OPENAI_URL);
+        check(!missing, "llm.openai.api_key", OPENAI_KEY_MISSING)
+    }
+}
+
+impl Anthropic {
+    /// The key, if one is given.
+    pub fn key(&self) -> Option<&SecretString> {
+        given(&self.api_key)
+    }
+
+    pub(super) fn validate(&self, used: bool) -> Result<(), Fault> {
+        check(is_url(&self.base_url), "llm.anthropic.base_url", URL)?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let version = !self.version.is_empty() && self.version.chars().all(plain);
+        check(version, "llm.anthropic.version", "a version such as 2023-06-01")?;
+        let missing = used && self.key().is_none() && is(&self.base_url, ANTHROPIC_URL);
+        check(!missing, "llm.anthropic.api_key", ANTHROPIC_KEY_MISSING)
+    }
+}
+
+impl Replay {
+    /// The database of the log; the server's own without.
+    pub fn database(&self) -> Option<&SecretString> {
+        given(&self.database)
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Fault> {
+        let known = ["sqlite:", "postgres://", "postgresql://"];
+        let fits = |url: &SecretString| known.iter().any(|s| url.expose_secret().starts_with(s));
+        let must = "sqlite://PATH or postgres://USER:PASSWORD@HOST/NAME, or not set";
+        check(self.database().is_none_or(fits), "llm.replay.database", must)
+    }
+}
+
+impl Stub {
+    /// How long it takes to answer.
+    pub const fn latency(&self) -> Duration {
+        Duration::from_millis(self.latency_ms)
+    }
+
+    /// How long it takes from word to word, for a caller who streams.
+    pub const fn word_latency(&self) -> Duration {
+        Duration::from_millis(self.word_latency_ms)
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Fault> {
+        check(self.latency_ms <= 600_000, "llm.stub.latency_ms", "between 0 and 600000")?;
+        check(self.word_latency_ms <= 60_000, "llm.stub.word_latency_ms", "between 0 and 60000")
+    }
+}
+
+const URL: &str = "a URL such as https://host/v1, without a query";
+
+const OPENAI_KEY_MISSING: &str = "given, as OPENAI_API_KEY or OPENAI_API_KEY_FILE; or set \
+                                  llm.openai.base_url to a server that needs none";
+
+const ANTHROPIC_KEY_MISSING: &str = "given, as ANTHROPIC_API_KEY or ANTHROPIC_API_KEY_FILE; or set \
+                                     llm.anthropic.base_url to a server that needs none";
+
+fn given(secret: &SecretString) -> Option<&SecretString> {
+    Some(secret).filter(|secret| !secret.expose_secret().is_empty())
+}
+
+fn is_url(text: &str) -> bool {
+    let http = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    reqwest::Url::parse(text).is_ok_and(|url| http(&url) && url.query().is_none())
+}
+
+fn is(url: &str, place: &str) -> bool {
+    let host = |url: &str| reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned);
+    host(url) == host(place)
+}

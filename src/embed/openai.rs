@@ -1,0 +1,234 @@
+//! Embeddings of any server that speaks the `OpenAI` API (`POST …/embeddings`).
+//!
+//! A call has a deadline, a bounded body and no retry: the step behind it has a deadline of its own,
+//! and a server that fails again and again is left alone by a [circuit breaker](crate::breaker).
+//! Every answer is checked: as many vectors as texts, each at its `index`, of the right dimension,
+//! finite. What the server says in an error is dropped, because it may quote the text.
+
+use std::{fmt, time::Duration};
+
+use reqwest::{
+    Client, Response, StatusCode, Url,
+    header::{AUTHORIZATION, HeaderValue},
+    redirect,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use super::{EmbedError, OpenError, gate::Gate};
+use crate::{
+    breaker::{self, Breaker},
+    domain::vector::UnitVector,
+};
+
+/// Most texts of one request.
+const BATCH_TEXTS: usize = 64;
+
+/// Most bytes of the texts of one request; a longer text goes alone.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// Requests to the server at once.
+const RUNNING_MAX: usize = 32;
+
+/// Calls that may wait for one of them to end.
+const WAITING_MAX: usize = 1024;
+
+/// Bytes of an answer: so many, and so many more for each number.
+const ANSWER_BYTES: usize = 64 * 1024;
+const NUMBER_BYTES: usize = 32;
+
+/// The status of services that are overloaded, beside 429 and 503.
+const OVERLOADED: u16 = 529;
+
+/// A model of a server.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The address before `/embeddings`, such as `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// The model's name there.
+    pub model: String,
+    /// The key the server wants, if it wants one.
+    pub api_key: Option<SecretString>,
+    /// Components of the model's vectors.
+    pub dimension: usize,
+    /// How long a call may take, waiting for its turn not counted.
+    pub timeout: Duration,
+}
+
+#[derive(Clone)]
+pub(super) struct Openai {
+    client: Client,
+    url: Url,
+    model: String,
+    authorization: Option<HeaderValue>,
+    dimension: usize,
+    timeout: Duration,
+    gate: Gate,
+    breaker: Breaker,
+}
+
+impl fmt::Debug for Openai {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Openai({})", self.model)
+    }
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    model: &'a str,
+    input: &'a [String],
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    index: usize,
+    /// 64 bits: what is too large for 32 is then told from what is no number.
+    embedding: Vec<f64>,
+}
+
+impl Openai {
+    pub(super) fn new(settings: &Settings) -> Result<Self, OpenError> {
+        let setting = |key, problem| OpenError::Setting { key, problem };
+        let url = format!("{}/embeddings", settings.base_url.trim_end_matches('/'));
+        let url = Url::parse(&url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let no_url = "must be a URL such as https://api.openai.com/v1";
+        let url = url.ok_or_else(|| setting("embeddings.base_url", no_url))?;
+        let bearer = |key: &SecretString| {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))?;
+            value.set_sensitive(true);
+            Ok(value)
+        };
+        let authorization = settings.api_key.as_ref().map(bearer).transpose();
+        let authorization = authorization.map_err(|_: reqwest::header::InvalidHeaderValue| {
+            setting("embeddings.api_key", "has characters that a header cannot hold")
+        })?;
+        // a program that embeds this library may have none; an error means it has
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        // no redirects: the key and the texts are for this server only
+        let client = Client::builder().redirect(redirect::Policy::none());
+        let client = client.build().map_err(|error| OpenError::Client(error.to_string()))?;
+        Ok(Self {
+            client,
+            url,
+            model: settings.model.clone(),
+            authorization,
+            dimension: settings.dimension,
+            timeout: settings.timeout,
+            gate: Gate::new(RUNNING_MAX, WAITING_MAX),
+            breaker: Breaker::new(breaker::Settings::default()),
+        })
+    }
+
+    pub(super) fn breaker(&self) -> breaker::State {
+        self.breaker.state()
+    }
+
+    pub(super) async fn call(&self, texts: &[String]) -> Result<Vec<UnitVector>, EmbedError> {
+        let mut vectors = Vec::with_capacity(texts.len());
+        for batch in batches(texts) {
+            vectors.extend(self.batch(batch).await?);
+        }
+        Ok(vectors)
+    }
+
+    async fn batch(&self, texts: &[String]) -> Result<Vec<UnitVector>, EmbedError> {
+        let _pass = self.gate.enter().await?;
+        let permit = self.breaker.admit();
+        let permit = permit.map_err(|retry_after| EmbedError::BreakerOpen { retry_after })?;
+        let answer =
+            timeout(self.timeout, self.ask(texts)).await.unwrap_or(Err(EmbedError::Timeout));
+        match &answer {
+            Err(error) if error.is_fault() => permit.failed(),
+            Ok(_) | Err(_) => permit.succeeded(),
+        }
+        answer
+    }
+
+    async fn ask(&self, texts: &[String]) -> Result<Vec<UnitVector>, EmbedError> {
+        let mut request = self.client.post(self.url.clone());
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request.json(&Request { model: &self.model, input: texts });
+        let response = request.send().await.map_err(|_| EmbedError::Unreachable)?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(refused(status));
+        }
+        let limit = ANSWER_BYTES + texts.len() * self.dimension * NUMBER_BYTES;
+        let body = read(response, limit).await?;
+        let answer: Answer = serde_json::from_slice(&body)
+            .map_err(|_| EmbedError::Malformed { what: "it is not a list of embeddings" })?;
+        self.checked(answer, texts.len())
+    }
+
+    /// The vectors in the order of the texts.
+    fn checked(&self, answer: Answer, texts: usize) -> Result<Vec<UnitVector>, EmbedError> {
+        if answer.data.len() != texts {
+            return Err(EmbedError::Malformed { what: "it has not one vector a text" });
+        }
+        let mut vectors = vec![None; texts];
+        for row in answer.data {
+            let numbers: Vec<f32> = row.embedding.into_iter().map(|number| number as f32).collect();
+            let vector = UnitVector::normalise(&numbers, self.dimension)?;
+            match vectors.get_mut(row.index) {
+                Some(place) if place.is_none() => *place = Some(vector),
+                Some(_) | None => {
+                    return Err(EmbedError::Malformed {
+                        what: "its indexes are not those of the texts",
+                    });
+                }
+            }
+        }
+        // as many rows as places, no place twice: all are filled
+        Ok(vectors.into_iter().flatten().collect())
+    }
+}
+
+/// The texts in runs that fit a request.
+fn batches(mut texts: &[String]) -> impl Iterator<Item = &[String]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |text: &&String| {
+            bytes += text.len();
+            bytes <= BATCH_BYTES
+        };
+        let count = texts.iter().take(BATCH_TEXTS).take_while(fits).count();
+        let (batch, rest) = texts.split_at(count.max(1).min(texts.len()));
+        texts = rest;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+fn refused(status: StatusCode) -> EmbedError {
+    let code = status.as_u16();
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            EmbedError::Unauthorized { status: code }
+        }
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => EmbedError::Overloaded,
+        _ if code == OVERLOADED => EmbedError::Overloaded,
+        _ if status.is_server_error() => EmbedError::Upstream { status: code },
+        _ => EmbedError::Refused { status: code },
+    }
+}
+
+async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, EmbedError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|_| EmbedError::Unreachable)? {
+        if body.len() + chunk.len() > limit {
+            return Err(EmbedError::Malformed { what: "it is too long" });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! A step as a task of its own: whoever asked may go away, the step still gets its ending.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Caller, Generate, StepError, Told};
+use crate::{engine::Engine, lifecycle::Tasks, llm::Delta, store::writer::WriteError};
+
+/// A step on its way. Dropping it cancels the step.
+#[derive(Debug)]
+pub struct Started {
+    answered: oneshot::Receiver<Result<Told, StepError>>,
+    gone: Option<DropGuard>,
+}
+
+impl Started {
+    /// Resolves with the step's recorded outcome; may be polled again until it has.
+    pub async fn told(&mut self) -> Result<Told, StepError> {
+        let told = (&mut self.answered).await;
+        if let Some(gone) = self.gone.take() {
+            drop(gone.disarm());
+        }
+        told.unwrap_or(Err(StepError::Write(WriteError::Closed)))
+    }
+}
+
+impl Engine {
+    /// Runs one step as a task of its own, so that a caller who goes away cannot leave a step without an
+    /// ending: dropping what this returns cancels the step, and the task still records that. With
+    /// `pieces` the caller is sent the answer as it is made.
+    pub fn start(
+        self: Arc<Self>,
+        tasks: &Tasks,
+        caller: Caller,
+        request: Generate,
+        pieces: Option<mpsc::Sender<Delta>>,
+    ) -> Started {
+        let cancelled = CancellationToken::new();
+        let gone = cancelled.clone().drop_guard();
+        let (answer, answered) = oneshot::channel();
+        tasks.spawn("step", async move {
+            let told = self.generate(&caller, &request, pieces, &cancelled).await;
+            // nobody may be left to tell
+            drop(answer.send(told));
+        });
+        Started { answered, gone: Some(gone) }
+    }
+}

@@ -1,0 +1,133 @@
+//! The shape of an error's body: a problem, or what clients of a model's API expect on its routes.
+//!
+//! The path alone decides, so that errors of the framework have the shape too.
+
+use actix_web::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    Code, Problem,
+    problem::PROBLEM_JSON,
+    request::{RequestIds, is_under},
+    v1::ENGINES,
+};
+
+/// Paths below a version and engine whose clients are `OpenAI`'s.
+const OPENAI: [&str; 4] = ["/chat", "/embeddings", "/models", "/moderations"];
+/// Paths whose clients are Anthropic's.
+const ANTHROPIC: [&str; 1] = ["/messages"];
+
+/// A shape of errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Envelope {
+    /// RFC 9457.
+    Problem,
+    /// `{"error": {"message", "type", "param", "code"}}`
+    OpenAi,
+    /// `{"type": "error", "error": {"type", "message"}}`
+    Anthropic,
+}
+
+impl Envelope {
+    /// The shape that errors of a path have.
+    pub fn of(path: &str) -> Self {
+        let rest = path.strip_prefix("/v1").unwrap_or_default();
+        let of_engine = rest.strip_prefix(ENGINES).and_then(|rest| rest.strip_prefix('/'));
+        let rest = match of_engine {
+            Some(named) => named.find('/').map_or("", |slash| &named[slash..]),
+            None => rest,
+        };
+        let any = |paths: &[&str]| paths.iter().any(|path| is_under(rest, path));
+        match (any(&OPENAI), any(&ANTHROPIC)) {
+            (true, _) => Self::OpenAi,
+            (_, true) => Self::Anthropic,
+            _ => Self::Problem,
+        }
+    }
+
+    /// The media type of errors.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Problem => PROBLEM_JSON,
+            Self::OpenAi | Self::Anthropic => "application/json",
+        }
+    }
+
+    /// An error's body.
+    pub fn body(self, problem: &Problem, ids: &RequestIds) -> String {
+        let body = match self {
+            Self::Problem => serde_json::to_value(problem.body(ids)).unwrap_or_default(),
+            Self::OpenAi => openai(problem, Some(&ids.request_id)),
+            Self::Anthropic => anthropic(problem, Some(&ids.request_id)),
+        };
+        body.to_string()
+    }
+}
+
+/// An error in the words of `OpenAI`'s API.
+pub fn openai(problem: &Problem, request_id: Option<&str>) -> Value {
+    let status = problem.code().status();
+    let kind = match status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::NOT_FOUND => "not_found_error",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        _ if status.is_server_error() => "server_error",
+        _ => "invalid_request_error",
+    };
+    // the one code that clients of this dialect know
+    let content_filter = problem.code() == Code::ContentFilter;
+    let code = if content_filter { "content_filter" } else { problem.code().text() };
+    json!({"error": {
+        "message": message(problem),
+        "type": kind,
+        "param": null,
+        "code": code,
+        "request_id": request_id,
+    }})
+}
+
+/// An error in the words of Anthropic's API.
+pub fn anthropic(problem: &Problem, request_id: Option<&str>) -> Value {
+    let kind = match problem.code().status() {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::NOT_FOUND => "not_found_error",
+        StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
+        StatusCode::GATEWAY_TIMEOUT => "timeout_error",
+        status if status.is_server_error() => "api_error",
+        _ => "invalid_request_error",
+    };
+    let error = json!({"type": kind, "message": message(problem), "code": problem.code().text()});
+    json!({"type": "error", "error": error, "request_id": request_id})
+}
+
+fn message(problem: &Problem) -> String {
+    format!("{}: {}", problem.code().title(), problem.detail())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Envelope;
+
+    #[test]
+    fn the_path_decides() {
+        for (path, envelope) in [
+            ("/v1/chat/completions", Envelope::OpenAi),
+            ("/v1/chat/nonsense", Envelope::OpenAi),
+            ("/v1/engines/support/chat/completions", Envelope::OpenAi),
+            ("/v1/engines/support/models", Envelope::OpenAi),
+            ("/v1/messages", Envelope::Anthropic),
+            ("/v1/engines/support/messages", Envelope::Anthropic),
+            ("/v1/engines/chat/state", Envelope::Problem),
+            ("/v1/engines/chat", Envelope::Problem),
+            ("/v1/messagesque", Envelope::Problem),
+            ("/v1/generate", Envelope::Problem),
+            ("/chat", Envelope::Problem),
+        ] {
+            assert_eq!(Envelope::of(path), envelope, "{path}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! A step's answer as server-sent events, whatever dialect they are written in.
+//!
+//! Nothing is sent before there is something to say: a request that is refused or fails before the
+//! first piece gets a plain error with its own status. After that a failure is an event of the stream.
+//! The closing event is made of the recorded outcome, so it is sent only after the step's ending is in
+//! the log; without it the answer is incomplete. The connection pulls: a slow reader slows the model
+//! down, a reader who goes away cancels the step.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpResponse,
+    http::header,
+    web::{Bytes, Data},
+};
+use futures_util::{StreamExt as _, stream::unfold};
+use tokio::{sync::mpsc, time::timeout};
+
+use super::{AppState, Problem, governance};
+use crate::{
+    engine::{Answer, Caller, Engine, Generate, Started, StepError, Told},
+    llm::{Delta, PIECES_MAX},
+};
+
+/// A comment is sent after so long a silence, so that proxies keep the connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How a dialect writes a stream. Each function gives whole frames.
+pub trait Dialect: 'static {
+    /// What comes before everything else.
+    fn begin(&mut self) -> String;
+    /// A piece of the answer.
+    fn piece(&mut self, piece: &Delta) -> String;
+    /// The recorded answer; its text has been sent.
+    fn end(&mut self, answer: &Answer) -> String;
+    /// The error a refused request gets, where a refusal is no answer.
+    fn refused(&self, _answer: &Answer) -> Option<Problem> {
+        None
+    }
+    /// A failure after the stream had begun.
+    fn fail(&mut self, problem: &Problem) -> String;
+}
+
+/// Runs a step and streams its answer.
+pub async fn step(
+    state: &Data<AppState>,
+    engine: std::sync::Arc<Engine>,
+    caller: Caller,
+    request: Generate,
+    dialect: impl Dialect,
+) -> Result<HttpResponse, Problem> {
+    let (sender, pieces) = mpsc::channel(PIECES_MAX);
+    let started = engine.start(&state.tasks, caller, request, Some(sender));
+    let mut live = Live { started, pieces };
+    match live.next().await {
+        Moment::Piece(first) => Ok(streamed(live, &first, dialect)),
+        Moment::Told(told) => {
+            let told = (*told)?;
+            dialect.refused(&told.answer).map_or_else(|| Ok(at_once(&told, dialect)), Err)
+        }
+    }
+}
+
+/// A step under way.
+struct Live {
+    started: Started,
+    pieces: mpsc::Receiver<Delta>,
+}
+
+enum Moment {
+    Piece(Delta),
+    Told(Box<Result<Told, StepError>>),
+}
+
+impl Live {
+    /// The next piece, or after the last one the outcome. May be dropped and called again.
+    async fn next(&mut self) -> Moment {
+        match self.pieces.recv().await {
+            Some(piece) => Moment::Piece(piece),
+            None => Moment::Told(Box::new(self.started.told().await)),
+        }
+    }
+}
+
+fn response() -> actix_web::HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type("text/event-stream")
+        .insert_header(("X-Accel-Buffering", "no"))
+        .insert_header((header::CACHE_CONTROL, "no-store"));
+    response
+}
+
+/// An answer without pieces: the request was refused, or is told what it was told before.
+fn at_once(told: &Told, mut dialect: impl Dialect) -> HttpResponse {
+    let mut body = dialect.begin();
+    for piece in pieces(&told.answer) {
+        body.push_str(&dialect.piece(&piece));
+    }
+    body.push_str(&dialect.end(&told.answer));
+    let mut response = response();
+    governance::replayed(&mut response, told);
+    let mut response = response.body(body);
+    governance::note_refusal(&mut response, &told.answer);
+    response
+}
+
+/// A whole answer as pieces.
+fn pieces(answer: &Answer) -> Vec<Delta> {
+    let text = Some(&answer.response).filter(|text| !text.is_empty());
+    let text = text.map(|text| Delta::Text(text.clone()));
+    let calls = answer.tool_calls.iter().enumerate().map(|(index, call)| Delta::ToolCall {
+        index,
+        id: Some(call.id.clone()),
+        name: Some(call.name.clone()),
+        arguments: call.arguments.clone(),
+    });
+    text.into_iter().chain(calls).collect()
+}
+
+fn streamed(live: Live, first: &Delta, mut dialect: impl Dialect) -> HttpResponse {
+    let begin = dialect.begin() + &dialect.piece(first);
+    let opening = futures_util::stream::once(std::future::ready(Ok(Bytes::from(begin))));
+    let rest = unfold(Some((live, dialect)), |open| async {
+        let (mut live, mut dialect) = open?;
+        let (frame, goes_on) = match timeout(KEEP_ALIVE, live.next()).await {
+            Err(_) => (":\n\n".to_owned(), true),
+            Ok(Moment::Piece(piece)) => (dialect.piece(&piece), true),
+            Ok(Moment::Told(told)) => (last(*told, &mut dialect), false),
+        };
+        let next = goes_on.then_some((live, dialect));
+        Some((Ok::<_, actix_web::Error>(Bytes::from(frame)), next))
+    });
+    response().streaming(opening.chain(rest))
+}
+
+fn last(told: Result<Told, StepError>, dialect: &mut impl Dialect) -> String {
+    match told {
+        Ok(told) => dialect.end(&told.answer),
+        Err(error) => {
+            let problem = Problem::from(error);
+            // the access line was written when the stream began
+            let error_code = problem.code().text();
+            tracing::warn!(event_type = "http.stream_failed", error_code, "a stream failed");
+            dialect.fail(&problem)
+        }
+    }
+}
+
+/// A frame with a name.
+pub fn named(event: &str, data: &impl serde::Serialize) -> String {
+    format!("event: {event}\n{}", data_only(data))
+}
+
+/// A frame without a name.
+pub fn data_only(data: &impl serde::Serialize) -> String {
+    // plain structures always have a JSON form, and it has no line breaks
+    format!("data: {}\n\n", serde_json::to_string(data).unwrap_or_default())
+}

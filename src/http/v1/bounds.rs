@@ -1,0 +1,63 @@
+//! Bounds of what a request may ask, shared by the routes that run steps.
+
+use std::collections::BTreeMap;
+
+use crate::http::{Code, Problem};
+
+/// Most memories that may be asked for.
+const TOP_K_MAX: i64 = 20;
+/// Most notes of the caller's own.
+const METADATA_MAX: usize = 16;
+/// Longest name and longest text of a note, in characters.
+const METADATA_NAME_MAX: usize = 64;
+const METADATA_TEXT_MAX: usize = 512;
+
+/// The caller's own moral score.
+pub(super) fn moral_value(value: Option<f64>) -> Result<Option<f64>, Problem> {
+    if value.is_some_and(|value| !(0.0..=1.0).contains(&value)) {
+        let detail = "moral_value must be between 0 and 1";
+        return Err(Problem::new(Code::MoralValueRange, detail));
+    }
+    Ok(value)
+}
+
+/// Most tokens of the answer, at most `max`.
+pub(super) fn max_tokens(value: Option<i64>, max: i64) -> Result<Option<u32>, Problem> {
+    let value = bounded(value, 1, max, Code::MaxTokensRange, "max_tokens")?;
+    Ok(value.map(|n| n as u32))
+}
+
+/// Most memories given as context.
+pub(super) fn context_top_k(value: Option<i64>) -> Result<Option<usize>, Problem> {
+    let value = bounded(value, 0, TOP_K_MAX, Code::ContextTopKRange, "context_top_k")?;
+    Ok(value.map(|n| n as usize))
+}
+
+fn bounded(
+    value: Option<i64>,
+    min: i64,
+    max: i64,
+    code: Code,
+    name: &str,
+) -> Result<Option<i64>, Problem> {
+    if value.is_none_or(|value| (min..=max).contains(&value)) {
+        return Ok(value);
+    }
+    Err(Problem::new(code, format!("{name} must be between {min} and {max}")))
+}
+
+/// The caller's own notes.
+pub(super) fn metadata(metadata: &BTreeMap<String, String>) -> Result<(), Problem> {
+    let short = metadata.iter().all(|(name, text)| {
+        (1..=METADATA_NAME_MAX).contains(&name.chars().count())
+            && text.chars().count() <= METADATA_TEXT_MAX
+    });
+    if metadata.len() <= METADATA_MAX && short {
+        return Ok(());
+    }
+    let detail = format!(
+        "metadata may have at most {METADATA_MAX} entries, names of 1 to {METADATA_NAME_MAX} and \
+         texts of up to {METADATA_TEXT_MAX} characters"
+    );
+    Err(Problem::new(Code::BadMetadata, detail))
+}

@@ -1,0 +1,3 @@
+//! `/v1/chat`: the routes of `OpenAI`'s API for chats.
+
+pub mod completions;

@@ -1,0 +1,122 @@
+//! The named events of a streamed message.
+
+use serde_json::{Value, json};
+
+use super::{MessagesUsage, stop_reason};
+use crate::{
+    config::MoralRefusal,
+    engine::Answer,
+    http::{
+        Problem, envelope,
+        governance::{self, Governance},
+        stream::{self, named},
+    },
+    llm::Delta,
+};
+
+/// Which block of the message is being written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Block {
+    None,
+    Text,
+    Tool(usize),
+}
+
+/// Writes a stream in the dialect of Anthropic. `message_delta` has the receipt (`mlsdm`); without
+/// `message_stop` the answer is incomplete.
+pub(super) struct Events {
+    id: String,
+    model: String,
+    refusal: MoralRefusal,
+    block: Block,
+    /// Blocks begun so far.
+    blocks: usize,
+}
+
+impl Events {
+    pub(super) const fn new(id: String, model: String, refusal: MoralRefusal) -> Self {
+        Self { id, model, refusal, block: Block::None, blocks: 0 }
+    }
+
+    fn index(&self) -> usize {
+        self.blocks.saturating_sub(1)
+    }
+
+    /// Ends the block being written, if any, and begins another.
+    fn turn_to(&mut self, block: Block, start: &Value) -> String {
+        let mut frames = self.close();
+        self.block = block;
+        self.blocks += 1;
+        let start = json!({
+            "type": "content_block_start", "index": self.index(), "content_block": start,
+        });
+        frames.push_str(&named("content_block_start", &start));
+        frames
+    }
+
+    fn close(&mut self) -> String {
+        if self.block == Block::None {
+            return String::new();
+        }
+        self.block = Block::None;
+        let stop = json!({"type": "content_block_stop", "index": self.index()});
+        named("content_block_stop", &stop)
+    }
+
+    fn delta(&self, delta: &Value) -> String {
+        let delta = json!({"type": "content_block_delta", "index": self.index(), "delta": delta});
+        named("content_block_delta", &delta)
+    }
+}
+
+impl stream::Dialect for Events {
+    fn begin(&mut self) -> String {
+        let message = json!({
+            "id": self.id, "type": "message", "role": "assistant", "model": self.model,
+            "content": [], "stop_reason": null, "stop_sequence": null,
+            "usage": {"input_tokens": 0, "output_tokens": 0},
+        });
+        named("message_start", &json!({"type": "message_start", "message": message}))
+    }
+
+    fn piece(&mut self, piece: &Delta) -> String {
+        match piece {
+            Delta::Text(text) => {
+                let mut frames = String::new();
+                if self.block != Block::Text {
+                    frames = self.turn_to(Block::Text, &json!({"type": "text", "text": ""}));
+                }
+                frames + &self.delta(&json!({"type": "text_delta", "text": text}))
+            }
+            Delta::ToolCall { index, id, name, arguments } => {
+                let mut frames = String::new();
+                if self.block != Block::Tool(*index) {
+                    let start = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
+                    frames = self.turn_to(Block::Tool(*index), &start);
+                }
+                let delta = json!({"type": "input_json_delta", "partial_json": arguments});
+                frames + &self.delta(&delta)
+            }
+        }
+    }
+
+    fn end(&mut self, answer: &Answer) -> String {
+        let usage = MessagesUsage::from(answer);
+        let delta = json!({
+            "type": "message_delta",
+            "delta": {"stop_reason": stop_reason(answer), "stop_sequence": null},
+            "usage": usage,
+            "mlsdm": Governance::from(answer),
+        });
+        let stop = json!({"type": "message_stop"});
+        self.close() + &named("message_delta", &delta) + &named("message_stop", &stop)
+    }
+
+    fn refused(&self, answer: &Answer) -> Option<Problem> {
+        governance::refusal_as_error(answer, self.refusal)
+    }
+
+    fn fail(&mut self, problem: &Problem) -> String {
+        named("error", &envelope::anthropic(problem, None))
+    }
+}

@@ -1,0 +1,165 @@
+//! An answer as chat completions give it, whole or in pieces.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    domain::event::Usage,
+    llm::{Ending, LlmError, Sink, http, sse::Events},
+};
+
+/// The last event of a stream.
+const DONE: &str = "[DONE]";
+
+/// An answer, or a piece of one: `message` and `delta` have the same fields.
+#[derive(Deserialize)]
+pub(super) struct Completion {
+    model: Option<String>,
+    choices: Option<Vec<Choice>>,
+    usage: Option<Counts>,
+    error: Option<Fault>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(alias = "delta")]
+    message: Option<Said>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    content: Option<String>,
+    /// Said instead of an answer in the form asked for.
+    refusal: Option<String>,
+    tool_calls: Option<Vec<Call>>,
+}
+
+#[derive(Deserialize)]
+struct Call {
+    index: Option<usize>,
+    id: Option<String>,
+    function: Option<Function>,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    name: Option<String>,
+    /// A JSON text; some servers send the object itself.
+    arguments: Option<Value>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+struct Counts {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+}
+
+/// An error within a stream; its text stays unread.
+#[derive(Deserialize)]
+struct Fault {
+    code: Option<Value>,
+}
+
+/// Takes an answer that came whole.
+pub(super) async fn whole(
+    completion: Completion,
+    wanted: &str,
+    sink: &mut Sink,
+) -> Result<Ending, LlmError> {
+    let choice = completion.choices.and_then(|choices| choices.into_iter().next());
+    let Some(Choice { message: Some(said), finish_reason }) = choice else {
+        return Err(LlmError::Malformed { what: "no choices" });
+    };
+    take(said, sink).await?;
+    Ok(Ending {
+        model: http::reported(completion.model, wanted),
+        finish_reason: reason(finish_reason.as_deref(), sink).to_owned(),
+        usage: completion.usage.and_then(usage),
+    })
+}
+
+/// Takes an answer piece by piece.
+pub(super) async fn streamed(
+    mut events: Events,
+    wanted: &str,
+    sink: &mut Sink,
+) -> Result<Ending, LlmError> {
+    let (mut model, mut finish, mut counts, mut done) = (None, None, None, false);
+    loop {
+        let event = match events.next().await {
+            Ok(Some(event)) => event,
+            // some servers end with the reason and say no more
+            Ok(None) if finish.is_some() => break,
+            Ok(None) | Err(LlmError::BrokenOff) => return Err(http::broken(sink)),
+            Err(error) => return Err(error),
+        };
+        if event.data.trim() == DONE {
+            done = true;
+            break;
+        }
+        let piece: Completion = http::parse(event.data.as_bytes())?;
+        if let Some(fault) = piece.error {
+            return Err(fault.class());
+        }
+        model = model.or(piece.model);
+        counts = piece.usage.or(counts);
+        // the last piece has the usage and no choice
+        if let Some(choice) = piece.choices.and_then(|choices| choices.into_iter().next()) {
+            if let Some(said) = choice.message {
+                take(said, sink).await?;
+            }
+            finish = choice.finish_reason.or(finish);
+        }
+    }
+    if !done && finish.is_none() {
+        return Err(http::broken(sink));
+    }
+    Ok(Ending {
+        model: http::reported(model, wanted),
+        finish_reason: reason(finish.as_deref(), sink).to_owned(),
+        usage: counts.and_then(usage),
+    })
+}
+
+async fn take(said: Said, sink: &mut Sink) -> Result<(), LlmError> {
+    if let Some(text) = said.content.or(said.refusal) {
+        sink.text(&text).await?;
+    }
+    for (place, call) in said.tool_calls.into_iter().flatten().enumerate() {
+        let Call { index, id, function } = call;
+        let (name, arguments) = function.map_or((None, None), |f| (f.name, f.arguments));
+        let arguments = match arguments {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text,
+            Some(object) => object.to_string(),
+        };
+        let given = |text: &String| !text.is_empty();
+        let (id, name) = (id.filter(given), name.filter(given));
+        sink.tool_call(index.unwrap_or(place), id, name, arguments).await?;
+    }
+    Ok(())
+}
+
+fn usage(counts: Counts) -> Option<Usage> {
+    let (prompt_tokens, completion_tokens) = (counts.prompt_tokens?, counts.completion_tokens?);
+    Some(Usage { prompt_tokens, completion_tokens })
+}
+
+/// The known reasons; what servers say beside them means that the answer is complete.
+fn reason(given: Option<&str>, sink: &Sink) -> &'static str {
+    match given {
+        Some("length") => "length",
+        Some("content_filter") => "content_filter",
+        Some("tool_calls" | "function_call") => "tool_calls",
+        _ if !sink.tool_calls().is_empty() => "tool_calls",
+        _ => "stop",
+    }
+}
+
+impl Fault {
+    fn class(&self) -> LlmError {
+        let code = self.code.as_ref().and_then(Value::as_u64).and_then(|n| u16::try_from(n).ok());
+        http::by_status(code.filter(|code| *code >= 400).unwrap_or(500), None)
+    }
+}

@@ -1,0 +1,57 @@
+//! Prices as configuration writes them, into whole numbers: sums of money are not rounded twice.
+
+use std::str::FromStr;
+
+use crate::domain::budget::Price;
+
+/// Why a text is not a price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a price is INPUT/OUTPUT in US dollars per million tokens, such as 2.50/10")]
+pub struct BadPrice;
+
+/// Most dollars that a million tokens may cost.
+const DOLLARS_MAX: u64 = 1_000_000;
+
+/// Millionths of a dollar in one.
+const MICROS: u64 = 1_000_000;
+
+impl FromStr for Price {
+    type Err = BadPrice;
+
+    fn from_str(text: &str) -> Result<Self, BadPrice> {
+        let (input, output) = text.split_once('/').ok_or(BadPrice)?;
+        Ok(Self { input: micros(input)?, output: micros(output)? })
+    }
+}
+
+/// A decimal number of dollars with at most six decimals.
+fn micros(text: &str) -> Result<u64, BadPrice> {
+    let text = text.trim();
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 6 {
+        return Err(BadPrice);
+    }
+    let dollars: u64 = whole.parse().map_err(|_| BadPrice)?;
+    let part: u64 = format!("{part:0<6}").parse().map_err(|_| BadPrice)?;
+    if dollars > DOLLARS_MAX { Err(BadPrice) } else { Ok(dollars * MICROS + part) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Usage;
+
+    #[test]
+    fn prices_are_exact() {
+        let price: Price = "2.50/10".parse().unwrap();
+        assert_eq!(price, Price { input: 2_500_000, output: 10_000_000 });
+        let usage = Usage { prompt_tokens: 1_000, completion_tokens: 1 };
+        assert_eq!(price.of(usage), 2_510);
+        let tiny: Price = "0.000001/0".parse().unwrap();
+        assert_eq!(tiny.of(Usage { prompt_tokens: 1, completion_tokens: 5 }), 1, "rounded up");
+        for bad in ["", "1", "1/", "/1", "-1/2", "1.2.3/4", "1e3/1", "0.0000001/1", "9999999/1"] {
+            assert_eq!(bad.parse::<Price>(), Err(BadPrice), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Answers that a log has recorded, given again: a provider without a network.
+//!
+//! The answers to equal prompts are given in the order of the log, the last one again and again.
+//! Deliberately not here: reading the log, which is the engine's (`engine::recorded`).
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, PoisonError},
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Ending, LlmError, Request, Role, Sink, ToolCall};
+
+/// Most answers that are kept; later ones are left out.
+const ANSWERS_MAX: usize = 100_000;
+
+/// Most bytes of their texts; later ones are left out.
+const BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// An answer as it was recorded.
+#[derive(Clone)]
+pub struct Recorded {
+    /// Its text.
+    pub text: String,
+    /// The tools it called.
+    pub tool_calls: Vec<ToolCall>,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// All answers, by their prompts.
+#[derive(Default)]
+pub struct Replay {
+    by_prompt: HashMap<[u8; 32], Answers>,
+    answers: usize,
+    bytes: usize,
+}
+
+/// The answers to one prompt.
+#[derive(Default)]
+struct Answers {
+    recorded: Vec<Recorded>,
+    /// Which is given next.
+    next: Mutex<usize>,
+}
+
+impl fmt::Debug for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Replay({} answers)", self.answers)
+    }
+}
+
+impl Replay {
+    /// Keeps one more answer; says whether there was room.
+    pub fn keep(&mut self, prompt: &str, recorded: Recorded) -> bool {
+        let called: usize = recorded.tool_calls.iter().map(|call| call.arguments.len()).sum();
+        let bytes = recorded.text.len() + called;
+        if self.answers >= ANSWERS_MAX || self.bytes + bytes > BYTES_MAX {
+            return false;
+        }
+        self.answers += 1;
+        self.bytes += bytes;
+        self.by_prompt.entry(digest(prompt)).or_default().recorded.push(recorded);
+        true
+    }
+
+    /// How many answers there are.
+    pub const fn len(&self) -> usize {
+        self.answers
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.answers == 0
+    }
+
+    pub(super) async fn call(
+        &self,
+        request: &Request,
+        sink: &mut Sink,
+    ) -> Result<Ending, LlmError> {
+        // what is remembered stands before the prompt, in a message of its own
+        let prompt = request.messages.iter().rfind(|message| message.role == Role::User);
+        let prompt = prompt.ok_or(LlmError::NotRecorded)?;
+        let answers = self.by_prompt.get(&digest(&prompt.text)).ok_or(LlmError::NotRecorded)?;
+        let recorded = answers.next().ok_or(LlmError::NotRecorded)?;
+        if !recorded.text.is_empty() {
+            sink.text(&recorded.text).await?;
+        }
+        for (index, call) in recorded.tool_calls.iter().enumerate() {
+            let ToolCall { id, name, arguments } = call.clone();
+            sink.tool_call(index, Some(id), Some(name), arguments).await?;
+        }
+        Ok(recorded.ending.clone())
+    }
+}
+
+impl Answers {
+    fn next(&self) -> Option<&Recorded> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let recorded = self.recorded.get(*next);
+        if *next + 1 < self.recorded.len() {
+            *next += 1;
+        }
+        recorded
+    }
+}
+
+fn digest(prompt: &str) -> [u8; 32] {
+    Sha256::digest(prompt).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::{Extra, Message};
+
+    fn recorded(text: &str) -> Recorded {
+        let finish_reason = "stop".to_owned();
+        let ending = Ending { model: "m-1".to_owned(), finish_reason, usage: None };
+        Recorded { text: text.to_owned(), tool_calls: Vec::new(), ending }
+    }
+
+    async fn ask(replay: &Replay, prompt: &str) -> Result<String, LlmError> {
+        let request = Request {
+            model: None,
+            messages: vec![
+                Message::text(Role::User, "remembered"),
+                Message::text(Role::User, prompt),
+            ],
+            max_tokens: 10,
+            temperature: None,
+            extra: Extra::default(),
+        };
+        let mut sink = Sink::new(None);
+        replay.call(&request, &mut sink).await.map(|_| sink.into_parts().0)
+    }
+
+    #[tokio::test]
+    async fn answers_come_in_order_and_the_last_again() {
+        let mut replay = Replay::default();
+        for (prompt, text) in [("a", "one"), ("b", "other"), ("a", "two")] {
+            assert!(replay.keep(prompt, recorded(text)));
+        }
+        for text in ["one", "two", "two"] {
+            assert_eq!(ask(&replay, "a").await.as_deref(), Ok(text));
+        }
+        assert_eq!(ask(&replay, "b").await.as_deref(), Ok("other"));
+        assert_eq!(ask(&replay, "c").await, Err(LlmError::NotRecorded));
+        assert_eq!(ask(&replay, "remembered").await, Err(LlmError::NotRecorded));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut replay = Replay::default();
+        assert!((0..ANSWERS_MAX).all(|_| replay.keep("a", recorded("x"))));
+        assert!(!replay.keep("a", recorded("x")));
+        let mut large = Replay::default();
+        let half = "x".repeat(BYTES_MAX / 2);
+        assert!(large.keep("a", recorded(&half)) && large.keep("a", recorded(&half)));
+        assert!(!large.keep("a", recorded("x")));
+    }
+}

@@ -1,0 +1,190 @@
+//! Server-sent events, as far as models use them: what a stream of bytes says, event by event.
+//!
+//! Tolerant where servers differ (CRLF, comments, unknown fields, a missing space), strict where
+//! memory is at stake: a line, an event and a whole stream are bounded. Deliberately not here:
+//! reconnecting, ids and retry times, which mean nothing to an answer that cannot be resumed.
+
+use reqwest::Response;
+
+use super::LlmError;
+
+/// Longest line, and longest event, in bytes; a longer one makes the stream malformed. An answer of
+/// full length in one event, every character escaped, fits.
+const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Most bytes of one stream; a longer one is cut like a long answer. An answer of full length, in
+/// events of a few characters each, fits.
+const STREAM_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// One event.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Event {
+    /// Its type; empty when it has none.
+    pub(super) name: String,
+    /// What it carries.
+    pub(super) data: String,
+}
+
+/// The events of a response.
+pub(super) struct Events {
+    response: Response,
+    lines: Lines,
+    bytes: usize,
+}
+
+impl Events {
+    pub(super) fn new(response: Response) -> Self {
+        Self { response, lines: Lines::default(), bytes: 0 }
+    }
+
+    /// The next event; none at the end of the stream, where an unfinished one is dropped.
+    ///
+    /// # Errors
+    /// [`LlmError::BrokenOff`] when the connection breaks, [`LlmError::TooLong`] and
+    /// [`LlmError::Malformed`] beyond the limits.
+    pub(super) async fn next(&mut self) -> Result<Option<Event>, LlmError> {
+        loop {
+            if let Some(event) = self.lines.next()? {
+                return Ok(Some(event));
+            }
+            let chunk = self.response.chunk().await.map_err(|_| LlmError::BrokenOff)?;
+            let Some(chunk) = chunk else { return Ok(None) };
+            self.bytes += chunk.len();
+            if self.bytes > STREAM_BYTES_MAX {
+                return Err(LlmError::TooLong);
+            }
+            self.lines.push(&chunk);
+        }
+    }
+}
+
+/// Makes events of bytes, however they are cut into chunks.
+#[derive(Default)]
+struct Lines {
+    buffer: Vec<u8>,
+    /// Where the first line that is not read yet begins.
+    start: usize,
+    /// Up to where that line is known not to end.
+    scanned: usize,
+    /// The last line ended with CR: an LF that follows belongs to it.
+    after_cr: bool,
+    name: String,
+    data: Option<String>,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.start);
+        self.scanned -= self.start;
+        self.start = 0;
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    fn next(&mut self) -> Result<Option<Event>, LlmError> {
+        while let Some((from, to)) = self.line() {
+            let line = std::str::from_utf8(&self.buffer[from..to])
+                .map_err(|_| LlmError::Malformed { what: "a stream that is not UTF-8" })?;
+            if line.is_empty() {
+                let name = std::mem::take(&mut self.name);
+                if let Some(data) = self.data.take() {
+                    return Ok(Some(Event { name, data }));
+                }
+                continue;
+            }
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "event" => value.clone_into(&mut self.name),
+                "data" => match &mut self.data {
+                    None => self.data = Some(value.to_owned()),
+                    Some(data) if data.len() + value.len() < EVENT_BYTES_MAX => {
+                        data.push('\n');
+                        data.push_str(value);
+                    }
+                    Some(_) => return Err(TOO_LONG),
+                },
+                // comments have an empty name; others mean nothing here
+                _ => {}
+            }
+        }
+        if self.buffer.len() - self.start > EVENT_BYTES_MAX { Err(TOO_LONG) } else { Ok(None) }
+    }
+
+    /// Where the next whole line is; it is read with that.
+    fn line(&mut self) -> Option<(usize, usize)> {
+        if self.after_cr {
+            let next = *self.buffer.get(self.start)?;
+            self.after_cr = false;
+            if next == b'\n' {
+                self.start += 1;
+                self.scanned = self.scanned.max(self.start);
+            }
+        }
+        let unread = &self.buffer[self.scanned..];
+        let Some(length) = unread.iter().position(|b| matches!(b, b'\n' | b'\r')) else {
+            self.scanned = self.buffer.len();
+            return None;
+        };
+        let (from, to) = (self.start, self.scanned + length);
+        self.after_cr = self.buffer[to] == b'\r';
+        self.start = to + 1;
+        self.scanned = self.start;
+        Some((from, to))
+    }
+}
+
+const TOO_LONG: LlmError = LlmError::Malformed { what: "an event of a stream is too long" };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The data of all events of a text, cut into chunks of `size` bytes.
+    fn read(text: &str, size: usize) -> Vec<(String, String)> {
+        let mut lines = Lines::default();
+        let mut events = Vec::new();
+        for chunk in text.as_bytes().chunks(size) {
+            lines.push(chunk);
+            while let Some(Event { name, data }) = lines.next().unwrap() {
+                events.push((name, data));
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn events_are_the_same_however_they_are_cut() {
+        let text = ": a comment\r\nevent: one\r\ndata: naïve\r\n\r\ndata:two\ndata: lines\n\n\n\
+                    event: lost\n\nid: 7\rdata: 日本\r\rdata: unfinished\n";
+        let wanted = [("one", "naïve"), ("", "two\nlines"), ("", "日本")];
+        let wanted = wanted.map(|(name, data)| (name.to_owned(), data.to_owned()));
+        for size in 1..=text.len() {
+            assert_eq!(read(text, size), wanted, "chunks of {size} bytes");
+        }
+    }
+
+    #[test]
+    fn lines_and_events_are_bounded() {
+        let mut endless = Lines::default();
+        let piece = vec![b'x'; EVENT_BYTES_MAX / 2];
+        endless.push(&piece);
+        assert!(endless.next().unwrap().is_none());
+        endless.push(&piece);
+        endless.push(b"x");
+        assert!(matches!(endless.next(), Err(LlmError::Malformed { .. })));
+
+        let mut many = Lines::default();
+        let line = format!("data: {}\n", "x".repeat(EVENT_BYTES_MAX / 2));
+        many.push(line.as_bytes());
+        assert!(many.next().unwrap().is_none());
+        many.push(line.as_bytes());
+        assert!(matches!(many.next(), Err(LlmError::Malformed { .. })));
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_malformed() {
+        let mut lines = Lines::default();
+        lines.push(b"data: \xff\n\n");
+        assert!(matches!(lines.next(), Err(LlmError::Malformed { .. })));
+    }
+}

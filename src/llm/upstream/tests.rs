@@ -1,0 +1,154 @@
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::*;
+use crate::llm::{Called, Extra, Llm, Message, Reply, Role};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// A model that fails as told and then answers, with the times at which it was asked.
+#[derive(Default)]
+struct Flaky {
+    faults: Mutex<VecDeque<LlmError>>,
+    asked: Mutex<Vec<Instant>>,
+}
+
+impl Flaky {
+    fn new(faults: impl IntoIterator<Item = LlmError>) -> Arc<Self> {
+        Arc::new(Self { faults: Mutex::new(faults.into_iter().collect()), ..Self::default() })
+    }
+
+    fn provider(self: &Arc<Self>) -> Provider {
+        let flaky = Arc::clone(self);
+        Provider::Function(Arc::new(move |_| {
+            flaky.asked.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+            let fault = flaky.faults.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            Box::pin(async move { fault.map_or_else(|| Ok(Reply::new("Hello")), Err) })
+        }))
+    }
+
+    fn times(&self) -> Vec<Instant> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A model that never answers.
+fn silent() -> Provider {
+    Provider::Function(Arc::new(|_| Box::pin(std::future::pending())))
+}
+
+fn resilience() -> Resilience {
+    Resilience {
+        retry: Retry { attempts: 3, base: Duration::from_millis(200), max: Duration::from_secs(5) },
+        breaker: BreakerSettings { failures: 4, open: Duration::from_secs(30), probes: 1 },
+        bulkhead: Bulkhead { concurrency: 1, queue: 1 },
+    }
+}
+
+async fn ask(llm: &Llm, time: Duration) -> Called {
+    let request = Request {
+        model: None,
+        messages: vec![Message::text(Role::User, "Hi")],
+        max_tokens: 10,
+        temperature: None,
+        extra: Extra::default(),
+    };
+    llm.call(&request, &mut Sink::new(None), Instant::now() + time).await
+}
+
+const UPSTREAM: LlmError = LlmError::Upstream { status: 500 };
+
+const fn overloaded(seconds: u64) -> LlmError {
+    LlmError::Overloaded { retry_after: Some(Duration::from_secs(seconds)) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_pass_is_tried_again() {
+    let model = Flaky::new([UPSTREAM, LlmError::Unreachable]);
+    let called = ask(&Llm::protected(model.provider(), resilience()), MINUTE).await;
+    assert!(called.result.is_ok());
+    assert_eq!(called.attempts, 3);
+    let times = model.times();
+    assert!(times[1] - times[0] <= Duration::from_millis(201), "{times:?}");
+    assert!(times[2] - times[1] <= Duration::from_millis(401), "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_bounded_and_what_stays_is_not_tried_again() {
+    let model = Flaky::new(vec![UPSTREAM; 10]);
+    let called = ask(&Llm::protected(model.provider(), resilience()), MINUTE).await;
+    assert_eq!((called.attempts, called.result.err()), (3, Some(UPSTREAM)));
+    for stays in [
+        LlmError::Refused { status: 400 },
+        LlmError::Unauthorized { status: 401 },
+        LlmError::Malformed { what: "x" },
+    ] {
+        let model = Flaky::new([stays.clone()]);
+        let called = ask(&Llm::protected(model.provider(), resilience()), MINUTE).await;
+        assert_eq!((called.attempts, called.result.err()), (1, Some(stays)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_asked_for_is_honoured_while_there_is_time() {
+    let model = Flaky::new([overloaded(20)]);
+    let llm = Llm::protected(model.provider(), resilience());
+    assert!(ask(&llm, MINUTE).await.result.is_ok());
+    let times = model.times();
+    assert!(times[1] - times[0] >= Duration::from_secs(20), "{times:?}");
+
+    let model = Flaky::new([overloaded(61)]);
+    let started = Instant::now();
+    let called = ask(&Llm::protected(model.provider(), resilience()), MINUTE).await;
+    assert_eq!((called.attempts, called.result.err()), (1, Some(overloaded(61))));
+    assert_eq!(started.elapsed(), Duration::ZERO, "the deadline would pass: no wait at all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_cancels_the_call() {
+    let started = Instant::now();
+    let called = ask(&Llm::protected(silent(), resilience()), Duration::from_secs(3)).await;
+    assert_eq!((called.attempts, called.result.err()), (1, Some(LlmError::Timeout)));
+    assert!(started.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_provider_is_left_alone_until_a_probe_succeeds() {
+    let model = Flaky::new(vec![UPSTREAM; 4]);
+    let llm = Llm::protected(model.provider(), resilience());
+    assert_eq!(ask(&llm, MINUTE).await.attempts, 3);
+    let opened = ask(&llm, MINUTE).await;
+    assert_eq!(opened.attempts, 1, "the fourth fault in a row opened it");
+    assert!(matches!(opened.result, Err(LlmError::BreakerOpen { .. })));
+    assert_eq!(llm.breakers()["function"], "open");
+    assert_eq!(ask(&llm, MINUTE).await.attempts, 0);
+
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert_eq!(llm.breakers()["function"], "half_open");
+    assert!(ask(&llm, MINUTE).await.result.is_ok());
+    assert_eq!(llm.breakers()["function"], "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_bulkhead_refuses_and_a_place_is_given_back() {
+    let llm = Llm::protected(silent(), resilience());
+    let (running, waiting) = (ask(&llm, MINUTE), ask(&llm, MINUTE * 2));
+    let refused = async {
+        tokio::task::yield_now().await;
+        ask(&llm, MINUTE).await
+    };
+    let (running, waiting, refused) = tokio::join!(running, waiting, refused);
+    assert_eq!(running.result.err(), Some(LlmError::Timeout));
+    assert_eq!((waiting.attempts, waiting.result.err()), (1, Some(LlmError::Timeout)));
+    assert_eq!((refused.attempts, refused.result.err()), (0, Some(LlmError::BulkheadFull)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_place_until_the_deadline_was_not_asked() {
+    let llm = Llm::protected(silent(), resilience());
+    let (running, waiting) = tokio::join!(ask(&llm, MINUTE * 2), ask(&llm, MINUTE));
+    assert_eq!(running.attempts, 1);
+    assert_eq!((waiting.attempts, waiting.result.err()), (0, Some(LlmError::BulkheadFull)));
+}

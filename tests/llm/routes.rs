@@ -1,0 +1,78 @@
+//! What a caller over HTTP is told of a provider's faults.
+
+use actix_web::{http::StatusCode, test, web};
+use mlsdm::{
+    http::create_app,
+    testkit::{TestDatabase, app_state},
+};
+use serde_json::{Value, json};
+
+use mlsdm::testkit::double::{Act, Double, completion, failing, json as answer};
+
+/// The status, the `Retry-After` and the body of the last of so many requests.
+async fn ask(acts: Vec<Act>, env: &[(&str, &str)], times: usize) -> (u16, Option<String>, Value) {
+    let double = Double::new(acts).await;
+    let own = [
+        ("LLM_BACKEND", "openai"),
+        ("OPENAI_API_KEY", "sk-geheim"),
+        ("MLSDM__LLM__OPENAI__BASE_URL", &*double.url),
+        ("MLSDM__LLM__MODEL", "m-1"),
+        ("MLSDM__LLM__RETRY__ATTEMPTS", "1"),
+    ];
+    let (state, _database): (_, TestDatabase) = app_state(&[&own[..], env].concat()).await;
+    let app = test::init_service(create_app(web::Data::new(state))).await;
+    let mut last = (0, None, Value::Null);
+    for _ in 0..times {
+        let body = json!({ "prompt": "geheim-prompt", "moral_value": 0.9 });
+        let request = test::TestRequest::post().uri("/v1/generate").set_json(body).to_request();
+        let response = test::call_service(&app, request).await;
+        let status = response.status().as_u16();
+        let wait = response.headers().get("retry-after");
+        let wait = wait.map(|wait| wait.to_str().unwrap().to_owned());
+        let body: Value = test::read_body_json(response).await;
+        if status != StatusCode::OK.as_u16() {
+            assert!(!body.to_string().contains("geheim"), "{body}");
+        }
+        last = (status, wait, body);
+    }
+    let request = test::TestRequest::get().uri("/health/detailed").to_request();
+    let health: Value = test::call_and_read_body_json(&app, request).await;
+    last.2["breaker"] = health["breakers"]["openai"].clone();
+    let request = test::TestRequest::get().uri("/v1/state").to_request();
+    let state: Value = test::call_and_read_body_json(&app, request).await;
+    assert_eq!(state["reliability"]["breakers"], health["breakers"]);
+    last
+}
+
+#[actix_web::test]
+async fn an_answer_has_the_models_name() {
+    let (status, _, body) = ask(vec![completion("Hello there")], &[], 1).await;
+    assert_eq!((status, &body["response"]), (200, &json!("Hello there")));
+    assert_eq!((&body["model"], &body["breaker"]), (&json!("m-1-2026"), &json!("closed")));
+}
+
+#[actix_web::test]
+async fn a_provider_that_is_busy_is_a_503_with_its_wait() {
+    let busy = answer("429 Too Many", "Retry-After: 77\r\n", "{}");
+    let (status, wait, body) = ask(vec![busy], &[], 1).await;
+    assert_eq!((status, wait.as_deref()), (503, Some("77")));
+    assert_eq!(body["code"], "E607");
+}
+
+#[actix_web::test]
+async fn an_open_breaker_is_a_503_until_it_is_tried_again() {
+    let env = [("MLSDM__LLM__BREAKER__FAILURES", "2")];
+    let (status, wait, body) = ask(failing(2), &env, 3).await;
+    assert_eq!((status, &body["code"], &body["breaker"]), (503, &json!("E607"), &json!("open")));
+    let wait: u64 = wait.unwrap().parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+}
+
+#[actix_web::test]
+async fn faults_of_the_provider_and_of_this_server_are_told_apart() {
+    let (status, _, body) = ask(failing(1), &[], 1).await;
+    assert_eq!((status, &body["code"]), (502, &json!("E601")));
+    let stranger = answer("401 Unauthorized", "", "{}");
+    let (status, _, body) = ask(vec![stranger], &[], 1).await;
+    assert_eq!((status, &body["code"]), (502, &json!("E608")));
+}
