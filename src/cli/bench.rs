@@ -4,6 +4,9 @@
 //! is given (a new SQLite file without one): use a scratch database.
 
 mod append;
+mod backend;
+mod embed;
+mod gateway;
 mod load;
 mod retrieval;
 mod server;
@@ -12,6 +15,7 @@ mod table;
 
 use std::{
     io::{self, Write as _},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -35,6 +39,16 @@ pub(super) struct Args {
     /// Also go on until the full engine's log has this many events, and measure again.
     #[arg(long, value_name = "EVENTS")]
     grow: Option<usize>,
+    /// Also measure the sentence transformer in this folder (needs the feature `minilm`).
+    #[arg(long, value_name = "FOLDER")]
+    minilm: Option<PathBuf>,
+    /// Another gateway to measure before the same model, as NAME=URL up to `/v1`; it has to ask the
+    /// model at `--backend-port`.
+    #[arg(long, value_name = "NAME=URL")]
+    beside: Vec<gateway::Other>,
+    /// Where the instant model of that part listens; 0 is any free port.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    backend_port: u16,
     /// Also search a memory of a million items, which takes 2.5 GB.
     #[arg(long)]
     million: bool,
@@ -48,6 +62,10 @@ enum Part {
     Append,
     /// Whole steps over HTTP, memory, cold start, replay.
     Steps,
+    /// Embedders and their cache.
+    Embed,
+    /// Chats and streams through the server beside direct calls of the same model.
+    Gateway,
 }
 
 /// A key for scratch databases only.
@@ -70,6 +88,10 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
             rows.extend(retrieval::run(1_000_000)?);
         }
     }
+    if wanted(Part::Embed) {
+        say("embedders")?;
+        rows.extend(embed::run(args.minilm.as_deref()).await?);
+    }
     let folder = std::env::temp_dir().join(format!("mlsdm-bench-{}", std::process::id()));
     let url = args
         .database
@@ -86,6 +108,9 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     }
     if wanted(Part::Steps) {
         rows.extend(steps::run(&url, SCRATCH_KEY, args.steps, args.grow).await?);
+    }
+    if wanted(Part::Gateway) {
+        rows.extend(gateway::run(&url, SCRATCH_KEY, args.backend_port, &args.beside).await?);
     }
     if args.database.is_none() && folder.exists() {
         std::fs::remove_dir_all(&folder)?;

@@ -23,6 +23,7 @@ mod load;
 mod outage;
 mod pooler;
 mod providers;
+mod real;
 mod replicas;
 mod restart;
 mod sdk;

@@ -140,7 +140,7 @@ impl Setup {
     }
 }
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     static PROVIDER: OnceLock<()> = OnceLock::new();
     PROVIDER.get_or_init(|| {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());

@@ -24,6 +24,15 @@ pub(super) struct Server {
 impl Server {
     /// Starts one over a database.
     pub(super) async fn start(database: &str, content_key: &str) -> anyhow::Result<Self> {
+        Self::start_with(database, content_key, &[]).await
+    }
+
+    /// The same, with more variables.
+    pub(super) async fn start_with(
+        database: &str,
+        content_key: &str,
+        more: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let started = Instant::now();
@@ -35,6 +44,7 @@ impl Server {
                 ("API_PORT", &port.to_string()),
                 ("LOG_LEVEL", "ERROR"),
             ])
+            .envs(more.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -124,7 +124,7 @@ async fn create(server: &Server, engine: &str, capacity: usize) -> anyhow::Resul
     Ok(())
 }
 
-async fn bare_commit(url: &str) -> anyhow::Result<f64> {
+pub(super) async fn bare_commit(url: &str) -> anyhow::Result<f64> {
     let store = Store::open(&Options::new(url.to_owned())).await?;
     let engine = EngineId::default();
     let mut times = Vec::with_capacity(SINGLE);
