@@ -46,6 +46,9 @@ pub(super) struct Args {
     /// model at `--backend-port`.
     #[arg(long, value_name = "NAME=URL")]
     beside: Vec<gateway::Other>,
+    /// A header that such a gateway needs, as `NAME: VALUE`.
+    #[arg(long, value_name = "NAME: VALUE")]
+    header: Vec<gateway::Header>,
     /// Where the instant model of that part listens; 0 is any free port.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     backend_port: u16,
@@ -110,7 +113,8 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         rows.extend(steps::run(&url, SCRATCH_KEY, args.steps, args.grow).await?);
     }
     if wanted(Part::Gateway) {
-        rows.extend(gateway::run(&url, SCRATCH_KEY, args.backend_port, &args.beside).await?);
+        let others = gateway::Others { all: args.beside, headers: args.header };
+        rows.extend(gateway::run(&url, SCRATCH_KEY, args.backend_port, &others).await?);
     }
     if args.database.is_none() && folder.exists() {
         std::fs::remove_dir_all(&folder)?;

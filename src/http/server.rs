@@ -216,6 +216,8 @@ pub async fn serve(
     let server = HttpServer::new(move || create_app(state.clone()))
         .workers(config.api.workers())
         .shutdown_timeout(config.api.timeout().as_secs() + 1)
+        // a streamed piece must not wait for the one before to be acknowledged
+        .tcp_nodelay(true)
         .disable_signals()
         .listen(listener)?
         .run();

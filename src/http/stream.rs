@@ -53,7 +53,7 @@ pub async fn step(
     let started = engine.start(&state.tasks, caller, request, Some(sender));
     let mut live = Live { started, pieces };
     match live.next().await {
-        Moment::Piece(first) => Ok(streamed(live, &first, dialect)),
+        Moment::Pieces(first) => Ok(streamed(live, &first, dialect)),
         Moment::Told(told) => {
             let told = (*told)?;
             dialect.refused(&told.answer).map_or_else(|| Ok(at_once(&told, dialect)), Err)
@@ -68,16 +68,19 @@ struct Live {
 }
 
 enum Moment {
-    Piece(Delta),
+    /// One or more.
+    Pieces(Vec<Delta>),
     Told(Box<Result<Told, StepError>>),
 }
 
 impl Live {
-    /// The next piece, or after the last one the outcome. May be dropped and called again.
+    /// The pieces that are there, or after the last one the outcome: pieces that came faster than
+    /// they could be sent go together. May be dropped and called again.
     async fn next(&mut self) -> Moment {
-        match self.pieces.recv().await {
-            Some(piece) => Moment::Piece(piece),
-            None => Moment::Told(Box::new(self.started.told().await)),
+        let mut pieces = Vec::new();
+        match self.pieces.recv_many(&mut pieces, PIECES_MAX).await {
+            0 => Moment::Told(Box::new(self.started.told().await)),
+            _ => Moment::Pieces(pieces),
         }
     }
 }
@@ -94,9 +97,7 @@ fn response() -> actix_web::HttpResponseBuilder {
 /// An answer without pieces: the request was refused, or is told what it was told before.
 fn at_once(told: &Told, mut dialect: impl Dialect) -> HttpResponse {
     let mut body = dialect.begin();
-    for piece in pieces(&told.answer) {
-        body.push_str(&dialect.piece(&piece));
-    }
+    body.push_str(&written(&pieces(&told.answer), &mut dialect));
     body.push_str(&dialect.end(&told.answer));
     let mut response = response();
     governance::replayed(&mut response, told);
@@ -118,14 +119,18 @@ fn pieces(answer: &Answer) -> Vec<Delta> {
     text.into_iter().chain(calls).collect()
 }
 
-fn streamed(live: Live, first: &Delta, mut dialect: impl Dialect) -> HttpResponse {
-    let begin = dialect.begin() + &dialect.piece(first);
+fn written(pieces: &[Delta], dialect: &mut impl Dialect) -> String {
+    pieces.iter().map(|piece| dialect.piece(piece)).collect()
+}
+
+fn streamed(live: Live, first: &[Delta], mut dialect: impl Dialect) -> HttpResponse {
+    let begin = dialect.begin() + &written(first, &mut dialect);
     let opening = futures_util::stream::once(std::future::ready(Ok(Bytes::from(begin))));
     let rest = unfold(Some((live, dialect)), |open| async {
         let (mut live, mut dialect) = open?;
         let (frame, goes_on) = match timeout(KEEP_ALIVE, live.next()).await {
             Err(_) => (":\n\n".to_owned(), true),
-            Ok(Moment::Piece(piece)) => (dialect.piece(&piece), true),
+            Ok(Moment::Pieces(pieces)) => (written(&pieces, &mut dialect), true),
             Ok(Moment::Told(told)) => (last(*told, &mut dialect), false),
         };
         let next = goes_on.then_some((live, dialect));

@@ -3,6 +3,10 @@
 use mlsdm::testkit::TestDatabase;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{body_partial_json, method},
+};
 
 use crate::{
     server::{Reply, Server, Setup, send},
@@ -230,5 +234,115 @@ async fn models_and_moderations_answer_in_shape() {
         judged["results"].as_array().unwrap().iter().map(|result| &result["flagged"]).collect();
     assert_eq!(flagged, [&json!(false), &json!(true)]);
     assert_eq!(server.head().await, 1, "nothing was appended");
+    server.stop().await;
+}
+
+/// A provider that wants to call a tool, whole or streamed.
+async fn tool_caller() -> MockServer {
+    let call = json!({"id": "call-1", "type": "function",
+        "function": {"name": "weather", "arguments": "{\"city\":\"Rome\"}"}});
+    let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+    let whole = json!({"model": "m-1",
+        "choices": [{"message": message, "finish_reason": "tool_calls"}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 7}});
+    let piece = |delta: Value, reason: Value| {
+        let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
+        format!("data: {}\n\n", json!({"model": "m-1", "choices": [choice]}))
+    };
+    let begin = json!({"tool_calls": [{"index": 0, "id": "call-1", "type": "function",
+        "function": {"name": "weather", "arguments": ""}}]});
+    let more = json!({"tool_calls": [{"index": 0,
+        "function": {"arguments": "{\"city\":\"Rome\"}"}}]});
+    let stream = [
+        piece(begin, Value::Null),
+        piece(more, Value::Null),
+        piece(json!({}), json!("tool_calls")),
+        "data: [DONE]\n\n".to_owned(),
+    ]
+    .concat();
+    let provider = MockServer::start().await;
+    let streams = body_partial_json(json!({"stream": true}));
+    let body = ResponseTemplate::new(200).set_body_raw(stream, "text/event-stream");
+    Mock::given(streams).respond_with(body).with_priority(1).mount(&provider).await;
+    let body = ResponseTemplate::new(200).set_body_json(whole);
+    Mock::given(method("POST")).respond_with(body).mount(&provider).await;
+    provider
+}
+
+#[tokio::test]
+async fn tools_pass_through_both_ways() {
+    let provider = tool_caller().await;
+    let database = TestDatabase::sqlite();
+    let server = Setup::new(database.url())
+        .with("LLM_BACKEND", "openai")
+        .with("MLSDM__LLM__OPENAI__BASE_URL", provider.uri())
+        .with("MLSDM__LLM__MODEL", "m-1")
+        .serve()
+        .await;
+    let tools = json!([{"type": "function", "function": {"name": "weather"}}]);
+    let body = with(user("How is the weather in Rome?"), "tools", tools.clone());
+    let body = with(body, "some_future_field", json!({"kept": true}));
+    let answer = send(chat(&server, &body)).await.unwrap().ok();
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["finish_reason"], "tool_calls");
+    assert_eq!(choice["message"]["content"], Value::Null);
+    let call = &choice["message"]["tool_calls"][0];
+    assert_eq!(call["function"], json!({"name": "weather", "arguments": "{\"city\":\"Rome\"}"}));
+
+    let frames = frames(chat(&server, &with(body, "stream", json!(true)))).await;
+    let deltas: Vec<Value> = frames
+        .iter()
+        .filter(|frame| frame.data != "[DONE]")
+        .map(|frame| frame.json()["choices"][0]["delta"]["tool_calls"][0].clone())
+        .filter(|call| !call.is_null())
+        .collect();
+    assert_eq!(
+        (&deltas[0]["id"], &deltas[0]["function"]["name"]),
+        (&json!("call-1"), &json!("weather"))
+    );
+    assert_eq!(deltas[1]["function"]["arguments"], "{\"city\":\"Rome\"}");
+
+    // what the model said in both is sealed, and nothing of it is remembered: it said no word
+    let state = server.until_closed("default").await;
+    assert_eq!((&state["completed_count"], &state["memory"]["used"]), (&json!(2), &json!(0)));
+    for request in provider.received_requests().await.unwrap() {
+        let asked: Value = request.body_json().unwrap();
+        assert_eq!((&asked["tools"], &asked["model"]), (&tools, &json!("m-1")));
+        assert_eq!(asked["some_future_field"]["kept"], true, "unknown fields are kept");
+        assert!(asked.get("mlsdm").is_none() && asked.get("user").is_none());
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_remembered_goes_right_before_the_prompt() {
+    let provider = MockServer::start().await;
+    let answer = json!({"model": "m-1", "choices": [{"finish_reason": "stop",
+        "message": {"content": "Noted: your dog is called Rex, and I will keep it in mind."}}]});
+    let answer = ResponseTemplate::new(200).set_body_json(answer);
+    Mock::given(method("POST")).respond_with(answer).mount(&provider).await;
+    let database = TestDatabase::sqlite();
+    let server = Setup::new(database.url())
+        .with("LLM_BACKEND", "openai")
+        .with("MLSDM__LLM__OPENAI__BASE_URL", provider.uri())
+        .with("MLSDM__LLM__MODEL", "m-1")
+        .serve()
+        .await;
+    send(chat(&server, &user("My dog is called Rex"))).await.unwrap().ok();
+    let body = json!({"messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "What is my dog called?"},
+    ]});
+    send(chat(&server, &body)).await.unwrap().ok();
+    let requests = provider.received_requests().await.unwrap();
+    let asked: Value = requests[1].body_json().unwrap();
+    let roles: Vec<&str> =
+        asked["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["system", "user", "assistant", "user", "user"]);
+    let context = asked["messages"][3]["content"].as_str().unwrap();
+    assert!(context.contains("Rex") && context.contains("<remembered>"), "{context}");
+    assert_eq!(asked["messages"][4]["content"], "What is my dog called?");
     server.stop().await;
 }

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
-use reqwest::Client;
+use reqwest::{
+    Client,
+    header::{HeaderName, HeaderValue},
+};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -43,11 +46,31 @@ impl std::str::FromStr for Other {
     }
 }
 
+/// A header as it is typed.
+#[derive(Clone, Debug)]
+pub(super) struct Header(HeaderName, HeaderValue);
+
+impl std::str::FromStr for Header {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let (name, value) = text.split_once(':').ok_or("expected NAME: VALUE")?;
+        let name = name.trim().parse().map_err(|_| "not the name of a header")?;
+        Ok(Self(name, value.trim().parse().map_err(|_| "not the value of a header")?))
+    }
+}
+
+/// Other gateways, and the headers they all get.
+pub(super) struct Others {
+    pub(super) all: Vec<Other>,
+    pub(super) headers: Vec<Header>,
+}
+
 pub(super) async fn run(
     database: &str,
     key: &str,
     port: u16,
-    others: &[Other],
+    others: &Others,
 ) -> anyhow::Result<Vec<Row>> {
     let backend = Backend::start(port).await.context("the bench's model cannot listen")?;
     let url = backend.url();
@@ -65,9 +88,12 @@ pub(super) async fn run(
     say("chats, direct and through the server")?;
     let (direct, through) = (Figures::of(&client, &url).await?, Figures::of(&client, &ours).await?);
     let mut rows = compared("mlsdm", &through, &direct, commit);
-    for other in others {
+    let headers = others.headers.iter().map(|Header(name, value)| (name.clone(), value.clone()));
+    let theirs = Client::builder().no_proxy().tcp_nodelay(true).default_headers(headers.collect());
+    let theirs = theirs.build()?;
+    for other in &others.all {
         say(&other.name)?;
-        let figures = Figures::of(&client, &other.url).await;
+        let figures = Figures::of(&theirs, &other.url).await;
         let figures = figures.with_context(|| format!("{} at {}", other.name, other.url))?;
         rows.extend(compared(&other.name, &figures, &direct, 0.0));
     }
