@@ -7,6 +7,7 @@
 mod background;
 mod generate;
 mod log;
+pub mod migrate;
 mod recorded;
 mod registry;
 mod report;

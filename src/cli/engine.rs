@@ -1,5 +1,7 @@
 //! `mlsdm engine`
 
+mod migrate;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -26,6 +28,9 @@ enum Command {
     },
     /// List engines.
     List,
+    /// Copy what an engine remembers into another, with the configuration's embedder, directly in the
+    /// database. Started again it goes on where it ended.
+    Migrate(migrate::Args),
     /// Stop admitting steps; running ones end normally.
     Shutdown(Switch),
     /// Admit steps again.
@@ -43,20 +48,20 @@ struct Switch {
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
-    let client = context.client()?;
     match args.command {
         Command::Create { engine, policy } => {
             let mut body = json!({ "engine_id": engine });
             if let Some(path) = policy {
                 body["policy"] = read_document(&path)?;
             }
-            let created = client.post("/v1/engines", &body).await?;
+            let created = context.client()?.post("/v1/engines", &body).await?;
             context.print(&created, output::fields)
         }
         Command::List => {
-            let engines = client.get("/v1/engines", &[]).await?;
+            let engines = context.client()?.get("/v1/engines", &[]).await?;
             context.print(&engines, people)
         }
+        Command::Migrate(args) => migrate::run(context, args).await,
         Command::Shutdown(switch) => post(context, "shutdown", &switch).await,
         Command::Resume(switch) => post(context, "resume", &switch).await,
     }
