@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Context, output};
+use super::{Context, client::engine_path, output};
 use crate::{config::read_document, domain::ids::EngineId};
 
 #[derive(Debug, clap::Args)]
@@ -39,9 +39,8 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Switch {
-    /// The engine.
-    #[arg(default_value = EngineId::DEFAULT)]
-    engine: EngineId,
+    /// The engine; default: the server's default.
+    engine: Option<EngineId>,
     /// Why; recorded in the log.
     #[arg(long)]
     reason: String,
@@ -68,7 +67,7 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
 }
 
 async fn post(context: &Context, act: &str, switch: &Switch) -> anyhow::Result<()> {
-    let path = format!("/v1/engines/{}/admin/{act}", switch.engine);
+    let path = engine_path(switch.engine.as_ref(), &format!("admin/{act}"));
     let body = json!({ "reason": switch.reason });
     let answer = context.client()?.post(&path, &body).await?;
     context.print(&answer, output::fields)

@@ -28,15 +28,15 @@ pub(super) struct Args {
 enum Command {
     /// Print the policy an engine follows.
     Show {
-        /// The engine; default: `default`.
+        /// The engine; default: the server's default.
         #[arg(long)]
         engine: Option<EngineId>,
     },
     /// Give an engine the configuration's policy, directly in the database.
     Apply {
-        /// The engine.
-        #[arg(long, default_value = EngineId::DEFAULT)]
-        engine: EngineId,
+        /// The engine; default: the configuration's `engine.default`.
+        #[arg(long)]
+        engine: Option<EngineId>,
     },
 }
 
@@ -47,14 +47,15 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
             let state = context.client()?.get(&path, &[]).await?;
             context.print(&state["policy"], output::fields)
         }
-        Command::Apply { engine } => apply(context, &engine).await,
+        Command::Apply { engine } => apply(context, engine.as_ref()).await,
     }
 }
 
 /// Applies only the fields in which the configuration differs from the one applied before, so that
 /// what an operator changed meanwhile stays. Nothing to change is no error.
-async fn apply(context: &Context, id: &EngineId) -> anyhow::Result<()> {
+async fn apply(context: &Context, named: Option<&EngineId>) -> anyhow::Result<()> {
     let config = &context.loaded()?.config;
+    let id = named.unwrap_or_else(|| config.engine.default_id());
     let advice = "stop the server, or restart it with the new configuration: it applies it";
     let writing = Writing::open(context, advice).await?;
     let applied = applied(&writing.engines, config, id).await;
@@ -66,7 +67,7 @@ async fn apply(context: &Context, id: &EngineId) -> anyhow::Result<()> {
 async fn applied(engines: &Engines, config: &Config, id: &EngineId) -> anyhow::Result<Value> {
     let policy = &config.mlsdm.policy;
     let is_new = engines.parts().store.engine(id).await?.is_none();
-    if is_new && *id == EngineId::default() {
+    if is_new && id == config.engine.default_id() {
         let hash = policy.hash().to_string();
         let receipt = engines.create(id, policy.clone(), Some(hash), &actor()).await?;
         return Ok(report(id, "created", &json!({}), receipt));

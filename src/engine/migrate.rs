@@ -21,14 +21,14 @@ use super::{
 };
 use crate::{
     domain::{
-        command::{Add, Command},
+        command::{Add, ChangePolicy, Command},
         event,
         ids::{EngineId, Position, Sha256},
         lattice::Item,
         policy::{EmbedderId, Policy},
         vector::UnitVector,
     },
-    embed::EmbedError,
+    embed::{EmbedError, Embedder},
     store::{
         seal::SealError,
         subject::Subject,
@@ -139,13 +139,18 @@ async fn copy(
 ) -> Result<Arc<Engine>, MigrateError> {
     let parts = engines.parts();
     if parts.store.engine(to).await.map_err(EngineError::from)?.is_none() {
-        let embedder = &parts.embedder;
-        let policy = Policy {
-            embedder: EmbedderId { id: embedder.id().to_owned(), version: embedder.version() },
-            dimension: embedder.dimension(),
-            ..(*source.state.policy).clone()
-        };
-        engines.create(to, policy, None, actor).await?;
+        let policy = with_embedder(&source.state.policy, &parts.embedder);
+        engines.create(to, policy.clone(), None, actor).await?;
+        if let Some(config) = &source.state.config {
+            // it goes on following the configuration as its source does
+            let change = ChangePolicy {
+                policy,
+                actor: actor.to_owned(),
+                reason: format!("a copy of engine {}", source.engine),
+                config: Some(with_embedder(config, &parts.embedder)),
+            };
+            engines.get(to).await?.change_policy(change).await?;
+        }
     }
     let copy = engines.get(to).await?;
     let state = &copy.view().state;
@@ -154,6 +159,14 @@ async fn copy(
         return Err(MigrateError::NotACopy { to: to.clone() });
     }
     Ok(copy)
+}
+
+fn with_embedder(policy: &Policy, embedder: &Embedder) -> Policy {
+    Policy {
+        embedder: EmbedderId { id: embedder.id().to_owned(), version: embedder.version() },
+        dimension: embedder.dimension(),
+        ..policy.clone()
+    }
 }
 
 /// A migration under way.

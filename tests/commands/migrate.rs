@@ -1,12 +1,20 @@
+use actix_web::{test, web};
 use mlsdm::{
+    config::{Config, Sources},
     domain::{ids::EngineId, policy::Policy},
+    http::{
+        AppState, create_app,
+        server::{llm, open_engines},
+    },
+    lifecycle::Tasks,
     store::{Options, Record, Store},
     testkit::TestDatabase,
 };
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use crate::{
-    command::{Ran, mlsdm},
+    command::{KEY, Ran, mlsdm},
     log::{Process, clear, eventful, say},
 };
 
@@ -40,9 +48,9 @@ async fn an_engine_is_copied_once_and_by_whom_is_recorded() {
     // eventful leaves a capacity of 5
     let counts = ["copied", "skipped", "refused", "already", "position"];
     let of = |report: &Value| counts.map(|count| report[count].as_u64().unwrap());
-    assert_eq!(of(&first), [5, 0, 0, 0, 6]);
+    assert_eq!(of(&first), [5, 0, 0, 0, 7]);
     let again = migrate(database.url(), "default", "copy", &[SMALLER]).exits(0).json();
-    assert_eq!(of(&again), [0, 0, 0, 5, 6]);
+    assert_eq!(of(&again), [0, 0, 0, 5, 7]);
     assert_eq!(again["chain_hash"], first["chain_hash"]);
     let people = mlsdm(database.url(), &["engine", "migrate", "default", "copy"], &[SMALLER]);
     assert!(people.exits(0).stdout.contains("already     5"));
@@ -52,7 +60,8 @@ async fn an_engine_is_copied_once_and_by_whom_is_recorded() {
     store.close().await;
     assert_eq!(clear(&log[0])["policy"]["dimension"], 64);
     assert_eq!(clear(&log[0])["policy"]["capacity"], 5);
-    for added in &log[1..] {
+    assert_eq!(clear(&log[1])["reason"], "a copy of engine default");
+    for added in &log[2..] {
         assert_eq!((added.kind.as_str(), added.step), ("memory.added", None));
         assert_eq!(added.actor.as_deref(), Some("auditor"));
         assert_eq!(clear(added)["actor"], "auditor");
@@ -60,7 +69,7 @@ async fn an_engine_is_copied_once_and_by_whom_is_recorded() {
     }
     let verified = mlsdm(database.url(), &["replay", "--verify", "--json"], &[]).exits(0).json();
     let copy = &verified["engines"][0];
-    assert_eq!((&copy["engine"], &copy["verified"]), (&json!("copy"), &json!(6)));
+    assert_eq!((&copy["engine"], &copy["verified"]), (&json!("copy"), &json!(7)));
     mlsdm(database.url(), &["audit", "verify"], &[]).exits(0);
 }
 
@@ -133,6 +142,50 @@ async fn refusals_say_what_to_do() {
     server.close().await;
 }
 
+#[actix_web::test]
+async fn a_server_serves_the_copy_in_its_place() {
+    let database = TestDatabase::sqlite();
+    let process = Process::start(&database).await;
+    let engine = process.default(&Policy::default()).await;
+    say(&engine, "ann", "My dog is called Rex", 0.9).await;
+    drop(engine);
+    process.stop().await;
+    migrate(database.url(), "default", "copy", &[SMALLER]).exits(0);
+    // the old one alone does not fit the configuration any more
+    let ran = mlsdm(database.url(), &["check"], &[SMALLER]).exits(1);
+    assert!(ran.stdout.contains("mlsdm engine migrate"), "{ran:?}");
+    let moved = [SMALLER, ("MLSDM__ENGINE__DEFAULT", "copy")];
+    mlsdm(database.url(), &["check"], &moved).exits(0);
+    let applied = mlsdm(database.url(), &["policy", "apply", "--json"], &moved).exits(0).json();
+    assert_eq!((&applied["engine"], &applied["outcome"]), (&json!("copy"), &json!("unchanged")));
+
+    let sources = Sources {
+        file: None,
+        dir: database.folder().unwrap().to_owned(),
+        env: [("DATABASE_URL", database.url()), ("MLSDM_CONTENT_KEY", KEY)]
+            .into_iter()
+            .chain(moved)
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        flags: Vec::new(),
+    };
+    let config = Config::load(sources).unwrap().config;
+    let tasks = Tasks::new(Handle::current());
+    let llm = llm(&config).await.unwrap();
+    let engines = open_engines(&config, llm, &tasks).await.unwrap();
+    let state = web::Data::new(AppState::new(&config, engines, tasks));
+    let app = test::init_service(create_app(state)).await;
+    let body = json!({ "prompt": "What is my dog called?", "moral_value": 0.9 });
+    let request = test::TestRequest::post().uri("/v1/generate").set_json(body);
+    let request = request.insert_header(("x-mlsdm-end-user", "ann")).to_request();
+    let answer: Value = test::call_and_read_body_json(&app, request).await;
+    assert_eq!((&answer["context_items"], &answer["step"]), (&json!(1), &json!(1)), "{answer}");
+    let request = test::TestRequest::get().uri("/v1/state").to_request();
+    let state: Value = test::call_and_read_body_json(&app, request).await;
+    assert_eq!(state["engine"], "copy");
+    let request = test::TestRequest::get().uri("/health/ready").to_request();
+    assert_eq!(test::call_service(&app, request).await.status(), 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn on_postgres_it_runs_beside_a_server() {
     let database = TestDatabase::postgres().await;
@@ -147,7 +200,7 @@ async fn on_postgres_it_runs_beside_a_server() {
     say(&copy, "ann", "What is my dog called?", 0.9).await;
     say(&engine, "bob", "What is my dog called?", 0.9).await;
     let store = server.engines.parts().store.clone();
-    assert_eq!(used(&store, "copy").await, [json!(2)]);
+    assert_eq!(used(&store, "copy").await, [json!(3)]);
     assert_eq!(used(&store, "default").await, [json!(null); 0]);
     drop((engine, copy, store));
     server.stop().await;
