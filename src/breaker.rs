@@ -1,9 +1,10 @@
-//! A circuit breaker: who fails again and again is left alone for a while, then tried once.
+//! A circuit breaker: who fails again and again is left alone for a while, then tried.
 //!
-//! Closed, it lets every call through and counts faults in a row. At the limit it opens and turns
-//! calls away for a time, which spares the other side and gives callers their answer at once. Then
-//! it lets one call through (half-open): its success closes the breaker, its fault opens it again.
-//! Deliberately not here: what counts as a fault, and any call. The caller says how it went.
+//! *Closed*, it lets every call through and counts faults in a row; at the threshold it *opens* and
+//! turns calls away for a time, which spares the other side and gives callers their answer at once.
+//! Then it is *half open* and lets a few calls through, of which the first to succeed closes it and
+//! the first to fail opens it again. Deliberately not here: what counts as a fault, any call, and
+//! trying again. The caller says how it went.
 
 use std::{
     fmt,
@@ -12,22 +13,25 @@ use std::{
 };
 
 use tokio::time::Instant;
+use tracing::{info, warn};
 
-/// When who is turned away during the one call of a half-open breaker may come again.
+/// When who is turned away while a half-open breaker tries may come again: a trial tells soon.
 const HALF_OPEN_RETRY: Duration = Duration::from_secs(1);
 
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Faults in a row that open it; 0 counts as 1.
-    pub faults: u32,
+    /// Faults in a row that open it; with 0 it never opens.
+    pub failures: u32,
     /// How long it stays open.
-    pub open_for: Duration,
+    pub open: Duration,
+    /// Calls let through at once while it is half open.
+    pub probes: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { faults: 5, open_for: Duration::from_secs(30) }
+        Self { failures: 5, open: Duration::from_secs(30), probes: 1 }
     }
 }
 
@@ -38,7 +42,7 @@ pub enum State {
     Closed,
     /// None.
     Open,
-    /// One, to see how it goes.
+    /// A few, to see how it goes.
     HalfOpen,
 }
 
@@ -58,6 +62,8 @@ impl State {
 pub struct Breaker(Arc<Shared>);
 
 struct Shared {
+    area: &'static str,
+    provider: String,
     settings: Settings,
     inner: Mutex<Inner>,
 }
@@ -66,7 +72,7 @@ struct Shared {
 enum Phase {
     Closed { faults: u32 },
     Open { until: Instant },
-    HalfOpen,
+    HalfOpen { running: u32 },
 }
 
 struct Inner {
@@ -76,42 +82,42 @@ struct Inner {
 }
 
 impl Inner {
-    fn enter(&mut self, phase: Phase) {
+    const fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.epoch += 1;
     }
 }
 
 impl Breaker {
-    /// A closed one.
-    pub fn new(settings: Settings) -> Self {
-        let inner = Inner { phase: Phase::Closed { faults: 0 }, epoch: 0 };
-        Self(Arc::new(Shared { settings, inner: Mutex::new(inner) }))
+    /// A closed one. Its changes are logged as `<area>.breaker_opened` and `.breaker_closed`, with
+    /// the name of who is called.
+    pub fn new(area: &'static str, provider: &str, settings: Settings) -> Self {
+        let inner = Mutex::new(Inner { phase: Phase::Closed { faults: 0 }, epoch: 0 });
+        Self(Arc::new(Shared { area, provider: provider.to_owned(), settings, inner }))
     }
 
     /// Lets a call through, or says how long to stay away.
     pub fn admit(&self) -> Result<Permit, Duration> {
         let mut inner = self.inner();
+        let now = Instant::now();
         match inner.phase {
             Phase::Closed { .. } => {}
-            Phase::Open { until } => {
-                let left = until.saturating_duration_since(Instant::now());
-                if !left.is_zero() {
-                    return Err(left);
-                }
-                inner.enter(Phase::HalfOpen);
+            Phase::Open { until } if now < until => return Err(until - now),
+            Phase::Open { .. } => inner.enter(Phase::HalfOpen { running: 1 }),
+            Phase::HalfOpen { running } if running < self.0.settings.probes => {
+                inner.phase = Phase::HalfOpen { running: running + 1 };
             }
-            Phase::HalfOpen => return Err(HALF_OPEN_RETRY),
+            Phase::HalfOpen { .. } => return Err(HALF_OPEN_RETRY),
         }
         Ok(Permit { breaker: self.clone(), epoch: inner.epoch, told: false })
     }
 
-    /// Whether calls are let through. An open one whose time is over says open until it is asked.
+    /// Whether calls are let through, as the next one would find it.
     pub fn state(&self) -> State {
         match self.inner().phase {
             Phase::Closed { .. } => State::Closed,
-            Phase::Open { .. } => State::Open,
-            Phase::HalfOpen => State::HalfOpen,
+            Phase::Open { until } if Instant::now() < until => State::Open,
+            Phase::Open { .. } | Phase::HalfOpen { .. } => State::HalfOpen,
         }
     }
 
@@ -124,22 +130,55 @@ impl Breaker {
         if inner.epoch != epoch {
             return;
         }
-        let Settings { faults: limit, open_for } = self.0.settings;
+        let Settings { failures, open, .. } = self.0.settings;
         match (inner.phase, verdict) {
             (Phase::Closed { .. }, Verdict::Succeeded) => {
                 inner.phase = Phase::Closed { faults: 0 };
             }
-            (Phase::Closed { faults }, Verdict::Failed) if faults + 1 < limit => {
-                inner.phase = Phase::Closed { faults: faults + 1 };
+            (Phase::Closed { faults }, Verdict::Failed) => {
+                let faults = faults.saturating_add(1);
+                inner.phase = Phase::Closed { faults };
+                if failures > 0 && faults >= failures {
+                    inner.enter(Phase::Open { until: Instant::now() + open });
+                    drop(inner);
+                    self.say_open(faults);
+                }
             }
-            (Phase::HalfOpen, Verdict::Succeeded) => inner.enter(Phase::Closed { faults: 0 }),
-            (Phase::Closed { .. } | Phase::HalfOpen, Verdict::Failed) => {
-                inner.enter(Phase::Open { until: Instant::now() + open_for });
+            (Phase::HalfOpen { .. }, Verdict::Succeeded) => {
+                inner.enter(Phase::Closed { faults: 0 });
+                drop(inner);
+                self.say_closed();
             }
-            // nothing was learnt: the next call is the one to try
-            (Phase::HalfOpen, Verdict::None) => inner.enter(Phase::Open { until: Instant::now() }),
+            (Phase::HalfOpen { .. }, Verdict::Failed) => {
+                inner.enter(Phase::Open { until: Instant::now() + open });
+                drop(inner);
+                self.say_open(1);
+            }
+            // nothing was learnt: another may try
+            (Phase::HalfOpen { running }, Verdict::None) => {
+                inner.phase = Phase::HalfOpen { running: running.saturating_sub(1) };
+            }
             (Phase::Closed { .. }, Verdict::None) | (Phase::Open { .. }, _) => {}
         }
+    }
+
+    fn say_open(&self, faults: u32) {
+        let Shared { area, provider, settings, .. } = &*self.0;
+        warn!(
+            event_type = format!("{area}.breaker_opened"),
+            provider,
+            faults,
+            open_seconds = settings.open.as_secs(),
+            "the provider fails; its circuit breaker is open"
+        );
+    }
+
+    fn say_closed(&self) {
+        let Shared { area, provider, .. } = &*self.0;
+        info!(
+            event_type = format!("{area}.breaker_closed"),
+            provider, "the provider answers again; its circuit breaker is closed"
+        );
     }
 }
 
@@ -166,7 +205,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The other side did its work.
+    /// The other side did its work, or is there at least.
     pub fn succeeded(self) {
         self.tell(Verdict::Succeeded);
     }
@@ -191,95 +230,4 @@ impl Drop for Permit {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::time::advance;
-
-    use super::*;
-
-    const OPEN_FOR: Duration = Duration::from_secs(30);
-
-    fn breaker() -> Breaker {
-        Breaker::new(Settings { faults: 3, open_for: OPEN_FOR })
-    }
-
-    fn opened() -> Breaker {
-        let breaker = breaker();
-        for _ in 0..3 {
-            breaker.admit().unwrap().failed();
-        }
-        breaker
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_faults_in_a_row_open_it() {
-        let breaker = breaker();
-        for _ in 0..5 {
-            breaker.admit().unwrap().failed();
-            breaker.admit().unwrap().failed();
-            breaker.admit().unwrap().succeeded();
-        }
-        assert_eq!(breaker.state(), State::Closed);
-        assert_eq!(opened().state(), State::Open);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn open_it_turns_away_and_says_for_how_long() {
-        let breaker = opened();
-        advance(Duration::from_secs(10)).await;
-        assert_eq!(breaker.admit().unwrap_err(), Duration::from_secs(20));
-        advance(Duration::from_secs(20)).await;
-        assert!(breaker.admit().is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn half_open_it_lets_one_call_through_whose_success_closes_it() {
-        let breaker = opened();
-        advance(OPEN_FOR).await;
-        let probe = breaker.admit().unwrap();
-        assert_eq!(breaker.state(), State::HalfOpen);
-        assert_eq!(breaker.admit().unwrap_err(), HALF_OPEN_RETRY);
-        probe.succeeded();
-        assert_eq!(breaker.state(), State::Closed);
-        breaker.admit().unwrap().failed();
-        assert_eq!(breaker.state(), State::Closed);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn half_open_a_fault_opens_it_again_for_the_whole_time() {
-        let breaker = opened();
-        advance(OPEN_FOR).await;
-        breaker.admit().unwrap().failed();
-        assert_eq!(breaker.admit().unwrap_err(), OPEN_FOR);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_that_is_given_up_counts_neither_way() {
-        let breaker = breaker();
-        breaker.admit().unwrap().failed();
-        breaker.admit().unwrap().failed();
-        drop(breaker.admit().unwrap());
-        assert_eq!(breaker.state(), State::Closed);
-        let breaker = opened();
-        advance(OPEN_FOR).await;
-        drop(breaker.admit().unwrap());
-        breaker.admit().unwrap().succeeded();
-        assert_eq!(breaker.state(), State::Closed);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_late_verdict_does_not_count() {
-        let breaker = breaker();
-        let (late_good, late_bad) = (breaker.admit().unwrap(), breaker.admit().unwrap());
-        for _ in 0..3 {
-            breaker.admit().unwrap().failed();
-        }
-        late_good.succeeded();
-        assert_eq!(breaker.state(), State::Open);
-        advance(OPEN_FOR).await;
-        breaker.admit().unwrap().succeeded();
-        late_bad.failed();
-        breaker.admit().unwrap().failed();
-        breaker.admit().unwrap().failed();
-        assert_eq!(breaker.state(), State::Closed);
-    }
-}
+mod tests;

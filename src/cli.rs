@@ -24,6 +24,7 @@ mod serve;
 mod state;
 #[cfg(test)]
 mod tests;
+mod writing;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -69,7 +70,7 @@ enum Command {
     State(state::Args),
     /// List events of an engine's log.
     Events(events::Args),
-    /// Create, list, shut down and resume engines.
+    /// Create, list, migrate, shut down and resume engines.
     Engine(engine::Args),
     /// Look at an engine's policy, or give it the configuration's.
     Policy(policy::Args),

@@ -7,6 +7,7 @@
 mod background;
 mod generate;
 mod log;
+pub mod migrate;
 mod recorded;
 mod registry;
 mod report;
@@ -49,6 +50,8 @@ pub use report::StateReport;
 /// What engines are run with; decides no outcome.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The engine of who names none.
+    pub default: EngineId,
     /// How long a step may take, all told.
     pub timeout: Duration,
     /// How much longer its ending may take to reach the log before it is given up.
@@ -64,6 +67,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            default: EngineId::default(),
             timeout: Duration::from_secs(30),
             grace: Duration::from_secs(30),
             limits: Limits::default(),

@@ -6,7 +6,6 @@
 //! Deliberately not here: what an answer is worth (the domain's), and any record of it (the log's).
 
 mod anthropic;
-mod breaker;
 mod chat;
 mod error;
 mod http;
@@ -28,8 +27,8 @@ use std::{
 
 use tokio::time::Instant;
 
+pub use crate::breaker::Settings as BreakerSettings;
 pub use anthropic::Anthropic;
-pub use breaker::BreakerSettings;
 pub use chat::{Dialect, Ending, Extra, Message, Reply, Request, Role, ToolCall};
 pub use error::LlmError;
 pub use openai::OpenAi;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Context, context::Finding, exit, output};
 use crate::{
     config::{self, Config, EmbeddingsProvider, LlmProvider},
-    domain::{event::Event, ids::EngineId, policy::Policy},
+    domain::{event::Event, policy::Policy},
     http::server::{self, StartError, content_key, store_options},
     store::{
         EngineRow, Store, StoreError, codec, fold::check_format, keys::ContentKey, seal::SealError,
@@ -213,14 +213,20 @@ async fn engine(config: &Config, store: &Store, row: &EngineRow) -> Result<Line,
         }
     };
     let wanted = &config.mlsdm.policy;
-    if row.engine_id == EngineId::default() && policy.dimension != wanted.dimension {
+    let is_default = row.engine_id == *config.engine.default_id();
+    if is_default && policy.dimension != wanted.dimension {
         return fail(format!(
             "its vectors have {} components, the configuration says {}; set MLSDM_DIM={}, or copy \
              the engine with `mlsdm engine migrate`",
             policy.dimension, wanted.dimension, policy.dimension
         ));
     }
-    Ok(vectors(&name, &policy, config))
+    let mut line = vectors(&name, &policy, config);
+    if !is_default && matches!(line.status, Status::Fail) {
+        // it is refused and the others are served, such as the copy made of it
+        line.status = Status::Warn;
+    }
+    Ok(line)
 }
 
 fn people(value: &Value) -> String {

@@ -1,11 +1,13 @@
 //! `mlsdm engine`
 
+mod migrate;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Context, output};
+use super::{Context, client::engine_path, output};
 use crate::{config::read_document, domain::ids::EngineId};
 
 #[derive(Debug, clap::Args)]
@@ -26,6 +28,9 @@ enum Command {
     },
     /// List engines.
     List,
+    /// Copy what an engine remembers into another, with the configuration's embedder, directly in the
+    /// database. Started again it goes on where it ended.
+    Migrate(migrate::Args),
     /// Stop admitting steps; running ones end normally.
     Shutdown(Switch),
     /// Admit steps again.
@@ -34,36 +39,35 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Switch {
-    /// The engine.
-    #[arg(default_value = EngineId::DEFAULT)]
-    engine: EngineId,
+    /// The engine; default: the server's default.
+    engine: Option<EngineId>,
     /// Why; recorded in the log.
     #[arg(long)]
     reason: String,
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
-    let client = context.client()?;
     match args.command {
         Command::Create { engine, policy } => {
             let mut body = json!({ "engine_id": engine });
             if let Some(path) = policy {
                 body["policy"] = read_document(&path)?;
             }
-            let created = client.post("/v1/engines", &body).await?;
+            let created = context.client()?.post("/v1/engines", &body).await?;
             context.print(&created, output::fields)
         }
         Command::List => {
-            let engines = client.get("/v1/engines", &[]).await?;
+            let engines = context.client()?.get("/v1/engines", &[]).await?;
             context.print(&engines, people)
         }
+        Command::Migrate(args) => migrate::run(context, args).await,
         Command::Shutdown(switch) => post(context, "shutdown", &switch).await,
         Command::Resume(switch) => post(context, "resume", &switch).await,
     }
 }
 
 async fn post(context: &Context, act: &str, switch: &Switch) -> anyhow::Result<()> {
-    let path = format!("/v1/engines/{}/admin/{act}", switch.engine);
+    let path = engine_path(switch.engine.as_ref(), &format!("admin/{act}"));
     let body = json!({ "reason": switch.reason });
     let answer = context.client()?.post(&path, &body).await?;
     context.print(&answer, output::fields)

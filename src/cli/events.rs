@@ -10,7 +10,7 @@ const LIMIT_MAX: i64 = 500;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The engine; default: `default`.
+    /// The engine; default: the server's default.
     #[arg(long)]
     engine: Option<EngineId>,
     /// Only events after this position.

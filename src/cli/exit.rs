@@ -9,7 +9,8 @@ use std::{
 use super::client::{BadServer, Unreachable};
 use crate::{
     config::ConfigError,
-    engine::EngineError,
+    embed::EmbedError,
+    engine::{EngineError, migrate::MigrateError},
     http::server::StartError,
     store::{StoreError, fold::FoldingError, writer::WriteError},
 };
@@ -30,7 +31,10 @@ pub(super) fn code(outcome: anyhow::Result<()>) -> ExitCode {
     let written = writeln!(io::stderr().lock(), "mlsdm: {error:#}");
     let code = if is_usage(&error) {
         ExitCode::from(USAGE)
-    } else if error.is::<Unreachable>() || store_error(&error).is_some_and(is_away) {
+    } else if error.is::<Unreachable>()
+        || store_error(&error).is_some_and(is_away)
+        || matches!(error.downcast_ref(), Some(MigrateError::Embed(EmbedError::Unreachable)))
+    {
         ExitCode::from(UNREACHABLE)
     } else {
         ExitCode::FAILURE
@@ -46,6 +50,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
             error.downcast_ref(),
             Some(StartError::NoContentKey | StartError::Llm(_) | StartError::Embedder(_))
         )
+        || matches!(error.downcast_ref(), Some(MigrateError::Itself))
         || matches!(store_error(error), Some(StoreError::Url(_)))
 }
 
@@ -66,7 +71,12 @@ fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
         | StartError::Listen { .. }
         | StartError::Io(_) => None,
     };
-    error.downcast_ref::<StoreError>().or_else(start).or_else(|| of_engine(error.downcast_ref()?))
+    let migrate = || match error.downcast_ref()? {
+        MigrateError::Engine(error) => of_engine(error),
+        MigrateError::Itself | MigrateError::NotACopy { .. } | MigrateError::Embed(_) => None,
+    };
+    let engine = || of_engine(error.downcast_ref()?);
+    error.downcast_ref::<StoreError>().or_else(start).or_else(migrate).or_else(engine)
 }
 
 const fn of_folding(error: &FoldingError) -> Option<&StoreError> {

@@ -1,25 +1,22 @@
 //! `mlsdm policy`
 
-use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
-use tokio::runtime::Handle;
 
-use super::{Context, client::engine_path, output};
+use super::{
+    Context,
+    client::engine_path,
+    output,
+    writing::{Writing, actor, ended},
+};
 use crate::{
     config::Config,
     domain::{ids::EngineId, policy::Policy},
     engine::{Engines, Receipt},
-    http::server::{StartError, bare_engines},
-    lifecycle::Tasks,
-    llm::{Llm, Stub},
-    store::StoreError,
 };
 
 /// What the log says of why.
 const REASON: &str = "mlsdm policy apply";
-/// Longest name of an operating system user that is recorded, in characters.
-const ACTOR_MAX: usize = 64;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -31,15 +28,15 @@ pub(super) struct Args {
 enum Command {
     /// Print the policy an engine follows.
     Show {
-        /// The engine; default: `default`.
+        /// The engine; default: the server's default.
         #[arg(long)]
         engine: Option<EngineId>,
     },
     /// Give an engine the configuration's policy, directly in the database.
     Apply {
-        /// The engine.
-        #[arg(long, default_value = EngineId::DEFAULT)]
-        engine: EngineId,
+        /// The engine; default: the configuration's `engine.default`.
+        #[arg(long)]
+        engine: Option<EngineId>,
     },
 }
 
@@ -50,38 +47,27 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
             let state = context.client()?.get(&path, &[]).await?;
             context.print(&state["policy"], output::fields)
         }
-        Command::Apply { engine } => apply(context, &engine).await,
+        Command::Apply { engine } => apply(context, engine.as_ref()).await,
     }
 }
 
 /// Applies only the fields in which the configuration differs from the one applied before, so that
 /// what an operator changed meanwhile stays. Nothing to change is no error.
-async fn apply(context: &Context, id: &EngineId) -> anyhow::Result<()> {
+async fn apply(context: &Context, named: Option<&EngineId>) -> anyhow::Result<()> {
     let config = &context.loaded()?.config;
-    let tasks = Tasks::new(Handle::current());
-    // no step is run: no model is needed
-    let engines = match bare_engines(config, Llm::stub(Stub::default()), &tasks).await {
-        Err(StartError::Store(error @ StoreError::Locked(_))) => {
-            let advice = "stop the server, or restart it with the new configuration: it applies it";
-            return Err(error).context(advice);
-        }
-        opened => opened?,
-    };
-    let applied = applied(&engines, config, id).await;
-    let store = engines.parts().store.clone();
-    engines.unload_all();
-    drop(engines);
-    let in_time = tasks.wait(config.api.timeout()).await;
-    store.close().await;
+    let id = named.unwrap_or_else(|| config.engine.default_id());
+    let advice = "stop the server, or restart it with the new configuration: it applies it";
+    let writing = Writing::open(context, advice).await?;
+    let applied = applied(&writing.engines, config, id).await;
+    let in_time = writing.close().await;
     context.print(&applied?, people)?;
-    anyhow::ensure!(in_time, "the writer did not end in time; `mlsdm events` shows what it wrote");
-    Ok(())
+    ended(in_time)
 }
 
 async fn applied(engines: &Engines, config: &Config, id: &EngineId) -> anyhow::Result<Value> {
     let policy = &config.mlsdm.policy;
     let is_new = engines.parts().store.engine(id).await?.is_none();
-    if is_new && *id == EngineId::default() {
+    if is_new && id == config.engine.default_id() {
         let hash = policy.hash().to_string();
         let receipt = engines.create(id, policy.clone(), Some(hash), &actor()).await?;
         return Ok(report(id, "created", &json!({}), receipt));
@@ -113,15 +99,6 @@ fn diff(before: &Policy, after: &Policy) -> anyhow::Result<Value> {
         (name.clone(), json!({ "before": old.pointer(&pointer), "after": new.pointer(&pointer) }))
     };
     Ok(before.diff(after).iter().map(values).collect())
-}
-
-/// Who runs this command, as far as the system says.
-fn actor() -> String {
-    let named = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
-    let plain = |name: &String| {
-        (1..=ACTOR_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control)
-    };
-    named.into_iter().find(plain).unwrap_or_else(|| "cli".to_owned())
 }
 
 fn people(value: &Value) -> String {

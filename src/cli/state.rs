@@ -5,7 +5,7 @@ use crate::domain::ids::{EngineId, Position};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The engine; default: `default`.
+    /// The engine; default: the server's default.
     #[arg(long)]
     engine: Option<EngineId>,
     /// The state as it was at this position of the log.

@@ -1,21 +1,28 @@
-//! `engine`: engines in memory and steps without an ending.
+//! `engine`: the default engine, engines in memory and steps without an ending.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::error::{Fault, check};
+use crate::domain::ids::EngineId;
 
-/// Engines in memory.
+/// The default engine, and engines in memory.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Engine {
+    default: EngineId,
     abandon_grace_seconds: u64,
     memory_budget_mb: u64,
     idle_evict_seconds: u64,
 }
 
 impl Engine {
+    /// The engine of requests that name none; a server makes it if it is not there.
+    pub const fn default_id(&self) -> &EngineId {
+        &self.default
+    }
+
     /// How long after its deadline a step without an ending is closed as abandoned.
     pub const fn abandon_grace(&self) -> Duration {
         Duration::from_secs(self.abandon_grace_seconds)

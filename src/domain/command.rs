@@ -2,8 +2,8 @@
 
 use super::{
     budget::{HOLDERS_MAX, Price},
-    event::{ContextUse, FailStage, Latency, Scored, Usage},
-    ids::{Micros, SubjectRef},
+    event::{ContextUse, FailStage, Latency, Scored, Source, Usage},
+    ids::{EngineId, Micros, Position, SubjectRef},
     moral::ScoreError,
     policy::{Policy, PolicyError},
     vector::UnitVector,
@@ -20,6 +20,8 @@ pub enum Command {
     Fail(Fail),
     /// Nobody ended the step.
     Abandon(Abandon),
+    /// Remember what another engine remembers.
+    Add(Box<Add>),
     /// Admit nothing from now on.
     Shutdown(Intervene),
     /// Admit again.
@@ -28,6 +30,23 @@ pub enum Command {
     ChangePolicy(Box<ChangePolicy>),
     /// Record the digest of the present state.
     Attest,
+}
+
+impl Command {
+    /// The vector that travels with it.
+    pub fn vector(&self) -> Option<&UnitVector> {
+        match self {
+            Self::Complete(complete) => complete.vector.as_ref(),
+            Self::Add(add) => add.vector.as_ref(),
+            Self::Admit(_)
+            | Self::Fail(_)
+            | Self::Abandon(_)
+            | Self::Shutdown(_)
+            | Self::Resume(_)
+            | Self::ChangePolicy(_)
+            | Self::Attest => None,
+        }
+    }
 }
 
 /// A request.
@@ -127,6 +146,28 @@ pub struct Abandon {
     pub step: u64,
     /// Why.
     pub cause: AbandonCause,
+}
+
+/// An item of another engine.
+#[derive(Clone, Debug)]
+pub struct Add {
+    /// Whose words, by this engine's pseudonym.
+    pub subject: SubjectRef,
+    /// Where it is remembered.
+    pub source: Source,
+    /// The position at the source that has to be the last one added so far; 0 for none. So items
+    /// handed over one after another are added in order or not at all, and never twice.
+    pub after: Position,
+    /// Who adds it, by clear name.
+    pub actor: String,
+    /// Its phase value.
+    pub phase: f32,
+    /// How sure its answer sounds.
+    pub confidence: f64,
+    /// Whether it is consolidated.
+    pub consolidated: bool,
+    /// Its prompt's vector, by this engine's embedder; absent in a replay after its erasure.
+    pub vector: Option<UnitVector>,
 }
 
 /// An administrator's act.
@@ -236,6 +277,23 @@ pub enum Refusal {
         /// The field.
         field: &'static str,
     },
+    /// Items are copied from another engine already.
+    #[error("this engine is a copy of engine {engine}; copy into an engine of its own")]
+    OtherSource {
+        /// Where they come from.
+        engine: EngineId,
+    },
+    /// An item's turn has passed, or has not come.
+    #[error(
+        "the item at position {position} cannot be added: the last one added is that at {last}; \
+         run one migration at a time, and start it again: it goes on from there"
+    )]
+    OutOfOrder {
+        /// The item's position at its source.
+        position: Position,
+        /// The last one's; 0 for none.
+        last: Position,
+    },
     /// The vector has another dimension than the engine.
     #[error("a vector of dimension {found} does not fit an engine of dimension {expected}")]
     Dimension {
@@ -260,6 +318,8 @@ impl Refusal {
             | Self::NotExpired { .. }
             | Self::Policy(_)
             | Self::Fixed { .. }
+            | Self::OtherSource { .. }
+            | Self::OutOfOrder { .. }
             | Self::Dimension { .. } => None,
         }
     }

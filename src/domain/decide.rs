@@ -1,6 +1,7 @@
 //! `decide`: a state, a command and the log's time give events, or a refusal. Nothing changes here;
 //! the events are folded by `evolve` once they are in the log.
 
+mod adding;
 mod budget;
 mod ending;
 
@@ -57,6 +58,7 @@ pub fn decide(state: &State, command: &Command, now: Micros) -> Result<Vec<Decid
         Command::Complete(complete) => ending::complete(state, complete).map(one),
         Command::Fail(fail) => ending::fail(state, fail).map(one),
         Command::Abandon(abandon) => ending::abandon(state, *abandon, now).map(one),
+        Command::Add(add) => adding::add(state, add).map(one),
         Command::Shutdown(act) => Ok(shutdown(state, act)),
         Command::Resume(act) => Ok(resume(state, act)),
         Command::ChangePolicy(change) => change_policy(state, change),

@@ -38,6 +38,7 @@ pub fn state(state: &State) -> Sha256 {
     open_steps(&mut out, state);
     items(&mut out, state);
     budgets(&mut out, state);
+    copied(&mut out, state);
     out.finish()
 }
 
@@ -122,6 +123,15 @@ fn budgets(out: &mut Writer, state: &State) {
             out.int(part);
         }
     }
+}
+
+/// Nothing at all in an engine that is no copy: the digests of such logs are those of binaries from
+/// before there were any, so this section needs no new fold version.
+fn copied(out: &mut Writer, state: &State) {
+    let Some(copied) = &state.copied else { return };
+    out.text("copied");
+    out.text(copied.engine.as_str());
+    out.int(copied.position);
 }
 
 /// Hashes as it is written, so a digest needs no copy of the state.

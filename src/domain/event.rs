@@ -9,7 +9,7 @@ mod step;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{Micros, Position, Sha256, StepNumber, SubjectRef},
+    ids::{EngineId, Micros, Position, Sha256, StepNumber, SubjectRef},
     policy::Policy,
 };
 pub use step::{
@@ -57,6 +57,8 @@ pub enum Event {
     StepCompleted(Box<StepCompleted>),
     /// An admitted step ended without an answer.
     StepFailed(Box<StepFailed>),
+    /// An item was copied from another engine.
+    MemoryAdded(Box<MemoryAdded>),
     /// Items became reachable in both phases.
     MemoryConsolidated(Positions),
     /// Items left because the capacity shrank.
@@ -98,6 +100,43 @@ pub struct PolicyChanged {
     /// That policy itself: the next change of configuration is told from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Policy>,
+}
+
+/// Where a copied item is remembered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The engine.
+    pub engine: EngineId,
+    /// The item's position in that engine's log.
+    pub position: Position,
+}
+
+/// `memory.added`
+///
+/// Its content is the prompt and the answer in one text, so the item it makes has one position for
+/// both. It belongs to no step: what is counted of steps does not change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryAdded {
+    /// What it is a copy of.
+    pub source: Source,
+    /// Who, by clear name: an administrative act.
+    pub actor: String,
+    /// The how-many-th item ever stored here.
+    pub n: u64,
+    /// Its eviction key at that moment.
+    pub key: u64,
+    /// Its phase value, as at its source.
+    pub phase: f32,
+    /// How sure its answer sounds, as at its source.
+    pub confidence: f64,
+    /// Whether it was consolidated at its source.
+    pub consolidated: bool,
+    /// The item that left for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub victim: Option<Position>,
+    /// Norms of L1, L2, L3 afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_norms: Option<[f32; 3]>,
 }
 
 /// `memory.consolidated`, `memory.evicted`

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::{
     budget::{self, Accounts, Amount},
     event::{
-        Envelope, Event, FailStage, PolicyChanged, Positions, Remembered, StepAdmitted,
-        StepCompleted, StepFailed, StepRejected, SubjectErased,
+        Envelope, Event, FailStage, MemoryAdded, PolicyChanged, Positions, Remembered,
+        StepAdmitted, StepCompleted, StepFailed, StepRejected, SubjectErased,
     },
     ids::{Micros, Position, StepNumber, SubjectRef},
     lattice::Item,
@@ -39,7 +39,8 @@ pub fn begin(envelope: &Envelope, event: &Event) -> Result<State, FoldError> {
     Err(FoldError { position: envelope.position, what })
 }
 
-/// Folds one event. `vector` is the stored vector of a `step.completed`, if it still exists.
+/// Folds one event. `vector` is the stored vector of a `step.completed` or a `memory.added`, if it
+/// still exists.
 ///
 /// On an error the state is as it was: an event is folded whole or not at all.
 pub fn evolve(
@@ -57,6 +58,7 @@ pub fn evolve(
         Event::StepRejected(rejected) => fold.rejected(state, rejected)?,
         Event::StepCompleted(completed) => fold.completed(state, completed, vector)?,
         Event::StepFailed(failed) => fold.failed(state, failed)?,
+        Event::MemoryAdded(added) => fold.added(state, added, vector)?,
         Event::MemoryConsolidated(Positions { positions }) => {
             for position in positions {
                 state.lattice.consolidate(*position);
@@ -187,28 +189,11 @@ impl Fold<'_> {
     ) -> Result<(), FoldError> {
         let (step, open) = self.ending(state)?;
         if let Remembered::Stored { n, victim, .. } = event.memory {
-            self.check(n == state.stored + 1, "its store number does not follow")?;
-            let there = victim.is_none_or(|victim| state.lattice.get(victim).is_some());
-            self.check(there, "its victim is not in memory")?;
-            let fits = vector.as_ref().is_none_or(|v| v.as_slice().len() == state.policy.dimension);
-            self.check(fits, "its vector has another dimension")?;
+            self.storable(state, n, victim, vector.as_ref())?;
         }
         self.close(state, step, &open, budget::used(event.usage, open.price));
         state.counts.completed += 1;
         let Remembered::Stored { n, phase, victim, .. } = event.memory else { return Ok(()) };
-        if let Some(victim) = victim {
-            state.lattice.remove(victim);
-        }
-        state.stored = n;
-        if let Some(norms) = event.trace_norms {
-            state.trace_norms = norms;
-        }
-        let params = state.trace_params();
-        match (&mut state.traces, &vector) {
-            (Some(traces), Some(vector)) => traces.record(&params, vector),
-            (traces, None) => *traces = None,
-            (None, Some(_)) => {}
-        }
         let item = Item {
             position: self.envelope.position,
             prompt_position: event.admitted_position,
@@ -220,6 +205,76 @@ impl Fold<'_> {
             consolidated: false,
             shared: false,
         };
+        self.store(state, item, (victim, event.trace_norms), vector)
+    }
+
+    fn added(
+        &self,
+        state: &mut State,
+        event: &MemoryAdded,
+        vector: Option<UnitVector>,
+    ) -> Result<(), FoldError> {
+        let Some(subject) = self.envelope.subject else {
+            return self.damaged("an added item needs a subject");
+        };
+        let source = &event.source;
+        let follows = state
+            .copied
+            .as_ref()
+            .is_none_or(|last| last.engine == source.engine && last.position < source.position);
+        self.check(follows, "its source does not follow that of the item added before")?;
+        self.storable(state, event.n, event.victim, vector.as_ref())?;
+        state.copied = Some(source.clone());
+        let item = Item {
+            position: self.envelope.position,
+            prompt_position: self.envelope.position,
+            number: event.n,
+            subject,
+            content_hash: self.envelope.content_hash.unwrap_or_default(),
+            phase: event.phase,
+            confidence: event.confidence,
+            consolidated: event.consolidated,
+            shared: false,
+        };
+        self.store(state, item, (event.victim, event.trace_norms), vector)
+    }
+
+    /// Whether an item can be stored as it is recorded.
+    fn storable(
+        &self,
+        state: &State,
+        n: u64,
+        victim: Option<Position>,
+        vector: Option<&UnitVector>,
+    ) -> Result<(), FoldError> {
+        self.check(n == state.stored + 1, "its store number does not follow")?;
+        let there = victim.is_none_or(|victim| state.lattice.get(victim).is_some());
+        self.check(there, "its victim is not in memory")?;
+        let fits = vector.is_none_or(|v| v.as_slice().len() == state.policy.dimension);
+        self.check(fits, "its vector has another dimension")
+    }
+
+    /// Stores an item in place of its victim and takes its vector into the trace levels.
+    fn store(
+        &self,
+        state: &mut State,
+        item: Item,
+        (victim, norms): (Option<Position>, Option<[f32; 3]>),
+        vector: Option<UnitVector>,
+    ) -> Result<(), FoldError> {
+        if let Some(victim) = victim {
+            state.lattice.remove(victim);
+        }
+        state.stored = item.number;
+        if let Some(norms) = norms {
+            state.trace_norms = norms;
+        }
+        let params = state.trace_params();
+        match (&mut state.traces, &vector) {
+            (Some(traces), Some(vector)) => traces.record(&params, vector),
+            (traces, None) => *traces = None,
+            (None, Some(_)) => {}
+        }
         let inserted = state.lattice.insert(item, vector);
         self.check(inserted.is_ok(), "its vector does not fit the memory")
     }

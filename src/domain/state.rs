@@ -9,7 +9,7 @@ use rpds::RedBlackTreeMapSync;
 
 use super::{
     budget::{Accounts, Price, Reservation},
-    event::{EngineCreated, Tick},
+    event::{EngineCreated, Source, Tick},
     ids::{Micros, Position, Sha256, StepNumber, SubjectRef},
     lattice::Lattice,
     moral::Filter,
@@ -98,6 +98,8 @@ pub struct State {
     pub open: RedBlackTreeMapSync<StepNumber, OpenStep>,
     /// What data subjects spent in the open window.
     pub accounts: Accounts,
+    /// The item of another engine that was added last; none for an engine that is no copy.
+    pub copied: Option<Source>,
     /// The last position whose state was attested; 0 for none.
     pub attested: Position,
 }
@@ -124,6 +126,7 @@ impl State {
             trace_norms: [0.0; 3],
             open: RedBlackTreeMapSync::new_sync(),
             accounts: Accounts::open(policy.budget.window(recorded_at)),
+            copied: None,
             attested: 0,
         }
     }

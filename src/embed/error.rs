@@ -122,6 +122,26 @@ impl EmbedError {
         }
     }
 
+    /// Whether it is the text's fault: others may be embedded.
+    pub const fn is_of_text(&self) -> bool {
+        match self {
+            // bad request, too large, unprocessable; others are about the address or the model
+            Self::Refused { status } => matches!(*status, 400 | 413 | 422),
+            Self::NotFinite | Self::NoDirection => true,
+            Self::Unreachable
+            | Self::Timeout
+            | Self::Overloaded
+            | Self::Unauthorized { .. }
+            | Self::Upstream { .. }
+            | Self::Malformed { .. }
+            | Self::Dimension { .. }
+            | Self::Busy
+            | Self::BreakerOpen { .. }
+            | Self::Broken
+            | Self::Unavailable { .. } => false,
+        }
+    }
+
     /// Whether it speaks against the server, which its circuit breaker counts.
     pub(super) const fn is_fault(&self) -> bool {
         match self {

@@ -121,7 +121,7 @@ impl Openai {
             dimension: settings.dimension,
             timeout: settings.timeout,
             gate: Gate::new(RUNNING_MAX, WAITING_MAX),
-            breaker: Breaker::new(breaker::Settings::default()),
+            breaker: Breaker::new("embedder", &settings.model, breaker::Settings::default()),
         })
     }
 

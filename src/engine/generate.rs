@@ -326,7 +326,7 @@ impl Engine {
     }
 
     /// A data subject by name; one nobody has heard of is made, and recorded with its first event.
-    async fn subject(&self, name: &str) -> Result<Arc<Subject>, StepError> {
+    pub(super) async fn subject(&self, name: &str) -> Result<Arc<Subject>, WriteError> {
         let name_hmac = self.directory.name_hmac(name);
         if let Some(known) = self.directory.get(&name_hmac) {
             return Ok(known);
@@ -339,7 +339,7 @@ impl Engine {
         Ok(Arc::new(self.directory.make(name, crate::ids::subject_ref())?))
     }
 
-    async fn actor(&self, caller: &Caller, subject: &Arc<Subject>) -> Result<Actor, StepError> {
+    async fn actor(&self, caller: &Caller, subject: &Arc<Subject>) -> Result<Actor, WriteError> {
         let own = caller.end_user.as_ref().is_none_or(|name| *name == caller.actor);
         let actor = if own { Arc::clone(subject) } else { self.subject(&caller.actor).await? };
         Ok(Actor::Subject(actor))
@@ -347,13 +347,14 @@ impl Engine {
 }
 
 /// Seals the text and the vector of one command.
-fn seal<T: Serialize>(
+pub(super) fn seal<T: Serialize>(
     subject: &Subject,
     command_id: CommandId,
     text: &T,
     vector: Option<&[u8]>,
-) -> Result<Sealed, StepError> {
-    let plain = serde_json::to_vec(text).map_err(|_| defect("a text without a JSON form"))?;
+) -> Result<Sealed, WriteError> {
+    let plain = serde_json::to_vec(text)
+        .map_err(|_| WriteError::Defect("a text without a JSON form".to_owned()))?;
     let seal = |column, plain: &[u8]| subject.key.seal(command_id, column, plain);
     Ok(Sealed::new(Content {
         sealed: seal(Column::Text, &plain)?,

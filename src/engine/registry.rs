@@ -220,7 +220,7 @@ impl Engines {
     /// The default engine, made from configuration if it is not there, and its policy brought up to
     /// date where this process alone owns the log. Gives whether the policy differs all the same.
     pub async fn ensure_default(&self, policy: &Policy) -> Result<bool, EngineError> {
-        let id = EngineId::default();
+        let id = self.settings().default.clone();
         let hash = policy.hash().to_string();
         if self.parts().store.engine(&id).await?.is_none() {
             match self.create(&id, policy.clone(), Some(hash.clone()), "config").await {

@@ -159,7 +159,7 @@ enum First {
 
 fn first(state: Option<&State>, record: &Record, opened: &Opened) -> First {
     let Some(state) = state else { return First::Settled(created(record, &opened.event)) };
-    match rebuild(opened) {
+    match rebuild(state, opened) {
         Rebuilt::Command(command) => match decide(state, &command, record.recorded_at) {
             Ok(decided) => First::Decided(decided.into()),
             Err(refusal) => {
@@ -208,7 +208,20 @@ fn against(state: Option<&State>, record: &Record, opened: &Opened, decided: &De
 
 /// Whether an erasure took what the trace levels after this event follow from.
 fn is_erased(state: Option<&State>, opened: &Opened) -> bool {
-    let Event::StepCompleted(completed) = &opened.event else { return false };
-    matches!(completed.memory, Remembered::Stored { .. })
-        && (opened.vector.is_none() || state.is_none_or(|state| state.traces.is_none()))
+    let stores = match &opened.event {
+        Event::StepCompleted(completed) => matches!(completed.memory, Remembered::Stored { .. }),
+        Event::MemoryAdded(_) => true,
+        Event::EngineCreated(_)
+        | Event::PolicyChanged(_)
+        | Event::StepAdmitted(_)
+        | Event::StepRejected(_)
+        | Event::StepFailed(_)
+        | Event::MemoryConsolidated(_)
+        | Event::MemoryEvicted(_)
+        | Event::EngineShutdown(_)
+        | Event::EngineResumed(_)
+        | Event::SubjectErased(_)
+        | Event::StateAttested(_) => false,
+    };
+    stores && (opened.vector.is_none() || state.is_none_or(|state| state.traces.is_none()))
 }

@@ -133,7 +133,7 @@ impl Loaded {
     pub async fn of(state: &AppState, request: &HttpRequest) -> Result<Self, Problem> {
         let named = request.match_info().get("engine").map(str::parse::<EngineId>);
         let id = named
-            .unwrap_or_else(|| Ok(EngineId::default()))
+            .unwrap_or_else(|| Ok(state.engines.settings().default.clone()))
             .map_err(|error: BadEngineId| Problem::new(Code::BadEngineId, error.to_string()))?;
         Ok(Self(state.engines.get(&id).await?))
     }
@@ -156,7 +156,7 @@ pub struct Addressed {
 
 impl Addressed {
     /// The engine that the path names, else the header, else the part of `model` before its first
-    /// slash (unless the whole is the name of a model that is configured or allowed), else `default`.
+    /// slash (unless the whole is the name of a model that is configured or allowed), else the default one.
     pub async fn by(
         state: &AppState,
         request: &HttpRequest,
@@ -179,7 +179,8 @@ impl Addressed {
             let detail = format!("model may have at most {MODEL_MAX} characters");
             return Err(Problem::new(Code::BadField, detail));
         }
-        let id = name.map_or_else(|| Ok(EngineId::default()), |name| name.parse());
+        let default = || Ok(state.engines.settings().default.clone());
+        let id = name.map_or_else(default, |name| name.parse());
         let id: EngineId =
             id.map_err(|error: BadEngineId| Problem::new(Code::BadEngineId, error.to_string()))?;
         let engine = state.engines.get(&id).await?;

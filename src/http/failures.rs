@@ -121,6 +121,8 @@ impl From<Refusal> for Problem {
             Refusal::NotOpen { .. } | Refusal::NotExpired { .. } => Code::StepAbandoned,
             Refusal::Policy(_) | Refusal::Fixed { .. } => Code::BadPolicy,
             Refusal::Dimension { .. } => Code::EmbeddingFailed,
+            // no route adds items
+            Refusal::OtherSource { .. } | Refusal::OutOfOrder { .. } => Code::Internal,
         };
         let problem = Self::new(code, refusal.to_string());
         match refusal.retry_after() {

@@ -104,6 +104,7 @@ pub async fn bare_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<En
     let content_key = Arc::new(content_key(&config.database, store.path(), true)?);
     let parts = Parts { store, content_key, llm, embedder: embedder(config)? };
     let settings = Settings {
+        default: config.engine.default_id().clone(),
         timeout: config.api.timeout(),
         grace: config.engine.abandon_grace(),
         limits: Limits {

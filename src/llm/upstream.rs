@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{
-    Ending, LlmError, Provider, Request, Sink,
-    breaker::{Breaker, BreakerSettings},
+use super::{BreakerSettings, Ending, LlmError, Provider, Request, Sink};
+use crate::{
+    breaker::{Breaker, Permit},
+    limiter::Limiter,
 };
-use crate::limiter::Limiter;
 
 /// Longest wait for a place in the bulkhead; the deadline of every call is earlier.
 const PLACE_WAIT: Duration = Duration::from_hours(1);
@@ -66,7 +66,7 @@ impl Upstream {
     pub(super) fn new(provider: Provider, resilience: Resilience) -> Self {
         let Resilience { retry, breaker, bulkhead } = resilience;
         Self {
-            breaker: Breaker::new(provider.name(), breaker),
+            breaker: Breaker::new("llm", provider.name(), breaker),
             bulkhead: Limiter::new(bulkhead.concurrency, bulkhead.queue, PLACE_WAIT),
             provider,
             retry,
@@ -75,7 +75,7 @@ impl Upstream {
 
     /// The breaker's state.
     pub(super) fn breaker(&self) -> &'static str {
-        self.breaker.state()
+        self.breaker.state().name()
     }
 
     /// Asks, and asks again where that may help, until the deadline. Adds to `attempts` the calls
@@ -114,13 +114,24 @@ impl Upstream {
     ) -> Result<Ending, LlmError> {
         let place = timeout_at(deadline, self.bulkhead.admit()).await;
         let Ok(Some(_place)) = place else { return Err(LlmError::BulkheadFull) };
-        let pass = self.breaker.enter()?;
+        let permit = self.breaker.admit();
+        let permit = permit.map_err(|retry_after| LlmError::BreakerOpen { retry_after })?;
         let call = timeout_at(deadline, self.provider.call(request, sink));
         let result = call.await.unwrap_or(Err(LlmError::Timeout));
         // what cannot be said was not sent
         *attempts += u32::from(!matches!(result, Err(LlmError::Untranslatable { .. })));
-        pass.done(&result);
+        tell(permit, &result);
         result
+    }
+}
+
+/// Tells the breaker what a call shows of the provider.
+fn tell<T>(permit: Permit, result: &Result<T, LlmError>) {
+    match result {
+        Err(error) if error.is_fault() => permit.failed(),
+        // refused, but by somebody who is there
+        Ok(_) | Err(LlmError::Refused { .. } | LlmError::TooLong) => permit.succeeded(),
+        Err(_) => drop(permit),
     }
 }
 

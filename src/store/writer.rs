@@ -66,13 +66,22 @@ impl Writer {
 
     /// Hands a command over and waits until it is recorded or refused.
     pub async fn propose(&self, proposal: Proposal) -> Result<Outcome, WriteError> {
+        self.submit(proposal)?.await.unwrap_or(Err(WriteError::Closed))
+    }
+
+    /// Hands a command over; its answer comes later. Commands are decided in the order in which they
+    /// were handed over.
+    pub fn submit(
+        &self,
+        proposal: Proposal,
+    ) -> Result<oneshot::Receiver<Result<Outcome, WriteError>>, WriteError> {
         let (answer, answered) = oneshot::channel();
         let pending = Box::new(Pending { proposal, answer });
         self.queue.try_send(Message::Propose(pending)).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => WriteError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => WriteError::Closed,
         })?;
-        answered.await.unwrap_or(Err(WriteError::Closed))
+        Ok(answered)
     }
 
     /// Asks for the log's tail to be folded; when the queue is full a batch will do it anyway.

@@ -13,6 +13,8 @@ mod health;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod migrate;
+#[cfg(test)]
 mod policy;
 #[cfg(test)]
 mod replay;

@@ -13,6 +13,8 @@ mod endings;
 #[cfg(test)]
 mod loading;
 #[cfg(test)]
+mod migrations;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod replicas;

@@ -10,6 +10,8 @@ use std::{
 use anyhow::{Context as _, bail};
 use tokio::process::{Child, Command};
 
+use crate::domain::ids::EngineId;
+
 /// How long a server may take to become ready.
 const READY_MAX: Duration = Duration::from_mins(2);
 
@@ -43,6 +45,7 @@ impl Server {
                 ("MLSDM_CONTENT_KEY", content_key),
                 ("API_PORT", &port.to_string()),
                 ("LOG_LEVEL", "ERROR"),
+                ("MLSDM__ENGINE__DEFAULT", EngineId::DEFAULT),
             ])
             .envs(more.iter().copied())
             .stdin(Stdio::null())

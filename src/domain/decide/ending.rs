@@ -73,7 +73,8 @@ fn remember(state: &State, open: &OpenStep, complete: &Complete) -> Remembered {
     }
 }
 
-fn norms_after(state: &State, vector: &UnitVector) -> Result<[f32; 3], Refusal> {
+/// The norms of the trace levels once this vector is recorded.
+pub(super) fn norms_after(state: &State, vector: &UnitVector) -> Result<[f32; 3], Refusal> {
     let (expected, found) = (state.policy.dimension, vector.as_slice().len());
     if expected != found {
         return Err(Refusal::Dimension { expected, found });

@@ -1,5 +1,6 @@
 //! Given a log, when a command, then these events: the rules of the engine, checked on folded states.
 
+mod adding;
 mod budgets;
 mod consolidation;
 mod digests;

@@ -180,7 +180,7 @@ async fn nobody_there_is_unreachable() {
 async fn a_server_that_fails_again_and_again_is_left_alone() {
     let server = server(ResponseTemplate::new(500)).await;
     let embedder = embedder(&server);
-    let faults = breaker::Settings::default().faults as usize;
+    let faults = breaker::Settings::default().failures as usize;
     for n in 0..faults {
         let error = embedder.embed(&n.to_string()).await.unwrap_err();
         assert_eq!(error, EmbedError::Upstream { status: 500 });

@@ -299,7 +299,7 @@ impl Engine {
         if !said.answer.is_empty() || !said.tool_calls.is_empty() {
             match seal(&step.subject, command_id, said, None) {
                 Ok(partial) => proposal.content = Some(partial),
-                Err(error) => return error,
+                Err(error) => return error.into(),
             }
         }
         match self.ended(proposal).await {

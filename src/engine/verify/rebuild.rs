@@ -2,12 +2,15 @@
 
 use crate::{
     domain::{
-        command::{Abandon, AbandonCause, Admit, ChangePolicy, Command, Complete, Fail, Intervene},
-        event::{
-            Event, FailStage, Intervention, PolicyChanged, RequestFacts, StepCompleted, StepFailed,
-            Verdict,
+        command::{
+            Abandon, AbandonCause, Add, Admit, ChangePolicy, Command, Complete, Fail, Intervene,
         },
-        ids::Micros,
+        event::{
+            Event, FailStage, Intervention, MemoryAdded, PolicyChanged, RequestFacts,
+            StepCompleted, StepFailed, Verdict,
+        },
+        ids::{Micros, SubjectRef},
+        state::State,
     },
     store::fold::Opened,
 };
@@ -22,7 +25,7 @@ pub(super) enum Rebuilt {
     NeverFirst,
 }
 
-pub(super) fn rebuild(opened: &Opened) -> Rebuilt {
+pub(super) fn rebuild(state: &State, opened: &Opened) -> Rebuilt {
     let command = match &opened.event {
         Event::StepAdmitted(e) => {
             let timeout = e.deadline.saturating_sub(opened.envelope.recorded_at);
@@ -31,6 +34,7 @@ pub(super) fn rebuild(opened: &Opened) -> Rebuilt {
         Event::StepRejected(e) => admit(opened, &e.request, &e.moral, 0, e.answer.latency_ms),
         Event::StepCompleted(e) => complete(opened, e),
         Event::StepFailed(e) => fail(opened, e),
+        Event::MemoryAdded(e) => add(state, opened, e),
         Event::EngineShutdown(act) => Command::Shutdown(intervene(act)),
         Event::EngineResumed(act) => Command::Resume(intervene(act)),
         Event::PolicyChanged(e) => change_policy(e),
@@ -52,7 +56,7 @@ fn admit(
 ) -> Command {
     Command::Admit(Box::new(Admit {
         // an event of a step without a subject does not fold
-        subject: opened.envelope.subject.unwrap_or(crate::domain::ids::SubjectRef::new(0)),
+        subject: opened.envelope.subject.unwrap_or(SubjectRef::new(0)),
         caller_score: moral.caller,
         scored: moral.scorer.clone(),
         route: request.route.clone(),
@@ -105,6 +109,21 @@ fn fail(opened: &Opened, e: &StepFailed) -> Command {
         attempts: e.attempts,
         usage: e.usage,
     })
+}
+
+fn add(state: &State, opened: &Opened, e: &MemoryAdded) -> Command {
+    Command::Add(Box::new(Add {
+        // an added item without a subject does not fold
+        subject: opened.envelope.subject.unwrap_or(SubjectRef::new(0)),
+        source: e.source.clone(),
+        // what it was said to be, or it would not have been added
+        after: state.copied.as_ref().map_or(0, |copied| copied.position),
+        actor: e.actor.clone(),
+        phase: e.phase,
+        confidence: e.confidence,
+        consolidated: e.consolidated,
+        vector: opened.vector.clone(),
+    }))
 }
 
 fn intervene(act: &Intervention) -> Intervene {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::summary::policy_drift;
-use crate::{domain::ids::EngineId, embed::Embedder, http::AppState, llm::Llm, store::Store};
+use crate::{embed::Embedder, http::AppState, llm::Llm, store::Store};
 
 /// What runs, since when, and how far behind it is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -78,8 +78,8 @@ pub struct EnginesInMemory {
 pub async fn get(state: Data<AppState>) -> Json<Detailed> {
     let writable = state.pulse.writable(&state).await.is_ok();
     let engines = in_memory(&state).await;
-    let id = EngineId::default();
-    let default = state.engines.in_memory().into_iter().find(|engine| *engine.id() == id);
+    let id = &state.engines.settings().default;
+    let default = state.engines.in_memory().into_iter().find(|engine| engine.id() == id);
     let parts = state.engines.parts();
     let now = crate::clock::now_micros();
     Json(Detailed {

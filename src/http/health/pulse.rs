@@ -79,7 +79,7 @@ impl Pulse {
 
     /// The default engine, if it is in memory; if not it is being loaded from now on.
     pub(super) async fn default_engine(&self, state: &AppState) -> Result<Arc<Engine>, Problem> {
-        let id = EngineId::default();
+        let id = state.engines.settings().default.clone();
         if let Some(engine) = state.engines.in_memory().into_iter().find(|e| *e.id() == id) {
             return Ok(engine);
         }

@@ -101,6 +101,7 @@ impl Claims {
             }
             Event::EngineCreated(_)
             | Event::PolicyChanged(_)
+            | Event::MemoryAdded(_)
             | Event::MemoryConsolidated(_)
             | Event::MemoryEvicted(_)
             | Event::EngineShutdown(_)

@@ -112,7 +112,7 @@ impl Task {
         now: Micros,
         plan: &mut Plan,
     ) -> Result<Result<Outcome, WriteError>, Failed> {
-        if proposal.pseudonym().is_some_and(|s| self.folder.is_erased(s)) && proposal.is_admission()
+        if proposal.pseudonym().is_some_and(|s| self.folder.is_erased(s)) && proposal.takes_words()
         {
             return Ok(Err(WriteError::SubjectErased));
         }
@@ -188,12 +188,8 @@ impl Task {
         record.chain_hash = chain::link(self.folder.chain_hash, record.position, record.leaf_hash);
         let envelope = fold::envelope(&record);
         // only what is in the log with it: a replay has no more
-        let mut vector = None;
-        if let Command::Complete(complete) = &proposal.command
-            && content.as_ref().is_some_and(|content| content.vector.is_some())
-        {
-            vector.clone_from(&complete.vector);
-        }
+        let kept = content.as_ref().is_some_and(|content| content.vector.is_some());
+        let vector = proposal.command.vector().filter(|_| kept).cloned();
         let Some(state) = &mut self.folder.state else {
             return Err(defect("an engine without a state".to_owned()));
         };
@@ -217,8 +213,9 @@ impl Proposal {
         all
     }
 
-    const fn is_admission(&self) -> bool {
-        matches!(self.command, Command::Admit(_))
+    /// Whether it takes in words of its subject, which an erased one has none of any more.
+    const fn takes_words(&self) -> bool {
+        matches!(self.command, Command::Admit(_) | Command::Add(_))
     }
 }
 

@@ -237,6 +237,9 @@ impl Proposal {
                 admit.prompt_hmac = prompt_hmac(&winner.key, digest);
             }
         }
+        if let Command::Add(add) = &mut self.command {
+            add.subject = winner.subject_ref;
+        }
         self.subject = Some(Arc::clone(winner));
         Ok(())
     }

@@ -141,12 +141,8 @@ impl Log {
                 Keep::Nothing => None,
                 Keep::Text | Keep::TextAndVector => Some(Sha256([position as u8; 32])),
             };
-            let mut vector = None;
-            if let Command::Complete(complete) = command
-                && decided.keep == Keep::TextAndVector
-            {
-                vector.clone_from(&complete.vector);
-            }
+            let kept = decided.keep == Keep::TextAndVector;
+            let vector = command.vector().filter(|_| kept).cloned();
             let envelope = Envelope {
                 position,
                 recorded_at: self.now,

@@ -1,6 +1,6 @@
-//! A log of format 1 and what it folds to, on every CPU and with every later binary.
+//! Logs of format 1 and what they fold to, on every CPU and with every later binary.
 //!
-//! `tests/golden/log-v1.json` is never written again: logs like it exist. A vector is named by its
+//! `tests/golden/log-v1.json` and `copy-v1.json` are never written again: logs like them exist. A vector is named by its
 //! seed (`driver::vector`), which stands for its content hash too.
 
 use serde::Deserialize;
@@ -50,35 +50,44 @@ fn row(index: usize, recorded: &Recorded) -> Row {
     Row { envelope, event, vector: recorded.seed.map(vector) }
 }
 
+/// The first log has every event type there was before an engine could be copied, the second is a copy.
+fn golden() -> [(&'static str, Golden); 2] {
+    let read = |text| serde_json::from_str(text).unwrap();
+    [
+        ("log-v1.json", read(include_str!("../../../../tests/golden/log-v1.json"))),
+        ("copy-v1.json", read(include_str!("../../../../tests/golden/copy-v1.json"))),
+    ]
+}
+
 #[test]
-fn the_golden_log_folds_to_the_pinned_digest() {
-    let golden: Golden =
-        serde_json::from_str(include_str!("../../../../tests/golden/log-v1.json")).unwrap();
-    let rows = golden.events.iter().enumerate().map(|(index, event)| row(index, event));
-    let state = fold_page(rows).unwrap();
-    let found = digest::state(&state).to_string();
-    let traces = digest::traces(state.traces.as_ref()).unwrap().to_string();
-    if golden.fold_version == FOLD_VERSION {
-        assert_eq!(
-            (found.as_str(), traces.as_str()),
-            (golden.state_digest.as_str(), golden.trace_digest.as_str()),
-            "the same log folds to another state: running replicas and snapshots would disagree. \
-             Undo that, or raise FOLD_VERSION in domain/event.rs and pin the new digests"
-        );
-    } else {
-        panic!(
-            "FOLD_VERSION was raised: pin fold_version {FOLD_VERSION}, state_digest {found}, \
-             trace_digest {traces} in tests/golden/log-v1.json"
-        );
+fn the_golden_logs_fold_to_the_pinned_digests() {
+    for (name, golden) in golden() {
+        let rows = golden.events.iter().enumerate().map(|(index, event)| row(index, event));
+        let state = fold_page(rows).unwrap();
+        let found = digest::state(&state).to_string();
+        let traces = digest::traces(state.traces.as_ref()).unwrap().to_string();
+        if golden.fold_version == FOLD_VERSION {
+            assert_eq!(
+                (found.as_str(), traces.as_str()),
+                (golden.state_digest.as_str(), golden.trace_digest.as_str()),
+                "{name}: the same log folds to another state: running replicas and snapshots would \
+                 disagree. Undo that, or raise FOLD_VERSION in domain/event.rs and pin new digests"
+            );
+        } else {
+            panic!(
+                "FOLD_VERSION was raised: pin fold_version {FOLD_VERSION}, state_digest {found}, \
+                 trace_digest {traces} in tests/golden/{name}"
+            );
+        }
     }
 }
 
 #[test]
-fn every_event_type_is_in_the_golden_log() {
-    let golden: Golden =
-        serde_json::from_str(include_str!("../../../../tests/golden/log-v1.json")).unwrap();
-    let mut kinds: Vec<&str> = golden.events.iter().map(|e| e.r#type.as_str()).collect();
+fn every_event_type_is_in_a_golden_log() {
+    let golden = golden();
+    let events = golden.iter().flat_map(|(_, golden)| &golden.events);
+    let mut kinds: Vec<&str> = events.map(|e| e.r#type.as_str()).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds.len(), 12, "{kinds:?}");
+    assert_eq!(kinds.len(), 13, "{kinds:?}");
 }

@@ -1,0 +1,66 @@
+//! Commands that append to logs by themselves, directly in the database.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::runtime::Handle;
+
+use super::Context;
+use crate::{
+    engine::Engines,
+    http::server::{StartError, bare_engines},
+    lifecycle::Tasks,
+    llm::{Llm, Stub},
+    store::StoreError,
+};
+
+/// Longest name of an operating system user that is recorded, in characters.
+const ACTOR_MAX: usize = 64;
+
+/// The engines of the configured database, open for writing until [`Self::close`].
+pub(super) struct Writing {
+    pub(super) engines: Engines,
+    tasks: Tasks,
+    timeout: Duration,
+}
+
+impl Writing {
+    /// `advice` says what to do about a server that holds a SQLite file; PostgreSQL is shared.
+    pub(super) async fn open(context: &Context, advice: &'static str) -> anyhow::Result<Self> {
+        let config = &context.loaded()?.config;
+        let tasks = Tasks::new(Handle::current());
+        // no step is run: no model is needed
+        let engines = match bare_engines(config, Llm::stub(Stub::default()), &tasks).await {
+            Err(StartError::Store(error @ StoreError::Locked(_))) => {
+                return Err(error).context(advice);
+            }
+            opened => opened?,
+        };
+        Ok(Self { engines, tasks, timeout: config.api.timeout() })
+    }
+
+    /// Ends the writers and closes the database; says whether they ended in time.
+    pub(super) async fn close(self) -> bool {
+        let store = self.engines.parts().store.clone();
+        self.engines.unload_all();
+        drop(self.engines);
+        let in_time = self.tasks.wait(self.timeout).await;
+        store.close().await;
+        in_time
+    }
+}
+
+/// An error unless the writers ended in time.
+pub(super) fn ended(in_time: bool) -> anyhow::Result<()> {
+    anyhow::ensure!(in_time, "the writer did not end in time; `mlsdm events` shows what it wrote");
+    Ok(())
+}
+
+/// Who runs this command, as far as the system says.
+pub(super) fn actor() -> String {
+    let named = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let plain = |name: &String| {
+        (1..=ACTOR_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control)
+    };
+    named.into_iter().find(plain).unwrap_or_else(|| "cli".to_owned())
+}

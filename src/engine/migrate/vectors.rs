@@ -1,0 +1,101 @@
+//! The vectors of a page of texts: a busy server is waited for, a text that it refuses is left out.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::{
+    domain::vector::UnitVector,
+    embed::{EmbedError, Embedder},
+};
+
+/// Attempts at embedding the same texts while the embedder is away or busy.
+const ATTEMPTS: u32 = 5;
+
+/// Pause before the second attempt; it doubles with each.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The vectors of texts, in their order; none for a text that the embedder does not take.
+pub(super) async fn vectors(
+    embedder: &Embedder,
+    texts: &[&str],
+) -> Result<Vec<Option<UnitVector>>, EmbedError> {
+    match patiently(embedder, texts).await {
+        Ok(vectors) => return Ok(vectors.into_iter().map(Some).collect()),
+        Err(error) if error.is_of_text() => {}
+        Err(error) => return Err(error),
+    }
+    // it does not say which of them
+    let mut vectors = Vec::with_capacity(texts.len());
+    for text in texts {
+        vectors.push(match patiently(embedder, &[text]).await {
+            Ok(vectors) => vectors.into_iter().next(),
+            Err(error) if error.is_of_text() => None,
+            Err(error) => return Err(error),
+        });
+    }
+    Ok(vectors)
+}
+
+async fn patiently(embedder: &Embedder, texts: &[&str]) -> Result<Vec<UnitVector>, EmbedError> {
+    let mut pause = PAUSE;
+    for _ in 1..ATTEMPTS {
+        match embedder.embed_all(texts).await {
+            Err(EmbedError::BreakerOpen { retry_after }) => sleep(retry_after).await,
+            Err(error) if error.is_passing() => sleep(pause).await,
+            settled => return settled,
+        }
+        pause *= 2;
+    }
+    embedder.embed_all(texts).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Fails with an error the first so many times, and always at the text "bad".
+    fn embedder(error: EmbedError, times: u32) -> Embedder {
+        let calls = Arc::new(AtomicU32::new(0));
+        let function: crate::embed::Function = Arc::new(move |text| {
+            let fails = text == "bad" || calls.fetch_add(1, Ordering::Relaxed) < times;
+            let result = if fails { Err(error.clone()) } else { Ok(vec![1.0, 0.0]) };
+            Box::pin(async move { result })
+        });
+        Embedder::function("own", 1, 2, function)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_busy_is_waited_for_and_not_for_ever() {
+        let began = Instant::now();
+        let found = vectors(&embedder(EmbedError::Overloaded, 2), &["a", "b"]).await.unwrap();
+        assert!(found.iter().all(Option::is_some) && found.len() == 2);
+        assert_eq!(began.elapsed(), 3 * PAUSE);
+        let lost = vectors(&embedder(EmbedError::Overloaded, u32::MAX), &["a"]).await;
+        assert_eq!(lost, Err(EmbedError::Overloaded));
+        let open = EmbedError::BreakerOpen { retry_after: Duration::from_secs(30) };
+        let began = Instant::now();
+        vectors(&embedder(open, 1), &["a"]).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_refused_text_is_left_out() {
+        for error in [EmbedError::Refused { status: 400 }, EmbedError::NoDirection] {
+            let found = vectors(&embedder(error, 0), &["a", "bad", "c"]).await.unwrap();
+            let there: Vec<bool> = found.iter().map(Option::is_some).collect();
+            assert_eq!(there, [true, false, true]);
+        }
+        for error in [EmbedError::Broken, EmbedError::Refused { status: 404 }] {
+            let lost = vectors(&embedder(error.clone(), 0), &["a", "bad", "c"]).await;
+            assert_eq!(lost, Err(error));
+        }
+    }
+}
