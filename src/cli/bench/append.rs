@@ -37,7 +37,7 @@ use crate::{
 const BATCH: usize = 64;
 /// Commands under way at once: several full batches.
 const UNDER_WAY: usize = 512;
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 41;
 
 pub(super) async fn run(scratch: &Scratch) -> anyhow::Result<Vec<Row>> {
     let bench = Bench::new(scratch).await?;
