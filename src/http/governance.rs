@@ -1,18 +1,21 @@
 //! What governed a step, beside an answer in the dialect of a model's API: headers `X-MLSDM-*` and an
 //! object `mlsdm` in the body. The names are those of `POST /v1/generate`.
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
     http::header::{HeaderName, HeaderValue},
+    web::Data,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Code, Problem};
+use super::{AppState, Code, Problem};
 use crate::{
     config::MoralRefusal,
     domain::event::RejectReason,
-    engine::{Answer, Told},
+    engine::{Answer, Caller, Engine, Generate, Told},
 };
 
 /// What governed a step.
@@ -60,8 +63,28 @@ impl From<&Answer> for Governance {
     }
 }
 
-/// Puts the headers of a whole answer on.
-pub fn headers(response: &mut HttpResponseBuilder, told: &Told) {
+/// Runs a step and answers in a dialect, with headers that say what governed it.
+pub async fn answer<T>(
+    state: &Data<AppState>,
+    engine: Arc<Engine>,
+    caller: Caller,
+    request: Generate,
+) -> Result<HttpResponse, Problem>
+where
+    T: for<'a> From<&'a Answer> + Serialize,
+{
+    let told = engine.start(&state.tasks, caller, request, None).told().await?;
+    if let Some(refused) = refusal_as_error(&told.answer, state.refusal) {
+        return Err(refused);
+    }
+    let mut response = HttpResponse::Ok();
+    headers(&mut response, &told);
+    let mut response = response.json(T::from(&told.answer));
+    note_refusal(&mut response, &told.answer);
+    Ok(response)
+}
+
+fn headers(response: &mut HttpResponseBuilder, told: &Told) {
     let answer = &told.answer;
     let values = [
         ("x-mlsdm-accepted", answer.accepted.to_string()),

@@ -102,15 +102,7 @@ pub async fn post(
         let events = Events::new(id(&caller.0.request_id), model, state.refusal);
         return stream::step(&state, to.engine, caller.0, generate, events).await;
     }
-    let told = to.engine.start(&state.tasks, caller.0, generate, None).told().await?;
-    if let Some(refused) = governance::refusal_as_error(&told.answer, state.refusal) {
-        return Err(refused);
-    }
-    let mut response = HttpResponse::Ok();
-    governance::headers(&mut response, &told);
-    let mut response = response.json(AnthropicMessage::from(&told.answer));
-    governance::note_refusal(&mut response, &told.answer);
-    Ok(response)
+    governance::answer::<AnthropicMessage>(&state, to.engine, caller.0, generate).await
 }
 
 impl From<&Answer> for AnthropicMessage {

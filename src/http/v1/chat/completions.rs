@@ -133,15 +133,7 @@ pub async fn post(
         };
         return stream::step(&state, to.engine, caller.0, generate, chunks).await;
     }
-    let told = to.engine.start(&state.tasks, caller.0, generate, None).told().await?;
-    if let Some(refused) = governance::refusal_as_error(&told.answer, state.refusal) {
-        return Err(refused);
-    }
-    let mut response = HttpResponse::Ok();
-    governance::headers(&mut response, &told);
-    let mut response = response.json(ChatCompletion::from(&told.answer));
-    governance::note_refusal(&mut response, &told.answer);
-    Ok(response)
+    governance::answer::<ChatCompletion>(&state, to.engine, caller.0, generate).await
 }
 
 /// The error body of `OpenAI`'s API.
