@@ -80,8 +80,10 @@ pub(super) async fn run(
         ("MLSDM__LLM__MODEL", INSTANT),
         ("MLSDM__LLM__MODELS", "instant,slow,hanging"),
     ];
-    let server = Server::start_with(database, key, &env).await?;
+    // makes the tables; a log on SQLite has one owner at a time
+    Server::start(database, key).await?.kill().await?;
     let commit = bare_commit(database).await?;
+    let server = Server::start_with(database, key, &env).await?;
     let client = Client::builder().no_proxy().tcp_nodelay(true).build()?;
     let ours = format!("http://{}/v1", server.address);
 
