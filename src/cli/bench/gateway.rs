@@ -111,8 +111,20 @@ pub(super) async fn run(
 struct Figures {
     p50: f64,
     p99: f64,
+    /// None of a gateway that cannot stream.
+    streamed: Option<Streamed>,
+}
+
+struct Streamed {
     first: f64,
-    stream: f64,
+    all: f64,
+}
+
+impl Streamed {
+    /// Microseconds from one piece to the next.
+    fn delta(&self) -> f64 {
+        (self.all - self.first) / PIECES as f64 * 1_000.0
+    }
 }
 
 impl Figures {
@@ -126,30 +138,36 @@ impl Figures {
             chats.push(milliseconds(started.elapsed()));
         }
         chats.sort_by(f64::total_cmp);
-        let (mut first, mut all) = (Vec::new(), Vec::new());
-        for n in 0..STREAMS {
-            let started = Instant::now();
-            let answer = ask(client, url, INSTANT, n, true).await?;
-            ensure!(answer.status().is_success(), "{} from {url}", answer.status());
-            let mut bytes = answer.bytes_stream();
-            let mut heard = false;
-            while let Some(more) = bytes.next().await {
-                let spoken = more?.windows(4).any(|four| four == b"word");
-                if spoken && !heard {
-                    heard = true;
-                    first.push(milliseconds(started.elapsed()));
-                }
-            }
-            all.push(milliseconds(started.elapsed()));
-        }
         let at = |share: f64| chats.get((chats.len() as f64 * share) as usize).copied();
         Ok(Self {
             p50: at(0.5).unwrap_or_default(),
             p99: at(0.99).unwrap_or_default(),
-            first: median(first),
-            stream: median(all),
+            streamed: streamed(client, url).await?,
         })
     }
+}
+
+async fn streamed(client: &Client, url: &str) -> anyhow::Result<Option<Streamed>> {
+    let (mut first, mut all) = (Vec::new(), Vec::new());
+    for n in 0..STREAMS {
+        let started = Instant::now();
+        let answer = ask(client, url, INSTANT, n, true).await?;
+        if !answer.status().is_success() {
+            say(&format!("no streams: {} from {url}", answer.status()))?;
+            return Ok(None);
+        }
+        let mut bytes = answer.bytes_stream();
+        let mut heard = false;
+        while let Some(more) = bytes.next().await {
+            let spoken = more?.windows(4).any(|four| four == b"word");
+            if spoken && !heard {
+                heard = true;
+                first.push(milliseconds(started.elapsed()));
+            }
+        }
+        all.push(milliseconds(started.elapsed()));
+    }
+    Ok(Some(Streamed { first: median(first), all: median(all) }))
 }
 
 /// Rows of one gateway: beside the direct call and, where it makes them, its commits.
@@ -158,14 +176,16 @@ fn compared(name: &str, through: &Figures, direct: &Figures, commit: f64) -> Vec
     let ms = |what: &str, value, limit| {
         Row::new(format!("{name}: {what}"), value, "ms").beside(beside, limit)
     };
-    let delta = |figures: &Figures| (figures.stream - figures.first) / PIECES as f64 * 1_000.0;
-    vec![
+    let mut rows = vec![
         ms("chat, p50", through.p50, direct.p50 + 2.0 * commit),
         ms("chat, p99", through.p99, direct.p99 + 2.0 * commit),
-        ms("first streamed token, p50", through.first, direct.first + commit),
-        Row::new(format!("{name}: a streamed delta"), delta(through), "µs")
-            .beside("direct", delta(direct)),
-    ]
+    ];
+    if let (Some(through), Some(direct)) = (&through.streamed, &direct.streamed) {
+        rows.push(ms("first streamed token, p50", through.first, direct.first + commit));
+        let delta = Row::new(format!("{name}: a streamed delta"), through.delta(), "µs");
+        rows.push(delta.beside("direct", direct.delta()));
+    }
+    rows
 }
 
 async fn ask(
