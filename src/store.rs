@@ -90,6 +90,7 @@ pub mod seal;
 mod sql;
 mod sqlite;
 pub mod subject;
+pub mod texts;
 pub mod writer;
 
 pub use append::{Append, PURGE_ROWS};

@@ -182,7 +182,7 @@ mod tests {
         };
         record.leaf_hash = chain::leaf(engine, &record);
         record.chain_hash = chain::link(append.head.chain_hash, record.position, record.leaf_hash);
-        append.insert(&[(record, None)]).await.unwrap();
+        append.insert(&[record]).await.unwrap();
         append.commit().await.unwrap();
     }
 

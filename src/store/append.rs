@@ -119,7 +119,10 @@ impl Store {
             }
             _ => classify(error),
         })?;
-        insert::events(tx.conn(), &row.engine_id, &[(first.clone(), content)]).await?;
+        let contents: Vec<_> =
+            content.map(|content| (first.position, content)).into_iter().collect();
+        insert::contents(tx.conn(), &row.engine_id, &contents).await?;
+        insert::events(tx.conn(), &row.engine_id, std::slice::from_ref(first)).await?;
         tx.commit().await.map_err(classify)
     }
 }
@@ -263,9 +266,19 @@ impl Append {
         self.checked(done.map(drop).map_err(classify))
     }
 
-    /// Appends events with their contents, in one statement each (SQLite: in groups). The caller
-    /// bounds the batch and has filled in positions and hashes.
-    pub async fn insert(&mut self, events: &[(Record, Option<Content>)]) -> Result<(), StoreError> {
+    /// Adds the contents of events, in one statement (SQLite: in groups). They may come before their
+    /// events, whose hashes are made meanwhile; the caller bounds the batch.
+    pub async fn insert_contents(
+        &mut self,
+        contents: &[(Position, Content)],
+    ) -> Result<(), StoreError> {
+        let done = insert::contents(self.transaction.conn(), &self.engine, contents).await;
+        self.checked(done)
+    }
+
+    /// Appends events, in one statement (SQLite: in groups). The caller bounds the batch and has
+    /// filled in positions and hashes.
+    pub async fn insert(&mut self, events: &[Record]) -> Result<(), StoreError> {
         let done = insert::events(self.transaction.conn(), &self.engine, events).await;
         #[cfg(any(test, feature = "testkit"))]
         let done = done.and_then(|()| self.faults.as_ref().map_or(Ok(()), |f| f.at_insert()));

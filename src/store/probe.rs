@@ -44,10 +44,12 @@ impl Store {
     pub async fn probe_insert(
         &self,
         engine: &EngineId,
-        rows: &[(Record, Option<Content>)],
+        records: &[Record],
+        contents: &[(Position, Content)],
     ) -> Result<(), StoreError> {
         let mut tx = Tx::begin(self).await?;
-        append::insert::events(tx.conn(), engine, rows).await?;
+        append::insert::contents(tx.conn(), engine, contents).await?;
+        append::insert::events(tx.conn(), engine, records).await?;
         tx.commit().await.map_err(classify)
     }
 

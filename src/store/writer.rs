@@ -13,11 +13,18 @@ mod proposal;
 
 use std::{collections::VecDeque, sync::Arc};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::ids::EngineId;
 
-use super::{Store, fold::Folder, subject::Directory};
+use super::{
+    Append, Store, StoreError,
+    fold::Folder,
+    subject::Directory,
+    texts::{TEXTS_BYTES, Texts},
+};
+use batch::Spent;
 use proposal::Pending;
 pub use proposal::{
     Actor, Claim, Committed, Earlier, Outcome, Proposal, Sealed, View, WriteError, prompt_hmac,
@@ -45,6 +52,7 @@ impl Default for Limits {
 pub struct Writer {
     queue: mpsc::Sender<Message>,
     views: watch::Receiver<Arc<View>>,
+    texts: Arc<Texts>,
 }
 
 #[derive(Debug)]
@@ -57,6 +65,11 @@ impl Writer {
     /// The newest published state. It is at or after every event whose writer has answered.
     pub fn view(&self) -> Arc<View> {
         Arc::clone(&self.views.borrow())
+    }
+
+    /// The sealed texts written lately.
+    pub fn texts(&self) -> &Texts {
+        &self.texts
     }
 
     /// Notified of each newly published state.
@@ -101,6 +114,11 @@ pub struct Task {
     queue: mpsc::Receiver<Message>,
     /// Commands that did not fit into the batch before.
     carried: VecDeque<Pending>,
+    /// The next batch's transaction, begun while the batch before is committed: it waits for the
+    /// lock that this one frees.
+    begun: Option<BoxFuture<'static, Result<Append, StoreError>>>,
+    spent: Spent,
+    texts: Arc<Texts>,
     views: watch::Sender<Arc<View>>,
 }
 
@@ -115,6 +133,7 @@ pub fn writer(
     let view = View { state: folder.state.clone()?, chain_hash: folder.chain_hash };
     let (views, watching) = watch::channel(Arc::new(view));
     let (queue, messages) = mpsc::channel(limits.queue);
+    let texts = Arc::new(Texts::new(TEXTS_BYTES));
     let task = Task {
         engine,
         store,
@@ -123,9 +142,12 @@ pub fn writer(
         folder,
         queue: messages,
         carried: VecDeque::new(),
+        begun: None,
+        spent: Spent::default(),
+        texts: Arc::clone(&texts),
         views,
     };
-    Some((Writer { queue, views: watching }, task))
+    Some((Writer { queue, views: watching, texts }, task))
 }
 
 impl Task {
@@ -133,6 +155,7 @@ impl Task {
     pub async fn run(mut self) {
         while let Some(batch) = self.next_batch().await {
             if batch.is_empty() {
+                self.give_back().await;
                 self.follow().await;
             } else {
                 self.write(batch).await;
@@ -145,6 +168,9 @@ impl Task {
         let mut batch: Vec<Pending> = Vec::new();
         let mut bytes = 0;
         if self.carried.is_empty() {
+            if self.queue.is_empty() {
+                std::mem::take(&mut self.spent).leave(&self.texts);
+            }
             match self.queue.recv().await? {
                 Message::Propose(pending) => self.carried.push_back(*pending),
                 Message::CatchUp => {}

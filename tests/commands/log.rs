@@ -198,7 +198,10 @@ impl Copy {
         let mut append = store.begin(id).await.unwrap();
         append.insert_subjects(&self.subjects).await.unwrap();
         for page in rest.chunks(200) {
-            append.insert(page).await.unwrap();
+            let contents = page.iter().filter_map(|(r, c)| Some((r.position, c.clone()?)));
+            append.insert_contents(&contents.collect::<Vec<_>>()).await.unwrap();
+            let records: Vec<_> = page.iter().map(|(record, _)| record.clone()).collect();
+            append.insert(&records).await.unwrap();
         }
         append.commit().await.unwrap();
         store.close().await;

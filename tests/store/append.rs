@@ -11,7 +11,8 @@ use std::{
 use mlsdm::store::{CommitError, EngineRow, Head, Options, StoreError};
 
 use crate::fixture::{
-    Fixture, append, content, create, engine, event, insert, on_every_database, place, step_event,
+    Fixture, append, content, create, engine, event, insert, insert_placed, on_every_database,
+    place, step_event,
 };
 
 on_every_database!(
@@ -40,7 +41,7 @@ async fn what_was_appended_is_read(fixture: &Fixture) {
         (event("engine.shutdown", ""), content("x", Some(&[0, 255, 0]))),
     ];
     let placed = place(&name, transaction.head, transaction.now, events);
-    transaction.insert(&placed).await.unwrap();
+    insert_placed(&mut transaction, placed.clone()).await.unwrap();
     assert_eq!(transaction.engine(), &name);
     assert_eq!(transaction.tail(0, 10).await.unwrap().len(), 5, "it sees its own");
     assert_eq!(store.read(&name, 0, 10).await.unwrap().len(), 1, "nobody else does");
@@ -144,7 +145,7 @@ async fn a_failed_statement_spoils_the_transaction(fixture: &Fixture) {
     let mut transaction = store.begin(&name).await.unwrap();
     insert(&mut transaction, vec![(event("x", "{}"), None)]).await;
     let taken = place(&name, Head::before_first(&name), 5, vec![(event("x", "{}"), None)]);
-    let error = transaction.insert(&taken).await.unwrap_err();
+    let error = insert_placed(&mut transaction, taken).await.unwrap_err();
     assert!(matches!(error, StoreError::Other(_)), "{error}");
     assert!(matches!(transaction.commit().await, Err(CommitError::Failed(_))));
     assert_eq!(store.head(&name).await.unwrap().position, 1);

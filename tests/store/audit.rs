@@ -9,7 +9,8 @@ use mlsdm::{
 };
 
 use crate::fixture::{
-    Fixture, append, content, create, engine, event, on_every_database, place, step_event,
+    Fixture, append, content, create, engine, event, insert_placed, on_every_database, place,
+    step_event,
 };
 
 on_every_database!(
@@ -217,7 +218,7 @@ async fn erased_and_forgotten_contents_may_be_missing(fixture: &Fixture) {
     transaction.delete_contents(&[2, 4]).await.unwrap();
     let forgotten = vec![(event("memory.forgotten", r#"{"positions":[4]}"#), None)];
     let placed = place(&name, transaction.head, transaction.now, forgotten);
-    transaction.insert(&placed).await.unwrap();
+    insert_placed(&mut transaction, placed).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(audit(fixture).await.first_bad, None);
 
@@ -242,7 +243,7 @@ async fn falling_time_is_found(fixture: &Fixture) {
     create(store, &name).await;
     let mut transaction = store.begin(&name).await.unwrap();
     let placed = place(&name, transaction.head, 999, vec![(event("x", "{}"), None)]);
-    transaction.insert(&placed).await.unwrap();
+    insert_placed(&mut transaction, placed).await.unwrap();
     transaction.commit().await.unwrap();
     let falls = Bad { position: 2, what: Finding::TimeFalls };
     assert_eq!(audit(fixture).await.first_bad, Some(falls));

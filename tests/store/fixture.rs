@@ -2,7 +2,7 @@
 
 use mlsdm::{
     domain::ids::{CommandId, EngineId, Position, Sha256, SubjectRef},
-    store::{Append, Content, EngineRow, Head, Options, Record, Store, chain},
+    store::{Append, Content, EngineRow, Head, Options, Record, Store, StoreError, chain},
     testkit::{
         TestDatabase,
         pgbouncer::{PgBouncer, pgbouncer},
@@ -191,7 +191,17 @@ pub(crate) async fn create(store: &Store, engine: &EngineId) -> EngineRow {
 /// Places and inserts events within an open transaction.
 pub(crate) async fn insert(append: &mut Append, events: Vec<(Record, Option<Content>)>) {
     let placed = place(append.engine(), append.head, append.now, events);
-    append.insert(&placed).await.unwrap();
+    insert_placed(append, placed).await.unwrap();
+}
+
+/// Inserts events that are placed already, with their contents.
+pub(crate) async fn insert_placed(
+    append: &mut Append,
+    placed: Vec<(Record, Option<Content>)>,
+) -> Result<(), StoreError> {
+    let contents = placed.iter().filter_map(|(r, content)| Some((r.position, content.clone()?)));
+    append.insert_contents(&contents.collect::<Vec<_>>()).await?;
+    append.insert(&placed.into_iter().map(|(record, _)| record).collect::<Vec<_>>()).await
 }
 
 /// Appends events in one transaction; answers the new head's position.

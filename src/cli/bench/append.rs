@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
 use super::{
@@ -16,7 +15,7 @@ use crate::{
     domain::{
         command::{Admit, Command, Complete},
         event::{ContextUse, Latency, Usage},
-        ids::EngineId,
+        ids::{EngineId, Position},
         policy::Policy,
     },
     embed::{Embedder, hashing},
@@ -35,19 +34,21 @@ use crate::{
 
 /// Events of a batch.
 const BATCH: usize = 64;
-/// Commands under way at once: several full batches.
-const UNDER_WAY: usize = 512;
-const ROUNDS: usize = 41;
+/// Commands under way at once: as many full batches as the queue has room for.
+const UNDER_WAY: usize = 1_024;
+const ROUNDS: usize = 21;
 
 pub(super) async fn run(scratch: &Scratch) -> anyhow::Result<Vec<Row>> {
     let bench = Bench::new(scratch).await?;
     let raw: EngineId = format!("bench-{}-raw", std::process::id()).parse()?;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    let mut after = 1;
     for _ in 0..ROUNDS {
-        ours.push((2 * UNDER_WAY) as f64 / bench.round().await?.as_secs_f64());
-        let rows = scratch.store.read_for_audit(&bench.engine, after, PAGE).await?;
-        after += rows.len() as u64;
+        let before = bench.writer.view().state.position;
+        let elapsed = bench.round().await?;
+        // the rhythm adds events of its own to those of the steps
+        let events = bench.writer.view().state.position - before;
+        ours.push(events as f64 / elapsed.as_secs_f64());
+        let rows = scratch.store.read_for_audit(&bench.engine, before, PAGE).await?;
         bare.push(inserted(scratch, &raw, &rows).await?);
     }
     let row = Row::new(
@@ -63,11 +64,16 @@ async fn inserted(
     engine: &EngineId,
     rows: &[(Record, Option<Content>)],
 ) -> anyhow::Result<f64> {
-    let started = Instant::now();
+    let mut elapsed = Duration::ZERO;
     for batch in rows.chunks(BATCH) {
-        scratch.store.probe_insert(engine, batch).await?;
+        let records: Vec<Record> = batch.iter().map(|(record, _)| record.clone()).collect();
+        let contents = batch.iter().filter_map(|(r, content)| Some((r.position, content.clone()?)));
+        let contents: Vec<(Position, Content)> = contents.collect();
+        let started = Instant::now();
+        scratch.store.probe_insert(engine, &records, &contents).await?;
+        elapsed += started.elapsed();
     }
-    Ok(rows.len() as f64 / started.elapsed().as_secs_f64())
+    Ok(rows.len() as f64 / elapsed.as_secs_f64())
 }
 
 struct Bench {
@@ -101,7 +107,18 @@ impl Bench {
         let made = writer(engine.clone(), store, directory, folder, limits);
         let (writer, task) = made.ok_or_else(|| anyhow::anyhow!("the engine is empty"))?;
         tasks.spawn("writer", task.run());
-        Ok(Self { engine, writer, subject })
+        let mut bench = Self { engine, writer, subject };
+        bench.introduce().await?;
+        Ok(bench)
+    }
+
+    /// Has the subject recorded: a new one is looked for under the lock, a known one never.
+    async fn introduce(&mut self) -> anyhow::Result<()> {
+        let outcome = self.writer.propose(self.admit(0)?).await?;
+        let Outcome::Committed(committed) = outcome else { anyhow::bail!("a duplicate") };
+        let subject = committed.subject.filter(|subject| subject.fresh.is_none());
+        self.subject = subject.ok_or_else(|| anyhow::anyhow!("the subject is still unknown"))?;
+        Ok(())
     }
 
     /// Admits and completes as many steps as are under way at once. Sealing is not the writer's
@@ -116,15 +133,17 @@ impl Bench {
 
     async fn write(&self, proposals: Vec<Proposal>) -> anyhow::Result<(Vec<u64>, Duration)> {
         let started = Instant::now();
-        let outcomes = join_all(proposals.into_iter().map(|p| self.writer.propose(p))).await;
-        let elapsed = started.elapsed();
-        let mut steps = Vec::with_capacity(outcomes.len());
-        for outcome in outcomes {
-            let Outcome::Committed(committed) = outcome? else { anyhow::bail!("a duplicate") };
+        let submitted = proposals.into_iter().map(|proposal| self.writer.submit(proposal));
+        let submitted = submitted.collect::<Result<Vec<_>, _>>()?;
+        let mut steps = Vec::with_capacity(submitted.len());
+        for answered in submitted {
+            let Outcome::Committed(committed) = answered.await?? else {
+                anyhow::bail!("a duplicate")
+            };
             let step = committed.events.first().and_then(|(envelope, _)| envelope.step);
             steps.push(step.unwrap_or_default());
         }
-        Ok((steps, elapsed))
+        Ok((steps, started.elapsed()))
     }
 
     fn admit(&self, n: usize) -> anyhow::Result<Proposal> {

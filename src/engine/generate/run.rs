@@ -214,7 +214,13 @@ impl Engine {
         &self,
         positions: &[Position],
     ) -> Result<HashMap<Position, Vec<u8>>, StepError> {
-        let sealed = self.parts.store.sealed_texts(&self.id, positions).await?;
+        let (mut sealed, missing) = self.writer.texts().get(positions);
+        if !missing.is_empty() {
+            let read = self.parts.store.sealed_texts(&self.id, &missing).await?;
+            let read: Vec<_> = read.into_iter().map(Arc::new).collect();
+            self.writer.texts().keep(read.iter().cloned());
+            sealed.extend(read);
+        }
         let mut texts = HashMap::with_capacity(sealed.len());
         for text in sealed {
             let Some(subject) = self.subject_of(text.subject_ref).await? else { continue };

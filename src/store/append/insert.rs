@@ -11,14 +11,11 @@ use crate::{
 /// Rows of one SQLite statement: 16 columns each, far under its limit of 32,766 parameters.
 const SQLITE_GROUP: usize = 64;
 
-/// An event with its contents.
-type Event = (Record, Option<Content>);
-
-/// Appends events and their contents.
+/// Appends events.
 pub(in crate::store) async fn events(
     conn: Conn<'_>,
     engine: &EngineId,
-    events: &[Event],
+    events: &[Record],
 ) -> Result<(), StoreError> {
     let done = match conn {
         Conn::Sqlite(conn) => sqlite_events(conn, engine, events).await,
@@ -27,18 +24,27 @@ pub(in crate::store) async fn events(
     done.map_err(classify)
 }
 
-fn contents(events: &[Event]) -> Vec<(Position, &Content)> {
-    events.iter().filter_map(|(r, content)| Some((r.position, content.as_ref()?))).collect()
+/// Adds the contents of events.
+pub(in crate::store) async fn contents(
+    conn: Conn<'_>,
+    engine: &EngineId,
+    contents: &[(Position, Content)],
+) -> Result<(), StoreError> {
+    let done = match conn {
+        Conn::Sqlite(conn) => sqlite_contents(conn, engine, contents).await,
+        Conn::Postgres(conn, named) => postgres_contents(conn, named, engine, contents).await,
+    };
+    done.map_err(classify)
 }
 
 async fn sqlite_events(
     conn: &mut SqliteConnection,
     engine: &EngineId,
-    events: &[Event],
+    events: &[Record],
 ) -> Result<(), sqlx::Error> {
     for group in events.chunks(SQLITE_GROUP) {
         let mut insert = QueryBuilder::<Sqlite>::new(sql::INSERT_EVENTS.sqlite);
-        insert.push_values(group, |mut row, (record, _)| {
+        insert.push_values(group, |mut row, record| {
             row.push_bind(engine.as_str())
                 .push_bind(record.position as i64)
                 .push_bind(Uuid::from_u128(record.command_id.get()))
@@ -58,7 +64,15 @@ async fn sqlite_events(
         });
         insert.build().persistent(group.len() == SQLITE_GROUP).execute(&mut *conn).await?;
     }
-    for group in contents(events).chunks(SQLITE_GROUP) {
+    Ok(())
+}
+
+async fn sqlite_contents(
+    conn: &mut SqliteConnection,
+    engine: &EngineId,
+    contents: &[(Position, Content)],
+) -> Result<(), sqlx::Error> {
+    for group in contents.chunks(SQLITE_GROUP) {
         let mut insert = QueryBuilder::<Sqlite>::new(sql::INSERT_CONTENTS.sqlite);
         insert.push_values(group, |mut row, (position, content)| {
             row.push_bind(engine.as_str())
@@ -75,10 +89,10 @@ async fn postgres_events(
     conn: &mut PgConnection,
     named: bool,
     engine: &EngineId,
-    events: &[Event],
+    events: &[Record],
 ) -> Result<(), sqlx::Error> {
-    fn column<'e, T>(events: &'e [Event], value: impl Fn(&'e Record) -> T) -> Vec<T> {
-        events.iter().map(|(record, _)| value(record)).collect()
+    fn column<'e, T>(events: &'e [Record], value: impl Fn(&'e Record) -> T) -> Vec<T> {
+        events.iter().map(value).collect()
     }
     fn bytes(hash: &Sha256) -> &[u8] {
         &hash.0
@@ -104,9 +118,17 @@ async fn postgres_events(
         .bind(column(events, |e| bytes(&e.leaf_hash)))
         .bind(column(events, |e| bytes(&e.chain_hash)))
         .persistent(named)
-        .execute(&mut *conn)
-        .await?;
-    let contents = contents(events);
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+async fn postgres_contents(
+    conn: &mut PgConnection,
+    named: bool,
+    engine: &EngineId,
+    contents: &[(Position, Content)],
+) -> Result<(), sqlx::Error> {
     if contents.is_empty() {
         return Ok(());
     }

@@ -1,15 +1,25 @@
 //! One batch: lock, fold the tail, decide, insert, commit.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, pin::pin, sync::Arc};
 
-use super::{Committed, Outcome, Task, WriteError, plan::Plan, proposal::Pending};
+use futures_util::{
+    FutureExt as _,
+    future::{Either, ready, select},
+    join,
+};
+
+use super::{Committed, Outcome, Proposal, Task, WriteError, plan::Plan, proposal::Pending};
 use crate::{
-    domain::ids::{CommandId, Position},
+    domain::{
+        ids::{CommandId, Position},
+        state::State,
+    },
     store::{
-        Append, CommitError, StoreError, codec,
+        Append, CommitError, Content, Record, StoreError, codec,
         fold::{self, Cause, Damage, PAGE, Row},
         replay,
         subject::Subject,
+        texts::Texts,
     },
 };
 
@@ -93,6 +103,7 @@ impl Task {
                 for (pending, outcome) in batch.into_iter().zip(outcomes) {
                     // the caller may have gone; the log has it all the same
                     drop(pending.answer.send(outcome));
+                    self.spent.proposals.push(pending.proposal);
                 }
                 // they came before those that wait already
                 for pending in beyond.into_iter().rev() {
@@ -114,11 +125,11 @@ impl Task {
         self.fold_tail(&mut append, found).await?;
         let before = (self.folder.state.clone(), self.folder.chain_hash);
         let result = match self.decide_all(&mut append, batch, found).await {
-            Ok(plan) if plan.rows.is_empty() => {
+            Ok(plan) if plan.records.is_empty() => {
                 give_up(append).await;
                 return Ok(plan.outcomes);
             }
-            Ok(plan) => Self::commit(append, &plan).await.map(|()| plan),
+            Ok(mut plan) => self.commit(append, &mut plan).await.map(|()| plan),
             Err(failed) => {
                 give_up(append).await;
                 Err(failed)
@@ -127,6 +138,9 @@ impl Task {
         match result {
             Ok(mut plan) => {
                 self.settled(&mut plan);
+                self.spent.before = before.0;
+                self.spent.records = plan.records;
+                self.spent.contents = plan.contents;
                 Ok(plan.outcomes)
             }
             Err(failed) => {
@@ -139,7 +153,7 @@ impl Task {
     /// Takes the engine's row. A long tail is folded before, unless commands of ours are to be
     /// found in it.
     async fn begin(&mut self, found: &Found) -> Result<Append, Failed> {
-        let append = self.store.begin(&self.engine).await?;
+        let append = self.begin_or_begun().await?;
         let tail = append.head.position.saturating_sub(self.folder.position());
         if tail <= TAIL_MAX || found.in_doubt {
             return Ok(append);
@@ -147,6 +161,31 @@ impl Task {
         give_up(append).await;
         self.follow().await;
         Ok(self.store.begin(&self.engine).await?)
+    }
+
+    /// Begins the transaction of what waits already, on a connection of its own: its way to the
+    /// database, and the wait for the lock, pass while this batch is made durable and answered.
+    fn begin_next(&mut self) {
+        if self.begun.is_none() && !(self.carried.is_empty() && self.queue.is_empty()) {
+            let (store, engine) = (self.store.clone(), self.engine.clone());
+            self.begun = Some(async move { store.begin(&engine).await }.boxed());
+        }
+    }
+
+    async fn begin_or_begun(&mut self) -> Result<Append, StoreError> {
+        match self.begun.take() {
+            Some(begun) => begun.await,
+            None => self.store.begin(&self.engine).await,
+        }
+    }
+
+    /// Frees the engine's row when there is nothing to write after all.
+    pub(super) async fn give_back(&mut self) {
+        if let Some(begun) = self.begun.take()
+            && let Ok(append) = begun.await
+        {
+            give_up(append).await;
+        }
     }
 
     /// Folds what was written since, and picks out commands of ours whose commit was in doubt.
@@ -180,22 +219,50 @@ impl Task {
         WriteError::Damage(Arc::new(Damage { engine, position: self.folder.position(), cause }))
     }
 
-    async fn commit(mut append: Append, plan: &Plan) -> Result<(), Failed> {
-        let written = async {
-            if !plan.subjects.is_empty() {
-                append.insert_subjects(&plan.subjects).await?;
-            }
-            plan.claims.write(&mut append).await?;
-            append.insert(&plan.rows).await
-        };
-        if let Err(error) = written.await {
+    async fn commit(&mut self, mut append: Append, plan: &mut Plan) -> Result<(), Failed> {
+        if let Err(error) = self.insert(&mut append, plan).await {
             give_up(append).await;
             return Err(error.into());
         }
-        append.commit().await.map_err(|error| match error {
+        self.begin_next();
+        let committed = match self.begun.take() {
+            None => append.commit().await,
+            Some(begun) => match select(pin!(append.commit()), begun).await {
+                Either::Left((committed, begun)) => {
+                    self.begun = Some(begun);
+                    committed
+                }
+                Either::Right((begun, committing)) => {
+                    self.begun = Some(ready(begun).boxed());
+                    committing.await
+                }
+            },
+        };
+        committed.map_err(|error| match error {
             CommitError::Failed(error) => Failed::from(error),
             CommitError::Unknown(error) => Failed::Again(error.into()),
         })
+    }
+
+    /// Sends all rows. What the processor has left to do is done while the database works.
+    async fn insert(&mut self, append: &mut Append, plan: &mut Plan) -> Result<(), WriteError> {
+        if !plan.subjects.is_empty() {
+            append.insert_subjects(&plan.subjects).await?;
+        }
+        plan.claims.write(append).await?;
+        let Plan { records, contents, outcomes, attested, .. } = plan;
+        let outcomes = outcomes.iter_mut().chain(attested);
+        let (chained, inserted) = {
+            let finish =
+                async { Plan::finish(records, outcomes, &self.engine, self.folder.chain_hash) };
+            let (inserted, chained) = join!(append.insert_contents(contents), finish);
+            (chained, inserted)
+        };
+        inserted?;
+        self.folder.chain_hash = chained?;
+        let spent = std::mem::take(&mut self.spent);
+        let (inserted, ()) = join!(append.insert(records), async { spent.leave(&self.texts) });
+        Ok(inserted?)
     }
 
     /// The subjects inserted with this batch are known from now on.
@@ -213,6 +280,23 @@ impl Task {
                 *subject = Arc::clone(known);
             }
         }
+    }
+}
+
+/// What a written batch leaves behind. Letting thousands of small things go takes a while, which is
+/// had for nothing while the database works at the next batch.
+#[derive(Default)]
+pub(super) struct Spent {
+    before: Option<State>,
+    proposals: Vec<Proposal>,
+    records: Vec<Record>,
+    contents: Vec<(Position, Content)>,
+}
+
+impl Spent {
+    /// Keeps the texts and lets the rest go.
+    pub(super) fn leave(self, texts: &Texts) {
+        texts.keep_written(&self.records, self.contents);
     }
 }
 

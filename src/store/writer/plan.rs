@@ -14,7 +14,7 @@ use crate::{
         decide::{Decided, decide},
         event::{DECIDE_VERSION, Envelope, Event},
         evolve::evolve,
-        ids::{Micros, Sha256},
+        ids::{EngineId, Micros, Position, Sha256},
     },
     store::{
         Append, Content, IdempotencyKey, Record, SubjectRow, chain, codec, fold, subject::Subject,
@@ -27,10 +27,45 @@ const ATTEST_EVERY: u64 = 10_000;
 /// What one batch writes, and what its callers will be told.
 #[derive(Default)]
 pub(super) struct Plan {
-    pub(super) rows: Vec<(Record, Option<Content>)>,
+    /// Without their JSON and their hashes until [`Plan::finish`].
+    pub(super) records: Vec<Record>,
+    pub(super) contents: Vec<(Position, Content)>,
     pub(super) subjects: Vec<SubjectRow>,
     pub(super) claims: Claims,
     pub(super) outcomes: Vec<Result<Outcome, WriteError>>,
+    /// An attestation's outcome concerns nobody, but its event is written.
+    pub(super) attested: Option<Result<Outcome, WriteError>>,
+}
+
+impl Plan {
+    /// Gives the records their JSON and their place in the chain, and the callers their receipts;
+    /// answers the last chain hash. Apart from deciding, so that the database works meanwhile.
+    pub(super) fn finish<'p>(
+        records: &mut [Record],
+        outcomes: impl Iterator<Item = &'p mut Result<Outcome, WriteError>>,
+        engine: &EngineId,
+        mut chain_hash: Sha256,
+    ) -> Result<Sha256, WriteError> {
+        let mut records = records.iter_mut().peekable();
+        for outcome in outcomes.flatten() {
+            let Outcome::Committed(committed) = outcome else { continue };
+            for (index, (envelope, event)) in committed.events.iter().enumerate() {
+                // otherwise found in the log, where an earlier attempt brought it
+                let ours = records.next_if(|record| record.position == envelope.position);
+                let Some(record) = ours else { break };
+                let encoded =
+                    codec::encode(event).map_err(|e| WriteError::Defect(e.to_string()))?;
+                (record.schema_version, record.clear) = (encoded.schema_version, encoded.clear);
+                record.leaf_hash = chain::leaf(engine, record);
+                chain_hash = chain::link(chain_hash, record.position, record.leaf_hash);
+                record.chain_hash = chain_hash;
+                if index == 0 {
+                    committed.chain_hash = chain_hash;
+                }
+            }
+        }
+        Ok(chain_hash)
+    }
 }
 
 impl Task {
@@ -51,7 +86,7 @@ impl Task {
         let now = append.now;
         for pending in &*batch {
             let proposal = &pending.proposal;
-            if plan.rows.len() >= self.limits.batch_events {
+            if plan.records.len() >= self.limits.batch_events {
                 break;
             }
             // left there: another attempt must find them again
@@ -129,12 +164,9 @@ impl Task {
             Err(refusal) => return Ok(Err(refusal.into())),
         };
         let mut committed = Committed { subject: proposal.subject.clone(), ..Committed::default() };
-        for (index, decided) in decided.into_iter().enumerate() {
-            let (envelope, event, chain_hash) = self.record(proposal, decided, now, plan)?;
+        for decided in decided {
+            let (envelope, event) = self.record(proposal, decided, now, plan)?;
             plan.claims.follow(proposal, &envelope, &event, now);
-            if index == 0 {
-                committed.chain_hash = chain_hash;
-            }
             committed.events.push((envelope, event));
         }
         Ok(Ok(Outcome::Committed(committed)))
@@ -149,29 +181,27 @@ impl Task {
         if due {
             let id = crate::ids::command_id();
             let proposal = Proposal::of_engine(id, Command::Attest, Actor::Server);
-            // an attestation is never refused; its outcome concerns nobody
-            drop(self.decide_one(&proposal, now, plan)?);
+            plan.attested = Some(self.decide_one(&proposal, now, plan)?);
         }
         Ok(())
     }
 
-    /// Makes a row of a decided event and folds it.
+    /// Makes the draft of a row of a decided event and folds it.
     fn record(
         &mut self,
         proposal: &Proposal,
         decided: Decided,
         now: Micros,
         plan: &mut Plan,
-    ) -> Result<(Envelope, Event, Sha256), Failed> {
+    ) -> Result<(Envelope, Event), Failed> {
         let defect = |what: String| Failed::For(WriteError::Defect(what));
         let kept = proposal.content.as_ref().and_then(|sealed| sealed.kept(decided.keep));
         let (content, content_hash) = kept.unzip();
-        let encoded = codec::encode(&decided.event).map_err(|e| defect(e.to_string()))?;
-        let mut record = Record {
+        let record = Record {
             position: self.folder.position() + 1,
             command_id: proposal.command_id,
-            kind: encoded.kind.to_owned(),
-            schema_version: encoded.schema_version,
+            kind: codec::kind(&decided.event).to_owned(),
+            schema_version: 0,
             decide_version: DECIDE_VERSION,
             recorded_at: now,
             step: decided.step,
@@ -179,13 +209,11 @@ impl Task {
             actor: proposal.actor.name(),
             subject_ref: decided.subject,
             trace_id: proposal.trace_id,
-            clear: encoded.clear,
+            clear: Vec::new(),
             content_hash,
             leaf_hash: Sha256::default(),
             chain_hash: Sha256::default(),
         };
-        record.leaf_hash = chain::leaf(&self.engine, &record);
-        record.chain_hash = chain::link(self.folder.chain_hash, record.position, record.leaf_hash);
         let envelope = fold::envelope(&record);
         // only what is in the log with it: a replay has no more
         let kept = content.as_ref().is_some_and(|content| content.vector.is_some());
@@ -194,10 +222,9 @@ impl Task {
             return Err(defect("an engine without a state".to_owned()));
         };
         evolve(state, &envelope, &decided.event, vector).map_err(|e| defect(e.to_string()))?;
-        self.folder.chain_hash = record.chain_hash;
-        let chain_hash = record.chain_hash;
-        plan.rows.push((record, content));
-        Ok((envelope, decided.event, chain_hash))
+        plan.contents.extend(content.map(|content| (record.position, content)));
+        plan.records.push(record);
+        Ok((envelope, decided.event))
     }
 }
 

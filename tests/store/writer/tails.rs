@@ -58,7 +58,7 @@ pub(super) async fn foreign(rig: &Rig, store: &Store, events: Vec<Record>) -> Po
         record.leaf_hash = chain::leaf(&rig.engine, &record);
         chain_hash = chain::link(chain_hash, position, record.leaf_hash);
         record.chain_hash = chain_hash;
-        rows.push((record, None));
+        rows.push(record);
     }
     append.insert(&rows).await.unwrap();
     append.commit().await.unwrap();
@@ -164,7 +164,7 @@ async fn a_missing_row_is_refused(rig: Rig) {
     record.recorded_at = append.now;
     record.leaf_hash = chain::leaf(&rig.engine, &record);
     record.chain_hash = chain::link(append.head.chain_hash, record.position, record.leaf_hash);
-    append.insert(&[(record, None)]).await.unwrap();
+    append.insert(&[record]).await.unwrap();
     append.commit().await.unwrap();
     let damage = damage(&rig, &replica).await;
     assert_eq!(damage.position, 4);
