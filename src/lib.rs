@@ -45,6 +45,7 @@
 //! - Prompt and answer text never reaches a log line or an error message.
 //! - Every queue, batch, page and cache has a named limit and a stated behaviour when full.
 
+pub mod auth;
 pub mod breaker;
 pub mod cli;
 pub mod clock;
