@@ -21,6 +21,7 @@ use crate::{
 
 pub mod app;
 pub mod double;
+pub mod issuer;
 pub mod pgbouncer;
 pub mod postgres;
 

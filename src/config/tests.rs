@@ -320,23 +320,6 @@ fn bad_values_are_shown_with_source_bound_and_default() {
 }
 
 #[test]
-fn open_doors_need_a_word() {
-    let (host, none) = (("MLSDM__API__HOST", "0.0.0.0"), ("MLSDM__AUTH__MODE", "none"));
-    let (insecure, dev) = (("MLSDM_INSECURE", "1"), ("MLSDM__AUTH__MODE", "dev"));
-    let choices = error(env(&[host]));
-    for choice in ["oidc", "API_KEY", "MLSDM_INSECURE=1", "loopback"] {
-        assert!(choices.contains(choice), "{choices}");
-    }
-    assert!(error(env(&[host, insecure])).contains("auth.mode"), "the mode has to be said");
-    for mode in [none, dev] {
-        assert!(error(env(&[host, mode])).contains("MLSDM_INSECURE=1"));
-        assert!(env(&[host, mode, insecure]).unwrap().config.auth.insecure);
-    }
-    assert!(env(&[("MLSDM__API__HOST", "::1")]).is_ok());
-    assert!(env(&[host, ("API_KEY", "geheim-0123456789")]).is_ok());
-}
-
-#[test]
 fn presets_are_durations_that_explicit_ones_override() {
     let rhythm = |loaded: Loaded| {
         let rhythm = loaded.config.mlsdm.policy.rhythm;

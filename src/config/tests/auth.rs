@@ -88,3 +88,20 @@ fn the_guides_names_are_read_and_keys_are_not_shown() {
     let shown = loaded.settings.iter().map(|setting| setting.shown().to_string());
     assert!(!shown.collect::<String>().contains("geheim"));
 }
+
+#[test]
+fn open_doors_need_a_word() {
+    let (host, none) = (("MLSDM__API__HOST", "0.0.0.0"), ("MLSDM__AUTH__MODE", "none"));
+    let (insecure, dev) = (("MLSDM_INSECURE", "1"), ("MLSDM__AUTH__MODE", "dev"));
+    let choices = error(env(&[host]));
+    for choice in ["oidc", "API_KEY", "MLSDM_INSECURE=1", "loopback"] {
+        assert!(choices.contains(choice), "{choices}");
+    }
+    assert!(error(env(&[host, insecure])).contains("auth.mode"), "the mode has to be said");
+    for mode in [none, dev] {
+        assert!(error(env(&[host, mode])).contains("MLSDM_INSECURE=1"));
+        assert!(env(&[host, mode, insecure]).unwrap().config.auth.insecure);
+    }
+    assert!(env(&[("MLSDM__API__HOST", "::1")]).is_ok());
+    assert!(env(&[host, ("API_KEY", "geheim-0123456789")]).is_ok());
+}
