@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod config;
 mod context;
+mod credential;
 mod database;
 mod engine;
 mod events;
@@ -24,6 +25,7 @@ mod serve;
 mod state;
 #[cfg(test)]
 mod tests;
+mod token;
 mod writing;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -31,6 +33,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use context::Context;
+use secrecy::SecretString;
 
 use crate::config::{Config, Flag, Sources};
 
@@ -50,6 +53,10 @@ struct Cli {
     /// The server that commands speak to; default: the local one at `api.port`.
     #[arg(long, global = true, value_name = "URL")]
     server: Option<String>,
+    /// The token that commands prove to a server who they are with; `MLSDM_TOKEN` does not end up in
+    /// lists of processes.
+    #[arg(long, global = true, value_name = "TOKEN")]
+    token: Option<SecretString>,
     #[command(subcommand)]
     command: Command,
 }
@@ -78,6 +85,8 @@ enum Command {
     Replay(replay::Args),
     /// Prove that nobody edited the logs.
     Audit(audit::Args),
+    /// Sign a token of the development mode.
+    Token(token::Args),
     /// Print the API's OpenAPI document.
     Openapi,
 }
@@ -113,7 +122,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         env,
         flags: cli.set.into_iter().map(flag).collect(),
     };
-    let context = Context::new(Config::load(sources), cli.json, cli.server);
+    let context = Context::new(Config::load(sources), cli.json, cli.server, cli.token);
     match cli.command {
         Command::Bench(args) => bench::run(&context, args).await,
         Command::Serve => serve::run(&context).await,
@@ -126,6 +135,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Policy(args) => policy::run(&context, args).await,
         Command::Replay(args) => replay::run(&context, args).await,
         Command::Audit(args) => audit::run(&context, args).await,
+        Command::Token(args) => token::run(&context, &args),
         Command::Openapi => openapi::run(),
     }
 }

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 pub use api::{Api, MoralRefusal};
-pub use auth::{Auth, AuthMode};
+pub use auth::{ApiKeys, Auth, AuthMode, Oidc};
 pub use database::Database;
 pub use embeddings::{Embeddings, EmbeddingsProvider};
 pub use engine::Engine;
@@ -136,6 +136,8 @@ impl Config {
         settings.derive("mlsdm.policy.embedder.id", id, from);
         settings.derive("mlsdm.policy.embedder.version", embedder.version.into(), from);
         config.mlsdm.policy.embedder = embedder;
+        let said = settings.source("auth.oidc.enabled") != Some(&Source::Default);
+        config.auth.check_enabled(said).map_err(|fault| settings.explain(fault))?;
         config.validate().map_err(|fault| settings.explain(fault))?;
         Ok(Loaded { config, settings: settings.into_rows(), warnings })
     }

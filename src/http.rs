@@ -3,6 +3,7 @@
 //! A handler returns its answer or a [`Problem`]; everything else (ids, headers, the access line,
 //! limits, errors of the framework) happens here. Deliberately not here: SQL, and decisions.
 
+pub mod access;
 pub mod app;
 pub mod caller;
 pub mod endpoint;
@@ -11,6 +12,7 @@ pub mod errors;
 mod failures;
 pub mod governance;
 pub mod health;
+pub mod identity;
 pub mod openapi;
 pub mod problem;
 pub mod request;
@@ -22,5 +24,6 @@ pub mod v1;
 
 pub use app::{AppState, create_app};
 pub use endpoint::Endpoint;
+pub use identity::Identity;
 pub use problem::{Code, Problem};
 pub use request::RequestIds;

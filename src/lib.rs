@@ -14,6 +14,7 @@
 //!   hash [chain](store::chain), sealed contents and their [keys](store::keys), [replay](store::replay).
 //! - [`engine`]: the imperative shell: engines in memory and the [step](engine::Engine::generate).
 //! - [`llm`], [`embed`], [`score`]: who answers, what makes vectors, what scores prompts.
+//! - [`auth`]: who is calling, and what they may do.
 //! - [`http`], [`cli`], [`standalone`]: the faces. [`config`], [`telemetry`], [`lifecycle`]: at the side.
 //!
 //! # As a library
@@ -45,6 +46,7 @@
 //! - Prompt and answer text never reaches a log line or an error message.
 //! - Every queue, batch, page and cache has a named limit and a stated behaviour when full.
 
+pub mod auth;
 pub mod breaker;
 pub mod cli;
 pub mod clock;

@@ -4,12 +4,13 @@
 //! them (feature `testkit`). It panics with what to do where a test could not go on anyway.
 #![expect(clippy::expect_used, reason = "test support: a panic is the report")]
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use crate::{
+    auth::{Authenticator, Clock},
     config::{Config, Sources},
     http::{
         AppState,
@@ -20,6 +21,7 @@ use crate::{
 
 pub mod app;
 pub mod double;
+pub mod issuer;
 pub mod pgbouncer;
 pub mod postgres;
 
@@ -31,9 +33,18 @@ pub struct TestDatabase {
     kept: Kept,
 }
 
+/// The variable by which nobody has to say who they are.
+pub const OPEN: (&str, &str) = ("MLSDM__AUTH__MODE", "none");
+
 /// The state of an app over engines in a new SQLite database, with these variables over the
-/// defaults, and that database, to be held as long as the app.
+/// defaults, and that database, to be held as long as the app. Everybody may do everything.
 pub async fn app_state(env: &[(&str, &str)]) -> (AppState, TestDatabase) {
+    let env: Vec<_> = env.iter().copied().chain([OPEN]).collect();
+    guarded_app_state(&env, Arc::new(crate::clock::now_micros)).await
+}
+
+/// The same, open to those whom the variables let in, by a clock of the test's.
+pub async fn guarded_app_state(env: &[(&str, &str)], clock: Clock) -> (AppState, TestDatabase) {
     let database = TestDatabase::sqlite();
     let set = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let sources = Sources {
@@ -46,7 +57,19 @@ pub async fn app_state(env: &[(&str, &str)]) -> (AppState, TestDatabase) {
     let tasks = Tasks::new(Handle::current());
     let llm = llm(&config).await.expect("the models");
     let engines = open_engines(&config, llm, &tasks).await.expect("engines");
-    (AppState::new(&config, engines, tasks), database)
+    let path = engines.parts().store.path().map(Path::to_owned);
+    let auth = Authenticator::open(&config, path.as_deref(), &tasks, clock).await.expect("callers");
+    (AppState::new(&config, auth, engines, tasks), database)
+}
+
+/// Who may call a server that lets everybody do everything.
+pub async fn anybody(tasks: &Tasks) -> Arc<Authenticator> {
+    let env = [(OPEN.0.to_owned(), OPEN.1.to_owned())];
+    let dir = Path::new("/nonexistent").to_owned();
+    let open = Config::load(Sources { file: None, dir, env, flags: Vec::new() });
+    let config = open.expect("a configuration").config;
+    let clock: Clock = Arc::new(crate::clock::now_micros);
+    Authenticator::open(&config, None, tasks, clock).await.expect("everybody")
 }
 
 /// What is removed with it.

@@ -4,6 +4,7 @@
 //! is given (a new SQLite file without one): use a scratch database.
 
 mod append;
+mod auth;
 mod backend;
 mod embed;
 mod gateway;
@@ -67,6 +68,8 @@ enum Part {
     Steps,
     /// Embedders and their cache.
     Embed,
+    /// Tokens verified, for the first time and again.
+    Auth,
     /// Chats and streams through the server beside direct calls of the same model.
     Gateway,
 }
@@ -94,6 +97,10 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     if wanted(Part::Embed) {
         say("embedders")?;
         rows.extend(embed::run(args.minilm.as_deref()).await?);
+    }
+    if wanted(Part::Auth) {
+        say("tokens")?;
+        rows.extend(auth::run().await?);
     }
     let folder = std::env::temp_dir().join(format!("mlsdm-bench-{}", std::process::id()));
     let url = args

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
+use super::credential::Credential;
 use crate::domain::ids::EngineId;
 
 /// How long a server may take to answer a command; longer than any deadline of a request but the
@@ -17,6 +18,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Largest answer that is read, in bytes; a larger one is an error.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What to do about a server that lets nobody in without a credential.
+const UNAUTHENTICATED: &str = "give a valid token with --token, MLSDM_TOKEN or MLSDM_TOKEN_FILE, or \
+     an API key with MLSDM_API_KEY; for a server of your own in mode dev: \
+     export MLSDM_TOKEN=$(mlsdm token)";
 
 /// A server that does not answer: exit code 3.
 #[derive(Debug, thiserror::Error)]
@@ -49,23 +55,32 @@ pub(super) struct Refused {
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,
+    credential: Option<Credential>,
 }
 
 impl Client {
     /// A server named by its URL; through a proxy if the environment names one.
-    pub(super) fn remote(url: &str) -> anyhow::Result<Self> {
+    pub(super) fn remote(url: &str, credential: Option<Credential>) -> anyhow::Result<Self> {
         let valid = reqwest::Url::parse(url).is_ok_and(|u| matches!(u.scheme(), "http" | "https"));
         anyhow::ensure!(valid, BadServer(url.to_owned()));
-        Self::new(url.trim_end_matches('/').to_owned(), builder())
+        Self::new(url.trim_end_matches('/').to_owned(), builder(), credential)
     }
 
     /// A server on this host.
-    pub(super) fn local(address: SocketAddr) -> anyhow::Result<Self> {
-        Self::new(format!("http://{address}"), builder().no_proxy())
+    pub(super) fn local(
+        address: SocketAddr,
+        credential: Option<Credential>,
+    ) -> anyhow::Result<Self> {
+        Self::new(format!("http://{address}"), builder().no_proxy(), credential)
     }
 
-    fn new(base: String, builder: reqwest::ClientBuilder) -> anyhow::Result<Self> {
-        Ok(Self { http: builder.build().context("cannot make an HTTP client")?, base })
+    fn new(
+        base: String,
+        builder: reqwest::ClientBuilder,
+        credential: Option<Credential>,
+    ) -> anyhow::Result<Self> {
+        let http = builder.build().context("cannot make an HTTP client")?;
+        Ok(Self { http, base, credential })
     }
 
     /// The answer to a GET; errors of the server are [`Refused`].
@@ -87,6 +102,9 @@ impl Client {
         body: Option<&Value>,
     ) -> anyhow::Result<(StatusCode, Value)> {
         let mut request = self.http.request(method, format!("{}{path}", self.base)).query(query);
+        if let Some(credential) = &self.credential {
+            request = credential.on(request);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -121,7 +139,9 @@ pub(super) fn engine_path(engine: Option<&EngineId>, rest: &str) -> String {
 }
 
 fn builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT)
+    // a redirect could take the credential elsewhere
+    let redirects = reqwest::redirect::Policy::none();
+    reqwest::Client::builder().redirect(redirects).timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT)
 }
 
 fn accepted((status, body): (StatusCode, Value)) -> anyhow::Result<Value> {
@@ -133,7 +153,11 @@ fn accepted((status, body): (StatusCode, Value)) -> anyhow::Result<Value> {
         status: status.as_u16(),
         code: text("code"),
         title: text("title"),
-        detail: text("detail"),
+        detail: if status == StatusCode::UNAUTHORIZED {
+            UNAUTHENTICATED.to_owned()
+        } else {
+            text("detail")
+        },
         request_id: text("request_id"),
     }
     .into())

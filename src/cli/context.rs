@@ -6,9 +6,10 @@ use std::{
     sync::Arc,
 };
 
+use secrecy::SecretString;
 use serde_json::Value;
 
-use super::{client::Client, output};
+use super::{client::Client, credential::Credential, output};
 use crate::config::{Api, ConfigError, Loaded};
 
 /// Configuration and output mode.
@@ -17,6 +18,7 @@ pub(super) struct Context {
     loaded: Result<Loaded, Arc<ConfigError>>,
     json: bool,
     server: Option<String>,
+    token: Option<SecretString>,
 }
 
 /// What a command was asked to look for and found: exit code 1.
@@ -29,8 +31,9 @@ impl Context {
         loaded: Result<Loaded, ConfigError>,
         json: bool,
         server: Option<String>,
+        token: Option<SecretString>,
     ) -> Self {
-        Self { loaded: loaded.map_err(Arc::new), json, server }
+        Self { loaded: loaded.map_err(Arc::new), json, server, token }
     }
 
     /// The configuration. Commands that ask a named server need none, so it may be unusable.
@@ -40,9 +43,10 @@ impl Context {
 
     /// A client of the server that was named, else of the local one.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
+        let credential = Credential::find(self.token.as_ref(), |name| std::env::var(name).ok())?;
         match &self.server {
-            Some(url) => Client::remote(url),
-            None => Client::local(address(&self.loaded()?.config.api)),
+            Some(url) => Client::remote(url, credential),
+            None => Client::local(address(&self.loaded()?.config.api), credential),
         }
     }
 

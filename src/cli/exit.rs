@@ -6,8 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use super::client::{BadServer, Unreachable};
+use super::{
+    client::{BadServer, Unreachable},
+    token::NoToken,
+};
 use crate::{
+    auth::dev::DevKeyError,
     config::ConfigError,
     embed::EmbedError,
     engine::{EngineError, migrate::MigrateError},
@@ -46,9 +50,16 @@ fn is_usage(error: &anyhow::Error) -> bool {
     error.is::<Arc<ConfigError>>()
         || error.is::<ConfigError>()
         || error.is::<BadServer>()
+        || error.is::<NoToken>()
+        || error.is::<DevKeyError>()
         || matches!(
             error.downcast_ref(),
-            Some(StartError::NoContentKey | StartError::Llm(_) | StartError::Embedder(_))
+            Some(
+                StartError::NoContentKey
+                    | StartError::Llm(_)
+                    | StartError::Embedder(_)
+                    | StartError::Auth(_)
+            )
         )
         || matches!(error.downcast_ref(), Some(MigrateError::Itself))
         || matches!(store_error(error), Some(StoreError::Url(_)))
@@ -68,6 +79,7 @@ fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
         | StartError::NoContentKey
         | StartError::Llm(_)
         | StartError::Embedder(_)
+        | StartError::Auth(_)
         | StartError::Listen { .. }
         | StartError::Io(_) => None,
     };

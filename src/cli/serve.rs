@@ -1,12 +1,18 @@
 //! `mlsdm serve`
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+};
+
+use secrecy::ExposeSecret as _;
 
 use tokio::runtime::Handle;
 
-use super::{Context, context::Finding};
+use super::{Context, context::Finding, token};
 use crate::{
-    http::server::{listen, llm, open_engines, serve},
+    config::{AuthMode, Config},
+    http::server::{authenticator, listen, llm, open_engines, serve},
     lifecycle::Tasks,
     telemetry::logs,
 };
@@ -23,14 +29,31 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     let listener = listen(&config.api)?;
     let address = listener.local_addr()?;
     let engines = open_engines(config, llm(config).await?, &tasks).await?;
+    let auth = authenticator(config, &engines.parts().store, &tasks).await?;
     tasks.listen(config.api.drain())?;
     tracing::info!(event_type = "server.started", address = %address, "serving");
     writeln!(
         io::stderr().lock(),
         "MLSDM serves on http://{address} (docs: http://{address}/docs)"
     )?;
-    if serve(config, engines, tasks, listener).await? {
+    if auth.mode() == AuthMode::Dev {
+        write!(io::stderr().lock(), "{}", welcome(config, address)?)?;
+    }
+    if serve(config, auth, engines, tasks, listener).await? {
         return Ok(());
     }
     Err(Finding("the server was stopped before everything had ended".to_owned()).into())
+}
+
+/// A token to begin with and how to use it. For standard error only: a log would keep it.
+fn welcome(config: &Config, address: SocketAddr) -> anyhow::Result<String> {
+    let token = token::mint(config, &token::Args::default())?;
+    let token = token.expose_secret();
+    Ok(format!(
+        "Mode dev: callers need a token. This one may do everything, for an hour; `mlsdm token` \
+         makes more.\n\n  \
+         export MLSDM_TOKEN={token}\n  \
+         curl -s http://{address}/v1/generate -H \"Authorization: Bearer $MLSDM_TOKEN\" \\\n    \
+         -H 'Content-Type: application/json' -d '{{\"prompt\": \"Hello\", \"moral_value\": 0.9}}'\n\n"
+    ))
 }

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Variables with names of their own, and the keys they set.
-const NAMED: [(&str, &str); 19] = [
+const NAMED: [(&str, &str); 27] = [
     ("LLM_BACKEND", "llm.provider"),
     ("OPENAI_API_KEY", "llm.openai.api_key"),
     ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
@@ -30,6 +30,14 @@ const NAMED: [(&str, &str); 19] = [
     ("DATABASE_URL", "database.url"),
     ("MLSDM_CONTENT_KEY", "database.content_key"),
     ("MLSDM_INSECURE", "auth.insecure"),
+    ("API_KEY", "auth.keys.user"),
+    ("ADMIN_API_KEY", "auth.keys.admin"),
+    ("MLSDM_OIDC_ENABLED", "auth.oidc.enabled"),
+    ("MLSDM_OIDC_ISSUER", "auth.oidc.issuer"),
+    ("MLSDM_OIDC_AUDIENCE", "auth.oidc.audience"),
+    ("MLSDM_OIDC_ROLES_CLAIM", "auth.oidc.roles_claim"),
+    ("MLSDM_OIDC_JWKS_URI", "auth.oidc.jwks_uri"),
+    ("MLSDM_OIDC_ALGORITHMS", "auth.oidc.algorithms"),
 ];
 
 /// Names the configuration file.
@@ -38,10 +46,9 @@ const CONFIG_FILE: &str = "MLSDM_CONFIG";
 /// Prefix of the variables that name any key.
 const GENERIC: &str = "MLSDM__";
 
-const KEYS_ADVICE: &str = "API keys are not built yet; remove it, and keep the server on a loopback \
-     address or behind a proxy that authenticates";
-const OIDC_ADVICE: &str = "OIDC is not built yet; remove it, and put a proxy that authenticates in \
-     front of the server";
+/// Variables of commands that speak to a server: credentials, which are not settings.
+const OF_COMMANDS: [&str; 2] = ["MLSDM_TOKEN", "MLSDM_API_KEY"];
+
 const RATE_ADVICE: &str = "rate limits are not built yet; remove it, and limit rates in a proxy in \
      front of the server";
 const SIGNING_ADVICE: &str = "signed checkpoints are not built yet; remove it";
@@ -93,13 +100,10 @@ fn key_of(name: &str) -> Option<String> {
 /// What to do instead of a variable that promises a protection that is not built yet.
 fn refused(name: &str, value: &str) -> Option<&'static str> {
     match name.strip_suffix("_FILE").unwrap_or(name) {
-        "API_KEY" | "ADMIN_API_KEY" => Some(KEYS_ADVICE),
         "MLSDM_SIGNING_KEY" => Some(SIGNING_ADVICE),
         "RATE_LIMIT_REQUESTS" | "RATE_LIMIT_WINDOW" => Some(RATE_ADVICE),
         // 1 asks for no limit, which is what there is
         "DISABLE_RATE_LIMIT" if truth(value) != Some(true) => Some(RATE_ADVICE),
-        "MLSDM_OIDC_ENABLED" if truth(value) == Some(false) => None,
-        name if name.starts_with("MLSDM_OIDC_") => Some(OIDC_ADVICE),
         _ => None,
     }
 }
@@ -109,7 +113,8 @@ fn warning(name: &str) -> Option<String> {
     let known = match name.strip_suffix("_FILE").unwrap_or(name) {
         "MLSDM_LOKI_URL" => "logs go to standard output",
         "MLSDM_TRACK" => "metrics are not built",
-        "MLSDM_OIDC_ENABLED" | "DISABLE_RATE_LIMIT" => return None,
+        "DISABLE_RATE_LIMIT" => return None,
+        name if OF_COMMANDS.contains(&name) => return None,
         name if name.starts_with("OTEL_") => "tracing export is not built",
         name if name.starts_with("MLSDM_") => {
             let names = NAMED.iter().map(|(name, _)| *name).chain([CONFIG_FILE]);

@@ -14,7 +14,9 @@ use crate::domain::policy::Preset;
 const DEFAULT_TOML: &str = include_str!("default.toml");
 
 /// Keys whose values are never shown, and which may be given as `KEY_file`.
-pub(super) const SECRETS: [&str; 6] = [
+pub(super) const SECRETS: [&str; 8] = [
+    "auth.keys.user",
+    "auth.keys.admin",
     "database.url",
     "database.content_key",
     "llm.openai.api_key",

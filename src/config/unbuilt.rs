@@ -8,22 +8,15 @@ use super::{Refusal, Source, merge::Settings};
 const FOLLOWS: &str = "it follows from the embedder; set embeddings.provider instead";
 
 /// Keys that must keep their defaults, and what to do instead.
-const FIXED: [(&str, &str); 4] = [
+const FIXED: [(&str, &str); 3] = [
     ("mlsdm.policy.embedder.id", FOLLOWS),
     ("mlsdm.policy.embedder.version", FOLLOWS),
     ("api.cors_origins", "CORS is not built yet; remove it, and answer for origins in a proxy"),
-    ("auth.mode", "only `none` is built; put a proxy that authenticates in front of the server"),
 ];
 
 /// Sections of which no further key is built.
-pub(super) const SECTIONS: [(&str, &str); 2] = [
-    (
-        "auth.",
-        "authentication is not built yet; remove it, and put a proxy that authenticates in \
-      front of the server",
-    ),
-    ("tls.", "TLS is not built yet; remove it, and terminate TLS in front of the server"),
-];
+pub(super) const SECTIONS: [(&str, &str); 1] =
+    [("tls.", "TLS is not built yet; remove it, and terminate TLS in front of the server")];
 
 /// Keys without effect, and why.
 const IDLE: [(&str, &str); 4] = [

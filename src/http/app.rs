@@ -12,12 +12,14 @@ use actix_web::{
 use tokio::sync::Semaphore;
 
 use super::{
+    Endpoint,
     caller::Models,
     errors,
     health::{self, pulse::Pulse},
-    openapi, request, v1,
+    identity, openapi, request, v1,
 };
 use crate::{
+    auth::Authenticator,
     config::{Config, MoralRefusal},
     domain::{ids::Micros, policy::Policy},
     engine::Engines,
@@ -29,6 +31,8 @@ use crate::{
 pub struct AppState {
     /// The engines.
     pub engines: Engines,
+    /// Knows who is calling.
+    pub auth: Arc<Authenticator>,
     /// Runs steps beyond the life of a request.
     pub tasks: Tasks,
     /// How far a stop has come.
@@ -55,12 +59,13 @@ pub struct AppState {
 
 impl AppState {
     /// The state of a server with this configuration.
-    pub fn new(config: &Config, engines: Engines, tasks: Tasks) -> Self {
+    pub fn new(config: &Config, auth: Arc<Authenticator>, engines: Engines, tasks: Tasks) -> Self {
         let limits = &config.limits;
         let stop = tasks.stop().clone();
         let limiter = Limiter::new(limits.concurrency, limits.queue, config.api.timeout());
         Self {
             engines,
+            auth,
             tasks,
             stop,
             limiter,
@@ -74,6 +79,11 @@ impl AppState {
             streams: Arc::new(Semaphore::new(v1::events::stream::STREAMS_MAX)),
         }
     }
+}
+
+/// Everything served, each route with what it demands.
+pub fn endpoints() -> Vec<Endpoint> {
+    [health::endpoints(), v1::endpoints(), openapi::endpoints()].into_iter().flatten().collect()
 }
 
 /// The whole app over a state.
@@ -95,14 +105,15 @@ pub fn create_app(
         .app_data(errors::query())
         .app_data(errors::path())
         .app_data(state)
-        .configure(health::routes)
-        .configure(v1::routes)
         .configure(|services| {
-            if docs {
-                openapi::routes(services);
+            for endpoint in
+                endpoints().into_iter().filter(|endpoint| docs || !openapi::is_docs(endpoint))
+            {
+                services.service(endpoint.build());
             }
         })
         .default_service(web::to(errors::not_found))
+        .wrap(from_fn(identity::identify))
         .wrap(from_fn(request::limit))
         // the last one is the first to see a request
         .wrap(from_fn(request::surround))

@@ -1,21 +1,19 @@
 //! Who asks and which engine: extractors, so that a handler's signature says what it needs.
 
-use std::{
-    future::{Future, Ready, ready},
-    pin::Pin,
-    sync::Arc,
-};
+use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, web};
 
-use super::{AppState, Code, Problem, RequestIds};
+use super::{
+    AppState, Code, Problem, RequestIds,
+    access::{Allowed, Need},
+};
 use crate::{
+    auth::{Permission, Principal},
     domain::ids::{BadEngineId, ENGINE_ID_MAX, EngineId},
     engine::{self, Engine},
+    store::StoreError,
 };
-
-/// The actor while there is no authentication.
-const ANONYMOUS: &str = "anonymous";
 
 /// Names the data subject, if it is not the actor.
 const END_USER: &str = "x-mlsdm-end-user";
@@ -27,46 +25,16 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Longest idempotency key, in characters.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
 
-/// Who asks, and by which request.
-#[derive(Clone, Debug)]
-pub struct Caller(pub engine::Caller);
-
-impl Caller {
-    /// The same caller, speaking for whom the body names, unless the header names somebody.
-    pub fn on_behalf_of(mut self, user: Option<String>) -> Result<Self, Problem> {
-        if let (None, Some(user)) = (&self.0.end_user, user) {
-            let name = checked(&user, END_USER_MAX, |c| !c.is_control()).ok_or_else(|| {
-                let detail = format!("user must be 1 to {END_USER_MAX} printable characters");
-                Problem::new(Code::BadField, detail)
-            })?;
-            self.0.end_user = Some(name);
-        }
-        Ok(self)
-    }
-
-    /// Whose words the request's are.
-    pub fn subject(&self) -> &str {
-        self.0.end_user.as_deref().unwrap_or(&self.0.actor)
-    }
-}
-
-impl FromRequest for Caller {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(caller(request).map(Self))
-    }
-}
-
-fn caller(request: &HttpRequest) -> Result<engine::Caller, Problem> {
+/// Who asks as engines are told, by which request, and whom they speak for.
+pub(super) fn of(request: &HttpRequest, principal: &Principal) -> Result<engine::Caller, Problem> {
     let ids = request.extensions().get::<RequestIds>().cloned();
     let ids = ids.ok_or_else(|| Problem::new(Code::Internal, "a request without ids"))?;
     let mut trace_id = [0; 16];
     let trace_id = hex::decode_to_slice(&ids.trace_id, &mut trace_id).ok().map(|()| trace_id);
+    let named = header(request, END_USER, END_USER_MAX, |c| !c.is_control())?;
     Ok(engine::Caller {
-        actor: ANONYMOUS.to_owned(),
-        end_user: header(request, END_USER, END_USER_MAX, |c| !c.is_control())?,
+        actor: principal.subject.clone(),
+        end_user: named.map(|named| speak_for(principal, named)).transpose()?,
         request_id: ids.request_id,
         trace_id,
         route: route(request),
@@ -74,6 +42,32 @@ fn caller(request: &HttpRequest) -> Result<engine::Caller, Problem> {
             c.is_ascii_graphic()
         })?,
     })
+}
+
+/// The end user that a body names.
+pub(super) fn end_user(principal: &Principal, named: &str) -> Result<String, Problem> {
+    let name = checked(named, END_USER_MAX, |c| !c.is_control()).ok_or_else(|| {
+        let detail = format!("user must be 1 to {END_USER_MAX} printable characters");
+        Problem::new(Code::BadField, detail)
+    })?;
+    speak_for(principal, name)
+}
+
+/// The one place that says who may speak for whom: everybody for themselves, for others who has the
+/// permission.
+fn speak_for(principal: &Principal, name: String) -> Result<String, Problem> {
+    if name == principal.subject || principal.may(Permission::SubjectDelegate) {
+        return Ok(name);
+    }
+    let permission = Permission::SubjectDelegate;
+    tracing::warn!(
+        event_type = "auth.forbidden",
+        actor = principal.subject,
+        %permission,
+        "a request speaks for somebody else"
+    );
+    let detail = format!("name no end user but yourself, or ask for the permission {permission}");
+    Err(Problem::new(Code::OtherSubject, detail))
 }
 
 /// The route without its engine: `/v1/generate` and its alias are one and the same.
@@ -111,10 +105,28 @@ fn checked(text: &str, max: usize, allowed: impl Fn(char) -> bool) -> Option<Str
     fits.then(|| text.to_owned())
 }
 
-/// The engine a request names, loaded; `default` where the path names none.
-pub struct Loaded(pub Arc<Engine>);
+/// The one place that says which engines there are for somebody: one that is another's is as missing
+/// as one that does not exist.
+pub(super) async fn engine_of<N: Need>(
+    allowed: &Allowed<N>,
+    state: &AppState,
+    id: &EngineId,
+) -> Result<Arc<Engine>, Problem> {
+    if !allowed.principal.engines.contains(id) {
+        return Err(StoreError::EngineMissing(id.clone()).into());
+    }
+    Ok(state.engines.get(id).await?)
+}
 
-impl FromRequest for Loaded {
+fn engine_id(name: &str) -> Result<EngineId, Problem> {
+    name.parse().map_err(|error: BadEngineId| Problem::new(Code::BadEngineId, error.to_string()))
+}
+
+/// The engine a request names, loaded, for a caller who has what is needed; the default one where the
+/// path names none.
+pub struct Loaded<N>(pub Arc<Engine>, PhantomData<N>);
+
+impl<N: Need> FromRequest for Loaded<N> {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
@@ -123,19 +135,21 @@ impl FromRequest for Loaded {
         Box::pin(async move {
             let state = request.app_data::<web::Data<AppState>>();
             let state = state.ok_or_else(|| Problem::new(Code::Internal, "no state"))?;
-            Self::of(state, &request).await
+            Self::of(&Allowed::of(&request)?, state, &request).await
         })
     }
 }
 
-impl Loaded {
+impl<N: Need> Loaded<N> {
     /// The engine a request's path names.
-    pub async fn of(state: &AppState, request: &HttpRequest) -> Result<Self, Problem> {
-        let named = request.match_info().get("engine").map(str::parse::<EngineId>);
-        let id = named
-            .unwrap_or_else(|| Ok(state.engines.settings().default.clone()))
-            .map_err(|error: BadEngineId| Problem::new(Code::BadEngineId, error.to_string()))?;
-        Ok(Self(state.engines.get(&id).await?))
+    pub async fn of(
+        allowed: &Allowed<N>,
+        state: &AppState,
+        request: &HttpRequest,
+    ) -> Result<Self, Problem> {
+        let default = || Ok(state.engines.settings().default.clone());
+        let id = request.match_info().get("engine").map_or_else(default, engine_id)?;
+        Ok(Self(engine_of(allowed, state, &id).await?, PhantomData))
     }
 }
 
@@ -157,7 +171,8 @@ pub struct Addressed {
 impl Addressed {
     /// The engine that the path names, else the header, else the part of `model` before its first
     /// slash (unless the whole is the name of a model that is configured or allowed), else the default one.
-    pub async fn by(
+    pub async fn by<N: Need>(
+        allowed: &Allowed<N>,
         state: &AppState,
         request: &HttpRequest,
         model: Option<&str>,
@@ -180,10 +195,8 @@ impl Addressed {
             return Err(Problem::new(Code::BadField, detail));
         }
         let default = || Ok(state.engines.settings().default.clone());
-        let id = name.map_or_else(default, |name| name.parse());
-        let id: EngineId =
-            id.map_err(|error: BadEngineId| Problem::new(Code::BadEngineId, error.to_string()))?;
-        let engine = state.engines.get(&id).await?;
+        let id = name.map_or_else(default, |name| engine_id(&name))?;
+        let engine = engine_of(allowed, state, &id).await?;
         Ok(Self { engine, model: model.map(str::to_owned) })
     }
 }

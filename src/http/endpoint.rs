@@ -1,21 +1,26 @@
-//! A path with its methods; any other method is answered with 405 and `Allow`.
+//! A path with its methods, each with what it demands; any other method is answered with 405 and
+//! `Allow`.
 
 use std::future::ready;
 
-use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, http::Method, web};
+use actix_web::{Handler, HttpResponse, Resource, Responder, http::Method, web};
 
-use super::{Code, Problem};
+use super::{
+    Code, Problem,
+    access::{Access, Guarded},
+};
 
 /// A resource under construction.
 pub struct Endpoint {
+    path: String,
     resource: Resource,
-    methods: Vec<Method>,
+    methods: Vec<(Method, Access)>,
 }
 
 impl Endpoint {
     /// A resource at a path template such as `/v1/engines/{engine}/state`.
     pub fn at(path: &str) -> Self {
-        Self { resource: web::resource(path), methods: Vec::new() }
+        Self { path: path.to_owned(), resource: web::resource(path), methods: Vec::new() }
     }
 
     /// Adds GET and HEAD.
@@ -23,7 +28,7 @@ impl Endpoint {
     pub fn get<F, Args>(self, handler: F) -> Self
     where
         F: Handler<Args>,
-        Args: FromRequest + 'static,
+        Args: Guarded + 'static,
         F::Output: Responder + 'static,
     {
         self.on(Method::GET, handler.clone()).on(Method::HEAD, handler)
@@ -34,17 +39,34 @@ impl Endpoint {
     pub fn on<F, Args>(mut self, method: Method, handler: F) -> Self
     where
         F: Handler<Args>,
-        Args: FromRequest + 'static,
+        Args: Guarded + 'static,
         F::Output: Responder + 'static,
     {
-        self.methods.push(method.clone());
+        self.methods.push((method.clone(), Args::ACCESS));
         self.resource = self.resource.route(web::method(method).to(handler));
         self
     }
 
+    /// The path template as the API document writes it: without the patterns of parameters.
+    pub fn path(&self) -> String {
+        let mut path = String::new();
+        for (n, part) in self.path.split(['{', '}']).enumerate() {
+            let parameter = n % 2 == 1;
+            let name = part.split(':').next().unwrap_or_default();
+            let [open, name, close] = if parameter { ["{", name, "}"] } else { ["", part, ""] };
+            path.extend([open, name, close]);
+        }
+        path
+    }
+
+    /// The methods, and what each demands.
+    pub fn methods(&self) -> &[(Method, Access)] {
+        &self.methods
+    }
+
     /// The resource, ready for `App::service`.
     pub fn build(self) -> Resource {
-        let names: Vec<_> = self.methods.iter().map(Method::as_str).collect();
+        let names: Vec<_> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
         let allow = names.join(", ");
         self.resource.default_service(web::to(move || {
             let detail = format!("use one of: {allow}");

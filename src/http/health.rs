@@ -7,19 +7,18 @@ pub mod pulse;
 pub mod ready;
 pub mod summary;
 
-use actix_web::web::ServiceConfig;
-
 use super::Endpoint;
 
 /// Other paths of routes: (alias, path).
 pub(super) const ALIASES: [(&str, &str); 1] = [("/status", "/health/detailed")];
 
 /// The health routes.
-pub fn routes(services: &mut ServiceConfig) {
-    services
-        .service(Endpoint::at("/health").get(summary::get).build())
-        .service(Endpoint::at("/health/live").get(live::get).build())
-        .service(Endpoint::at("/health/ready").get(ready::get).build())
-        .service(Endpoint::at("/health/detailed").get(detailed::get).build())
-        .service(Endpoint::at("/status").get(detailed::get).build());
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::at("/health").get(summary::get),
+        Endpoint::at("/health/live").get(live::get),
+        Endpoint::at("/health/ready").get(ready::get),
+        Endpoint::at("/health/detailed").get(detailed::get),
+        Endpoint::at("/status").get(detailed::get),
+    ]
 }

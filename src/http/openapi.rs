@@ -15,7 +15,12 @@ use utoipa::{
 };
 use utoipa_swagger_ui::Config;
 
-use super::{Code, Endpoint, Problem, health, v1};
+mod security;
+
+use super::{Code, Endpoint, Problem, access::Anyone, health, v1};
+
+/// Where the document is.
+const DOCUMENT: &str = "/openapi.json";
 
 /// The handlers with their own paths; [`document`] adds the copies.
 #[derive(OpenApi)]
@@ -29,6 +34,7 @@ use super::{Code, Endpoint, Problem, health, v1};
         (name = "audit", description = "The log"),
         (name = "engines", description = "Engines: memories with a policy and a log of their own"),
         (name = "admin", description = "Emergency shutdown"),
+        (name = "identity", description = "Who is calling"),
         (name = "health", description = "Probes; no authentication"),
         (name = "documentation", description = "This document"),
     ),
@@ -48,6 +54,7 @@ use super::{Code, Endpoint, Problem, health, v1};
         v1::engines::post,
         v1::admin::shutdown,
         v1::admin::resume,
+        v1::me::get,
         health::summary::get,
         health::live::get,
         health::ready::get,
@@ -64,7 +71,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     let paths = &mut document.paths.paths;
     let of_engines: Vec<(String, PathItem)> = paths
         .iter()
-        .filter(|(path, _)| !path.starts_with("/v1/engines"))
+        .filter(|(path, _)| !path.starts_with("/v1/engines") && *path != "/v1/me")
         .filter_map(|(path, item)| {
             let rest = path.strip_prefix("/v1/")?;
             Some((format!("{}/{rest}", v1::ENGINE_SCOPE), of_engine(item.clone())))
@@ -81,6 +88,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
             operation.operation_id = Some(operation_id(method, path));
         }
     }
+    security::describe(&mut document);
     document
 }
 
@@ -123,11 +131,18 @@ fn operation_id(method: &str, path: &str) -> String {
 }
 
 /// `/openapi.json`, and its viewer with bundled assets at `/docs/`.
-pub fn routes(services: &mut web::ServiceConfig) {
-    services
-        .service(Endpoint::at("/openapi.json").get(json).build())
-        .service(Endpoint::at("/docs").get(to_viewer).build())
-        .service(Endpoint::at("/docs/{file:.*}").get(viewer).build());
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::at(DOCUMENT).get(json),
+        Endpoint::at("/docs").get(to_viewer),
+        Endpoint::at("/docs/{file:.*}").get(viewer),
+    ]
+}
+
+/// Whether an endpoint is one of these.
+pub(super) fn is_docs(endpoint: &Endpoint) -> bool {
+    let path = endpoint.path();
+    path == DOCUMENT || path.starts_with("/docs")
 }
 
 /// This document.
@@ -137,16 +152,16 @@ pub fn routes(services: &mut web::ServiceConfig) {
     tag = "documentation",
     responses((status = 200, description = "An OpenAPI 3.1 document", body = Object))
 )]
-fn json() -> Ready<web::Json<utoipa::openapi::OpenApi>> {
+fn json(_: Anyone) -> Ready<web::Json<utoipa::openapi::OpenApi>> {
     ready(web::Json(document()))
 }
 
 /// The viewer's files are named relative to `/docs/`.
-fn to_viewer() -> Ready<HttpResponse> {
+fn to_viewer(_: Anyone) -> Ready<HttpResponse> {
     ready(HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "/docs/")).finish())
 }
 
-fn viewer(file: web::Path<String>) -> Ready<Result<HttpResponse, Problem>> {
+fn viewer(_: Anyone, file: web::Path<String>) -> Ready<Result<HttpResponse, Problem>> {
     let config = Arc::new(Config::from("/openapi.json"));
     ready(match utoipa_swagger_ui::serve(&file.into_inner(), config) {
         Ok(Some(file)) => {

@@ -32,6 +32,7 @@ pub struct Problem {
     detail: String,
     retry_after_seconds: Option<u64>,
     allow: Option<String>,
+    challenge: Option<&'static str>,
     cause: Option<String>,
 }
 
@@ -61,7 +62,8 @@ impl Problem {
     /// An error; `detail` must quote no prompt, answer, key or token.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let retry_after_seconds = code.retry_after_seconds();
-        Self { code, detail: detail.into(), retry_after_seconds, allow: None, cause: None }
+        let (allow, challenge, cause) = (None, None, None);
+        Self { code, detail: detail.into(), retry_after_seconds, allow, challenge, cause }
     }
 
     /// An internal error: the cause is logged, the caller sees only ids.
@@ -89,6 +91,13 @@ impl Problem {
     #[must_use]
     pub fn allow(mut self, methods: impl Into<String>) -> Self {
         self.allow = Some(methods.into());
+        self
+    }
+
+    /// Says by which scheme to authenticate.
+    #[must_use]
+    pub const fn challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
         self
     }
 
@@ -154,6 +163,9 @@ impl ResponseError for Problem {
             && let Ok(value) = HeaderValue::from_str(methods)
         {
             response.insert_header((header::ALLOW, value));
+        }
+        if let Some(challenge) = self.challenge {
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
         let mut response = response.finish();
         response.extensions_mut().insert(self.clone());

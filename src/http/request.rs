@@ -29,7 +29,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_MAX: usize = 128;
 
 /// Paths that answer however busy the server is.
-const HEALTH: &str = "/health";
+pub(super) const HEALTH: &str = "/health";
 
 /// Paths with the pages of the API documentation, which load scripts and styles.
 const DOCS: &str = "/docs";

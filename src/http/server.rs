@@ -6,6 +6,7 @@ use actix_web::{HttpServer, dev::ServerHandle, web::Data};
 
 use super::{AppState, create_app};
 use crate::{
+    auth::{self, Authenticator},
     config::{self, Config, EmbeddingsProvider, LlmProvider},
     embed::{self, Embedder, OpenaiSettings},
     engine::{EngineError, Engines, Parts, Settings, recorded},
@@ -44,6 +45,9 @@ pub enum StartError {
     /// The models.
     #[error(transparent)]
     Llm(#[from] SetupError),
+    /// Who may call.
+    #[error(transparent)]
+    Auth(#[from] auth::SetupError),
     /// The address.
     #[error("cannot listen on {address}: {source}; choose another API_PORT or stop who holds it")]
     Listen {
@@ -198,6 +202,16 @@ async fn try_embedder(embedder: &Embedder) -> Result<(), StartError> {
     }
 }
 
+/// Who may call, by a configuration and the clock of this machine.
+pub async fn authenticator(
+    config: &Config,
+    store: &Store,
+    tasks: &Tasks,
+) -> Result<Arc<Authenticator>, StartError> {
+    let clock: auth::Clock = Arc::new(crate::clock::now_micros);
+    Ok(Authenticator::open(config, store.path(), tasks, clock).await?)
+}
+
 /// Listens where the configuration says.
 pub fn listen(config: &config::Api) -> Result<TcpListener, StartError> {
     let address = std::net::SocketAddr::new(config.host, config.port);
@@ -209,11 +223,12 @@ pub fn listen(config: &config::Api) -> Result<TcpListener, StartError> {
 /// Gives whether everything ended in time.
 pub async fn serve(
     config: &Config,
+    auth: Arc<Authenticator>,
     engines: Engines,
     tasks: Tasks,
     listener: TcpListener,
 ) -> Result<bool, StartError> {
-    let state = Data::new(AppState::new(config, engines.clone(), tasks.clone()));
+    let state = Data::new(AppState::new(config, auth, engines.clone(), tasks.clone()));
     let server = HttpServer::new(move || create_app(state.clone()))
         .workers(config.api.workers())
         .shutdown_timeout(config.api.timeout().as_secs() + 1)

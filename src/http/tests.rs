@@ -10,7 +10,7 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AppState, Endpoint, create_app};
+use super::{AppState, Endpoint, access::Anyone, create_app};
 use crate::{
     config::{Format, Level, Logging},
     domain::ids::EngineId,
@@ -31,19 +31,19 @@ async fn state(stop: Stop) -> (AppState, TestDatabase) {
     (AppState { stop, ..state }, database)
 }
 
-async fn echo(body: web::Json<Echo>) -> String {
+async fn echo(_: Anyone, body: web::Json<Echo>) -> String {
     std::future::ready(body.n.to_string()).await
 }
 
-async fn query(query: web::Query<Echo>) -> String {
+async fn query(_: Anyone, query: web::Query<Echo>) -> String {
     std::future::ready(query.n.to_string()).await
 }
 
-async fn engine(path: web::Path<(EngineId, u64)>) -> String {
+async fn engine(_: Anyone, path: web::Path<(EngineId, u64)>) -> String {
     std::future::ready(path.0.to_string()).await
 }
 
-async fn panics() -> String {
+async fn panics(_: Anyone) -> String {
     std::future::ready(()).await;
     panic!("geheim")
 }

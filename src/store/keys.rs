@@ -218,6 +218,11 @@ fn hmac(key: &Secret, parts: &[&[u8]]) -> Hmac {
     mac.finalize().into_bytes().into()
 }
 
+/// The 32 random bytes in a file that only its owner may read; made if it is missing.
+pub fn secret_file(path: &Path) -> Result<Secret, SealError> {
+    ContentKey::load_or_create(path).map(|key| key.0)
+}
+
 fn create_key_file(path: &Path) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));

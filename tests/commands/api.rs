@@ -14,6 +14,8 @@ use crate::{command::mlsdm, health::state, log::Process};
 const SERVED: &[&str] = &[
     "/generate",
     "/admin/shutdown",
+    "/me",
+    "/v1/me",
     "/v1/generate",
     "/v1/chat/completions",
     "/v1/messages",
@@ -63,7 +65,7 @@ async fn what_is_served_is_documented_and_the_other_way_round() {
     let database = TestDatabase::sqlite();
     let process = Process::start(&database).await;
     drop(process.default(&Policy::default()).await);
-    let app = app_test::init_service(create_app(state(&process))).await;
+    let app = app_test::init_service(create_app(state(&process).await)).await;
     for (path, item) in paths {
         let methods: BTreeSet<String> = item.as_object().unwrap().keys().cloned().collect();
         let uri = path.replace("{engine}", "default").replace("{position}", "1");

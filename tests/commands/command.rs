@@ -34,6 +34,7 @@ pub(crate) fn mlsdm(url: &str, arguments: &[&str], env: &[(&str, &str)]) -> Ran 
         .env_clear()
         .env("DATABASE_URL", url)
         .env("MLSDM_CONTENT_KEY", KEY)
+        .env(mlsdm::testkit::OPEN.0, mlsdm::testkit::OPEN.1)
         .env("USER", "auditor")
         .envs(env.iter().copied())
         .current_dir(std::env::temp_dir())

@@ -5,7 +5,7 @@ use mlsdm::{
     config::{Config, Sources},
     domain::policy::Policy,
     http::{AppState, create_app},
-    testkit::TestDatabase,
+    testkit::{TestDatabase, anybody},
 };
 use serde_json::{Value, json};
 
@@ -16,8 +16,10 @@ fn config() -> Config {
     Config::load(Sources { file: None, dir, env, flags: Vec::new() }).unwrap().config
 }
 
-pub(crate) fn state(process: &Process) -> web::Data<AppState> {
-    web::Data::new(AppState::new(&config(), process.engines.clone(), process.tasks.clone()))
+pub(crate) async fn state(process: &Process) -> web::Data<AppState> {
+    let (engines, tasks) = (process.engines.clone(), process.tasks.clone());
+    let auth = anybody(&tasks).await;
+    web::Data::new(AppState::new(&config(), auth, engines, tasks))
 }
 
 /// Status and body of a GET.
@@ -39,7 +41,7 @@ async fn health_has_the_guides_fields_and_a_full_memory_is_healthy() {
     for prompt in ["One thing", "Another thing", "A third thing"] {
         say(&engine, "ann", prompt, 0.9).await;
     }
-    let app = test::init_service(create_app(state(&process))).await;
+    let app = test::init_service(create_app(state(&process).await)).await;
     let (status, health) = get!(app, "/health");
     assert_eq!(status, 200);
     let position = engine.view().state.position;
@@ -76,7 +78,7 @@ async fn a_log_that_takes_no_writes_is_degraded_and_not_ready() {
     let process = Process::start(&database).await;
     let engine = process.default(&Policy::default()).await;
     process.engines.parts().store.close().await;
-    let app = test::init_service(create_app(state(&process))).await;
+    let app = test::init_service(create_app(state(&process).await)).await;
     let (status, health) = get!(app, "/health");
     assert_eq!((status.as_u16(), &health["status"]), (503, &json!("degraded")));
     assert_eq!(health["checks"]["log"]["status"], "error");
@@ -93,7 +95,7 @@ async fn a_log_that_takes_no_writes_is_degraded_and_not_ready() {
 async fn a_probe_loads_the_default_engine() {
     let database = TestDatabase::sqlite();
     let process = Process::start(&database).await;
-    let app = test::init_service(create_app(state(&process))).await;
+    let app = test::init_service(create_app(state(&process).await)).await;
     let (status, missing) = get!(app, "/health");
     assert_eq!((status.as_u16(), &missing["code"]), (404, &json!("E408")));
     drop(process.default(&Policy::default()).await);

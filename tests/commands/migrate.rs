@@ -8,7 +8,7 @@ use mlsdm::{
     },
     lifecycle::Tasks,
     store::{Options, Record, Store},
-    testkit::TestDatabase,
+    testkit::{TestDatabase, anybody},
 };
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -172,7 +172,7 @@ async fn a_server_serves_the_copy_in_its_place() {
     let tasks = Tasks::new(Handle::current());
     let llm = llm(&config).await.unwrap();
     let engines = open_engines(&config, llm, &tasks).await.unwrap();
-    let state = web::Data::new(AppState::new(&config, engines, tasks));
+    let state = web::Data::new(AppState::new(&config, anybody(&tasks).await, engines, tasks));
     let app = test::init_service(create_app(state)).await;
     let body = json!({ "prompt": "What is my dog called?", "moral_value": 0.9 });
     let request = test::TestRequest::post().uri("/v1/generate").set_json(body);

@@ -29,7 +29,7 @@ async fn a_stream_goes_on_where_its_reader_stopped_and_ends_with_the_server() {
     let process = Process::start(&database).await;
     let engine = process.default(&Policy::default()).await;
     say(&engine, "ann", "One thing", 0.9).await;
-    let app = test::init_service(create_app(state(&process))).await;
+    let app = test::init_service(create_app(state(&process).await)).await;
     let request = test::TestRequest::get()
         .uri("/v1/events/stream")
         .insert_header(("last-event-id", "1"))
@@ -58,7 +58,7 @@ async fn a_bad_place_and_one_stream_too_many_are_problems() {
     let database = TestDatabase::sqlite();
     let process = Process::start(&database).await;
     drop(process.default(&Policy::default()).await);
-    let shared = state(&process);
+    let shared = state(&process).await;
     let app = test::init_service(create_app(shared.clone())).await;
     let bad = test::TestRequest::get()
         .uri("/v1/events/stream")

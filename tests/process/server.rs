@@ -66,7 +66,11 @@ impl Setup {
     /// Processes on one database.
     pub(crate) fn new(database_url: &str) -> Self {
         let setup = Self { variables: BTreeMap::new(), wrapper: None };
-        setup.with("DATABASE_URL", database_url).with("MLSDM_CONTENT_KEY", CONTENT_KEY)
+        let (mode, none) = mlsdm::testkit::OPEN;
+        setup
+            .with(mode, none)
+            .with("DATABASE_URL", database_url)
+            .with("MLSDM_CONTENT_KEY", CONTENT_KEY)
     }
 
     /// One more variable.

@@ -7,7 +7,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::summary::policy_drift;
-use crate::{embed::Embedder, http::AppState, llm::Llm, store::Store};
+use crate::{
+    auth::Authenticator,
+    embed::Embedder,
+    http::{AppState, access::Anyone},
+    llm::Llm,
+    store::Store,
+};
 
 /// What runs, since when, and how far behind it is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,6 +31,8 @@ pub struct Detailed {
     pub backends: Backends,
     /// Circuit breakers by what is called, of this replica: `closed`, `open` or `half_open`.
     pub breakers: BTreeMap<String, String>,
+    /// How callers prove who they are.
+    pub auth: AuthStatus,
     /// Engines in memory.
     pub engines: EnginesInMemory,
     /// Whether the configured policy differs from the one the default engine was given last; null
@@ -43,6 +51,26 @@ pub struct Backends {
     pub embedder: String,
     /// Its version.
     pub embedder_version: u32,
+}
+
+/// How callers prove who they are.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuthStatus {
+    /// `oidc`, `keys`, `oidc+keys`, `dev` or `none`.
+    pub mode: &'static str,
+    /// The identity provider's keys; null without a provider.
+    pub provider_keys: Option<ProviderKeysStatus>,
+}
+
+/// The keys of the identity provider.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProviderKeysStatus {
+    /// How many.
+    pub keys: usize,
+    /// Seconds since they were fetched; null before.
+    pub age_seconds: Option<i64>,
+    /// `ok`, or `error` when there are none or they are too old to count.
+    pub status: &'static str,
 }
 
 /// The log.
@@ -75,7 +103,7 @@ pub struct EnginesInMemory {
     tag = "health",
     responses((status = 200, description = "The report", body = Detailed))
 )]
-pub async fn get(state: Data<AppState>) -> Json<Detailed> {
+pub async fn get(_: Anyone, state: Data<AppState>) -> Json<Detailed> {
     let writable = state.pulse.writable(&state).await.is_ok();
     let engines = in_memory(&state).await;
     let id = &state.engines.settings().default;
@@ -103,10 +131,20 @@ pub async fn get(state: Data<AppState>) -> Json<Detailed> {
             embedder: parts.embedder.id().to_owned(),
             embedder_version: parts.embedder.version(),
         },
+        auth: auth(&state.auth),
         breakers: breakers(&parts.llm, &parts.embedder),
         engines,
         policy_drift: default.map(|engine| policy_drift(&engine.view().state, &state.policy)),
     })
+}
+
+fn auth(auth: &Authenticator) -> AuthStatus {
+    let provider_keys = auth.provider_keys().map(|keys| ProviderKeysStatus {
+        keys: keys.keys,
+        age_seconds: keys.age_seconds,
+        status: if keys.usable { "ok" } else { "error" },
+    });
+    AuthStatus { mode: auth.mode().as_str(), provider_keys }
 }
 
 fn breakers(llm: &Llm, embedder: &Embedder) -> BTreeMap<String, String> {

@@ -6,6 +6,8 @@ use actix_web::web::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::http::access::Anyone;
+
 /// That the process answers.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Live {
@@ -20,6 +22,6 @@ pub struct Live {
     tag = "health",
     responses((status = 200, description = "The process answers", body = Live))
 )]
-pub fn get() -> Ready<Json<Live>> {
+pub fn get(_: Anyone) -> Ready<Json<Live>> {
     ready(Json(Live { status: "alive" }))
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{policy::Policy, state::State},
-    http::{AppState, Problem, problem::ProblemBody},
+    http::{AppState, Problem, access::Anyone, problem::ProblemBody},
 };
 
 /// From this share of its capacity on the memory's check warns; full is its normal state.
@@ -99,7 +99,7 @@ pub struct LogCheck {
          content((Health = "application/json"), (ProblemBody = "application/problem+json"))),
     )
 )]
-pub async fn get(state: Data<AppState>) -> Result<HttpResponse, Problem> {
+pub async fn get(_: Anyone, state: Data<AppState>) -> Result<HttpResponse, Problem> {
     let writable = state.pulse.writable(&state).await;
     let engine = state.pulse.default_engine(&state).await?;
     let health = Health::new(&engine.view().state, &state.policy, writable.is_ok());

@@ -12,7 +12,8 @@ use crate::{
     engine::{Engine, Receipt},
     http::{
         AppState, Code, Problem,
-        caller::{Caller, Loaded},
+        access::{Allowed, may},
+        caller::{Loaded, engine_of},
         problem::ProblemBody,
     },
 };
@@ -32,7 +33,7 @@ pub struct Reason {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct Which {
-    /// Every engine of the log instead of one.
+    /// Every engine that exists for the caller instead of one.
     #[serde(default)]
     all: bool,
 }
@@ -65,14 +66,14 @@ pub struct Intervened {
     )
 )]
 pub async fn shutdown(
+    allowed: Allowed<may::AdminShutdown>,
     state: Data<AppState>,
     request: HttpRequest,
-    caller: Caller,
     which: Query<Which>,
     body: Bytes,
 ) -> Result<Json<Intervened>, Problem> {
-    let act = intervene(&caller, &body)?;
-    let target = Target::of(&state, &request, which.all).await?;
+    let act = intervene(&allowed, &body)?;
+    let target = Target::of(&allowed, &state, &request, which.all).await?;
     target.each("shutdown initiated", async |engine| engine.shutdown(act.clone()).await).await
 }
 
@@ -91,19 +92,19 @@ pub async fn shutdown(
     )
 )]
 pub async fn resume(
+    allowed: Allowed<may::AdminShutdown>,
     state: Data<AppState>,
     request: HttpRequest,
-    caller: Caller,
     which: Query<Which>,
     body: Bytes,
 ) -> Result<Json<Intervened>, Problem> {
-    let act = intervene(&caller, &body)?;
-    let target = Target::of(&state, &request, which.all).await?;
+    let act = intervene(&allowed, &body)?;
+    let target = Target::of(&allowed, &state, &request, which.all).await?;
     target.each("resumed", async |engine| engine.resume(act.clone()).await).await
 }
 
 /// The body may be missing altogether.
-fn intervene(caller: &Caller, body: &[u8]) -> Result<Intervene, Problem> {
+fn intervene(allowed: &Allowed<may::AdminShutdown>, body: &[u8]) -> Result<Intervene, Problem> {
     let reason = if body.is_empty() {
         Reason::default()
     } else {
@@ -115,19 +116,25 @@ fn intervene(caller: &Caller, body: &[u8]) -> Result<Intervene, Problem> {
         let detail = format!("a reason may have at most {REASON_MAX} characters");
         return Err(Problem::new(Code::BadField, detail));
     }
-    Ok(Intervene { actor: caller.0.actor.clone(), reason })
+    Ok(Intervene { actor: allowed.caller.actor.clone(), reason })
 }
 
 struct Target(Vec<std::sync::Arc<Engine>>);
 
 impl Target {
-    async fn of(state: &AppState, request: &HttpRequest, all: bool) -> Result<Self, Problem> {
+    async fn of(
+        allowed: &Allowed<may::AdminShutdown>,
+        state: &AppState,
+        request: &HttpRequest,
+        all: bool,
+    ) -> Result<Self, Problem> {
         if !all {
-            return Ok(Self(vec![Loaded::of(state, request).await?.0]));
+            return Ok(Self(vec![Loaded::of(allowed, state, request).await?.0]));
         }
         let mut engines = Vec::new();
-        for (row, _) in state.engines.list().await? {
-            engines.push(state.engines.get(&row.engine_id).await?);
+        let all = state.engines.list().await?.into_iter().map(|(row, _)| row.engine_id);
+        for id in all.filter(|id| allowed.principal.engines.contains(id)) {
+            engines.push(engine_of(allowed, state, &id).await?);
         }
         Ok(Self(engines))
     }

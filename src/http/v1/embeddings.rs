@@ -16,7 +16,8 @@ use crate::{
     domain::{confidence::is_blank, vector::UnitVector},
     http::{
         AppState, Code, Problem,
-        caller::{Addressed, Caller},
+        access::{Allowed, may},
+        caller::Addressed,
     },
     llm::estimate_tokens,
 };
@@ -80,9 +81,9 @@ pub struct EmbeddingList {
     )
 )]
 pub async fn post(
+    allowed: Allowed<may::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
-    _caller: Caller,
     body: Json<EmbeddingRequest>,
 ) -> Result<Json<EmbeddingList>, Problem> {
     let body = body.into_inner();
@@ -90,7 +91,7 @@ pub async fn post(
     if texts.iter().any(|text| is_blank(text)) {
         return Err(Problem::new(Code::PromptBlank, "each text of input needs some text"));
     }
-    let to = Addressed::by(&state, &request, body.model.as_deref()).await?;
+    let to = Addressed::by(&allowed, &state, &request, body.model.as_deref()).await?;
     let embedder = to.engine.embedder();
     if body.dimensions.is_some_and(|asked| asked != embedder.dimension()) {
         let detail = format!("dimensions can only be {}, the engine's own", embedder.dimension());

@@ -9,7 +9,11 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{ids::EngineId, policy::Policy},
-    http::{AppState, Code, Problem, caller::Caller, problem::ProblemBody},
+    http::{
+        AppState, Code, Problem,
+        access::{Allowed, may},
+        problem::ProblemBody,
+    },
 };
 
 /// All engines of the log.
@@ -59,17 +63,20 @@ pub struct CreatedEngine {
     chain_hash: String,
 }
 
-/// Lists the engines of the log, loaded or not.
+/// Lists the engines of the log that exist for the caller, loaded or not.
 #[utoipa::path(
     get,
     path = "/v1/engines",
     tag = "engines",
     responses(
-        (status = 200, description = "All engines", body = EngineList),
+        (status = 200, description = "The engines", body = EngineList),
         (status = 503, description = "The log is unavailable (E401)", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(state: Data<AppState>) -> Result<Json<EngineList>, Problem> {
+pub async fn list(
+    allowed: Allowed<may::EngineAdmin>,
+    state: Data<AppState>,
+) -> Result<Json<EngineList>, Problem> {
     let loaded: Vec<EngineId> =
         state.engines.in_memory().iter().map(|engine| engine.id().clone()).collect();
     let engines = state.engines.list().await?;
@@ -81,7 +88,9 @@ pub async fn list(state: Data<AppState>) -> Result<Json<EngineList>, Problem> {
         chain_hash: head.chain_hash.to_string(),
         loaded: loaded.contains(&row.engine_id),
     };
-    Ok(Json(EngineList { engines: engines.into_iter().map(summary).collect() }))
+    let own =
+        engines.into_iter().filter(|(row, _)| allowed.principal.engines.contains(&row.engine_id));
+    Ok(Json(EngineList { engines: own.map(summary).collect() }))
 }
 
 /// Creates an engine with a log of its own.
@@ -101,19 +110,23 @@ pub async fn list(state: Data<AppState>) -> Result<Json<EngineList>, Problem> {
     )
 )]
 pub async fn post(
+    allowed: Allowed<may::EngineAdmin>,
     state: Data<AppState>,
-    caller: Caller,
     body: Json<NewEngine>,
 ) -> Result<HttpResponse, Problem> {
     let body = body.into_inner();
     let id: EngineId = body.engine_id.parse().map_err(|e: crate::domain::ids::BadEngineId| {
         Problem::new(Code::BadEngineId, e.to_string())
     })?;
+    if !allowed.principal.engines.contains(&id) {
+        let detail = "this engine id is not among those you may use; GET /v1/me lists them";
+        return Err(Problem::new(Code::Forbidden, detail));
+    }
     let policy = match body.policy {
         None => state.policy.clone(),
         Some(changes) => merged(&state.policy, &changes)?,
     };
-    let receipt = state.engines.create(&id, policy, None, &caller.0.actor).await?;
+    let receipt = state.engines.create(&id, policy, None, &allowed.caller.actor).await?;
     Ok(HttpResponse::Created().json(CreatedEngine {
         engine_id: id.to_string(),
         position: receipt.position,

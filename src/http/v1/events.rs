@@ -13,7 +13,12 @@ use utoipa::IntoParams;
 use crate::{
     domain::ids::{Micros, Position},
     engine::{EventFilter, EventPage, EventReport, PAGE_MAX},
-    http::{Code, Problem, caller::Loaded, problem::ProblemBody},
+    http::{
+        Code, Problem,
+        access::{Allowed, may},
+        caller::Loaded,
+        problem::ProblemBody,
+    },
 };
 
 /// Events of a page, when the caller names no number.
@@ -57,7 +62,11 @@ pub struct Wanted {
         (status = 503, description = "The log is unavailable or damaged (E4xx)", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(wanted: Query<Wanted>, engine: Loaded) -> Result<Json<EventPage>, Problem> {
+pub async fn list(
+    _: Allowed<may::AuditRead>,
+    wanted: Query<Wanted>,
+    engine: Loaded<may::AuditRead>,
+) -> Result<Json<EventPage>, Problem> {
     let wanted = wanted.into_inner();
     let limit = wanted.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
@@ -81,7 +90,11 @@ pub async fn list(wanted: Query<Wanted>, engine: Loaded) -> Result<Json<EventPag
         (status = 503, description = "The log is unavailable or damaged (E4xx)", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn get(request: HttpRequest, engine: Loaded) -> Result<Json<EventReport>, Problem> {
+pub async fn get(
+    _: Allowed<may::AuditRead>,
+    request: HttpRequest,
+    engine: Loaded<may::AuditRead>,
+) -> Result<Json<EventReport>, Problem> {
     let position = request.match_info().query("position").parse();
     let position: i64 = position.map_err(|_| bad("position", "a whole number"))?;
     let position = u64::try_from(position).map_err(|_| bad("position", "a whole number"))?;

@@ -14,7 +14,8 @@ use crate::{
     engine::{Answer, Generate},
     http::{
         AppState, Code, Problem,
-        caller::{Caller, Loaded},
+        access::{Allowed, may},
+        caller::Loaded,
         governance,
         problem::ProblemBody,
         stream,
@@ -82,18 +83,18 @@ pub struct GenerateRequest {
     )
 )]
 pub async fn post(
+    allowed: Allowed<may::Generate>,
     state: Data<AppState>,
-    caller: Caller,
     body: Json<GenerateRequest>,
-    engine: Loaded,
+    engine: Loaded<may::Generate>,
 ) -> Result<HttpResponse, Problem> {
     let body = body.into_inner();
     let streams = body.stream;
     let request = body.validate()?;
     if streams {
-        return stream::step(&state, engine.0, caller.0, request, Frames).await;
+        return stream::step(&state, engine.0, allowed.caller, request, Frames).await;
     }
-    let told = engine.0.start(&state.tasks, caller.0, request, None).told().await?;
+    let told = engine.0.start(&state.tasks, allowed.caller, request, None).told().await?;
     let mut response = HttpResponse::Ok();
     governance::replayed(&mut response, &told);
     let mut response = response.json(&told.answer);

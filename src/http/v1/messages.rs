@@ -18,7 +18,8 @@ use crate::{
     engine::{Answer, Generate},
     http::{
         AppState, Problem,
-        caller::{Addressed, Caller},
+        access::{Allowed, may},
+        caller::Addressed,
         governance::{self, Governance},
         stream,
     },
@@ -88,21 +89,21 @@ pub struct AnthropicError {
     )
 )]
 pub async fn post(
+    allowed: Allowed<may::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
-    caller: Caller,
     body: Json<MessagesRequest>,
 ) -> Result<HttpResponse, Problem> {
     let asked = body.into_inner().validate()?;
-    let to = Addressed::by(&state, &request, asked.generate.model.as_deref()).await?;
-    let caller = caller.on_behalf_of(asked.user)?;
+    let to = Addressed::by(&allowed, &state, &request, asked.generate.model.as_deref()).await?;
+    let caller = allowed.on_behalf_of(asked.user)?.caller;
     let generate = Generate { model: to.model.clone(), ..asked.generate };
     if asked.streams {
         let model = to.model.unwrap_or_else(|| state.models.default.clone());
-        let events = Events::new(id(&caller.0.request_id), model, state.refusal);
-        return stream::step(&state, to.engine, caller.0, generate, events).await;
+        let events = Events::new(id(&caller.request_id), model, state.refusal);
+        return stream::step(&state, to.engine, caller, generate, events).await;
     }
-    governance::answer::<AnthropicMessage>(&state, to.engine, caller.0, generate).await
+    governance::answer::<AnthropicMessage>(&state, to.engine, caller, generate).await
 }
 
 impl From<&Answer> for AnthropicMessage {

@@ -8,7 +8,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::chat::completions::OpenAiError;
-use crate::http::{AppState, Code, Problem};
+use crate::http::{
+    AppState, Code, Problem,
+    access::{Allowed, may},
+};
 
 /// The models that requests may name, in the dialect of `OpenAI`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,7 +49,7 @@ impl Model {
     tag = "compatible",
     responses((status = 200, description = "The models", body = ModelList))
 )]
-pub async fn list(state: Data<AppState>) -> Json<ModelList> {
+pub async fn list(_: Allowed<may::Generate>, state: Data<AppState>) -> Json<ModelList> {
     let names = state.models.all();
     let data = names.map(|name| Model::new(name, &state)).collect();
     std::future::ready(Json(ModelList { object: "list", data })).await
@@ -63,7 +66,11 @@ pub async fn list(state: Data<AppState>) -> Json<ModelList> {
         (status = 404, description = "No such model (E901)", body = OpenAiError),
     )
 )]
-pub async fn get(state: Data<AppState>, request: HttpRequest) -> Result<Json<Model>, Problem> {
+pub async fn get(
+    _: Allowed<may::Generate>,
+    state: Data<AppState>,
+    request: HttpRequest,
+) -> Result<Json<Model>, Problem> {
     let name = request.match_info().query("model");
     let known = state.models.knows(name).then(|| Json(Model::new(name, &state)));
     let detail = "no such model; GET /v1/models lists them";

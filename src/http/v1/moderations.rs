@@ -17,7 +17,8 @@ use crate::{
     engine::Engine,
     http::{
         AppState, Code, Problem,
-        caller::{Addressed, Caller},
+        access::{Allowed, may},
+        caller::Addressed,
     },
     score,
 };
@@ -78,21 +79,21 @@ pub struct ModerationResult {
     )
 )]
 pub async fn post(
+    allowed: Allowed<may::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
-    caller: Caller,
     body: Json<ModerationRequest>,
 ) -> Result<Json<Moderation>, Problem> {
     let body = body.into_inner();
     let texts = texts(&body.input, INPUTS_MAX)?;
-    let to = Addressed::by(&state, &request, body.model.as_deref()).await?;
-    let threshold = to.engine.state(caller.subject()).await?.moral_threshold;
-    judge(&to.engine, &caller, &texts, threshold).map(Json)
+    let to = Addressed::by(&allowed, &state, &request, body.model.as_deref()).await?;
+    let threshold = to.engine.state(allowed.subject()).await?.moral_threshold;
+    judge(&to.engine, &allowed.caller.request_id, &texts, threshold).map(Json)
 }
 
 fn judge(
     engine: &Engine,
-    caller: &Caller,
+    request_id: &str,
     texts: &[&str],
     threshold: f64,
 ) -> Result<Moderation, Problem> {
@@ -117,7 +118,7 @@ fn judge(
         });
         model = format!("{}-{}", scored.id, scored.version);
     }
-    Ok(Moderation { id: format!("modr-{}", caller.0.request_id), model, results })
+    Ok(Moderation { id: format!("modr-{request_id}"), model, results })
 }
 
 /// A text or a list of texts.

@@ -9,7 +9,8 @@ use crate::{
     engine::StateReport,
     http::{
         Code, Problem,
-        caller::{Caller, Loaded},
+        access::{Allowed, may},
+        caller::Loaded,
         problem::ProblemBody,
     },
 };
@@ -39,17 +40,17 @@ pub struct At {
     )
 )]
 pub async fn get(
-    caller: Caller,
+    allowed: Allowed<may::StateRead>,
     at: Query<At>,
-    engine: Loaded,
+    engine: Loaded<may::StateRead>,
 ) -> Result<Json<StateReport>, Problem> {
     if at.at_time.is_some() {
         let detail = "ask with at_position; GET /v1/events tells which position a time has";
         return Err(Problem::new(Code::NotBuilt, detail));
     }
     let report = match at.at_position {
-        None => engine.0.state(caller.subject()).await?,
-        Some(position) => engine.0.state_at(position, caller.subject()).await?,
+        None => engine.0.state(allowed.subject()).await?,
+        Some(position) => engine.0.state_at(position, allowed.subject()).await?,
     };
     Ok(Json(report))
 }

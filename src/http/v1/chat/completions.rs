@@ -21,7 +21,8 @@ use crate::{
     engine::Answer,
     http::{
         AppState, Problem,
-        caller::{Addressed, Caller},
+        access::{Allowed, may},
+        caller::Addressed,
         governance::{self, Governance},
         stream,
     },
@@ -113,27 +114,27 @@ struct Usage {
     )
 )]
 pub async fn post(
+    allowed: Allowed<may::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
-    caller: Caller,
     body: Json<ChatRequest>,
 ) -> Result<HttpResponse, Problem> {
     let asked = body.into_inner().validate()?;
-    let to = Addressed::by(&state, &request, asked.generate.model.as_deref()).await?;
-    let caller = caller.on_behalf_of(asked.user)?;
+    let to = Addressed::by(&allowed, &state, &request, asked.generate.model.as_deref()).await?;
+    let caller = allowed.on_behalf_of(asked.user)?.caller;
     let generate = crate::engine::Generate { model: to.model.clone(), ..asked.generate };
     if asked.streams {
         let model = to.model.unwrap_or_else(|| state.models.default.clone());
         let chunks = Chunks {
-            id: id(&caller.0.request_id),
+            id: id(&caller.request_id),
             created: clock::now_micros() / 1_000_000,
             model,
             include_usage: asked.include_usage,
             refusal: state.refusal,
         };
-        return stream::step(&state, to.engine, caller.0, generate, chunks).await;
+        return stream::step(&state, to.engine, caller, generate, chunks).await;
     }
-    governance::answer::<ChatCompletion>(&state, to.engine, caller.0, generate).await
+    governance::answer::<ChatCompletion>(&state, to.engine, caller, generate).await
 }
 
 /// The error body of `OpenAI`'s API.

@@ -22,7 +22,12 @@ use utoipa::IntoParams;
 use crate::{
     domain::ids::Position,
     engine::{Engine, EngineError, EventFilter, EventReport},
-    http::{AppState, Code, Problem, caller::Loaded, problem::ProblemBody},
+    http::{
+        AppState, Code, Problem,
+        access::{Allowed, may},
+        caller::Loaded,
+        problem::ProblemBody,
+    },
     lifecycle::Stop,
     store::writer::View,
 };
@@ -59,10 +64,11 @@ pub struct From {
     )
 )]
 pub async fn get(
+    _: Allowed<may::AuditRead>,
     state: Data<AppState>,
     request: HttpRequest,
     from: Query<From>,
-    engine: Loaded,
+    engine: Loaded<may::AuditRead>,
 ) -> Result<HttpResponse, Problem> {
     let after = last_event_id(&request)?.unwrap_or(from.after);
     let Ok(permit) = Arc::clone(&state.streams).try_acquire_owned() else {

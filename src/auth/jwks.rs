@@ -1,0 +1,177 @@
+//! A set of public keys, each fit for the algorithms of its type and no other.
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey,
+    jwk::{
+        AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations,
+        PublicKeyUse,
+    },
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Most keys of a set; further ones are left out.
+const KEYS_MAX: usize = 64;
+/// Shortest RSA modulus that is trusted, in base64url characters: 2048 bits.
+const MODULUS_CHARS_MIN: usize = 2048 / 8 * 4 / 3;
+
+const RSA: &[Algorithm] = &[
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+];
+
+/// One public key.
+pub(super) struct Key {
+    kid: Option<String>,
+    /// What its type, curve and `alg` allow.
+    algorithms: Vec<Algorithm>,
+    pub(super) decoding: DecodingKey,
+}
+
+/// The keys of an issuer.
+#[derive(Default)]
+pub(super) struct KeySet(Vec<Key>);
+
+/// What a set has for a token.
+pub(super) enum Found<'a> {
+    /// The key.
+    Key(&'a Key),
+    /// A key of that name, which is not for that algorithm.
+    WrongType,
+    /// None.
+    Nothing,
+}
+
+impl KeySet {
+    /// The keys of a JWKS document that can verify something; `None` if it is no such document.
+    pub(super) fn parse(document: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Document {
+            keys: Vec<Value>,
+        }
+        let document: Document = serde_json::from_slice(document).ok()?;
+        // one by one: a key of a kind to come must not hide the others
+        let keys = document.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());
+        Some(Self(keys.filter_map(|jwk| Key::new(&jwk)).take(KEYS_MAX).collect()))
+    }
+
+    /// The set of one key, or of none.
+    pub(super) fn of(key: Option<Key>) -> Self {
+        Self(key.into_iter().collect())
+    }
+
+    /// The key that a token names. A token that names none is for the only key of its algorithm.
+    pub(super) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Found<'_> {
+        let fits = |key: &&Key| key.algorithms.contains(&algorithm);
+        let Some(kid) = kid else {
+            let mut fitting = self.0.iter().filter(fits);
+            return match (fitting.next(), fitting.next()) {
+                (Some(key), None) => Found::Key(key),
+                _ => Found::Nothing,
+            };
+        };
+        let mut named = self.0.iter().filter(|key| key.kid.as_deref() == Some(kid)).peekable();
+        if named.peek().is_none() {
+            return Found::Nothing;
+        }
+        named.find(fits).map_or(Found::WrongType, Found::Key)
+    }
+
+    /// How many.
+    pub(super) const fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Key {
+    /// A key that is for signatures, public and long enough.
+    pub(super) fn new(jwk: &Jwk) -> Option<Self> {
+        if !is_for_signatures(&jwk.common) {
+            return None;
+        }
+        let of_type: &[Algorithm] = match &jwk.algorithm {
+            AlgorithmParameters::RSA(rsa) if rsa.n.len() >= MODULUS_CHARS_MIN => RSA,
+            AlgorithmParameters::EllipticCurve(ec) => match ec.curve {
+                EllipticCurve::P256 => &[Algorithm::ES256],
+                EllipticCurve::P384 => &[Algorithm::ES384],
+                EllipticCurve::P521 | EllipticCurve::Ed25519 | _ => return None,
+            },
+            AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => {
+                &[Algorithm::EdDSA]
+            }
+            AlgorithmParameters::RSA(_)
+            | AlgorithmParameters::OctetKeyPair(_)
+            // a shared secret in a public document is no secret
+            | AlgorithmParameters::OctetKey(_)
+            | AlgorithmParameters::Other(_)
+            | _ => return None,
+        };
+        let named = jwk.common.key_algorithm;
+        let algorithms =
+            of_type.iter().copied().filter(|own| named.is_none_or(|alg| alg == (*own).into()));
+        let algorithms: Vec<_> = algorithms.collect();
+        let decoding = DecodingKey::from_jwk(jwk).ok()?;
+        let kid = jwk.common.key_id.clone();
+        (!algorithms.is_empty()).then_some(Self { kid, algorithms, decoding })
+    }
+}
+
+fn is_for_signatures(common: &CommonParameters) -> bool {
+    let use_fits = common.public_key_use.as_ref().is_none_or(|u| *u == PublicKeyUse::Signature);
+    let ops = common.key_operations.as_ref();
+    let ops_fit = ops.is_none_or(|ops| ops.contains(&KeyOperations::Verify));
+    let known = common.key_algorithm != Some(KeyAlgorithm::UNKNOWN_ALGORITHM);
+    use_fits && ops_fit && known
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn set(keys: &Value) -> KeySet {
+        KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_for_the_algorithms_of_its_type_and_use() {
+        let n = "u".repeat(341) + "A";
+        let rsa = |more: Value| {
+            let mut key = json!({"kty": "RSA", "kid": "a", "n": n, "e": "AQAB"});
+            key.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            key
+        };
+        let fits =
+            |key: Value, alg| matches!(set(&json!([key])).find(Some("a"), alg), Found::Key(_));
+        assert!(fits(rsa(json!({})), Algorithm::RS256) && fits(rsa(json!({})), Algorithm::PS512));
+        assert!(!fits(rsa(json!({})), Algorithm::ES256) && !fits(rsa(json!({})), Algorithm::HS256));
+        assert!(fits(rsa(json!({"alg": "RS256", "use": "sig"})), Algorithm::RS256));
+        assert!(!fits(rsa(json!({"alg": "RS256"})), Algorithm::PS256));
+        assert!(!fits(rsa(json!({"use": "enc"})), Algorithm::RS256));
+        assert!(!fits(rsa(json!({"alg": "RSA-OAEP"})), Algorithm::RS256));
+        assert!(!fits(rsa(json!({"key_ops": ["encrypt"]})), Algorithm::RS256));
+        assert!(!fits(rsa(json!({"n": "u".repeat(170) + "A"})), Algorithm::RS256), "1024 bits");
+        let secret = json!({"kty": "oct", "kid": "a", "k": "AAAA"});
+        assert!(!fits(secret, Algorithm::HS256));
+    }
+
+    #[test]
+    fn strange_keys_do_not_hide_the_others_and_a_name_is_needed_among_several() {
+        let x = "A".repeat(43);
+        let ed = |kid: &str| json!({"kty": "OKP", "crv": "Ed25519", "x": x, "kid": kid});
+        let one = set(&json!([{"kty": "ML-DSA"}, 7, {"kty": "RSA"}, ed("one")]));
+        assert_eq!(one.len(), 1);
+        assert!(matches!(one.find(None, Algorithm::EdDSA), Found::Key(_)));
+        assert!(matches!(one.find(Some("two"), Algorithm::EdDSA), Found::Nothing));
+        assert!(matches!(one.find(Some("one"), Algorithm::RS256), Found::WrongType));
+        let two = set(&json!([ed("one"), ed("two")]));
+        assert!(matches!(two.find(None, Algorithm::EdDSA), Found::Nothing));
+        assert!(matches!(two.find(Some("two"), Algorithm::EdDSA), Found::Key(_)));
+        assert!(KeySet::parse(b"<html>").is_none());
+    }
+}

@@ -1,0 +1,129 @@
+//! What somebody may do: a closed list, and sets of it.
+
+use std::{fmt, str::FromStr};
+
+macro_rules! permissions {
+    ($($name:ident $text:literal $what:literal,)*) => {
+        /// One thing somebody may do; every route but the public ones needs one.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Permission {
+            $(#[doc = concat!("`", $text, "`: ", $what, ".")] $name,)*
+        }
+
+        impl Permission {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The name in configuration, documents and answers.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+permissions! {
+    Generate "generate" "run steps, and ask the embedder and the scorer",
+    HistoryRead "history:read" "read one's own requests",
+    StateRead "state:read" "read the state of an engine",
+    MemoryRead "memory:read" "read one's own memories",
+    MemoryWrite "memory:write" "write and delete one's own memories",
+    MemoryShare "memory:share" "share one's own memories with others",
+    SubjectDelegate "subject:delegate" "speak for other end users",
+    AuditRead "audit:read" "read the log, without contents",
+    ContentRead "content:read" "read the contents of the log",
+    ReplayRun "replay:run" "replay logs",
+    PolicyRead "policy:read" "read the policy of an engine",
+    PolicyWrite "policy:write" "change the policy of an engine",
+    AdminShutdown "admin:shutdown" "shut engines down and resume them",
+    EngineAdmin "engine:admin" "list and create engines",
+    SubjectErase "subject:erase" "erase an end user",
+    KeyAdmin "key:admin" "manage API keys",
+    ServerAdmin "server:admin" "change the running server",
+}
+
+/// Not the name of a permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a permission; known are generate, state:read, audit:read and more: see default.toml")]
+pub struct UnknownPermission;
+
+impl FromStr for Permission {
+    type Err = UnknownPermission;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPermission> {
+        Self::ALL.iter().copied().find(|known| known.as_str() == text).ok_or(UnknownPermission)
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A set of permissions.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Permissions(u32);
+
+impl Permissions {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Everything.
+    pub const ALL: Self = Self::of(Permission::ALL);
+
+    /// These.
+    pub const fn of(list: &[Permission]) -> Self {
+        let (mut bits, mut n) = (0, 0);
+        while n < list.len() {
+            bits |= 1 << list[n] as u32;
+            n += 1;
+        }
+        Self(bits)
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// These but one.
+    #[must_use]
+    pub const fn without(self, permission: Permission) -> Self {
+        Self(self.0 & !(1 << permission as u32))
+    }
+
+    /// Whether one is among them.
+    pub const fn contains(self, permission: Permission) -> bool {
+        self.0 & (1 << permission as u32) != 0
+    }
+
+    /// One after the other, in the order of the list.
+    pub fn iter(self) -> impl Iterator<Item = Permission> {
+        Permission::ALL.iter().copied().filter(move |permission| self.contains(*permission))
+    }
+}
+
+impl fmt::Debug for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(Permission::as_str)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_and_sets_hold_what_was_put_in() {
+        assert_eq!(Permissions::ALL.iter().count(), 17);
+        for permission in Permission::ALL {
+            assert_eq!(permission.as_str().parse(), Ok(*permission));
+            let one = Permissions::of(&[*permission]);
+            assert_eq!(one.iter().collect::<Vec<_>>(), [*permission]);
+            assert!(!Permissions::ALL.without(*permission).contains(*permission));
+            assert_eq!(Permissions::ALL.without(*permission).union(one), Permissions::ALL);
+        }
+        assert_eq!("Generate".parse::<Permission>(), Err(UnknownPermission));
+    }
+}

@@ -1,0 +1,123 @@
+//! `mlsdm token`: a token of the development mode, signed with the key that the server keeps beside
+//! its database. Who can read that file can do what the server's operator can.
+
+use std::{
+    io::{self, Write as _},
+    str::FromStr,
+};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::Context;
+use crate::{
+    auth::{
+        dev::{DevKey, Wanted, key_path},
+        role::{ADMIN, Roles, USER},
+    },
+    clock,
+    config::{AuthMode, Config},
+    http::server::store_options,
+};
+
+/// Longest life of a token, in seconds: 30 days.
+const TTL_MAX: i64 = 30 * 24 * 3600;
+
+/// Tokens are not what this server takes: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NoToken(String);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A role; may be given several times. Default: admin and user.
+    #[arg(long, value_name = "ROLE")]
+    role: Vec<String>,
+    /// Who it is for: the actor of what is done with it.
+    #[arg(long, value_name = "NAME", default_value = "dev")]
+    subject: String,
+    /// An engine that exists for it, `*` for all; may be given several times. Default: all for who
+    /// may create engines, else the default engine.
+    #[arg(long, value_name = "ENGINE")]
+    engine: Vec<String>,
+    /// How long it counts, such as 90s, 15m, 1h or 7d; at most 30 days.
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    ttl: Ttl,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { role: Vec::new(), subject: "dev".to_owned(), engine: Vec::new(), ttl: Ttl(3600) }
+    }
+}
+
+/// Seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ttl(i64);
+
+impl FromStr for Ttl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let bad = "write a number and s, m, h or d, such as 1h; at most 30d";
+        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(bad)?;
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 24 * 3600,
+            _ => return Err(bad),
+        };
+        let ttl = number.parse::<u32>().map_err(|_| bad)?;
+        let ttl = i64::from(ttl).checked_mul(seconds).ok_or(bad)?;
+        if (1..=TTL_MAX).contains(&ttl) { Ok(Self(ttl)) } else { Err(bad) }
+    }
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
+    let token = mint(&context.loaded()?.config, args)?;
+    // the token alone, also with --json: it is read by `$(…)`
+    Ok(writeln!(io::stdout().lock(), "{}", token.expose_secret())?)
+}
+
+/// Signs a token for a server with this configuration.
+pub(super) fn mint(config: &Config, args: &Args) -> anyhow::Result<SecretString> {
+    let mode = config.auth.mode(config.api.host);
+    if mode != AuthMode::Dev {
+        let why = format!("auth.mode is {}: only in mode dev does this server sign", mode.as_str());
+        return Err(NoToken(why).into());
+    }
+    let roles = Roles::new(&config.auth.roles);
+    if let Some(unknown) = args.role.iter().find(|role| !roles.has(role)) {
+        let why = format!("there is no role {unknown}; auth.roles can define it");
+        return Err(NoToken(why).into());
+    }
+    let sqlite = store_options(&config.database).sqlite_file()?;
+    let key = DevKey::load(&key_path(sqlite.as_deref()))?;
+    let named = if args.role.is_empty() {
+        vec![ADMIN.to_owned(), USER.to_owned()]
+    } else {
+        args.role.clone()
+    };
+    let wanted = Wanted {
+        subject: args.subject.clone(),
+        roles: named,
+        engines: args.engine.clone(),
+        ttl_seconds: args.ttl.0,
+    };
+    Ok(key.mint(&wanted, clock::now_micros() / 1_000_000)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ttl;
+
+    #[test]
+    fn times_are_numbers_with_a_unit() {
+        for (text, seconds) in [("90s", 90), ("15m", 900), ("1h", 3600), ("30d", 2_592_000)] {
+            assert_eq!(text.parse(), Ok(Ttl(seconds)));
+        }
+        for bad in ["", "h", "1", "0s", "-1h", "31d", "1h30m", "1ä", "99999999999d"] {
+            assert!(bad.parse::<Ttl>().is_err(), "{bad}");
+        }
+    }
+}

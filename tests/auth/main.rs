@@ -1,0 +1,18 @@
+//! Who is let in, by tokens and keys, over the whole app in this process.
+
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod dev;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod routes;
+#[cfg(test)]
+mod shapes;
+#[cfg(test)]
+mod tenancy;
