@@ -18,6 +18,7 @@ mod logging;
 mod merge;
 mod mlsdm;
 mod monitoring;
+mod rates;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub use api::{Api, MoralRefusal};
+pub use api::{Api, ForwardedHeader, MoralRefusal};
 pub use auth::{Auth, AuthMode};
 pub use database::Database;
 pub use embeddings::{Embeddings, EmbeddingsProvider};
@@ -42,6 +43,7 @@ pub use logging::{Format, Level, Logging};
 pub use merge::Setting;
 pub use mlsdm::Mlsdm;
 pub use monitoring::Monitoring;
+pub use rates::RateLimits;
 pub use source::{Source, read_document};
 
 use error::Fault;

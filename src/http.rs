@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod caller;
+pub mod client;
 pub mod endpoint;
 pub mod envelope;
 pub mod errors;
@@ -13,6 +14,7 @@ pub mod governance;
 pub mod health;
 pub mod openapi;
 pub mod problem;
+pub mod rate;
 pub mod request;
 pub mod server;
 pub mod stream;

@@ -57,6 +57,7 @@ pub mod ids;
 pub mod lifecycle;
 pub mod limiter;
 pub mod llm;
+pub mod rates;
 pub mod score;
 pub mod standalone;
 pub mod store;

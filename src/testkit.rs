@@ -32,14 +32,17 @@ pub struct TestDatabase {
 }
 
 /// The state of an app over engines in a new SQLite database, with these variables over the
-/// defaults, and that database, to be held as long as the app.
+/// defaults, and that database, to be held as long as the app. Rates are limited only if a variable
+/// says how.
 pub async fn app_state(env: &[(&str, &str)]) -> (AppState, TestDatabase) {
     let database = TestDatabase::sqlite();
-    let set = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let set = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let limited = env.iter().any(|(name, _)| name.contains("RATE"));
+    let free = (!limited).then_some(("DISABLE_RATE_LIMIT", "true"));
     let sources = Sources {
         file: None,
         dir: database.folder().map(Path::to_owned).unwrap_or_default(),
-        env: env.iter().map(set).chain([("DATABASE_URL".to_owned(), database.url().to_owned())]),
+        env: env.iter().copied().chain(free).chain([("DATABASE_URL", database.url())]).map(set),
         flags: Vec::new(),
     };
     let config = Config::load(sources).expect("a configuration").config;

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, num::NonZeroUsize, thread, time::Duration};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::error::{Fault, check};
@@ -16,6 +17,17 @@ pub enum MoralRefusal {
     Error,
 }
 
+/// The header in which trusted proxies say whom they speak for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239)
+    Forwarded,
+}
+
 /// The HTTP server.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +39,10 @@ pub struct Api {
     workers: usize,
     timeout: u64,
     drain_seconds: u64,
+    /// Networks of the proxies whose word about clients' addresses is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where they write it.
+    pub forwarded_header: ForwardedHeader,
     /// Origins whose pages may call the API.
     pub cors_origins: Vec<String>,
     /// What a moral refusal is on the routes that are compatible with models' APIs.

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Variables with names of their own, and the keys they set.
-const NAMED: [(&str, &str); 19] = [
+const NAMED: [(&str, &str); 22] = [
     ("LLM_BACKEND", "llm.provider"),
     ("OPENAI_API_KEY", "llm.openai.api_key"),
     ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
@@ -30,6 +30,9 @@ const NAMED: [(&str, &str); 19] = [
     ("DATABASE_URL", "database.url"),
     ("MLSDM_CONTENT_KEY", "database.content_key"),
     ("MLSDM_INSECURE", "auth.insecure"),
+    ("DISABLE_RATE_LIMIT", "limits.rate.disabled"),
+    ("RATE_LIMIT_REQUESTS", "limits.rate.requests"),
+    ("RATE_LIMIT_WINDOW", "limits.rate.window"),
 ];
 
 /// Names the configuration file.
@@ -41,8 +44,6 @@ const GENERIC: &str = "MLSDM__";
 const KEYS_ADVICE: &str = "API keys are not built yet; remove it, and keep the server on a loopback \
      address or behind a proxy that authenticates";
 const OIDC_ADVICE: &str = "OIDC is not built yet; remove it, and put a proxy that authenticates in \
-     front of the server";
-const RATE_ADVICE: &str = "rate limits are not built yet; remove it, and limit rates in a proxy in \
      front of the server";
 const SIGNING_ADVICE: &str = "signed checkpoints are not built yet; remove it";
 
@@ -95,9 +96,6 @@ fn refused(name: &str, value: &str) -> Option<&'static str> {
     match name.strip_suffix("_FILE").unwrap_or(name) {
         "API_KEY" | "ADMIN_API_KEY" => Some(KEYS_ADVICE),
         "MLSDM_SIGNING_KEY" => Some(SIGNING_ADVICE),
-        "RATE_LIMIT_REQUESTS" | "RATE_LIMIT_WINDOW" => Some(RATE_ADVICE),
-        // 1 asks for no limit, which is what there is
-        "DISABLE_RATE_LIMIT" if truth(value) != Some(true) => Some(RATE_ADVICE),
         "MLSDM_OIDC_ENABLED" if truth(value) == Some(false) => None,
         name if name.starts_with("MLSDM_OIDC_") => Some(OIDC_ADVICE),
         _ => None,
@@ -109,7 +107,7 @@ fn warning(name: &str) -> Option<String> {
     let known = match name.strip_suffix("_FILE").unwrap_or(name) {
         "MLSDM_LOKI_URL" => "logs go to standard output",
         "MLSDM_TRACK" => "metrics are not built",
-        "MLSDM_OIDC_ENABLED" | "DISABLE_RATE_LIMIT" => return None,
+        "MLSDM_OIDC_ENABLED" => return None,
         name if name.starts_with("OTEL_") => "tracing export is not built",
         name if name.starts_with("MLSDM_") => {
             let names = NAMED.iter().map(|(name, _)| *name).chain([CONFIG_FILE]);

@@ -2,7 +2,10 @@
 
 use serde::Deserialize;
 
-use super::error::{Fault, check};
+use super::{
+    RateLimits,
+    error::{Fault, check},
+};
 
 /// Limits; what happens beyond each is said in `default.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,6 +23,8 @@ pub struct Limits {
     pub batch_events: usize,
     /// Most bytes of one transaction of a writer.
     pub batch_bytes: usize,
+    /// How often one holder may ask.
+    pub rate: RateLimits,
 }
 
 const MIB: usize = 1024 * 1024;
@@ -36,6 +41,7 @@ impl Limits {
         let events = (1..=10_000).contains(&self.batch_events);
         check(events, "limits.batch_events", "between 1 and 10000")?;
         let bytes = (4096..=64 * MIB).contains(&self.batch_bytes);
-        check(bytes, "limits.batch_bytes", "between 4096 and 67108864")
+        check(bytes, "limits.batch_bytes", "between 4096 and 67108864")?;
+        self.rate.validate()
     }
 }

@@ -112,6 +112,8 @@ fn every_variable_of_the_guide_has_its_effect() {
         ("API_WORKERS", "4"),
         ("API_TIMEOUT", "45"),
         ("DISABLE_RATE_LIMIT", "1"),
+        ("RATE_LIMIT_REQUESTS", "7"),
+        ("RATE_LIMIT_WINDOW", "9"),
         ("OPENAI_API_KEY", ""),
     ])
     .unwrap();
@@ -123,6 +125,12 @@ fn every_variable_of_the_guide_has_its_effect() {
     assert_eq!((config.logging.level, config.logging.format), (Level::Warning, Format::Text));
     assert_eq!((config.api.port, config.api.workers()), (8080, 4));
     assert_eq!(config.api.timeout().as_secs(), 45);
+    assert!(config.limits.rate.rates().is_none());
+    assert_eq!(
+        source_of(&loaded, "limits.rate.requests"),
+        Source::Env("RATE_LIMIT_REQUESTS".into())
+    );
+    assert_eq!(source_of(&loaded, "limits.rate.window"), Source::Env("RATE_LIMIT_WINDOW".into()));
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     assert_eq!(source_of(&loaded, "mlsdm.policy.dimension"), Source::Env("MLSDM_DIM".into()));
 }
@@ -158,9 +166,6 @@ fn promises_that_cannot_be_kept_are_refused() {
         "MLSDM_SIGNING_KEY=geheim",
         "MLSDM_OIDC_ENABLED=true",
         "MLSDM_OIDC_ISSUER=https://geheim",
-        "DISABLE_RATE_LIMIT=0",
-        "RATE_LIMIT_REQUESTS=100",
-        "RATE_LIMIT_WINDOW=60",
         "MLSDM__API__CORS_ORIGINS=https://example.com",
         "MLSDM__AUTH__MODE=keys",
         "MLSDM__AUTH__ROLES=x",
@@ -176,6 +181,34 @@ fn promises_that_cannot_be_kept_are_refused() {
         assert!(!text.contains("geheim"), "{text}");
     }
     assert!(env(&[("MLSDM_OIDC_ENABLED", "false")]).is_ok());
+}
+
+#[test]
+fn rates_are_limited_unless_that_is_turned_off() {
+    let rate = |variables: &[(&str, &str)]| {
+        let rates = env(variables).unwrap().config.limits.rate.rates()?;
+        let rate = rates.of_roles([]);
+        Some((rate.requests.get(), rate.window.as_secs(), rate.burst.get()))
+    };
+    assert_eq!(rate(&[]), Some((100, 60, 20)));
+    assert_eq!(rate(&[("DISABLE_RATE_LIMIT", "false")]), Some((100, 60, 20)));
+    assert_eq!(rate(&[("DISABLE_RATE_LIMIT", "true")]), None);
+    let given = [("RATE_LIMIT_REQUESTS", "7"), ("RATE_LIMIT_WINDOW", "9")];
+    assert_eq!(rate(&given), Some((7, 9, 20)));
+    for (name, value) in [
+        ("RATE_LIMIT_REQUESTS", "0"),
+        ("RATE_LIMIT_WINDOW", "0"),
+        ("MLSDM__LIMITS__RATE__BURST", "0"),
+        ("MLSDM__LIMITS__RATE__HOLDERS", "999"),
+        ("MLSDM__LIMITS__RATE__ROLES", "service"),
+        ("MLSDM__API__TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("MLSDM__API__FORWARDED_HEADER", "via"),
+    ] {
+        let text = error(env(&[(name, value)]));
+        assert!(text.contains(name) && text.contains("must be"), "{text}");
+    }
+    let networks = env(&[("MLSDM__API__TRUSTED_PROXIES", "10.0.0.0/8,::1/128")]).unwrap();
+    assert_eq!(networks.config.api.trusted_proxies.len(), 2);
 }
 
 #[test]

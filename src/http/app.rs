@@ -13,9 +13,10 @@ use tokio::sync::Semaphore;
 
 use super::{
     caller::Models,
+    client::Proxies,
     errors,
     health::{self, pulse::Pulse},
-    openapi, request, v1,
+    openapi, rate, request, v1,
 };
 use crate::{
     config::{Config, MoralRefusal},
@@ -23,6 +24,7 @@ use crate::{
     engine::Engines,
     lifecycle::{Stop, Tasks},
     limiter::Limiter,
+    rates::Rates,
 };
 
 /// What all handlers share. Made once, outside the factory, which runs once a worker.
@@ -35,6 +37,10 @@ pub struct AppState {
     pub stop: Stop,
     /// Requests served at once.
     pub limiter: Limiter,
+    /// How often somebody may ask; none: as often as he likes.
+    pub rates: Option<Arc<Rates>>,
+    /// The proxies in front of the server.
+    pub proxies: Proxies,
     /// Largest request body in bytes.
     pub body_bytes: usize,
     /// Whether `/docs` and `/openapi.json` are served.
@@ -64,6 +70,11 @@ impl AppState {
             tasks,
             stop,
             limiter,
+            rates: limits.rate.rates().map(Arc::new),
+            proxies: Proxies {
+                trusted: config.api.trusted_proxies.clone(),
+                header: config.api.forwarded_header,
+            },
             body_bytes: limits.body_bytes,
             docs: config.api.docs,
             models: Models { default: config.llm.model.clone(), others: config.llm.models.clone() },
@@ -104,6 +115,7 @@ pub fn create_app(
         })
         .default_service(web::to(errors::not_found))
         .wrap(from_fn(request::limit))
+        .wrap(from_fn(rate::limit))
         // the last one is the first to see a request
         .wrap(from_fn(request::surround))
 }

@@ -29,7 +29,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_MAX: usize = 128;
 
 /// Paths that answer however busy the server is.
-const HEALTH: &str = "/health";
+const PROBES: [&str; 2] = ["/health", "/status"];
 
 /// Paths with the pages of the API documentation, which load scripts and styles.
 const DOCS: &str = "/docs";
@@ -116,7 +116,7 @@ pub async fn limit<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    if is_under(request.path(), HEALTH) {
+    if is_probe(request.path()) {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     }
     let refuse = |request: ServiceRequest, problem: Problem| {
@@ -163,6 +163,11 @@ impl MessageBody for Held {
         let Self { body, admission } = self;
         body.try_into_bytes().map_err(|body| Self { body, admission })
     }
+}
+
+/// Whether a path is one of those that answer however busy the server is.
+pub(super) fn is_probe(path: &str) -> bool {
+    PROBES.iter().any(|probe| is_under(path, probe))
 }
 
 pub(super) fn is_under(path: &str, folder: &str) -> bool {

@@ -214,6 +214,9 @@ pub async fn serve(
     listener: TcpListener,
 ) -> Result<bool, StartError> {
     let state = Data::new(AppState::new(config, engines.clone(), tasks.clone()));
+    if let Some(rates) = &state.rates {
+        tasks.spawn("rates", std::sync::Arc::clone(rates).sweep_until(tasks.stop().clone()));
+    }
     let server = HttpServer::new(move || create_app(state.clone()))
         .workers(config.api.workers())
         .shutdown_timeout(config.api.timeout().as_secs() + 1)

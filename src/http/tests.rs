@@ -1,3 +1,5 @@
+mod rates;
+
 use std::{path::PathBuf, time::Duration};
 
 use actix_web::{

@@ -45,6 +45,7 @@ impl Server {
                 ("MLSDM_CONTENT_KEY", content_key),
                 ("API_PORT", &port.to_string()),
                 ("LOG_LEVEL", "ERROR"),
+                ("DISABLE_RATE_LIMIT", "true"),
                 ("MLSDM__ENGINE__DEFAULT", EngineId::DEFAULT),
             ])
             .envs(more.iter().copied())
