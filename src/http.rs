@@ -6,11 +6,13 @@
 pub mod app;
 pub mod caller;
 pub mod client;
+mod cors;
 pub mod endpoint;
 pub mod envelope;
 pub mod errors;
 mod failures;
 pub mod governance;
+mod headers;
 pub mod health;
 pub mod openapi;
 pub mod problem;

@@ -8,10 +8,9 @@ use super::{Refusal, Source, merge::Settings};
 const FOLLOWS: &str = "it follows from the embedder; set embeddings.provider instead";
 
 /// Keys that must keep their defaults, and what to do instead.
-const FIXED: [(&str, &str); 4] = [
+const FIXED: [(&str, &str); 3] = [
     ("mlsdm.policy.embedder.id", FOLLOWS),
     ("mlsdm.policy.embedder.version", FOLLOWS),
-    ("api.cors_origins", "CORS is not built yet; remove it, and answer for origins in a proxy"),
     ("auth.mode", "only `none` is built; put a proxy that authenticates in front of the server"),
 ];
 

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::{
     caller::Models,
     client::Proxies,
+    cors::cors,
     errors,
     health::{self, pulse::Pulse},
     openapi, rate, request, v1,
@@ -41,6 +42,8 @@ pub struct AppState {
     pub rates: Option<Arc<Rates>>,
     /// The proxies in front of the server.
     pub proxies: Proxies,
+    /// Origins whose pages may call the API.
+    pub cors_origins: Vec<String>,
     /// Largest request body in bytes.
     pub body_bytes: usize,
     /// Whether `/docs` and `/openapi.json` are served.
@@ -75,6 +78,7 @@ impl AppState {
                 trusted: config.api.trusted_proxies.clone(),
                 header: config.api.forwarded_header,
             },
+            cors_origins: config.api.cors_origins.clone(),
             body_bytes: limits.body_bytes,
             docs: config.api.docs,
             models: Models { default: config.llm.model.clone(), others: config.llm.models.clone() },
@@ -100,6 +104,7 @@ pub fn create_app(
     >,
 > {
     let docs = state.docs;
+    let cors = cors(&state.cors_origins);
     App::new()
         .app_data(errors::json(state.body_bytes))
         .app_data(web::PayloadConfig::new(state.body_bytes))
@@ -116,6 +121,7 @@ pub fn create_app(
         .default_service(web::to(errors::not_found))
         .wrap(from_fn(request::limit))
         .wrap(from_fn(rate::limit))
+        .wrap(cors)
         // the last one is the first to see a request
         .wrap(from_fn(request::surround))
 }

@@ -1,3 +1,4 @@
+mod headers;
 mod rates;
 
 use std::{path::PathBuf, time::Duration};

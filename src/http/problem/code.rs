@@ -89,6 +89,7 @@ codes! {
     BadRequest "E905" 400 "The request could not be understood",
     NotBuilt "E906" 501 "Not built yet",
     TooManyRequests "E907" 429 "Too many requests from one caller",
+    OriginNotAllowed "E908" 403 "Pages of this origin may not call",
 }
 
 /// Seconds after which a refused request may be tried again, when nothing better is known.
