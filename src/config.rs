@@ -22,6 +22,7 @@ mod rates;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod unbuilt;
 
 use std::path::PathBuf;
@@ -45,6 +46,7 @@ pub use mlsdm::Mlsdm;
 pub use monitoring::Monitoring;
 pub use rates::RateLimits;
 pub use source::{Source, read_document};
+pub use tls::{ClientAuth, Tls, TlsVersion};
 
 use error::Fault;
 use merge::{Raw, Settings};
@@ -73,6 +75,8 @@ pub struct Config {
     pub monitoring: Monitoring,
     /// Who may call.
     pub auth: Auth,
+    /// Transport security.
+    pub tls: Tls,
 }
 
 /// A value given on the command line.
@@ -151,6 +155,7 @@ impl Config {
         self.api.validate()?;
         self.limits.validate()?;
         self.monitoring.validate()?;
+        self.tls.validate()?;
         self.auth.validate(self.api.host)
     }
 }

@@ -19,6 +19,7 @@ pub mod problem;
 pub mod rate;
 pub mod request;
 pub mod server;
+mod slow;
 pub mod stream;
 #[cfg(test)]
 mod tests;

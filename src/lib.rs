@@ -64,6 +64,7 @@ pub mod store;
 pub mod telemetry;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+pub mod tls;
 
 pub use engine::{Answer, StateReport};
 pub use standalone::{Builder, Engine, Error, Generate};

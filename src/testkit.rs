@@ -20,6 +20,7 @@ use crate::{
 
 pub mod app;
 pub mod double;
+pub mod mutate;
 pub mod pgbouncer;
 pub mod postgres;
 

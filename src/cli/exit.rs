@@ -48,7 +48,12 @@ fn is_usage(error: &anyhow::Error) -> bool {
         || error.is::<BadServer>()
         || matches!(
             error.downcast_ref(),
-            Some(StartError::NoContentKey | StartError::Llm(_) | StartError::Embedder(_))
+            Some(
+                StartError::NoContentKey
+                    | StartError::Llm(_)
+                    | StartError::Embedder(_)
+                    | StartError::Tls(_)
+            )
         )
         || matches!(error.downcast_ref(), Some(MigrateError::Itself))
         || matches!(store_error(error), Some(StoreError::Url(_)))
@@ -68,6 +73,7 @@ fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
         | StartError::NoContentKey
         | StartError::Llm(_)
         | StartError::Embedder(_)
+        | StartError::Tls(_)
         | StartError::Listen { .. }
         | StartError::Io(_) => None,
     };

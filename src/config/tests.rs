@@ -168,7 +168,6 @@ fn promises_that_cannot_be_kept_are_refused() {
         "MLSDM_OIDC_ISSUER=https://geheim",
         "MLSDM__AUTH__MODE=keys",
         "MLSDM__AUTH__ROLES=x",
-        "MLSDM__TLS__CERT=x",
         "MLSDM__MLSDM__POLICY__EMBEDDER__ID=minilm",
     ];
     for line in given {
@@ -180,6 +179,32 @@ fn promises_that_cannot_be_kept_are_refused() {
         assert!(!text.contains("geheim"), "{text}");
     }
     assert!(env(&[("MLSDM_OIDC_ENABLED", "false")]).is_ok());
+}
+
+#[test]
+fn tls_needs_both_files_and_an_authority_for_clients() {
+    let set = |lines: &[(&str, &str)]| {
+        let name = |key: &str| format!("MLSDM__TLS__{key}");
+        let lines: Vec<_> = lines.iter().map(|(key, value)| (name(key), *value)).collect();
+        let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        env(&lines)
+    };
+    assert!(env(&[]).unwrap().config.tls.pair().is_none());
+    let both = [("CERT", "c"), ("KEY", "k")];
+    assert!(set(&both).unwrap().config.tls.pair().is_some());
+    let clients = [("CLIENT_CA", "a"), ("CLIENT_AUTH", "required"), ("MIN_VERSION", "1.3")];
+    assert!(set(&[both.as_slice(), &clients].concat()).is_ok());
+    for (bad, key) in [
+        (&[("CERT", "c")][..], "tls.key"),
+        (&[("KEY", "k")][..], "tls.key"),
+        (&[("CLIENT_CA", "a")][..], "tls.client_ca"),
+        (&[("CLIENT_AUTH", "required")][..], "tls.client_auth"),
+        (&[("MIN_VERSION", "1.1")][..], "MIN_VERSION"),
+        (&[("RELOAD_SECONDS", "0")][..], "tls.reload_seconds"),
+    ] {
+        let text = error(set(bad));
+        assert!(text.contains(key) && text.contains("must be"), "{text}");
+    }
 }
 
 #[test]
@@ -342,6 +367,8 @@ fn unknown_names_come_with_a_suggestion() {
 
 #[test]
 fn bad_values_are_shown_with_source_bound_and_default() {
+    let env = |variables: &[(&str, &str)]| error(env(variables));
+    let toml = |text: &str| error(toml(text));
     let cases = [
         (
             env(&[("API_PORT", "70000")]),
@@ -370,8 +397,7 @@ fn bad_values_are_shown_with_source_bound_and_default() {
         (toml("[database]\nurl = \"mysql://u:geheim@h/d\""), "database.url = mysql://***@h/d"),
         (env(&[("MLSDM__DATABASE__MAX_CONNECTIONS", "0")]), "between 1 and 1000"),
     ];
-    for (result, expected) in cases {
-        let text = error(result);
+    for (text, expected) in cases {
         assert!(text.contains(expected), "{text}");
         assert!(!text.contains("geheim"), "{text}");
     }

@@ -15,14 +15,11 @@ const FIXED: [(&str, &str); 3] = [
 ];
 
 /// Sections of which no further key is built.
-pub(super) const SECTIONS: [(&str, &str); 2] = [
-    (
-        "auth.",
-        "authentication is not built yet; remove it, and put a proxy that authenticates in \
+pub(super) const SECTIONS: [(&str, &str); 1] = [(
+    "auth.",
+    "authentication is not built yet; remove it, and put a proxy that authenticates in \
       front of the server",
-    ),
-    ("tls.", "TLS is not built yet; remove it, and terminate TLS in front of the server"),
-];
+)];
 
 /// Keys without effect, and why.
 const IDLE: [(&str, &str); 4] = [

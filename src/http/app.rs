@@ -1,6 +1,6 @@
 //! The app: everything served, put together once, for the server and for in-process tests.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     App, Error,
@@ -17,7 +17,7 @@ use super::{
     cors::cors,
     errors,
     health::{self, pulse::Pulse},
-    openapi, rate, request, v1,
+    openapi, rate, request, slow, v1,
 };
 use crate::{
     config::{Config, MoralRefusal},
@@ -44,6 +44,8 @@ pub struct AppState {
     pub proxies: Proxies,
     /// Origins whose pages may call the API.
     pub cors_origins: Vec<String>,
+    /// How long a body may take to come.
+    pub body_timeout: Duration,
     /// Largest request body in bytes.
     pub body_bytes: usize,
     /// Whether `/docs` and `/openapi.json` are served.
@@ -79,6 +81,7 @@ impl AppState {
                 header: config.api.forwarded_header,
             },
             cors_origins: config.api.cors_origins.clone(),
+            body_timeout: limits.body_timeout(),
             body_bytes: limits.body_bytes,
             docs: config.api.docs,
             models: Models { default: config.llm.model.clone(), others: config.llm.models.clone() },
@@ -119,6 +122,7 @@ pub fn create_app(
             }
         })
         .default_service(web::to(errors::not_found))
+        .wrap(from_fn(slow::body))
         .wrap(from_fn(request::limit))
         .wrap(from_fn(rate::limit))
         .wrap(cors)

@@ -1,3 +1,4 @@
+mod damaged;
 mod headers;
 mod rates;
 

@@ -90,6 +90,7 @@ codes! {
     NotBuilt "E906" 501 "Not built yet",
     TooManyRequests "E907" 429 "Too many requests from one caller",
     OriginNotAllowed "E908" 403 "Pages of this origin may not call",
+    BodyTimedOut "E909" 408 "The body did not come in time",
 }
 
 /// Seconds after which a refused request may be tried again, when nothing better is known.
