@@ -74,7 +74,7 @@ impl Limits {
             (self.write_timeout_ms, "limits.write_timeout_ms"),
             (self.keep_alive_ms, "limits.keep_alive_ms"),
         ] {
-            check((10..=600_000).contains(&time), key, "between 10 and 600000")?;
+            check((1_000..=600_000).contains(&time), key, "between 1000 and 600000")?;
         }
         self.rate.validate()
     }

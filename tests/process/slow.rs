@@ -14,10 +14,10 @@ use crate::server::{SOON, Server, Setup};
 
 async fn server(database: &TestDatabase) -> Server {
     Setup::new(database.url())
-        .with("MLSDM__LIMITS__HEADER_TIMEOUT_MS", 300)
-        .with("MLSDM__LIMITS__BODY_TIMEOUT_MS", 300)
+        .with("MLSDM__LIMITS__HEADER_TIMEOUT_MS", 1_000)
+        .with("MLSDM__LIMITS__BODY_TIMEOUT_MS", 1_000)
         .with("MLSDM__LIMITS__WRITE_TIMEOUT_MS", 1_000)
-        .with("MLSDM__LIMITS__KEEP_ALIVE_MS", 300)
+        .with("MLSDM__LIMITS__KEEP_ALIVE_MS", 1_000)
         .serve()
         .await
 }
