@@ -150,10 +150,6 @@ impl ResponseError for Problem {
         if let Some(seconds) = self.retry_after_seconds {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
-        if self.code == Code::BodyTimedOut {
-            // or the framework would wait for the rest of a chunked body for ever
-            response.force_close();
-        }
         if let Some(methods) = &self.allow
             && let Ok(value) = HeaderValue::from_str(methods)
         {
