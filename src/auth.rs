@@ -6,6 +6,7 @@
 //! at the routes.
 
 mod cache;
+pub mod certificates;
 mod claims;
 pub mod dev;
 mod jwks;
@@ -29,7 +30,8 @@ pub use reason::Reason;
 pub use setup::SetupError;
 pub use token::TOKEN_BYTES_MAX;
 
-use crate::{config::AuthMode, domain::ids::Micros};
+use crate::{config::AuthMode, domain::ids::Micros, tls::ClientCertificate};
+use certificates::Certificates;
 use keys::Keys;
 use tokens::{Source, Tokens};
 
@@ -56,6 +58,7 @@ pub struct Authenticator {
     clock: Clock,
     tokens: Option<Tokens>,
     keys: Option<Keys>,
+    certificates: Certificates,
     /// Who everybody is, where nobody has to say.
     anonymous: Option<Arc<Principal>>,
 }
@@ -77,7 +80,14 @@ impl Authenticator {
         let set = jwks::KeySet::parse(jwks).unwrap_or_default();
         let source = Source::Own(Arc::new(provider::Held::own(set)));
         let tokens = Some(Tokens::new(rules, role::Roles::new(&[]), source));
-        Self { mode: AuthMode::Oidc, clock, tokens, keys: None, anonymous: None }
+        Self {
+            mode: AuthMode::Oidc,
+            clock,
+            tokens,
+            keys: None,
+            certificates: Certificates::default(),
+            anonymous: None,
+        }
     }
 
     /// Who everybody is, where nobody has to say who they are; whatever they offer is not looked at.
@@ -100,6 +110,11 @@ impl Authenticator {
             (_, Some(token), _, Some(tokens)) => tokens.verify(token, now).await,
             _ => Err(Reason::NotAccepted),
         }
+    }
+
+    /// Whose certificate a connection was made with, if configuration names it.
+    pub fn certified(&self, certificate: &ClientCertificate) -> Option<Arc<Principal>> {
+        self.certificates.find(certificate)
     }
 
     /// How callers prove who they are.

@@ -48,7 +48,7 @@ pub use rates::RateLimits;
 pub use source::{Source, read_document};
 pub use tls::{ClientAuth, Tls, TlsVersion};
 
-use error::Fault;
+use error::{Fault, check};
 use merge::{Raw, Settings};
 
 /// Every setting.
@@ -158,6 +158,8 @@ impl Config {
         self.limits.validate()?;
         self.monitoring.validate()?;
         self.tls.validate()?;
+        let asked = self.auth.certificates.is_empty() || self.tls.client_ca().is_some();
+        check(asked, "auth.certificates", "empty as long as tls.client_ca is not set")?;
         self.auth.validate(self.api.host)
     }
 }

@@ -11,7 +11,7 @@ const LEEWAY: i64 = 30;
 /// Longest name of a subject, in characters, and of what people call it.
 const NAME_MAX: usize = 255;
 /// Subjects that are this server's own to give: no token may claim one.
-const RESERVED: [&str; 2] = ["key:", "anonymous"];
+const RESERVED: [&str; 3] = ["key:", "cert:", "anonymous"];
 /// Claims with the name that people call somebody, the best first.
 const NAMES: [&str; 3] = ["name", "preferred_username", "email"];
 

@@ -52,6 +52,8 @@ pub enum Method {
     Oidc,
     /// By an API key.
     Key,
+    /// By the certificate of a TLS client.
+    Certificate,
     /// By a token of this server's own development key.
     Dev,
     /// Not at all: nobody has to here.
@@ -64,6 +66,7 @@ impl Method {
         match self {
             Self::Oidc => "oidc",
             Self::Key => "key",
+            Self::Certificate => "certificate",
             Self::Dev => "dev",
             Self::None => "none",
         }

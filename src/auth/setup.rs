@@ -6,6 +6,7 @@ use openidconnect::IssuerUrl;
 
 use super::{
     Authenticator, Clock, EngineScope, Method, Principal, Rules,
+    certificates::Certificates,
     dev::{DevKey, DevKeyError, key_path},
     keys::Keys,
     now,
@@ -57,12 +58,12 @@ impl Authenticator {
             }
             AuthMode::Keys | AuthMode::None => None,
         };
-        let keys = matches!(mode, AuthMode::Keys | AuthMode::OidcAndKeys).then(|| {
-            let (user, admin) = (auth.keys.user(), auth.keys.admin());
-            Keys::fixed(user, admin, &scope(&auth.keys.engines, default), &roles)
-        });
+        let engines = scope(&auth.keys.engines, default);
+        let keys = matches!(mode, AuthMode::Keys | AuthMode::OidcAndKeys)
+            .then(|| Keys::fixed(auth.keys.user(), auth.keys.admin(), &engines, &roles));
+        let certificates = Certificates::new(&auth.certificates, &engines, &roles);
         let anonymous = (mode == AuthMode::None).then(|| Arc::new(Principal::anonymous()));
-        Ok(Arc::new(Self { mode, clock, tokens, keys, anonymous }))
+        Ok(Arc::new(Self { mode, clock, tokens, keys, certificates, anonymous }))
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{
 
 use super::error::{Fault, check};
 use crate::auth::{
+    certificates::CertificateEntry,
     keys::KEY_BYTES_MAX,
     role::{RoleEntry, Roles},
 };
@@ -75,6 +76,8 @@ pub struct Auth {
     pub oidc: Oidc,
     /// API keys.
     pub keys: ApiKeys,
+    /// Names of client certificates, and the roles of their bearers.
+    pub certificates: Vec<CertificateEntry>,
 }
 
 /// An identity provider.
@@ -204,7 +207,7 @@ impl Auth {
     }
 
     fn decided(&self, host: IpAddr) -> Option<AuthMode> {
-        let configured = match (self.oidc.is_on(), self.keys.is_on()) {
+        let configured = match (self.oidc.is_on(), self.knows_some()) {
             (true, true) => Some(AuthMode::OidcAndKeys),
             (true, false) => Some(AuthMode::Oidc),
             (false, true) => Some(AuthMode::Keys),
@@ -232,13 +235,29 @@ impl Auth {
         }
         if keys {
             let must = "set (API_KEY), or auth.keys.admin (ADMIN_API_KEY), to take keys";
-            check(self.keys.is_on(), "auth.keys.user", must)?;
+            check(self.knows_some(), "auth.keys.user", must)?;
             self.keys.validate()?;
         }
+        self.check_certificates(oidc || keys)?;
         let closed = oidc || keys || host.is_loopback() || self.insecure;
         let must = "a loopback address (127.0.0.1 or ::1) as long as auth.mode is `none` or `dev`; \
                     set MLSDM_INSECURE=1 to serve it so all the same";
         check(closed, "api.host", must)
+    }
+
+    /// Whether some callers are known by what they hold: keys, or certificates.
+    fn knows_some(&self) -> bool {
+        self.keys.is_on() || !self.certificates.is_empty()
+    }
+
+    fn check_certificates(&self, closed: bool) -> Result<(), Fault> {
+        let must = "empty as long as auth.mode is `dev` or `none`";
+        check(closed || self.certificates.is_empty(), "auth.certificates", must)?;
+        let roles = Roles::new(&self.roles);
+        let mut named = self.certificates.iter().flat_map(|entry| &entry.roles);
+        let must =
+            "a list of `name=role+role` of roles that there are: built-in ones or of auth.roles";
+        check(named.all(|role| roles.has(role)), "auth.certificates", must)
     }
 
     /// An issuer must be there when tokens were asked for aloud.

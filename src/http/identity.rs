@@ -16,7 +16,10 @@ use actix_web::{
 };
 
 use super::{AppState, Code, Problem, request::is_probe};
-use crate::auth::{Authenticator, Credential, Principal, Reason};
+use crate::{
+    auth::{Authenticator, Credential, Principal, Reason},
+    tls::ClientCertificate,
+};
 
 /// The header of API keys.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -63,7 +66,7 @@ pub async fn identify<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     if !is_probe(request.path()) {
-        let identity = identity(&state.auth, request.headers()).await;
+        let identity = identity(&state.auth, &request).await;
         if let Identity::Refused(reason) = &identity {
             tracing::info!(event_type = "auth.refused", %reason, "a credential is refused");
         }
@@ -72,19 +75,24 @@ pub async fn identify<B: MessageBody + 'static>(
     next.call(request).await
 }
 
-async fn identity(auth: &Authenticator, headers: &HeaderMap) -> Identity {
+async fn identity(auth: &Authenticator, request: &ServiceRequest) -> Identity {
     if let Some(anonymous) = auth.anonymous() {
         return Identity::Known(Arc::clone(anonymous));
     }
-    let credential = match credential(headers) {
+    let credential = match credential(request.headers()) {
         Ok(Some(credential)) => credential,
-        Ok(None) => return Identity::Nobody,
+        Ok(None) => return certified(auth, request).map_or(Identity::Nobody, Identity::Known),
         Err(reason) => return Identity::Refused(reason),
     };
     match auth.authenticate(credential).await {
         Ok(principal) => Identity::Known(principal),
         Err(reason) => Identity::Refused(reason),
     }
+}
+
+/// Who a connection's certificate says it is: what a request itself says comes before it.
+fn certified(auth: &Authenticator, request: &ServiceRequest) -> Option<Arc<Principal>> {
+    auth.certified(request.conn_data::<ClientCertificate>()?)
 }
 
 /// The one credential of a request. Never the query's: addresses end up in logs.

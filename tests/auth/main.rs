@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod damaged;
+#[cfg(test)]
 mod dev;
 #[cfg(test)]
 mod keys;

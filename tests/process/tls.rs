@@ -211,6 +211,35 @@ async fn only_good_certificates_of_clients_are_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_configuration_names_is_somebody() {
+    let authority = Authority::new();
+    authority.serve("server");
+    let database = TestDatabase::sqlite();
+    let setup = authority
+        .setup(&database)
+        .with("MLSDM__TLS__CLIENT_CA", authority.path("ca.pem").display())
+        .with("MLSDM__AUTH__MODE", "keys")
+        .with("MLSDM__AUTH__CERTIFICATES", "ann=operator,bot=service")
+        .with("ADMIN_API_KEY", "admin-key-0123456789");
+    let ann = authority.client(Some(authority.sign("ann", true, false))).build().unwrap();
+    let server = setup.over_tls(ann).serve().await;
+    let me = send(server.get("/v1/me")).await.unwrap();
+    assert_eq!((me.status, &me.body["subject"]), (200, &"cert:ann".into()));
+    assert_eq!(me.body["method"], "certificate");
+    assert_eq!(send(server.get("/v1/state")).await.unwrap().status, 200);
+    let body = serde_json::json!({"prompt": "hello"});
+    assert_eq!(send(server.post("/v1/generate").json(&body)).await.unwrap().status, 403);
+    let keyed = server.get("/v1/me").header("x-api-key", "admin-key-0123456789");
+    assert_eq!(send(keyed).await.unwrap().body["subject"], "key:admin", "a key comes first");
+    let wrong = server.get("/v1/me").header("x-api-key", "admin-key-012345678x");
+    assert_eq!(send(wrong).await.unwrap().status, 401, "a bad key is no certificate's to mend");
+    let stranger = authority.client(Some(authority.sign("eve", true, false))).build().unwrap();
+    let eve = stranger.get(format!("{}/v1/me", server.base())).send().await.unwrap();
+    assert_eq!(eve.status().as_u16(), 401, "signed, and named by nobody");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_does_not_start_with_a_pair_it_cannot_use() {
     let (authority, database) = (Authority::new(), TestDatabase::sqlite());
     authority.serve("server");
