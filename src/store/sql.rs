@@ -42,6 +42,39 @@ macro_rules! event_names {
     };
 }
 
+/// The contents of each event of a log. PostgreSQL is held (`OFFSET 0`) to looking each up by its
+/// position: an engine that is younger than the statistics counts as one without rows, and a join is
+/// then as likely planned to read all its contents for every event.
+macro_rules! contents_of_events {
+    (sqlite) => {
+        "LEFT JOIN contents AS c ON c.engine_id = e.engine_id AND c.position = e.position "
+    };
+    (postgres) => {
+        "LEFT JOIN LATERAL (SELECT sealed, vector FROM contents WHERE engine_id = e.engine_id \
+         AND position = e.position OFFSET 0) AS c ON true "
+    };
+}
+
+/// A page of events with columns of their contents.
+macro_rules! with_contents {
+    ($columns:literal) => {
+        Sql {
+            sqlite: with_contents!($columns, sqlite),
+            postgres: with_contents!($columns, postgres),
+        }
+    };
+    ($columns:literal, $dialect:ident) => {
+        concat!(
+            "SELECT ",
+            event_columns!(),
+            $columns,
+            " FROM events AS e ",
+            contents_of_events!($dialect),
+            "WHERE e.engine_id = $1 AND e.position > $2 ORDER BY e.position LIMIT $3"
+        )
+    };
+}
+
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
         $($(#[$doc])* pub(super) const $name: Sql = $sql;)+
@@ -98,16 +131,10 @@ statements! {
          WHERE e.engine_id = $1 AND e.position > $2 ORDER BY e.position LIMIT $3"));
 
     /// A page of events with their sealed vectors.
-    READ_FOR_FOLD = same(concat!(
-        "SELECT ", event_columns!(), ", c.vector FROM events AS e \
-         LEFT JOIN contents AS c ON c.engine_id = e.engine_id AND c.position = e.position \
-         WHERE e.engine_id = $1 AND e.position > $2 ORDER BY e.position LIMIT $3"));
+    READ_FOR_FOLD = with_contents!(", c.vector");
 
     /// A page of events with their contents.
-    READ_FOR_AUDIT = same(concat!(
-        "SELECT ", event_columns!(), ", c.sealed, c.vector FROM events AS e \
-         LEFT JOIN contents AS c ON c.engine_id = e.engine_id AND c.position = e.position \
-         WHERE e.engine_id = $1 AND e.position > $2 ORDER BY e.position LIMIT $3"));
+    READ_FOR_AUDIT = with_contents!(", c.sealed, c.vector");
 
     /// The events that allow contents to be missing, within a window of positions.
     READ_REMOVALS = same(concat!(
@@ -133,9 +160,11 @@ statements! {
              CROSS JOIN events AS e ON e.engine_id = $1 AND e.position = wanted.value \
              CROSS JOIN contents AS c ON c.engine_id = e.engine_id AND c.position = e.position",
         postgres: "SELECT e.position, e.command_id, e.subject_ref, c.sealed \
-             FROM events AS e \
-             JOIN contents AS c ON c.engine_id = e.engine_id AND c.position = e.position \
-             WHERE e.engine_id = $1 AND e.position = ANY($2)",
+             FROM unnest($2::bigint[]) AS wanted(position) \
+             CROSS JOIN LATERAL (SELECT engine_id, position, command_id, subject_ref FROM events \
+             WHERE engine_id = $1 AND position = wanted.position OFFSET 0) AS e \
+             CROSS JOIN LATERAL (SELECT sealed FROM contents WHERE engine_id = e.engine_id \
+             AND position = e.position OFFSET 0) AS c",
     };
 
     /// Contents by position.
@@ -204,8 +233,8 @@ statements! {
              AND i.route = k.value ->> 1 AND i.key = k.value ->> 2"),
         postgres: concat!("SELECT ", idempotency_columns!(), " \
              FROM unnest($2::bytea[], $3::text[], $4::text[]) AS k(name_hmac, route, key) \
-             JOIN idempotency AS i ON i.engine_id = $1 AND i.name_hmac = k.name_hmac \
-             AND i.route = k.route AND i.key = k.key"),
+             CROSS JOIN LATERAL (SELECT * FROM idempotency WHERE engine_id = $1 \
+             AND name_hmac = k.name_hmac AND route = k.route AND key = k.key OFFSET 0) AS i"),
     };
 
     /// Adds one idempotent request (SQLite) or many (PostgreSQL).

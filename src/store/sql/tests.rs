@@ -59,6 +59,44 @@ async fn postgres_finds_endings_by_index() {
     );
 }
 
+/// An engine that is younger than the statistics counts as one without rows: whatever is joined must
+/// be looked up by its whole key all the same, or replaying it takes the square of its length.
+#[tokio::test]
+async fn postgres_joins_by_whole_keys_for_an_engine_it_has_no_statistics_of() {
+    const OLD: &str =
+        "INSERT INTO contents SELECT 'old', n, '', NULL FROM generate_series(1, 20000) AS n";
+    let database = TestDatabase::postgres().await;
+    migrated(&database).await;
+    let mut conn = PgConnection::connect(database.url()).await.unwrap();
+    for text in [OLD, "ANALYZE contents", "SET enable_seqscan = off"] {
+        conn.execute(text).await.unwrap();
+    }
+    let new = "'e'";
+    let lists = [("$2::bigint[]", "'{1,2}'::bigint[]"), ("$2::bytea[]", "'{a}'::bytea[]")];
+    let more = [("$3::text[]", "'{r}'::text[]"), ("$4::text[]", "'{k}'::text[]")];
+    for (name, sql) in [
+        ("READ_FOR_FOLD", super::READ_FOR_FOLD),
+        ("READ_FOR_AUDIT", super::READ_FOR_AUDIT),
+        ("SEALED_TEXTS", super::SEALED_TEXTS),
+        ("IDEMPOTENCY", super::IDEMPOTENCY),
+    ] {
+        let given = lists
+            .iter()
+            .chain(&more)
+            .fold(sql.postgres.to_owned(), |text, (from, to)| text.replace(from, to));
+        let given = given.replace("$1", new).replace("$2", "0").replace("$3", "2000");
+        let plan: Vec<(String,)> = sqlx::query_as(AssertSqlSafe(format!("EXPLAIN {given}")))
+            .fetch_all(&mut conn)
+            .await
+            .unwrap();
+        let lines: Vec<&str> = plan.iter().map(|(line,)| line.trim()).collect();
+        let loose = |line: &&&str| line.starts_with("Join Filter") || line.starts_with("Filter");
+        assert_eq!(lines.iter().find(loose), None, "{name}: {lines:#?}");
+        let whole = |line: &&str| line.starts_with("Index Cond") && line.contains(" AND ");
+        assert!(lines.iter().any(whole), "{name}: {lines:#?}");
+    }
+}
+
 #[tokio::test]
 async fn sqlite_finds_endings_by_index() {
     let database = TestDatabase::sqlite();
