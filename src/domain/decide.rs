@@ -4,6 +4,7 @@
 mod adding;
 mod budget;
 mod ending;
+mod keys;
 
 use self::budget::Grant;
 use super::{
@@ -66,6 +67,9 @@ pub fn decide(state: &State, command: &Command, now: Micros) -> Result<Vec<Decid
             let digest = super::digest::state(state).to_string();
             Ok(one(Decided::of_engine(Event::StateAttested(StateAttested { digest }))))
         }
+        Command::CreateKey(create) => keys::create(state, create, now).map(one),
+        Command::RevokeKey(revoke) => keys::revoke(state, revoke).map(one),
+        Command::RotateKey(rotate) => keys::rotate(state, rotate, now).map(one),
     }
 }
 

@@ -78,6 +78,11 @@ pub fn evolve(
         Event::EngineResumed(_) => state.shutdown = None,
         Event::SubjectErased(erased) => subject_erased(state, erased),
         Event::StateAttested(_) => state.attested = envelope.position,
+        Event::KeyCreated(created) => fold.whole(state.keys.created(created, fold.when()))?,
+        Event::KeyRevoked(revoked) => {
+            fold.whole(state.keys.revoked(revoked, envelope.position))?;
+        }
+        Event::KeyRotated(rotated) => fold.whole(state.keys.rotated(rotated, fold.when()))?,
     }
     state.accounts.turn(state.policy.budget.window(envelope.recorded_at));
     state.position = envelope.position;
@@ -97,6 +102,14 @@ impl Fold<'_> {
 
     fn check(&self, ok: bool, what: &'static str) -> Result<(), FoldError> {
         if ok { Ok(()) } else { self.damaged(what) }
+    }
+
+    fn whole(&self, folded: Result<(), &'static str>) -> Result<(), FoldError> {
+        folded.or_else(|what| self.damaged(what))
+    }
+
+    const fn when(&self) -> (Position, Micros) {
+        (self.envelope.position, self.envelope.recorded_at)
     }
 
     fn step(&self) -> Result<(StepNumber, SubjectRef), FoldError> {

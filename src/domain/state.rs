@@ -11,6 +11,7 @@ use super::{
     budget::{Accounts, Price, Reservation},
     event::{EngineCreated, Source, Tick},
     ids::{Micros, Position, Sha256, StepNumber, SubjectRef},
+    keys::ApiKeys,
     lattice::Lattice,
     moral::Filter,
     policy::{Policy, Scope},
@@ -100,6 +101,8 @@ pub struct State {
     pub accounts: Accounts,
     /// The item of another engine that was added last; none for an engine that is no copy.
     pub copied: Option<Source>,
+    /// The API keys of the server, in its own log; elsewhere none.
+    pub keys: ApiKeys,
     /// The last position whose state was attested; 0 for none.
     pub attested: Position,
 }
@@ -127,6 +130,7 @@ impl State {
             open: RedBlackTreeMapSync::new_sync(),
             accounts: Accounts::open(policy.budget.window(recorded_at)),
             copied: None,
+            keys: ApiKeys::default(),
             attested: 0,
         }
     }

@@ -121,6 +121,10 @@ impl From<Refusal> for Problem {
             Refusal::NotOpen { .. } | Refusal::NotExpired { .. } => Code::StepAbandoned,
             Refusal::Policy(_) | Refusal::Fixed { .. } => Code::BadPolicy,
             Refusal::Dimension { .. } => Code::EmbeddingFailed,
+            Refusal::Key(_) => Code::BadField,
+            Refusal::NoKey { .. } => Code::KeyNotFound,
+            Refusal::TooManyKeys => Code::TooManyKeys,
+            Refusal::KeyExists => Code::Internal,
             // no route adds items
             Refusal::OtherSource { .. } | Refusal::OutOfOrder { .. } => Code::Internal,
         };
