@@ -18,16 +18,18 @@ mod logging;
 mod merge;
 mod mlsdm;
 mod monitoring;
+mod rates;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod unbuilt;
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub use api::{Api, MoralRefusal};
+pub use api::{Api, ForwardedHeader, MoralRefusal};
 pub use auth::{ApiKeys, Auth, AuthMode, Oidc};
 pub use database::Database;
 pub use embeddings::{Embeddings, EmbeddingsProvider};
@@ -42,7 +44,9 @@ pub use logging::{Format, Level, Logging};
 pub use merge::Setting;
 pub use mlsdm::Mlsdm;
 pub use monitoring::Monitoring;
+pub use rates::RateLimits;
 pub use source::{Source, read_document};
+pub use tls::{ClientAuth, Tls, TlsVersion};
 
 use error::Fault;
 use merge::{Raw, Settings};
@@ -71,6 +75,8 @@ pub struct Config {
     pub monitoring: Monitoring,
     /// Who may call.
     pub auth: Auth,
+    /// Transport security.
+    pub tls: Tls,
 }
 
 /// A value given on the command line.
@@ -151,6 +157,7 @@ impl Config {
         self.api.validate()?;
         self.limits.validate()?;
         self.monitoring.validate()?;
+        self.tls.validate()?;
         self.auth.validate(self.api.host)
     }
 }

@@ -6,17 +6,22 @@
 pub mod access;
 pub mod app;
 pub mod caller;
+pub mod client;
+mod cors;
 pub mod endpoint;
 pub mod envelope;
 pub mod errors;
 mod failures;
 pub mod governance;
+mod headers;
 pub mod health;
 pub mod identity;
 pub mod openapi;
 pub mod problem;
+pub mod rate;
 pub mod request;
 pub mod server;
+mod slow;
 pub mod stream;
 #[cfg(test)]
 mod tests;

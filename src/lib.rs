@@ -59,12 +59,14 @@ pub mod ids;
 pub mod lifecycle;
 pub mod limiter;
 pub mod llm;
+pub mod rates;
 pub mod score;
 pub mod standalone;
 pub mod store;
 pub mod telemetry;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+pub mod tls;
 
 pub use engine::{Answer, StateReport};
 pub use standalone::{Builder, Engine, Error, Generate};

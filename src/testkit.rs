@@ -22,6 +22,7 @@ use crate::{
 pub mod app;
 pub mod double;
 pub mod issuer;
+pub mod mutate;
 pub mod pgbouncer;
 pub mod postgres;
 
@@ -37,7 +38,8 @@ pub struct TestDatabase {
 pub const OPEN: (&str, &str) = ("MLSDM__AUTH__MODE", "none");
 
 /// The state of an app over engines in a new SQLite database, with these variables over the
-/// defaults, and that database, to be held as long as the app. Everybody may do everything.
+/// defaults, and that database, to be held as long as the app. Everybody may do everything. Rates are
+/// limited only if a variable says how.
 pub async fn app_state(env: &[(&str, &str)]) -> (AppState, TestDatabase) {
     let env: Vec<_> = env.iter().copied().chain([OPEN]).collect();
     guarded_app_state(&env, Arc::new(crate::clock::now_micros)).await
@@ -46,11 +48,13 @@ pub async fn app_state(env: &[(&str, &str)]) -> (AppState, TestDatabase) {
 /// The same, open to those whom the variables let in, by a clock of the test's.
 pub async fn guarded_app_state(env: &[(&str, &str)], clock: Clock) -> (AppState, TestDatabase) {
     let database = TestDatabase::sqlite();
-    let set = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let set = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let limited = env.iter().any(|(name, _)| name.contains("RATE"));
+    let free = (!limited).then_some(("DISABLE_RATE_LIMIT", "true"));
     let sources = Sources {
         file: None,
         dir: database.folder().map(Path::to_owned).unwrap_or_default(),
-        env: env.iter().map(set).chain([("DATABASE_URL".to_owned(), database.url().to_owned())]),
+        env: env.iter().copied().chain(free).chain([("DATABASE_URL", database.url())]).map(set),
         flags: Vec::new(),
     };
     let config = Config::load(sources).expect("a configuration").config;

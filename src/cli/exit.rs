@@ -59,6 +59,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
                     | StartError::Llm(_)
                     | StartError::Embedder(_)
                     | StartError::Auth(_)
+                    | StartError::Tls(_)
             )
         )
         || matches!(error.downcast_ref(), Some(MigrateError::Itself))
@@ -80,6 +81,7 @@ fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
         | StartError::Llm(_)
         | StartError::Embedder(_)
         | StartError::Auth(_)
+        | StartError::Tls(_)
         | StartError::Listen { .. }
         | StartError::Io(_) => None,
     };

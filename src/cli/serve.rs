@@ -26,15 +26,16 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
         tracing::warn!(event_type = "config.warning", "{warning}");
     }
     let tasks = Tasks::new(Handle::current());
-    let listener = listen(&config.api)?;
+    let listener = listen(config)?;
     let address = listener.local_addr()?;
     let engines = open_engines(config, llm(config).await?, &tasks).await?;
     let auth = authenticator(config, &engines.parts().store, &tasks).await?;
     tasks.listen(config.api.drain())?;
+    let scheme = if config.tls.pair().is_some() { "https" } else { "http" };
     tracing::info!(event_type = "server.started", address = %address, "serving");
     writeln!(
         io::stderr().lock(),
-        "MLSDM serves on http://{address} (docs: http://{address}/docs)"
+        "MLSDM serves on {scheme}://{address} (docs: {scheme}://{address}/docs)"
     )?;
     if auth.mode() == AuthMode::Dev {
         write!(io::stderr().lock(), "{}", welcome(config, address)?)?;

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, num::NonZeroUsize, thread, time::Duration};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::error::{Fault, check};
@@ -16,6 +17,17 @@ pub enum MoralRefusal {
     Error,
 }
 
+/// The header in which trusted proxies say whom they speak for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239)
+    Forwarded,
+}
+
 /// The HTTP server.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +39,10 @@ pub struct Api {
     workers: usize,
     timeout: u64,
     drain_seconds: u64,
+    /// Networks of the proxies whose word about clients' addresses is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where they write it.
+    pub forwarded_header: ForwardedHeader,
     /// Origins whose pages may call the API.
     pub cors_origins: Vec<String>,
     /// What a moral refusal is on the routes that are compatible with models' APIs.
@@ -58,6 +74,20 @@ impl Api {
         check(self.port != 0, "api.port", "between 1 and 65535")?;
         check(self.workers <= 256, "api.workers", "between 0 and 256")?;
         check((1..=600).contains(&self.timeout), "api.timeout", "between 1 and 600 seconds")?;
-        check(self.drain_seconds <= 300, "api.drain_seconds", "between 0 and 300")
+        check(self.drain_seconds <= 300, "api.drain_seconds", "between 0 and 300")?;
+        let any = self.cors_origins.iter().any(|origin| origin == "*");
+        let exact = self.cors_origins.iter().all(|origin| is_origin(origin));
+        let fits = if any { self.cors_origins.len() == 1 } else { exact };
+        let must = "a list of origins as browsers write them (https://app.example.com, without a \
+                    path or a final slash), or \"*\" alone for every origin";
+        check(fits, "api.cors_origins", must)
     }
+}
+
+/// Whether a text is what a browser sends as `Origin`; a pattern is not.
+fn is_origin(text: &str) -> bool {
+    !text.contains('*')
+        && reqwest::Url::parse(text).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
+        })
 }

@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::{
     Refusal, Source,
-    merge::{Raw, SECRETS, nearest, truth},
+    merge::{Raw, SECRETS, nearest},
 };
 
 /// Variables with names of their own, and the keys they set.
-const NAMED: [(&str, &str); 27] = [
+const NAMED: [(&str, &str); 30] = [
     ("LLM_BACKEND", "llm.provider"),
     ("OPENAI_API_KEY", "llm.openai.api_key"),
     ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
@@ -38,6 +38,9 @@ const NAMED: [(&str, &str); 27] = [
     ("MLSDM_OIDC_ROLES_CLAIM", "auth.oidc.roles_claim"),
     ("MLSDM_OIDC_JWKS_URI", "auth.oidc.jwks_uri"),
     ("MLSDM_OIDC_ALGORITHMS", "auth.oidc.algorithms"),
+    ("DISABLE_RATE_LIMIT", "limits.rate.disabled"),
+    ("RATE_LIMIT_REQUESTS", "limits.rate.requests"),
+    ("RATE_LIMIT_WINDOW", "limits.rate.window"),
 ];
 
 /// Names the configuration file.
@@ -49,8 +52,6 @@ const GENERIC: &str = "MLSDM__";
 /// Variables of commands that speak to a server: credentials, which are not settings.
 const OF_COMMANDS: [&str; 2] = ["MLSDM_TOKEN", "MLSDM_API_KEY"];
 
-const RATE_ADVICE: &str = "rate limits are not built yet; remove it, and limit rates in a proxy in \
-     front of the server";
 const SIGNING_ADVICE: &str = "signed checkpoints are not built yet; remove it";
 
 /// What the environment says.
@@ -74,7 +75,7 @@ pub(super) fn read(variables: impl IntoIterator<Item = (String, String)>) -> Env
         } else if let Some(key) = key_of(&name) {
             let origin = Source::Env(name.clone());
             env.values.push(Raw { name, key, value: Value::String(value), origin });
-        } else if let Some(advice) = refused(&name, &value) {
+        } else if let Some(advice) = refused(&name) {
             env.refusals.push(Refusal { name, advice });
         } else if let Some(warning) = warning(&name) {
             env.warnings.push(warning);
@@ -98,14 +99,9 @@ fn key_of(name: &str) -> Option<String> {
 }
 
 /// What to do instead of a variable that promises a protection that is not built yet.
-fn refused(name: &str, value: &str) -> Option<&'static str> {
-    match name.strip_suffix("_FILE").unwrap_or(name) {
-        "MLSDM_SIGNING_KEY" => Some(SIGNING_ADVICE),
-        "RATE_LIMIT_REQUESTS" | "RATE_LIMIT_WINDOW" => Some(RATE_ADVICE),
-        // 1 asks for no limit, which is what there is
-        "DISABLE_RATE_LIMIT" if truth(value) != Some(true) => Some(RATE_ADVICE),
-        _ => None,
-    }
+fn refused(name: &str) -> Option<&'static str> {
+    let promises = name.strip_suffix("_FILE").unwrap_or(name) == "MLSDM_SIGNING_KEY";
+    promises.then_some(SIGNING_ADVICE)
 }
 
 /// What to say about a variable that changes nothing; none for those of other programs.
@@ -113,7 +109,6 @@ fn warning(name: &str) -> Option<String> {
     let known = match name.strip_suffix("_FILE").unwrap_or(name) {
         "MLSDM_LOKI_URL" => "logs go to standard output",
         "MLSDM_TRACK" => "metrics are not built",
-        "DISABLE_RATE_LIMIT" => return None,
         name if OF_COMMANDS.contains(&name) => return None,
         name if name.starts_with("OTEL_") => "tracing export is not built",
         name if name.starts_with("MLSDM_") => {

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde_json::{Map, Value};
 
 use super::{
-    Config, ConfigError, Flag, Refusal, Source,
+    Config, ConfigError, Flag, Source,
     error::{Fault, Invalid},
-    source, unbuilt,
+    source,
 };
 use crate::domain::policy::Preset;
 
@@ -234,11 +234,6 @@ impl Settings {
     }
 
     fn unknown(&self, raw: &Raw) -> ConfigError {
-        let planned = unbuilt::SECTIONS.iter().find(|(section, _)| raw.key.starts_with(section));
-        if let Some((_, advice)) = planned {
-            let name = format!("{} ({})", raw.key, raw.origin);
-            return ConfigError::NotBuilt(vec![Refusal { name, advice }]);
-        }
         let section = format!("{}.", raw.key);
         let is_section = self.defaults.keys().any(|known| known.starts_with(&section));
         let hint = if is_section {

@@ -8,15 +8,8 @@ use super::{Refusal, Source, merge::Settings};
 const FOLLOWS: &str = "it follows from the embedder; set embeddings.provider instead";
 
 /// Keys that must keep their defaults, and what to do instead.
-const FIXED: [(&str, &str); 3] = [
-    ("mlsdm.policy.embedder.id", FOLLOWS),
-    ("mlsdm.policy.embedder.version", FOLLOWS),
-    ("api.cors_origins", "CORS is not built yet; remove it, and answer for origins in a proxy"),
-];
-
-/// Sections of which no further key is built.
-pub(super) const SECTIONS: [(&str, &str); 1] =
-    [("tls.", "TLS is not built yet; remove it, and terminate TLS in front of the server")];
+const FIXED: [(&str, &str); 2] =
+    [("mlsdm.policy.embedder.id", FOLLOWS), ("mlsdm.policy.embedder.version", FOLLOWS)];
 
 /// Keys without effect, and why.
 const IDLE: [(&str, &str); 4] = [

@@ -1,6 +1,6 @@
 //! The app: everything served, put together once, for the server and for in-process tests.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     App, Error,
@@ -14,9 +14,11 @@ use tokio::sync::Semaphore;
 use super::{
     Endpoint,
     caller::Models,
+    client::Proxies,
+    cors::cors,
     errors,
     health::{self, pulse::Pulse},
-    identity, openapi, request, v1,
+    identity, openapi, rate, request, slow, v1,
 };
 use crate::{
     auth::Authenticator,
@@ -25,6 +27,7 @@ use crate::{
     engine::Engines,
     lifecycle::{Stop, Tasks},
     limiter::Limiter,
+    rates::Rates,
 };
 
 /// What all handlers share. Made once, outside the factory, which runs once a worker.
@@ -39,6 +42,14 @@ pub struct AppState {
     pub stop: Stop,
     /// Requests served at once.
     pub limiter: Limiter,
+    /// How often somebody may ask; none: as often as he likes.
+    pub rates: Option<Arc<Rates>>,
+    /// The proxies in front of the server.
+    pub proxies: Proxies,
+    /// Origins whose pages may call the API.
+    pub cors_origins: Vec<String>,
+    /// How long a body may take to come.
+    pub body_timeout: Duration,
     /// Largest request body in bytes.
     pub body_bytes: usize,
     /// Whether `/docs` and `/openapi.json` are served.
@@ -69,6 +80,13 @@ impl AppState {
             tasks,
             stop,
             limiter,
+            rates: limits.rate.rates().map(Arc::new),
+            proxies: Proxies {
+                trusted: config.api.trusted_proxies.clone(),
+                header: config.api.forwarded_header,
+            },
+            cors_origins: config.api.cors_origins.clone(),
+            body_timeout: limits.body_timeout(),
             body_bytes: limits.body_bytes,
             docs: config.api.docs,
             models: Models { default: config.llm.model.clone(), others: config.llm.models.clone() },
@@ -99,6 +117,7 @@ pub fn create_app(
     >,
 > {
     let docs = state.docs;
+    let cors = cors(&state.cors_origins);
     App::new()
         .app_data(errors::json(state.body_bytes))
         .app_data(web::PayloadConfig::new(state.body_bytes))
@@ -113,8 +132,11 @@ pub fn create_app(
             }
         })
         .default_service(web::to(errors::not_found))
-        .wrap(from_fn(identity::identify))
+        .wrap(from_fn(slow::body))
         .wrap(from_fn(request::limit))
+        .wrap(from_fn(rate::limit))
+        .wrap(from_fn(identity::identify))
+        .wrap(cors)
         // the last one is the first to see a request
         .wrap(from_fn(request::surround))
 }

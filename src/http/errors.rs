@@ -2,7 +2,10 @@
 //!
 //! A parser's message may quote the body, hence a prompt; only what it expected is passed on.
 
-use std::future::{Ready, ready};
+use std::{
+    future::{Ready, ready},
+    io::ErrorKind,
+};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -64,6 +67,11 @@ fn json_problem(error: &JsonPayloadError, bytes_max: usize) -> Problem {
                 Problem::new(Code::BadJson, detail)
             }
         },
+        JsonPayloadError::Payload(PayloadError::Io(error))
+            if error.kind() == ErrorKind::TimedOut =>
+        {
+            Problem::new(Code::BodyTimedOut, "send the body at once, with the head")
+        }
         JsonPayloadError::Payload(_) | JsonPayloadError::Serialize(_) | _ => {
             Problem::new(Code::BadRequest, "the body could not be read to its end")
         }

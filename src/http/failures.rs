@@ -64,7 +64,7 @@ impl From<EmbedError> for Problem {
 }
 
 /// Whole seconds, at least one, that are not too short.
-const fn whole_seconds(wait: Duration) -> u64 {
+pub(super) const fn whole_seconds(wait: Duration) -> u64 {
     let rounded = if wait.subsec_nanos() > 0 { wait.as_secs() + 1 } else { wait.as_secs() };
     if rounded == 0 { 1 } else { rounded }
 }

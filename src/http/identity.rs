@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use actix_web::{
-    Error, HttpMessage as _, HttpRequest,
+    Error, HttpMessage,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     http::header::{self, HeaderMap, HeaderName},
@@ -15,10 +15,7 @@ use actix_web::{
     web,
 };
 
-use super::{
-    AppState, Code, Problem,
-    request::{HEALTH, is_under},
-};
+use super::{AppState, Code, Problem, request::is_probe};
 use crate::auth::{Authenticator, Credential, Principal, Reason};
 
 /// The header of API keys.
@@ -44,7 +41,7 @@ pub enum Identity {
 
 impl Identity {
     /// Who a request is from.
-    pub fn of(request: &HttpRequest) -> Self {
+    pub fn of(request: &impl HttpMessage) -> Self {
         request.extensions().get::<Self>().cloned().unwrap_or(Self::Nobody)
     }
 
@@ -65,7 +62,7 @@ pub async fn identify<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    if !is_under(request.path(), HEALTH) {
+    if !is_probe(request.path()) {
         let identity = identity(&state.auth, request.headers()).await;
         if let Identity::Refused(reason) = &identity {
             tracing::info!(event_type = "auth.refused", %reason, "a credential is refused");

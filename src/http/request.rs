@@ -19,7 +19,7 @@ use actix_web::{
 use futures_util::FutureExt as _;
 use tracing::{Instrument as _, error, error_span, info};
 
-use super::{AppState, Code, Problem, envelope::Envelope};
+use super::{AppState, Code, Problem, cors, envelope::Envelope, headers::Kind};
 use crate::{ids, limiter::Admission};
 
 /// The header that carries a request's id in both directions.
@@ -29,10 +29,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_MAX: usize = 128;
 
 /// Paths that answer however busy the server is.
-pub(super) const HEALTH: &str = "/health";
-
-/// Paths with the pages of the API documentation, which load scripts and styles.
-const DOCS: &str = "/docs";
+pub(super) const PROBES: [&str; 2] = ["/health", "/status"];
 
 /// The ids of a request; every handler finds them in the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +81,7 @@ pub async fn surround<B: MessageBody + 'static>(
     let ids = RequestIds::of(request.headers());
     request.extensions_mut().insert(ids.clone());
     let method = request.method().to_string();
-    let docs = is_under(request.path(), DOCS);
+    let kind = Kind::of(&request);
     let envelope = Envelope::of(request.path());
     // the template, never the path, which callers choose
     let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
@@ -97,15 +94,15 @@ pub async fn surround<B: MessageBody + 'static>(
     match outcome {
         Ok(Ok(response)) => {
             let response = response.map_into_boxed_body();
-            Ok(finish(response, &ids, docs, envelope, started))
+            Ok(finish(response, &ids, kind, envelope, started))
         }
         Ok(Err(error)) => {
             let problem = Problem::internal(&Failed(error.to_string()));
-            Err(fail(problem, &ids, envelope, started))
+            Err(fail(problem, &ids, kind.error(), envelope, started))
         }
         Err(_panic) => {
             let failed = Failed("a handler panicked".to_owned());
-            Err(fail(Problem::internal(&failed), &ids, envelope, started))
+            Err(fail(Problem::internal(&failed), &ids, kind.error(), envelope, started))
         }
     }
 }
@@ -116,7 +113,7 @@ pub async fn limit<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    if is_under(request.path(), HEALTH) {
+    if is_probe(request.path()) {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     }
     let refuse = |request: ServiceRequest, problem: Problem| {
@@ -165,6 +162,11 @@ impl MessageBody for Held {
     }
 }
 
+/// Whether a path is one of those that answer however busy the server is.
+pub(super) fn is_probe(path: &str) -> bool {
+    PROBES.iter().any(|probe| is_under(path, probe))
+}
+
 pub(super) fn is_under(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -177,12 +179,17 @@ struct Failed(String);
 fn finish(
     mut response: ServiceResponse<BoxBody>,
     ids: &RequestIds,
-    docs: bool,
+    kind: Kind,
     envelope: Envelope,
     started: Instant,
 ) -> ServiceResponse<BoxBody> {
-    set_headers(response.headers_mut(), ids, docs);
+    set_headers(response.headers_mut(), ids, kind);
     let problem = response.response_mut().extensions_mut().remove::<Problem>();
+    let refused = cors::refusal(response.response());
+    if let Some(problem) = &refused {
+        *response.response_mut().status_mut() = problem.code().status();
+    }
+    let problem = problem.or(refused);
     let refusal = response.response().extensions().get::<Code>().copied();
     log(response.status().as_u16(), problem.as_ref(), refusal, started);
     match problem {
@@ -195,10 +202,16 @@ fn finish(
     }
 }
 
-fn fail(problem: Problem, ids: &RequestIds, envelope: Envelope, started: Instant) -> Error {
+fn fail(
+    problem: Problem,
+    ids: &RequestIds,
+    kind: Kind,
+    envelope: Envelope,
+    started: Instant,
+) -> Error {
     let mut response: HttpResponse = problem.error_response();
     response.extensions_mut().remove::<Problem>();
-    set_headers(response.headers_mut(), ids, false);
+    set_headers(response.headers_mut(), ids, kind);
     log(response.status().as_u16(), Some(&problem), None, started);
     let content_type = HeaderValue::from_static(envelope.content_type());
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
@@ -216,26 +229,11 @@ fn log(status: u16, problem: Option<&Problem>, refusal: Option<Code>, started: I
     info!(event_type = "http.request", status, latency_ms, error_code, "request");
 }
 
-fn set_headers(headers: &mut HeaderMap, ids: &RequestIds, docs: bool) {
+fn set_headers(headers: &mut HeaderMap, ids: &RequestIds, kind: Kind) {
     if let Ok(id) = HeaderValue::from_str(&ids.request_id) {
         headers.insert(REQUEST_ID, id);
     }
-    let policy = if docs {
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
-         img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
-    } else {
-        "default-src 'none'; frame-ancestors 'none'"
-    };
-    let fixed = [
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    for (name, value) in fixed {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    kind.set(headers);
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
 //! The server put together: log, engines, listener; and taken apart again.
 
-use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_web::{HttpServer, dev::ServerHandle, web::Data};
 
@@ -16,6 +21,7 @@ use crate::{
         self, Store, StoreError, fold::FoldingError, keys::ContentKey, seal::SealError,
         writer::Limits,
     },
+    tls::{self, Tls, TlsError},
 };
 
 /// How long tasks may take to end after the listener has stopped, beyond a step's own time.
@@ -48,6 +54,9 @@ pub enum StartError {
     /// Who may call.
     #[error(transparent)]
     Auth(#[from] auth::SetupError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address.
     #[error("cannot listen on {address}: {source}; choose another API_PORT or stop who holds it")]
     Listen {
@@ -213,10 +222,15 @@ pub async fn authenticator(
 }
 
 /// Listens where the configuration says.
-pub fn listen(config: &config::Api) -> Result<TcpListener, StartError> {
-    let address = std::net::SocketAddr::new(config.host, config.port);
-    TcpListener::bind(address)
-        .map_err(|source| StartError::Listen { address: address.to_string(), source })
+pub fn listen(config: &Config) -> Result<TcpListener, StartError> {
+    let address = SocketAddr::new(config.api.host, config.api.port);
+    let listener = TcpListener::bind(address)
+        .map_err(|source| StartError::Listen { address: address.to_string(), source })?;
+    // who does not read what he asked for is cut off by the kernel: nothing else sees him. What is
+    // set here, connections inherit
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&listener).set_tcp_user_timeout(Some(config.limits.write_timeout()))?;
+    Ok(listener)
 }
 
 /// Serves until the stop that `tasks` tells of, then ends steps, writers and the log in that order.
@@ -229,14 +243,29 @@ pub async fn serve(
     listener: TcpListener,
 ) -> Result<bool, StartError> {
     let state = Data::new(AppState::new(config, auth, engines.clone(), tasks.clone()));
+    let tls = Tls::open(&config.tls)?;
+    if let Some(rates) = &state.rates {
+        tasks.spawn("rates", std::sync::Arc::clone(rates).sweep_until(tasks.stop().clone()));
+    }
     let server = HttpServer::new(move || create_app(state.clone()))
         .workers(config.api.workers())
         .shutdown_timeout(config.api.timeout().as_secs() + 1)
         // a streamed piece must not wait for the one before to be acknowledged
         .tcp_nodelay(true)
-        .disable_signals()
-        .listen(listener)?
-        .run();
+        .client_request_timeout(config.limits.header_timeout())
+        .tls_handshake_timeout(config.limits.header_timeout())
+        .keep_alive(config.limits.keep_alive())
+        .on_connect(tls::on_connect)
+        .disable_signals();
+    let server = match tls {
+        None => server.listen(listener)?,
+        Some(Tls { config: rustls, certificate }) => {
+            let watching = certificate.watch(config.tls.reload(), tasks.stop().clone())?;
+            tasks.spawn("tls", watching);
+            server.listen_rustls_0_23(listener, rustls)?
+        }
+    };
+    let server = server.run();
     let handle = server.handle();
     tasks.spawn_stopper(stop(handle, tasks.clone()));
     let hard = tasks.stop().clone();

@@ -1,3 +1,7 @@
+mod damaged;
+mod headers;
+mod rates;
+
 use std::{path::PathBuf, time::Duration};
 
 use actix_web::{

@@ -2,6 +2,9 @@
 //!
 //! Here a row is bytes, numbers and names: what an event *means* is the codec's affair.
 
+#[cfg(test)]
+mod tests;
+
 use sqlx::{Row, postgres::PgRow, sqlite::SqliteRow};
 use uuid::Uuid;
 

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use crate::log::{Process, say};
 
 fn config() -> Config {
-    let (dir, env) = (PathBuf::from("/nonexistent"), Vec::new());
+    let dir = PathBuf::from("/nonexistent");
+    let env = vec![("DISABLE_RATE_LIMIT".to_owned(), "true".to_owned())];
     Config::load(Sources { file: None, dir, env, flags: Vec::new() }).unwrap().config
 }
 

@@ -28,8 +28,10 @@ mod replicas;
 mod restart;
 mod sdk;
 mod server;
+mod slow;
 mod streaming;
 mod subjects;
+mod tls;
 
 use mlsdm::testkit::TestDatabase;
 

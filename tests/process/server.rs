@@ -15,7 +15,10 @@ use std::{
 use reqwest::{RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+};
 
 /// The binary under test.
 const BINARY: &str = env!("CARGO_BIN_EXE_mlsdm");
@@ -38,6 +41,8 @@ pub(crate) struct Setup {
     variables: BTreeMap<String, String>,
     /// Run by `sh` in front of the server, which it gets as `"$@"`.
     wrapper: Option<&'static str>,
+    /// Speaks TLS, if that is how the server is asked.
+    client: Option<reqwest::Client>,
 }
 
 /// A finished command.
@@ -65,12 +70,14 @@ impl Run {
 impl Setup {
     /// Processes on one database.
     pub(crate) fn new(database_url: &str) -> Self {
-        let setup = Self { variables: BTreeMap::new(), wrapper: None };
+        let setup = Self { variables: BTreeMap::new(), wrapper: None, client: None };
         let (mode, none) = mlsdm::testkit::OPEN;
         setup
             .with(mode, none)
             .with("DATABASE_URL", database_url)
             .with("MLSDM_CONTENT_KEY", CONTENT_KEY)
+            // tests ask faster than callers may
+            .with("DISABLE_RATE_LIMIT", true)
     }
 
     /// One more variable.
@@ -82,6 +89,12 @@ impl Setup {
     /// A shell line that ends by running `"$@"`.
     pub(crate) const fn wrapped(mut self, line: &'static str) -> Self {
         self.wrapper = Some(line);
+        self
+    }
+
+    /// Asked under TLS, by this client.
+    pub(crate) fn over_tls(mut self, client: reqwest::Client) -> Self {
+        self.client = Some(client);
         self
     }
 
@@ -119,13 +132,14 @@ impl Setup {
         let file = File::create(&log).unwrap();
         // between this look and the server's another process might take it; nothing here does
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let scheme = if self.client.is_some() { "https" } else { "http" };
         let mut command = self.command(folder.path());
         command.arg("serve").env("API_PORT", port.to_string());
         command.stdout(file.try_clone().unwrap()).stderr(file);
         Server {
             child: command.spawn().unwrap(),
-            base: format!("http://127.0.0.1:{port}"),
-            http: client(),
+            base: format!("{scheme}://127.0.0.1:{port}"),
+            http: self.client.clone().unwrap_or_else(client),
             log,
             setup: self.clone(),
             _folder: folder,
@@ -145,11 +159,15 @@ impl Setup {
 }
 
 pub(crate) fn client() -> reqwest::Client {
+    client_builder().build().unwrap()
+}
+
+pub(crate) fn client_builder() -> reqwest::ClientBuilder {
     static PROVIDER: OnceLock<()> = OnceLock::new();
     PROVIDER.get_or_init(|| {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     });
-    reqwest::Client::builder().no_proxy().timeout(SOON).build().unwrap()
+    reqwest::Client::builder().no_proxy().timeout(SOON)
 }
 
 /// An answer, whatever its status.
@@ -213,6 +231,29 @@ impl Server {
     /// Its process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id().expect("a process that was not waited for")
+    }
+
+    /// A new connection to it.
+    pub(crate) async fn connect(&self) -> TcpStream {
+        let address = self.base.split_once("://").unwrap().1;
+        TcpStream::connect(address).await.unwrap()
+    }
+
+    /// Sends it a signal.
+    pub(crate) async fn signal(&self, name: &str) {
+        let line = format!("kill -{name} {}", self.id());
+        let status = Command::new("sh").args(["-c", &line]).status().await.unwrap();
+        assert!(status.success());
+    }
+
+    /// Resolves when it has logged such an event so often.
+    pub(crate) async fn until_logged(&self, event: &str, times: usize) {
+        let start = Instant::now();
+        let wanted = format!("\"event_type\":\"{event}\"");
+        while self.log().matches(&wanted).count() < times {
+            assert!(start.elapsed() < SOON, "no {event}\n{}", self.log());
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Where it serves.
@@ -308,9 +349,7 @@ impl Server {
 
     /// Asks it to stop.
     pub(crate) async fn terminate(&self) {
-        let line = format!("kill -TERM {}", self.id());
-        let status = Command::new("sh").args(["-c", &line]).status().await.unwrap();
-        assert!(status.success());
+        self.signal("TERM").await;
     }
 
     /// Its end, which must come soon.

@@ -46,6 +46,7 @@ impl Server {
                 ("API_PORT", &port.to_string()),
                 ("LOG_LEVEL", "ERROR"),
                 ("MLSDM__AUTH__MODE", "none"),
+                ("DISABLE_RATE_LIMIT", "true"),
                 ("MLSDM__ENGINE__DEFAULT", EngineId::DEFAULT),
             ])
             .envs(more.iter().copied())

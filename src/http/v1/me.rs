@@ -2,13 +2,14 @@
 
 use std::future::{Ready, ready};
 
-use actix_web::web::Json;
+use actix_web::{HttpMessage as _, HttpRequest, web::Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     auth::Permission,
     http::access::{Allowed, may},
+    rates::Left,
 };
 
 /// Who the caller is, as far as this server knows.
@@ -28,6 +29,33 @@ pub struct Me {
     method: &'static str,
     /// Until when that counts, RFC 3339.
     expires_at: Option<String>,
+    /// How often they may still ask; missing where rates are not limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
+}
+
+/// How often a caller may still ask.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Limits {
+    /// Requests in a window, in the long run.
+    requests: u32,
+    /// The window in seconds.
+    window_seconds: u64,
+    /// Requests that may come at once.
+    burst: u32,
+    /// Requests that would be granted now.
+    remaining: u32,
+}
+
+impl From<&Left> for Limits {
+    fn from(left: &Left) -> Self {
+        Self {
+            requests: left.rate.requests.get(),
+            window_seconds: left.rate.window.as_secs(),
+            burst: left.rate.burst.get(),
+            remaining: left.remaining,
+        }
+    }
 }
 
 /// Who the caller is and what they may do.
@@ -38,7 +66,7 @@ pub struct Me {
     responses((status = 200, description = "The caller", body = Me))
 )]
 #[expect(clippy::needless_pass_by_value, reason = "a handler owns what it extracts")]
-pub fn get(allowed: Allowed<may::BeKnown>) -> Ready<Json<Me>> {
+pub fn get(allowed: Allowed<may::BeKnown>, request: HttpRequest) -> Ready<Json<Me>> {
     let principal = &allowed.principal;
     ready(Json(Me {
         subject: principal.subject.clone(),
@@ -50,5 +78,6 @@ pub fn get(allowed: Allowed<may::BeKnown>) -> Ready<Json<Me>> {
         expires_at: principal
             .expires_at
             .map(|s| crate::clock::rfc3339(s.saturating_mul(1_000_000))),
+        limits: request.extensions().get::<Left>().map(Limits::from),
     }))
 }

@@ -2,7 +2,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::*;
-use crate::domain::event::SubjectErased;
+use crate::{domain::event::SubjectErased, testkit::mutate::mutations};
 
 #[test]
 fn every_shipped_version_is_still_read_and_written_back_alike() {
@@ -82,4 +82,32 @@ fn an_erasure_reads_its_pseudonym() {
         panic!("not an erasure");
     };
     assert_eq!(subject_ref.get(), 42);
+}
+
+#[test]
+fn damaged_events_are_refused_or_whole() {
+    let fixtures: Vec<Value> =
+        serde_json::from_str(include_str!("../../../tests/golden/events-v1.json")).unwrap();
+    let (mut refused, mut read) = (0, 0);
+    for fixture in &fixtures {
+        let name = fixture["type"].as_str().unwrap();
+        let clear = serde_json::to_vec(&fixture["clear"]).unwrap();
+        for damaged in mutations(&clear, 2_000) {
+            // what is read can be written, and is the same when it is read again
+            match decode(name, 1, &damaged) {
+                Err(_) => refused += 1,
+                Ok(event) => {
+                    read += 1;
+                    let written = encode(&event).unwrap();
+                    assert_eq!(decode(name, 1, &written.clear).unwrap(), event);
+                }
+            }
+        }
+        for kind in mutations(name.as_bytes(), 200) {
+            if let Ok(event) = decode(&String::from_utf8_lossy(&kind), 1, &clear) {
+                panic!("{} was read as {event:?}", String::from_utf8_lossy(&kind));
+            }
+        }
+    }
+    assert!(refused > 1_000 && read > 100, "{refused} {read}");
 }
