@@ -57,9 +57,10 @@ impl Authenticator {
             }
             AuthMode::Keys | AuthMode::None => None,
         };
-        let keys = matches!(mode, AuthMode::Keys | AuthMode::OidcAndKeys).then(|| {
+        let takes_keys = matches!(mode, AuthMode::Keys | AuthMode::OidcAndKeys | AuthMode::Dev);
+        let keys = takes_keys.then(|| {
             let (user, admin) = (auth.keys.user(), auth.keys.admin());
-            Keys::fixed(user, admin, &scope(&auth.keys.engines, default), &roles)
+            Keys::fixed(user, admin, &scope(&auth.keys.engines, default), roles)
         });
         let anonymous = (mode == AuthMode::None).then(|| Arc::new(Principal::anonymous()));
         Ok(Arc::new(Self { mode, clock, tokens, keys, anonymous }))

@@ -124,9 +124,10 @@ impl From<Refusal> for Problem {
             Refusal::Key(_) => Code::BadField,
             Refusal::NoKey { .. } => Code::KeyNotFound,
             Refusal::TooManyKeys => Code::TooManyKeys,
-            Refusal::KeyExists => Code::Internal,
-            // no route adds items
-            Refusal::OtherSource { .. } | Refusal::OutOfOrder { .. } => Code::Internal,
+            // no route adds items, and the ids of keys are made here
+            Refusal::OtherSource { .. } | Refusal::OutOfOrder { .. } | Refusal::KeyExists => {
+                Code::Internal
+            }
         };
         let problem = Self::new(code, refusal.to_string());
         match refusal.retry_after() {
