@@ -78,6 +78,7 @@ impl Rules {
             method: self.method,
             expires_at: Some(expires_at),
             rate: None,
+            budget: None,
         })
     }
 

@@ -66,6 +66,7 @@ impl Keys {
                 method: Method::Key,
                 expires_at: None,
                 rate: None,
+                budget: None,
             };
             (digest(key.expose_secret()), Arc::new(principal))
         };
@@ -117,6 +118,7 @@ impl Keys {
             method: Method::Key,
             expires_at: grant.expires_at.map(seconds),
             rate: grant.rate.and_then(rate),
+            budget: grant.budget,
         }
     }
 

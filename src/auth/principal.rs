@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::permission::{Permission, Permissions};
-use crate::{domain::ids::EngineId, rates::Rate};
+use crate::{
+    domain::{budget::Amount, ids::EngineId},
+    rates::Rate,
+};
 
 /// The engines that exist for somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +101,9 @@ pub struct Principal {
     pub expires_at: Option<i64>,
     /// How often they may ask; without: as often as their roles may.
     pub rate: Option<Rate>,
+    /// What they may spend in each window of an engine, whomever they speak for; without: what those
+    /// may.
+    pub budget: Option<Amount>,
 }
 
 impl Principal {
@@ -117,6 +123,7 @@ impl Principal {
             method: Method::None,
             expires_at: None,
             rate: None,
+            budget: None,
         }
     }
 }

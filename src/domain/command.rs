@@ -1,7 +1,7 @@
 //! What is asked of an engine. `decide` turns a command into events or a refusal.
 
 use super::{
-    budget::{HOLDERS_MAX, Price},
+    budget::{HOLDERS_MAX, KeyLimit, Price},
     event::{ContextUse, FailStage, Latency, Scored, Source, Usage},
     ids::{EngineId, KeyId, Micros, Position, Sha256, SubjectRef},
     keys::{BadKey, KEYS_MAX, KeyGrant},
@@ -84,6 +84,8 @@ pub struct Admit {
     pub prompt_tokens: u64,
     /// What the model costs, if anybody knows; only a budget reads it.
     pub price: Option<Price>,
+    /// The limit of the API key it came with, if that has one.
+    pub key_limit: Option<KeyLimit>,
     /// Keyed hash of the prompt, hexadecimal.
     pub prompt_hmac: String,
     /// How long the step may take, in microseconds.
@@ -264,7 +266,7 @@ pub enum Refusal {
         /// The reason given at the shutdown.
         reason: String,
     },
-    /// The data subject has spent its budget, or its running steps may.
+    /// The data subject, or the API key, has spent its budget, or the running steps may.
     #[error(
         "the budget of {limit} {unit} is spent, or held by steps that still run; \
          the next window begins in {} s", seconds(*retry_after)
@@ -287,9 +289,9 @@ pub enum Refusal {
         /// Until the window ends, in microseconds.
         retry_after: Micros,
     },
-    /// The policy limits costs and nobody knows what the model costs.
+    /// Costs are limited and nobody knows what the model costs.
     #[error(
-        "the engine limits costs (policy.budget.cost_micro_usd) and the model has no price; \
+        "costs are limited (policy.budget.cost_micro_usd, or by the API key) and the model has no price; \
          ask a model with a price, or have the operator configure one"
     )]
     NoPrice,

@@ -107,6 +107,7 @@ fn admit(state: &State, admit: &Admit, now: Micros) -> Result<Vec<Decided>, Refu
         tick: ticked.tick,
         deadline: now.saturating_add(admit.timeout).saturating_add(admit.grace),
         budget: grant.reservation,
+        key_budget: grant.key_reservation,
         policy_version: state.policy_version,
     };
     let mut events = one(Decided {
@@ -153,7 +154,7 @@ fn rejected(
 }
 
 fn facts(state: &State, admit: &Admit, grant: &Grant) -> RequestFacts {
-    let priced = state.policy.budget.is_set();
+    let priced = state.policy.budget.is_set() || admit.key_limit.is_some();
     RequestFacts {
         route: admit.route.clone(),
         model: admit.model.clone(),
@@ -165,6 +166,7 @@ fn facts(state: &State, admit: &Admit, grant: &Grant) -> RequestFacts {
         prompt_hmac: admit.prompt_hmac.clone(),
         prompt_tokens: priced.then_some(admit.prompt_tokens),
         price: admit.price.filter(|_| priced),
+        key_limit: admit.key_limit,
     }
 }
 

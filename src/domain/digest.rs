@@ -7,9 +7,9 @@
 use sha2::Digest as _;
 
 use super::{
-    budget::Amount,
+    budget::{Accounts, Amount, Price, Reservation},
     event::FOLD_VERSION,
-    ids::{Micros, Sha256},
+    ids::{Micros, Sha256, StepNumber},
     keys::KeyGrant,
     state::State,
     synaptic::Traces,
@@ -46,6 +46,7 @@ pub fn state(state: &State) -> Sha256 {
     items(&mut out, state);
     budgets(&mut out, state);
     copied(&mut out, state);
+    key_budgets(&mut out, state);
     keys(&mut out, state);
     out.finish()
 }
@@ -113,6 +114,14 @@ fn budgets(out: &mut Writer, state: &State) {
     if accounts.iter().len() == 0 && held.is_empty() {
         return;
     }
+    accounts_and_held(out, accounts, held);
+}
+
+fn accounts_and_held(
+    out: &mut Writer,
+    accounts: &Accounts,
+    held: Vec<(StepNumber, Reservation, Option<Price>)>,
+) {
     out.int(accounts.window() as u64);
     out.int(accounts.iter().len() as u64);
     for (holder, account) in accounts.iter() {
@@ -140,6 +149,21 @@ fn copied(out: &mut Writer, state: &State) {
     out.text("copied");
     out.text(copied.engine.as_str());
     out.int(copied.position);
+}
+
+/// Nothing at all where no API key has a limit, as above.
+fn key_budgets(out: &mut Writer, state: &State) {
+    let accounts = &state.key_accounts;
+    let held: Vec<_> = state
+        .open
+        .iter()
+        .filter_map(|(step, open)| Some((*step, open.key_budget?, open.price)))
+        .collect();
+    if accounts.iter().len() == 0 && held.is_empty() {
+        return;
+    }
+    out.text("key budgets");
+    accounts_and_held(out, accounts, held);
 }
 
 /// Nothing at all where there are no API keys: only in the server's own log there ever are.

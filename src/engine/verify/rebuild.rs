@@ -72,6 +72,7 @@ fn admit(
         prompt_hmac: request.prompt_hmac.clone(),
         prompt_tokens: request.prompt_tokens.unwrap_or_default(),
         price: request.price,
+        key_limit: request.key_limit,
         timeout,
         // only the sum of both is recorded
         grace: 0,
