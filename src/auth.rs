@@ -1,7 +1,7 @@
 //! Who is calling: from a credential to a [`Principal`], or a [`Reason`] why not.
 //!
 //! Tokens are those of one identity provider, or in development of this server's own key; keys are
-//! API keys. What a principal may do are [`Permission`]s, which roles give; the engines that exist for
+//! API keys, of configuration and of the server's own log. What a principal may do are [`Permission`]s, which roles give; the engines that exist for
 //! it are its [`EngineScope`]. Deliberately not here: HTTP; where permissions are demanded, which is
 //! at the routes.
 
@@ -9,6 +9,7 @@ mod cache;
 pub mod certificates;
 mod claims;
 pub mod dev;
+mod follow;
 mod jwks;
 pub mod keys;
 mod permission;

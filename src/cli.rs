@@ -12,10 +12,12 @@ mod config;
 mod context;
 mod credential;
 mod database;
+mod duration;
 mod engine;
 mod events;
 mod exit;
 mod health;
+mod key;
 mod openapi;
 mod output;
 mod policy;
@@ -79,6 +81,8 @@ enum Command {
     Events(events::Args),
     /// Create, list, migrate, shut down and resume engines.
     Engine(engine::Args),
+    /// Create, list, revoke and rotate API keys.
+    Key(key::Args),
     /// Look at an engine's policy, or give it the configuration's.
     Policy(policy::Args),
     /// Fold logs again, read from the database beside a running server.
@@ -132,6 +136,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::State(args) => state::run(&context, args).await,
         Command::Events(args) => events::run(&context, args).await,
         Command::Engine(args) => engine::run(&context, args).await,
+        Command::Key(args) => key::run(&context, args).await,
         Command::Policy(args) => policy::run(&context, args).await,
         Command::Replay(args) => replay::run(&context, args).await,
         Command::Audit(args) => audit::run(&context, args).await,

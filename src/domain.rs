@@ -15,6 +15,7 @@ pub mod digest;
 pub mod event;
 pub mod evolve;
 pub mod ids;
+pub mod keys;
 pub mod lattice;
 pub mod moral;
 pub mod policy;

@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     domain::{
-        command::{ChangePolicy, Command, Intervene},
+        command::{ChangePolicy, Command, CreateKey, Intervene, RevokeKey, RotateKey},
         ids::{EngineId, Micros, Position, Sha256},
     },
     embed::Embedder,
@@ -202,6 +202,24 @@ impl Engine {
     pub async fn change_policy(&self, change: ChangePolicy) -> Result<Receipt, EngineError> {
         let actor = Actor::Clear(change.actor.clone());
         self.act(Command::ChangePolicy(Box::new(change)), actor).await
+    }
+
+    /// Takes an API key from now on; of the server's own log only, as are the next two.
+    pub async fn create_key(&self, create: CreateKey) -> Result<Receipt, EngineError> {
+        let actor = Actor::Clear(create.actor.clone());
+        self.act(Command::CreateKey(Box::new(create)), actor).await
+    }
+
+    /// Takes an API key no longer.
+    pub async fn revoke_key(&self, revoke: RevokeKey) -> Result<Receipt, EngineError> {
+        let actor = Actor::Clear(revoke.actor.clone());
+        self.act(Command::RevokeKey(revoke), actor).await
+    }
+
+    /// Gives an API key another secret.
+    pub async fn rotate_key(&self, rotate: RotateKey) -> Result<Receipt, EngineError> {
+        let actor = Actor::Clear(rotate.actor.clone());
+        self.act(Command::RotateKey(rotate), actor).await
     }
 
     async fn act(&self, command: Command, actor: Actor) -> Result<Receipt, EngineError> {

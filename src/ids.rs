@@ -2,12 +2,18 @@
 
 use uuid::Uuid;
 
-use crate::domain::ids::{CommandId, SubjectRef};
+use crate::domain::ids::{CommandId, KeyId, SubjectRef};
 
 /// A new command's id: sorts by time, so that those of one batch lie together in an index.
 #[expect(clippy::disallowed_methods, reason = "ids are made here")]
 pub fn command_id() -> CommandId {
     CommandId::new(Uuid::now_v7().as_u128())
+}
+
+/// A new API key's id: sorts by time, so that keys are listed in the order in which they were made.
+#[expect(clippy::disallowed_methods, reason = "ids are made here")]
+pub fn key_id() -> KeyId {
+    KeyId::new(Uuid::now_v7().as_u128())
 }
 
 /// A new pseudonym: random, so that it tells nothing about when the subject came.

@@ -69,7 +69,26 @@ pub struct Rate {
     pub burst: NonZeroU32,
 }
 
+/// Most requests of a window or a burst.
+const REQUESTS_MAX: u32 = 1_000_000;
+/// Longest window in seconds.
+const WINDOW_MAX: u64 = 86_400;
+/// A burst is this part of the requests of a window, unless it is given.
+const BURST_PART: u32 = 5;
+
 impl Rate {
+    /// The rate of these numbers, if each is within its bounds: requests and bursts between 1 and
+    /// 1,000,000, seconds between 1 and 86,400.
+    pub fn new(requests: u32, seconds: u64, burst: Option<u32>) -> Option<Self> {
+        let bounded = |n: u32| NonZeroU32::new(n).filter(|n| n.get() <= REQUESTS_MAX);
+        let seconds = Some(seconds).filter(|seconds| (1..=WINDOW_MAX).contains(seconds))?;
+        Some(Self {
+            requests: bounded(requests)?,
+            window: Duration::from_secs(seconds),
+            burst: bounded(burst.unwrap_or_else(|| (requests / BURST_PART).max(1)))?,
+        })
+    }
+
     /// The time in which one more request is granted; never zero.
     pub fn interval(&self) -> Duration {
         (self.window / self.requests.get()).max(Duration::from_nanos(1))

@@ -279,6 +279,7 @@ impl Engine {
             trace_id: None,
             route: ROUTE.to_owned(),
             idempotency_key,
+            key_limit: None,
         };
         let engine = self.engines.get(&EngineId::default()).await?;
         let told = engine.start(&self.tasks, caller, request, None).told().await?;

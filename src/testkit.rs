@@ -14,7 +14,7 @@ use crate::{
     config::{Config, Sources},
     http::{
         AppState,
-        server::{llm, open_engines},
+        server::{authenticator, llm, open_engines},
     },
     lifecycle::Tasks,
 };
@@ -61,8 +61,7 @@ pub async fn guarded_app_state(env: &[(&str, &str)], clock: Clock) -> (AppState,
     let tasks = Tasks::new(Handle::current());
     let llm = llm(&config).await.expect("the models");
     let engines = open_engines(&config, llm, &tasks).await.expect("engines");
-    let path = engines.parts().store.path().map(Path::to_owned);
-    let auth = Authenticator::open(&config, path.as_deref(), &tasks, clock).await.expect("callers");
+    let auth = authenticator(&config, &engines, &tasks, clock).await.expect("callers");
     (AppState::new(&config, auth, engines, tasks), database)
 }
 

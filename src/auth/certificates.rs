@@ -54,6 +54,8 @@ impl Certificates {
                 engines: engines.clone(),
                 method: Method::Certificate,
                 expires_at: None,
+                rate: None,
+                budget: None,
             };
             (entry.name.clone(), Arc::new(principal))
         };

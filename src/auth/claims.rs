@@ -77,6 +77,8 @@ impl Rules {
             engines,
             method: self.method,
             expires_at: Some(expires_at),
+            rate: None,
+            budget: None,
         })
     }
 

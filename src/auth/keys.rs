@@ -1,4 +1,8 @@
 //! API keys: kept as SHA-256 only, and looked up by it.
+//!
+//! Two may be of configuration; the others are managed: the server's own log says which there are
+//! ([`crate::domain::keys`]), and what they may do is worked out once, when that log changes. So a
+//! key costs a hash and a look, however many there are.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,47 +15,111 @@ use super::{
     EngineScope, Method, Principal, Reason,
     role::{ADMIN, Roles, USER},
 };
+use crate::{
+    domain::{
+        ids::{self, KeyId, Micros, Position},
+        keys::{ApiKey, KeyRate},
+    },
+    rates::Rate,
+    store::seal::{SealError, random_key},
+};
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 512;
+
+/// What managed keys begin with, so that a scanner of secrets finds them:
+/// `mlsdm_[0-9a-f]{32}_[0-9a-f]{64}`, the id of the key and 256 random bits.
+pub const PREFIX: &str = "mlsdm_";
 
 type Digest = [u8; 32];
 
 /// The keys of a server.
 pub struct Keys {
     fixed: Vec<(Digest, Arc<Principal>)>,
-    managed: ArcSwap<HashMap<Digest, Arc<Principal>>>,
+    roles: Roles,
+    managed: ArcSwap<Managed>,
+}
+
+/// The managed keys as of a position of the server's own log.
+#[derive(Default)]
+struct Managed {
+    changed: Position,
+    by_hash: HashMap<Digest, Arc<Principal>>,
 }
 
 impl Keys {
-    /// The two of configuration, each of its role.
+    /// The two of configuration, each of its role, and no managed ones yet.
     pub fn fixed(
         user: Option<&SecretString>,
         admin: Option<&SecretString>,
         engines: &EngineScope,
-        roles: &Roles,
+        roles: Roles,
     ) -> Self {
         let key = |key: &SecretString, role: &'static str, engines: EngineScope| {
             let (named, permissions) = roles.resolve([role].into_iter());
             let principal = Principal {
-                subject: format!("key:{role}"),
+                subject: subject(role),
                 name: None,
                 roles: named,
                 permissions,
                 engines,
                 method: Method::Key,
                 expires_at: None,
+                rate: None,
+                budget: None,
             };
             (digest(key.expose_secret()), Arc::new(principal))
         };
         let user = user.map(|user| key(user, USER, engines.clone()));
         let admin = admin.map(|admin| key(admin, ADMIN, EngineScope::All));
-        Self { fixed: user.into_iter().chain(admin).collect(), managed: ArcSwap::default() }
+        let fixed = user.into_iter().chain(admin).collect();
+        Self { fixed, roles, managed: ArcSwap::default() }
     }
 
-    /// Replaces the keys that are not of configuration, by the hash of each.
-    pub fn manage(&self, keys: HashMap<Digest, Arc<Principal>>) {
-        self.managed.store(Arc::new(keys));
+    /// The roles that keys may have.
+    pub const fn roles(&self) -> &Roles {
+        &self.roles
+    }
+
+    /// Takes these managed keys and no others from now on, unless those of a later position are taken
+    /// already. `changed` is the position that made them so.
+    pub fn manage<'k>(
+        &self,
+        changed: Position,
+        keys: impl IntoIterator<Item = (&'k KeyId, &'k Arc<ApiKey>)>,
+    ) {
+        if changed <= self.managed.load().changed {
+            return;
+        }
+        let mut by_hash = HashMap::new();
+        for (id, key) in keys {
+            let principal = self.principal(*id, key);
+            if let Some(previous) = key.previous {
+                let until = seconds(previous.until);
+                let end = principal.expires_at.map_or(until, |end| end.min(until));
+                let before = Principal { expires_at: Some(end), ..principal.clone() };
+                by_hash.insert(previous.hash.0, Arc::new(before));
+            }
+            by_hash.insert(key.hash.0, Arc::new(principal));
+        }
+        let fresh = Arc::new(Managed { changed, by_hash });
+        self.managed.rcu(|held| Arc::clone(if held.changed < changed { &fresh } else { held }));
+    }
+
+    fn principal(&self, id: KeyId, key: &ApiKey) -> Principal {
+        let grant = &key.grant;
+        let (roles, permissions) = self.roles.resolve(grant.roles.iter().map(String::as_str));
+        Principal {
+            subject: subject(&id.to_string()),
+            name: Some(grant.name.clone()),
+            roles,
+            permissions,
+            engines: EngineScope::named(grant.engines.iter().map(String::as_str)),
+            method: Method::Key,
+            expires_at: grant.expires_at.map(seconds),
+            rate: grant.rate.and_then(rate),
+            budget: grant.budget,
+        }
     }
 
     /// Whose key it is. Every fixed key is compared, whichever fits, in time that does not depend on
@@ -67,7 +135,7 @@ impl Keys {
                 found = Some(Arc::clone(principal));
             }
         }
-        let found = found.or_else(|| self.managed.load().get(&digest).cloned());
+        let found = found.or_else(|| self.managed.load().by_hash.get(&digest).cloned());
         let principal = found.ok_or(Reason::UnknownApiKey)?;
         if principal.expires_at.is_some_and(|end| now >= end) {
             return Err(Reason::Expired);
@@ -76,57 +144,30 @@ impl Keys {
     }
 }
 
+/// A new secret for a key, and what is kept of it.
+pub fn mint(id: KeyId) -> Result<(SecretString, ids::Sha256), SealError> {
+    let secret = format!("{PREFIX}{id}_{}", hex::encode(*random_key()?));
+    let hash = ids::Sha256(digest(&secret));
+    Ok((secret.into(), hash))
+}
+
+/// The actor of what is done with a key.
+pub fn subject(id: &str) -> String {
+    format!("key:{id}")
+}
+
 fn digest(key: &str) -> Digest {
     Sha256::digest(key).into()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keys() -> Keys {
-        let (user, admin) = ("user-key-0123456".into(), "admin-key-0123456".into());
-        let engines = EngineScope::named(["default"]);
-        Keys::fixed(Some(&user), Some(&admin), &engines, &Roles::new(&[]))
-    }
-
-    #[test]
-    fn each_key_has_its_role() {
-        let keys = keys();
-        let user = keys.find("user-key-0123456", 0).unwrap();
-        let admin = keys.find("admin-key-0123456", 0).unwrap();
-        assert_eq!(
-            (user.subject.as_str(), user.roles.as_slice()),
-            ("key:user", &["user".into()][..])
-        );
-        assert_eq!((admin.subject.as_str(), &admin.engines), ("key:admin", &EngineScope::All));
-        for bad in ["", "user-key-012345", "user-key-01234567", "User-key-0123456"] {
-            assert_eq!(keys.find(bad, 0), Err(Reason::UnknownApiKey));
-        }
-        assert_eq!(keys.find(&"x".repeat(513), 0), Err(Reason::TooLong));
-    }
-
-    /// By construction: what is kept and compared are hashes of one length, never keys.
-    #[test]
-    fn no_key_is_kept_and_all_hashes_are_compared() {
-        let keys = keys();
-        assert_eq!(keys.fixed.len(), 2);
-        for (own, key) in keys.fixed.iter().zip(["user-key-0123456", "admin-key-0123456"]) {
-            assert_eq!(own.0.as_slice(), Sha256::digest(key).as_slice());
-        }
-        let source = include_str!("keys.rs");
-        let find = source.split("pub fn find").nth(1).unwrap().split("\nfn digest").next().unwrap();
-        assert!(find.contains(".ct_eq(") && !find.contains("break") && !find.contains("== key"));
-    }
-
-    #[test]
-    fn managed_keys_come_go_and_expire() {
-        let keys = keys();
-        let bot = Principal { expires_at: Some(100), ..Principal::anonymous() };
-        keys.manage(HashMap::from([(digest("managed"), Arc::new(bot))]));
-        assert!(keys.find("managed", 99).is_ok());
-        assert_eq!(keys.find("managed", 100), Err(Reason::Expired));
-        keys.manage(HashMap::new());
-        assert_eq!(keys.find("managed", 99), Err(Reason::UnknownApiKey));
-    }
+/// Whole seconds; what ends within one ends before it.
+const fn seconds(time: Micros) -> i64 {
+    time.div_euclid(1_000_000)
 }
+
+fn rate(rate: KeyRate) -> Option<Rate> {
+    Rate::new(rate.requests, u64::from(rate.window_seconds), None)
+}
+
+#[cfg(test)]
+mod tests;

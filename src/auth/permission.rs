@@ -93,6 +93,11 @@ impl Permissions {
         Self(self.0 & !(1 << permission as u32))
     }
 
+    /// Whether all of `other` are among them.
+    pub const fn covers(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     /// Whether one is among them.
     pub const fn contains(self, permission: Permission) -> bool {
         self.0 & (1 << permission as u32) != 0

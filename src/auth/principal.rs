@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::permission::{Permission, Permissions};
-use crate::domain::ids::EngineId;
+use crate::{
+    domain::{budget::Amount, ids::EngineId},
+    rates::Rate,
+};
 
 /// The engines that exist for somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,15 @@ impl EngineScope {
         match self {
             Self::All => true,
             Self::Only(ids) => ids.contains(id),
+        }
+    }
+
+    /// Whether whatever exists for `other` exists for them.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, _) => true,
+            (Self::Only(_), Self::All) => false,
+            (Self::Only(own), Self::Only(others)) => others.is_subset(own),
         }
     }
 
@@ -90,6 +102,11 @@ pub struct Principal {
     pub method: Method,
     /// Until when that counts, in seconds since the Unix epoch; without: until it is withdrawn.
     pub expires_at: Option<i64>,
+    /// How often they may ask; without: as often as their roles may.
+    pub rate: Option<Rate>,
+    /// What they may spend in each window of an engine, whomever they speak for; without: what those
+    /// may.
+    pub budget: Option<Amount>,
 }
 
 impl Principal {
@@ -108,6 +125,8 @@ impl Principal {
             engines: EngineScope::All,
             method: Method::None,
             expires_at: None,
+            rate: None,
+            budget: None,
         }
     }
 }

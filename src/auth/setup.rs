@@ -58,10 +58,11 @@ impl Authenticator {
             }
             AuthMode::Keys | AuthMode::None => None,
         };
+        let takes_keys = matches!(mode, AuthMode::Keys | AuthMode::OidcAndKeys | AuthMode::Dev);
         let engines = scope(&auth.keys.engines, default);
-        let keys = matches!(mode, AuthMode::Keys | AuthMode::OidcAndKeys)
-            .then(|| Keys::fixed(auth.keys.user(), auth.keys.admin(), &engines, &roles));
         let certificates = Certificates::new(&auth.certificates, &engines, &roles);
+        let keys =
+            takes_keys.then(|| Keys::fixed(auth.keys.user(), auth.keys.admin(), &engines, roles));
         let anonymous = (mode == AuthMode::None).then(|| Arc::new(Principal::anonymous()));
         Ok(Arc::new(Self { mode, clock, tokens, keys, certificates, anonymous }))
     }

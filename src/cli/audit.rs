@@ -23,8 +23,8 @@ pub(super) struct Args {
 enum Command {
     /// Recompute every hash from the stored bytes; names the first bad position of each engine.
     Verify {
-        /// The engine; all of them without.
-        #[arg(long)]
+        /// The engine, or `_system` for the server's own log; all of them without.
+        #[arg(long, value_parser = EngineId::of_log)]
         engine: Option<EngineId>,
     },
 }

@@ -90,7 +90,7 @@ fn host(url: &str) -> String {
 
 /// Tries the database and what is in it; an error is one of a database that does not answer.
 async fn database(config: &Config, lines: &mut Vec<Line>) -> Result<(), StoreError> {
-    let (store, engines) = match opened(config).await {
+    let (store, mut engines) = match opened(config).await {
         Ok(Opened::Ready(store, engines)) => (store, engines),
         Ok(Opened::Missing(what)) => {
             lines.push(Line::new("database", Status::Pass, what));
@@ -103,9 +103,12 @@ async fn database(config: &Config, lines: &mut Vec<Line>) -> Result<(), StoreErr
         }
     };
     let kind = if store.has_one_owner() { "SQLite" } else { "PostgreSQL" };
+    let content_key = key(config, &store, engines.first());
+    // the server's own log has no use for an embedder
+    engines.retain(|row| !row.engine_id.is_system());
     let found = format!("{kind} answers, {} engines", engines.len());
     lines.push(Line::new("database", Status::Pass, found));
-    lines.push(key(config, &store, engines.first()));
+    lines.push(content_key);
     for row in &engines {
         lines.push(engine(config, &store, row).await?);
     }

@@ -93,6 +93,11 @@ impl Client {
         accepted(self.send(Method::POST, path, &[], Some(body)).await?)
     }
 
+    /// The answer to a DELETE; errors of the server are [`Refused`].
+    pub(super) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        accepted(self.send(Method::DELETE, path, &[], None).await?)
+    }
+
     /// Status and body, whatever the status.
     pub(super) async fn send(
         &self,

@@ -25,8 +25,8 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The engine; all of them without.
-    #[arg(long)]
+    /// The engine, or `_system` for the server's own log; all of them without.
+    #[arg(long, value_parser = EngineId::of_log)]
     engine: Option<EngineId>,
     /// The last position folded; the end of the log without.
     #[arg(long, value_name = "POSITION", requires = "engine",

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
+    sync::Arc,
 };
 
 use secrecy::ExposeSecret as _;
@@ -11,6 +12,7 @@ use tokio::runtime::Handle;
 
 use super::{Context, context::Finding, token};
 use crate::{
+    clock,
     config::{AuthMode, Config},
     http::server::{authenticator, listen, llm, open_engines, serve},
     lifecycle::Tasks,
@@ -29,7 +31,7 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     let listener = listen(config)?;
     let address = listener.local_addr()?;
     let engines = open_engines(config, llm(config).await?, &tasks).await?;
-    let auth = authenticator(config, &engines.parts().store, &tasks).await?;
+    let auth = authenticator(config, &engines, &tasks, Arc::new(clock::now_micros)).await?;
     tasks.listen(config.api.drain())?;
     let scheme = if config.tls.pair().is_some() { "https" } else { "http" };
     tracing::info!(event_type = "server.started", address = %address, "serving");

@@ -8,7 +8,7 @@ use std::{
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::Context;
+use super::{Context, duration};
 use crate::{
     auth::{
         dev::{DevKey, Wanted, key_path},
@@ -58,17 +58,8 @@ impl FromStr for Ttl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        let bad = "write a number and s, m, h or d, such as 1h; at most 30d";
-        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(bad)?;
-        let seconds = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            "d" => 24 * 3600,
-            _ => return Err(bad),
-        };
-        let ttl = number.parse::<u32>().map_err(|_| bad)?;
-        let ttl = i64::from(ttl).checked_mul(seconds).ok_or(bad)?;
+        let ttl = i64::from(duration::seconds(text)?);
+        let bad = "must be between 1s and 30d";
         if (1..=TTL_MAX).contains(&ttl) { Ok(Self(ttl)) } else { Err(bad) }
     }
 }

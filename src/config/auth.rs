@@ -233,9 +233,12 @@ impl Auth {
             check(self.oidc.is_on(), "auth.oidc.issuer", must)?;
             self.oidc.validate(&Roles::new(&self.roles))?;
         }
-        if keys {
+        if mode == AuthMode::Keys {
+            // with tokens too, who comes with one creates the first key
             let must = "set (API_KEY), or auth.keys.admin (ADMIN_API_KEY), to take keys";
             check(self.knows_some(), "auth.keys.user", must)?;
+        }
+        if keys {
             self.keys.validate()?;
         }
         self.check_certificates(oidc || keys)?;

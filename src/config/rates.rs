@@ -1,18 +1,9 @@
 //! `limits.rate`: how often one holder may ask.
 
-use std::{num::NonZeroU32, time::Duration};
-
 use serde::Deserialize;
 
 use super::error::{Fault, check};
 use crate::rates::{Rate, Rates};
-
-/// Most requests of a window or a burst.
-const REQUESTS_MAX: u32 = 1_000_000;
-/// Longest window in seconds.
-const WINDOW_MAX: u64 = 86_400;
-/// A role's burst is this part of its requests, unless it is given.
-const BURST_PART: u32 = 5;
 
 /// How often one holder may ask.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,15 +24,16 @@ impl RateLimits {
             return None;
         }
         let roles = self.roles.iter().filter_map(|text| role(text)).collect();
-        Some(Rates::new(rate(self.requests, self.window, self.burst)?, roles, self.holders))
+        let rate = Rate::new(self.requests, self.window, Some(self.burst))?;
+        Some(Rates::new(rate, roles, self.holders))
     }
 
     pub(super) fn validate(&self) -> Result<(), Fault> {
-        let requests = (1..=REQUESTS_MAX).contains(&self.requests);
+        let requests = Rate::new(self.requests, 1, Some(1)).is_some();
         check(requests, "limits.rate.requests", "between 1 and 1000000")?;
-        let window = (1..=WINDOW_MAX).contains(&self.window);
+        let window = Rate::new(1, self.window, Some(1)).is_some();
         check(window, "limits.rate.window", "between 1 and 86400 seconds")?;
-        let burst = (1..=REQUESTS_MAX).contains(&self.burst);
+        let burst = Rate::new(1, 1, Some(self.burst)).is_some();
         check(burst, "limits.rate.burst", "between 1 and 1000000")?;
         let holders = (1_000..=10_000_000).contains(&self.holders);
         check(holders, "limits.rate.holders", "between 1000 and 10000000")?;
@@ -59,22 +51,12 @@ fn role(text: &str) -> Option<(String, Rate)> {
     let requests: u32 = numbers.next()?.trim().parse().ok()?;
     let window = numbers.next()?.trim().parse().ok()?;
     let burst = match numbers.next() {
-        Some(burst) => burst.trim().parse().ok()?,
-        None => (requests / BURST_PART).max(1),
+        Some(burst) => Some(burst.trim().parse().ok()?),
+        None => None,
     };
     let name = name.trim();
     let complete = !name.is_empty() && numbers.next().is_none();
-    Some((name.to_owned(), rate(requests, window, burst).filter(|_| complete)?))
-}
-
-fn rate(requests: u32, window: u64, burst: u32) -> Option<Rate> {
-    let bounded = |n: u32| NonZeroU32::new(n).filter(|n| n.get() <= REQUESTS_MAX);
-    let window = Some(window).filter(|window| (1..=WINDOW_MAX).contains(window))?;
-    Some(Rate {
-        requests: bounded(requests)?,
-        window: Duration::from_secs(window),
-        burst: bounded(burst)?,
-    })
+    Some((name.to_owned(), Rate::new(requests, window, burst).filter(|_| complete)?))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Budgets: what each data subject spent, and what its running steps may still spend.
 //!
 //! Time is cut into tumbling windows of the log's clock, and only the open one is kept: it is
-//! replaced by an empty one as a whole, so a turn costs the same however many there were. A step
-//! reserves what it may cost when it is admitted; its ending replaces that by what it did cost.
+//! replaced by an empty one as a whole, so a turn costs the same however many there were. An API key
+//! may have a limit too, whomever it speaks for: then it holds an account beside that of the data
+//! subject, in a second set of the same windows, and a step has to fit both. A step reserves what it may cost when it is admitted; its ending replaces that by what it did cost.
 //! Deliberately not here: who is refused (`decide`), and what a model costs (the shell's).
 
 use rpds::RedBlackTreeMapSync;
@@ -90,7 +91,16 @@ pub fn used(usage: Usage, price: Option<Price>) -> Amount {
     }
 }
 
-/// What an admitted step may spend: `budget` in `step.admitted`.
+/// The limit of the API key that a step came with, whomever the key speaks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyLimit {
+    /// The key, by its pseudonym in this engine.
+    pub holder: SubjectRef,
+    /// What it may spend in a window; 0 for no limit.
+    pub limit: Amount,
+}
+
+/// What an admitted step may spend: `budget` and `key_budget` in `step.admitted`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
     /// Who pays.

@@ -1,9 +1,10 @@
 //! What is asked of an engine. `decide` turns a command into events or a refusal.
 
 use super::{
-    budget::{HOLDERS_MAX, Price},
+    budget::{HOLDERS_MAX, KeyLimit, Price},
     event::{ContextUse, FailStage, Latency, Scored, Source, Usage},
-    ids::{EngineId, Micros, Position, SubjectRef},
+    ids::{EngineId, KeyId, Micros, Position, Sha256, SubjectRef},
+    keys::{BadKey, KEYS_MAX, KeyGrant},
     moral::ScoreError,
     policy::{Policy, PolicyError},
     vector::UnitVector,
@@ -30,6 +31,12 @@ pub enum Command {
     ChangePolicy(Box<ChangePolicy>),
     /// Record the digest of the present state.
     Attest,
+    /// Take an API key from now on.
+    CreateKey(Box<CreateKey>),
+    /// Take it no longer.
+    RevokeKey(RevokeKey),
+    /// Give it another secret.
+    RotateKey(RotateKey),
 }
 
 impl Command {
@@ -44,7 +51,10 @@ impl Command {
             | Self::Shutdown(_)
             | Self::Resume(_)
             | Self::ChangePolicy(_)
-            | Self::Attest => None,
+            | Self::Attest
+            | Self::CreateKey(_)
+            | Self::RevokeKey(_)
+            | Self::RotateKey(_) => None,
         }
     }
 }
@@ -74,6 +84,8 @@ pub struct Admit {
     pub prompt_tokens: u64,
     /// What the model costs, if anybody knows; only a budget reads it.
     pub price: Option<Price>,
+    /// The limit of the API key it came with, if that has one.
+    pub key_limit: Option<KeyLimit>,
     /// Keyed hash of the prompt, hexadecimal.
     pub prompt_hmac: String,
     /// How long the step may take, in microseconds.
@@ -192,6 +204,41 @@ pub struct ChangePolicy {
     pub config: Option<Policy>,
 }
 
+/// A new API key.
+#[derive(Clone, Debug)]
+pub struct CreateKey {
+    /// Its name for good.
+    pub id: KeyId,
+    /// SHA-256 of its secret.
+    pub hash: Sha256,
+    /// What it is given.
+    pub grant: KeyGrant,
+    /// Who, by clear name.
+    pub actor: String,
+}
+
+/// An API key's end.
+#[derive(Clone, Debug)]
+pub struct RevokeKey {
+    /// The key.
+    pub id: KeyId,
+    /// Who, by clear name.
+    pub actor: String,
+}
+
+/// An API key's other secret.
+#[derive(Clone, Debug)]
+pub struct RotateKey {
+    /// The key.
+    pub id: KeyId,
+    /// SHA-256 of the new secret.
+    pub hash: Sha256,
+    /// For how long the one before still counts.
+    pub grace_seconds: u32,
+    /// Who, by clear name.
+    pub actor: String,
+}
+
 /// What a budget limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spendable {
@@ -219,7 +266,7 @@ pub enum Refusal {
         /// The reason given at the shutdown.
         reason: String,
     },
-    /// The data subject has spent its budget, or its running steps may.
+    /// The data subject, or the API key, has spent its budget, or the running steps may.
     #[error(
         "the budget of {limit} {unit} is spent, or held by steps that still run; \
          the next window begins in {} s", seconds(*retry_after)
@@ -242,9 +289,9 @@ pub enum Refusal {
         /// Until the window ends, in microseconds.
         retry_after: Micros,
     },
-    /// The policy limits costs and nobody knows what the model costs.
+    /// Costs are limited and nobody knows what the model costs.
     #[error(
-        "the engine limits costs (policy.budget.cost_micro_usd) and the model has no price; \
+        "costs are limited (policy.budget.cost_micro_usd, or by the API key) and the model has no price; \
          ask a model with a price, or have the operator configure one"
     )]
     NoPrice,
@@ -294,6 +341,21 @@ pub enum Refusal {
         /// The last one's; 0 for none.
         last: Position,
     },
+    /// An API key breaks a bound.
+    #[error(transparent)]
+    Key(#[from] BadKey),
+    /// No such API key, or it has expired and can only be revoked.
+    #[error("there is no API key {id} that counts; GET /v1/keys lists them")]
+    NoKey {
+        /// As it was asked for.
+        id: KeyId,
+    },
+    /// The id of an API key is taken.
+    #[error("there is an API key of this id already; create another")]
+    KeyExists,
+    /// Too many API keys.
+    #[error("there are {KEYS_MAX} API keys, which is the most; revoke one that is not needed")]
+    TooManyKeys,
     /// The vector has another dimension than the engine.
     #[error("a vector of dimension {found} does not fit an engine of dimension {expected}")]
     Dimension {
@@ -320,6 +382,10 @@ impl Refusal {
             | Self::Fixed { .. }
             | Self::OtherSource { .. }
             | Self::OutOfOrder { .. }
+            | Self::Key(_)
+            | Self::NoKey { .. }
+            | Self::KeyExists
+            | Self::TooManyKeys
             | Self::Dimension { .. } => None,
         }
     }

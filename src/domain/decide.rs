@@ -4,6 +4,7 @@
 mod adding;
 mod budget;
 mod ending;
+mod keys;
 
 use self::budget::Grant;
 use super::{
@@ -66,6 +67,9 @@ pub fn decide(state: &State, command: &Command, now: Micros) -> Result<Vec<Decid
             let digest = super::digest::state(state).to_string();
             Ok(one(Decided::of_engine(Event::StateAttested(StateAttested { digest }))))
         }
+        Command::CreateKey(create) => keys::create(state, create, now).map(one),
+        Command::RevokeKey(revoke) => keys::revoke(state, revoke).map(one),
+        Command::RotateKey(rotate) => keys::rotate(state, rotate, now).map(one),
     }
 }
 
@@ -103,6 +107,7 @@ fn admit(state: &State, admit: &Admit, now: Micros) -> Result<Vec<Decided>, Refu
         tick: ticked.tick,
         deadline: now.saturating_add(admit.timeout).saturating_add(admit.grace),
         budget: grant.reservation,
+        key_budget: grant.key_reservation,
         policy_version: state.policy_version,
     };
     let mut events = one(Decided {
@@ -149,7 +154,7 @@ fn rejected(
 }
 
 fn facts(state: &State, admit: &Admit, grant: &Grant) -> RequestFacts {
-    let priced = state.policy.budget.is_set();
+    let priced = state.policy.budget.is_set() || admit.key_limit.is_some();
     RequestFacts {
         route: admit.route.clone(),
         model: admit.model.clone(),
@@ -161,6 +166,7 @@ fn facts(state: &State, admit: &Admit, grant: &Grant) -> RequestFacts {
         prompt_hmac: admit.prompt_hmac.clone(),
         prompt_tokens: priced.then_some(admit.prompt_tokens),
         price: admit.price.filter(|_| priced),
+        key_limit: admit.key_limit,
     }
 }
 

@@ -6,7 +6,14 @@
 
 use sha2::Digest as _;
 
-use super::{budget::Amount, event::FOLD_VERSION, ids::Sha256, state::State, synaptic::Traces};
+use super::{
+    budget::{Accounts, Amount, Price, Reservation},
+    event::FOLD_VERSION,
+    ids::{Micros, Sha256, StepNumber},
+    keys::KeyGrant,
+    state::State,
+    synaptic::Traces,
+};
 
 /// SHA-256 over the state.
 pub fn state(state: &State) -> Sha256 {
@@ -39,6 +46,8 @@ pub fn state(state: &State) -> Sha256 {
     items(&mut out, state);
     budgets(&mut out, state);
     copied(&mut out, state);
+    key_budgets(&mut out, state);
+    keys(&mut out, state);
     out.finish()
 }
 
@@ -105,6 +114,14 @@ fn budgets(out: &mut Writer, state: &State) {
     if accounts.iter().len() == 0 && held.is_empty() {
         return;
     }
+    accounts_and_held(out, accounts, held);
+}
+
+fn accounts_and_held(
+    out: &mut Writer,
+    accounts: &Accounts,
+    held: Vec<(StepNumber, Reservation, Option<Price>)>,
+) {
     out.int(accounts.window() as u64);
     out.int(accounts.iter().len() as u64);
     for (holder, account) in accounts.iter() {
@@ -134,6 +151,55 @@ fn copied(out: &mut Writer, state: &State) {
     out.int(copied.position);
 }
 
+/// Nothing at all where no API key has a limit, as above.
+fn key_budgets(out: &mut Writer, state: &State) {
+    let accounts = &state.key_accounts;
+    let held: Vec<_> = state
+        .open
+        .iter()
+        .filter_map(|(step, open)| Some((*step, open.key_budget?, open.price)))
+        .collect();
+    if accounts.iter().len() == 0 && held.is_empty() {
+        return;
+    }
+    out.text("key budgets");
+    accounts_and_held(out, accounts, held);
+}
+
+/// Nothing at all where there are no API keys: only in the server's own log there ever are.
+fn keys(out: &mut Writer, state: &State) {
+    if state.keys.iter().len() == 0 {
+        return;
+    }
+    out.text("keys");
+    out.int(state.keys.iter().len() as u64);
+    for (id, key) in state.keys.iter() {
+        out.bytes(&id.get().to_be_bytes());
+        out.bytes(&key.hash.0);
+        out.int(key.created_at as u64);
+        out.text(&key.created_by);
+        out.option(key.rotated_at);
+        out.option(key.previous.map(|previous| previous.until));
+        out.bytes(&key.previous.map_or([0; 32], |previous| previous.hash.0));
+        granted(out, &key.grant);
+    }
+}
+
+fn granted(out: &mut Writer, grant: &KeyGrant) {
+    out.text(&grant.name);
+    for names in [&grant.roles, &grant.engines] {
+        out.int(names.len() as u64);
+        for name in names {
+            out.text(name);
+        }
+    }
+    out.option(grant.expires_at);
+    let rate = grant.rate.map_or((0, 0), |rate| (rate.requests, rate.window_seconds));
+    out.int(u64::from(rate.0));
+    out.int(u64::from(rate.1));
+    out.amount(grant.budget.unwrap_or_default());
+}
+
 /// Hashes as it is written, so a digest needs no copy of the state.
 struct Writer(sha2::Sha256);
 
@@ -152,6 +218,11 @@ impl Writer {
 
     fn float(&mut self, value: f64) {
         self.int(value.to_bits());
+    }
+
+    fn option(&mut self, time: Option<Micros>) {
+        self.int(u64::from(time.is_some()));
+        self.int(time.unwrap_or_default() as u64);
     }
 
     fn amount(&mut self, amount: Amount) {

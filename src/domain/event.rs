@@ -4,6 +4,7 @@
 //! event — position, time, subject — is the [`Envelope`]; text and vectors are contents, kept apart
 //! so that they can be deleted. Versions and the wire names are the codec's business (`store::codec`).
 
+mod key;
 mod step;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use super::{
     ids::{EngineId, Micros, Position, Sha256, StepNumber, SubjectRef},
     policy::Policy,
 };
+pub use key::{KeyCreated, KeyRevoked, KeyRotated};
 pub use step::{
     Answer, ContextUse, FailStage, Latency, RejectReason, Remembered, RequestFacts, Scored,
     StepAdmitted, StepCompleted, StepFailed, StepRejected, Suppressed, Tick, Usage, Verdict,
@@ -71,6 +73,12 @@ pub enum Event {
     SubjectErased(SubjectErased),
     /// The digest of the state before this event.
     StateAttested(StateAttested),
+    /// An API key was created.
+    KeyCreated(Box<KeyCreated>),
+    /// An API key was revoked.
+    KeyRevoked(KeyRevoked),
+    /// An API key has another secret.
+    KeyRotated(KeyRotated),
 }
 
 /// `engine.created`

@@ -78,8 +78,13 @@ pub fn evolve(
         Event::EngineResumed(_) => state.shutdown = None,
         Event::SubjectErased(erased) => subject_erased(state, erased),
         Event::StateAttested(_) => state.attested = envelope.position,
+        Event::KeyCreated(created) => fold.whole(state.keys.created(created, fold.when()))?,
+        Event::KeyRevoked(revoked) => {
+            fold.whole(state.keys.revoked(revoked, envelope.position))?;
+        }
+        Event::KeyRotated(rotated) => fold.whole(state.keys.rotated(rotated, fold.when()))?,
     }
-    state.accounts.turn(state.policy.budget.window(envelope.recorded_at));
+    turn(state, envelope.recorded_at);
     state.position = envelope.position;
     state.recorded_at = envelope.recorded_at;
     Ok(())
@@ -99,6 +104,14 @@ impl Fold<'_> {
         if ok { Ok(()) } else { self.damaged(what) }
     }
 
+    fn whole(&self, folded: Result<(), &'static str>) -> Result<(), FoldError> {
+        folded.or_else(|what| self.damaged(what))
+    }
+
+    const fn when(&self) -> (Position, Micros) {
+        (self.envelope.position, self.envelope.recorded_at)
+    }
+
     fn step(&self) -> Result<(StepNumber, SubjectRef), FoldError> {
         match (self.envelope.step, self.envelope.subject) {
             (Some(step), Some(subject)) => Ok((step, subject)),
@@ -115,7 +128,8 @@ impl Fold<'_> {
 
     fn admitted(&self, state: &mut State, event: &StepAdmitted) -> Result<(), FoldError> {
         let now = state.policy.budget.window(self.envelope.recorded_at);
-        let in_time = event.budget.is_none_or(|reservation| reservation.window == now);
+        let mut reservations = event.budget.iter().chain(&event.key_budget);
+        let in_time = reservations.all(|reservation| reservation.window == now);
         self.check(in_time, "its reservation is for another window")?;
         let (step, subject) = self.first_of_step(state)?;
         let adaptation = state.policy.moral.adaptation;
@@ -125,6 +139,9 @@ impl Fold<'_> {
         if let Some(reservation) = &event.budget {
             state.accounts.reserve(reservation);
         }
+        if let Some(reservation) = &event.key_budget {
+            state.key_accounts.reserve(reservation);
+        }
         let open = OpenStep {
             position: self.envelope.position,
             subject,
@@ -132,6 +149,7 @@ impl Fold<'_> {
             phase: event.phase,
             threshold: event.moral.threshold_before,
             budget: event.budget,
+            key_budget: event.key_budget,
             price: event.request.price,
             erased: false,
         };
@@ -160,22 +178,24 @@ impl Fold<'_> {
         Ok((step, open))
     }
 
-    /// Closes a step and replaces its reservation, if it has one, by what it spent.
-    fn close(&self, state: &mut State, step: StepNumber, open: &OpenStep, spent: Amount) {
+    /// Closes a step and replaces its reservations, if it has any, by what it spent. Where nobody
+    /// knows what that is, each pays all that was reserved.
+    fn close(&self, state: &mut State, step: StepNumber, open: &OpenStep, spent: Option<Amount>) {
         state.open.remove_mut(&step);
-        state.accounts.turn(state.policy.budget.window(self.envelope.recorded_at));
-        if let Some(reservation) = &open.budget {
-            state.accounts.settle(reservation, spent);
+        turn(state, self.envelope.recorded_at);
+        let State { accounts, key_accounts, .. } = state;
+        for (accounts, held) in [(accounts, &open.budget), (key_accounts, &open.key_budget)] {
+            if let Some(reservation) = held {
+                accounts.settle(reservation, spent.unwrap_or(reservation.reserved));
+            }
         }
     }
 
-    /// Nobody knows what an abandoned step spent, so it pays all that it may have.
+    /// Nobody knows what an abandoned step spent.
     fn failed(&self, state: &mut State, event: &StepFailed) -> Result<(), FoldError> {
         let (step, open) = self.ending(state)?;
-        let spent = match open.budget {
-            Some(reservation) if event.stage == FailStage::Abandoned => reservation.reserved,
-            Some(_) | None => budget::used(event.usage, open.price),
-        };
+        let known = event.stage != FailStage::Abandoned;
+        let spent = known.then(|| budget::used(event.usage, open.price));
         self.close(state, step, &open, spent);
         state.counts.failed += 1;
         Ok(())
@@ -191,7 +211,7 @@ impl Fold<'_> {
         if let Remembered::Stored { n, victim, .. } = event.memory {
             self.storable(state, n, victim, vector.as_ref())?;
         }
-        self.close(state, step, &open, budget::used(event.usage, open.price));
+        self.close(state, step, &open, Some(budget::used(event.usage, open.price)));
         state.counts.completed += 1;
         let Remembered::Stored { n, phase, victim, .. } = event.memory else { return Ok(()) };
         let item = Item {
@@ -288,7 +308,8 @@ fn policy_changed(state: &mut State, event: &PolicyChanged, now: Micros) {
     }
     if before.budget.window_seconds != after.budget.window_seconds {
         state.accounts = Accounts::open(after.budget.window(now));
-        for_each_open(state, |_| true, |open| open.budget = None);
+        state.key_accounts = Accounts::open(after.budget.window(now));
+        for_each_open(state, |_| true, |open| (open.budget, open.key_budget) = (None, None));
     }
     state.policy = Arc::new(after.clone());
     state.policy_hash = after.hash();
@@ -307,7 +328,15 @@ fn subject_erased(state: &mut State, event: &SubjectErased) {
     state.traces = Some(Traces::zero(state.policy.dimension));
     state.trace_norms = [0.0; 3];
     state.accounts.forget(event.subject_ref);
+    state.key_accounts.forget(event.subject_ref);
     for_each_open(state, |open| open.subject == event.subject_ref, |open| open.erased = true);
+}
+
+/// Opens the windows of a time.
+fn turn(state: &mut State, time: Micros) {
+    let window = state.policy.budget.window(time);
+    state.accounts.turn(window);
+    state.key_accounts.turn(window);
 }
 
 fn for_each_open(

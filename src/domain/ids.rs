@@ -25,12 +25,34 @@ pub struct EngineId(Arc<str>);
 
 /// Why a text is not an engine name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an engine id is 1 to {ENGINE_ID_MAX} characters of a-z, 0-9, '-' and '_'")]
+#[error(
+    "an engine id is 1 to {ENGINE_ID_MAX} characters of a-z, 0-9, '-' and '_', but not {:?}",
+    EngineId::SYSTEM
+)]
 pub struct BadEngineId;
 
 impl EngineId {
     /// The engine that exists from the first start.
     pub const DEFAULT: &str = "default";
+
+    /// The log of acts on the server itself. It is kept like an engine's and is none: no text that
+    /// comes from outside is its name.
+    pub const SYSTEM: &str = "_system";
+
+    /// The name of the server's own log.
+    pub fn system() -> Self {
+        Self(Self::SYSTEM.into())
+    }
+
+    /// Whether it is the name of the server's own log.
+    pub fn is_system(&self) -> bool {
+        self.as_str() == Self::SYSTEM
+    }
+
+    /// The name of a log: that of an engine, or of the server's own.
+    pub fn of_log(text: &str) -> Result<Self, BadEngineId> {
+        if text == Self::SYSTEM { Ok(Self::system()) } else { text.parse() }
+    }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
@@ -49,11 +71,8 @@ impl FromStr for EngineId {
 
     fn from_str(text: &str) -> Result<Self, BadEngineId> {
         let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        if (1..=ENGINE_ID_MAX).contains(&text.len()) && text.bytes().all(valid) {
-            Ok(Self(text.into()))
-        } else {
-            Err(BadEngineId)
-        }
+        let fits = (1..=ENGINE_ID_MAX).contains(&text.len()) && text != Self::SYSTEM;
+        if fits && text.bytes().all(valid) { Ok(Self(text.into())) } else { Err(BadEngineId) }
     }
 }
 
@@ -151,9 +170,36 @@ opaque_id! {
     CommandId
 }
 
-/// A SHA-256 digest.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+opaque_id! {
+    /// Names an API key for good, through all its rotations.
+    KeyId
+}
+
+/// A SHA-256 digest; 64 hexadecimal digits as text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Sha256(pub [u8; 32]);
+
+/// Why a text is not a SHA-256 digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a SHA-256 digest is 64 hexadecimal digits")]
+pub struct BadSha256;
+
+impl TryFrom<String> for Sha256 {
+    type Error = BadSha256;
+
+    fn try_from(text: String) -> Result<Self, BadSha256> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| BadSha256)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl From<Sha256> for String {
+    fn from(digest: Sha256) -> Self {
+        digest.to_string()
+    }
+}
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

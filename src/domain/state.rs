@@ -11,6 +11,7 @@ use super::{
     budget::{Accounts, Price, Reservation},
     event::{EngineCreated, Source, Tick},
     ids::{Micros, Position, Sha256, StepNumber, SubjectRef},
+    keys::ApiKeys,
     lattice::Lattice,
     moral::Filter,
     policy::{Policy, Scope},
@@ -33,6 +34,8 @@ pub struct OpenStep {
     pub threshold: f64,
     /// What it may spend.
     pub budget: Option<Reservation>,
+    /// What the API key it came with may spend on it.
+    pub key_budget: Option<Reservation>,
     /// What its model costs.
     pub price: Option<Price>,
     /// Whether its data subject was erased meanwhile.
@@ -98,8 +101,12 @@ pub struct State {
     pub open: RedBlackTreeMapSync<StepNumber, OpenStep>,
     /// What data subjects spent in the open window.
     pub accounts: Accounts,
+    /// What API keys with a limit spent in it.
+    pub key_accounts: Accounts,
     /// The item of another engine that was added last; none for an engine that is no copy.
     pub copied: Option<Source>,
+    /// The API keys of the server, in its own log; elsewhere none.
+    pub keys: ApiKeys,
     /// The last position whose state was attested; 0 for none.
     pub attested: Position,
 }
@@ -126,7 +133,9 @@ impl State {
             trace_norms: [0.0; 3],
             open: RedBlackTreeMapSync::new_sync(),
             accounts: Accounts::open(policy.budget.window(recorded_at)),
+            key_accounts: Accounts::open(policy.budget.window(recorded_at)),
             copied: None,
+            keys: ApiKeys::default(),
             attested: 0,
         }
     }

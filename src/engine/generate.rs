@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Engine, Running};
 use crate::{
     domain::{
+        budget::{Amount, KeyLimit},
         command::{Admit, Command},
         event::{Envelope, Event, FailStage, StepAdmitted},
         ids::{CommandId, Micros},
@@ -90,6 +91,8 @@ pub struct Caller {
     pub route: String,
     /// Makes a repeated request safe.
     pub idempotency_key: Option<String>,
+    /// What the API key it came with may spend in a window, if that is limited.
+    pub key_limit: Option<Amount>,
 }
 
 /// An answer, and whether it is an earlier one's.
@@ -257,7 +260,7 @@ impl Engine {
                     step: envelope.step.unwrap_or_default(),
                     event,
                     subject,
-                    actor,
+                    actor: Actor::Subject(actor),
                     started,
                     deadline: started + self.settings.timeout,
                 }))
@@ -280,6 +283,7 @@ impl Engine {
         let name = caller.end_user.as_ref().unwrap_or(&caller.actor);
         let subject = self.subject(name).await?;
         let actor = self.actor(caller, &subject).await?;
+        let holder = actor.subject_ref;
         let command_id = crate::ids::command_id();
         let text = SealedPrompt {
             prompt: &request.prompt,
@@ -306,6 +310,7 @@ impl Engine {
             prompt_chars: request.prompt.chars().count(),
             prompt_tokens: expect::prompt_tokens(request, policy),
             price: expect::price(&self.parts.llm, request.model.as_deref()),
+            key_limit: caller.key_limit.map(|limit| KeyLimit { holder, limit }),
             prompt_hmac: prompt_hmac(&subject.key, &prompt_digest),
             timeout: micros(self.settings.timeout),
             grace: micros(self.settings.grace),
@@ -316,7 +321,7 @@ impl Engine {
             command: Command::Admit(Box::new(admit)),
             content: Some(seal(&subject, command_id, &text, None)?),
             subject: Some(subject),
-            actor,
+            actor: Actor::Subject(actor),
             request_id: Some(caller.request_id.clone()),
             trace_id: caller.trace_id,
             prompt_digest: Some(prompt_digest),
@@ -339,10 +344,13 @@ impl Engine {
         Ok(Arc::new(self.directory.make(name, crate::ids::subject_ref())?))
     }
 
-    async fn actor(&self, caller: &Caller, subject: &Arc<Subject>) -> Result<Actor, WriteError> {
+    async fn actor(
+        &self,
+        caller: &Caller,
+        subject: &Arc<Subject>,
+    ) -> Result<Arc<Subject>, WriteError> {
         let own = caller.end_user.as_ref().is_none_or(|name| *name == caller.actor);
-        let actor = if own { Arc::clone(subject) } else { self.subject(&caller.actor).await? };
-        Ok(Actor::Subject(actor))
+        if own { Ok(Arc::clone(subject)) } else { self.subject(&caller.actor).await }
     }
 }
 

@@ -74,9 +74,10 @@ impl Engines {
         &self.shared.tasks
     }
 
-    /// The engines of the log, loaded or not, with their heads.
+    /// The engines of the log, loaded or not, with their heads; without the server's own log.
     pub async fn list(&self) -> Result<Vec<(EngineRow, Head)>, EngineError> {
-        let rows = self.parts().store.engines().await?;
+        let mut rows = self.parts().store.engines().await?;
+        rows.retain(|row| !row.engine_id.is_system());
         let ids: Vec<EngineId> = rows.iter().map(|row| row.engine_id.clone()).collect();
         let heads: HashMap<EngineId, Head> =
             self.parts().store.heads(&ids).await?.into_iter().collect();
@@ -125,7 +126,7 @@ impl Engines {
         self.loaded().values().filter_map(|slot| slot.get().cloned()).collect()
     }
 
-    /// Unloads an engine that nobody uses but the caller. Whoever else holds it may be about to run
+    /// Unloads an engine that nobody uses but the caller, if it is not the server's own log. Whoever else holds it may be about to run
     /// a step, which the engine loaded next would take for an orphan.
     pub(super) fn unload(&self, engine: &Arc<Engine>) -> bool {
         let mut loaded = self.loaded();
@@ -134,7 +135,7 @@ impl Engines {
             // the slot's and the caller's; who asks for the engine right now holds the slot
             same && Arc::strong_count(slot) == 1 && Arc::strong_count(engine) == 2
         };
-        let unload = loaded.get(engine.id()).is_some_and(unused);
+        let unload = !engine.id().is_system() && loaded.get(engine.id()).is_some_and(unused);
         if unload {
             loaded.remove(engine.id());
         }
@@ -170,10 +171,15 @@ impl Engines {
         let limits = self.settings().limits;
         let made = writer(id.clone(), parts.store.clone(), Arc::clone(&directory), folder, limits);
         let (writer, task) = made.ok_or_else(|| EngineError::Empty(id.clone()))?;
-        let policy = &writer.view().state.policy;
-        parts.embedder = parts.embedder.for_policy(policy).ok_or_else(|| {
-            EngineError::Embedder { wanted: policy.vectors(), running: parts.embedder.to_string() }
-        })?;
+        // the server's own log remembers nothing: whatever makes vectors fits
+        if !id.is_system() {
+            let policy = &writer.view().state.policy;
+            parts.embedder =
+                parts.embedder.for_policy(policy).ok_or_else(|| EngineError::Embedder {
+                    wanted: policy.vectors(),
+                    running: parts.embedder.to_string(),
+                })?;
+        }
         self.tasks().spawn("writer", task.run());
         let engine = Arc::new(Engine {
             id: id.clone(),
@@ -222,14 +228,8 @@ impl Engines {
     pub async fn ensure_default(&self, policy: &Policy) -> Result<bool, EngineError> {
         let id = self.settings().default.clone();
         let hash = policy.hash().to_string();
-        if self.parts().store.engine(&id).await?.is_none() {
-            match self.create(&id, policy.clone(), Some(hash.clone()), "config").await {
-                Ok(_) => return Ok(false),
-                // another replica was first
-                Err(EngineError::Folding(error))
-                    if matches!(&*error, FoldingError::Store(StoreError::EngineExists(_))) => {}
-                Err(error) => return Err(error),
-            }
+        if self.ensure(&id, policy, Some(hash), "config").await? {
+            return Ok(false);
         }
         let engine = self.get(&id).await?;
         let applied = engine.view().state.config.clone();
@@ -241,6 +241,43 @@ impl Engines {
         }
         engine.apply_config(policy, "config", "the configuration changed").await?;
         Ok(false)
+    }
+}
+
+impl Engines {
+    /// The server's own log, made if it is not there. It stays loaded, so that what other replicas
+    /// write into it is followed.
+    pub async fn system(&self) -> Result<Arc<Engine>, EngineError> {
+        let id = EngineId::system();
+        let slot = self.loaded().get(&id).cloned();
+        if let Some(engine) = slot.as_ref().and_then(|slot| slot.get()) {
+            return Ok(Arc::clone(engine));
+        }
+        self.ensure(&id, &Policy::default(), None, "server").await?;
+        self.get(&id).await
+    }
+
+    /// Creates an engine if it is not there, and says whether it was this call that did.
+    async fn ensure(
+        &self,
+        id: &EngineId,
+        policy: &Policy,
+        config_hash: Option<String>,
+        actor: &str,
+    ) -> Result<bool, EngineError> {
+        if self.parts().store.engine(id).await?.is_some() {
+            return Ok(false);
+        }
+        match self.create(id, policy.clone(), config_hash, actor).await {
+            Ok(_) => Ok(true),
+            // another replica was first
+            Err(EngineError::Folding(error))
+                if matches!(&*error, FoldingError::Store(StoreError::EngineExists(_))) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

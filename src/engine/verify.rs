@@ -221,7 +221,10 @@ fn is_erased(state: Option<&State>, opened: &Opened) -> bool {
         | Event::EngineShutdown(_)
         | Event::EngineResumed(_)
         | Event::SubjectErased(_)
-        | Event::StateAttested(_) => false,
+        | Event::StateAttested(_)
+        | Event::KeyCreated(_)
+        | Event::KeyRevoked(_)
+        | Event::KeyRotated(_) => false,
     };
     stores && (opened.vector.is_none() || state.is_none_or(|state| state.traces.is_none()))
 }

@@ -62,7 +62,7 @@ pub mod may {
         )*};
     }
 
-    needs! { Generate StateRead AuditRead AdminShutdown EngineAdmin }
+    needs! { Generate StateRead AuditRead AdminShutdown EngineAdmin KeyAdmin }
 
     /// To be somebody known, and nothing more.
     #[derive(Debug)]

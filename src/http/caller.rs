@@ -38,6 +38,7 @@ pub(super) fn of(request: &HttpRequest, principal: &Principal) -> Result<engine:
         request_id: ids.request_id,
         trace_id,
         route: route(request),
+        key_limit: principal.budget,
         idempotency_key: header(request, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_MAX, |c| {
             c.is_ascii_graphic()
         })?,

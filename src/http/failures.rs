@@ -121,8 +121,13 @@ impl From<Refusal> for Problem {
             Refusal::NotOpen { .. } | Refusal::NotExpired { .. } => Code::StepAbandoned,
             Refusal::Policy(_) | Refusal::Fixed { .. } => Code::BadPolicy,
             Refusal::Dimension { .. } => Code::EmbeddingFailed,
-            // no route adds items
-            Refusal::OtherSource { .. } | Refusal::OutOfOrder { .. } => Code::Internal,
+            Refusal::Key(_) => Code::BadField,
+            Refusal::NoKey { .. } => Code::KeyNotFound,
+            Refusal::TooManyKeys => Code::TooManyKeys,
+            // no route adds items, and the ids of keys are made here
+            Refusal::OtherSource { .. } | Refusal::OutOfOrder { .. } | Refusal::KeyExists => {
+                Code::Internal
+            }
         };
         let problem = Self::new(code, refusal.to_string());
         match refusal.retry_after() {

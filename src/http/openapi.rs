@@ -22,6 +22,9 @@ use super::{Code, Endpoint, Problem, access::Anyone, health, v1};
 /// Where the document is.
 const DOCUMENT: &str = "/openapi.json";
 
+/// Where paths begin that are not an engine's own.
+const OF_SERVER: [&str; 3] = ["/v1/engines", "/v1/me", v1::keys::PATH];
+
 /// The handlers with their own paths; [`document`] adds the copies.
 #[derive(OpenApi)]
 #[openapi(
@@ -35,6 +38,7 @@ const DOCUMENT: &str = "/openapi.json";
         (name = "engines", description = "Engines: memories with a policy and a log of their own"),
         (name = "admin", description = "Emergency shutdown"),
         (name = "identity", description = "Who is calling"),
+        (name = "keys", description = "API keys, kept in the server's own log"),
         (name = "health", description = "Probes; no authentication"),
         (name = "documentation", description = "This document"),
     ),
@@ -55,6 +59,10 @@ const DOCUMENT: &str = "/openapi.json";
         v1::admin::shutdown,
         v1::admin::resume,
         v1::me::get,
+        v1::keys::list,
+        v1::keys::post,
+        v1::keys::delete,
+        v1::keys::rotate,
         health::summary::get,
         health::live::get,
         health::ready::get,
@@ -71,7 +79,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     let paths = &mut document.paths.paths;
     let of_engines: Vec<(String, PathItem)> = paths
         .iter()
-        .filter(|(path, _)| !path.starts_with("/v1/engines") && *path != "/v1/me")
+        .filter(|(path, _)| !is_of_server(path))
         .filter_map(|(path, item)| {
             let rest = path.strip_prefix("/v1/")?;
             Some((format!("{}/{rest}", v1::ENGINE_SCOPE), of_engine(item.clone())))
@@ -97,6 +105,14 @@ pub fn text(document: &utoipa::openapi::OpenApi) -> Result<String, serde_json::E
     serde_json::to_string_pretty(document).map(|text| text + "\n")
 }
 
+/// Whether a path is one of the server and not of its engines.
+fn is_of_server(path: &str) -> bool {
+    let below = |own| {
+        path.strip_prefix(own).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'))
+    };
+    OF_SERVER.into_iter().any(below)
+}
+
 /// The same operations on the engine that the path names.
 fn of_engine(mut item: PathItem) -> PathItem {
     for (_, operation) in operations(&mut item) {
@@ -119,7 +135,7 @@ fn engine_parameter() -> Parameter {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
-    [("get", &mut item.get), ("post", &mut item.post)]
+    [("get", &mut item.get), ("post", &mut item.post), ("delete", &mut item.delete)]
         .into_iter()
         .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }

@@ -35,7 +35,8 @@ const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 fn holder(request: &ServiceRequest, proxies: &Proxies, rates: &Rates) -> (Holder, Rate) {
     match Identity::of(request) {
         Identity::Known(principal) if principal.method != Method::None => {
-            let rate = rates.of_roles(principal.roles.iter().map(String::as_str));
+            let of_roles = || rates.of_roles(principal.roles.iter().map(String::as_str));
+            let rate = principal.rate.unwrap_or_else(of_roles);
             (Holder::Actor(principal.subject.clone()), rate)
         }
         Identity::Known(_) | Identity::Nobody | Identity::Refused(_) => {

@@ -211,14 +211,18 @@ async fn try_embedder(embedder: &Embedder) -> Result<(), StartError> {
     }
 }
 
-/// Who may call, by a configuration and the clock of this machine.
+/// Who may call, by a configuration, the keys of the server's own log and a clock. That log is made
+/// if it is not there.
 pub async fn authenticator(
     config: &Config,
-    store: &Store,
+    engines: &Engines,
     tasks: &Tasks,
+    clock: auth::Clock,
 ) -> Result<Arc<Authenticator>, StartError> {
-    let clock: auth::Clock = Arc::new(crate::clock::now_micros);
-    Ok(Authenticator::open(config, store.path(), tasks, clock).await?)
+    let path = engines.parts().store.path();
+    let auth = Authenticator::open(config, path, tasks, clock).await?;
+    auth.follow(engines.system().await?.views(), tasks);
+    Ok(auth)
 }
 
 /// Listens where the configuration says.

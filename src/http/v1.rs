@@ -7,6 +7,7 @@ pub mod embeddings;
 pub mod engines;
 pub mod events;
 pub mod generate;
+pub mod keys;
 pub mod me;
 pub mod messages;
 pub mod models;
@@ -38,6 +39,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::at("/admin/shutdown").on(Method::POST, admin::shutdown),
         Endpoint::at("/v1/me").get(me::get),
         Endpoint::at("/me").get(me::get),
+        Endpoint::at(keys::PATH).get(keys::list).on(Method::POST, keys::post),
+        Endpoint::at("/v1/keys/{id}").on(Method::DELETE, keys::delete),
+        Endpoint::at("/v1/keys/{id}/rotate").on(Method::POST, keys::rotate),
         Endpoint::at("/v1/engines").get(engines::list).on(Method::POST, engines::post),
     ]);
     endpoints

@@ -78,6 +78,9 @@ pub const fn kind(event: &Event) -> &'static str {
         Event::EngineResumed(_) => "engine.resumed",
         Event::SubjectErased(_) => "subject.erased",
         Event::StateAttested(_) => "state.attested",
+        Event::KeyCreated(_) => "key.created",
+        Event::KeyRevoked(_) => "key.revoked",
+        Event::KeyRotated(_) => "key.rotated",
     }
 }
 
@@ -105,6 +108,9 @@ pub fn encode(event: &Event) -> Result<Encoded, CodecError> {
         Event::EngineShutdown(e) | Event::EngineResumed(e) => json(e),
         Event::SubjectErased(e) => json(e),
         Event::StateAttested(e) => json(e),
+        Event::KeyCreated(e) => json(e),
+        Event::KeyRevoked(e) => json(e),
+        Event::KeyRotated(e) => json(e),
     }?;
     let kind = kind(event);
     Ok(Encoded { kind, schema_version: newest(kind, UPCASTERS), clear })
@@ -133,6 +139,9 @@ pub fn decode(kind: &str, schema_version: u32, clear: &[u8]) -> Result<Event, Co
         "engine.resumed" => row.read(Event::EngineResumed),
         "subject.erased" => row.read(Event::SubjectErased),
         "state.attested" => row.read(Event::StateAttested),
+        "key.created" => row.read(|e| Event::KeyCreated(Box::new(e))),
+        "key.revoked" => row.read(Event::KeyRevoked),
+        "key.rotated" => row.read(Event::KeyRotated),
         _ => Err(CodecError::UnknownType { kind: kind.to_owned() }),
     }
 }

@@ -293,7 +293,8 @@ pub(super) fn engine(row: &impl Columns) -> Result<EngineRow, StoreError> {
 
 /// Reads the first column as an engine's name.
 pub(super) fn engine_id(row: &impl Columns) -> Result<EngineId, StoreError> {
-    row.text(0).map_err(damaged(0, "engine_id"))?.parse().map_err(damaged(0, "engine_id"))
+    let name = row.text(0).map_err(damaged(0, "engine_id"))?;
+    EngineId::of_log(&name).map_err(damaged(0, "engine_id"))
 }
 
 /// Reads position, `chain_hash`, `recorded_at` from the given column on.

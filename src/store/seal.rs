@@ -67,7 +67,7 @@ impl Place {
 }
 
 /// 32 fresh random bytes.
-pub(super) fn random_key() -> Result<Secret, SealError> {
+pub fn random_key() -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
     let mut key = Secret::default();
     OsRng.try_fill_bytes(key.as_mut()).map_err(|_| SealError::NoRandomness)?;
     Ok(key)

@@ -9,6 +9,8 @@ mod dev;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod managed;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod rig;

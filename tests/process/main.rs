@@ -18,6 +18,7 @@ mod disk_full;
 mod drain;
 mod history;
 mod idempotency;
+mod keys;
 mod kill;
 mod load;
 mod outage;

@@ -160,6 +160,7 @@ impl Bench {
             prompt_chars: text.len(),
             prompt_tokens: 3,
             price: None,
+            key_limit: None,
             prompt_hmac: prompt_hmac(&self.subject.key, &[0; 32]),
             timeout: 60_000_000,
             grace: 60_000_000,

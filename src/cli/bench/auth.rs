@@ -1,4 +1,4 @@
-//! Verifying tokens: for the first time, beside the bare signature, and again.
+//! Verifying tokens: for the first time, beside the bare signature, and again; and finding keys.
 
 use std::{
     hint::black_box,
@@ -15,13 +15,22 @@ use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, crypto, encode,
     jwk::{Jwk, JwkSet},
 };
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::table::{Row, median};
 use crate::{
-    auth::{Authenticator, Credential, Method, Rules},
+    auth::{
+        Authenticator, Credential, EngineScope, Method, Rules,
+        keys::{Keys, mint},
+        role::{Roles, USER},
+    },
     clock,
-    domain::ids::EngineId,
+    domain::{
+        ids::{EngineId, Sha256},
+        keys::{ApiKey, KEYS_MAX, KeyGrant},
+    },
+    ids,
 };
 
 /// Tokens measured.
@@ -59,7 +68,42 @@ pub(super) async fn run() -> anyhow::Result<Vec<Row>> {
     Ok(vec![
         Row::new("a token verified, RS256", first, "µs").beside("its signature", median(bare)),
         Row::new("the same token again", again, "µs"),
+        Row::new("a key of 10,000", found(KEYS_MAX, now)?, "µs").beside("of one", found(1, now)?),
     ])
+}
+
+/// How long finding a managed key takes, of so many.
+fn found(count: usize, now: i64) -> anyhow::Result<f64> {
+    let keys = Keys::fixed(None, None, &EngineScope::All, Roles::new(&[]));
+    let mut secrets = Vec::with_capacity(count);
+    let mut managed = Vec::with_capacity(count);
+    for _ in 0..count {
+        let id = ids::key_id();
+        let (secret, hash) = mint(id)?;
+        secrets.push(secret);
+        managed.push((id, Arc::new(key(hash))));
+    }
+    keys.manage(1, managed.iter().map(|(id, key)| (id, key)));
+    let mut taken = Vec::with_capacity(KEYS_MAX);
+    for secret in secrets.iter().cycle().take(KEYS_MAX) {
+        let started = Instant::now();
+        black_box(keys.find(secret.expose_secret(), now)?);
+        taken.push(micros(started.elapsed()));
+    }
+    Ok(median(taken))
+}
+
+fn key(hash: Sha256) -> ApiKey {
+    let grant = KeyGrant {
+        name: "bench".to_owned(),
+        roles: vec![USER.to_owned()],
+        engines: vec![EngineId::DEFAULT.to_owned()],
+        expires_at: None,
+        rate: None,
+        budget: None,
+    };
+    let (created_by, rotated_at, previous) = ("bench".to_owned(), None, None);
+    ApiKey { grant, hash, created_at: 0, created_by, rotated_at, previous }
 }
 
 async fn verify(auth: &Authenticator, tokens: &[String]) -> anyhow::Result<f64> {

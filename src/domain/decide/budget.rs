@@ -2,10 +2,10 @@
 //! step may take.
 
 use crate::domain::{
-    budget::{self, Amount, Reservation},
+    budget::{self, Accounts, Amount, Reservation},
     command::{Admit, Refusal, Spendable},
     event::Usage,
-    ids::Micros,
+    ids::{Micros, SubjectRef},
     state::State,
 };
 
@@ -15,48 +15,74 @@ pub(super) struct Grant {
     pub(super) max_tokens: u32,
     /// Kept back meanwhile; nothing where the policy has no budget.
     pub(super) reservation: Option<Reservation>,
+    /// Kept back of the API key meanwhile; nothing where that has no limit.
+    pub(super) key_reservation: Option<Reservation>,
 }
 
-/// Grants at most `max_tokens`, and as many as the asker's budget has left: at least one, so that
-/// the last step of a window may overdraw it by its prompt.
+/// Somebody who has a limit, and what is left of it: more than nothing of either.
+struct Payer {
+    holder: SubjectRef,
+    limit: Amount,
+    left: Amount,
+}
+
+/// Grants at most `max_tokens`, and as many as the asker's budget and that of the API key have left:
+/// at least one, so that the last step of a window may overdraw them by its prompt.
 pub(super) fn grant(
     state: &State,
     admit: &Admit,
     max_tokens: u32,
     now: Micros,
 ) -> Result<Grant, Refusal> {
-    if !state.policy.budget.is_set() {
-        return Ok(Grant { max_tokens, reservation: None });
-    }
-    let left = left(state, admit, now)?;
+    let policy = &state.policy.budget;
+    let asker = policy.is_set().then(|| (admit.subject, policy.limit()));
+    let asker =
+        asker.map(|holder| payer(state, &state.accounts, admit, holder, now)).transpose()?;
+    let key = admit.key_limit.map(|key| (key.holder, key.limit));
+    let key =
+        key.map(|holder| payer(state, &state.key_accounts, admit, holder, now)).transpose()?;
     let prompt_tokens = admit.prompt_tokens;
-    let fitting = left.tokens.saturating_sub(prompt_tokens);
-    let affordable =
-        admit.price.map_or(u64::MAX, |price| price.affordable(left.cost_micro_usd, prompt_tokens));
-    let most = u64::from(max_tokens).min(fitting).min(affordable).max(1);
+    let fitting = |payer: &Payer| {
+        let left = payer.left;
+        let affordable =
+            |price: budget::Price| price.affordable(left.cost_micro_usd, prompt_tokens);
+        let affordable = admit.price.map_or(u64::MAX, affordable);
+        left.tokens.saturating_sub(prompt_tokens).min(affordable)
+    };
+    let fit = |most: u64, payer| most.min(fitting(payer)).max(1);
+    let most = asker.iter().chain(&key).fold(u64::from(max_tokens), fit);
     let usage = Usage { prompt_tokens, completion_tokens: most };
     let needed = budget::used(usage, admit.price);
-    let reservation = Reservation {
-        holder: admit.subject,
-        limit: state.policy.budget.limit(),
-        window: state.policy.budget.window(now),
+    let reservation = |payer: Payer| Reservation {
+        holder: payer.holder,
+        limit: payer.limit,
+        window: policy.window(now),
         reserved: Amount {
-            tokens: needed.tokens.min(left.tokens),
-            cost_micro_usd: needed.cost_micro_usd.min(left.cost_micro_usd),
+            tokens: needed.tokens.min(payer.left.tokens),
+            cost_micro_usd: needed.cost_micro_usd.min(payer.left.cost_micro_usd),
         },
     };
-    Ok(Grant { max_tokens: most as u32, reservation: Some(reservation) })
+    Ok(Grant {
+        max_tokens: most as u32,
+        reservation: asker.map(reservation),
+        key_reservation: key.map(reservation),
+    })
 }
 
-/// What the asker may still spend, more than nothing of either.
-fn left(state: &State, admit: &Admit, now: Micros) -> Result<Amount, Refusal> {
-    let budget = &state.policy.budget;
-    let window = budget.window(now);
-    if budget.cost_micro_usd > 0 && admit.price.is_none() {
+/// A holder who may still spend something of both.
+fn payer(
+    state: &State,
+    accounts: &Accounts,
+    admit: &Admit,
+    (holder, limit): (SubjectRef, Amount),
+    now: Micros,
+) -> Result<Payer, Refusal> {
+    let window = state.policy.budget.window(now);
+    if limit.cost_micro_usd > 0 && admit.price.is_none() {
         return Err(Refusal::NoPrice);
     }
-    let taken = state.accounts.get(admit.subject, window).taken();
-    let retry_after = budget.window_end(now).saturating_sub(now);
+    let taken = accounts.get(holder, window).taken();
+    let retry_after = state.policy.budget.window_end(now).saturating_sub(now);
     let rest = |unit, limit: u64, taken: u64| {
         if limit == 0 {
             return Ok(u64::MAX);
@@ -64,10 +90,10 @@ fn left(state: &State, admit: &Admit, now: Micros) -> Result<Amount, Refusal> {
         let left = limit.saturating_sub(taken);
         if left == 0 { Err(Refusal::Budget { unit, limit, retry_after }) } else { Ok(left) }
     };
-    let tokens = rest(Spendable::Tokens, budget.tokens, taken.tokens)?;
-    let cost_micro_usd = rest(Spendable::MicroUsd, budget.cost_micro_usd, taken.cost_micro_usd)?;
-    if state.accounts.is_full_for(admit.subject, window) {
+    let tokens = rest(Spendable::Tokens, limit.tokens, taken.tokens)?;
+    let cost_micro_usd = rest(Spendable::MicroUsd, limit.cost_micro_usd, taken.cost_micro_usd)?;
+    if accounts.is_full_for(holder, window) {
         return Err(Refusal::BudgetHolders { retry_after });
     }
-    Ok(Amount { tokens, cost_micro_usd })
+    Ok(Payer { holder, limit, left: Amount { tokens, cost_micro_usd } })
 }

@@ -8,6 +8,8 @@ mod driver;
 mod endings;
 mod erasure;
 mod golden;
+mod key_budgets;
+mod keys;
 mod memory;
 mod outcomes;
 mod policies;

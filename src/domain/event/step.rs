@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    budget::{Price, Reservation},
+    budget::{KeyLimit, Price, Reservation},
     ids::{Micros, Position, SubjectRef},
     rhythm::Phase,
 };
@@ -37,6 +37,9 @@ pub struct RequestFacts {
     /// What the model costs; only under a budget, and if it was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
+    /// The limit of the API key it came with, if that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_limit: Option<KeyLimit>,
 }
 
 /// A scorer's opinion.
@@ -117,6 +120,9 @@ pub struct StepAdmitted {
     /// What it may spend; only under a budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Reservation>,
+    /// The same of the API key it came with; only if that has a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_budget: Option<Reservation>,
     /// Which policy decided: 1 is the first.
     pub policy_version: u64,
 }

@@ -3,11 +3,12 @@
 use crate::{
     domain::{
         command::{
-            Abandon, AbandonCause, Add, Admit, ChangePolicy, Command, Complete, Fail, Intervene,
+            Abandon, AbandonCause, Add, Admit, ChangePolicy, Command, Complete, CreateKey, Fail,
+            Intervene, RevokeKey, RotateKey,
         },
         event::{
-            Event, FailStage, Intervention, MemoryAdded, PolicyChanged, RequestFacts,
-            StepCompleted, StepFailed, Verdict,
+            Event, FailStage, Intervention, KeyCreated, KeyRotated, MemoryAdded, PolicyChanged,
+            RequestFacts, StepCompleted, StepFailed, Verdict,
         },
         ids::{Micros, SubjectRef},
         state::State,
@@ -39,6 +40,9 @@ pub(super) fn rebuild(state: &State, opened: &Opened) -> Rebuilt {
         Event::EngineResumed(act) => Command::Resume(intervene(act)),
         Event::PolicyChanged(e) => change_policy(e),
         Event::StateAttested(_) => Command::Attest,
+        Event::KeyCreated(e) => create_key(e),
+        Event::KeyRevoked(e) => Command::RevokeKey(RevokeKey { id: e.id, actor: e.actor.clone() }),
+        Event::KeyRotated(e) => rotate_key(opened, e),
         Event::SubjectErased(_) => return Rebuilt::NotDecided,
         Event::EngineCreated(_) | Event::MemoryConsolidated(_) | Event::MemoryEvicted(_) => {
             return Rebuilt::NeverFirst;
@@ -68,6 +72,7 @@ fn admit(
         prompt_hmac: request.prompt_hmac.clone(),
         prompt_tokens: request.prompt_tokens.unwrap_or_default(),
         price: request.price,
+        key_limit: request.key_limit,
         timeout,
         // only the sum of both is recorded
         grace: 0,
@@ -137,4 +142,24 @@ fn change_policy(e: &PolicyChanged) -> Command {
         reason: e.reason.clone(),
         config: e.config.clone(),
     }))
+}
+
+fn create_key(e: &KeyCreated) -> Command {
+    Command::CreateKey(Box::new(CreateKey {
+        id: e.id,
+        hash: e.hash,
+        grant: e.grant.clone(),
+        actor: e.actor.clone(),
+    }))
+}
+
+fn rotate_key(opened: &Opened, e: &KeyRotated) -> Command {
+    let grace = e.previous_until.map(|until| until.saturating_sub(opened.envelope.recorded_at));
+    let seconds = grace.map_or(0, |micros| micros.div_euclid(1_000_000));
+    Command::RotateKey(RotateKey {
+        id: e.id,
+        hash: e.hash,
+        grace_seconds: u32::try_from(seconds).unwrap_or(u32::MAX),
+        actor: e.actor.clone(),
+    })
 }

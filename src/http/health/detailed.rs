@@ -160,7 +160,7 @@ async fn in_memory(state: &AppState) -> EnginesInMemory {
         Some(head.saturating_sub(engine.view().state.position))
     };
     EnginesInMemory {
-        loaded: loaded.len(),
+        loaded: loaded.iter().filter(|engine| !engine.id().is_system()).count(),
         log_lag_events: heads.as_ref().map(|_| loaded.iter().filter_map(behind).max().unwrap_or(0)),
         open_steps: loaded.iter().map(|engine| engine.view().state.open.size()).sum(),
         memory_bytes: loaded.iter().map(|engine| engine.view().state.lattice.bytes()).sum(),

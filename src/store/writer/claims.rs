@@ -107,7 +107,10 @@ impl Claims {
             | Event::EngineShutdown(_)
             | Event::EngineResumed(_)
             | Event::SubjectErased(_)
-            | Event::StateAttested(_) => {}
+            | Event::StateAttested(_)
+            | Event::KeyCreated(_)
+            | Event::KeyRevoked(_)
+            | Event::KeyRotated(_) => {}
         }
     }
 

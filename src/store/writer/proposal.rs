@@ -212,6 +212,11 @@ impl Proposal {
         if let Actor::Subject(actor) = &self.actor
             && actor.name_hmac == winner.name_hmac
         {
+            if let Command::Admit(admit) = &mut self.command
+                && let Some(key) = &mut admit.key_limit
+            {
+                key.holder = winner.subject_ref;
+            }
             self.actor = Actor::Subject(Arc::clone(winner));
         }
         if self.subject.as_ref().is_some_and(|own| own.subject_ref == winner.subject_ref) {

@@ -230,6 +230,7 @@ impl Replica {
             prompt_chars: prompt.text.chars().count(),
             prompt_tokens: 3,
             price: None,
+            key_limit: None,
             prompt_hmac: prompt_hmac(&subject.key, &digest),
             timeout: DEADLINE / 2,
             grace: DEADLINE / 2,

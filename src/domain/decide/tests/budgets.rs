@@ -13,10 +13,10 @@ use crate::domain::{
 };
 
 /// Length of a window in most tests.
-const WINDOW: Micros = 60_000_000;
+pub(super) const WINDOW: Micros = 60_000_000;
 
 /// A log whose data subjects may spend so much a minute, at the beginning of a minute.
-fn log(tokens: u64, cost_micro_usd: u64) -> Log {
+pub(super) fn log(tokens: u64, cost_micro_usd: u64) -> Log {
     let budget = Budget { tokens, cost_micro_usd, window_seconds: 60 };
     let mut log = Log::of(Policy { budget, ..small_policy() });
     log.now = log.state.policy.budget.window_end(log.now);
@@ -24,17 +24,17 @@ fn log(tokens: u64, cost_micro_usd: u64) -> Log {
 }
 
 /// A request whose prompt and answer may have so many tokens.
-fn request(by: u128, prompt_tokens: u64, max_tokens: u32) -> Admit {
+pub(super) fn request(by: u128, prompt_tokens: u64, max_tokens: u32) -> Admit {
     Admit { prompt_tokens, max_tokens: Some(max_tokens), ..admission(by) }
 }
 
-fn admitted(log: &mut Log, request: Admit) -> StepAdmitted {
+pub(super) fn admitted(log: &mut Log, request: Admit) -> StepAdmitted {
     let mut events = log.admit(request).unwrap();
     let Event::StepAdmitted(event) = events.remove(0) else { panic!("{events:?}") };
     *event
 }
 
-fn ended(log: &mut Log, step: u64, prompt_tokens: u64, completion_tokens: u64) {
+pub(super) fn ended(log: &mut Log, step: u64, prompt_tokens: u64, completion_tokens: u64) {
     let usage = Usage { prompt_tokens, completion_tokens };
     log.complete(Complete { usage, ..answer(step, step) }).unwrap();
 }

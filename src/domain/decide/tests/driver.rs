@@ -82,6 +82,7 @@ pub(super) fn admission(by: u128) -> Admit {
         prompt_chars: 11,
         prompt_tokens: 3,
         price: None,
+        key_limit: None,
         prompt_hmac: "00".to_owned(),
         timeout: DEADLINE / 2,
         grace: DEADLINE / 2,
