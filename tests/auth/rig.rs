@@ -91,9 +91,9 @@ impl Rig {
         (self.ask)(request, true).await
     }
 
-    /// The status alone: a stream of events has no end.
-    pub(crate) async fn status(&self, request: TestRequest) -> u16 {
-        (self.ask)(request, false).await.status
+    /// The answer without its body: a stream of events has no end.
+    pub(crate) async fn head(&self, request: TestRequest) -> Answer {
+        (self.ask)(request, false).await
     }
 
     /// GET /v1/me with a token.
