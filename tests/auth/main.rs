@@ -11,6 +11,8 @@ mod matrix;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod providers;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod routes;
