@@ -16,6 +16,7 @@ mod engine;
 mod events;
 mod exit;
 mod health;
+mod login;
 mod openapi;
 mod output;
 mod policy;
@@ -85,6 +86,10 @@ enum Command {
     Replay(replay::Args),
     /// Prove that nobody edited the logs.
     Audit(audit::Args),
+    /// Log in at the identity provider; commands that ask the server use it from then on.
+    Login(login::Args),
+    /// Forget the login of a server.
+    Logout,
     /// Sign a token of the development mode.
     Token(token::Args),
     /// Print the API's OpenAPI document.
@@ -135,6 +140,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Policy(args) => policy::run(&context, args).await,
         Command::Replay(args) => replay::run(&context, args).await,
         Command::Audit(args) => audit::run(&context, args).await,
+        Command::Login(args) => login::run(&context, &args).await,
+        Command::Logout => login::forget(&context).await,
         Command::Token(args) => token::run(&context, &args),
         Command::Openapi => openapi::run(),
     }

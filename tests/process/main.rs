@@ -11,6 +11,7 @@
 )]
 
 mod bad_input;
+mod browser;
 mod cli;
 mod compatible;
 mod damage;
@@ -20,6 +21,7 @@ mod history;
 mod idempotency;
 mod kill;
 mod load;
+mod login;
 mod outage;
 mod pooler;
 mod providers;
