@@ -69,7 +69,7 @@ enum Command {
     /// Measure steps, appends, searches and replays beside their limits, on a scratch database.
     Bench(bench::Args),
     /// Validate the configuration and try what it names.
-    Check,
+    Check(check::Args),
     /// Print every setting with its value and source; secrets redacted.
     Config,
     /// Ask a server whether it is well.
@@ -131,7 +131,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Bench(args) => bench::run(&context, args).await,
         Command::Serve => serve::run(&context).await,
-        Command::Check => check::run(&context).await,
+        Command::Check(args) => check::run(&context, &args).await,
         Command::Config => config::run(&context),
         Command::Health => health::run(&context).await,
         Command::State(args) => state::run(&context, args).await,

@@ -14,8 +14,8 @@ use serde_json::json;
 
 use super::{Context, credential::Credential, output};
 use crate::clock;
-pub(super) use provider::LoginError;
 use provider::{Granted, Provider};
+pub(super) use provider::{LoginError, reach};
 use stored::{Login, Logins};
 
 /// A token that ends so soon, in seconds, is renewed before it is sent.
