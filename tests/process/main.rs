@@ -28,6 +28,7 @@ mod providers;
 mod real;
 mod replicas;
 mod restart;
+mod schema;
 mod sdk;
 mod server;
 mod slow;
