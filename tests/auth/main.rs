@@ -7,6 +7,8 @@ mod dev;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod markers;
+#[cfg(test)]
 mod matrix;
 #[cfg(test)]
 mod outage;

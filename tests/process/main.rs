@@ -22,6 +22,7 @@ mod idempotency;
 mod kill;
 mod load;
 mod login;
+mod markers;
 mod outage;
 mod pooler;
 mod providers;
