@@ -18,6 +18,7 @@ mod events;
 mod exit;
 mod health;
 mod key;
+mod login;
 mod openapi;
 mod output;
 mod policy;
@@ -70,7 +71,7 @@ enum Command {
     /// Measure steps, appends, searches and replays beside their limits, on a scratch database.
     Bench(bench::Args),
     /// Validate the configuration and try what it names.
-    Check,
+    Check(check::Args),
     /// Print every setting with its value and source; secrets redacted.
     Config,
     /// Ask a server whether it is well.
@@ -89,6 +90,10 @@ enum Command {
     Replay(replay::Args),
     /// Prove that nobody edited the logs.
     Audit(audit::Args),
+    /// Log in at the identity provider; commands that ask the server use it from then on.
+    Login(login::Args),
+    /// Forget the login of a server.
+    Logout,
     /// Sign a token of the development mode.
     Token(token::Args),
     /// Print the API's OpenAPI document.
@@ -130,7 +135,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Bench(args) => bench::run(&context, args).await,
         Command::Serve => serve::run(&context).await,
-        Command::Check => check::run(&context).await,
+        Command::Check(args) => check::run(&context, &args).await,
         Command::Config => config::run(&context),
         Command::Health => health::run(&context).await,
         Command::State(args) => state::run(&context, args).await,
@@ -140,6 +145,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Policy(args) => policy::run(&context, args).await,
         Command::Replay(args) => replay::run(&context, args).await,
         Command::Audit(args) => audit::run(&context, args).await,
+        Command::Login(args) => login::run(&context, &args).await,
+        Command::Logout => login::forget(&context).await,
         Command::Token(args) => token::run(&context, &args),
         Command::Openapi => openapi::run(),
     }

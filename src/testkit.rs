@@ -23,6 +23,7 @@ pub mod app;
 pub mod double;
 pub mod issuer;
 pub mod mutate;
+pub mod oidc;
 pub mod pgbouncer;
 pub mod postgres;
 

@@ -31,6 +31,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::{MissedTickBehavior, interval},
 };
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 pub use client::{ClientCertificate, on_connect};
 
@@ -148,6 +149,13 @@ impl Certificate {
             current: ArcSwap::from_pointee(pair),
             seen: ArcSwap::from_pointee(files.digest()),
         })
+    }
+
+    /// When it ends, in seconds since the Unix epoch; none if it cannot be read.
+    pub fn ends_at(&self) -> Option<i64> {
+        let current = self.current.load();
+        let (_, certificate) = X509Certificate::from_der(current.end_entity_cert().ok()?).ok()?;
+        Some(certificate.validity().not_after.timestamp())
     }
 
     /// Takes the files' pair if they have changed. Gives whether it did.

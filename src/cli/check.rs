@@ -1,5 +1,7 @@
 //! `mlsdm check`: the configuration, and what it names, tried without changing anything.
 
+mod production;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -37,9 +39,19 @@ impl Line {
     }
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Go through the deployment guide's whole checklist instead, and ask the running server too.
+    #[arg(long)]
+    production: bool,
+}
+
 /// A configuration that is not usable ends the process with 2 before anything is tried, a database
 /// that does not answer with 3, anything else that fails with 1.
-pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
+pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
+    if args.production {
+        return production::run(context).await;
+    }
     let loaded = context.loaded()?;
     let valid = format!("{} settings", loaded.settings.len());
     let mut lines = vec![Line::new("configuration", Status::Pass, valid)];

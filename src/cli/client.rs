@@ -1,6 +1,6 @@
 //! Speaking to a server.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use reqwest::{Method, StatusCode};
@@ -20,8 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What to do about a server that lets nobody in without a credential.
-const UNAUTHENTICATED: &str = "give a valid token with --token, MLSDM_TOKEN or MLSDM_TOKEN_FILE, or \
-     an API key with MLSDM_API_KEY; for a server of your own in mode dev: \
+const UNAUTHENTICATED: &str = "log in with `mlsdm login`, give a valid token with --token, \
+     MLSDM_TOKEN or MLSDM_TOKEN_FILE, or an API key with MLSDM_API_KEY; for a server of your own in mode dev: \
      export MLSDM_TOKEN=$(mlsdm token)";
 
 /// A server that does not answer: exit code 3.
@@ -59,19 +59,14 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A server named by its URL; through a proxy if the environment names one.
-    pub(super) fn remote(url: &str, credential: Option<Credential>) -> anyhow::Result<Self> {
-        let valid = reqwest::Url::parse(url).is_ok_and(|u| matches!(u.scheme(), "http" | "https"));
-        anyhow::ensure!(valid, BadServer(url.to_owned()));
-        Self::new(url.trim_end_matches('/').to_owned(), builder(), credential)
+    /// A server anywhere; through a proxy if the environment names one.
+    pub(super) fn remote(base: String, credential: Option<Credential>) -> anyhow::Result<Self> {
+        Self::new(base, builder(), credential)
     }
 
     /// A server on this host.
-    pub(super) fn local(
-        address: SocketAddr,
-        credential: Option<Credential>,
-    ) -> anyhow::Result<Self> {
-        Self::new(format!("http://{address}"), builder().no_proxy(), credential)
+    pub(super) fn local(base: String, credential: Option<Credential>) -> anyhow::Result<Self> {
+        Self::new(base, builder().no_proxy(), credential)
     }
 
     fn new(
@@ -96,6 +91,12 @@ impl Client {
     /// The answer to a DELETE; errors of the server are [`Refused`].
     pub(super) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
         accepted(self.send(Method::DELETE, path, &[], None).await?)
+    }
+
+    /// The status of a GET, whatever the body.
+    pub(super) async fn status(&self, path: &str) -> anyhow::Result<StatusCode> {
+        let request = self.http.get(format!("{}{path}", self.base));
+        Ok(request.send().await.map_err(|error| self.failed(error))?.status())
     }
 
     /// Status and body, whatever the status.
@@ -136,6 +137,13 @@ impl Client {
         let cause = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         Unreachable { server: self.base.clone(), cause }.into()
     }
+}
+
+/// The URL of a server that somebody named, without a slash at the end.
+pub(super) fn remote(url: &str) -> anyhow::Result<String> {
+    let valid = reqwest::Url::parse(url).is_ok_and(|u| matches!(u.scheme(), "http" | "https"));
+    anyhow::ensure!(valid, BadServer(url.to_owned()));
+    Ok(url.trim_end_matches('/').to_owned())
 }
 
 /// A path of an engine's, or of the default engine.

@@ -9,7 +9,11 @@ use std::{
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::{client::Client, credential::Credential, output};
+use super::{
+    client::{self, Client},
+    credential::Credential,
+    login, output,
+};
 use crate::config::{Api, ConfigError, Loaded};
 
 /// Configuration and output mode.
@@ -41,12 +45,34 @@ impl Context {
         self.loaded.as_ref().map_err(Arc::clone)
     }
 
-    /// A client of the server that was named, else of the local one.
-    pub(super) fn client(&self) -> anyhow::Result<Client> {
-        let credential = Credential::find(self.token.as_ref(), |name| std::env::var(name).ok())?;
+    /// The server that was named, else the local one: its URL without a slash at the end.
+    pub(super) fn base(&self) -> anyhow::Result<String> {
         match &self.server {
-            Some(url) => Client::remote(url, credential),
-            None => Client::local(address(&self.loaded()?.config.api), credential),
+            Some(url) => client::remote(url),
+            None => Ok(format!("http://{}", address(&self.loaded()?.config.api))),
+        }
+    }
+
+    /// A client of that server. What proves who calls is what was given, else the login there.
+    pub(super) async fn client(&self) -> anyhow::Result<Client> {
+        let base = self.base()?;
+        let given = Credential::find(self.token.as_ref(), |name| std::env::var(name).ok())?;
+        let credential = match given {
+            Some(given) => Some(given),
+            None => login::credential(&base).await?,
+        };
+        self.speak(base, credential)
+    }
+
+    /// A client of a server with this credential.
+    pub(super) fn speak(
+        &self,
+        base: String,
+        credential: Option<Credential>,
+    ) -> anyhow::Result<Client> {
+        match &self.server {
+            Some(_) => Client::remote(base, credential),
+            None => Client::local(base, credential),
         }
     }
 

@@ -38,7 +38,8 @@ impl Credential {
         Self::new(HeaderName::from_static("x-api-key"), key.trim()).map(Some)
     }
 
-    fn token(token: &str) -> anyhow::Result<Self> {
+    /// `Authorization: Bearer …`.
+    pub(super) fn token(token: &str) -> anyhow::Result<Self> {
         Self::new(AUTHORIZATION, &format!("Bearer {}", token.trim()))
     }
 

@@ -53,11 +53,11 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
             if let Some(path) = policy {
                 body["policy"] = read_document(&path)?;
             }
-            let created = context.client()?.post("/v1/engines", &body).await?;
+            let created = context.client().await?.post("/v1/engines", &body).await?;
             context.print(&created, output::fields)
         }
         Command::List => {
-            let engines = context.client()?.get("/v1/engines", &[]).await?;
+            let engines = context.client().await?.get("/v1/engines", &[]).await?;
             context.print(&engines, people)
         }
         Command::Migrate(args) => migrate::run(context, args).await,
@@ -69,7 +69,7 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
 async fn post(context: &Context, act: &str, switch: &Switch) -> anyhow::Result<()> {
     let path = engine_path(switch.engine.as_ref(), &format!("admin/{act}"));
     let body = json!({ "reason": switch.reason });
-    let answer = context.client()?.post(&path, &body).await?;
+    let answer = context.client().await?.post(&path, &body).await?;
     context.print(&answer, output::fields)
 }
 

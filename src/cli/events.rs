@@ -45,7 +45,7 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let query: Vec<_> =
         filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let path = engine_path(args.engine.as_ref(), "events");
-    let page = context.client()?.get(&path, &query).await?;
+    let page = context.client().await?.get(&path, &query).await?;
     context.print(&page, people)
 }
 

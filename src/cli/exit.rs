@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     client::{BadServer, Unreachable},
+    login::LoginError,
     token::NoToken,
 };
 use crate::{
@@ -38,6 +39,7 @@ pub(super) fn code(outcome: anyhow::Result<()>) -> ExitCode {
     } else if error.is::<Unreachable>()
         || store_error(&error).is_some_and(is_away)
         || matches!(error.downcast_ref(), Some(MigrateError::Embed(EmbedError::Unreachable)))
+        || matches!(error.downcast_ref(), Some(LoginError::Unreachable))
     {
         ExitCode::from(UNREACHABLE)
     } else {
@@ -63,6 +65,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
             )
         )
         || matches!(error.downcast_ref(), Some(MigrateError::Itself))
+        || matches!(error.downcast_ref(), Some(LoginError::NotConfigured))
         || matches!(store_error(error), Some(StoreError::Url(_)))
 }
 

@@ -6,7 +6,7 @@ use super::{Context, context::Finding, output};
 
 /// Asks `/health`; a status other than 2xx, or a degraded server, is a finding.
 pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
-    let (status, body) = context.client()?.send(Method::GET, "/health", &[], None).await?;
+    let (status, body) = context.client().await?.send(Method::GET, "/health", &[], None).await?;
     context.print(&body, output::fields)?;
     if status.is_success() && body["status"] != "degraded" {
         return Ok(());

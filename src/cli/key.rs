@@ -65,7 +65,7 @@ struct Create {
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
-    let client = context.client()?;
+    let client = context.client().await?;
     match args.command {
         Command::Create(create) => {
             let created = client.post("/v1/keys", &create.body()).await?;

@@ -44,7 +44,7 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Show { engine } => {
             let path = engine_path(engine.as_ref(), "state");
-            let state = context.client()?.get(&path, &[]).await?;
+            let state = context.client().await?.get(&path, &[]).await?;
             context.print(&state["policy"], output::fields)
         }
         Command::Apply { engine } => apply(context, engine.as_ref()).await,

@@ -21,6 +21,6 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let at_time = args.at_time.map(|time| ("at_time", time));
     let query: Vec<_> = at_position.into_iter().chain(at_time).collect();
     let path = engine_path(args.engine.as_ref(), "state");
-    let state = context.client()?.get(&path, &query).await?;
+    let state = context.client().await?.get(&path, &query).await?;
     context.print(&state, output::fields)
 }

@@ -58,7 +58,7 @@ fn the_command_line_is_consistent() {
 #[actix_web::test]
 async fn answers_and_refusals_of_a_server_are_told_apart() {
     let (address, _database) = serve().await;
-    let client = Client::local(address, None).unwrap();
+    let client = Client::local(format!("http://{address}"), None).unwrap();
     let live = client.get("/health/live", &[]).await.unwrap();
     assert_eq!(live, json!({"status": "alive"}));
     let refused = client.get("/nowhere", &[]).await.unwrap_err().to_string();
@@ -71,7 +71,7 @@ async fn a_named_server_needs_no_configuration() {
     let (address, _database) = serve().await;
     let url = format!("http://{address}/");
     let context = Context::new(Ok(loaded(8000)), true, Some(url), None);
-    let live = context.client().unwrap().get("/health/live", &[]).await.unwrap();
+    let live = context.client().await.unwrap().get("/health/live", &[]).await.unwrap();
     assert_eq!(live["status"], "alive");
 }
 
@@ -84,11 +84,11 @@ async fn nobody_there_is_unreachable_with_advice() {
     assert_eq!(exit_code(Err(error)), 3.into());
 }
 
-#[test]
-fn a_server_is_a_url() {
+#[tokio::test]
+async fn a_server_is_a_url() {
     for bad in ["localhost:8000", "ftp://h", "http://[::1"] {
         let context = Context::new(Ok(loaded(8000)), true, Some(bad.to_owned()), None);
-        assert_eq!(exit_code(context.client().map(drop)), 2.into(), "{bad}");
+        assert_eq!(exit_code(context.client().await.map(drop)), 2.into(), "{bad}");
     }
 }
 

@@ -98,6 +98,9 @@ pub struct Oidc {
     pub default_roles: Vec<String>,
     /// Algorithms that are taken.
     pub algorithms: Vec<Algorithm>,
+    client_id: String,
+    /// What `mlsdm login` asks for beside `openid`.
+    pub scopes: Vec<String>,
 }
 
 /// API keys.
@@ -134,6 +137,11 @@ impl Oidc {
     /// Where the keys are, if the issuer does not say.
     pub fn jwks_uri(&self) -> Option<&str> {
         Some(self.jwks_uri.as_str()).filter(|uri| !uri.is_empty())
+    }
+
+    /// What `mlsdm login` is to the provider; none where people cannot log in.
+    pub fn client_id(&self) -> Option<&str> {
+        Some(self.client_id.as_str()).filter(|id| !id.is_empty())
     }
 
     fn validate(&self, roles: &Roles) -> Result<(), Fault> {

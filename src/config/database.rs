@@ -39,6 +39,11 @@ impl Database {
         Duration::from_secs(self.lock_timeout_seconds)
     }
 
+    /// Whether several processes can write it.
+    pub fn is_shared(&self) -> bool {
+        !self.url.expose_secret().starts_with("sqlite:")
+    }
+
     /// The key that wraps the keys of all contents, if one is given.
     pub fn content_key(&self) -> Option<&SecretString> {
         Some(&self.content_key).filter(|key| !key.expose_secret().is_empty())

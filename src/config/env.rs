@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Variables with names of their own, and the keys they set.
-const NAMED: [(&str, &str); 30] = [
+const NAMED: [(&str, &str); 31] = [
     ("LLM_BACKEND", "llm.provider"),
     ("OPENAI_API_KEY", "llm.openai.api_key"),
     ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
@@ -38,6 +38,7 @@ const NAMED: [(&str, &str); 30] = [
     ("MLSDM_OIDC_ROLES_CLAIM", "auth.oidc.roles_claim"),
     ("MLSDM_OIDC_JWKS_URI", "auth.oidc.jwks_uri"),
     ("MLSDM_OIDC_ALGORITHMS", "auth.oidc.algorithms"),
+    ("MLSDM_OIDC_CLIENT_ID", "auth.oidc.client_id"),
     ("DISABLE_RATE_LIMIT", "limits.rate.disabled"),
     ("RATE_LIMIT_REQUESTS", "limits.rate.requests"),
     ("RATE_LIMIT_WINDOW", "limits.rate.window"),

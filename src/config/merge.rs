@@ -85,6 +85,20 @@ impl Setting {
         }
         self.value.clone()
     }
+
+    /// Whether it is a secret that others can read where it was given: on the command line, or in
+    /// the configuration file itself rather than in a file or variable of its own.
+    pub fn is_exposed(&self) -> bool {
+        let Value::String(text) = &self.value else { return false };
+        let secret = SECRETS.contains(&self.key.as_str()) && redact(text) != *text;
+        secret
+            && match &self.source {
+                Source::Default | Source::Env(_) => false,
+                Source::Flag(_) => true,
+                Source::File(path) => source::read_bounded(path, source::FILE_BYTES_MAX)
+                    .is_ok_and(|file| file.contains(text)),
+            }
+    }
 }
 
 /// Whether a text is a URL that names a user, and so perhaps a password.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{ConfigError, merge::Raw};
 
 /// Largest configuration file in bytes; a larger one is refused.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,13 @@ mod keys;
 #[cfg(test)]
 mod managed;
 #[cfg(test)]
+mod markers;
+#[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod outage;
+#[cfg(test)]
+mod providers;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]

@@ -75,7 +75,12 @@ pub(crate) struct Rig {
 impl Rig {
     /// The app with these variables.
     pub(crate) async fn new(env: &[(&str, &str)]) -> Self {
-        let clock = Arc::new(AtomicI64::new(START));
+        Self::at(START, env).await
+    }
+
+    /// The same, with a clock that begins at this second.
+    pub(crate) async fn at(start: i64, env: &[(&str, &str)]) -> Self {
+        let clock = Arc::new(AtomicI64::new(start));
         let told = Arc::clone(&clock);
         let time = Arc::new(move || told.load(Ordering::SeqCst) * 1_000_000);
         let (state, database) = guarded_app_state(env, time).await;
@@ -91,9 +96,9 @@ impl Rig {
         (self.ask)(request, true).await
     }
 
-    /// The status alone: a stream of events has no end.
-    pub(crate) async fn status(&self, request: TestRequest) -> u16 {
-        (self.ask)(request, false).await.status
+    /// The answer without its body: a stream of events has no end.
+    pub(crate) async fn head(&self, request: TestRequest) -> Answer {
+        (self.ask)(request, false).await
     }
 
     /// GET /v1/me with a token.

@@ -17,6 +17,8 @@ mod migrate;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]
+mod production;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod stream;

@@ -11,6 +11,7 @@
 )]
 
 mod bad_input;
+mod browser;
 mod cli;
 mod compatible;
 mod damage;
@@ -21,12 +22,15 @@ mod idempotency;
 mod keys;
 mod kill;
 mod load;
+mod login;
+mod markers;
 mod outage;
 mod pooler;
 mod providers;
 mod real;
 mod replicas;
 mod restart;
+mod schema;
 mod sdk;
 mod server;
 mod slow;

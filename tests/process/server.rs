@@ -146,6 +146,12 @@ impl Setup {
         }
     }
 
+    /// A command that runs in a folder, with its output to be read.
+    pub(crate) fn spawn(&self, folder: &std::path::Path, arguments: &[&str]) -> Child {
+        let mut command = self.command(folder);
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// A command run to its end.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Run {
         let folder = tempfile::tempdir().unwrap();

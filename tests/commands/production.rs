@@ -1,0 +1,167 @@
+//! The checklist for production: every line that can be looked at passes, and fails, for a reason.
+
+use std::{collections::BTreeMap, fs};
+
+use mlsdm::testkit::TestDatabase;
+use rcgen::{CertificateParams, KeyPair};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{method, path},
+};
+
+use crate::{
+    command::{Ran, mlsdm},
+    log::eventful,
+};
+
+/// How many lines the guide has.
+const LINES: usize = 36;
+
+/// What a server answers, in the place of one.
+async fn server(answers: &[(&str, &str, u16)]) -> MockServer {
+    let server = MockServer::start().await;
+    for (verb, place, status) in answers {
+        let answer = ResponseTemplate::new(*status).set_body_json(json!({}));
+        Mock::given(method(*verb)).and(path(*place)).respond_with(answer).mount(&server).await;
+    }
+    server
+}
+
+/// A deployment with nothing to complain about.
+struct Good {
+    database: TestDatabase,
+    files: TempDir,
+    server: MockServer,
+    env: BTreeMap<String, String>,
+}
+
+impl Good {
+    async fn new() -> Self {
+        let database = TestDatabase::postgres().await;
+        eventful(&database).await;
+        let files = tempfile::tempdir().unwrap();
+        let server = server(&[
+            ("GET", "/health/ready", 200),
+            ("GET", "/metrics", 200),
+            ("GET", "/v1/me", 401),
+            ("POST", "/v1/generate", 400),
+        ])
+        .await;
+        let env = [
+            ("MLSDM__AUTH__MODE", "keys".to_owned()),
+            ("API_KEY", "a-key-of-a-test-4711".to_owned()),
+            ("METRICS_ENABLED", "true".to_owned()),
+            ("METRICS_PORT", server.address().port().to_string()),
+            ("MLSDM__TLS__CERT", files.path().join("cert.pem").display().to_string()),
+            ("MLSDM__TLS__KEY", files.path().join("key.pem").display().to_string()),
+        ];
+        let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let good = Self { database, files, server, env };
+        good.certificate(2100);
+        good
+    }
+
+    /// A certificate that ends in this year.
+    fn certificate(&self, year: i32) {
+        let mut wanted = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        wanted.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = wanted.self_signed(&key).unwrap();
+        fs::write(self.files.path().join("cert.pem"), certificate.pem()).unwrap();
+        fs::write(self.files.path().join("key.pem"), key.serialize_pem()).unwrap();
+    }
+
+    fn check(&self, server: &MockServer, changes: &[(&str, &str)], more: &[&str]) -> Ran {
+        let set = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let mut env = self.env.clone();
+        env.extend(changes.iter().copied().map(set));
+        let env: Vec<_> = env.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let uri = server.uri();
+        let arguments = [&["check", "--production", "--json", "--server", &uri], more].concat();
+        mlsdm(self.database.url(), &arguments, &env)
+    }
+}
+
+/// The items that are so.
+fn items(ran: &Ran, status: &str) -> Vec<String> {
+    let report = ran.json();
+    let lines = report["checks"].as_array().unwrap();
+    assert_eq!(lines.len(), LINES);
+    for line in lines {
+        let passes = line["status"] == "pass";
+        assert!(!line["evidence"].as_str().unwrap().is_empty(), "{line}");
+        assert_eq!(line["fix"].is_null(), passes, "{line}");
+    }
+    let found = lines.iter().filter(|line| line["status"] == status);
+    found.map(|line| line["item"].as_str().unwrap().to_owned()).collect()
+}
+
+/// An item, the server that is asked, variables, and more arguments.
+type Case<'a> = (&'a str, &'a MockServer, &'a [(&'a str, &'a str)], &'a [&'a str]);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_line_that_can_be_seen_can_fail() {
+    let good = Good::new().await;
+    // the settings of metrics have no effect yet where they are not built
+    let metrics = ["Configuration validated"];
+    let ran = good.check(&good.server, &[], &[]);
+    let failing: Vec<_> = items(&ran, "fail");
+    assert!(failing.iter().all(|item| metrics.contains(&&**item)), "{ran:#?}");
+    assert_eq!(items(&ran, "manual").len(), LINES - 12);
+
+    let nobody = server(&[]).await;
+    let open = server(&[("GET", "/v1/me", 200), ("POST", "/v1/generate", 200)]).await;
+    let own = &good.server;
+    let config = good.files.path().join("config.toml");
+    fs::write(&config, "[auth.keys]\nadmin = \"another-key-of-a-test\"\n").unwrap();
+    let config = ["--config", config.to_str().unwrap()];
+    let away = "postgres://nobody@127.0.0.1:9/nothing";
+    let issuer = [
+        ("MLSDM__AUTH__MODE", "oidc+keys"),
+        ("MLSDM_OIDC_ISSUER", "http://127.0.0.1:9"),
+        ("MLSDM_OIDC_AUDIENCE", "mlsdm"),
+    ];
+    let cases: &[Case<'_>] = &[
+        ("Resources provisioned (CPU, RAM, storage)", own, &[("API_WORKERS", "256")], &[]),
+        ("Network connectivity verified", own, &[("DATABASE_URL", away)], &[]),
+        ("Network connectivity verified", own, &issuer, &[]),
+        ("SSL/TLS certificates installed", own, &[("MLSDM__TLS__CERT", "/nonexistent")], &[]),
+        ("Configuration validated", own, &[("MLSDM_TYPO", "1")], &[]),
+        ("Secrets management configured", own, &[], &config),
+        ("Secrets management configured", own, &[], &["--set", "auth.keys.admin=some-key-4711"]),
+        ("Secrets management configured", own, &[("MLSDM_CONTENT_KEY", "")], &[]),
+        ("Logging configured", own, &[("LOG_LEVEL", "DEBUG")], &[]),
+        ("Logging configured", own, &[("LOG_FORMAT", "text")], &[]),
+        ("Metrics collection enabled", own, &[("METRICS_ENABLED", "false")], &[]),
+        ("Metrics collection enabled", own, &[("METRICS_PORT", "9")], &[]),
+        ("Health checks working", &nobody, &[], &[]),
+        ("Authentication enabled", own, &[("API_KEY", ""), ("MLSDM__AUTH__MODE", "none")], &[]),
+        ("Authentication enabled", &open, &[], &[]),
+        ("Rate limiting configured", own, &[("DISABLE_RATE_LIMIT", "true")], &[]),
+        ("Input validation implemented", &open, &[], &[]),
+        ("Scaling strategy defined", own, &[("DATABASE_URL", "sqlite:///nonexistent/x")], &[]),
+    ];
+    for (item, server, changes, more) in cases {
+        let ran = good.check(server, changes, more).exits(1);
+        assert!(items(&ran, "fail").iter().any(|found| found == item), "{item}: {ran:#?}");
+        assert!(!ran.stdout.contains("another-key") && !ran.stdout.contains("4711"), "{ran:?}");
+    }
+    good.certificate(2020);
+    let ran = good.check(own, &[], &[]).exits(1);
+    assert!(items(&ran, "fail").contains(&"SSL/TLS certificates installed".to_owned()), "{ran:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_get_a_table_and_a_server_that_is_away_is_told() {
+    let good = Good::new().await;
+    let env: Vec<_> = good.env.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let nowhere = ["check", "--production", "--server", "http://127.0.0.1:9"];
+    let ran = mlsdm(good.database.url(), &nowhere, &env).exits(1);
+    assert!(ran.stdout.starts_with("STATUS"), "{ran:?}");
+    assert_eq!(ran.stdout.lines().count(), LINES + 1);
+    assert!(ran.stdout.contains("no answer from http://127.0.0.1:9"), "{ran:?}");
+    let counts: Value = good.check(&good.server, &[], &[]).json();
+    assert_eq!(counts["manual"], LINES - 12);
+}
