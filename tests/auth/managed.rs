@@ -27,8 +27,11 @@ async fn created(rig: &Rig, body: &Value) -> (String, String) {
     (text("id"), text("key"))
 }
 
-async fn rotated(rig: &Rig, id: &str, body: &Value) -> String {
-    let answer = rig.ask(post(&format!("/v1/keys/{id}/rotate"), ADMIN.1, body)).await;
+async fn rotated(rig: &Rig, id: &str, body: Option<&Value>) -> String {
+    let request = TestRequest::post().uri(&format!("/v1/keys/{id}/rotate"));
+    let request = request.insert_header(("x-api-key", ADMIN.1));
+    let request = if let Some(body) = body { request.set_json(body) } else { request };
+    let answer = rig.ask(request).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()["key"].as_str().unwrap().to_owned()
 }
@@ -74,7 +77,7 @@ async fn a_key_is_somebody_of_its_own_until_it_is_revoked() {
 async fn no_secret_is_in_the_database() {
     let rig = rig(&[]).await;
     let (id, first) = created(&rig, &bot()).await;
-    let second = rotated(&rig, &id, &json!({})).await;
+    let second = rotated(&rig, &id, Some(&json!({}))).await;
     let mut files = Vec::new();
     for entry in std::fs::read_dir(rig.database.folder().unwrap()).unwrap() {
         files.push(std::fs::read(entry.unwrap().path()).unwrap());
@@ -92,9 +95,9 @@ async fn no_secret_is_in_the_database() {
 async fn a_rotation_ends_the_secret_before_at_once_or_after_its_grace() {
     let rig = rig(&[]).await;
     let (id, first) = created(&rig, &bot()).await;
-    let second = rotated(&rig, &id, &Value::Null).await;
+    let second = rotated(&rig, &id, None).await;
     assert_eq!((rig.me(&first).await.status, rig.me(&second).await.status), (401, 200));
-    let third = rotated(&rig, &id, &json!({"grace_seconds": 60})).await;
+    let third = rotated(&rig, &id, Some(&json!({"grace_seconds": 60}))).await;
     for key in [&second, &third] {
         assert_eq!(rig.me(key).await.json()["subject"], format!("key:{id}"));
     }
@@ -224,7 +227,7 @@ async fn the_rate_of_a_key_is_its_own() {
 async fn the_servers_own_log_is_no_engine() {
     let rig = rig(&[]).await;
     created(&rig, &bot()).await;
-    for path in ["state", "events", "events/1", "events/stream", "models"] {
+    for path in ["state", "events", "events/1", "events/stream"] {
         let answer = rig.ask(get(&format!("/v1/engines/_system/{path}"), ADMIN.1)).await;
         assert_eq!((answer.status, answer.code().as_str()), (400, "E109"), "{path}");
     }
