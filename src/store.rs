@@ -5,7 +5,8 @@
 //! `migrations/sqlite`:
 //!
 //! - `engines`: one row an engine; locked by writers, never updated by them (an updated head row
-//!   degrades behind any long snapshot). The head is read from the last event.
+//!   degrades behind any long snapshot). The head is read from the last event. The server's own log,
+//!   `_system`, is one of them.
 //! - `events`: immutable; everything in clear is here.
 //! - `contents`: sealed text and vectors, apart so that they can be deleted.
 //! - `idempotency`: requests that may be repeated; no text.

@@ -7,6 +7,7 @@
 use std::{cell::Cell, collections::BTreeMap, path::Path};
 
 use actix_web::{http::Method, test::TestRequest};
+use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use crate::rig::{Answer, Trusting, changed, post, prompt};
@@ -43,7 +44,7 @@ enum Belongs {
     Nobody,
     /// To the caller: the answer is made of what is theirs.
     Caller,
-    /// It makes an engine, which takes the right to have it.
+    /// It makes an engine, or a key to one, which takes the right to have it.
     NewEngine,
 }
 
@@ -77,7 +78,14 @@ fn operation(method: &str, path: &str) -> (Option<Value>, u16, Belongs) {
         ("post", "/admin/shutdown" | "/v1/admin/shutdown" | "/v1/admin/resume") => {
             (Some(json!({"reason": "a drill"})), 200, Engine)
         }
-        ("get", "/v1/engines" | "/me" | "/v1/me") => (None, 200, Caller),
+        ("get", "/v1/engines" | "/me" | "/v1/me" | "/v1/keys") => (None, 200, Caller),
+        // of a key that there is not: the others are asked for at their own tests
+        ("delete", "/v1/keys/{id}") => (None, 404, Caller),
+        ("post", "/v1/keys/{id}/rotate") => (Some(json!({})), 404, Caller),
+        // for the default engine
+        ("post", "/v1/keys") => {
+            (Some(json!({"name": "bot", "roles": ["user"]})), 201, Belongs::NewEngine)
+        }
         ("post", "/v1/engines") => (Some(json!({"engine_id": "NEW"})), 201, Belongs::NewEngine),
         (
             "get",
@@ -118,7 +126,7 @@ impl Operation {
     /// The same on another engine, if the path names one.
     fn on(&self, engine: &str, made: &Cell<u32>) -> TestRequest {
         let uri = self.path.replace("{engine}", engine).replace("{position}", "1");
-        let uri = uri.replace("{model}", "local-stub");
+        let uri = uri.replace("{model}", "local-stub").replace("{id}", &"0".repeat(32));
         let request = TestRequest::default().method(self.method.clone()).uri(&uri);
         let Some(body) = &self.body else { return request };
         made.set(made.get() + 1);
@@ -166,7 +174,7 @@ struct Matrix {
 
 impl Matrix {
     async fn new() -> Self {
-        let app = Trusting::new().await;
+        let app = Trusting::with(Algorithm::RS256, &[("MLSDM__AUTH__MODE", "oidc+keys")]).await;
         let matrix = Self { app, made: Cell::new(0), cells: Cell::new(0) };
         let admin = matrix.token("admin", &json!({}));
         let engine = post("/v1/engines", &admin, &json!({"engine_id": "theirs"}));
@@ -227,6 +235,7 @@ fn is(answer: &Answer, status: u16, operation: &Operation, who: &str) {
         401 => "E201",
         403 if who.ends_with("speaking") => "E20",
         403 => "E202",
+        404 if operation.path.starts_with("/v1/keys") => "E204",
         404 => "E408",
         _ => return,
     };

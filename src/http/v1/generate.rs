@@ -76,7 +76,7 @@ pub struct GenerateRequest {
         (status = 413, description = "The body is too large (E904)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "Not application/json (E903)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "This Idempotency-Key was used with another body (E406)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "The data subject's budget is spent; Retry-After says when the next window begins (E505)", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "The budget of the data subject or the API key is spent; Retry-After says when the next window begins (E505)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 502, description = "The model or the embedder failed (E601, E603, E604)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "Shut down, draining, the log is unavailable, or no room for another budget (E4xx, E506, E7xx)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 504, description = "The model took too long (E602, E606)", body = ProblemBody, content_type = "application/problem+json"),

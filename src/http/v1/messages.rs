@@ -82,7 +82,7 @@ pub struct AnthropicError {
         (status = 413, description = "The body is too large (E904)", body = AnthropicError),
         (status = 415, description = "Not application/json (E903)", body = AnthropicError),
         (status = 422, description = "This Idempotency-Key was used with another body (E406)", body = AnthropicError),
-        (status = 429, description = "The engine sleeps (E502), or the data subject's budget is spent (E505)", body = AnthropicError),
+        (status = 429, description = "The engine sleeps (E502), or the budget of the data subject or the API key is spent (E505)", body = AnthropicError),
         (status = 502, description = "The model or the embedder failed (E601, E603, E604)", body = AnthropicError),
         (status = 503, description = "Shut down, draining, or the log is unavailable (E4xx, E7xx)", body = AnthropicError),
         (status = 504, description = "The model took too long (E602, E606)", body = AnthropicError),

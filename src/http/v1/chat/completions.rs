@@ -107,7 +107,7 @@ struct Usage {
         (status = 413, description = "The body is too large (E904)", body = OpenAiError),
         (status = 415, description = "Not application/json (E903)", body = OpenAiError),
         (status = 422, description = "This Idempotency-Key was used with another body (E406)", body = OpenAiError),
-        (status = 429, description = "The engine sleeps (E502), or the data subject's budget is spent (E505)", body = OpenAiError),
+        (status = 429, description = "The engine sleeps (E502), or the budget of the data subject or the API key is spent (E505)", body = OpenAiError),
         (status = 502, description = "The model or the embedder failed (E601, E603, E604)", body = OpenAiError),
         (status = 503, description = "Shut down, draining, or the log is unavailable (E4xx, E7xx)", body = OpenAiError),
         (status = 504, description = "The model took too long (E602, E606)", body = OpenAiError),
