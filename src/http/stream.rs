@@ -15,12 +15,24 @@ use actix_web::{
 };
 use futures_util::{StreamExt as _, stream::unfold};
 use tokio::{sync::mpsc, time::timeout};
+use utoipa::ToSchema;
 
 use super::{AppState, Problem, governance};
 use crate::{
     engine::{Answer, Caller, Engine, Generate, Started, StepError, Told},
     llm::{Delta, PIECES_MAX},
 };
+
+/// One server-sent event.
+#[derive(ToSchema)]
+pub struct StreamEvent {
+    /// The position of an event of the log.
+    pub id: Option<String>,
+    /// Its name, in dialects whose events have one.
+    pub event: Option<String>,
+    /// One line: JSON, or `[DONE]` where the dialect ends with it.
+    pub data: String,
+}
 
 /// A comment is sent after so long a silence, so that proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

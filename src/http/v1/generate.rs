@@ -68,7 +68,7 @@ pub struct GenerateRequest {
     ),
     request_body = GenerateRequest,
     responses(
-        (status = 200, description = "Completed, or rejected (accepted = false); a text/event-stream if `stream` is true", content((Answer = "application/json"), (String = "text/event-stream"))),
+        (status = 200, description = "Completed, or rejected (accepted = false); a text/event-stream if `stream` is true", content((Answer = "application/json"), (stream::StreamEvent = "text/event-stream"))),
         (status = 400, description = "Bad input (E1xx), or a model without a price under a cost budget (E507)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "No such engine (E408)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "The first request with this Idempotency-Key still runs (E405)", body = ProblemBody, content_type = "application/problem+json"),

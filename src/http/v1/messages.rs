@@ -74,7 +74,7 @@ pub struct AnthropicError {
     ),
     request_body = MessagesRequest,
     responses(
-        (status = 200, description = "The answer; with `stream`, text/event-stream of named events. A moral refusal has stop_reason `refusal`", content((AnthropicMessage = "application/json"), (String = "text/event-stream"))),
+        (status = 200, description = "The answer; with `stream`, text/event-stream of named events. A moral refusal has stop_reason `refusal`", content((AnthropicMessage = "application/json"), (stream::StreamEvent = "text/event-stream"))),
         (status = 400, description = "Bad input (E1xx), a moral refusal where api.refusal is `error` (E302), or a model without a price under a cost budget (E507)", body = AnthropicError),
         (status = 404, description = "No such engine (E408)", body = AnthropicError),
         (status = 409, description = "The first request with this Idempotency-Key still runs (E405)", body = AnthropicError),

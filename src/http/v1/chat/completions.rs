@@ -99,7 +99,7 @@ struct Usage {
     ),
     request_body = ChatRequest,
     responses(
-        (status = 200, description = "The answer; with `stream`, text/event-stream of chunks. A moral refusal has finish_reason `content_filter`", content((ChatCompletion = "application/json"), (String = "text/event-stream"))),
+        (status = 200, description = "The answer; with `stream`, text/event-stream of chunks. A moral refusal has finish_reason `content_filter`", content((ChatCompletion = "application/json"), (stream::StreamEvent = "text/event-stream"))),
         (status = 400, description = "Bad input (E1xx), a moral refusal where api.refusal is `error` (E302), or a model without a price under a cost budget (E507)", body = OpenAiError),
         (status = 404, description = "No such engine (E408)", body = OpenAiError),
         (status = 409, description = "The first request with this Idempotency-Key still runs (E405)", body = OpenAiError),

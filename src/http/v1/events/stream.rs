@@ -57,7 +57,7 @@ pub struct From {
     tag = "audit",
     params(From, ("Last-Event-ID" = Option<u64>, Header, description = "The last position read")),
     responses(
-        (status = 200, description = "Server-sent events: `id` is the position, `data` an event in one line of JSON", body = EventReport, content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events: `id` is the position, `data` an event in one line of JSON", body = crate::http::stream::StreamEvent, content_type = "text/event-stream"),
         (status = 400, description = "Bad query or header (E110, E112)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "No such engine (E408)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "Too many streams (E704), or the log is unavailable or damaged (E4xx)", body = ProblemBody, content_type = "application/problem+json"),
