@@ -1,8 +1,9 @@
 //! The append transaction: the only way into the log.
 //!
 //! [`Store::begin`] locks the engine's row, *then* reads the head and the clock in a statement of
-//! its own (within one call): one that waited for the lock would see what was before the wait. Whatever fails inside
-//! spoils the transaction; a spoiled one cannot be committed, dropping it rolls it back.
+//! its own (within one call): one that waited for the lock would see what was before the wait.
+//! Whatever fails inside spoils the transaction; a spoiled one cannot be committed, dropping it rolls
+//! it back.
 
 pub(super) mod insert;
 

@@ -5,6 +5,10 @@
 //! answers. The state before the batch is kept beside it (clones share structure), so a failed commit
 //! is undone by putting it back; after a commit of unknown outcome the next attempt finds the batch's
 //! commands in the tail, or not. A dropped request cannot cancel a batch: the task owns it.
+//!
+//! What the processor can do while the database works is done then: JSON and hashes while contents
+//! are inserted, letting go of the batch before while events are. If more waits when a batch commits,
+//! the next transaction is begun beside it and waits for the lock that the commit frees.
 
 mod batch;
 mod claims;
