@@ -23,6 +23,7 @@ mod progress;
 mod replay;
 mod serve;
 mod state;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -87,6 +88,8 @@ enum Command {
     Audit(audit::Args),
     /// Sign a token of the development mode.
     Token(token::Args),
+    /// Print what this program tells of itself.
+    Telemetry(telemetry::Args),
     /// Print the API's OpenAPI document.
     Openapi,
 }
@@ -136,6 +139,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Replay(args) => replay::run(&context, args).await,
         Command::Audit(args) => audit::run(&context, args).await,
         Command::Token(args) => token::run(&context, &args),
+        Command::Telemetry(args) => telemetry::run(&args),
         Command::Openapi => openapi::run(),
     }
 }

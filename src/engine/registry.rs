@@ -154,6 +154,7 @@ impl Engines {
         let index_key = parts.content_key.unwrap_index_key(id, &row.index_key)?;
         let end = Position::MAX;
         let folder = replay::replay(&parts.store, &parts.content_key, id, end, &mut |_| {}).await?;
+        parts.metrics.steps.replayed.inc_by(folder.position());
         self.start(id, folder, index_key).await
     }
 
@@ -170,17 +171,19 @@ impl Engines {
         let limits = self.settings().limits;
         let made = writer(id.clone(), parts.store.clone(), Arc::clone(&directory), folder, limits);
         let (writer, task) = made.ok_or_else(|| EngineError::Empty(id.clone()))?;
+        let metrics = parts.metrics.engine(id);
         let policy = &writer.view().state.policy;
         parts.embedder = parts.embedder.for_policy(policy).ok_or_else(|| {
             EngineError::Embedder { wanted: policy.vectors(), running: parts.embedder.to_string() }
         })?;
-        self.tasks().spawn("writer", task.run());
+        self.tasks().spawn("writer", task.counted(Arc::clone(&metrics)).run());
         let engine = Arc::new(Engine {
             id: id.clone(),
             parts,
             settings: Arc::clone(&self.shared.settings),
             directory,
             writer,
+            metrics,
             used_at: AtomicI64::new(crate::clock::now_micros()),
             replays: Arc::clone(&self.shared.replays),
             running: 0.into(),

@@ -20,6 +20,7 @@ mod history;
 mod idempotency;
 mod kill;
 mod load;
+mod metrics;
 mod outage;
 mod pooler;
 mod providers;
