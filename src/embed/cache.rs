@@ -106,15 +106,13 @@ impl Cache {
                 inner.lookups.known();
                 return Ok(vector);
             }
-            match inner.flights.get(&key).and_then(|(_, flight)| flight.upgrade()) {
-                Some(flight) => {
-                    inner.lookups.joined();
-                    flight
-                }
-                None => {
-                    inner.lookups.missing();
-                    self.begin(&mut inner, key, text, make)
-                }
+            let flying = inner.flights.get(&key).and_then(|(_, flight)| flight.upgrade());
+            if let Some(flight) = flying {
+                inner.lookups.joined();
+                flight
+            } else {
+                inner.lookups.missing();
+                self.begin(&mut inner, key, text, make)
             }
         };
         flight.await

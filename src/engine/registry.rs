@@ -227,7 +227,11 @@ impl Engines {
         let hash = policy.hash().to_string();
         if self.parts().store.engine(&id).await?.is_none() {
             match self.create(&id, policy.clone(), Some(hash.clone()), "config").await {
-                Ok(_) => return Ok(false),
+                Ok(_) => {
+                    // its gauges have values from the start, not at the first request
+                    self.get(&id).await?;
+                    return Ok(false);
+                }
                 // another replica was first
                 Err(EngineError::Folding(error))
                     if matches!(&*error, FoldingError::Store(StoreError::EngineExists(_))) => {}

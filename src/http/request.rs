@@ -114,7 +114,8 @@ pub async fn surround<B: MessageBody + 'static>(
         }
     };
     if let Some(metrics) = metrics {
-        let status = answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, |a| a.status());
+        let status =
+            answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
         metrics.http.answered(pattern.as_deref(), &method, status.as_u16(), started.elapsed());
     }
     answer

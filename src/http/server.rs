@@ -324,8 +324,17 @@ fn serve_metrics(
     let policy = config.mlsdm.policy.clone();
     let exporter = Exporter::new(engines.clone(), policy, tasks.runtime().clone());
     let (server, handle) = metrics::serve(exporter, listener)?;
+    let (engines, listed) = (engines.clone(), config.monitoring.engines.clone());
+    // gauges of an engine that was never loaded would be 0, which is no threshold
+    let load = async move {
+        for engine in listed {
+            // one that nobody has made yet has nothing to show
+            drop(engines.get(&engine).await);
+        }
+    };
     tasks.spawn("metrics", async move {
-        if let Err(error) = server.await {
+        let (ended, ()) = tokio::join!(server, load);
+        if let Err(error) = ended {
             tracing::error!(event_type = "metrics.ended", %error, "metrics are served no more");
         }
     });

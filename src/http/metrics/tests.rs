@@ -1,3 +1,5 @@
+#![expect(clippy::float_cmp, reason = "counts are exact, and so are sums of few digits")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::test::{TestRequest, call_service, init_service};

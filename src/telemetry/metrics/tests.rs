@@ -1,3 +1,7 @@
+#![expect(clippy::float_cmp, reason = "counts are exact, and so are sums of few digits")]
+
+use std::time::Duration;
+
 use super::{histogram::*, register::histogram, *};
 use crate::domain::event::{Event, Intervention, Positions, StateAttested, Usage};
 
@@ -109,12 +113,12 @@ fn what_callers_invent_makes_no_series() {
     let metrics = Metrics::new(&Scope { routes: vec![route], models, ..Scope::default() });
     let attack = |n: u32| {
         let (made_up, model) = (format!("/{n}"), format!("model-{n}"));
-        metrics.http.answered(Some(&made_up), &format!("M{n}"), 404, Default::default());
+        metrics.http.answered(Some(&made_up), &format!("M{n}"), 404, Duration::ZERO);
         metrics.http.answered(
             Some("/v1/{id:.*}"),
             &format!("M{n}"),
             700 + (n % 3) as u16,
-            Default::default(),
+            Duration::ZERO,
         );
         metrics.models.called(&call("openai", &model));
         metrics.models.called(&call("their-own", &model));
