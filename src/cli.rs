@@ -26,6 +26,7 @@ mod progress;
 mod replay;
 mod serve;
 mod state;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -96,6 +97,8 @@ enum Command {
     Logout,
     /// Sign a token of the development mode.
     Token(token::Args),
+    /// Print what this program tells of itself.
+    Telemetry(telemetry::Args),
     /// Print the API's OpenAPI document.
     Openapi,
 }
@@ -148,6 +151,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Login(args) => login::run(&context, &args).await,
         Command::Logout => login::forget(&context).await,
         Command::Token(args) => token::run(&context, &args),
+        Command::Telemetry(args) => telemetry::run(&args),
         Command::Openapi => openapi::run(),
     }
 }

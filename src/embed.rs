@@ -15,6 +15,8 @@ mod openai;
 
 use std::{fmt, future::Future, path::Path, pin::Pin, sync::Arc};
 
+use prometheus_client::metrics::counter::Counter;
+
 pub use error::{EmbedError, OpenError};
 pub use openai::Settings as OpenaiSettings;
 
@@ -178,6 +180,12 @@ impl Embedder {
         let same = (&*self.id, self.version) == (id.as_str(), *version);
         let fits = free || self.dimension == policy.dimension;
         (same && fits).then(|| Self { dimension: policy.dimension, ..self.clone() })
+    }
+
+    /// Texts looked up in the cache: known, being made for another, missing. Those of no cache never
+    /// move.
+    pub fn lookups(&self) -> [Counter; 3] {
+        self.cache.as_ref().map(Cache::lookups).unwrap_or_default().0
     }
 
     /// The direction of a text.

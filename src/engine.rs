@@ -21,9 +21,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
-
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 use crate::{
     domain::{
@@ -40,6 +41,7 @@ use crate::{
         subject::Directory,
         writer::{Actor, Committed, Limits, Outcome, Proposal, View, WriteError, Writer},
     },
+    telemetry::metrics::{EngineMetrics, Metrics},
 };
 pub use generate::{Answer, Caller, Chat, Generate, Started, StepError, Told};
 pub use log::{EventFilter, EventPage, EventReport, PAGE_MAX};
@@ -88,6 +90,8 @@ pub struct Parts {
     pub llm: Llm,
     /// What makes vectors.
     pub embedder: Embedder,
+    /// What is counted of them.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Why an engine cannot be used.
@@ -154,6 +158,7 @@ pub struct Engine {
     settings: Arc<Settings>,
     directory: Arc<Directory>,
     writer: Writer,
+    metrics: Arc<EngineMetrics>,
     used_at: AtomicI64,
     replays: Arc<Semaphore>,
     running: AtomicUsize,
@@ -174,6 +179,11 @@ impl Engine {
     /// The newest published state.
     pub fn view(&self) -> Arc<View> {
         self.writer.view()
+    }
+
+    /// Commands that wait for the writer.
+    pub fn queue_depth(&self) -> usize {
+        self.writer.depth()
     }
 
     /// Notified of each newly published state; closed when the engine is unloaded.
@@ -234,9 +244,17 @@ impl Engine {
         })
     }
 
+    /// Hands a command to the writer and waits until it is in the log, or refused.
+    async fn propose(&self, proposal: Proposal) -> Result<Outcome, WriteError> {
+        let handed = Instant::now();
+        let outcome = self.writer.propose(proposal).await;
+        self.metrics.steps.overhead.append.observe_time(handed.elapsed());
+        outcome
+    }
+
     /// Records a command that claims no idempotency key.
     async fn commit(&self, proposal: Proposal) -> Result<Committed, WriteError> {
-        match self.writer.propose(proposal).await? {
+        match self.propose(proposal).await? {
             Outcome::Committed(committed) => Ok(committed),
             Outcome::Duplicate(_) => {
                 Err(WriteError::Defect("a command without a key met a duplicate".to_owned()))

@@ -78,6 +78,11 @@ impl Tasks {
         Self { runtime, tracker: TaskTracker::new(), stop: Stop::default() }
     }
 
+    /// The runtime that tasks run on.
+    pub const fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Tells tasks and handlers about a stop.
     pub const fn stop(&self) -> &Stop {
         &self.stop

@@ -6,6 +6,7 @@
 //! Deliberately not here: what an answer is worth (the domain's), and any record of it (the log's).
 
 mod anthropic;
+mod attempts;
 mod chat;
 mod error;
 mod http;
@@ -20,11 +21,12 @@ mod stub;
 mod upstream;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::Arc,
 };
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 pub use crate::breaker::Settings as BreakerSettings;
@@ -77,6 +79,8 @@ struct Target {
 pub struct Called {
     /// Who was asked last.
     pub provider: &'static str,
+    /// For which model, if that provider has several.
+    pub model: Option<String>,
     /// How many calls were made to providers.
     pub attempts: u32,
     /// How the answer ended, or why there is none.
@@ -179,10 +183,42 @@ impl Llm {
         self.shared.upstreams.iter().map(state).collect()
     }
 
+    /// All providers that may be asked, each with the models that are known by name.
+    pub fn known(&self) -> BTreeMap<&'static str, BTreeSet<String>> {
+        let mut known: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
+        for upstream in &self.shared.upstreams {
+            known.entry(upstream.provider.name()).or_default();
+        }
+        let orders = self.shared.engines.values().chain([&self.targets]);
+        for (place, target) in orders.flat_map(|order| order.iter().enumerate()) {
+            let models = known.entry(target.upstream.provider.name()).or_default();
+            models.extend(target.model.clone());
+            // a model that a request names is the first provider's
+            if place == 0 {
+                models.extend(self.shared.allowed.iter().cloned());
+            }
+        }
+        known
+    }
+
+    /// The attempts at all providers, by name and how they went.
+    pub fn attempts(&self) -> impl Iterator<Item = (&'static str, &'static str, Counter)> {
+        let counters = |upstream: &Arc<Upstream>| {
+            let name = upstream.provider.name();
+            upstream
+                .attempts
+                .by_outcome()
+                .map(move |(outcome, counter)| (name, outcome, counter))
+                .collect::<Vec<_>>()
+        };
+        self.shared.upstreams.iter().flat_map(counters)
+    }
+
     /// Asks for an answer until `deadline`. Dropping the future cancels the call; what was said until
     /// then is in the sink.
     pub async fn call(&self, request: &Request, sink: &mut Sink, deadline: Instant) -> Called {
-        let mut called = Called { provider: self.provider(), attempts: 0, result: NOT_ALLOWED };
+        let mut called =
+            Called { provider: self.provider(), model: None, attempts: 0, result: NOT_ALLOWED };
         if request.model.as_ref().is_some_and(|model| !self.allows(model)) {
             return called;
         }
@@ -205,6 +241,7 @@ impl Llm {
             // why somebody failed says more than why another was not asked
             if place == 0 || result.is_ok() || called.attempts > before {
                 (called.provider, called.result) = (target.upstream.provider.name(), result);
+                called.model = asked.model;
             }
             if !may_go_on {
                 break;

@@ -149,7 +149,7 @@ impl Builder {
             }
         };
         let embedder = self.embedder.unwrap_or_default();
-        let parts = Parts { store, content_key, llm, embedder };
+        let parts = Parts { store, content_key, llm, embedder, metrics: Arc::default() };
         let tasks = Tasks::new(Handle::current());
         let engine = Engine { engines: Engines::new(parts, self.settings, tasks.clone()), tasks };
         if let Err(error) = engine.engines.ensure_default(&self.policy).await {

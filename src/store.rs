@@ -228,6 +228,14 @@ impl Store {
         }
     }
 
+    /// The pools of connections, by name.
+    pub fn pools(&self) -> Vec<(&'static str, PoolUse)> {
+        match self {
+            Self::Sqlite(store) => store.pools(),
+            Self::Postgres(store) => vec![("postgres", store.pool())],
+        }
+    }
+
     /// Whether this process alone may write the log: SQLite's file is locked against others.
     pub const fn has_one_owner(&self) -> bool {
         matches!(self, Self::Sqlite(_))
@@ -256,6 +264,25 @@ impl Store {
             Self::Sqlite(store) => store.reader().await,
             Self::Postgres(store) => store.reader().await,
         }
+    }
+}
+
+/// Connections of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Those that nobody holds.
+    pub idle: usize,
+    /// Those that somebody holds.
+    pub used: usize,
+    /// Most there may be.
+    pub max: usize,
+}
+
+impl PoolUse {
+    fn of<D: sqlx::Database>(pool: &sqlx::Pool<D>) -> Self {
+        let (size, idle) = (pool.size() as usize, pool.num_idle());
+        let max = pool.options().get_max_connections() as usize;
+        Self { idle, used: size.saturating_sub(idle), max }
     }
 }
 

@@ -1,8 +1,11 @@
-//! What the process says about itself: logs. (Metrics and traces are not built yet.)
+//! What the process says about itself: logs and metrics. (Traces are not built yet.)
+//!
+//! Telemetry may never block or fail a request, and what it loses is counted.
 //!
 //! Deliberately impossible: logging the text of a prompt or an answer; see [`Redacted`].
 
 pub mod logs;
+pub mod metrics;
 
 use std::fmt;
 

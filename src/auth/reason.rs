@@ -55,3 +55,26 @@ pub enum Reason {
     #[error("not_yet_valid")]
     NotYetValid,
 }
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::TwoCredentials,
+        Self::Scheme,
+        Self::TooLong,
+        Self::NotAccepted,
+        Self::UnknownApiKey,
+        Self::Malformed,
+        Self::Header,
+        Self::Algorithm,
+        Self::KeyType,
+        Self::UnknownKey,
+        Self::KeysUnavailable,
+        Self::Signature,
+        Self::Claim,
+        Self::Issuer,
+        Self::Audience,
+        Self::Expired,
+        Self::NotYetValid,
+    ];
+}

@@ -86,6 +86,7 @@ fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
         | StartError::Auth(_)
         | StartError::Tls(_)
         | StartError::Listen { .. }
+        | StartError::ListenMetrics { .. }
         | StartError::Io(_) => None,
     };
     let migrate = || match error.downcast_ref()? {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write as _},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::Arc,
 };
 
@@ -14,7 +14,10 @@ use super::{Context, context::Finding, token};
 use crate::{
     clock,
     config::{AuthMode, Config},
-    http::server::{authenticator, listen, llm, open_engines, serve},
+    http::{
+        metrics,
+        server::{Listener, authenticator, listen, llm, open_engines, serve},
+    },
     lifecycle::Tasks,
     telemetry::logs,
 };
@@ -28,13 +31,15 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
         tracing::warn!(event_type = "config.warning", "{warning}");
     }
     let tasks = Tasks::new(Handle::current());
-    let listener = listen(config)?;
-    let address = listener.local_addr()?;
+    let listener = Listener { api: listen(config)?, metrics: metrics::listen(config)? };
+    let address = listener.api.local_addr()?;
+    let scraped = listener.metrics.as_ref().map(TcpListener::local_addr).transpose()?;
     let engines = open_engines(config, llm(config).await?, &tasks).await?;
     let auth = authenticator(config, &engines, &tasks, Arc::new(clock::now_micros)).await?;
     tasks.listen(config.api.drain())?;
     let scheme = if config.tls.pair().is_some() { "https" } else { "http" };
-    tracing::info!(event_type = "server.started", address = %address, "serving");
+    let metrics = scraped.map(|address| address.to_string());
+    tracing::info!(event_type = "server.started", address = %address, metrics, "serving");
     writeln!(
         io::stderr().lock(),
         "MLSDM serves on {scheme}://{address} (docs: {scheme}://{address}/docs)"

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Variables with names of their own, and the keys they set.
-const NAMED: [(&str, &str); 31] = [
+const NAMED: [(&str, &str); 32] = [
     ("LLM_BACKEND", "llm.provider"),
     ("OPENAI_API_KEY", "llm.openai.api_key"),
     ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
@@ -27,6 +27,7 @@ const NAMED: [(&str, &str); 31] = [
     ("API_TIMEOUT", "api.timeout"),
     ("METRICS_ENABLED", "monitoring.enabled"),
     ("METRICS_PORT", "monitoring.metrics_port"),
+    ("MLSDM_TRACK", "monitoring.track"),
     ("DATABASE_URL", "database.url"),
     ("MLSDM_CONTENT_KEY", "database.content_key"),
     ("MLSDM_INSECURE", "auth.insecure"),
@@ -109,7 +110,6 @@ fn refused(name: &str) -> Option<&'static str> {
 fn warning(name: &str) -> Option<String> {
     let known = match name.strip_suffix("_FILE").unwrap_or(name) {
         "MLSDM_LOKI_URL" => "logs go to standard output",
-        "MLSDM_TRACK" => "metrics are not built",
         name if OF_COMMANDS.contains(&name) => return None,
         name if name.starts_with("OTEL_") => "tracing export is not built",
         name if name.starts_with("MLSDM_") => {

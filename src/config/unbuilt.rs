@@ -12,10 +12,8 @@ const FIXED: [(&str, &str); 2] =
     [("mlsdm.policy.embedder.id", FOLLOWS), ("mlsdm.policy.embedder.version", FOLLOWS)];
 
 /// Keys without effect, and why.
-const IDLE: [(&str, &str); 4] = [
+const IDLE: [(&str, &str); 2] = [
     ("logging.file", "logs go to standard output"),
-    ("monitoring.enabled", "metrics are not built"),
-    ("monitoring.metrics_port", "metrics are not built"),
     ("monitoring.health_check_interval", "background probes are not built"),
 ];
 

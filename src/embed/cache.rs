@@ -14,6 +14,7 @@ use std::{
 
 use futures_util::future::{FutureExt as _, Shared, WeakShared};
 use lru::LruCache;
+use prometheus_client::metrics::counter::Counter;
 use sha2::{Digest as _, Sha256};
 
 use super::EmbedError;
@@ -36,6 +37,25 @@ struct Inner {
     /// Texts that are being embedded. Those who wait own the flight: nobody waits, it ends.
     flights: HashMap<Key, (u64, WeakFlight)>,
     flown: u64,
+    lookups: Lookups,
+}
+
+/// Texts looked up: known, being made for another, missing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lookups(pub(super) [Counter; 3]);
+
+impl Lookups {
+    fn known(&self) {
+        self.0[0].inc();
+    }
+
+    fn joined(&self) {
+        self.0[1].inc();
+    }
+
+    fn missing(&self) {
+        self.0[2].inc();
+    }
 }
 
 fn key(text: &str) -> Key {
@@ -64,7 +84,12 @@ impl Cache {
     pub(super) fn new(bytes: usize, dimension: usize) -> Option<Self> {
         let entry = dimension * size_of::<f32>() + ENTRY_OVERHEAD;
         let known = LruCache::new(NonZeroUsize::new(bytes / entry)?);
-        Some(Self(Arc::new(Mutex::new(Inner { known, flights: HashMap::new(), flown: 0 }))))
+        Some(Self(Arc::new(Mutex::new(Inner {
+            known,
+            flights: HashMap::new(),
+            flown: 0,
+            lookups: Lookups::default(),
+        }))))
     }
 
     /// The vector of a text: known, on its way, or made now.
@@ -77,11 +102,17 @@ impl Cache {
         let flight = {
             let mut inner = self.inner();
             if let Some(vector) = inner.known.get(&key) {
-                return Ok(vector.clone());
+                let vector = vector.clone();
+                inner.lookups.known();
+                return Ok(vector);
             }
-            match inner.flights.get(&key).and_then(|(_, flight)| flight.upgrade()) {
-                Some(flight) => flight,
-                None => self.begin(&mut inner, key, text, make),
+            let flying = inner.flights.get(&key).and_then(|(_, flight)| flight.upgrade());
+            if let Some(flight) = flying {
+                inner.lookups.joined();
+                flight
+            } else {
+                inner.lookups.missing();
+                self.begin(&mut inner, key, text, make)
             }
         };
         flight.await
@@ -132,7 +163,10 @@ impl Cache {
             for (key, &text) in keys.iter().zip(texts) {
                 found.entry(*key).or_insert_with(|| {
                     let known = inner.known.get(key).cloned();
-                    if known.is_none() {
+                    if known.is_some() {
+                        inner.lookups.known();
+                    } else {
+                        inner.lookups.missing();
                         missing.push(*key);
                         wanted.push(text.to_owned());
                     }
@@ -151,6 +185,11 @@ impl Cache {
         let vector = |key| found.get(key).cloned().flatten();
         let vectors: Option<_> = keys.iter().map(vector).collect();
         vectors.ok_or(EmbedError::Malformed { what: "too few vectors" })
+    }
+
+    /// What was looked up so far.
+    pub(super) fn lookups(&self) -> Lookups {
+        self.inner().lookups.clone()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -4,6 +4,7 @@
 //! the ending is durable before the answer is complete, and no lock or transaction is held between.
 
 mod answer;
+mod count;
 mod expect;
 mod run;
 mod start;
@@ -202,12 +203,16 @@ impl Engine {
         cancelled: &CancellationToken,
     ) -> Result<Told, StepError> {
         let _running = Running::new(self);
+        self.metrics.requests.inc();
         if request.model.as_ref().is_some_and(|model| !self.parts.llm.allows(model)) {
             return Err(StepError::ModelNotAllowed);
         }
         let started = Instant::now();
         match self.admit(caller, request, started).await? {
-            Admission::Rejected(answer) => Ok(Told { answer: *answer, replayed: false }),
+            Admission::Rejected(answer) => {
+                self.metrics.steps.latency.observe_time(started.elapsed());
+                Ok(Told { answer: *answer, replayed: false })
+            }
             Admission::Earlier(earlier) => {
                 let answer = self.wait_for(&earlier, started).await?;
                 Ok(Told { answer, replayed: true })
@@ -228,14 +233,14 @@ impl Engine {
     ) -> Result<Admission, StepError> {
         let proposal = self.proposal(caller, request, started).await?;
         let subject = proposal.subject.clone();
-        let outcome = match self.writer.propose(proposal).await {
+        let outcome = match self.propose(proposal).await {
             Err(WriteError::SubjectErased) => {
                 // the name is a stranger's from now on
                 if let Some(subject) = subject {
                     self.directory.forget(subject.subject_ref);
                 }
                 let again = self.proposal(caller, request, started).await?;
-                self.writer.propose(again).await?
+                self.propose(again).await?
             }
             other => other?,
         };

@@ -155,6 +155,7 @@ impl Engines {
         let index_key = parts.content_key.unwrap_index_key(id, &row.index_key)?;
         let end = Position::MAX;
         let folder = replay::replay(&parts.store, &parts.content_key, id, end, &mut |_| {}).await?;
+        parts.metrics.steps.replayed.inc_by(folder.position());
         self.start(id, folder, index_key).await
     }
 
@@ -171,6 +172,7 @@ impl Engines {
         let limits = self.settings().limits;
         let made = writer(id.clone(), parts.store.clone(), Arc::clone(&directory), folder, limits);
         let (writer, task) = made.ok_or_else(|| EngineError::Empty(id.clone()))?;
+        let metrics = parts.metrics.engine(id);
         // the server's own log remembers nothing: whatever makes vectors fits
         if !id.is_system() {
             let policy = &writer.view().state.policy;
@@ -180,13 +182,14 @@ impl Engines {
                     running: parts.embedder.to_string(),
                 })?;
         }
-        self.tasks().spawn("writer", task.run());
+        self.tasks().spawn("writer", task.counted(Arc::clone(&metrics)).run());
         let engine = Arc::new(Engine {
             id: id.clone(),
             parts,
             settings: Arc::clone(&self.shared.settings),
             directory,
             writer,
+            metrics,
             used_at: AtomicI64::new(crate::clock::now_micros()),
             replays: Arc::clone(&self.shared.replays),
             running: 0.into(),
@@ -229,6 +232,8 @@ impl Engines {
         let id = self.settings().default.clone();
         let hash = policy.hash().to_string();
         if self.ensure(&id, policy, Some(hash), "config").await? {
+            // its gauges have values from the start, not at the first request
+            self.get(&id).await?;
             return Ok(false);
         }
         let engine = self.get(&id).await?;

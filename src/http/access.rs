@@ -10,9 +10,9 @@ use std::{
     sync::Arc,
 };
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload};
+use actix_web::{FromRequest, HttpRequest, dev::Payload, web::Data};
 
-use super::{Code, Identity, Problem, caller};
+use super::{AppState, Code, Identity, Problem, caller};
 use crate::{
     auth::{Permission, Principal},
     engine,
@@ -148,6 +148,9 @@ impl<N: Need> Allowed<N> {
         if let Access::Permission(permission) = N::ACCESS
             && !principal.may(permission)
         {
+            if let Some(state) = request.app_data::<Data<AppState>>() {
+                state.engines.parts().metrics.denied(permission);
+            }
             return Err(forbidden(&principal, permission));
         }
         let caller = caller::of(request, &principal)?;

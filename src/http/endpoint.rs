@@ -59,6 +59,11 @@ impl Endpoint {
         path
     }
 
+    /// The path pattern as the framework tells it.
+    pub fn pattern(&self) -> &str {
+        &self.path
+    }
+
     /// The methods, and what each demands.
     pub fn methods(&self) -> &[(Method, Access)] {
         &self.methods

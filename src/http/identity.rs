@@ -4,7 +4,7 @@
 //! answer all the same, and what is to be said of it is said by the routes that demand somebody
 //! ([`access`](super::access)).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use actix_web::{
     Error, HttpMessage,
@@ -66,13 +66,26 @@ pub async fn identify<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     if !is_probe(request.path()) {
+        let metrics = &state.engines.parts().metrics;
+        let began = Instant::now();
         let identity = identity(&state.auth, &request).await;
+        metrics.steps.overhead.authn.observe_time(began.elapsed());
         if let Identity::Refused(reason) = &identity {
+            metrics.refused(scheme(request.headers()), *reason);
             tracing::info!(event_type = "auth.refused", %reason, "a credential is refused");
         }
         request.extensions_mut().insert(identity);
     }
     next.call(request).await
+}
+
+/// By what a credential is offered, for metrics.
+fn scheme(headers: &HeaderMap) -> &'static str {
+    match (headers.get(header::AUTHORIZATION), headers.get(API_KEY)) {
+        (Some(_), None) => "bearer",
+        (None, Some(_)) => "api_key",
+        (Some(_), Some(_)) | (None, None) => "other",
+    }
 }
 
 async fn identity(auth: &Authenticator, request: &ServiceRequest) -> Identity {

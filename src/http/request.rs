@@ -3,6 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -12,7 +13,10 @@ use actix_web::{
     body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
-    http::header::{self, HeaderMap, HeaderName, HeaderValue},
+    http::{
+        StatusCode,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
     middleware::Next,
     web::{self, Bytes},
 };
@@ -20,7 +24,7 @@ use futures_util::FutureExt as _;
 use tracing::{Instrument as _, error, error_span, info};
 
 use super::{AppState, Code, Problem, cors, envelope::Envelope, headers::Kind};
-use crate::{ids, limiter::Admission};
+use crate::{ids, limiter::Admission, telemetry::metrics::UNMATCHED};
 
 /// The header that carries a request's id in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -84,14 +88,18 @@ pub async fn surround<B: MessageBody + 'static>(
     let kind = Kind::of(&request);
     let envelope = Envelope::of(request.path());
     // the template, never the path, which callers choose
-    let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let pattern = request.match_pattern();
+    let metrics = request
+        .app_data::<web::Data<AppState>>()
+        .map(|state| Arc::clone(&state.engines.parts().metrics));
+    let route = pattern.as_deref().unwrap_or(UNMATCHED);
     let (request_id, trace_id) = (&ids.request_id, &ids.trace_id);
     // of the highest level, so that every line has the ids whatever is logged
     let span = error_span!("request", request_id, trace_id, method, route);
     let inside = next.call(request).instrument(span.clone());
     let outcome = AssertUnwindSafe(inside).catch_unwind().await;
     let _in_span = span.enter();
-    match outcome {
+    let answer = match outcome {
         Ok(Ok(response)) => {
             let response = response.map_into_boxed_body();
             Ok(finish(response, &ids, kind, envelope, started))
@@ -104,7 +112,13 @@ pub async fn surround<B: MessageBody + 'static>(
             let failed = Failed("a handler panicked".to_owned());
             Err(fail(Problem::internal(&failed), &ids, kind.error(), envelope, started))
         }
+    };
+    if let Some(metrics) = metrics {
+        let status =
+            answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
+        metrics.http.answered(pattern.as_deref(), &method, status.as_u16(), started.elapsed());
     }
+    answer
 }
 
 /// Refuses what is beyond the limits; health routes always pass.

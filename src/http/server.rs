@@ -9,7 +9,10 @@ use std::{
 
 use actix_web::{HttpServer, dev::ServerHandle, web::Data};
 
-use super::{AppState, create_app};
+use super::{
+    AppState, create_app,
+    metrics::{self, Exporter},
+};
 use crate::{
     auth::{self, Authenticator},
     config::{self, Config, EmbeddingsProvider, LlmProvider},
@@ -65,6 +68,17 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The address of metrics.
+    #[error(
+        "cannot serve metrics on {address}: {source}; choose another METRICS_PORT, or set \
+         METRICS_ENABLED=false"
+    )]
+    ListenMetrics {
+        /// Wanted.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The process.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -115,7 +129,9 @@ pub async fn bare_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<En
     let store = Store::open(&store_options(&config.database)).await?;
     store.migrate().await?;
     let content_key = Arc::new(content_key(&config.database, store.path(), true)?);
-    let parts = Parts { store, content_key, llm, embedder: embedder(config)? };
+    let embedder = embedder(config)?;
+    let metrics = Arc::new(metrics::metrics(config, &llm, &embedder));
+    let parts = Parts { store, content_key, llm, embedder, metrics };
     let settings = Settings {
         default: config.engine.default_id().clone(),
         timeout: config.api.timeout(),
@@ -237,6 +253,15 @@ pub fn listen(config: &Config) -> Result<TcpListener, StartError> {
     Ok(listener)
 }
 
+/// Where a server listens.
+#[derive(Debug)]
+pub struct Listener {
+    /// For requests.
+    pub api: TcpListener,
+    /// For scrapes of metrics, if there are any.
+    pub metrics: Option<TcpListener>,
+}
+
 /// Serves until the stop that `tasks` tells of, then ends steps, writers and the log in that order.
 /// Gives whether everything ended in time.
 pub async fn serve(
@@ -244,7 +269,7 @@ pub async fn serve(
     auth: Arc<Authenticator>,
     engines: Engines,
     tasks: Tasks,
-    listener: TcpListener,
+    listener: Listener,
 ) -> Result<bool, StartError> {
     let state = Data::new(AppState::new(config, auth, engines.clone(), tasks.clone()));
     let tls = Tls::open(&config.tls)?;
@@ -262,13 +287,16 @@ pub async fn serve(
         .on_connect(tls::on_connect)
         .disable_signals();
     let server = match tls {
-        None => server.listen(listener)?,
+        None => server.listen(listener.api)?,
         Some(Tls { config: rustls, certificate }) => {
             let watching = certificate.watch(config.tls.reload(), tasks.stop().clone())?;
             tasks.spawn("tls", watching);
-            server.listen_rustls_0_23(listener, rustls)?
+            server.listen_rustls_0_23(listener.api, rustls)?
         }
     };
+    let scrapes =
+        listener.metrics.map(|listener| serve_metrics(config, &engines, &tasks, listener));
+    let scrapes = scrapes.transpose()?;
     let server = server.run();
     let handle = server.handle();
     tasks.spawn_stopper(stop(handle, tasks.clone()));
@@ -278,6 +306,9 @@ pub async fn serve(
         // a graceful stop of the listener cannot be hurried: its workers are left behind
         () = hard.hard() => {}
     }
+    if let Some(scrapes) = scrapes {
+        scrapes.stop(true).await;
+    }
     // the engines' writers end when nobody holds their engines any more
     engines.unload_all();
     let store = engines.parts().store.clone();
@@ -285,6 +316,33 @@ pub async fn serve(
     let in_time = tasks.wait(config.api.timeout() + SETTLE).await;
     store.close().await;
     Ok(in_time)
+}
+
+/// Serves metrics until the handle stops it: after the last request, so that a drain can be seen.
+fn serve_metrics(
+    config: &Config,
+    engines: &Engines,
+    tasks: &Tasks,
+    listener: TcpListener,
+) -> std::io::Result<ServerHandle> {
+    let policy = config.mlsdm.policy.clone();
+    let exporter = Exporter::new(engines.clone(), policy, tasks.runtime().clone());
+    let (server, handle) = metrics::serve(exporter, listener)?;
+    let (engines, listed) = (engines.clone(), config.monitoring.engines.clone());
+    // gauges of an engine that was never loaded would be 0, which is no threshold
+    let load = async move {
+        for engine in listed {
+            // one that nobody has made yet has nothing to show
+            drop(engines.get(&engine).await);
+        }
+    };
+    tasks.spawn("metrics", async move {
+        let (ended, ()) = tokio::join!(server, load);
+        if let Err(error) = ended {
+            tracing::error!(event_type = "metrics.ended", %error, "metrics are served no more");
+        }
+    });
+    Ok(handle)
 }
 
 /// Stops the listener: gracefully at first, at once when told so.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{BreakerSettings, Ending, LlmError, Provider, Request, Sink};
+use super::{BreakerSettings, Ending, LlmError, Provider, Request, Sink, attempts::Attempts};
 use crate::{
     breaker::{Breaker, Permit},
     limiter::Limiter,
@@ -60,6 +60,7 @@ pub(super) struct Upstream {
     breaker: Breaker,
     bulkhead: Limiter,
     retry: Retry,
+    pub(super) attempts: Attempts,
 }
 
 impl Upstream {
@@ -70,6 +71,7 @@ impl Upstream {
             bulkhead: Limiter::new(bulkhead.concurrency, bulkhead.queue, PLACE_WAIT),
             provider,
             retry,
+            attempts: Attempts::default(),
         }
     }
 
@@ -91,6 +93,7 @@ impl Upstream {
         let mut tries = 0;
         loop {
             let result = self.attempt(request, sink, deadline, attempts).await;
+            self.attempts.count(&result);
             tries += 1;
             let Err(error) = &result else { return result };
             if !error.is_retryable() || sink.has_started() || tries >= self.retry.attempts {

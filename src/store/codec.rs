@@ -62,6 +62,26 @@ pub struct Encoded {
     pub clear: Vec<u8>,
 }
 
+/// The wire names of all event types.
+pub const KINDS: [&str; 16] = [
+    "engine.created",
+    "policy.changed",
+    "step.admitted",
+    "step.rejected",
+    "step.completed",
+    "step.failed",
+    "memory.added",
+    "memory.consolidated",
+    "memory.evicted",
+    "engine.shutdown",
+    "engine.resumed",
+    "subject.erased",
+    "state.attested",
+    "key.created",
+    "key.revoked",
+    "key.rotated",
+];
+
 /// The wire name of an event.
 pub const fn kind(event: &Event) -> &'static str {
     match event {

@@ -10,7 +10,7 @@ use sqlx::{
 };
 
 use super::{
-    Clock, Options, Reader, StoreError,
+    Clock, Options, PoolUse, Reader, StoreError,
     error::{classify, classify_migration},
 };
 
@@ -116,6 +116,10 @@ impl PostgresStore {
 
     pub(super) async fn close(&self) {
         self.pool.close().await;
+    }
+
+    pub(super) fn pool(&self) -> PoolUse {
+        PoolUse::of(&self.pool)
     }
 
     pub(super) async fn reader(&self) -> Result<Reader, StoreError> {

@@ -18,7 +18,7 @@ use sqlx::{
 };
 
 use super::{
-    Clock, Options, Reader, StoreError,
+    Clock, Options, PoolUse, Reader, StoreError,
     error::{classify, classify_migration},
 };
 use crate::domain::ids::Micros;
@@ -141,6 +141,12 @@ impl SqliteStore {
     /// Begins a transaction that sees the log as it is at its first read.
     pub(super) async fn begin_snapshot(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.readers.begin().await.map_err(classify)
+    }
+
+    pub(super) fn pools(&self) -> Vec<(&'static str, PoolUse)> {
+        let writer =
+            self.writer.as_ref().map(|writer| ("sqlite_writer", PoolUse::of(&writer.pool)));
+        writer.into_iter().chain([("sqlite_readers", PoolUse::of(&self.readers))]).collect()
     }
 
     pub(super) const fn clock(&self) -> &Clock {

@@ -20,7 +20,7 @@ use std::{collections::VecDeque, sync::Arc};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::domain::ids::EngineId;
+use crate::{domain::ids::EngineId, telemetry::metrics::EngineMetrics};
 
 use super::{
     Append, Store, StoreError,
@@ -76,6 +76,11 @@ impl Writer {
         &self.texts
     }
 
+    /// Commands that wait.
+    pub fn depth(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// Notified of each newly published state.
     pub fn watch(&self) -> watch::Receiver<Arc<View>> {
         self.views.clone()
@@ -124,6 +129,8 @@ pub struct Task {
     spent: Spent,
     texts: Arc<Texts>,
     views: watch::Sender<Arc<View>>,
+    /// What is counted; none in a program that does not look.
+    metrics: Option<Arc<EngineMetrics>>,
 }
 
 /// A writer over a folded log, and the task that must be run for it; `None` for an empty log.
@@ -150,11 +157,18 @@ pub fn writer(
         spent: Spent::default(),
         texts: Arc::clone(&texts),
         views,
+        metrics: None,
     };
     Some((Writer { queue, views: watching, texts }, task))
 }
 
 impl Task {
+    /// Counts what it commits.
+    #[must_use]
+    pub fn counted(self, metrics: Arc<EngineMetrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
     /// Writes until every [`Writer`] is dropped and nothing waits any more.
     pub async fn run(mut self) {
         while let Some(batch) = self.next_batch().await {

@@ -10,8 +10,9 @@ pub(crate) mod buffer;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, io::Write as _};
+use std::{fmt, io::Write as _, sync::LazyLock};
 
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Map, Value};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 use tracing::{
@@ -68,6 +69,26 @@ where
     tracing_subscriber::registry().with(lines.with_filter(filter))
 }
 
+/// What the log counts of itself, for the whole process: lines may come before anything else is
+/// there.
+#[derive(Debug)]
+pub struct Counts {
+    /// Lines by level.
+    pub levels: [(&'static str, Counter); 4],
+    /// Lines that could not be written.
+    pub unwritten: Counter,
+}
+
+static COUNTS: LazyLock<Counts> = LazyLock::new(|| Counts {
+    levels: ["DEBUG", "INFO", "WARNING", "ERROR"].map(|level| (level, Counter::default())),
+    unwritten: Counter::default(),
+});
+
+/// What was logged so far.
+pub fn counts() -> &'static Counts {
+    &COUNTS
+}
+
 /// The layer that writes lines.
 struct Lines<W> {
     format: config::Format,
@@ -115,8 +136,14 @@ where
             config::Format::Json => json(event.metadata(), message, fields),
             config::Format::Text => text(event.metadata(), &message, &fields),
         };
-        // a log that cannot be written has nowhere to say so, and must not fail a request
-        let _unwritten = self.writer.make_writer_for(event.metadata()).write_all(line.as_bytes());
+        let level = level(*event.metadata().level());
+        if let Some((_, count)) = COUNTS.levels.iter().find(|(name, _)| *name == level) {
+            count.inc();
+        }
+        // a log that cannot be written has nowhere to say so but here, and must not fail a request
+        if self.writer.make_writer_for(event.metadata()).write_all(line.as_bytes()).is_err() {
+            COUNTS.unwritten.inc();
+        }
     }
 }
 

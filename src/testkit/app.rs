@@ -185,6 +185,7 @@ impl TestApp {
             content_key: Arc::new(content_key),
             llm: Llm::function(Arc::new(move |request| asked.react(request))),
             embedder: setup.embedder.clone(),
+            metrics: Arc::default(),
         };
         let tasks = Tasks::new(Handle::current());
         let engines = Engines::new(parts, setup.settings.clone(), tasks.clone());

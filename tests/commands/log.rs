@@ -36,7 +36,8 @@ impl Process {
         let store = Store::open(&Options::new(database.url())).await.unwrap();
         store.migrate().await.unwrap();
         let content_key = Arc::new(ContentKey::from_text(KEY).unwrap());
-        let parts = Parts { store, content_key, llm: model(), embedder: Embedder::default() };
+        let (embedder, metrics) = (Embedder::default(), Arc::default());
+        let parts = Parts { store, content_key, llm: model(), embedder, metrics };
         let tasks = Tasks::new(Handle::current());
         let engines = Engines::new(parts, Settings::default(), tasks.clone());
         Self { engines, tasks }

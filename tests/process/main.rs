@@ -24,6 +24,7 @@ mod kill;
 mod load;
 mod login;
 mod markers;
+mod metrics;
 mod outage;
 mod pooler;
 mod providers;

@@ -78,6 +78,8 @@ impl Setup {
             .with("MLSDM_CONTENT_KEY", CONTENT_KEY)
             // tests ask faster than callers may
             .with("DISABLE_RATE_LIMIT", true)
+            // several on one machine
+            .with("METRICS_PORT", 0)
     }
 
     /// One more variable.

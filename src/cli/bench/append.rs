@@ -94,6 +94,7 @@ impl Bench {
             content_key: Arc::clone(&key),
             llm: Llm::stub(Stub::default()),
             embedder: Embedder::default(),
+            metrics: Arc::default(),
         };
         Engines::new(parts, Settings::default(), tasks.clone())
             .create(&engine, Policy::default(), None, "bench")

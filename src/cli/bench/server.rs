@@ -44,6 +44,7 @@ impl Server {
                 ("DATABASE_URL", database),
                 ("MLSDM_CONTENT_KEY", content_key),
                 ("API_PORT", &port.to_string()),
+                ("METRICS_PORT", "0"),
                 ("LOG_LEVEL", "ERROR"),
                 ("MLSDM__AUTH__MODE", "none"),
                 ("DISABLE_RATE_LIMIT", "true"),

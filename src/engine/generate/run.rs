@@ -114,6 +114,9 @@ impl Engine {
         };
         let called = self.parts.llm.call(&wanted, sink, step.deadline).await;
         let model_ms = milliseconds(asked.elapsed());
+        let first = sink.first().map(|first| milliseconds(first.duration_since(asked)));
+        let first_piece_ms = first.filter(|_| sink.is_streaming());
+        self.count_call(&called, model_ms, first_piece_ms);
         let (provider, attempts) = (called.provider, called.attempts);
         let ended = called.result.map_err(|error| {
             let gone = error == LlmError::CallerGone;
@@ -128,8 +131,6 @@ impl Engine {
         }
         let Recalled { vector, context, embed_ms, retrieve_ms, .. } = recalled;
         let total_ms = milliseconds(step.started.elapsed());
-        let first = sink.first().map(|first| milliseconds(first.duration_since(asked)));
-        let first_piece_ms = first.filter(|_| sink.is_streaming());
         let latency = Latency { embed_ms, retrieve_ms, model_ms, total_ms, first_piece_ms };
         Ok(Said { provider, attempts, ended, vector, context, latency })
     }
@@ -143,6 +144,7 @@ impl Engine {
             .unwrap_or(Err(EmbedError::Timeout))
             .map_err(|error| Failure::new(FailStage::Embedding, error.code()))?;
         let embed_ms = milliseconds(started.elapsed());
+        self.metrics.steps.overhead.embed.observe_ms(embed_ms);
         let searched = Instant::now();
         let view = self.view();
         let phase = view.state.phase_value(step.event.phase);
@@ -174,6 +176,8 @@ impl Engine {
             chars,
         };
         let retrieve_ms = milliseconds(searched.elapsed());
+        self.metrics.steps.overhead.retrieve.observe_ms(retrieve_ms);
+        self.metrics.steps.retrieval.observe_ms(retrieve_ms);
         Ok(Recalled { vector, context, built, embed_ms, retrieve_ms })
     }
 
@@ -270,6 +274,7 @@ impl Engine {
         let mut proposal = ending(caller, &step, command_id, command);
         proposal.content = Some(content);
         let committed = self.ended(proposal).await?;
+        self.count_step(&step, Some(latency.model_ms));
         let chain_hash = committed.chain_hash;
         match committed.events.into_iter().next() {
             Some((envelope, Event::StepCompleted(completed))) => Ok(Answer::completed(
@@ -309,18 +314,21 @@ impl Engine {
             }
         }
         match self.ended(proposal).await {
-            Ok(_) => StepError::Failed {
-                step: step.step,
-                stage: failure.stage,
-                code: failure.code,
-                retry_after: failure.retry_after,
-            },
+            Ok(_) => {
+                self.count_step(&step, None);
+                StepError::Failed {
+                    step: step.step,
+                    stage: failure.stage,
+                    code: failure.code,
+                    retry_after: failure.retry_after,
+                }
+            }
             Err(error) => error,
         }
     }
 
     async fn ended(&self, proposal: Proposal) -> Result<Committed, StepError> {
-        match self.writer.propose(proposal).await {
+        match self.propose(proposal).await {
             Ok(Outcome::Committed(committed)) => Ok(committed),
             Ok(Outcome::Duplicate(_)) => Err(defect("an ending met a duplicate")),
             Err(WriteError::Refused(Refusal::NotOpen { step })) => Err(StepError::TooLate { step }),

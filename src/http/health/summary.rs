@@ -115,7 +115,7 @@ pub async fn get(_: Anyone, state: Data<AppState>) -> Result<HttpResponse, Probl
 
 /// Whether the configuration asks for another policy than the engine was given from configuration
 /// last; what an operator changed since is no drift.
-pub(super) fn policy_drift(state: &State, configured: &Policy) -> bool {
+pub(crate) fn policy_drift(state: &State, configured: &Policy) -> bool {
     state.config.as_deref().is_some_and(|applied| applied != configured)
 }
 

@@ -8,6 +8,8 @@ use futures_util::{
     join,
 };
 
+use tokio::time::Instant;
+
 use super::{Committed, Outcome, Proposal, Task, WriteError, plan::Plan, proposal::Pending};
 use crate::{
     domain::{
@@ -84,6 +86,7 @@ impl Task {
 
     /// Writes a batch and answers everybody in it, or gives it back unanswered.
     async fn write_together(&mut self, mut batch: Vec<Pending>) -> Option<(Vec<Pending>, Spoiled)> {
+        let began = Instant::now();
         let mut found = Found::default();
         let mut attempt = 1;
         let outcome = loop {
@@ -99,6 +102,7 @@ impl Task {
         self.publish();
         match outcome {
             Ok(outcomes) => {
+                self.count(&outcomes, began);
                 let beyond = batch.split_off(outcomes.len().min(batch.len()));
                 for (pending, outcome) in batch.into_iter().zip(outcomes) {
                     // the caller may have gone; the log has it all the same
@@ -138,6 +142,9 @@ impl Task {
         match result {
             Ok(mut plan) => {
                 self.settled(&mut plan);
+                if let Some(attested) = &plan.attested {
+                    self.count_events(attested);
+                }
                 self.spent.before = before.0;
                 self.spent.records = plan.records;
                 self.spent.contents = plan.contents;
@@ -263,6 +270,24 @@ impl Task {
         let spent = std::mem::take(&mut self.spent);
         let (inserted, ()) = join!(append.insert(records), async { spent.leave(&self.texts) });
         Ok(inserted?)
+    }
+
+    /// Counts a written batch; what an earlier attempt brought into the log is in its outcomes too.
+    fn count(&self, outcomes: &[Result<Outcome, WriteError>], began: Instant) {
+        let events: usize = outcomes.iter().map(|outcome| self.count_events(outcome)).sum();
+        if let Some(metrics) = self.metrics.as_ref().filter(|_| events > 0) {
+            metrics.steps.append.observe_time(began.elapsed());
+            metrics.steps.batch.observe(events as f64);
+        }
+    }
+
+    /// Counts the events of one command; gives how many.
+    fn count_events(&self, outcome: &Result<Outcome, WriteError>) -> usize {
+        let Ok(Outcome::Committed(committed)) = outcome else { return 0 };
+        if let Some(metrics) = &self.metrics {
+            metrics.committed(committed.events.iter().map(|(_, event)| event));
+        }
+        committed.events.len()
     }
 
     /// The subjects inserted with this batch are known from now on.

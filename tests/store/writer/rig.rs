@@ -112,6 +112,7 @@ impl Rig {
             content_key: Arc::clone(&key),
             llm: Llm::stub(Stub::default()),
             embedder: Embedder::default(),
+            metrics: Arc::default(),
         };
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         let engines = Engines::new(parts, Settings::default(), tasks);

@@ -1,0 +1,94 @@
+//! Metrics of the real server, as a scrape finds them.
+#![expect(clippy::float_cmp, reason = "counts are exact, and so are sums of few digits")]
+
+use std::net::TcpListener;
+
+use mlsdm::telemetry::metrics::contract::{ALL, Kind as Type};
+
+use crate::{
+    Kind, on_both,
+    server::{Server, Setup, send},
+};
+
+on_both!(a_scripted_scenario_is_counted, super::scenario);
+
+/// Where a server serves its metrics: it says so once, when it starts.
+fn metrics_of(server: &Server) -> String {
+    let log = server.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut started = lines.filter(|line| line["event_type"] == "server.started");
+    let address = started.next().expect("it has started")["metrics"].clone();
+    format!("http://{}/metrics", address.as_str().expect("it serves metrics"))
+}
+
+async fn scrape(server: &Server) -> String {
+    let answer = reqwest::get(metrics_of(server)).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    assert!(content_type.starts_with("application/openmetrics-text; version=1.0.0"));
+    answer.text().await.unwrap()
+}
+
+fn value(text: &str, series: &str) -> f64 {
+    let mut found = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    found.next().unwrap_or_else(|| panic!("{series} is not in\n{text}")).parse().unwrap()
+}
+
+async fn scenario(kind: Kind) {
+    let database = kind.database().await;
+    let server = Setup::new(database.url()).serve().await;
+    let at_first = scrape(&server).await;
+    assert_eq!(value(&at_first, "mlsdm_steps_total{engine=\"default\"}"), 0.0);
+    send(server.ask("default", "ann", "geheim one")).await.unwrap().ok();
+    send(server.ask("default", "bob", "geheim two")).await.unwrap().ok();
+    assert_eq!(send(server.get("/nowhere")).await.unwrap().status, 404);
+    assert_eq!(send(server.get("/metrics")).await.unwrap().status, 404, "not on this port");
+    let text = scrape(&server).await;
+    for (series, expected) in [
+        ("mlsdm_steps_total{engine=\"default\"}", 2.0),
+        ("mlsdm_accepted_total{engine=\"default\"}", 2.0),
+        ("mlsdm_requests_total{engine=\"default\"}", 2.0),
+        ("mlsdm_memory_used{engine=\"default\"}", 2.0),
+        ("mlsdm_latency_seconds_count", 2.0),
+        ("mlsdm_generation_duration_seconds_count", 2.0),
+        ("mlsdm_retrieval_duration_seconds_count", 2.0),
+        ("mlsdm_events_appended_total{type=\"step.admitted\"}", 2.0),
+        ("mlsdm_events_appended_total{type=\"step.completed\"}", 2.0),
+        ("mlsdm_governance_overhead_seconds_count{stage=\"total\"}", 2.0),
+        ("mlsdm_llm_attempts_total{provider=\"local_stub\",outcome=\"success\"}", 2.0),
+    ] {
+        assert_eq!(value(&text, series), expected, "{series}");
+    }
+    assert!(value(&text, "process_resident_memory_bytes") > 1e6);
+    assert!(value(&text, "mlsdm_event_append_duration_seconds_count") >= 2.0);
+    assert!(!text.contains("geheim"));
+    for spec in ALL {
+        let name = match spec.kind {
+            Type::Histogram => format!("\n{}_bucket{{", spec.name),
+            Type::Counter | Type::Gauge | Type::Info => format!("\n{}", spec.name),
+        };
+        assert!(text.contains(&name), "{} is missing", spec.name);
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_ends_the_start_with_what_to_do() {
+    let database = Kind::Sqlite.database().await;
+    let ports = [(); 2].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
+    let [taken, free] = ports.each_ref().map(|port| port.local_addr().unwrap().port());
+    let [_taken, released] = ports;
+    drop(released);
+    let setup = Setup::new(database.url()).with("METRICS_PORT", taken).with("API_PORT", free);
+    let run = setup.run(&["serve"]).await;
+    assert_ne!(run.code, 0);
+    assert!(run.stderr.contains("METRICS_PORT"), "{run:?}");
+}
+
+#[tokio::test]
+async fn none_are_served_where_none_are_wanted() {
+    let database = Kind::Sqlite.database().await;
+    let server = Setup::new(database.url()).with("METRICS_ENABLED", false).serve().await;
+    let log = server.log();
+    let started = log.lines().find(|line| line.contains("server.started")).unwrap();
+    assert!(!started.contains("\"metrics\""), "{started}");
+}
