@@ -120,6 +120,9 @@ pub enum EngineError {
     /// Its log has no event.
     #[error("engine {0} has no event: its creation did not finish; create it again")]
     Empty(EngineId),
+    /// The time asked for is before the log's first event.
+    #[error("engine {0} has no event from then or before; GET /v1/events/1 tells when it began")]
+    Before(EngineId),
     /// The position asked for is not in the log yet.
     #[error("position {position} is not in the log yet, its head is {head}")]
     Beyond {

@@ -18,6 +18,7 @@ pub mod health;
 pub mod identity;
 pub mod metrics;
 pub mod openapi;
+mod parameters;
 pub mod problem;
 pub mod rate;
 pub mod request;

@@ -6,6 +6,7 @@
 //! the start only.
 
 mod client;
+pub mod own;
 
 use std::{
     fs, io,

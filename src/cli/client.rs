@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use reqwest::{Method, StatusCode};
+use rustls::ClientConfig;
 use serde_json::Value;
 
 use super::credential::Credential;
@@ -64,9 +65,18 @@ impl Client {
         Self::new(base, builder(), credential)
     }
 
-    /// A server on this host.
-    pub(super) fn local(base: String, credential: Option<Credential>) -> anyhow::Result<Self> {
-        Self::new(base, builder().no_proxy(), credential)
+    /// A server on this host, by its own certificate if it has one.
+    pub(super) fn local(
+        base: String,
+        tls: Option<ClientConfig>,
+        credential: Option<Credential>,
+    ) -> anyhow::Result<Self> {
+        let builder = builder().no_proxy();
+        let builder = match tls {
+            Some(tls) => builder.use_preconfigured_tls(tls),
+            None => builder,
+        };
+        Self::new(base, builder, credential)
     }
 
     fn new(

@@ -14,7 +14,10 @@ use super::{
     credential::Credential,
     login, output,
 };
-use crate::config::{Api, ConfigError, Loaded};
+use crate::{
+    config::{Api, ConfigError, Loaded},
+    tls,
+};
 
 /// Configuration and output mode.
 #[derive(Debug)]
@@ -47,10 +50,12 @@ impl Context {
 
     /// The server that was named, else the local one: its URL without a slash at the end.
     pub(super) fn base(&self) -> anyhow::Result<String> {
-        match &self.server {
-            Some(url) => client::remote(url),
-            None => Ok(format!("http://{}", address(&self.loaded()?.config.api))),
+        if let Some(url) = &self.server {
+            return client::remote(url);
         }
+        let config = &self.loaded()?.config;
+        let scheme = if config.tls.pair().is_some() { "https" } else { "http" };
+        Ok(format!("{scheme}://{}", address(&config.api)))
     }
 
     /// A client of that server. What proves who calls is what was given, else the login there.
@@ -70,10 +75,10 @@ impl Context {
         base: String,
         credential: Option<Credential>,
     ) -> anyhow::Result<Client> {
-        match &self.server {
-            Some(_) => Client::remote(base, credential),
-            None => Client::local(base, credential),
+        if self.server.is_some() {
+            return Client::remote(base, credential);
         }
+        Client::local(base, tls::own::client(&self.loaded()?.config.tls)?, credential)
     }
 
     /// Prints JSON if it is asked for, else what `people` makes of it.

@@ -112,6 +112,7 @@ fn of_engine(error: &EngineError) -> Option<&StoreError> {
         | EngineError::Seal(_)
         | EngineError::Embedder { .. }
         | EngineError::Empty(_)
-        | EngineError::Beyond { .. } => None,
+        | EngineError::Beyond { .. }
+        | EngineError::Before(_) => None,
     }
 }

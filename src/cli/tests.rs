@@ -58,7 +58,7 @@ fn the_command_line_is_consistent() {
 #[actix_web::test]
 async fn answers_and_refusals_of_a_server_are_told_apart() {
     let (address, _database) = serve().await;
-    let client = Client::local(format!("http://{address}"), None).unwrap();
+    let client = Client::local(format!("http://{address}"), None, None).unwrap();
     let live = client.get("/health/live", &[]).await.unwrap();
     assert_eq!(live, json!({"status": "alive"}));
     let refused = client.get("/nowhere", &[]).await.unwrap_err().to_string();

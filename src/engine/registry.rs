@@ -223,6 +223,7 @@ impl Engines {
         let record = first_record(id, created_at, created, actor)?;
         let receipt = Receipt { position: record.position, chain_hash: record.chain_hash };
         parts.store.create_engine(&row, &record, None).await?;
+        parts.metrics.steps.appended(&record.kind);
         Ok(receipt)
     }
 

@@ -259,6 +259,18 @@ impl Engine {
         Ok(StateReport::new(self, &view, digest, asker, now))
     }
 
+    /// The state as it was at a time: after the last event recorded then or before.
+    pub async fn state_at_time(
+        &self,
+        time: Micros,
+        asker: &str,
+    ) -> Result<StateReport, EngineError> {
+        let head = self.view().state.position;
+        let position = self.parts.store.position_at(&self.id, head, time).await?;
+        let position = position.ok_or_else(|| EngineError::Before(self.id.clone()))?;
+        self.state_at(position, asker).await
+    }
+
     /// The pseudonym of a name, if the engine has heard of it; reading never makes one.
     pub(super) async fn known(&self, name: &str) -> Result<Option<SubjectRef>, EngineError> {
         let name_hmac = self.directory.name_hmac(name);

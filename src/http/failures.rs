@@ -86,7 +86,9 @@ impl From<EngineError> for Problem {
             EngineError::Embedder { .. } | EngineError::Empty(_) => {
                 Self::new(Code::EngineRefused, error.to_string())
             }
-            EngineError::Beyond { .. } => Self::new(Code::EventNotFound, error.to_string()),
+            EngineError::Beyond { .. } | EngineError::Before(_) => {
+                Self::new(Code::EventNotFound, error.to_string())
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     records::{self, Columns},
     sql,
 };
-use crate::domain::ids::{EngineId, Position, StepNumber, SubjectRef};
+use crate::domain::ids::{EngineId, Micros, Position, StepNumber, SubjectRef};
 
 /// Fetches outside a transaction and hands the connection back.
 macro_rules! read {
@@ -150,6 +150,29 @@ impl Store {
         let name = engine.as_str();
         let rows = read!(self, sql::RECORD, records::record, [name, position as i64]);
         Ok(rows.into_iter().next())
+    }
+
+    /// The last position up to `head` that was recorded at or before a time; none if the log is
+    /// younger. The times of a log never go back, so this asks for as many events as `head` has
+    /// binary digits, and needs no index of times.
+    pub async fn position_at(
+        &self,
+        engine: &EngineId,
+        head: Position,
+        time: Micros,
+    ) -> Result<Option<Position>, StoreError> {
+        let (mut before, mut after) = (0, head + 1);
+        while after - before > 1 {
+            let middle = before.midpoint(after);
+            let name = engine.as_str();
+            let rows = read!(self, sql::RECORDED_AT, records::recorded_at, [name, middle as i64]);
+            if rows.first().is_some_and(|recorded| *recorded <= time) {
+                before = middle;
+            } else {
+                after = middle;
+            }
+        }
+        Ok((before > 0).then_some(before))
     }
 
     /// The first `step.completed`, `step.failed` or `step.rejected` of a step after a position.

@@ -297,6 +297,11 @@ pub(super) fn engine_id(row: &impl Columns) -> Result<EngineId, StoreError> {
     EngineId::of_log(&name).map_err(damaged(0, "engine_id"))
 }
 
+/// Reads `recorded_at`.
+pub(super) fn recorded_at(row: &impl Columns) -> Result<Micros, StoreError> {
+    row.int(0).map_err(damaged(0, "recorded_at"))
+}
+
 /// Reads position, `chain_hash`, `recorded_at` from the given column on.
 pub(super) fn head(row: &impl Columns, from: usize) -> Result<Head, StoreError> {
     let position = row.int(from).map_err(damaged(0, "position"))? as Position;

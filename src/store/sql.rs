@@ -146,6 +146,10 @@ statements! {
     RECORD = same(concat!(
         "SELECT ", event_columns!(), " FROM events AS e WHERE e.engine_id = $1 AND e.position = $2"));
 
+    /// When one event was recorded.
+    RECORDED_AT = same(
+        "SELECT recorded_at FROM events WHERE engine_id = $1 AND position = $2");
+
     /// The first ending of a step after a position.
     ENDING = same(concat!(
         "SELECT ", event_columns!(), " FROM events AS e \

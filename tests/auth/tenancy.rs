@@ -33,7 +33,7 @@ async fn the_engine_of_another_is_as_missing_as_none() {
     let roles = json!(["user", "operator", "auditor"]);
     let token = app.token(&json!({"roles": roles, "mlsdm_engines": ["mine", "nowhere"]}));
     let chat = json!({"messages": [{"role": "user", "content": "Hello"}]});
-    let requests: [(&str, Option<Value>); 9] = [
+    let requests: [(&str, Option<Value>); 10] = [
         ("generate", Some(prompt())),
         ("chat/completions", Some(chat.clone())),
         (
@@ -50,6 +50,7 @@ async fn the_engine_of_another_is_as_missing_as_none() {
         ("state", None),
         ("events", None),
         ("events/1", None),
+        ("models", None),
         ("admin/shutdown", Some(json!({}))),
     ];
     for (route, body) in requests {

@@ -196,11 +196,17 @@ fn queries(server: &Server) -> Vec<Case> {
         "/v1/events?trace_id=junk",
         "/v1/state?at_position=x",
         "/v1/state?at_position=-1",
+        "/v1/state?at_time=yesterday",
+        "/v1/state?at_position=1&at_time=2026-01-31T12:00:00Z",
         "/v1/events/x",
     ];
     let case = |path: &&str| ((*path).to_owned(), server.get(path), 400, "E110");
     let mut cases: Vec<Case> = bad.iter().map(case).collect();
-    let beyond = ["/v1/events/99999", "/v1/state?at_position=99999"];
+    let beyond = [
+        "/v1/events/99999",
+        "/v1/state?at_position=99999",
+        "/v1/state?at_time=1999-12-31T23:59:59Z",
+    ];
     cases.extend(beyond.map(|path| (path.to_owned(), server.get(path), 404, "E410")));
     cases
 }

@@ -65,6 +65,15 @@ async fn past_states_can_be_read(server: &Server) {
     assert_eq!(then["state_digest"], now["state_digest"]);
     let first = server.read("/v1/state?at_position=1").await;
     assert_eq!((&first["step"], &first["position"]), (&0.into(), &1.into()));
+    for event in [&history.events[0], &history.events[history.events.len() / 2]] {
+        let (position, time) = (&event["position"], event["recorded_at"].as_str().unwrap());
+        // what shares its time counts too
+        let last = history.events.iter().rfind(|other| other["recorded_at"] == *time).unwrap();
+        let then = server.read(&format!("/v1/state?at_time={time}")).await;
+        assert_eq!(then["position"], last["position"], "at the time of {position}");
+    }
+    let later = server.read("/v1/state?at_time=2999-01-01T00:00:00Z").await;
+    assert_eq!(later["state_digest"], now["state_digest"]);
     let beyond = server.get(&format!("/v1/state?at_position={}", head + 1));
     send(beyond).await.unwrap().is_problem(404, "E410");
 }

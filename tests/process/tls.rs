@@ -240,6 +240,23 @@ async fn a_certificate_that_configuration_names_is_somebody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commands_on_its_host_know_it_by_its_file() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    authority.serve("server");
+    other.serve("server");
+    let database = TestDatabase::sqlite();
+    let server = authority.setup(&database).serve().await;
+    let port = server.base().rsplit(':').next().unwrap().to_owned();
+    let here = authority.setup(&database).with("API_PORT", port);
+    let health = here.run(&["health", "--json"]).await.exits(0);
+    assert!(health.stdout.contains("\"healthy\""), "{health:?}");
+    let wrong = here.with("MLSDM__TLS__CERT", other.path("cert.pem").display());
+    let wrong = wrong.run(&["health"]).await.exits(3);
+    assert!(wrong.stderr.contains("certificate"), "another's certificate: {wrong:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_does_not_start_with_a_pair_it_cannot_use() {
     let (authority, database) = (Authority::new(), TestDatabase::sqlite());
     authority.serve("server");

@@ -93,7 +93,6 @@ codes! {
     UnsupportedMediaType "E903" 415 "The media type is not supported",
     PayloadTooLarge "E904" 413 "The body is too large",
     BadRequest "E905" 400 "The request could not be understood",
-    NotBuilt "E906" 501 "Not built yet",
     TooManyRequests "E907" 429 "Too many requests from one caller",
     OriginNotAllowed "E908" 403 "Pages of this origin may not call",
     BodyTimedOut "E909" 408 "The body did not come in time",

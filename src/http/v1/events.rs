@@ -7,16 +7,16 @@ use actix_web::{
     web::{Json, Query},
 };
 use serde::Deserialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use utoipa::IntoParams;
 
 use crate::{
-    domain::ids::{Micros, Position},
+    domain::ids::Position,
     engine::{EventFilter, EventPage, EventReport, PAGE_MAX},
     http::{
-        Code, Problem,
+        Problem,
         access::{Allowed, may},
         caller::Loaded,
+        parameters::{bad, micros},
         problem::ProblemBody,
     },
 };
@@ -101,10 +101,6 @@ pub async fn get(
     Ok(Json(engine.0.event(position).await?))
 }
 
-fn bad(name: &str, must: &str) -> Problem {
-    Problem::new(Code::BadParameter, format!("{name} must be {must}"))
-}
-
 impl Wanted {
     fn filter(self) -> Result<EventFilter, Problem> {
         let trace_id = self.trace_id.map(|text| {
@@ -123,10 +119,4 @@ impl Wanted {
             to: self.to.map(|text| micros("to", &text)).transpose()?,
         })
     }
-}
-
-fn micros(name: &str, text: &str) -> Result<Micros, Problem> {
-    let time = OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| bad(name, "a time such as 2026-01-31T12:00:00Z"))?;
-    Ok((time.unix_timestamp_nanos() / 1_000) as Micros)
 }

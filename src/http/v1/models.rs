@@ -11,6 +11,7 @@ use super::chat::completions::OpenAiError;
 use crate::http::{
     AppState, Code, Problem,
     access::{Allowed, may},
+    caller::Loaded,
 };
 
 /// The models that requests may name, in the dialect of `OpenAI`.
@@ -47,12 +48,20 @@ impl Model {
     get,
     path = "/v1/models",
     tag = "compatible",
-    responses((status = 200, description = "The models", body = ModelList))
+    responses(
+        (status = 200, description = "The models", body = ModelList),
+        (status = 404, description = "No such engine (E408)", body = OpenAiError),
+    )
 )]
-pub async fn list(_: Allowed<may::Generate>, state: Data<AppState>) -> Json<ModelList> {
+pub async fn list(
+    allowed: Allowed<may::Generate>,
+    state: Data<AppState>,
+    request: HttpRequest,
+) -> Result<Json<ModelList>, Problem> {
+    is_of_caller(&allowed, &state, &request).await?;
     let names = state.models.all();
     let data = names.map(|name| Model::new(name, &state)).collect();
-    std::future::ready(Json(ModelList { object: "list", data })).await
+    Ok(Json(ModelList { object: "list", data }))
 }
 
 /// One model by name.
@@ -63,16 +72,29 @@ pub async fn list(_: Allowed<may::Generate>, state: Data<AppState>) -> Json<Mode
     params(("model" = String, Path, description = "Its name, which may have slashes")),
     responses(
         (status = 200, description = "The model", body = Model),
-        (status = 404, description = "No such model (E901)", body = OpenAiError),
+        (status = 404, description = "No such model or engine (E408, E901)", body = OpenAiError),
     )
 )]
 pub async fn get(
-    _: Allowed<may::Generate>,
+    allowed: Allowed<may::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
 ) -> Result<Json<Model>, Problem> {
+    is_of_caller(&allowed, &state, &request).await?;
     let name = request.match_info().query("model");
     let known = state.models.knows(name).then(|| Json(Model::new(name, &state)));
     let detail = "no such model; GET /v1/models lists them";
-    std::future::ready(known.ok_or_else(|| Problem::new(Code::NotFound, detail))).await
+    known.ok_or_else(|| Problem::new(Code::NotFound, detail))
+}
+
+/// All engines have the same models; but an engine that does not exist for the caller has none.
+async fn is_of_caller(
+    allowed: &Allowed<may::Generate>,
+    state: &AppState,
+    request: &HttpRequest,
+) -> Result<(), Problem> {
+    if request.match_info().get("engine").is_some() {
+        Loaded::of(allowed, state, request).await?;
+    }
+    Ok(())
 }

@@ -8,9 +8,10 @@ use crate::{
     domain::ids::Position,
     engine::StateReport,
     http::{
-        Code, Problem,
+        Problem,
         access::{Allowed, may},
         caller::Loaded,
+        parameters::{bad, micros},
         problem::ProblemBody,
     },
 };
@@ -19,13 +20,13 @@ use crate::{
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct At {
-    /// The state as it was after this position; the present one without.
+    /// The state as it was after this position. With neither this nor `at_time`: the present one.
     at_position: Option<Position>,
-    /// Not built yet.
+    /// The state as it was at this time, RFC 3339; of the future, that after the last event.
     at_time: Option<String>,
 }
 
-/// The state of an engine, now or after a position.
+/// The state of an engine, now, after a position or at a time.
 #[utoipa::path(
     get,
     path = "/v1/state",
@@ -35,7 +36,6 @@ pub struct At {
         (status = 200, description = "The state", body = StateReport),
         (status = 400, description = "Bad query or engine id (E109, E110)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "No such engine or position (E408, E410)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "at_time is not built yet (E906)", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "The log is unavailable or damaged (E4xx)", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -44,13 +44,12 @@ pub async fn get(
     at: Query<At>,
     engine: Loaded<may::StateRead>,
 ) -> Result<Json<StateReport>, Problem> {
-    if at.at_time.is_some() {
-        let detail = "ask with at_position; GET /v1/events tells which position a time has";
-        return Err(Problem::new(Code::NotBuilt, detail));
-    }
-    let report = match at.at_position {
-        None => engine.0.state(allowed.subject()).await?,
-        Some(position) => engine.0.state_at(position, allowed.subject()).await?,
+    let (engine, asker) = (engine.0, allowed.subject());
+    let report = match (at.at_position, &at.at_time) {
+        (None, None) => engine.state(asker).await?,
+        (Some(position), None) => engine.state_at(position, asker).await?,
+        (None, Some(time)) => engine.state_at_time(micros("at_time", time)?, asker).await?,
+        (Some(_), Some(_)) => return Err(bad("at_position", "left out where at_time is given")),
     };
     Ok(Json(report))
 }

@@ -75,8 +75,8 @@ impl Steps {
         }
     }
 
-    fn appended(&self, event: &Event) {
-        let kind = codec::kind(event);
+    /// Counts an event that this process has committed, by its wire name.
+    pub fn appended(&self, kind: &str) {
         let place = codec::KINDS.iter().position(|known| *known == kind);
         if let Some(counter) = place.and_then(|place| self.appended.get(place)) {
             counter.inc();
@@ -158,7 +158,7 @@ impl EngineMetrics {
     pub fn committed<'e>(&self, events: impl Iterator<Item = &'e Event>) {
         let mut consolidated = false;
         for event in events {
-            self.steps.appended(event);
+            self.steps.appended(codec::kind(event));
             match event {
                 Event::StepAdmitted(admitted) => self.decided(0, &admitted.moral),
                 Event::StepRejected(rejected) => match rejected.reason {

@@ -1,12 +1,12 @@
 //! What is asked for with a key, and whether the caller may give it.
 
 use serde::Deserialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use utoipa::ToSchema;
 
 use super::show::{KeyBudget, RateLimit};
 use crate::{
     auth::{EngineScope, Permission, Principal, role::Roles},
+    clock,
     domain::{
         ids::EngineId,
         keys::{ApiKey, KeyGrant},
@@ -62,13 +62,8 @@ impl NewKey {
     /// As it is recorded; its bounds are checked when it is.
     pub(super) fn grant(self, default: &EngineId) -> Result<KeyGrant, Problem> {
         let time = |text: String| -> Result<i64, Problem> {
-            let time = OffsetDateTime::parse(&text, &Rfc3339).map_err(|_| {
-                Problem::new(
-                    Code::BadField,
-                    "expires_at must be a time such as 2030-01-31T12:00:00Z",
-                )
-            })?;
-            Ok((time.unix_timestamp_nanos() / 1_000) as i64)
+            let detail = "expires_at must be a time such as 2030-01-31T12:00:00Z";
+            clock::micros(&text).ok_or_else(|| Problem::new(Code::BadField, detail))
         };
         Ok(KeyGrant {
             name: self.name,

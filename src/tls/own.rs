@@ -1,0 +1,80 @@
+//! Speaking to the server on this host: its certificate is known from the file that it serves.
+//!
+//! Neither a name nor an authority says more than that file, and the address of a local server is
+//! seldom a name that a certificate has. After the file was exchanged the server is known again once
+//! it serves the new one, within `tls.reload_seconds`.
+
+use std::sync::Arc;
+
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+
+use super::{TlsError, certificates, read};
+use crate::config;
+
+/// What speaks to the local server, if it has a certificate.
+///
+/// # Errors
+/// [`TlsError`] if the file of `tls.cert` cannot be used.
+pub fn client(settings: &config::Tls) -> Result<Option<ClientConfig>, TlsError> {
+    let Some((cert, _)) = settings.pair() else { return Ok(None) };
+    let chain = certificates(cert, &read(cert)?)?;
+    let leaf = chain.into_iter().next();
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let own = Own { leaf, provider: Arc::clone(&provider) };
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(own));
+    Ok(Some(builder.with_no_client_auth()))
+}
+
+/// Accepts one certificate, from whoever proves to have its key.
+#[derive(Debug)]
+struct Own {
+    leaf: Option<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Own {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.leaf.as_ref() == Some(end_entity) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(CertificateError::UnknownIssuer.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
