@@ -6,6 +6,7 @@
 //! Deliberately not here: reading the process environment; callers pass it in.
 
 mod api;
+mod audit;
 mod auth;
 mod database;
 mod embeddings;
@@ -30,6 +31,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 pub use api::{Api, ForwardedHeader, MoralRefusal};
+pub use audit::Audit;
 pub use auth::{ApiKeys, Auth, AuthMode, Oidc};
 pub use database::Database;
 pub use embeddings::{Embeddings, EmbeddingsProvider};
@@ -61,6 +63,8 @@ pub struct Config {
     pub database: Database,
     /// Engines in memory.
     pub engine: Engine,
+    /// Verifying the log.
+    pub audit: Audit,
     /// The model.
     pub llm: Llm,
     /// The embedder.
@@ -152,6 +156,7 @@ impl Config {
         self.mlsdm.validate()?;
         self.database.validate()?;
         self.engine.validate()?;
+        self.audit.validate()?;
         self.llm.validate()?;
         self.embeddings.validate(&self.mlsdm.policy)?;
         self.api.validate()?;

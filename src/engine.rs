@@ -4,6 +4,7 @@
 //! model, an embedder, the keys of data subjects. Effects happen here, after the commit that
 //! permits them. Deliberately not here: what is decided (the domain), SQL (the store), HTTP.
 
+mod auditor;
 mod background;
 mod generate;
 mod log;
@@ -43,6 +44,7 @@ use crate::{
     },
     telemetry::metrics::{EngineMetrics, Metrics},
 };
+pub use auditor::Pace;
 pub use generate::{Answer, Caller, Chat, Generate, Started, StepError, Told};
 pub use log::{EventFilter, EventPage, EventReport, PAGE_MAX};
 pub use recorded::recorded;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub memory_budget: usize,
     /// An engine unused for this long is unloaded.
     pub idle_evict: Duration,
+    /// How fast logs are verified meanwhile; none: not at all.
+    pub audit: Option<Pace>,
 }
 
 impl Default for Settings {
@@ -75,6 +79,7 @@ impl Default for Settings {
             limits: Limits::default(),
             memory_budget: 1 << 30,
             idle_evict: Duration::from_mins(15),
+            audit: None,
         }
     }
 }

@@ -18,7 +18,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use secrecy::{ExposeSecret, SecretString};
@@ -92,6 +92,7 @@ mod sql;
 mod sqlite;
 pub mod subject;
 pub mod texts;
+mod timings;
 pub mod writer;
 
 pub use append::{Append, PURGE_ROWS};
@@ -102,6 +103,7 @@ pub use records::{
     Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record, SealedText, SubjectRow,
 };
 pub use sqlite::SqliteStore;
+pub use timings::Timings;
 
 /// Connections a process holds at most. More wait, at most the connect timeout.
 pub const MAX_CONNECTIONS: u32 = 10;
@@ -258,12 +260,23 @@ impl Store {
         }
     }
 
+    /// How long its connections take.
+    pub const fn timings(&self) -> &Timings {
+        match self {
+            Self::Sqlite(store) => &store.timings,
+            Self::Postgres(store) => &store.timings,
+        }
+    }
+
     /// A connection for one read. [`Reader::done`] hands it back.
     async fn reader(&self) -> Result<Reader, StoreError> {
-        match self {
+        let began = Instant::now();
+        let reader = match self {
             Self::Sqlite(store) => store.reader().await,
             Self::Postgres(store) => store.reader().await,
-        }
+        };
+        self.timings().wait.observe_time(began.elapsed());
+        reader
     }
 }
 

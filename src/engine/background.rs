@@ -30,6 +30,10 @@ impl Engines {
             let engines = self.clone();
             self.tasks().spawn("follower", async move { engines.follow().await });
         }
+        if let Some(pace) = self.settings().audit {
+            let engines = self.clone();
+            self.tasks().spawn("auditor", async move { engines.audit(pace).await });
+        }
         let engines = self.clone();
         self.tasks().spawn("housekeeping", async move { engines.keep_house().await });
     }
@@ -144,7 +148,7 @@ impl Engine {
 }
 
 /// Waits; false when the server stops.
-async fn stays(tasks: &Tasks, pause: Duration) -> bool {
+pub(super) async fn stays(tasks: &Tasks, pause: Duration) -> bool {
     tokio::select! {
         () = tokio::time::sleep(pause) => true,
         () = tasks.stop().soft() => false,

@@ -27,6 +27,7 @@ use crate::{
     embed::Embedder,
     engine::{Engine, Engines},
     llm::Llm,
+    store::Store,
     telemetry::metrics::{Gauges, Labels, Metrics, Route, Scope, contract},
 };
 
@@ -43,7 +44,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const STOP_SECONDS: u64 = 2;
 
 /// The metrics of a server with this configuration.
-pub fn metrics(config: &Config, llm: &Llm, embedder: &Embedder) -> Metrics {
+pub fn metrics(config: &Config, store: &Store, llm: &Llm, embedder: &Embedder) -> Metrics {
     let routes = endpoints().into_iter().map(|endpoint| Route {
         pattern: endpoint.pattern().to_owned(),
         template: endpoint.path(),
@@ -66,6 +67,7 @@ pub fn metrics(config: &Config, llm: &Llm, embedder: &Embedder) -> Metrics {
         models: llm.known(),
         attempts: attempts.collect(),
         lookups: embedder.lookups(),
+        database: store.timings().clone(),
     })
 }
 

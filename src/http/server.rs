@@ -130,7 +130,7 @@ pub async fn bare_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<En
     store.migrate().await?;
     let content_key = Arc::new(content_key(&config.database, store.path(), true)?);
     let embedder = embedder(config)?;
-    let metrics = Arc::new(metrics::metrics(config, &llm, &embedder));
+    let metrics = Arc::new(metrics::metrics(config, &store, &llm, &embedder));
     let parts = Parts { store, content_key, llm, embedder, metrics };
     let settings = Settings {
         default: config.engine.default_id().clone(),
@@ -143,6 +143,7 @@ pub async fn bare_engines(config: &Config, llm: Llm, tasks: &Tasks) -> Result<En
         },
         memory_budget: config.engine.memory_budget_bytes() as usize,
         idle_evict: config.engine.idle_evict(),
+        audit: config.audit.pace(),
     };
     Ok(Engines::new(parts, settings, tasks.clone()))
 }

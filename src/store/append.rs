@@ -7,6 +7,8 @@
 
 pub(super) mod insert;
 
+use std::time::Instant;
+
 use sqlx::{Postgres, Sqlite, Transaction};
 use uuid::Uuid;
 
@@ -18,13 +20,17 @@ use super::{
     records::{self, Columns},
     sql,
 };
-use crate::domain::ids::{EngineId, Micros, Position, StepNumber, SubjectRef};
+use crate::{
+    domain::ids::{EngineId, Micros, Position, StepNumber, SubjectRef},
+    telemetry::metrics::Histogram,
+};
 
 /// A transaction that holds one engine's row.
 pub struct Append {
     engine: EngineId,
     transaction: Tx,
     spoiled: bool,
+    commits: Histogram,
     /// The newest event, read under the lock.
     pub head: Head,
     /// The log's clock, never before the head's `recorded_at`.
@@ -96,6 +102,7 @@ impl Store {
             engine: engine.clone(),
             transaction: tx,
             spoiled: false,
+            commits: self.timings().commit.clone(),
             head,
             now,
             #[cfg(any(test, feature = "testkit"))]
@@ -310,7 +317,10 @@ impl Append {
             Some(faults) => faults.at_commit(transaction).await?,
             None => transaction,
         };
-        transaction.commit().await.map_err(classify_commit)
+        let began = Instant::now();
+        transaction.commit().await.map_err(classify_commit)?;
+        self.commits.observe_time(began.elapsed());
+        Ok(())
     }
 
     /// Gives everything up and frees the engine's row.

@@ -83,36 +83,16 @@ pub async fn verify(
     mut progress: impl FnMut(Position) + Send,
 ) -> Result<Report, StoreError> {
     let mut audit = Audit::new(store, engine);
-    let mut first_bad = None;
-    if store.engine(engine).await?.is_none() {
-        first_bad = Some(Bad { position: 0, what: Finding::NoEngine });
-    }
-    while first_bad.is_none() {
-        let page = store.audit_page(engine, audit.position, AUDIT_PAGE).await?;
-        let ended = page.rows.is_empty() && page.unreadable.is_none();
-        first_bad = audit.page(&page.rows).await?;
-        progress(audit.position);
-        if let (None, Some(StoreError::Corrupt { position, what })) = (&first_bad, page.unreadable)
-        {
-            first_bad = Some(Bad { position, what: Finding::Unreadable(what) });
-        }
-        if ended {
-            break;
+    loop {
+        match audit.page().await? {
+            Progress::At(position) => progress(position),
+            Progress::Ended(report) => return Ok(report),
         }
     }
-    if first_bad.is_none() {
-        first_bad = audit.rest().await?;
-    }
-    Ok(Report {
-        engine: engine.clone(),
-        verified: audit.position,
-        head: store.head(engine).await?.position,
-        chain_hash: audit.chain_hash,
-        first_bad,
-    })
 }
 
-struct Audit<'a> {
+/// A verification on its way, a page at a time, for who wants to pause in between.
+pub struct Audit<'a> {
     store: &'a Store,
     engine: &'a EngineId,
     position: Position,
@@ -121,8 +101,18 @@ struct Audit<'a> {
     removals: Removals,
 }
 
+/// How far a verification is.
+#[derive(Debug)]
+pub enum Progress {
+    /// All is well up to here, and there may be more.
+    At(Position),
+    /// At the end of the log, or at the first bad place.
+    Ended(Report),
+}
+
 impl<'a> Audit<'a> {
-    fn new(store: &'a Store, engine: &'a EngineId) -> Self {
+    /// At the first event.
+    pub fn new(store: &'a Store, engine: &'a EngineId) -> Self {
         Self {
             store,
             engine,
@@ -133,7 +123,41 @@ impl<'a> Audit<'a> {
         }
     }
 
-    async fn page(
+    /// Verifies the next [`AUDIT_PAGE`] events. Not to be called again once it has ended.
+    pub async fn page(&mut self) -> Result<Progress, StoreError> {
+        if self.position == 0 && self.store.engine(self.engine).await?.is_none() {
+            return self.ended(Some(Bad { position: 0, what: Finding::NoEngine })).await;
+        }
+        let page = self.store.audit_page(self.engine, self.position, AUDIT_PAGE).await?;
+        let mut bad = self.events(&page.rows).await?;
+        match page.unreadable {
+            Some(StoreError::Corrupt { position, what }) if bad.is_none() => {
+                bad = Some(Bad { position, what: Finding::Unreadable(what) });
+            }
+            Some(error) if bad.is_none() => return Err(error),
+            Some(_) | None => {}
+        }
+        if bad.is_some() {
+            return self.ended(bad).await;
+        }
+        if page.rows.is_empty() {
+            let rest = self.rest().await?;
+            return self.ended(rest).await;
+        }
+        Ok(Progress::At(self.position))
+    }
+
+    async fn ended(&self, first_bad: Option<Bad>) -> Result<Progress, StoreError> {
+        Ok(Progress::Ended(Report {
+            engine: self.engine.clone(),
+            verified: self.position,
+            head: self.store.head(self.engine).await?.position,
+            chain_hash: self.chain_hash,
+            first_bad,
+        }))
+    }
+
+    async fn events(
         &mut self,
         rows: &[(Record, Option<Content>)],
     ) -> Result<Option<Bad>, StoreError> {

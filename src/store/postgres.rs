@@ -10,7 +10,7 @@ use sqlx::{
 };
 
 use super::{
-    Clock, Options, PoolUse, Reader, StoreError,
+    Clock, Options, PoolUse, Reader, StoreError, Timings,
     error::{classify, classify_migration},
 };
 
@@ -31,6 +31,7 @@ pub struct PostgresStore {
     begin_append: Arc<str>,
     begin_read: Arc<str>,
     clock: Option<Clock>,
+    pub(super) timings: Timings,
     #[cfg(any(test, feature = "testkit"))]
     pub(super) faults: Option<Arc<super::faults::Faults>>,
 }
@@ -81,6 +82,7 @@ impl PostgresStore {
             begin_read: format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {statement}")
                 .into(),
             clock: options.clock.clone(),
+            timings: Timings::default(),
             #[cfg(any(test, feature = "testkit"))]
             faults: options.faults.clone(),
         })

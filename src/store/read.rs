@@ -2,6 +2,8 @@
 //!
 //! Callers bound lists and limits; what does not exist is absent from the answer, not an error.
 
+use std::time::Instant;
+
 use uuid::Uuid;
 
 use super::{
@@ -18,8 +20,10 @@ use crate::domain::ids::{EngineId, Micros, Position, StepNumber, SubjectRef};
 macro_rules! read {
     ($store:expr, $($rest:tt)+) => {{
         let mut reader = $store.reader().await?;
+        let began = Instant::now();
         let rows = fetch!(reader.conn(), $($rest)+)?;
         reader.done().await?;
+        $store.timings().read.observe_time(began.elapsed());
         rows
     }};
 }

@@ -18,7 +18,7 @@ use sqlx::{
 };
 
 use super::{
-    Clock, Options, PoolUse, Reader, StoreError,
+    Clock, Options, PoolUse, Reader, StoreError, Timings,
     error::{classify, classify_migration},
 };
 use crate::domain::ids::Micros;
@@ -31,6 +31,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     path: Arc<Path>,
     clock: Clock,
+    pub(super) timings: Timings,
     #[cfg(any(test, feature = "testkit"))]
     pub(super) faults: Option<Arc<super::faults::Faults>>,
 }
@@ -69,6 +70,7 @@ impl SqliteStore {
             readers: readers(options, connect),
             path: path.into(),
             clock: clock(options),
+            timings: Timings::default(),
             #[cfg(any(test, feature = "testkit"))]
             faults: options.faults.clone(),
         })
@@ -86,6 +88,7 @@ impl SqliteStore {
             readers,
             path: path.into(),
             clock: clock(options),
+            timings: Timings::default(),
             #[cfg(any(test, feature = "testkit"))]
             faults: options.faults.clone(),
         })

@@ -23,6 +23,7 @@ use prometheus_client::metrics::counter::Counter;
 use crate::{
     auth::{Permission, Reason},
     domain::ids::EngineId,
+    store::Timings,
 };
 
 pub use engines::{EngineMetrics, Gauges, Overhead, Steps};
@@ -53,6 +54,8 @@ pub struct Scope {
     pub attempts: Vec<(Labels, Counter)>,
     /// Texts looked up by the embedder's cache: known, being made, missing.
     pub lookups: [Counter; 3],
+    /// How long the database takes.
+    pub database: Timings,
 }
 
 impl Default for Scope {
@@ -64,6 +67,7 @@ impl Default for Scope {
             models: Known::default(),
             attempts: Vec::new(),
             lookups: Default::default(),
+            database: Timings::default(),
         }
     }
 }
@@ -113,6 +117,7 @@ impl Metrics {
         register.series(&contract::EMBED_CACHE, lookups.collect());
         let permissions: Vec<&str> = Permission::ALL.iter().map(|known| known.as_str()).collect();
         logged(&register);
+        database(&register, &scope.database);
         Self {
             http: Http::new(&register, &scope.routes, &scope.track),
             models: Models::new(&register, &scope.models, overflow(1)),
@@ -130,11 +135,15 @@ impl Metrics {
     /// The numbers of an engine that is being loaded: its own if a list names it. The server's own
     /// log takes no steps and remembers nothing: it counts among the others, and nothing is amiss.
     pub fn engine(&self, id: &EngineId) -> Arc<EngineMetrics> {
-        let own = self.engines.get(id);
-        if own.is_none() && !id.is_system() {
+        if !self.engines.contains_key(id) && !id.is_system() {
             self.engine_overflow.inc();
         }
-        Arc::clone(own.unwrap_or(&self.others))
+        Arc::clone(self.of(id))
+    }
+
+    /// The numbers that an engine counts in, loaded or not.
+    pub fn of(&self, id: &EngineId) -> &Arc<EngineMetrics> {
+        self.engines.get(id).unwrap_or(&self.others)
     }
 
     /// The engines that have gauges.
@@ -174,6 +183,15 @@ fn auth_failures(register: &Register) -> Vec<Counter> {
     let counters = series.iter().map(|(_, counter)| counter.clone()).collect();
     register.series(&contract::AUTH_FAILURES, series);
     counters
+}
+
+/// Registers how long the database takes.
+fn database(register: &Register, timings: &Timings) {
+    let operations = [("SELECT", &timings.read), ("COMMIT", &timings.commit)];
+    let operations = operations
+        .map(|(name, histogram)| (vec![("db_operation_name", name.to_owned())], histogram.clone()));
+    register.series(&contract::DB_OPERATIONS, operations.to_vec());
+    register.one(&contract::DB_WAIT, timings.wait.clone());
 }
 
 /// Registers what the log counts of itself.

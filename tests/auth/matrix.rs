@@ -40,7 +40,7 @@ fn may(role: &str, permission: &str) -> bool {
 enum Belongs {
     /// To an engine: for who has not got it, it does not exist.
     Engine,
-    /// To nobody: whoever may ask gets the same, whatever engine is named.
+    /// To nobody: whoever may ask gets the same, whatever engine of theirs is named.
     Nobody,
     /// To the caller: the answer is made of what is theirs.
     Caller,
@@ -152,6 +152,7 @@ impl Operation {
         match (self.for_role(role), self.belongs) {
             (403, _) | (_, Belongs::NewEngine) => 403,
             (_, Belongs::Engine) => 404,
+            (_, Belongs::Nobody) if self.names_engine() => 404,
             (good, Belongs::Nobody | Belongs::Caller) => good,
         }
     }
@@ -284,7 +285,7 @@ async fn the_engines_of_others_are_as_missing_as_none() {
             let token = matrix.token(role, &json!({"mlsdm_engines": ["mine", "nowhere"]}));
             let theirs = matrix.ask(&operation, "theirs", Some(&token)).await;
             is(&theirs, operation.for_tenant(role), &operation, role);
-            if !operation.names_engine() || operation.belongs == Belongs::Nobody {
+            if !operation.names_engine() {
                 continue;
             }
             let missing = matrix.ask(&operation, "nowhere", Some(&token)).await;

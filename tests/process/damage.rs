@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use crate::{
     Kind,
     history::{History, verifies},
+    metrics::{scrape, value},
     on_both,
     server::{Reply, Server, Setup, send},
 };
@@ -177,7 +178,9 @@ async fn rehash_last(kind: Kind, url: &str) {
 
 async fn edited_event(kind: Kind) {
     let database = kind.database().await;
-    let setup = Setup::new(database.url());
+    let setup = Setup::new(database.url())
+        .with("MLSDM__AUDIT__ROUND_SECONDS", 1)
+        .with("MLSDM__AUDIT__EVENTS_PER_SECOND", 1_000_000);
     let server = setup.serve().await;
     for number in 0..5 {
         server.say("ann", &format!("Remember the number {number}")).await;
@@ -192,5 +195,14 @@ async fn edited_event(kind: Kind) {
     kind.tamper(database.url(), statement).await;
     let found = setup.run(&["audit", "verify", "--json"]).await.exits(1);
     assert!(found.stdout.contains(&edited.to_string()), "{found:?}");
+    // the server finds it too, unasked and in every round
+    server.until_logged("audit.failed", 2).await;
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("audit.failed")).unwrap();
+    assert!(line.contains(&format!("\"position\":{edited}")), "{line}");
+    let text = scrape(&server).await;
+    assert!(value(&text, "mlsdm_audit_failures_total{engine=\"default\"}") >= 1.0);
+    let verified = value(&text, "mlsdm_audit_verified_position{engine=\"default\"}");
+    assert_eq!(verified as u64, edited - 1);
     server.stop().await;
 }

@@ -11,7 +11,10 @@ use super::{
     register::{Amount, Labels, Real, Register, histogram},
 };
 use crate::{
-    domain::event::{Event, RejectReason, Remembered, Verdict, VerdictSource},
+    domain::{
+        event::{Event, RejectReason, Remembered, Verdict, VerdictSource},
+        ids::Position,
+    },
     store::codec,
 };
 
@@ -100,6 +103,8 @@ pub struct EngineMetrics {
     consolidations: Counter,
     evictions: Counter,
     shutdowns: Counter,
+    /// Audits that found the log edited.
+    pub audit_failures: Counter,
     /// What a scrape looks up; none where several engines share a label.
     pub gauges: Option<Gauges>,
 }
@@ -123,6 +128,8 @@ pub struct Gauges {
     pub queue: Gauge,
     /// Seconds with the threshold at a bound.
     pub saturation: Amount,
+    /// The last position of the newest audit.
+    audited: Gauge,
 }
 
 /// A verdict and its reason, in the order of [`EngineMetrics::decisions`].
@@ -145,6 +152,7 @@ impl EngineMetrics {
             consolidations: Counter::default(),
             evictions: Counter::default(),
             shutdowns: Counter::default(),
+            audit_failures: Counter::default(),
             gauges: gauges.then(Gauges::default),
         }
     }
@@ -152,6 +160,13 @@ impl EngineMetrics {
     /// For a program that counts and does not serve.
     pub(super) fn unnamed(steps: &Arc<Steps>) -> Self {
         Self::new(Arc::clone(steps), false)
+    }
+
+    /// An audit has found the log as it was written up to here.
+    pub fn audited(&self, position: Position) {
+        if let Some(gauges) = &self.gauges {
+            gauges.audited.set(position as i64);
+        }
     }
 
     /// Counts the events of one command that this process has committed.
@@ -229,6 +244,7 @@ pub(super) fn register(
     counter(&contract::CONSOLIDATIONS, |engine| &engine.consolidations);
     counter(&contract::EVICTIONS, |engine| &engine.evictions);
     counter(&contract::SHUTDOWNS, |engine| &engine.shutdowns);
+    counter(&contract::AUDIT_FAILURES, |engine| &engine.audit_failures);
     let scores = engines.iter().map(|(name, engine)| (label(name), engine.score.clone()));
     register.series(&contract::MORAL_SCORE, scores.collect());
     register.series(&contract::DECISIONS, engines.iter().flat_map(decisions).collect());
@@ -265,6 +281,7 @@ fn register_gauges(register: &Register, engines: &[(&str, Arc<EngineMetrics>)]) 
     gauge(&contract::PHASE, |gauges| &gauges.phase);
     gauge(&contract::SHUTDOWN_ACTIVE, |gauges| &gauges.shutdown);
     gauge(&contract::QUEUE_DEPTH, |gauges| &gauges.queue);
+    gauge(&contract::AUDITED, |gauges| &gauges.audited);
     let thresholds = named.iter().map(|(name, gauges)| (label(name), gauges.threshold.clone()));
     register.series::<Gauge<f64, AtomicU64>>(&contract::THRESHOLD, thresholds.collect());
     let saturated = named.iter().map(|(name, gauges)| (label(name), gauges.saturation.clone()));

@@ -63,6 +63,11 @@ impl Histogram {
         Self::with(bounds, false)
     }
 
+    /// An empty one of times.
+    pub fn seconds() -> Self {
+        Self::new(SECONDS)
+    }
+
     /// The same, showing only once it has a value.
     pub(super) fn quiet(bounds: &'static [f64]) -> Self {
         Self::with(bounds, true)
