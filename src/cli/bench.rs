@@ -13,6 +13,7 @@ mod retrieval;
 mod server;
 mod steps;
 mod table;
+mod telemetry;
 
 use std::{
     io::{self, Write as _},
@@ -72,6 +73,8 @@ enum Part {
     Auth,
     /// Chats and streams through the server beside direct calls of the same model.
     Gateway,
+    /// Steps with all telemetry beside steps with none, and scrapes.
+    Telemetry,
 }
 
 /// A key for scratch databases only.
@@ -122,6 +125,9 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     if wanted(Part::Gateway) {
         let others = gateway::Others { all: args.beside, headers: args.header };
         rows.extend(gateway::run(&url, SCRATCH_KEY, args.backend_port, &others).await?);
+    }
+    if wanted(Part::Telemetry) {
+        rows.extend(telemetry::run(&url, SCRATCH_KEY).await?);
     }
     if args.database.is_none() && folder.exists() {
         std::fs::remove_dir_all(&folder)?;

@@ -22,6 +22,10 @@ pub(super) const INSTANT: &str = "instant";
 /// Largest request it reads, in bytes.
 const REQUEST_MAX: usize = 1024 * 1024;
 
+/// Where spans and log lines are sent: it takes them, and that is all.
+const SINKS: [&str; 2] = ["post /v1/traces", "post /loki/"];
+const TAKEN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
 /// The API; ends when dropped.
 pub(super) struct Backend {
     pub(super) address: SocketAddr,
@@ -44,7 +48,12 @@ impl Backend {
     }
 
     pub(super) fn url(&self) -> String {
-        format!("http://{}/v1", self.address)
+        format!("{}/v1", self.root())
+    }
+
+    /// Without the path of the model's API.
+    pub(super) fn root(&self) -> String {
+        format!("http://{}", self.address)
     }
 }
 
@@ -58,7 +67,13 @@ async fn serve(mut stream: TcpStream) {
     // an answer that is late by Nagle's algorithm would be measured as the gateway's
     drop(stream.set_nodelay(true));
     let mut buffer = Vec::new();
-    while let Some(body) = request(&mut stream, &mut buffer).await {
+    while let Some((head, body)) = request(&mut stream, &mut buffer).await {
+        if SINKS.iter().any(|sink| head.starts_with(sink)) {
+            if stream.write_all(TAKEN).await.is_err() {
+                return;
+            }
+            continue;
+        }
         let asked = |what: &str| body.contains(what);
         if asked(HANGING) {
             std::future::pending::<()>().await;
@@ -74,8 +89,8 @@ async fn serve(mut stream: TcpStream) {
     }
 }
 
-/// The next request's body.
-async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
+/// The next request's head, in lower case, and its body.
+async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, String)> {
     loop {
         if let Some(end) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&buffer[..end]).to_lowercase();
@@ -85,7 +100,7 @@ async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String>
             if buffer.len() >= all {
                 let body = String::from_utf8_lossy(&buffer[end + 4..all]).into_owned();
                 buffer.drain(..all);
-                return Some(body);
+                return Some((head, body));
             }
         }
         if buffer.len() > REQUEST_MAX || stream.read_buf(buffer).await.ok()? == 0 {

@@ -85,6 +85,17 @@ impl Server {
         Ok(kib / 1024.0)
     }
 
+    /// Processor time it has used, in seconds.
+    pub(super) fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        let id = self.child.id().context("the server has ended")?;
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+        // the name before it may have spaces
+        let fields = stat.rsplit_once(") ").context("no stat")?.1.split(' ');
+        // utime and stime of proc(5), in hundredths
+        let ticks: Vec<f64> = fields.skip(11).take(2).filter_map(|t| t.parse().ok()).collect();
+        Ok(ticks.iter().sum::<f64>() / 100.0)
+    }
+
     /// Ends it as an operator would not: at once.
     pub(super) async fn kill(mut self) -> anyhow::Result<()> {
         Ok(self.child.kill().await?)
