@@ -21,7 +21,7 @@ fn metrics_of(server: &Server) -> String {
     format!("http://{}/metrics", address.as_str().expect("it serves metrics"))
 }
 
-async fn scrape(server: &Server) -> String {
+pub(crate) async fn scrape(server: &Server) -> String {
     let answer = reqwest::get(metrics_of(server)).await.unwrap();
     assert_eq!(answer.status(), 200);
     let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
