@@ -24,6 +24,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod traces;
 mod unbuilt;
 
 use std::path::PathBuf;
@@ -49,6 +50,7 @@ pub use monitoring::Monitoring;
 pub use rates::RateLimits;
 pub use source::{Source, read_document};
 pub use tls::{ClientAuth, Tls, TlsVersion};
+pub use traces::{TraceExporter, TraceSampler, Traces};
 
 use error::{Fault, check};
 use merge::{Raw, Settings};
@@ -77,6 +79,8 @@ pub struct Config {
     pub logging: Logging,
     /// Metrics and probes.
     pub monitoring: Monitoring,
+    /// Traces.
+    pub traces: Traces,
     /// Who may call.
     pub auth: Auth,
     /// Transport security.
@@ -162,6 +166,7 @@ impl Config {
         self.api.validate()?;
         self.limits.validate()?;
         self.monitoring.validate()?;
+        self.traces.validate()?;
         self.tls.validate()?;
         let asked = self.auth.certificates.is_empty() || self.tls.client_ca().is_some();
         check(asked, "auth.certificates", "empty as long as tls.client_ca is not set")?;

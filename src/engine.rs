@@ -12,6 +12,7 @@ pub mod migrate;
 mod recorded;
 mod registry;
 mod report;
+mod spans;
 pub mod verify;
 
 use std::{
@@ -26,6 +27,7 @@ use tokio::{
     sync::{Semaphore, watch},
     time::Instant,
 };
+use tracing::Instrument as _;
 
 use crate::{
     domain::{
@@ -255,7 +257,9 @@ impl Engine {
     /// Hands a command to the writer and waits until it is in the log, or refused.
     async fn propose(&self, proposal: Proposal) -> Result<Outcome, WriteError> {
         let handed = Instant::now();
-        let outcome = self.writer.propose(proposal).await;
+        let span = spans::append(&self.id);
+        let outcome = self.writer.propose(proposal).instrument(span.clone()).await;
+        spans::appended(&span, &outcome);
         self.metrics.steps.overhead.append.observe_time(handed.elapsed());
         outcome
     }

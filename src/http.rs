@@ -27,6 +27,7 @@ mod slow;
 pub mod stream;
 #[cfg(test)]
 mod tests;
+mod trace;
 pub mod v1;
 
 pub use app::{AppState, create_app};

@@ -32,6 +32,12 @@ pub fn trace_id() -> String {
     format!("{:032x}", random())
 }
 
+/// A new W3C span id: 16 hexadecimal digits, never all zero.
+pub fn span_id() -> String {
+    // the lower half has the two bits that are fixed
+    format!("{:016x}", random() as u64)
+}
+
 /// Random bits: so that waits differ from process to process.
 pub fn random_bits() -> u32 {
     random() as u32

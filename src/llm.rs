@@ -16,6 +16,7 @@ mod provider;
 mod replay;
 mod setup;
 mod sink;
+mod spans;
 mod sse;
 mod stub;
 mod upstream;
@@ -28,6 +29,7 @@ use std::{
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 pub use crate::breaker::Settings as BreakerSettings;
 pub use anthropic::Anthropic;
@@ -226,12 +228,14 @@ impl Llm {
             let asked = self.asked(request, target, place == 0);
             let alternative = place + 1 < self.targets.len();
             let before = called.attempts;
+            let span = spans::chat(self, target.upstream.provider.name(), &asked);
             let call =
                 target.upstream.call(&asked, sink, deadline, alternative, &mut called.attempts);
-            let result = call.await.map_or_else(
+            let result = call.instrument(span.clone()).await.map_or_else(
                 |error| cut(error, &asked, sink),
                 |ending| Ok(ended(ending, &asked, sink)),
             );
+            spans::answered(&span, self, &asked, &result, called.attempts - before);
             let may_go_on = match &result {
                 Ok(_) => false,
                 Err(error) => {

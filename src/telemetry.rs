@@ -1,4 +1,4 @@
-//! What the process says about itself: logs and metrics. (Traces are not built yet.)
+//! What the process says about itself: logs, metrics and traces.
 //!
 //! Telemetry may never block or fail a request, and what it loses is counted.
 //!
@@ -6,6 +6,7 @@
 
 pub mod logs;
 pub mod metrics;
+pub mod traces;
 
 use std::fmt;
 

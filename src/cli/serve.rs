@@ -3,9 +3,11 @@
 use std::{
     io::{self, Write as _},
     net::{SocketAddr, TcpListener},
+    panic::{AssertUnwindSafe, resume_unwind},
     sync::Arc,
 };
 
+use futures_util::FutureExt as _;
 use secrecy::ExposeSecret as _;
 
 use tokio::runtime::Handle;
@@ -13,20 +15,31 @@ use tokio::runtime::Handle;
 use super::{Context, context::Finding, token};
 use crate::{
     clock,
-    config::{AuthMode, Config},
+    config::{AuthMode, Config, Loaded},
     http::{
         metrics,
         server::{Listener, authenticator, listen, llm, open_engines, serve},
     },
     lifecycle::Tasks,
-    telemetry::logs,
+    telemetry::{logs, traces::Traces},
 };
 
 /// Serves until a signal comes.
 pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     let loaded = context.loaded()?;
     let config = &loaded.config;
-    logs::init(&config.logging)?;
+    let traces = Traces::start(&config.traces, &Handle::current())?;
+    logs::init(&config.logging, traces.as_ref())?;
+    // whatever ends the server, what it has told of itself is sent
+    let served = AssertUnwindSafe(Box::pin(until_stopped(loaded))).catch_unwind().await;
+    if let Some(traces) = traces {
+        traces.close().await;
+    }
+    served.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+async fn until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
+    let config = &loaded.config;
     for warning in &loaded.warnings {
         tracing::warn!(event_type = "config.warning", "{warning}");
     }

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Variables with names of their own, and the keys they set.
-const NAMED: [(&str, &str); 32] = [
+const NAMED: [(&str, &str); 46] = [
     ("LLM_BACKEND", "llm.provider"),
     ("OPENAI_API_KEY", "llm.openai.api_key"),
     ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
@@ -28,6 +28,20 @@ const NAMED: [(&str, &str); 32] = [
     ("METRICS_ENABLED", "monitoring.enabled"),
     ("METRICS_PORT", "monitoring.metrics_port"),
     ("MLSDM_TRACK", "monitoring.track"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "traces.endpoint"),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "traces.url"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "traces.headers"),
+    ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "traces.headers"),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", "traces.timeout_ms"),
+    ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "traces.timeout_ms"),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", "traces.protocol"),
+    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "traces.protocol"),
+    ("OTEL_TRACES_EXPORTER", "traces.exporter"),
+    ("OTEL_SDK_DISABLED", "traces.disabled"),
+    ("OTEL_SERVICE_NAME", "traces.service_name"),
+    ("OTEL_RESOURCE_ATTRIBUTES", "traces.resource_attributes"),
+    ("OTEL_TRACES_SAMPLER", "traces.sampler"),
+    ("OTEL_TRACES_SAMPLER_ARG", "traces.sampler_arg"),
     ("DATABASE_URL", "database.url"),
     ("MLSDM_CONTENT_KEY", "database.content_key"),
     ("MLSDM_INSECURE", "auth.insecure"),
@@ -111,7 +125,11 @@ fn warning(name: &str) -> Option<String> {
     let known = match name.strip_suffix("_FILE").unwrap_or(name) {
         "MLSDM_LOKI_URL" => "logs go to standard output",
         name if OF_COMMANDS.contains(&name) => return None,
-        name if name.starts_with("OTEL_") => "tracing export is not built",
+        // the exporter reads these itself
+        "OTEL_EXPORTER_OTLP_COMPRESSION" | "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION" => return None,
+        name if name.starts_with("OTEL_") => {
+            "of OpenTelemetry's variables this program reads those that default.toml names at [traces]"
+        }
         name if name.starts_with("MLSDM_") => {
             let names = NAMED.iter().map(|(name, _)| *name).chain([CONFIG_FILE]);
             let hint = nearest(name, names)

@@ -139,7 +139,7 @@ fn every_variable_of_the_guide_has_its_effect() {
 
 #[test]
 fn variables_without_effect_are_named() {
-    let given = ["OTEL_SERVICE_NAME=x", "MLSDM_LOKI_URL=x", "MLSDM_API_SERVICE_PORT=80"];
+    let given = ["OTEL_PROPAGATORS=b3", "MLSDM_LOKI_URL=x", "MLSDM_API_SERVICE_PORT=80"];
     for line in given {
         let (name, value) = line.split_once('=').unwrap();
         let warnings = env(&[(name, value)]).unwrap().warnings;

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, Running};
+use super::{Engine, Running, spans};
 use crate::{
     domain::{
         budget::{Amount, KeyLimit},
@@ -177,16 +177,16 @@ pub(super) struct AnswerText {
 }
 
 /// A step that may go to the model.
-struct Admitted {
-    step: u64,
-    event: Box<StepAdmitted>,
+pub(super) struct Admitted {
+    pub(super) step: u64,
+    pub(super) event: Box<StepAdmitted>,
     subject: Arc<Subject>,
     actor: Actor,
     started: Instant,
     deadline: Instant,
 }
 
-enum Admission {
+pub(super) enum Admission {
     Admitted(Admitted),
     Rejected(Box<Answer>),
     Earlier(Earlier),
@@ -208,9 +208,9 @@ impl Engine {
             return Err(StepError::ModelNotAllowed);
         }
         let started = Instant::now();
-        match self.admit(caller, request, started).await? {
+        match spans::deciding(&self.id, self.admit(caller, request, started)).await? {
             Admission::Rejected(answer) => {
-                self.metrics.steps.latency.observe_time(started.elapsed());
+                self.metrics.steps.latency.observe_in_trace(started.elapsed());
                 Ok(Told { answer: *answer, replayed: false })
             }
             Admission::Earlier(earlier) => {

@@ -14,10 +14,12 @@ use actix_web::{
     middleware::Next,
     web,
 };
+use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 use super::{AppState, Code, Problem, request::is_probe};
 use crate::{
     auth::{Authenticator, Credential, Principal, Reason},
+    telemetry::traces::TARGET,
     tls::ClientCertificate,
 };
 
@@ -48,6 +50,19 @@ impl Identity {
         request.extensions().get::<Self>().cloned().unwrap_or(Self::Nobody)
     }
 
+    /// Tells a span what was found out, but not who it is.
+    fn tell(&self, span: &Span) {
+        let outcome = match self {
+            Self::Known(_) => "known",
+            Self::Nobody => "nobody",
+            Self::Refused(reason) => {
+                span.record("mlsdm.auth.reason", tracing::field::display(reason));
+                "refused"
+            }
+        };
+        span.record("mlsdm.auth.outcome", outcome);
+    }
+
     /// The principal, or the one answer there is for everybody else.
     pub fn known(self) -> Result<Arc<Principal>, Problem> {
         let challenge = match self {
@@ -68,7 +83,12 @@ pub async fn identify<B: MessageBody + 'static>(
     if !is_probe(request.path()) {
         let metrics = &state.engines.parts().metrics;
         let began = Instant::now();
-        let identity = identity(&state.auth, &request).await;
+        let span = info_span!(
+            target: TARGET, "mlsdm.authenticate", mlsdm.auth.outcome = Empty, mlsdm.auth.reason = Empty
+        );
+        let identity = identity(&state.auth, &request).instrument(span.clone()).await;
+        identity.tell(&span);
+        drop(span);
         metrics.steps.overhead.authn.observe_time(began.elapsed());
         if let Identity::Refused(reason) = &identity {
             metrics.refused(scheme(request.headers()), *reason);

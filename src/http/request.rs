@@ -21,9 +21,14 @@ use actix_web::{
     web::{self, Bytes},
 };
 use futures_util::FutureExt as _;
-use tracing::{Instrument as _, error, error_span, info};
+use tracing::{Instrument as _, Span, error, error_span, info};
 
-use super::{AppState, Code, Problem, cors, envelope::Envelope, headers::Kind};
+use super::{
+    AppState, Code, Problem, cors,
+    envelope::Envelope,
+    headers::Kind,
+    trace::{self, Place, TRACE_RESPONSE},
+};
 use crate::{ids, limiter::Admission, telemetry::metrics::UNMATCHED};
 
 /// The header that carries a request's id in both directions.
@@ -40,40 +45,34 @@ pub(super) const PROBES: [&str; 2] = ["/health", "/status"];
 pub struct RequestIds {
     /// The caller's `X-Request-ID` if it is acceptable, else a new one.
     pub request_id: String,
-    /// From the caller's `traceparent` if it is valid, else a new one: 32 hexadecimal digits.
+    /// That of the caller's `traceparent` if it is valid, else a new one: 32 hexadecimal digits.
     pub trace_id: String,
 }
 
 impl RequestIds {
-    fn of(headers: &HeaderMap) -> Self {
+    fn of(headers: &HeaderMap, place: &Place) -> Self {
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let request_id = text(&REQUEST_ID).filter(|id| is_request_id(id)).map(str::to_owned);
-        let parent = text(&HeaderName::from_static("traceparent")).and_then(trace_id);
         Self {
             request_id: request_id.unwrap_or_else(ids::request_id),
-            trace_id: parent.map_or_else(ids::trace_id, str::to_owned),
+            trace_id: place.trace_id.clone(),
         }
     }
+}
+
+/// What an answer says of its request.
+struct Told {
+    ids: RequestIds,
+    place: Place,
+    kind: Kind,
+    envelope: Envelope,
+    started: Instant,
+    span: Span,
 }
 
 fn is_request_id(id: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(plain)
-}
-
-/// The trace id of a W3C `traceparent`, if that is valid.
-fn trace_id(parent: &str) -> Option<&str> {
-    let hex = |text: &str, len: usize| {
-        text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let set = |text: &str| text.bytes().any(|b| b != b'0');
-    let mut parts = parent.split('-');
-    let (version, trace, span, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
-    let valid =
-        known && hex(trace, 32) && set(trace) && hex(span, 16) && set(span) && hex(flags, 2);
-    valid.then_some(trace)
 }
 
 /// The outermost middleware: whatever happens inside, the caller gets an answer with ids.
@@ -82,35 +81,31 @@ pub async fn surround<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
-    let ids = RequestIds::of(request.headers());
-    request.extensions_mut().insert(ids.clone());
-    let method = request.method().to_string();
-    let kind = Kind::of(&request);
-    let envelope = Envelope::of(request.path());
     // the template, never the path, which callers choose
     let pattern = request.match_pattern();
+    let (span, place) = trace::begin(&request, pattern.as_deref());
+    let ids = RequestIds::of(request.headers(), &place);
+    span.record("mlsdm.request_id", &ids.request_id);
+    request.extensions_mut().insert(ids.clone());
+    let method = request.method().to_string();
+    let (kind, envelope) = (Kind::of(&request), Envelope::of(request.path()));
     let metrics = request
         .app_data::<web::Data<AppState>>()
         .map(|state| Arc::clone(&state.engines.parts().metrics));
     let route = pattern.as_deref().unwrap_or(UNMATCHED);
-    let (request_id, trace_id) = (&ids.request_id, &ids.trace_id);
+    let (request_id, trace_id, span_id) = (&ids.request_id, &place.trace_id, &place.span_id);
     // of the highest level, so that every line has the ids whatever is logged
-    let span = error_span!("request", request_id, trace_id, method, route);
-    let inside = next.call(request).instrument(span.clone());
+    let lines = error_span!("request", request_id, trace_id, span_id, method, route);
+    let inside = next.call(request).instrument(lines.clone()).instrument(span.clone());
     let outcome = AssertUnwindSafe(inside).catch_unwind().await;
-    let _in_span = span.enter();
+    let (_in_span, _in_lines) = (span.enter(), lines.enter());
+    let told = Told { ids, place, kind, envelope, started, span: span.clone() };
     let answer = match outcome {
-        Ok(Ok(response)) => {
-            let response = response.map_into_boxed_body();
-            Ok(finish(response, &ids, kind, envelope, started))
-        }
-        Ok(Err(error)) => {
-            let problem = Problem::internal(&Failed(error.to_string()));
-            Err(fail(problem, &ids, kind.error(), envelope, started))
-        }
+        Ok(Ok(response)) => Ok(finish(response.map_into_boxed_body(), &told)),
+        Ok(Err(error)) => Err(fail(Problem::internal(&Failed(error.to_string())), &told)),
         Err(_panic) => {
             let failed = Failed("a handler panicked".to_owned());
-            Err(fail(Problem::internal(&failed), &ids, kind.error(), envelope, started))
+            Err(fail(Problem::internal(&failed), &told))
         }
     };
     if let Some(metrics) = metrics {
@@ -190,14 +185,8 @@ pub(super) fn is_under(path: &str, folder: &str) -> bool {
 #[error("{0}")]
 struct Failed(String);
 
-fn finish(
-    mut response: ServiceResponse<BoxBody>,
-    ids: &RequestIds,
-    kind: Kind,
-    envelope: Envelope,
-    started: Instant,
-) -> ServiceResponse<BoxBody> {
-    set_headers(response.headers_mut(), ids, kind);
+fn finish(mut response: ServiceResponse<BoxBody>, told: &Told) -> ServiceResponse<BoxBody> {
+    set_headers(response.headers_mut(), told, told.kind);
     let problem = response.response_mut().extensions_mut().remove::<Problem>();
     let refused = cors::refusal(response.response());
     if let Some(problem) = &refused {
@@ -205,54 +194,53 @@ fn finish(
     }
     let problem = problem.or(refused);
     let refusal = response.response().extensions().get::<Code>().copied();
-    log(response.status().as_u16(), problem.as_ref(), refusal, started);
+    log(response.status(), problem.as_ref(), refusal, told);
     match problem {
         Some(problem) => response.map_body(|head, _| {
-            let content_type = HeaderValue::from_static(envelope.content_type());
+            let content_type = HeaderValue::from_static(told.envelope.content_type());
             head.headers.insert(header::CONTENT_TYPE, content_type);
-            BoxBody::new(envelope.body(&problem, ids))
+            BoxBody::new(told.envelope.body(&problem, &told.ids))
         }),
-        None => response,
+        None => trace::until_sent(response, &told.span),
     }
 }
 
-fn fail(
-    problem: Problem,
-    ids: &RequestIds,
-    kind: Kind,
-    envelope: Envelope,
-    started: Instant,
-) -> Error {
+fn fail(problem: Problem, told: &Told) -> Error {
     let mut response: HttpResponse = problem.error_response();
     response.extensions_mut().remove::<Problem>();
-    set_headers(response.headers_mut(), ids, kind);
-    log(response.status().as_u16(), Some(&problem), None, started);
-    let content_type = HeaderValue::from_static(envelope.content_type());
+    set_headers(response.headers_mut(), told, told.kind.error());
+    log(response.status(), Some(&problem), None, told);
+    let content_type = HeaderValue::from_static(told.envelope.content_type());
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    let body = BoxBody::new(envelope.body(&problem, ids));
+    let body = BoxBody::new(told.envelope.body(&problem, &told.ids));
     InternalError::from_response(problem, response.set_body(body)).into()
 }
 
 /// One line a request; a fault of ours has one more, with its cause.
-fn log(status: u16, problem: Option<&Problem>, refusal: Option<Code>, started: Instant) {
+fn log(status: StatusCode, problem: Option<&Problem>, refusal: Option<Code>, told: &Told) {
     let error_code = problem.map(Problem::code).or(refusal).map(Code::text);
     if let Some(cause) = problem.and_then(Problem::cause) {
         error!(event_type = "http.fault", error_code, cause, "a request failed");
     }
-    let latency_ms = started.elapsed().as_micros() as f64 / 1000.0;
+    trace::answered(&told.span, status, error_code);
+    let latency_ms = told.started.elapsed().as_micros() as f64 / 1000.0;
+    let status = status.as_u16();
     info!(event_type = "http.request", status, latency_ms, error_code, "request");
 }
 
-fn set_headers(headers: &mut HeaderMap, ids: &RequestIds, kind: Kind) {
-    if let Ok(id) = HeaderValue::from_str(&ids.request_id) {
-        headers.insert(REQUEST_ID, id);
+fn set_headers(headers: &mut HeaderMap, told: &Told, kind: Kind) {
+    let texts = [(REQUEST_ID, &told.ids.request_id), (TRACE_RESPONSE, &told.place.response())];
+    for (name, text) in texts {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
     }
     kind.set(headers);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{is_request_id, trace_id};
+    use super::is_request_id;
 
     #[test]
     fn request_ids_are_short_and_plain() {
@@ -260,26 +248,6 @@ mod tests {
         assert!(is_request_id(&"x".repeat(128)));
         for bad in ["", "a b", "a\"b", "ä", "a/b", &"x".repeat(129)] {
             assert!(!is_request_id(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn only_valid_trace_parents_count() {
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let span = "00f067aa0ba902b7";
-        let zeros = "0".repeat(32);
-        assert_eq!(trace_id(&format!("00-{trace}-{span}-01")), Some(trace));
-        assert_eq!(trace_id(&format!("cc-{trace}-{span}-01-more")), Some(trace));
-        for bad in [
-            format!("00-{trace}-{span}-01-more"),
-            format!("ff-{trace}-{span}-01"),
-            format!("00-{zeros}-{span}-01"),
-            format!("00-{trace}-0000000000000000-01"),
-            format!("00-{}-{span}-01", trace.to_uppercase()),
-            format!("00-{trace}-{span}"),
-            String::new(),
-        ] {
-            assert_eq!(trace_id(&bad), None, "{bad}");
         }
     }
 }

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
 use super::{LlmError, Sink, setup::SetupError};
+use crate::telemetry::traces;
 
 /// How long connecting may take, within the deadline of a call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +50,9 @@ pub(super) fn secret_header(prefix: &str, key: &SecretString) -> Option<HeaderVa
 
 /// Sends a request; what comes back is an answer, at least by its status.
 pub(super) async fn send(request: RequestBuilder) -> Result<Response, LlmError> {
-    let response = request.send().await.map_err(|_| LlmError::Unreachable)?;
+    let mut headers = HeaderMap::new();
+    traces::outgoing(&mut headers);
+    let response = request.headers(headers).send().await.map_err(|_| LlmError::Unreachable)?;
     let status = response.status();
     if status.is_success() {
         return Ok(response);

@@ -30,6 +30,7 @@ use tracing_subscriber::{
     util::{SubscriberInitExt as _, TryInitError},
 };
 
+use super::traces::Traces;
 use crate::{clock, config};
 
 const SERVICE: &str = "mlsdm";
@@ -43,8 +44,8 @@ const TIMESTAMP: &[BorrowedFormatItem<'_>] = format_description!(
 /// Sends the log lines of the whole process to standard output. Once per process.
 ///
 /// A panic becomes a line with its place; its message may quote data, and is not logged.
-pub fn init(logging: &config::Logging) -> Result<(), TryInitError> {
-    subscriber(logging, std::io::stdout).try_init()?;
+pub fn init(logging: &config::Logging, traces: Option<&Traces>) -> Result<(), TryInitError> {
+    subscriber(logging, std::io::stdout).with(traces.map(Traces::layer)).try_init()?;
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         error!(event_type = "panic", location, "a task panicked");
@@ -53,7 +54,10 @@ pub fn init(logging: &config::Logging) -> Result<(), TryInitError> {
 }
 
 /// A subscriber that writes log lines to `writer`.
-pub fn subscriber<W>(logging: &config::Logging, writer: W) -> impl Subscriber + Send + Sync
+pub fn subscriber<W>(
+    logging: &config::Logging,
+    writer: W,
+) -> impl Subscriber + for<'s> LookupSpan<'s> + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {

@@ -8,6 +8,7 @@
 
 pub mod contract;
 mod engines;
+mod exemplars;
 mod histogram;
 mod http;
 mod models;
@@ -200,7 +201,25 @@ fn logged(register: &Register) {
     let levels = counts.levels.iter();
     let levels = levels.map(|(level, count)| (vec![("level", (*level).to_owned())], count.clone()));
     register.series(&contract::LOG_MESSAGES, levels.collect());
-    let labels = [("signal", "log"), ("sink", "stdout"), ("reason", "write_failed")];
-    let labels = labels.map(|(name, value)| (name, value.to_owned())).to_vec();
-    register.series(&contract::DROPPED, vec![(labels, counts.unwritten.clone())]);
+    let dropped = owned([("signal", "log"), ("sink", "stdout"), ("reason", "write_failed")]);
+    let dropped = [(dropped, counts.unwritten.clone())].into_iter();
+    register.series(&contract::DROPPED, dropped.chain(spans(register)).collect());
+}
+
+/// Registers what became of spans; gives those that were lost.
+fn spans(register: &Register) -> impl Iterator<Item = (Labels, Counter)> {
+    let counts = super::traces::counts();
+    let [signal, sink] = [("signal", "traces"), ("sink", "otlp")];
+    let whole = [(&contract::EMITTED, &counts.emitted), (&contract::DELIVERED, &counts.delivered)];
+    for (spec, counter) in whole {
+        register.series(spec, vec![(owned([signal, sink]), counter.clone())]);
+    }
+    let last = vec![(owned([sink]), counts.last_success.clone())];
+    register.series(&contract::LAST_SUCCESS, last);
+    let reasons = super::traces::REASONS.into_iter().zip(&counts.dropped);
+    reasons.map(move |(reason, lost)| (owned([signal, sink, ("reason", reason)]), lost.clone()))
+}
+
+fn owned<const N: usize>(labels: [(&'static str, &str); N]) -> Labels {
+    labels.map(|(name, value)| (name, value.to_owned())).to_vec()
 }

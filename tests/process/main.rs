@@ -25,6 +25,7 @@ mod load;
 mod login;
 mod markers;
 mod metrics;
+mod otlp;
 mod outage;
 mod pooler;
 mod providers;
@@ -38,6 +39,7 @@ mod slow;
 mod streaming;
 mod subjects;
 mod tls;
+mod traces;
 
 use mlsdm::testkit::TestDatabase;
 

@@ -277,6 +277,10 @@ impl Server {
         self.http.post(format!("{}{path}", self.base))
     }
 
+    pub(crate) fn request(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
     /// The answer to a GET that must be good.
     pub(crate) async fn read(&self, path: &str) -> Value {
         send(self.get(path)).await.unwrap().ok()

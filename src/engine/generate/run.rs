@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     Admitted, Answer, AnswerText, Caller, Generate, PromptText, Recorded, StepError, defect,
@@ -20,13 +21,14 @@ use crate::{
         vector::UnitVector,
     },
     embed::EmbedError,
-    engine::Engine,
+    engine::{Engine, spans},
     llm::{Ended, Extra, LlmError, Message, Request, Role, Sink},
     store::{
         keys::Column,
         subject::Subject,
         writer::{Committed, Outcome, Proposal, WriteError},
     },
+    telemetry::traces,
 };
 
 /// A step that ends without an answer.
@@ -138,19 +140,42 @@ impl Engine {
     /// Embeds the prompt and searches the memory, on a view at or after the admission.
     async fn recall(&self, request: &Generate, step: &Admitted) -> Result<Recalled, Failure> {
         let started = Instant::now();
+        let span = spans::embed(self.parts.embedder.id());
         let embedding = self.parts.embedder.embed(&request.prompt);
-        let vector = timeout_at(step.deadline, embedding)
-            .await
-            .unwrap_or(Err(EmbedError::Timeout))
-            .map_err(|error| Failure::new(FailStage::Embedding, error.code()))?;
+        let embedded = timeout_at(step.deadline, embedding).instrument(span.clone()).await;
+        let vector = embedded.unwrap_or(Err(EmbedError::Timeout)).map_err(|error| {
+            traces::failed(&span, error.code());
+            Failure::new(FailStage::Embedding, error.code())
+        })?;
+        drop(span);
         let embed_ms = milliseconds(started.elapsed());
         self.metrics.steps.overhead.embed.observe_ms(embed_ms);
-        let searched = Instant::now();
+        let span = spans::retrieve();
+        let (context, built) = self
+            .retrieve(request, step, &vector)
+            .instrument(span.clone())
+            .await
+            .inspect_err(|failure| traces::failed(&span, &failure.code))?;
+        spans::retrieved(&span, &context);
+        drop(span);
+        let retrieve_ms = milliseconds(started.elapsed()) - embed_ms;
+        self.metrics.steps.overhead.retrieve.observe_ms(retrieve_ms);
+        self.metrics.steps.retrieval.observe_ms(retrieve_ms);
+        Ok(Recalled { vector, context, built, embed_ms, retrieve_ms })
+    }
+
+    /// Searches the memory, and reads what was found.
+    async fn retrieve(
+        &self,
+        request: &Generate,
+        step: &Admitted,
+        vector: &UnitVector,
+    ) -> Result<(ContextUse, Option<Built>), Failure> {
         let view = self.view();
         let phase = view.state.phase_value(step.event.phase);
         let policy = &view.state.policy;
         let query = Query {
-            vector: &vector,
+            vector,
             phase,
             phase_tolerance: policy.lattice.phase_tolerance,
             min_similarity: policy.lattice.min_similarity,
@@ -175,10 +200,7 @@ impl Engine {
             used,
             chars,
         };
-        let retrieve_ms = milliseconds(searched.elapsed());
-        self.metrics.steps.overhead.retrieve.observe_ms(retrieve_ms);
-        self.metrics.steps.retrieval.observe_ms(retrieve_ms);
-        Ok(Recalled { vector, context, built, embed_ms, retrieve_ms })
+        Ok((context, built))
     }
 
     /// The remembered text of what was found. Text erased meanwhile is passed over.

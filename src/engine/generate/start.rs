@@ -6,7 +6,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Caller, Generate, StepError, Told};
-use crate::{engine::Engine, lifecycle::Tasks, llm::Delta, store::writer::WriteError};
+use crate::{
+    engine::Engine, lifecycle::Tasks, llm::Delta, store::writer::WriteError, telemetry::traces,
+};
 
 /// A step on its way. Dropping it cancels the step.
 #[derive(Debug)]
@@ -40,11 +42,12 @@ impl Engine {
         let cancelled = CancellationToken::new();
         let gone = cancelled.clone().drop_guard();
         let (answer, answered) = oneshot::channel();
-        tasks.spawn("step", async move {
+        let step = async move {
             let told = self.generate(&caller, &request, pieces, &cancelled).await;
             // nobody may be left to tell
             drop(answer.send(told));
-        });
+        };
+        tasks.spawn("step", traces::carried(step));
         Started { answered, gone: Some(gone) }
     }
 }

@@ -57,12 +57,17 @@ pub struct Steps {
 impl Steps {
     pub(super) fn new(register: &Register) -> Self {
         let seconds = |spec: &Spec| register.one(spec, Histogram::new(SECONDS));
+        let traced = |spec: &Spec| {
+            let histogram = seconds(spec);
+            register.traced(spec, &[(Vec::new(), histogram.clone())]);
+            histogram
+        };
         let stages = ["authn", "embed", "retrieve", "append", "total"];
         let stages = register.by(&contract::OVERHEAD, &stages, histogram(SECONDS));
         let stage = |place: usize| stages.get(place).cloned().unwrap_or_else(histogram(SECONDS));
         Self {
-            latency: seconds(&contract::LATENCY),
-            generation: seconds(&contract::GENERATION),
+            latency: traced(&contract::LATENCY),
+            generation: traced(&contract::GENERATION),
             retrieval: seconds(&contract::RETRIEVAL),
             overhead: Overhead {
                 authn: stage(0),

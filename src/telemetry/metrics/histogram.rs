@@ -1,7 +1,8 @@
 //! A histogram of atomics.
 //!
 //! That of `prometheus-client` takes a lock for each observation, which all requests would share.
-//! A scrape may see a value in its bucket and not yet in the sum; the next one sees both.
+//! The trace of the last sampled value of a bucket is kept by swapping a pointer; requests that are not
+//! sampled never touch it. A scrape may see a value in its bucket and not yet in the sum; the next one sees both.
 
 use std::{
     collections::HashMap,
@@ -13,10 +14,14 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
+use opentelemetry::trace::TraceId;
 use prometheus_client::{
     encoding::{EncodeMetric, MetricEncoder, NoLabelSet},
-    metrics::{MetricType, TypedMetric, exemplar::Exemplar},
+    metrics::{MetricType, TypedMetric, exemplar},
 };
+
+use crate::{clock, telemetry::traces};
 
 /// No bound is an integer: Prometheus 3 writes those another way, and a query by `le` would not
 /// match both. 0.5 is the bound of the objectives.
@@ -55,6 +60,17 @@ struct Inner {
     /// One a bound, and one beyond the last; not cumulative.
     counts: Vec<AtomicU64>,
     sum: AtomicU64,
+    /// The last value of each bucket that was counted in a sampled trace.
+    exemplars: Vec<ArcSwapOption<Exemplar>>,
+}
+
+/// A value, and the trace it was counted in.
+#[derive(Clone, Debug)]
+pub(super) struct Exemplar {
+    pub(super) trace: TraceId,
+    pub(super) value: f64,
+    /// When, in microseconds since 1970.
+    pub(super) at: i64,
 }
 
 impl Histogram {
@@ -75,17 +91,40 @@ impl Histogram {
 
     fn with(bounds: &'static [f64], quiet: bool) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self(Arc::new(Inner { bounds, quiet, counts, sum: AtomicU64::new(0) }))
+        let exemplars = (0..=bounds.len()).map(|_| ArcSwapOption::empty()).collect();
+        Self(Arc::new(Inner { bounds, quiet, counts, sum: AtomicU64::new(0), exemplars }))
     }
 
     /// Counts a value; a negative one as 0.
     pub fn observe(&self, value: f64) {
+        self.count(value);
+    }
+
+    /// Counts a time in seconds, with the trace that this runs in if it is sampled.
+    pub fn observe_in_trace(&self, time: Duration) {
+        let value = time.as_secs_f64();
+        let bucket = self.count(value);
+        if let (Some(trace), Some(last)) = (traces::sampled(), self.0.exemplars.get(bucket)) {
+            last.store(Some(Arc::new(Exemplar { trace, value, at: clock::now_micros() })));
+        }
+    }
+
+    /// The bounds with the exemplars of their buckets.
+    pub(super) fn exemplars(&self) -> impl Iterator<Item = (f64, Arc<Exemplar>)> {
+        let bounds = self.0.bounds.iter().copied().chain([f64::INFINITY]);
+        let exemplars = bounds.zip(&self.0.exemplars);
+        exemplars.filter_map(|(bound, exemplar)| Some((bound, exemplar.load_full()?)))
+    }
+
+    /// Counts a value; gives its bucket.
+    fn count(&self, value: f64) -> usize {
         let value = value.max(0.0);
         let bucket = self.0.bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.0.counts.get(bucket) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         self.0.sum.fetch_add((value * PARTS).round() as u64, Ordering::Relaxed);
+        bucket
     }
 
     /// Counts a time in seconds.
@@ -117,7 +156,8 @@ impl EncodeMetric for Histogram {
         // of the same loads as the buckets: the last bucket has to equal it
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = self.0.sum.load(Ordering::Relaxed) as f64 / PARTS;
-        let no_exemplars: Option<&HashMap<usize, Exemplar<NoLabelSet, f64>>> = None;
+        // those of the crate can be made by nobody else: `exemplars` adds ours
+        let no_exemplars: Option<&HashMap<usize, exemplar::Exemplar<NoLabelSet, f64>>> = None;
         encoder.encode_histogram(sum, count, &buckets, no_exemplars)
     }
 

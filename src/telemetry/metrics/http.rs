@@ -127,6 +127,7 @@ impl Http {
         let unmatched = unmatched();
         add(UNMATCHED, &unmatched);
         register.series(&contract::HTTP_REQUESTS, counters);
+        register.traced(&contract::HTTP_DURATION, &durations);
         register.series(&contract::HTTP_DURATION, durations);
         let rate_limited = register.one(&contract::RATE_LIMITED, Counter::default());
         Self { routes: known, unmatched, rate_limited }
@@ -138,7 +139,7 @@ impl Http {
         let methods = methods.unwrap_or(&self.unmatched);
         let answers = methods.get(method).or_else(|| methods.get(OTHER_METHOD));
         let Some(answers) = answers else { return };
-        answers.duration.observe_time(took);
+        answers.duration.observe_in_trace(took);
         let place = STATUSES.iter().position(|known| *known == status);
         if let Some(shown) = answers.statuses.get(place.unwrap_or(STATUSES.len())) {
             shown.counter.inc();

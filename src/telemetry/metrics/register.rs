@@ -14,6 +14,7 @@ use prometheus_client::{
 use super::{
     Histogram,
     contract::{Kind, Spec},
+    exemplars::{self, Traced},
 };
 
 /// The labels of one series, with their values.
@@ -27,7 +28,10 @@ pub type Amount = Counter<f64, std::sync::atomic::AtomicU64>;
 
 /// The registry. Its lock is taken to register and to scrape, never to count.
 #[derive(Debug, Default)]
-pub struct Register(Mutex<Registry>);
+pub struct Register {
+    registry: Mutex<Registry>,
+    traced: Mutex<Vec<Traced>>,
+}
 
 /// All series of a metric. The list never changes, so counting looks nothing up and locks nothing.
 #[derive(Debug)]
@@ -50,7 +54,11 @@ impl<M: EncodeMetric + TypedMetric> EncodeMetric for Series<M> {
 
 impl Register {
     fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn traces(&self) -> MutexGuard<'_, Vec<Traced>> {
+        self.traced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers a metric without labels.
@@ -75,6 +83,12 @@ impl Register {
             spec.name
         );
         self.registry().register(stem(spec), spec.meaning, Series(series));
+    }
+
+    /// Shows the traces of these series, which are registered as any others.
+    pub fn traced(&self, spec: &Spec, series: &[(Labels, Histogram)]) {
+        let traced = series.iter().map(|(labels, histogram)| Traced::new(spec, labels, histogram));
+        self.traces().extend(traced);
     }
 
     /// Registers what says something in its labels.
@@ -102,7 +116,7 @@ impl Register {
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry())?;
-        Ok(text)
+        Ok(exemplars::add(text, &self.traces()))
     }
 }
 

@@ -1,0 +1,160 @@
+//! `traces`: where spans are sent, which requests have them, and who is told of them.
+
+use std::{collections::HashMap, time::Duration};
+
+use percent_encoding::percent_decode_str;
+use reqwest::header::{HeaderName, HeaderValue};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+use super::error::{Fault, check};
+
+/// What is added to `traces.endpoint`.
+const PATH: &str = "/v1/traces";
+
+/// The only protocol spoken.
+const PROTOCOL: &str = "http/protobuf";
+
+const URL: &str = "a URL such as http://host:4318, without a query";
+const PAIRS: &str = "name=value,name=value; percent-encode commas in values";
+
+/// Which requests are sampled: the names of `OTEL_TRACES_SAMPLER`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceSampler {
+    /// All.
+    AlwaysOn,
+    /// None.
+    AlwaysOff,
+    /// The share of `sampler_arg`.
+    Traceidratio,
+    /// All, or as a trusted caller says.
+    ParentbasedAlwaysOn,
+    /// None, or as a trusted caller says.
+    ParentbasedAlwaysOff,
+    /// The share of `sampler_arg`, or as a trusted caller says.
+    ParentbasedTraceidratio,
+}
+
+/// Who makes spans of what this process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceExporter {
+    /// A collector is sent them.
+    Otlp,
+    /// Nobody.
+    None,
+}
+
+/// Traces.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// The collector, without the path; empty for none.
+    pub endpoint: String,
+    /// The collector's whole address for traces; empty for that of `endpoint`.
+    pub url: String,
+    /// Sent along with every batch of spans.
+    pub headers: SecretString,
+    /// How long a batch may take, tries again included, in milliseconds.
+    pub timeout_ms: u64,
+    /// What is spoken.
+    pub protocol: String,
+    /// Whether spans are made at all.
+    pub exporter: TraceExporter,
+    /// Whether spans are not made whatever else is set.
+    pub disabled: bool,
+    /// The resource's `service.name`.
+    pub service_name: String,
+    /// More attributes of the resource.
+    pub resource_attributes: String,
+    /// Which requests are sampled.
+    pub sampler: TraceSampler,
+    /// The share of requests that are, 0 to 1.
+    pub sampler_arg: f64,
+    /// Whether the sampled flag of a caller counts.
+    pub trust_callers: bool,
+    /// Whether providers are sent the trace they are asked in.
+    pub to_providers: bool,
+}
+
+impl Traces {
+    /// Where spans are sent; none if they are not.
+    pub fn collector(&self) -> Option<String> {
+        let off = self.disabled || self.exporter == TraceExporter::None;
+        let given = !(self.url.is_empty() && self.endpoint.is_empty());
+        (given && !off).then(|| match self.url.as_str() {
+            "" => format!("{}{PATH}", self.endpoint.trim_end_matches('/')),
+            url => url.to_owned(),
+        })
+    }
+
+    /// How long a batch may take.
+    pub const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    /// What is sent along with every batch.
+    pub fn headers(&self) -> HashMap<String, String> {
+        pairs(self.headers.expose_secret()).unwrap_or_default().into_iter().collect()
+    }
+
+    /// More attributes of the resource.
+    pub fn resource_attributes(&self) -> Vec<(String, String)> {
+        pairs(&self.resource_attributes).unwrap_or_default()
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Fault> {
+        for (key, url) in [("traces.endpoint", &self.endpoint), ("traces.url", &self.url)] {
+            check(url.is_empty() || is_url(url), key, URL)?;
+        }
+        check(self.protocol == PROTOCOL, "traces.protocol", "http/protobuf: no other is spoken")?;
+        let headers = pairs(self.headers.expose_secret());
+        let sendable = |(name, value): &(String, String)| {
+            HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok()
+        };
+        let headers = headers.is_some_and(|headers| headers.iter().all(sendable));
+        check(headers, "traces.headers", PAIRS)?;
+        check(pairs(&self.resource_attributes).is_some(), "traces.resource_attributes", PAIRS)?;
+        check(!self.service_name.is_empty(), "traces.service_name", "a name")?;
+        let timeout = (1..=60_000).contains(&self.timeout_ms);
+        check(timeout, "traces.timeout_ms", "between 1 and 60000")?;
+        let share = (0.0..=1.0).contains(&self.sampler_arg);
+        check(share, "traces.sampler_arg", "between 0 and 1")
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    let http = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    reqwest::Url::parse(text).is_ok_and(|url| http(&url) && url.query().is_none())
+}
+
+/// A list as `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES` have it; none if it is not one.
+fn pairs(text: &str) -> Option<Vec<(String, String)>> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items
+        .map(|item| {
+            let (name, value) = item.split_once('=')?;
+            let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
+            let name = name.trim();
+            (!name.is_empty()).then(|| (name.to_owned(), value.into_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pairs;
+
+    #[test]
+    fn lists_are_read_as_the_specification_writes_them() {
+        let read = |text| pairs(text).unwrap();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(read("a=1, b = x%2Cy%3D ,"), [pair("a", "1"), pair("b", "x,y=")]);
+        assert_eq!(read("authorization=Basic dTpw=="), [pair("authorization", "Basic dTpw==")]);
+        assert_eq!(read(""), []);
+        for bad in ["a", "=x", "a=%ff"] {
+            assert!(pairs(bad).is_none(), "{bad}");
+        }
+    }
+}

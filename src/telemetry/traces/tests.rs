@@ -1,0 +1,84 @@
+use std::time::Duration;
+
+use opentelemetry::trace::Tracer as _;
+use tokio::{net::TcpListener, time::Instant};
+
+use super::*;
+
+fn tracer(config: &config::Traces) -> Traces {
+    Traces::start(config, &Handle::current()).unwrap().unwrap()
+}
+
+fn config(endpoint: &str) -> config::Traces {
+    let variables =
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_TRACES_SAMPLER", "always_on")];
+    let env = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let dir = std::path::PathBuf::from("/nonexistent");
+    let sources = config::Sources { file: None, dir, env, flags: Vec::new() };
+    config::Config::load(sources).unwrap().config.traces
+}
+
+/// Emitted, delivered, and lost because the queue was full, because the process ended, all told.
+fn counted() -> [u64; 5] {
+    let counts = counts();
+    let lost = |reason| {
+        let place = REASONS.iter().position(|known| *known == reason).unwrap();
+        counts.dropped[place].get()
+    };
+    let (emitted, delivered) = (counts.emitted.get(), counts.delivered.get());
+    [emitted, delivered, lost("queue_full"), lost("shutdown"), counts.lost_total()]
+}
+
+// counts are of the process: each test of this module runs in one of its own
+
+#[tokio::test]
+async fn what_a_full_queue_has_no_room_for_is_counted() {
+    // listens and never answers
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let traces = tracer(&config(&format!("http://{}", silent.local_addr().unwrap())));
+    // nothing is awaited meanwhile, so nothing is taken out
+    for _ in 0..10_000 {
+        drop(traces.tracer.start("span"));
+    }
+    assert_eq!(counted(), [10_000, 0, 10_000 - 8_192, 0, 10_000 - 8_192]);
+    let began = Instant::now();
+    traces.close().await;
+    assert!(began.elapsed() < FLUSH_TIME + Duration::from_secs(1), "{:?}", began.elapsed());
+    let [emitted, delivered, full, shutdown, lost] = counted();
+    assert_eq!((emitted, delivered, full), (10_000, 0, 10_000 - 8_192));
+    assert_eq!((full + shutdown, lost), (10_000, 10_000));
+}
+
+#[tokio::test]
+async fn who_is_away_is_tried_again_until_the_time_is_up() {
+    let mut config = config("http://127.0.0.1:9");
+    config.timeout_ms = 300;
+    let traces = tracer(&config);
+    drop(traces.tracer.start("span"));
+    let began = Instant::now();
+    traces.close().await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(counted(), [1, 0, 0, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_span_that_ends_after_all_is_counted_as_lost() {
+    let traces = tracer(&config("http://127.0.0.1:9"));
+    let late = traces.tracer.start("late");
+    traces.close().await;
+    drop(late);
+    assert_eq!(counted(), [1, 0, 0, 1, 1]);
+}
+
+#[tokio::test]
+async fn without_a_collector_there_are_no_traces() {
+    let off = |change: fn(&mut config::Traces)| {
+        let mut config = config("http://127.0.0.1:9");
+        change(&mut config);
+        Traces::start(&config, &Handle::current()).unwrap().is_none()
+    };
+    assert!(off(|config| config.endpoint.clear()));
+    assert!(off(|config| config.disabled = true));
+    assert!(off(|config| config.exporter = config::TraceExporter::None));
+    assert!(!off(|_| {}));
+}

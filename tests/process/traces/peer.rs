@@ -1,0 +1,57 @@
+//! A collector of somebody else's: rotel, installed by `.ci/test` as `tests/otlp/requirements.txt` pins it.
+
+use std::{net::TcpListener, path::PathBuf, process::Stdio};
+
+use tokio::{process::Command, time::Instant};
+
+use super::*;
+use crate::server::SOON;
+
+fn program() -> PathBuf {
+    let venv = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/ci/otlp/venv/lib"));
+    let pythons = std::fs::read_dir(&venv).into_iter().flatten().flatten();
+    let agents = pythons.map(|python| python.path().join("site-packages/rotel/rotel-agent"));
+    let found = agents.into_iter().find(|agent| agent.is_file());
+    found.unwrap_or_else(|| {
+        panic!("no rotel in {}: run .ci/test, which installs it", venv.display())
+    })
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn a_collector_of_other_peoples_understands_us() {
+    let (database, sink) = (TestDatabase::sqlite(), Sink::new().await);
+    let [http, grpc] = [free_port(), free_port()];
+    let mut agent = Command::new(program());
+    agent.args(["start", "--exporter", "otlp", "--otlp-exporter-protocol", "http"]);
+    agent.args(["--otlp-exporter-endpoint", &sink.url(), "--batch-timeout", "100ms"]);
+    agent.args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")]);
+    agent.args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{grpc}")]);
+    agent.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = agent.current_dir(folder.path()).spawn().unwrap();
+    let start = Instant::now();
+    while tokio::net::TcpStream::connect(("127.0.0.1", http)).await.is_err() {
+        assert!(start.elapsed() < SOON && agent.try_wait().unwrap().is_none(), "no rotel");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let setup = Setup::new(database.url())
+        .with("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{http}"))
+        .with("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip");
+    let server = setup.serve().await;
+    let [trace, ..] = response(&send(ask(&server, 0.9)).await.unwrap());
+    server.stop().await;
+    let start = Instant::now();
+    while of_trace(&sink, &trace).await.len() < 8 {
+        assert!(start.elapsed() < SOON, "{:#?}", sink.spans().await);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let spans = of_trace(&sink, &trace).await;
+    assert_eq!(spans[0].name, ROOT);
+    assert_eq!(spans[0].get("http.route"), "/v1/generate");
+    assert!(spans[1..].iter().any(|span| span.parent == spans[0].id));
+    agent.kill().await.unwrap();
+}
