@@ -156,6 +156,7 @@ impl Config {
         self.embeddings.validate(&self.mlsdm.policy)?;
         self.api.validate()?;
         self.limits.validate()?;
+        self.logging.validate()?;
         self.monitoring.validate()?;
         self.tls.validate()?;
         let asked = self.auth.certificates.is_empty() || self.tls.client_ca().is_some();

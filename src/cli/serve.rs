@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::{Context, context::Finding, token};
 use crate::{
     clock,
-    config::{AuthMode, Config},
+    config::{AuthMode, Config, Loaded},
     http::{
         metrics,
         server::{Listener, authenticator, listen, llm, open_engines, serve},
@@ -26,7 +26,14 @@ use crate::{
 pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     let loaded = context.loaded()?;
     let config = &loaded.config;
-    logs::init(&config.logging)?;
+    let log = logs::init(&config.logging, &config.monitoring.env)?;
+    let outcome = Box::pin(serving(loaded)).await;
+    log.close().await;
+    outcome
+}
+
+async fn serving(loaded: &Loaded) -> anyhow::Result<()> {
+    let config = &loaded.config;
     for warning in &loaded.warnings {
         tracing::warn!(event_type = "config.warning", "{warning}");
     }

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Variables with names of their own, and the keys they set.
-const NAMED: [(&str, &str); 32] = [
+const NAMED: [(&str, &str); 34] = [
     ("LLM_BACKEND", "llm.provider"),
     ("OPENAI_API_KEY", "llm.openai.api_key"),
     ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
@@ -21,6 +21,7 @@ const NAMED: [(&str, &str); 32] = [
     ("MLSDM_INITIAL_THRESHOLD", "mlsdm.initial_threshold"),
     ("LOG_LEVEL", "logging.level"),
     ("LOG_FORMAT", "logging.format"),
+    ("MLSDM_LOKI_URL", "logging.loki_url"),
     ("API_HOST", "api.host"),
     ("API_PORT", "api.port"),
     ("API_WORKERS", "api.workers"),
@@ -28,6 +29,7 @@ const NAMED: [(&str, &str); 32] = [
     ("METRICS_ENABLED", "monitoring.enabled"),
     ("METRICS_PORT", "monitoring.metrics_port"),
     ("MLSDM_TRACK", "monitoring.track"),
+    ("MLSDM_ENV", "monitoring.env"),
     ("DATABASE_URL", "database.url"),
     ("MLSDM_CONTENT_KEY", "database.content_key"),
     ("MLSDM_INSECURE", "auth.insecure"),
@@ -109,7 +111,6 @@ fn refused(name: &str) -> Option<&'static str> {
 /// What to say about a variable that changes nothing; none for those of other programs.
 fn warning(name: &str) -> Option<String> {
     let known = match name.strip_suffix("_FILE").unwrap_or(name) {
-        "MLSDM_LOKI_URL" => "logs go to standard output",
         name if OF_COMMANDS.contains(&name) => return None,
         name if name.starts_with("OTEL_") => "tracing export is not built",
         name if name.starts_with("MLSDM_") => {

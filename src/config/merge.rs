@@ -14,7 +14,7 @@ use crate::domain::policy::Preset;
 const DEFAULT_TOML: &str = include_str!("default.toml");
 
 /// Keys whose values are never shown, and which may be given as `KEY_file`.
-pub(super) const SECRETS: [&str; 8] = [
+pub(super) const SECRETS: [&str; 9] = [
     "auth.keys.user",
     "auth.keys.admin",
     "database.url",
@@ -23,6 +23,7 @@ pub(super) const SECRETS: [&str; 8] = [
     "llm.anthropic.api_key",
     "llm.replay.database",
     "embeddings.api_key",
+    "logging.loki_url",
 ];
 
 /// Short names of keys.

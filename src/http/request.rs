@@ -21,9 +21,14 @@ use actix_web::{
     web::{self, Bytes},
 };
 use futures_util::FutureExt as _;
-use tracing::{Instrument as _, error, error_span, info};
+use tracing::{Instrument as _, error_span, field::Empty};
 
-use super::{AppState, Code, Problem, cors, envelope::Envelope, headers::Kind};
+use super::{
+    AppState, Code, Problem, cors,
+    envelope::Envelope,
+    headers::Kind,
+    line::{Ending, Line, Step},
+};
 use crate::{ids, limiter::Admission, telemetry::metrics::UNMATCHED};
 
 /// The header that carries a request's id in both directions.
@@ -94,23 +99,32 @@ pub async fn surround<B: MessageBody + 'static>(
         .map(|state| Arc::clone(&state.engines.parts().metrics));
     let route = pattern.as_deref().unwrap_or(UNMATCHED);
     let (request_id, trace_id) = (&ids.request_id, &ids.trace_id);
-    // of the highest level, so that every line has the ids whatever is logged
-    let span = error_span!("request", request_id, trace_id, method, route);
+    // of the highest level, so that every line has the ids whatever is logged; what is empty is said
+    // by whoever finds it out
+    let span = error_span!(
+        "request",
+        request_id,
+        trace_id,
+        method,
+        route,
+        engine = Empty,
+        prompt_length = Empty
+    );
     let inside = next.call(request).instrument(span.clone());
     let outcome = AssertUnwindSafe(inside).catch_unwind().await;
-    let _in_span = span.enter();
+    let line = |status| Line { span, started, status };
     let answer = match outcome {
         Ok(Ok(response)) => {
             let response = response.map_into_boxed_body();
-            Ok(finish(response, &ids, kind, envelope, started))
+            Ok(finish(response, &ids, kind, envelope, line))
         }
         Ok(Err(error)) => {
             let problem = Problem::internal(&Failed(error.to_string()));
-            Err(fail(problem, &ids, kind.error(), envelope, started))
+            Err(fail(problem, &ids, kind.error(), envelope, line))
         }
         Err(_panic) => {
             let failed = Failed("a handler panicked".to_owned());
-            Err(fail(Problem::internal(&failed), &ids, kind.error(), envelope, started))
+            Err(fail(Problem::internal(&failed), &ids, kind.error(), envelope, line))
         }
     };
     if let Some(metrics) = metrics {
@@ -195,7 +209,7 @@ fn finish(
     ids: &RequestIds,
     kind: Kind,
     envelope: Envelope,
-    started: Instant,
+    line: impl FnOnce(StatusCode) -> Line,
 ) -> ServiceResponse<BoxBody> {
     set_headers(response.headers_mut(), ids, kind);
     let problem = response.response_mut().extensions_mut().remove::<Problem>();
@@ -204,8 +218,13 @@ fn finish(
         *response.response_mut().status_mut() = problem.code().status();
     }
     let problem = problem.or(refused);
-    let refusal = response.response().extensions().get::<Code>().copied();
-    log(response.status().as_u16(), problem.as_ref(), refusal, started);
+    let line = line(response.status());
+    let ending = response.response_mut().extensions_mut().remove::<Ending>();
+    if let (None, Some(ending)) = (&problem, ending) {
+        return response.map_body(|_, body| line.after(body, ending));
+    }
+    let step = response.response_mut().extensions_mut().remove::<Step>();
+    line.write(problem.as_ref(), step.as_ref());
     match problem {
         Some(problem) => response.map_body(|head, _| {
             let content_type = HeaderValue::from_static(envelope.content_type());
@@ -221,26 +240,16 @@ fn fail(
     ids: &RequestIds,
     kind: Kind,
     envelope: Envelope,
-    started: Instant,
+    line: impl FnOnce(StatusCode) -> Line,
 ) -> Error {
     let mut response: HttpResponse = problem.error_response();
     response.extensions_mut().remove::<Problem>();
     set_headers(response.headers_mut(), ids, kind);
-    log(response.status().as_u16(), Some(&problem), None, started);
+    line(response.status()).write(Some(&problem), None);
     let content_type = HeaderValue::from_static(envelope.content_type());
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     let body = BoxBody::new(envelope.body(&problem, ids));
     InternalError::from_response(problem, response.set_body(body)).into()
-}
-
-/// One line a request; a fault of ours has one more, with its cause.
-fn log(status: u16, problem: Option<&Problem>, refusal: Option<Code>, started: Instant) {
-    let error_code = problem.map(Problem::code).or(refusal).map(Code::text);
-    if let Some(cause) = problem.and_then(Problem::cause) {
-        error!(event_type = "http.fault", error_code, cause, "a request failed");
-    }
-    let latency_ms = started.elapsed().as_micros() as f64 / 1000.0;
-    info!(event_type = "http.request", status, latency_ms, error_code, "request");
 }
 
 fn set_headers(headers: &mut HeaderMap, ids: &RequestIds, kind: Kind) {

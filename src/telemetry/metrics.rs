@@ -20,6 +20,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use prometheus_client::metrics::counter::Counter;
 
+use super::loss::Sink;
 use crate::{
     auth::{Permission, Reason},
     domain::ids::EngineId,
@@ -177,11 +178,16 @@ fn auth_failures(register: &Register) -> Vec<Counter> {
 
 /// Registers what the log counts of itself.
 fn logged(register: &Register) {
-    let counts = super::logs::counts();
-    let levels = counts.levels.iter();
+    let levels = super::logs::levels().iter();
     let levels = levels.map(|(level, count)| (vec![("level", (*level).to_owned())], count.clone()));
     register.series(&contract::LOG_MESSAGES, levels.collect());
-    let labels = [("signal", "log"), ("sink", "stdout"), ("reason", "write_failed")];
-    let labels = labels.map(|(name, value)| (name, value.to_owned())).to_vec();
-    register.series(&contract::DROPPED, vec![(labels, counts.unwritten.clone())]);
+    let lost = super::loss::lost().map(|(sink, reason, count)| {
+        let labels = [("signal", "logs"), ("sink", sink.as_str()), ("reason", reason.as_str())];
+        (labels.map(|(name, value)| (name, value.to_owned())).to_vec(), count)
+    });
+    register.series(&contract::DROPPED, lost.collect());
+    let successes = super::loss::successes();
+    let labels = |sink: Sink| vec![("sink", sink.as_str().to_owned())];
+    let successes = successes.map(|(sink, at)| (labels(sink), at)).collect();
+    register.series(&contract::LAST_SUCCESS, successes);
 }

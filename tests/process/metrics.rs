@@ -13,7 +13,7 @@ use crate::{
 on_both!(a_scripted_scenario_is_counted, super::scenario);
 
 /// Where a server serves its metrics: it says so once, when it starts.
-fn metrics_of(server: &Server) -> String {
+pub(crate) fn metrics_of(server: &Server) -> String {
     let log = server.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut started = lines.filter(|line| line["event_type"] == "server.started");
@@ -21,7 +21,7 @@ fn metrics_of(server: &Server) -> String {
     format!("http://{}/metrics", address.as_str().expect("it serves metrics"))
 }
 
-async fn scrape(server: &Server) -> String {
+pub(crate) async fn scrape(server: &Server) -> String {
     let answer = reqwest::get(metrics_of(server)).await.unwrap();
     assert_eq!(answer.status(), 200);
     let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
@@ -29,7 +29,7 @@ async fn scrape(server: &Server) -> String {
     answer.text().await.unwrap()
 }
 
-fn value(text: &str, series: &str) -> f64 {
+pub(crate) fn value(text: &str, series: &str) -> f64 {
     let mut found = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     found.next().unwrap_or_else(|| panic!("{series} is not in\n{text}")).parse().unwrap()
 }

@@ -94,6 +94,7 @@ contract! {
     DB_CONNECTIONS_MAX = Gauge "db_client_connection_max" ["db_client_connection_pool_name"] "" "Connections the pool may have"
     LOG_MESSAGES = Counter "mlsdm_log_messages_total" ["level"] "" "Log lines"
     DROPPED = Counter "mlsdm_telemetry_dropped_total" ["signal", "sink", "reason"] "" "What telemetry lost"
+    LAST_SUCCESS = Gauge "mlsdm_telemetry_last_success_timestamp_seconds" ["sink"] "seconds" "When a sink of telemetry that is configured took something last, since 1970; 0: never"
     LABEL_OVERFLOW = Counter "mlsdm_label_overflow_total" ["metric"] "" "Values counted under `other` because no list names them"
     BUILD = Info "mlsdm_build_info" ["version"] "" "The program that runs"
     PROCESS_CPU = Counter "process_cpu_seconds_total" [] "seconds" "Time of processors used, user and system"
