@@ -165,6 +165,7 @@ impl Config {
         self.embeddings.validate(&self.mlsdm.policy)?;
         self.api.validate()?;
         self.limits.validate()?;
+        self.logging.validate()?;
         self.monitoring.validate()?;
         self.traces.validate()?;
         self.tls.validate()?;

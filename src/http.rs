@@ -16,6 +16,7 @@ pub mod governance;
 mod headers;
 pub mod health;
 pub mod identity;
+pub mod line;
 pub mod metrics;
 pub mod openapi;
 mod parameters;

@@ -5,6 +5,8 @@
 //! Deliberately impossible: logging the text of a prompt or an answer; see [`Redacted`].
 
 pub mod logs;
+mod loki;
+pub mod loss;
 pub mod metrics;
 pub mod traces;
 

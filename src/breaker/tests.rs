@@ -2,7 +2,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::{
-    config::{Format, Level, Logging},
+    config::{Format, Level},
     telemetry::logs::{buffer::Buffer, subscriber},
 };
 
@@ -120,10 +120,9 @@ async fn a_late_verdict_does_not_count() {
 
 #[tokio::test(start_paused = true)]
 async fn each_change_is_one_line() {
-    let (level, file) = (Level::Info, std::path::PathBuf::new());
     let buffer = Buffer::default();
-    let logging = Logging { level, format: Format::Json, file };
-    let guard = tracing::subscriber::set_default(subscriber(&logging, buffer.clone()));
+    let guard =
+        tracing::subscriber::set_default(subscriber(Level::Info, Format::Json, buffer.clone()));
     let breaker = opened();
     assert!(breaker.admit().is_err());
     advance(OPEN).await;

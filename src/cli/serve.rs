@@ -29,12 +29,13 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     let loaded = context.loaded()?;
     let config = &loaded.config;
     let traces = Traces::start(&config.traces, &Handle::current())?;
-    logs::init(&config.logging, traces.as_ref())?;
-    // whatever ends the server, what it has told of itself is sent
+    let log = logs::init(&config.logging, &config.monitoring.env, traces.as_ref())?;
+    // whatever ends the server, what it has told of itself is sent; the log last, which tells of the rest
     let served = AssertUnwindSafe(Box::pin(until_stopped(loaded))).catch_unwind().await;
     if let Some(traces) = traces {
         traces.close().await;
     }
+    log.close().await;
     served.unwrap_or_else(|panic| resume_unwind(panic))
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Variables with names of their own, and the keys they set.
-const NAMED: [(&str, &str); 46] = [
+const NAMED: [(&str, &str); 48] = [
     ("LLM_BACKEND", "llm.provider"),
     ("OPENAI_API_KEY", "llm.openai.api_key"),
     ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
@@ -21,6 +21,7 @@ const NAMED: [(&str, &str); 46] = [
     ("MLSDM_INITIAL_THRESHOLD", "mlsdm.initial_threshold"),
     ("LOG_LEVEL", "logging.level"),
     ("LOG_FORMAT", "logging.format"),
+    ("MLSDM_LOKI_URL", "logging.loki_url"),
     ("API_HOST", "api.host"),
     ("API_PORT", "api.port"),
     ("API_WORKERS", "api.workers"),
@@ -42,6 +43,7 @@ const NAMED: [(&str, &str); 46] = [
     ("OTEL_RESOURCE_ATTRIBUTES", "traces.resource_attributes"),
     ("OTEL_TRACES_SAMPLER", "traces.sampler"),
     ("OTEL_TRACES_SAMPLER_ARG", "traces.sampler_arg"),
+    ("MLSDM_ENV", "monitoring.env"),
     ("DATABASE_URL", "database.url"),
     ("MLSDM_CONTENT_KEY", "database.content_key"),
     ("MLSDM_INSECURE", "auth.insecure"),
@@ -123,7 +125,6 @@ fn refused(name: &str) -> Option<&'static str> {
 /// What to say about a variable that changes nothing; none for those of other programs.
 fn warning(name: &str) -> Option<String> {
     let known = match name.strip_suffix("_FILE").unwrap_or(name) {
-        "MLSDM_LOKI_URL" => "logs go to standard output",
         name if OF_COMMANDS.contains(&name) => return None,
         // the exporter reads these itself
         "OTEL_EXPORTER_OTLP_COMPRESSION" | "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION" => return None,

@@ -14,7 +14,7 @@ use crate::domain::policy::Preset;
 const DEFAULT_TOML: &str = include_str!("default.toml");
 
 /// Keys whose values are never shown, and which may be given as `KEY_file`.
-pub(super) const SECRETS: [&str; 9] = [
+pub(super) const SECRETS: [&str; 10] = [
     "auth.keys.user",
     "auth.keys.admin",
     "database.url",
@@ -24,6 +24,7 @@ pub(super) const SECRETS: [&str; 9] = [
     "llm.replay.database",
     "embeddings.api_key",
     "traces.headers",
+    "logging.loki_url",
 ];
 
 /// Short names of keys.

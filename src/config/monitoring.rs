@@ -8,8 +8,8 @@ use crate::domain::ids::EngineId;
 /// Most engines that are told apart: each has its own series.
 const ENGINES_MAX: usize = 20;
 
-/// Longest name of a track.
-const TRACK_MAX: usize = 32;
+/// Longest name of a track, or of where the process runs.
+const NAME_MAX: usize = 32;
 
 /// Metrics and probes.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,6 +23,8 @@ pub struct Monitoring {
     pub engines: Vec<EngineId>,
     /// Which track of a release this process belongs to.
     pub track: String,
+    /// Where this process runs: `production`, `staging`.
+    pub env: String,
     /// Seconds between probes of the dependencies, 1..=3600.
     pub health_check_interval: u64,
 }
@@ -32,8 +34,9 @@ impl Monitoring {
         let engines = self.engines.len() <= ENGINES_MAX;
         check(engines, "monitoring.engines", "a list of at most 20 engines")?;
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let track = (1..=TRACK_MAX).contains(&self.track.len()) && self.track.chars().all(plain);
-        check(track, "monitoring.track", "1 to 32 letters, digits, - and _")?;
+        let is_name = |name: &str| (1..=NAME_MAX).contains(&name.len()) && name.chars().all(plain);
+        check(is_name(&self.track), "monitoring.track", "1 to 32 letters, digits, - and _")?;
+        check(is_name(&self.env), "monitoring.env", "1 to 32 letters, digits, - and _")?;
         let interval = (1..=3600).contains(&self.health_check_interval);
         check(interval, "monitoring.health_check_interval", "between 1 and 3600")
     }

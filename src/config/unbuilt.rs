@@ -12,10 +12,8 @@ const FIXED: [(&str, &str); 2] =
     [("mlsdm.policy.embedder.id", FOLLOWS), ("mlsdm.policy.embedder.version", FOLLOWS)];
 
 /// Keys without effect, and why.
-const IDLE: [(&str, &str); 2] = [
-    ("logging.file", "logs go to standard output"),
-    ("monitoring.health_check_interval", "background probes are not built"),
-];
+const IDLE: [(&str, &str); 1] =
+    [("monitoring.health_check_interval", "background probes are not built")];
 
 /// What has to be refused, and what has to be said.
 pub(super) fn check(settings: &Settings) -> (Vec<Refusal>, Vec<String>) {

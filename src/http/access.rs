@@ -62,7 +62,7 @@ pub mod may {
         )*};
     }
 
-    needs! { Generate StateRead AuditRead AdminShutdown EngineAdmin KeyAdmin }
+    needs! { Generate StateRead AuditRead AdminShutdown EngineAdmin KeyAdmin ServerAdmin }
 
     /// To be somebody known, and nothing more.
     #[derive(Debug)]

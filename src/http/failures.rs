@@ -15,8 +15,9 @@ impl From<StepError> for Problem {
     fn from(error: StepError) -> Self {
         match error {
             StepError::Write(error) => error.into(),
-            StepError::Failed { stage, ref code, retry_after, .. } => {
+            StepError::Failed { step, stage, ref code, retry_after } => {
                 let problem = Self::new(failed(stage, code), error.to_string());
+                let problem = problem.of_step(step, code);
                 match retry_after {
                     Some(wait) if problem.code() == Code::ModelUnavailable => {
                         problem.retry_after(whole_seconds(wait))
@@ -27,7 +28,9 @@ impl From<StepError> for Problem {
             StepError::StillRunning => {
                 Self::new(Code::IdempotencyRunning, error.to_string()).retry_after(1)
             }
-            StepError::TooLate { .. } => Self::new(Code::StepAbandoned, error.to_string()),
+            StepError::TooLate { step } => {
+                Self::new(Code::StepAbandoned, error.to_string()).of_step(step, "too_late")
+            }
             StepError::ModelNotAllowed => Self::new(Code::ModelCannot, error.to_string()),
             StepError::Erased => Self::new(Code::Erased, error.to_string()),
         }

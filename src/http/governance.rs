@@ -11,7 +11,7 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{AppState, Code, Problem};
+use super::{AppState, Code, Problem, line};
 use crate::{
     config::MoralRefusal,
     domain::event::RejectReason,
@@ -80,7 +80,7 @@ where
     let mut response = HttpResponse::Ok();
     headers(&mut response, &told);
     let mut response = response.json(T::from(&told.answer));
-    note_refusal(&mut response, &told.answer);
+    line::note(&mut response, &told.answer);
     Ok(response)
 }
 
@@ -108,16 +108,6 @@ fn headers(response: &mut HttpResponseBuilder, told: &Told) {
 pub fn replayed(response: &mut HttpResponseBuilder, told: &Told) {
     if told.replayed {
         response.insert_header(("Idempotency-Replayed", "true"));
-    }
-}
-
-/// A refusal is an answer with status 200; the access line names it all the same.
-pub fn note_refusal(response: &mut HttpResponse, answer: &Answer) {
-    if let Some(reason) = answer.refusal() {
-        response.extensions_mut().insert(match reason {
-            RejectReason::Moral => Code::MoralRefusal,
-            RejectReason::Sleep => Code::SleepRefusal,
-        });
     }
 }
 

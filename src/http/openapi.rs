@@ -23,7 +23,7 @@ use super::{Code, Endpoint, Problem, access::Anyone, health, v1};
 const DOCUMENT: &str = "/openapi.json";
 
 /// Where paths begin that are not an engine's own.
-const OF_SERVER: [&str; 3] = ["/v1/engines", "/v1/me", v1::keys::PATH];
+const OF_SERVER: [&str; 4] = ["/v1/engines", "/v1/me", v1::keys::PATH, v1::log_level::PATH];
 
 /// The handlers with their own paths; [`document`] adds the copies.
 #[derive(OpenApi)]
@@ -36,7 +36,7 @@ const OF_SERVER: [&str; 3] = ["/v1/engines", "/v1/me", v1::keys::PATH];
         (name = "state", description = "What an engine knows"),
         (name = "audit", description = "The log"),
         (name = "engines", description = "Engines: memories with a policy and a log of their own"),
-        (name = "admin", description = "Emergency shutdown"),
+        (name = "admin", description = "Emergency shutdown, and how much is logged"),
         (name = "identity", description = "Who is calling"),
         (name = "keys", description = "API keys, kept in the server's own log"),
         (name = "health", description = "Probes; no authentication"),
@@ -58,6 +58,8 @@ const OF_SERVER: [&str; 3] = ["/v1/engines", "/v1/me", v1::keys::PATH];
         v1::engines::post,
         v1::admin::shutdown,
         v1::admin::resume,
+        v1::log_level::get,
+        v1::log_level::put,
         v1::me::get,
         v1::keys::list,
         v1::keys::post,
@@ -135,9 +137,14 @@ fn engine_parameter() -> Parameter {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
-    [("get", &mut item.get), ("post", &mut item.post), ("delete", &mut item.delete)]
-        .into_iter()
-        .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+    [
+        ("get", &mut item.get),
+        ("post", &mut item.post),
+        ("put", &mut item.put),
+        ("delete", &mut item.delete),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
 /// Unique and lasting: `get_v1_events_position`.

@@ -34,6 +34,7 @@ pub struct Problem {
     allow: Option<String>,
     challenge: Option<&'static str>,
     cause: Option<String>,
+    failed: Option<Box<(u64, String)>>,
 }
 
 /// The body of an error.
@@ -62,8 +63,8 @@ impl Problem {
     /// An error; `detail` must quote no prompt, answer, key or token.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let retry_after_seconds = code.retry_after_seconds();
-        let (allow, challenge, cause) = (None, None, None);
-        Self { code, detail: detail.into(), retry_after_seconds, allow, challenge, cause }
+        let (allow, challenge, cause, failed) = (None, None, None, None);
+        Self { code, detail: detail.into(), retry_after_seconds, allow, challenge, cause, failed }
     }
 
     /// An internal error: the cause is logged, the caller sees only ids.
@@ -99,6 +100,23 @@ impl Problem {
     pub const fn challenge(mut self, challenge: &'static str) -> Self {
         self.challenge = Some(challenge);
         self
+    }
+
+    /// Says for the log which step failed, and the short name of why.
+    #[must_use]
+    pub fn of_step(mut self, step: u64, reason: impl Into<String>) -> Self {
+        self.failed = Some(Box::new((step, reason.into())));
+        self
+    }
+
+    /// The step that failed, if one was begun.
+    pub fn step(&self) -> Option<u64> {
+        self.failed.as_ref().map(|failed| failed.0)
+    }
+
+    /// The short name of why it failed.
+    pub fn reason(&self) -> Option<&str> {
+        self.failed.as_ref().map(|failed| failed.1.as_str())
     }
 
     /// The code.

@@ -21,12 +21,13 @@ use actix_web::{
     web::{self, Bytes},
 };
 use futures_util::FutureExt as _;
-use tracing::{Instrument as _, Span, error, error_span, info};
+use tracing::{Instrument as _, Span, error_span, field::Empty};
 
 use super::{
     AppState, Code, Problem, cors,
     envelope::Envelope,
     headers::Kind,
+    line::{Ending, Line, Step},
     trace::{self, Place, TRACE_RESPONSE},
 };
 use crate::{ids, limiter::Admission, telemetry::metrics::UNMATCHED};
@@ -67,7 +68,17 @@ struct Told {
     kind: Kind,
     envelope: Envelope,
     started: Instant,
+    /// In the trace.
     span: Span,
+    /// In the log.
+    lines: Span,
+}
+
+impl Told {
+    fn line(&self, status: StatusCode) -> Line {
+        let (span, lines) = (self.span.clone(), self.lines.clone());
+        Line { span, lines, started: self.started, status }
+    }
 }
 
 fn is_request_id(id: &str) -> bool {
@@ -94,12 +105,22 @@ pub async fn surround<B: MessageBody + 'static>(
         .map(|state| Arc::clone(&state.engines.parts().metrics));
     let route = pattern.as_deref().unwrap_or(UNMATCHED);
     let (request_id, trace_id, span_id) = (&ids.request_id, &place.trace_id, &place.span_id);
-    // of the highest level, so that every line has the ids whatever is logged
-    let lines = error_span!("request", request_id, trace_id, span_id, method, route);
+    // of the highest level, so that every line has the ids whatever is logged; what is empty is said
+    // by whoever finds it out
+    let lines = error_span!(
+        "request",
+        request_id,
+        trace_id,
+        span_id,
+        method,
+        route,
+        engine = Empty,
+        prompt_length = Empty
+    );
     let inside = next.call(request).instrument(lines.clone()).instrument(span.clone());
     let outcome = AssertUnwindSafe(inside).catch_unwind().await;
-    let (_in_span, _in_lines) = (span.enter(), lines.enter());
-    let told = Told { ids, place, kind, envelope, started, span: span.clone() };
+    let in_span = span.clone().entered();
+    let told = Told { ids, place, kind, envelope, started, span, lines };
     let answer = match outcome {
         Ok(Ok(response)) => Ok(finish(response.map_into_boxed_body(), &told)),
         Ok(Err(error)) => Err(fail(Problem::internal(&Failed(error.to_string())), &told)),
@@ -113,6 +134,7 @@ pub async fn surround<B: MessageBody + 'static>(
             answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
         metrics.http.answered(pattern.as_deref(), &method, status.as_u16(), started.elapsed());
     }
+    drop(in_span);
     answer
 }
 
@@ -193,8 +215,14 @@ fn finish(mut response: ServiceResponse<BoxBody>, told: &Told) -> ServiceRespons
         *response.response_mut().status_mut() = problem.code().status();
     }
     let problem = problem.or(refused);
-    let refusal = response.response().extensions().get::<Code>().copied();
-    log(response.status(), problem.as_ref(), refusal, told);
+    let line = told.line(response.status());
+    let ending = response.response_mut().extensions_mut().remove::<Ending>();
+    if let (None, Some(ending)) = (&problem, ending) {
+        let response = response.map_body(|_, body| line.after(body, ending));
+        return trace::until_sent(response, &told.span);
+    }
+    let step = response.response_mut().extensions_mut().remove::<Step>();
+    line.write(problem.as_ref(), step.as_ref());
     match problem {
         Some(problem) => response.map_body(|head, _| {
             let content_type = HeaderValue::from_static(told.envelope.content_type());
@@ -209,23 +237,11 @@ fn fail(problem: Problem, told: &Told) -> Error {
     let mut response: HttpResponse = problem.error_response();
     response.extensions_mut().remove::<Problem>();
     set_headers(response.headers_mut(), told, told.kind.error());
-    log(response.status(), Some(&problem), None, told);
+    told.line(response.status()).write(Some(&problem), None);
     let content_type = HeaderValue::from_static(told.envelope.content_type());
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     let body = BoxBody::new(told.envelope.body(&problem, &told.ids));
     InternalError::from_response(problem, response.set_body(body)).into()
-}
-
-/// One line a request; a fault of ours has one more, with its cause.
-fn log(status: StatusCode, problem: Option<&Problem>, refusal: Option<Code>, told: &Told) {
-    let error_code = problem.map(Problem::code).or(refusal).map(Code::text);
-    if let Some(cause) = problem.and_then(Problem::cause) {
-        error!(event_type = "http.fault", error_code, cause, "a request failed");
-    }
-    trace::answered(&told.span, status, error_code);
-    let latency_ms = told.started.elapsed().as_micros() as f64 / 1000.0;
-    let status = status.as_u16();
-    info!(event_type = "http.request", status, latency_ms, error_code, "request");
 }
 
 fn set_headers(headers: &mut HeaderMap, told: &Told, kind: Kind) {

@@ -17,7 +17,10 @@ use futures_util::{StreamExt as _, stream::unfold};
 use tokio::{sync::mpsc, time::timeout};
 use utoipa::ToSchema;
 
-use super::{AppState, Problem, governance};
+use super::{
+    AppState, Problem, governance,
+    line::{self, Ending},
+};
 use crate::{
     engine::{Answer, Caller, Engine, Generate, Started, StepError, Told},
     llm::{Delta, PIECES_MAX},
@@ -114,7 +117,7 @@ fn at_once(told: &Told, mut dialect: impl Dialect) -> HttpResponse {
     let mut response = response();
     governance::replayed(&mut response, told);
     let mut response = response.body(body);
-    governance::note_refusal(&mut response, &told.answer);
+    line::note(&mut response, &told.answer);
     response
 }
 
@@ -138,28 +141,33 @@ fn written(pieces: &[Delta], dialect: &mut impl Dialect) -> String {
 fn streamed(live: Live, first: &[Delta], mut dialect: impl Dialect) -> HttpResponse {
     let begin = dialect.begin() + &written(first, &mut dialect);
     let opening = futures_util::stream::once(std::future::ready(Ok(Bytes::from(begin))));
-    let rest = unfold(Some((live, dialect)), |open| async {
-        let (mut live, mut dialect) = open?;
+    let ending = Ending::default();
+    let rest = unfold(Some((live, dialect, ending.clone())), |open| async {
+        let (mut live, mut dialect, ending) = open?;
         let (frame, goes_on) = match timeout(KEEP_ALIVE, live.next()).await {
             Err(_) => (":\n\n".to_owned(), true),
             Ok(Moment::Pieces(pieces)) => (written(&pieces, &mut dialect), true),
-            Ok(Moment::Told(told)) => (last(*told, &mut dialect), false),
+            Ok(Moment::Told(told)) => (last(*told, &mut dialect, &ending), false),
         };
-        let next = goes_on.then_some((live, dialect));
+        let next = goes_on.then_some((live, dialect, ending));
         Some((Ok::<_, actix_web::Error>(Bytes::from(frame)), next))
     });
-    response().streaming(opening.chain(rest))
+    let mut response = response().streaming(opening.chain(rest));
+    response.extensions_mut().insert(ending);
+    response
 }
 
-fn last(told: Result<Told, StepError>, dialect: &mut impl Dialect) -> String {
+fn last(told: Result<Told, StepError>, dialect: &mut impl Dialect, ending: &Ending) -> String {
     match told {
-        Ok(told) => dialect.end(&told.answer),
+        Ok(told) => {
+            ending.set(Ok((&told.answer).into()));
+            dialect.end(&told.answer)
+        }
         Err(error) => {
             let problem = Problem::from(error);
-            // the access line was written when the stream began
-            let error_code = problem.code().text();
-            tracing::warn!(event_type = "http.stream_failed", error_code, "a stream failed");
-            dialect.fail(&problem)
+            let frame = dialect.fail(&problem);
+            ending.set(Err(problem));
+            frame
         }
     }
 }

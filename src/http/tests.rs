@@ -2,7 +2,7 @@ mod damaged;
 mod headers;
 mod rates;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use actix_web::{
     Error,
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{AppState, Endpoint, access::Anyone, create_app};
 use crate::{
-    config::{Format, Level, Logging},
+    config::{Format, Level},
     domain::ids::EngineId,
     lifecycle::Stop,
     limiter::Limiter,
@@ -255,9 +255,8 @@ async fn the_documentation_is_served_and_can_be_turned_off() {
 #[actix_web::test]
 async fn each_request_is_one_line_with_ids_route_and_code() {
     let buffer = Buffer::default();
-    let file = PathBuf::new();
-    let logging = Logging { level: Level::Info, format: Format::Json, file };
-    let guard = tracing::subscriber::set_default(subscriber(&logging, buffer.clone()));
+    let guard =
+        tracing::subscriber::set_default(subscriber(Level::Info, Format::Json, buffer.clone()));
     let request = get("/engines/default/events/x?q=geheim").insert_header(("x-request-id", "r-1"));
     ask(Stop::default(), request).await;
     ask(Stop::default(), get("/geheim")).await;

@@ -8,6 +8,7 @@ pub mod engines;
 pub mod events;
 pub mod generate;
 pub mod keys;
+pub mod log_level;
 pub mod me;
 pub mod messages;
 pub mod models;
@@ -37,6 +38,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     endpoints.extend([
         Endpoint::at("/generate").on(Method::POST, generate::post),
         Endpoint::at("/admin/shutdown").on(Method::POST, admin::shutdown),
+        Endpoint::at(log_level::PATH).get(log_level::get).on(Method::PUT, log_level::put),
         Endpoint::at("/v1/me").get(me::get),
         Endpoint::at("/me").get(me::get),
         Endpoint::at(keys::PATH).get(keys::list).on(Method::POST, keys::post),

@@ -1,246 +1,184 @@
 //! Log lines: one JSON object a line, or text for people.
 //!
-//! A line has `timestamp`, `level`, `message`, `target`, `service` and `version`, then the fields of
-//! the event and of the spans around it (the innermost wins), all at top level, so that a query can
-//! name them. Other crates are heard from WARNING on only, at every level: their finer lines may
-//! quote what they carry.
+//! A line has `timestamp`, `level`, `message`, `target`, `service`, `version` and `env`, then the
+//! fields of the event and of the spans around it (the innermost wins), all at top level, so that a
+//! query can name them. Other crates are heard from WARNING on only, at every level: their finer lines
+//! may quote what they carry.
+//!
+//! Standard output, a file and Loki each have a bounded queue; whoever logs waits for none of them,
+//! and what does not get there is counted ([`loss`](super::loss)).
 
 #[cfg(test)]
 pub(crate) mod buffer;
+mod file;
+pub mod level;
+mod lines;
+mod queue;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, io::Write as _, sync::LazyLock};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use prometheus_client::metrics::counter::Counter;
-use serde_json::{Map, Value};
-use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
-use tracing::{
-    Event, Level, Metadata, Subscriber, error,
-    field::{Field, Visit},
-    level_filters::LevelFilter,
-    span,
-};
+use tracing::{Subscriber, error};
 use tracing_subscriber::{
-    Layer,
-    filter::Targets,
+    Layer as _,
     fmt::MakeWriter,
-    layer::{Context, SubscriberExt as _},
+    layer::SubscriberExt as _,
     registry::LookupSpan,
     util::{SubscriberInitExt as _, TryInitError},
 };
 
-use super::traces::Traces;
-use crate::{clock, config};
+use super::{
+    loki::{self, Loki},
+    loss::Sink,
+    traces::Traces,
+};
+use crate::config;
+use lines::Lines;
+use queue::Queue;
 
-const SERVICE: &str = "mlsdm";
+/// The name of the program in lines and labels, and of its own targets.
+pub(super) const SERVICE: &str = "mlsdm";
 
-/// RFC 3339 in UTC with microseconds, always 27 characters, so that lines sort as text.
-const TIMESTAMP: &[BorrowedFormatItem<'_>] = format_description!(
-    version = 2,
-    "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
-);
+/// How long the end of the process waits for standard output and the file, each.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Sends the log lines of the whole process to standard output. Once per process.
+/// Lines by level, for the whole process.
+static LEVELS: LazyLock<[(&str, Counter); 4]> = LazyLock::new(|| {
+    ["DEBUG", "INFO", "WARNING", "ERROR"].map(|level| (level, Counter::default()))
+});
+
+/// Lines so far, by level.
+pub fn levels() -> &'static [(&'static str, Counter); 4] {
+    &LEVELS
+}
+
+/// Why nothing can be logged.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file.
+    #[error(
+        "cannot log to {}: {source}; make the file writable for this user, or change logging.file",
+        path.display()
+    )]
+    File {
+        /// Its name.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A thread that writes.
+    #[error("cannot start a thread for the log: {0}")]
+    Thread(#[source] io::Error),
+    /// The labels or the URL.
+    #[error("cannot push to Loki: {0}; change logging.loki_url or monitoring.env")]
+    Loki(#[from] tracing_loki::Error),
+    /// There is a subscriber already.
+    #[error(transparent)]
+    Init(#[from] TryInitError),
+}
+
+/// The log of the process, to be closed last of all.
+#[must_use]
+pub struct Log {
+    queues: Queues,
+    loki: Option<Loki>,
+}
+
+/// Sends the log lines of the whole process where the configuration says. Once per process, on the
+/// runtime that lives longest.
 ///
 /// A panic becomes a line with its place; its message may quote data, and is not logged.
-pub fn init(logging: &config::Logging, traces: Option<&Traces>) -> Result<(), TryInitError> {
-    subscriber(logging, std::io::stdout).with(traces.map(Traces::layer)).try_init()?;
+///
+/// # Errors
+/// When a sink cannot be had.
+pub fn init(
+    logging: &config::Logging,
+    env: &str,
+    traces: Option<&Traces>,
+) -> Result<Log, LogError> {
+    let queues = Queues::start(logging)?;
+    let lines = Lines { format: logging.format, env: env.to_owned(), writer: queues.clone() };
+    let loki = logging.loki().map(|url| loki::open(&url, env)).transpose()?;
+    let (pushing, loki) = loki.unzip();
+    let lines = lines.and_then(pushing).with_filter(level::changeable(logging.level));
+    tracing_subscriber::registry().with(lines).with(traces.map(Traces::layer)).try_init()?;
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         error!(event_type = "panic", location, "a task panicked");
     }));
-    Ok(())
+    Ok(Log { queues, loki: loki.map(loki::Supervisor::start) })
 }
 
-/// A subscriber that writes log lines to `writer`.
+/// A subscriber that writes log lines to `writer`, and nowhere else.
 pub fn subscriber<W>(
-    logging: &config::Logging,
+    level: config::Level,
+    format: config::Format,
     writer: W,
 ) -> impl Subscriber + for<'s> LookupSpan<'s> + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let ours = match logging.level {
-        config::Level::Debug => LevelFilter::DEBUG,
-        config::Level::Info => LevelFilter::INFO,
-        config::Level::Warning => LevelFilter::WARN,
-        config::Level::Error => LevelFilter::ERROR,
-    };
-    let filter =
-        Targets::new().with_default(ours.min(LevelFilter::WARN)).with_target(SERVICE, ours);
-    let lines = Lines { format: logging.format, writer };
-    tracing_subscriber::registry().with(lines.with_filter(filter))
+    let lines = Lines { format, env: "test".to_owned(), writer };
+    tracing_subscriber::registry().with(lines.with_filter(level::targets(level)))
 }
 
-/// What the log counts of itself, for the whole process: lines may come before anything else is
-/// there.
-#[derive(Debug)]
-pub struct Counts {
-    /// Lines by level.
-    pub levels: [(&'static str, Counter); 4],
-    /// Lines that could not be written.
-    pub unwritten: Counter,
-}
-
-static COUNTS: LazyLock<Counts> = LazyLock::new(|| Counts {
-    levels: ["DEBUG", "INFO", "WARNING", "ERROR"].map(|level| (level, Counter::default())),
-    unwritten: Counter::default(),
-});
-
-/// What was logged so far.
-pub fn counts() -> &'static Counts {
-    &COUNTS
-}
-
-/// The layer that writes lines.
-struct Lines<W> {
-    format: config::Format,
-    writer: W,
-}
-
-/// The fields of a span, kept with it.
-#[derive(Default)]
-struct Fields(Map<String, Value>);
-
-impl<S, W> Layer<S> for Lines<W>
-where
-    S: Subscriber + for<'s> LookupSpan<'s>,
-    W: for<'w> MakeWriter<'w> + 'static,
-{
-    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, ctx: Context<'_, S>) {
-        let mut fields = Fields::default();
-        attributes.record(&mut fields);
-        if let Some(span) = ctx.span(id) {
-            span.extensions_mut().insert(fields);
+impl Log {
+    /// Sends what waits, as far as it goes within a few seconds; lines after that are lost.
+    pub async fn close(self) {
+        if let Some(loki) = self.loki {
+            loki.close().await;
         }
-    }
-
-    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, ctx: Context<'_, S>) {
-        if let Some(span) = ctx.span(id)
-            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
-        {
-            values.record(fields);
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let mut fields = fields.0;
-        let message = fields.remove("message").unwrap_or_else(|| Value::from(""));
-        for span in ctx.event_scope(event).into_iter().flatten() {
-            if let Some(outer) = span.extensions().get::<Fields>() {
-                for (name, value) in &outer.0 {
-                    fields.entry(name).or_insert_with(|| value.clone());
-                }
-            }
-        }
-        let line = match self.format {
-            config::Format::Json => json(event.metadata(), message, fields),
-            config::Format::Text => text(event.metadata(), &message, &fields),
-        };
-        let level = level(*event.metadata().level());
-        if let Some((_, count)) = COUNTS.levels.iter().find(|(name, _)| *name == level) {
-            count.inc();
-        }
-        // a log that cannot be written has nowhere to say so but here, and must not fail a request
-        if self.writer.make_writer_for(event.metadata()).write_all(line.as_bytes()).is_err() {
-            COUNTS.unwritten.inc();
+        // two threads that have a second each, and nothing else runs any more
+        for queue in self.queues.0.iter() {
+            queue.close(CLOSE_WITHIN);
         }
     }
 }
 
-fn json(metadata: &Metadata<'_>, message: Value, mut fields: Map<String, Value>) -> String {
-    let fixed = [
-        ("timestamp", Value::from(timestamp())),
-        ("level", Value::from(level(*metadata.level()))),
-        ("message", message),
-        ("target", Value::from(metadata.target())),
-        ("service", Value::from(SERVICE)),
-        ("version", Value::from(env!("CARGO_PKG_VERSION"))),
-    ];
-    let mut line = String::from("{");
-    for (name, value) in fixed {
-        fields.remove(name);
-        put(&mut line, name, &value);
-    }
-    for (name, value) in &fields {
-        put(&mut line, name, value);
-    }
-    line.push_str("}\n");
-    line
-}
+/// The queues of standard output and of the file.
+#[derive(Clone)]
+struct Queues(Arc<[Queue]>);
 
-/// Appends a member; a map would lose the order that makes lines easy to read.
-fn put(line: &mut String, name: &str, value: &Value) {
-    if !line.ends_with('{') {
-        line.push(',');
-    }
-    line.push_str(&Value::from(name).to_string());
-    line.push(':');
-    line.push_str(&value.to_string());
-}
-
-fn text(metadata: &Metadata<'_>, message: &Value, fields: &Map<String, Value>) -> String {
-    let message = message.as_str().unwrap_or_default().replace(['\n', '\r'], " ");
-    let mut line = format!("{} {:7} {message}", timestamp(), level(*metadata.level()));
-    for (name, value) in fields {
-        line.push(' ');
-        line.push_str(name);
-        line.push('=');
-        line.push_str(&value.to_string());
-    }
-    line.push('\n');
-    line
-}
-
-const fn level(level: Level) -> &'static str {
-    match level {
-        Level::ERROR => "ERROR",
-        Level::WARN => "WARNING",
-        Level::INFO => "INFO",
-        Level::DEBUG | Level::TRACE => "DEBUG",
-    }
-}
-
-fn timestamp() -> String {
-    let nanos = i128::from(clock::now_micros()) * 1000;
-    let time = OffsetDateTime::from_unix_timestamp_nanos(nanos);
-    time.ok().and_then(|time| time.format(TIMESTAMP).ok()).unwrap_or_default()
-}
-
-impl Fields {
-    fn put(&mut self, field: &Field, value: impl Into<Value>) {
-        // `log.*` repeats file and line of lines that come through the `log` crate
-        if !field.name().starts_with("log.") {
-            self.0.insert(field.name().to_owned(), value.into());
+impl Queues {
+    fn start(logging: &config::Logging) -> Result<Self, LogError> {
+        let mut queues = Vec::new();
+        queues.push(Queue::start(Sink::Stdout, io::stdout()).map_err(LogError::Thread)?);
+        if let Some(path) = logging.file() {
+            let (bytes_max, count) = (logging.file_bytes_max(), logging.file_count);
+            let file = file::Rotating::open(path, bytes_max, count)
+                .map_err(|source| LogError::File { path: path.to_owned(), source })?;
+            queues.push(Queue::start(Sink::File, file).map_err(LogError::Thread)?);
         }
+        Ok(Self(queues.into()))
     }
 }
 
-impl Visit for Fields {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, value);
+impl<'w> MakeWriter<'w> for Queues {
+    type Writer = &'w Self;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        self
+    }
+}
+
+impl io::Write for &Queues {
+    /// Takes whole lines only.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text: Arc<str> = String::from_utf8_lossy(line).into();
+        for queue in self.0.iter() {
+            queue.push(&text);
+        }
+        Ok(line.len())
     }
 
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value);
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, format!("{value:?}"));
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -197,13 +197,18 @@ fn database(register: &Register, timings: &Timings) {
 
 /// Registers what the log counts of itself.
 fn logged(register: &Register) {
-    let counts = super::logs::counts();
-    let levels = counts.levels.iter();
+    let levels = super::logs::levels().iter();
     let levels = levels.map(|(level, count)| (vec![("level", (*level).to_owned())], count.clone()));
     register.series(&contract::LOG_MESSAGES, levels.collect());
-    let dropped = owned([("signal", "log"), ("sink", "stdout"), ("reason", "write_failed")]);
-    let dropped = [(dropped, counts.unwritten.clone())].into_iter();
-    register.series(&contract::DROPPED, dropped.chain(spans(register)).collect());
+    let lost = super::loss::lost().map(|(sink, reason, count)| {
+        let labels = [("signal", "logs"), ("sink", sink.as_str()), ("reason", reason.as_str())];
+        (owned(labels), count)
+    });
+    register.series(&contract::DROPPED, lost.chain(spans(register)).collect());
+    let successes = super::loss::successes().map(|(sink, at)| (sink.as_str(), at));
+    let traces = super::traces::counts().last_success().map(|at| ("otlp", at));
+    let successes = successes.chain(traces).map(|(sink, at)| (owned([("sink", sink)]), at));
+    register.series(&contract::LAST_SUCCESS, successes.collect());
 }
 
 /// Registers what became of spans; gives those that were lost.
@@ -214,8 +219,6 @@ fn spans(register: &Register) -> impl Iterator<Item = (Labels, Counter)> {
     for (spec, counter) in whole {
         register.series(spec, vec![(owned([signal, sink]), counter.clone())]);
     }
-    let last = vec![(owned([sink]), counts.last_success.clone())];
-    register.series(&contract::LAST_SUCCESS, last);
     let reasons = super::traces::REASONS.into_iter().zip(&counts.dropped);
     reasons.map(move |(reason, lost)| (owned([signal, sink, ("reason", reason)]), lost.clone()))
 }

@@ -95,6 +95,7 @@ impl Traces {
         if config.to_providers {
             global::set_text_map_propagator(TraceContextPropagator::new());
         }
+        counts().want();
         let resource = resource(config);
         let (queue, delivery) = Queue::new(exporter, collector, &resource, runtime);
         let provider = SdkTracerProvider::builder()

@@ -78,7 +78,10 @@ fn operation(method: &str, path: &str) -> (Option<Value>, u16, Belongs) {
         ("post", "/admin/shutdown" | "/v1/admin/shutdown" | "/v1/admin/resume") => {
             (Some(json!({"reason": "a drill"})), 200, Engine)
         }
-        ("get", "/v1/engines" | "/me" | "/v1/me" | "/v1/keys") => (None, 200, Caller),
+        ("put", "/v1/admin/log-level") => (Some(json!({"level": "INFO"})), 200, Caller),
+        ("get", "/v1/engines" | "/me" | "/v1/me" | "/v1/keys" | "/v1/admin/log-level") => {
+            (None, 200, Caller)
+        }
         // of a key that there is not: the others are asked for at their own tests
         ("delete", "/v1/keys/{id}") => (None, 404, Caller),
         ("post", "/v1/keys/{id}/rotate") => (Some(json!({})), 404, Caller),

@@ -29,6 +29,7 @@ const SERVED: &[&str] = &[
     "/v1/events/{position}",
     "/v1/admin/shutdown",
     "/v1/admin/resume",
+    "/v1/admin/log-level",
     "/v1/keys",
     "/v1/keys/{id}",
     "/v1/keys/{id}/rotate",

@@ -10,6 +10,8 @@
     reason = "a panic is how a test reports"
 )]
 
+#[path = "../logql/asked.rs"]
+mod asked;
 mod bad_input;
 mod browser;
 mod cli;
@@ -23,6 +25,8 @@ mod keys;
 mod kill;
 mod load;
 mod login;
+mod logs;
+mod loki;
 mod markers;
 mod metrics;
 mod otlp;

@@ -13,7 +13,7 @@ use crate::{
 on_both!(a_scripted_scenario_is_counted, super::scenario);
 
 /// Where a server serves its metrics: it says so once, when it starts.
-fn metrics_of(server: &Server) -> String {
+pub(crate) fn metrics_of(server: &Server) -> String {
     let log = server.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut started = lines.filter(|line| line["event_type"] == "server.started");

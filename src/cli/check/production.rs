@@ -245,7 +245,7 @@ fn logging(config: &Config) -> Seen {
     let logging = &config.logging;
     let quiet = match logging.level {
         Level::Info | Level::Warning => true,
-        Level::Debug | Level::Error => false,
+        Level::Trace | Level::Debug | Level::Error => false,
     };
     let json = logging.format == Format::Json;
     let format = if json { "JSON" } else { "text" };

@@ -1,6 +1,8 @@
 //! What a caller is told of a step: built from its events only, so that a repeated request is told
 //! the same, whoever answers it.
 
+use std::fmt;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,10 +13,10 @@ use crate::domain::{
     },
     ids::{Position, Sha256},
 };
-use crate::llm::ToolCall;
+use crate::{llm::ToolCall, telemetry::Redacted};
 
 /// The answer to a governed request.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, PartialEq, Serialize, ToSchema)]
 pub struct Answer {
     /// The model's text; empty when the request was rejected.
     pub response: String,
@@ -54,12 +56,28 @@ pub struct Answer {
     pub emergency_shutdown: bool,
     /// The engine as the step saw it.
     pub cognitive_state: CognitiveState,
+    /// Who answered; empty when none was asked.
+    #[serde(skip)]
+    pub provider: String,
     /// Tools that the model wants to call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     pub tool_calls: Vec<ToolCall>,
     #[serde(skip)]
     refused: Option<RejectReason>,
+}
+
+/// Without what was said, which must not be read in a log.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("response", &Redacted::new(&self.response))
+            .field("outcome", &self.outcome)
+            .field("step", &self.step)
+            .field("position", &self.position)
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Tokens, as the provider counted them.
@@ -128,6 +146,7 @@ impl Answer {
                 memory_used_mb: mebibytes(told.memory_used_bytes),
                 moral_threshold: told.moral_threshold,
             },
+            provider: completed.provider.clone(),
             tool_calls: text.tool_calls,
             refused: None,
         }
@@ -170,6 +189,7 @@ impl Answer {
                 memory_used_mb: mebibytes(told.memory_used_bytes),
                 moral_threshold: told.moral_threshold,
             },
+            provider: String::new(),
             tool_calls: Vec::new(),
             refused: Some(rejected.reason),
         }

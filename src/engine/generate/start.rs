@@ -39,6 +39,9 @@ impl Engine {
         request: Generate,
         pieces: Option<mpsc::Sender<Delta>>,
     ) -> Started {
+        let span = tracing::Span::current();
+        span.record("engine", self.id.as_str());
+        span.record("prompt_length", request.prompt.chars().count());
         let cancelled = CancellationToken::new();
         let gone = cancelled.clone().drop_guard();
         let (answer, answered) = oneshot::channel();

@@ -16,7 +16,7 @@ use crate::{
         AppState, Code, Problem,
         access::{Allowed, may},
         caller::Loaded,
-        governance,
+        governance, line,
         problem::ProblemBody,
         stream,
     },
@@ -98,7 +98,7 @@ pub async fn post(
     let mut response = HttpResponse::Ok();
     governance::replayed(&mut response, &told);
     let mut response = response.json(&told.answer);
-    governance::note_refusal(&mut response, &told.answer);
+    line::note(&mut response, &told.answer);
     Ok(response)
 }
 

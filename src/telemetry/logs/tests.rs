@@ -1,18 +1,17 @@
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 use tracing::{debug, error, info, info_span, subscriber::with_default, warn};
 
-use super::{buffer::Buffer, subscriber};
+use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
+
+use super::{buffer::Buffer, level, lines::Lines, subscriber};
 use crate::{
-    config::{Format, Level, Logging},
+    config::{Format, Level},
     telemetry::Redacted,
 };
 
 fn logged(level: Level, format: Format, act: impl FnOnce()) -> Vec<String> {
     let buffer = Buffer::default();
-    let logging = Logging { level, format, file: PathBuf::new() };
-    with_default(subscriber(&logging, buffer.clone()), act);
+    with_default(subscriber(level, format, buffer.clone()), act);
     buffer.lines()
 }
 
@@ -92,4 +91,35 @@ fn event_fields_cannot_replace_level_or_service() {
     });
     let line = parsed(&lines).remove(0);
     assert_eq!((line["level"].as_str(), line["service"].as_str()), (Some("INFO"), Some("mlsdm")));
+}
+
+#[test]
+fn a_change_of_level_is_said_at_the_louder_of_both() {
+    let buffer = Buffer::default();
+    let lines = Lines { format: Format::Json, env: "test".to_owned(), writer: buffer.clone() };
+    let lines = lines.with_filter(level::changeable(Level::Warning));
+    let subscriber = tracing_subscriber::registry().with(lines);
+    with_default(subscriber, || {
+        info!("not heard");
+        assert_eq!(level::change(Level::Debug, "ann").unwrap(), Level::Warning);
+        debug!("heard");
+        assert_eq!(level::change(Level::Error, "bob").unwrap(), Level::Debug);
+        warn!("not heard");
+        assert_eq!(level::level(), Level::Error);
+    });
+    let lines = parsed(&buffer.lines());
+    let shown: Vec<_> = lines.iter().map(|l| (&l["from"], &l["to"], &l["actor"])).collect();
+    let (none, text) = (&Value::Null, |text: &str| Value::from(text));
+    assert_eq!(shown[0], (&text("WARNING"), &text("DEBUG"), &text("ann")));
+    assert_eq!((shown[1], &lines[1]["message"]), ((none, none, none), &text("heard")));
+    assert_eq!(shown[2], (&text("DEBUG"), &text("ERROR"), &text("bob")));
+    assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn a_field_that_is_too_long_is_cut() {
+    let lines = logged(Level::Info, Format::Json, || info!(long = "ä".repeat(10_000), "m"));
+    let line = parsed(&lines).remove(0);
+    assert_eq!(line["long"].as_str().unwrap().len(), 8 * 1024);
+    assert_eq!(line["env"], "test");
 }

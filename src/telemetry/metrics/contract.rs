@@ -99,7 +99,7 @@ contract! {
     DROPPED = Counter "mlsdm_telemetry_dropped_total" ["signal", "sink", "reason"] "" "What telemetry lost"
     EMITTED = Counter "mlsdm_telemetry_emitted_total" ["signal", "sink"] "" "What telemetry made for a sink: delivered, dropped, or still waiting"
     DELIVERED = Counter "mlsdm_telemetry_delivered_total" ["signal", "sink"] "" "What a sink has taken"
-    LAST_SUCCESS = Gauge "mlsdm_telemetry_last_success_timestamp_seconds" ["sink"] "seconds" "When a sink took something last, since 1970; 0 before the first time"
+    LAST_SUCCESS = Gauge "mlsdm_telemetry_last_success_timestamp_seconds" ["sink"] "seconds" "When a sink of telemetry that is configured took something last, since 1970; 0: never"
     LABEL_OVERFLOW = Counter "mlsdm_label_overflow_total" ["metric"] "" "Values counted under `other` because no list names them"
     BUILD = Info "mlsdm_build_info" ["version"] "" "The program that runs"
     PROCESS_CPU = Counter "process_cpu_seconds_total" [] "seconds" "Time of processors used, user and system"

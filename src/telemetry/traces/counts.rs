@@ -1,6 +1,9 @@
 //! What became of spans, counted for the whole process.
 
-use std::sync::LazyLock;
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use prometheus_client::metrics::counter::Counter;
 
@@ -38,14 +41,16 @@ pub struct Counts {
     pub delivered: Counter,
     /// Spans that were lost, by the places of [`REASONS`].
     pub dropped: [Counter; REASONS.len()],
-    /// When a batch was delivered last, in seconds since 1970; 0 before the first.
-    pub last_success: Real,
+    /// Whether there is a collector.
+    wanted: AtomicBool,
+    last_success: Real,
 }
 
 static COUNTS: LazyLock<Counts> = LazyLock::new(|| Counts {
     emitted: Counter::default(),
     delivered: Counter::default(),
     dropped: Default::default(),
+    wanted: AtomicBool::new(false),
     last_success: Real::default(),
 });
 
@@ -55,6 +60,17 @@ pub fn counts() -> &'static Counts {
 }
 
 impl Counts {
+    /// Says that there is a collector: from then on its last success is shown.
+    pub(super) fn want(&self) {
+        self.wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// When a batch was delivered last, in seconds since 1970, 0 before the first; none without a
+    /// collector.
+    pub fn last_success(&self) -> Option<Real> {
+        self.wanted.load(Ordering::Relaxed).then(|| self.last_success.clone())
+    }
+
     pub(super) fn delivered(&self, spans: u64) {
         self.delivered.inc_by(spans);
         self.last_success.set(clock::now_micros() as f64 / 1e6);

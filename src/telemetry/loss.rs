@@ -1,0 +1,124 @@
+//! What telemetry lost, and when a sink last took something: counted for the whole process, since
+//! lines may come before anything else is there.
+
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+
+use crate::clock;
+
+/// Where log lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// Standard output.
+    Stdout,
+    /// The file of the configuration.
+    File,
+    /// A Loki.
+    Loki,
+}
+
+/// Why a line did not get there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// More waited than may: the sink is slower than the log.
+    QueueFull,
+    /// The sink took it not: a closed pipe, a full disk, an error of Loki's.
+    Refused,
+    /// No answer came in time; it may have arrived.
+    Unanswered,
+    /// The process ended first.
+    Shutdown,
+}
+
+/// All sinks with what can happen there.
+const SINKS: [(Sink, &[Reason]); 3] = [
+    (Sink::Stdout, &[Reason::QueueFull, Reason::Refused, Reason::Shutdown]),
+    (Sink::File, &[Reason::QueueFull, Reason::Refused, Reason::Shutdown]),
+    (Sink::Loki, &[Reason::QueueFull, Reason::Refused, Reason::Unanswered, Reason::Shutdown]),
+];
+
+/// A gauge of seconds.
+pub type Seconds = Gauge<f64, AtomicU64>;
+
+struct Counts {
+    lost: Vec<(Sink, Reason, Counter)>,
+    success: [(Sink, AtomicBool, Seconds); 3],
+}
+
+static COUNTS: LazyLock<Counts> = LazyLock::new(|| {
+    let of = |(sink, reasons): (Sink, &'static [Reason])| {
+        reasons.iter().map(move |reason| (sink, *reason, Counter::default()))
+    };
+    Counts {
+        lost: SINKS.into_iter().flat_map(of).collect(),
+        // every process has a standard output
+        success: SINKS
+            .map(|(sink, _)| (sink, AtomicBool::new(sink == Sink::Stdout), Seconds::default())),
+    }
+});
+
+impl Sink {
+    /// The value of the label `sink`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::File => "file",
+            Self::Loki => "loki",
+        }
+    }
+
+    /// Counts lines that did not get there.
+    pub fn lost(self, reason: Reason, lines: usize) {
+        let mut counts = COUNTS.lost.iter();
+        if let Some((_, _, count)) = counts.find(|(sink, why, _)| (*sink, *why) == (self, reason)) {
+            count.inc_by(lines as u64);
+        }
+    }
+
+    /// Lines lost so far, for whatever reason.
+    pub fn lost_so_far(self) -> u64 {
+        let own = COUNTS.lost.iter().filter(|(sink, _, _)| *sink == self);
+        own.map(|(_, _, count)| count.get()).sum()
+    }
+
+    /// Says that the configuration wants this sink: from then on its last success is shown.
+    pub(super) fn wanted(self) {
+        if let Some((_, wanted, _)) = COUNTS.success.iter().find(|(sink, _, _)| *sink == self) {
+            wanted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Says that it took something now.
+    pub(super) fn took(self) {
+        if let Some((_, _, at)) = COUNTS.success.iter().find(|(sink, _, _)| *sink == self) {
+            at.set(clock::now_micros() as f64 / 1e6);
+        }
+    }
+}
+
+impl Reason {
+    /// The value of the label `reason`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Refused => "refused",
+            Self::Unanswered => "unanswered",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Lost lines by sink and reason.
+pub fn lost() -> impl Iterator<Item = (Sink, Reason, Counter)> {
+    COUNTS.lost.iter().cloned()
+}
+
+/// When the sinks that are wanted took something last, in seconds since 1970; 0: never.
+pub fn successes() -> impl Iterator<Item = (Sink, Seconds)> {
+    let wanted = COUNTS.success.iter().filter(|(_, wanted, _)| wanted.load(Ordering::Relaxed));
+    wanted.map(|(sink, _, at)| (*sink, at.clone()))
+}

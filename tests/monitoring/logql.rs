@@ -1,0 +1,149 @@
+//! Every `LogQL` query that is shipped parses with the grammar of Grafana.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use crate::asked::asked;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The queries of the examples, one a line.
+fn examples() -> Vec<String> {
+    let text = read("deploy/monitoring/loki/logql-examples.md");
+    let blocks = text.split("```logql\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.flat_map(str::lines).map(str::to_owned).collect()
+}
+
+/// The rules with their alerts.
+fn rules() -> Vec<Value> {
+    let path = root().join("deploy/monitoring/loki/rules.yaml");
+    let file = config::File::from(path).format(config::FileFormat::Yaml);
+    let rules = config::Config::builder().add_source(file).build().unwrap();
+    let rules: Value = rules.try_deserialize().unwrap();
+    rules["groups"][0]["rules"].as_array().unwrap().clone()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
+/// Queries of panels that ask a Loki, with their variables filled in.
+fn panels() -> Vec<String> {
+    let folder = root().join("dashboards");
+    let files: Vec<PathBuf> =
+        fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    let json = files.iter().filter(|path| path.extension().is_some_and(|end| end == "json"));
+    let mut queries = Vec::new();
+    for file in json {
+        let board: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        collect(&board, &mut queries);
+    }
+    queries
+}
+
+fn collect(value: &Value, queries: &mut Vec<String>) {
+    if let Some(panel) = value.as_object() {
+        let targets = panel.get("targets").and_then(Value::as_array).into_iter().flatten();
+        for target in targets {
+            let of = |part: &Value| part["datasource"]["type"] == "loki";
+            if let (true, Some(expr)) = (of(target) || of(value), target["expr"].as_str()) {
+                queries.push(filled(expr));
+            }
+        }
+        panel.values().for_each(|inner| collect(inner, queries));
+    }
+    value.as_array().into_iter().flatten().for_each(|inner| collect(inner, queries));
+}
+
+/// A query as Grafana would send it.
+fn filled(query: &str) -> String {
+    let mut filled = query.to_owned();
+    for name in ["__auto", "__interval", "__range", "__rate_interval"] {
+        filled = filled.replace(&format!("[${name}]"), "[5m]");
+        filled = filled.replace(&format!("[${{{name}}}]"), "[5m]");
+    }
+    while let Some(at) = filled.find('$') {
+        let rest = &filled[at + 1..];
+        let end = match rest.strip_prefix('{') {
+            Some(braced) => braced.find('}').unwrap() + 2,
+            None => rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len()),
+        };
+        filled.replace_range(at..=at + end, "x");
+    }
+    filled
+}
+
+#[test]
+fn every_query_that_is_shipped_parses() {
+    let (examples, panels) = (examples(), panels());
+    assert!(examples.len() >= 20, "{examples:?}");
+    let rules = rules().iter().map(|rule| text(&rule["expr"])).collect::<Vec<_>>();
+    let all = [examples, rules, panels].concat();
+    for (query, answer) in all.iter().zip(asked(&all, &json!([]))) {
+        assert_eq!(answer["error"], Value::Null, "{query}");
+    }
+    let wrong = ["{job=\"mlsdm\"", "{job=\"mlsdm\"} | json |", "sum({job=\"a\"})"];
+    for answer in asked(&wrong.map(str::to_owned), &json!([])) {
+        assert_ne!(answer["error"], Value::Null, "what is wrong is found");
+    }
+}
+
+#[test]
+fn examples_come_in_pairs_one_for_each_road() {
+    for pair in examples().chunks(2) {
+        let [shipped, pushed] = pair else { panic!("one alone: {pair:?}") };
+        assert!(shipped.contains("{job=\"mlsdm\"}"), "{shipped}");
+        assert!(pushed.contains("{job=\"mlsdm-direct\""), "{pushed}");
+    }
+}
+
+#[test]
+fn alerts_say_what_and_where() {
+    let rules = rules();
+    let names: Vec<String> = rules.iter().map(|rule| text(&rule["alert"])).collect();
+    assert_eq!(names, ["MlsdmLogErrorSpike", "MlsdmPanicLogged", "MlsdmSecretInLogs"]);
+    for (rule, name) in rules.iter().zip(&names) {
+        let annotations = &rule["annotations"];
+        for field in ["summary", "description", "dashboard_url"] {
+            assert!(!text(&annotations[field]).is_empty(), "{name}");
+        }
+        let heading = format!("deploy/RUNBOOK.md#{}", name.to_lowercase());
+        assert_eq!(text(&annotations["runbook_url"]), heading);
+        assert!(["page", "ticket"].contains(&text(&rule["labels"]["severity"]).as_str()), "{name}");
+    }
+}
+
+#[test]
+fn what_is_shaped_like_a_secret_is_found_and_ordinary_lines_are_not() {
+    let rule = &rules()[2];
+    let pattern = text(&rule["expr"]).split('`').nth(1).unwrap().to_owned();
+    let query = format!("{{job=\"mlsdm\"}} |~ `{pattern}`");
+    let secrets = [
+        "sk-proj-abcdefghijklmnopqrstuvwxyz",
+        "mlsdm_0199a8b4c5d67e8f9a0b1c2d3e4f5061_Q2hhbmdlIG1lIHBsZWFzZSBub3c",
+        "Bearer eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl",
+        "AKIAIOSFODNN7EXAMPLE",
+        "-----BEGIN RSA PRIVATE KEY-----",
+        "postgres://mlsdm:geheim@db/mlsdm",
+    ];
+    let ordinary = [
+        r#"{"event_type":"http.request","request_id":"01989a7e-0000-7000-8000-000000000000"}"#,
+        r#"{"address":"127.0.0.1:8000","metrics":"127.0.0.1:9090","docs":"http://127.0.0.1:8000/docs"}"#,
+        r#"{"actor":"key:0199a8b4c5d67e8f9a0b1c2d3e4f5061"}"#,
+    ];
+    let line = |line: &&str| json!({"labels": {"job": "mlsdm"}, "metadata": {}, "line": line});
+    let lines: Vec<Value> = secrets.iter().chain(&ordinary).map(line).collect();
+    let answer = asked(&[query], &json!(lines)).remove(0);
+    let expected: Vec<usize> = (0..secrets.len()).collect();
+    assert_eq!(answer["selected"], json!(expected), "{answer}");
+}
