@@ -1,4 +1,5 @@
-//! What the process says about itself: logs and metrics. (Traces are not built yet.)
+//! What the process says about itself: logs, metrics, and the rules by which they are watched. (Traces are
+//! not built yet.)
 //!
 //! Telemetry may never block or fail a request, and what it loses is counted.
 //!
@@ -6,6 +7,7 @@
 
 pub mod logs;
 pub mod metrics;
+pub mod rules;
 
 use std::fmt;
 

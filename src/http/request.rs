@@ -117,6 +117,9 @@ pub async fn surround<B: MessageBody + 'static>(
         let status =
             answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
         metrics.http.answered(pattern.as_deref(), &method, status.as_u16(), started.elapsed());
+        if answer.as_ref().is_ok_and(is_shut_down) {
+            metrics.http.shut_down.inc();
+        }
     }
     answer
 }
@@ -206,6 +209,9 @@ fn finish(
     let problem = problem.or(refused);
     let refusal = response.response().extensions().get::<Code>().copied();
     log(response.status().as_u16(), problem.as_ref(), refusal, started);
+    if let Some(problem) = &problem {
+        response.response_mut().extensions_mut().insert(problem.code());
+    }
     match problem {
         Some(problem) => response.map_body(|head, _| {
             let content_type = HeaderValue::from_static(envelope.content_type());
@@ -214,6 +220,11 @@ fn finish(
         }),
         None => response,
     }
+}
+
+/// Whether it says that an engine is shut down: no error of the server's.
+fn is_shut_down(response: &ServiceResponse<BoxBody>) -> bool {
+    response.response().extensions().get::<Code>() == Some(&Code::EmergencyShutdown)
 }
 
 fn fail(

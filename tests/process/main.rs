@@ -27,6 +27,7 @@ mod markers;
 mod metrics;
 mod outage;
 mod pooler;
+mod prometheus;
 mod providers;
 mod real;
 mod replicas;

@@ -13,16 +13,16 @@ use crate::{
 on_both!(a_scripted_scenario_is_counted, super::scenario);
 
 /// Where a server serves its metrics: it says so once, when it starts.
-fn metrics_of(server: &Server) -> String {
+pub(crate) fn address_of(server: &Server) -> String {
     let log = server.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut started = lines.filter(|line| line["event_type"] == "server.started");
     let address = started.next().expect("it has started")["metrics"].clone();
-    format!("http://{}/metrics", address.as_str().expect("it serves metrics"))
+    address.as_str().expect("it serves metrics").to_owned()
 }
 
-async fn scrape(server: &Server) -> String {
-    let answer = reqwest::get(metrics_of(server)).await.unwrap();
+pub(crate) async fn scrape(server: &Server) -> String {
+    let answer = reqwest::get(format!("http://{}/metrics", address_of(server))).await.unwrap();
     assert_eq!(answer.status(), 200);
     let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
     assert!(content_type.starts_with("application/openmetrics-text; version=1.0.0"));
