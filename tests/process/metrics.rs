@@ -49,6 +49,8 @@ async fn scenario(kind: Kind) {
         ("mlsdm_accepted_total{engine=\"default\"}", 2.0),
         ("mlsdm_requests_total{engine=\"default\"}", 2.0),
         ("mlsdm_memory_used{engine=\"default\"}", 2.0),
+        ("mlsdm_moral_threshold_bound{engine=\"default\",bound=\"min\"}", 0.3),
+        ("mlsdm_moral_threshold_bound{engine=\"default\",bound=\"max\"}", 0.9),
         ("mlsdm_latency_seconds_count", 2.0),
         ("mlsdm_generation_duration_seconds_count", 2.0),
         ("mlsdm_retrieval_duration_seconds_count", 2.0),

@@ -4,6 +4,7 @@ mod alerting;
 mod cardinality;
 mod day_one;
 mod expressions;
+mod past;
 mod scenario;
 mod stack;
 
@@ -40,6 +41,29 @@ async fn scraped(prometheus: &Prometheus) -> BTreeSet<String> {
     names.filter(|name| !own(name)).collect()
 }
 
+/// Routes on which steps are run.
+const GOVERNED: [&str; 7] = [
+    "/generate",
+    "/v1/chat/completions",
+    "/v1/engines/{engine}/chat/completions",
+    "/v1/engines/{engine}/generate",
+    "/v1/engines/{engine}/messages",
+    "/v1/generate",
+    "/v1/messages",
+];
+
+/// Those that the promise of availability is about.
+async fn governed(prometheus: &Prometheus) -> Vec<String> {
+    let slo = std::fs::read_to_string(stack::repository().join("alerts/slo.yaml")).unwrap();
+    let pattern = slo.lines().find_map(|line| line.strip_prefix("governed: ")).unwrap();
+    let routes = format!("group by (route) (http_requests_total{{route=~\"{pattern}\"}})");
+    let found = prometheus.query(&routes).await.unwrap();
+    let mut routes: Vec<String> =
+        found.iter().map(|series| series["metric"]["route"].as_str().unwrap().to_owned()).collect();
+    routes.sort();
+    routes
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_shipped_expression_has_data_after_the_scenario() {
     let rig = scenario::rig().await;
@@ -52,8 +76,11 @@ async fn every_shipped_expression_has_data_after_the_scenario() {
     rig.play().await;
     send(canary.ask("default", "bob", "Hello")).await.unwrap().ok();
     prometheus.scrapes(4).await;
+    let refused = prometheus.number("sum(mlsdm_shutdown_refusals_total)").await;
+    assert_eq!(refused, Some(1.0), "the one request to the engine that was shut down");
     let (promised, scraped) = (promised(), scraped(&prometheus).await);
     assert_eq!(promised, scraped, "what is promised, and what is there");
+    assert_eq!(governed(&prometheus).await, GOVERNED, "of `governed` in alerts/slo.yaml");
     let mut all = expressions::of_rules(&prometheus).await;
     all.extend(expressions::of_dashboards());
     let silent = expressions::without_data(&prometheus, &all).await;

@@ -165,7 +165,7 @@ fn what_may_rightly_be_nothing_is_taken_apart() {
     assert_eq!(of("rate(a[5m]) / b > 0.5 and on (x) (c)"), ["rate(a[5m]) / b", "c"]);
     assert_eq!(of("up{job=\"m\"} == 0 or absent(up)"), ["up{job=\"m\"}", "up"]);
     assert_eq!(of("sum by (x) (a)"), ["sum by (x) (a)"]);
-    assert!(of("1 > 2").is_empty());
+    assert!(of("1 > bool 2").is_empty());
 }
 
 #[test]
