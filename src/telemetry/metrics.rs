@@ -130,7 +130,8 @@ impl Metrics {
     /// The numbers of an engine that is being loaded: its own if a list names it.
     pub fn engine(&self, id: &EngineId) -> Arc<EngineMetrics> {
         let own = self.engines.get(id);
-        if own.is_none() {
+        // the server's own log is no engine of somebody's
+        if own.is_none() && !id.is_system() {
             self.engine_overflow.inc();
         }
         Arc::clone(own.unwrap_or(&self.others))
