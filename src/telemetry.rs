@@ -1,4 +1,4 @@
-//! What the process says about itself: logs, metrics and traces.
+//! What the process says about itself: logs, metrics and traces; and the rules by which it is watched.
 //!
 //! Telemetry may never block or fail a request, and what it loses is counted.
 //!
@@ -8,6 +8,7 @@ pub mod logs;
 mod loki;
 pub mod loss;
 pub mod metrics;
+pub mod rules;
 pub mod traces;
 
 use std::fmt;

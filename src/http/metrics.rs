@@ -171,6 +171,10 @@ fn look(engine: &Engine, gauges: &Gauges, since: Duration) {
     let threshold = state.threshold(None);
     gauges.threshold.set(threshold);
     let moral = &state.policy.moral;
+    let [lowest, highest] = &gauges.threshold_bounds;
+    // `vigilant` and `fixed` start at a floor of their own
+    lowest.set(moral.min_threshold.min(moral.initial_threshold));
+    highest.set(moral.max_threshold.max(moral.initial_threshold));
     let saturated = threshold <= moral.min_threshold || threshold >= moral.max_threshold;
     gauges.saturation.inc_by(if saturated { since.as_secs_f64() } else { 0.0 });
 }

@@ -133,6 +133,9 @@ pub async fn surround<B: MessageBody + 'static>(
         let status =
             answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
         metrics.http.answered(pattern.as_deref(), &method, status.as_u16(), started.elapsed());
+        if answer.as_ref().is_ok_and(is_shut_down) {
+            metrics.http.shut_down.inc();
+        }
     }
     drop(in_span);
     answer
@@ -223,6 +226,9 @@ fn finish(mut response: ServiceResponse<BoxBody>, told: &Told) -> ServiceRespons
     }
     let step = response.response_mut().extensions_mut().remove::<Step>();
     line.write(problem.as_ref(), step.as_ref());
+    if let Some(problem) = &problem {
+        response.response_mut().extensions_mut().insert(problem.code());
+    }
     match problem {
         Some(problem) => response.map_body(|head, _| {
             let content_type = HeaderValue::from_static(told.envelope.content_type());
@@ -231,6 +237,11 @@ fn finish(mut response: ServiceResponse<BoxBody>, told: &Told) -> ServiceRespons
         }),
         None => trace::until_sent(response, &told.span),
     }
+}
+
+/// Whether it says that an engine is shut down: no error of the server's.
+fn is_shut_down(response: &ServiceResponse<BoxBody>) -> bool {
+    response.response().extensions().get::<Code>() == Some(&Code::EmergencyShutdown)
 }
 
 fn fail(problem: Problem, told: &Told) -> Error {

@@ -32,6 +32,7 @@ mod metrics;
 mod otlp;
 mod outage;
 mod pooler;
+mod prometheus;
 mod providers;
 mod real;
 mod replicas;

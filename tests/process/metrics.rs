@@ -13,16 +13,16 @@ use crate::{
 on_both!(a_scripted_scenario_is_counted, super::scenario);
 
 /// Where a server serves its metrics: it says so once, when it starts.
-pub(crate) fn metrics_of(server: &Server) -> String {
+pub(crate) fn address_of(server: &Server) -> String {
     let log = server.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut started = lines.filter(|line| line["event_type"] == "server.started");
     let address = started.next().expect("it has started")["metrics"].clone();
-    format!("http://{}/metrics", address.as_str().expect("it serves metrics"))
+    address.as_str().expect("it serves metrics").to_owned()
 }
 
 pub(crate) async fn scrape(server: &Server) -> String {
-    let answer = reqwest::get(metrics_of(server)).await.unwrap();
+    let answer = reqwest::get(format!("http://{}/metrics", address_of(server))).await.unwrap();
     assert_eq!(answer.status(), 200);
     let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
     assert!(content_type.starts_with("application/openmetrics-text; version=1.0.0"));
@@ -49,6 +49,8 @@ async fn scenario(kind: Kind) {
         ("mlsdm_accepted_total{engine=\"default\"}", 2.0),
         ("mlsdm_requests_total{engine=\"default\"}", 2.0),
         ("mlsdm_memory_used{engine=\"default\"}", 2.0),
+        ("mlsdm_moral_threshold_bound{engine=\"default\",bound=\"min\"}", 0.3),
+        ("mlsdm_moral_threshold_bound{engine=\"default\",bound=\"max\"}", 0.9),
         ("mlsdm_latency_seconds_count", 2.0),
         ("mlsdm_generation_duration_seconds_count", 2.0),
         ("mlsdm_retrieval_duration_seconds_count", 2.0),

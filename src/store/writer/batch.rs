@@ -92,7 +92,8 @@ impl Task {
         let outcome = loop {
             match self.attempt(&mut batch, &mut found).await {
                 Ok(outcomes) => break Ok(outcomes),
-                Err(Failed::Again(_)) if attempt < ATTEMPTS_MAX => {
+                Err(Failed::Again(cause)) if attempt < ATTEMPTS_MAX => {
+                    self.count_conflict(&cause);
                     attempt += 1;
                     found.in_doubt = true;
                 }
@@ -272,12 +273,24 @@ impl Task {
         Ok(inserted?)
     }
 
+    /// Counts an attempt that the database undid, not one whose outcome is unknown.
+    fn count_conflict(&self, cause: &WriteError) {
+        if let (WriteError::Store(StoreError::Serialization(_)), Some(metrics)) =
+            (cause, &self.metrics)
+        {
+            metrics.steps.conflicts.inc();
+        }
+    }
+
     /// Counts a written batch; what an earlier attempt brought into the log is in its outcomes too.
     fn count(&self, outcomes: &[Result<Outcome, WriteError>], began: Instant) {
         let events: usize = outcomes.iter().map(|outcome| self.count_events(outcome)).sum();
         if let Some(metrics) = self.metrics.as_ref().filter(|_| events > 0) {
             metrics.steps.append.observe_time(began.elapsed());
             metrics.steps.batch.observe(events as f64);
+            if let Some(state) = &self.folder.state {
+                metrics.threshold_is(state.threshold(None));
+            }
         }
     }
 

@@ -1,6 +1,9 @@
 //! What engines do: verdicts, memories, appends. Moved by the process that committed the event.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
@@ -48,6 +51,8 @@ pub struct Steps {
     pub append: Histogram,
     /// Events of a batch.
     pub batch: Histogram,
+    /// Batches that the database undid.
+    pub conflicts: Counter,
     /// Events folded to load engines.
     pub replayed: Counter,
     /// By the places of [`codec::KINDS`].
@@ -78,6 +83,7 @@ impl Steps {
             },
             append: seconds(&contract::APPEND_DURATION),
             batch: register.one(&contract::APPEND_BATCH, Histogram::new(EVENTS)),
+            conflicts: register.one(&contract::APPEND_CONFLICTS, Counter::default()),
             replayed: register.one(&contract::REPLAYED, Counter::default()),
             appended: register.by(&contract::APPENDED, &codec::KINDS, Counter::default),
         }
@@ -110,6 +116,8 @@ pub struct EngineMetrics {
     shutdowns: Counter,
     /// Audits that found the log edited.
     pub audit_failures: Counter,
+    turns: Counter,
+    course: Course,
     /// What a scrape looks up; none where several engines share a label.
     pub gauges: Option<Gauges>,
 }
@@ -125,6 +133,8 @@ pub struct Gauges {
     pub memory_capacity: Gauge,
     /// The threshold.
     pub threshold: Real,
+    /// The lowest and the highest that the policy allows.
+    pub threshold_bounds: [Real; 2],
     /// 0 awake, 1 asleep.
     pub phase: Gauge,
     /// Whether it is shut down.
@@ -136,6 +146,32 @@ pub struct Gauges {
     /// The last position of the newest audit.
     audited: Gauge,
 }
+
+/// Where the threshold was, and which way it went: bits of numbers. Only the engine's writer moves it.
+#[derive(Debug, Default)]
+struct Course {
+    last: AtomicU64,
+    step: AtomicU64,
+}
+
+impl Course {
+    /// Whether it turned round in getting here.
+    fn turned(&self, threshold: f64) -> bool {
+        let load = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed));
+        let (last, before) = (load(&self.last), load(&self.step));
+        self.last.store(threshold.to_bits(), Ordering::Relaxed);
+        // no threshold is 0 before it was seen first, and standing still is no direction
+        let step = if last > 0.0 { threshold - last } else { 0.0 };
+        if step == 0.0 {
+            return false;
+        }
+        self.step.store(step.to_bits(), Ordering::Relaxed);
+        step * before < 0.0
+    }
+}
+
+/// Names of [`Gauges::threshold_bounds`].
+const BOUNDS: [&str; 2] = ["min", "max"];
 
 /// A verdict and its reason, in the order of [`EngineMetrics::decisions`].
 const DECISIONS: [(&str, &str); 3] =
@@ -158,6 +194,8 @@ impl EngineMetrics {
             evictions: Counter::default(),
             shutdowns: Counter::default(),
             audit_failures: Counter::default(),
+            turns: Counter::default(),
+            course: Course::default(),
             gauges: gauges.then(Gauges::default),
         }
     }
@@ -214,6 +252,13 @@ impl EngineMetrics {
         self.consolidations.inc_by(u64::from(consolidated));
     }
 
+    /// Says where the threshold is after a batch. Engines that share a label share no course.
+    pub fn threshold_is(&self, threshold: f64) {
+        if self.gauges.is_some() && self.course.turned(threshold) {
+            self.turns.inc();
+        }
+    }
+
     fn decided(&self, decision: usize, moral: &Verdict) {
         self.verdicts.inc();
         if decision == 0 { &self.accepted } else { &self.rejected }.inc();
@@ -250,6 +295,7 @@ pub(super) fn register(
     counter(&contract::EVICTIONS, |engine| &engine.evictions);
     counter(&contract::SHUTDOWNS, |engine| &engine.shutdowns);
     counter(&contract::AUDIT_FAILURES, |engine| &engine.audit_failures);
+    counter(&contract::TURNS, |engine| &engine.turns);
     let scores = engines.iter().map(|(name, engine)| (label(name), engine.score.clone()));
     register.series(&contract::MORAL_SCORE, scores.collect());
     register.series(&contract::DECISIONS, engines.iter().flat_map(decisions).collect());
@@ -289,6 +335,14 @@ fn register_gauges(register: &Register, engines: &[(&str, Arc<EngineMetrics>)]) 
     gauge(&contract::AUDITED, |gauges| &gauges.audited);
     let thresholds = named.iter().map(|(name, gauges)| (label(name), gauges.threshold.clone()));
     register.series::<Gauge<f64, AtomicU64>>(&contract::THRESHOLD, thresholds.collect());
+    let bounds = named.iter().flat_map(|(name, gauges)| {
+        let bound = |(bound, gauge): (&str, &Real)| {
+            let labels = [label(name), vec![("bound", bound.to_owned())]].concat();
+            (labels, gauge.clone())
+        };
+        BOUNDS.into_iter().zip(&gauges.threshold_bounds).map(bound).collect::<Vec<_>>()
+    });
+    register.series::<Gauge<f64, AtomicU64>>(&contract::THRESHOLD_BOUND, bounds.collect());
     let saturated = named.iter().map(|(name, gauges)| (label(name), gauges.saturation.clone()));
     register.series::<Counter<f64, AtomicU64>>(&contract::SATURATION, saturated.collect());
 }

@@ -29,8 +29,9 @@ const STATUSES: [u16; 26] = [
     428, 429, 500, 501, 502, 503, 504,
 ];
 
-/// Statuses of every route that show before they happen.
+/// Statuses that show before they happen: of every route, and what those say beside who ask others.
 const EXPECTED: [u16; 6] = [200, 400, 401, 429, 500, 503];
+const EXPECTED_POST: [u16; 8] = [200, 400, 401, 429, 500, 502, 503, 504];
 
 /// A route as the server has it.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub struct Http {
     unmatched: Methods,
     /// Requests refused because their caller asked too often.
     pub rate_limited: Counter,
+    /// Requests refused because their engine is shut down.
+    pub shut_down: Counter,
 }
 
 type Methods = HashMap<String, Answers>;
@@ -130,7 +133,8 @@ impl Http {
         register.traced(&contract::HTTP_DURATION, &durations);
         register.series(&contract::HTTP_DURATION, durations);
         let rate_limited = register.one(&contract::RATE_LIMITED, Counter::default());
-        Self { routes: known, unmatched, rate_limited }
+        let shut_down = register.one(&contract::SHUTDOWN_REFUSALS, Counter::default());
+        Self { routes: known, unmatched, rate_limited, shut_down }
     }
 
     /// Counts an answer to a request that met this pattern, if any.
@@ -148,7 +152,11 @@ impl Http {
 }
 
 fn of_route(route: &Route) -> Methods {
-    let expected = |method: &str| if method == "HEAD" { &[][..] } else { &EXPECTED };
+    let expected = |method: &str| match method {
+        "HEAD" => &[][..],
+        "POST" => &EXPECTED_POST,
+        _ => &EXPECTED,
+    };
     let named = route.methods.iter().map(|method| (method.clone(), Answers::new(expected(method))));
     named.chain([(OTHER_METHOD.to_owned(), Answers::new(&[]))]).collect()
 }

@@ -91,6 +91,24 @@ fn events_move_the_counters_of_their_engine_only() {
     assert_eq!(value(&text, "mlsdm_label_overflow_total{metric=\"mlsdm_steps_total\"}"), 1.0);
 }
 
+#[test]
+fn a_threshold_that_goes_back_has_turned() {
+    let metrics = Metrics::default();
+    let engine = metrics.engine(&EngineId::default());
+    // the first is where it was found; standing still is no direction
+    for threshold in [0.5, 0.6, 0.6, 0.7, 0.65, 0.65, 0.6, 0.8] {
+        engine.threshold_is(threshold);
+    }
+    let other = metrics.engine(&"elsewhere".parse().unwrap());
+    for threshold in [0.5, 0.6, 0.5] {
+        other.threshold_is(threshold);
+    }
+    let text = metrics.register.text().unwrap();
+    let turns =
+        |engine| value(&text, &format!("mlsdm_moral_threshold_turns_total{{engine=\"{engine}\"}}"));
+    assert_eq!((turns("default"), turns("other")), (2.0, 0.0));
+}
+
 const fn call<'a>(provider: &'a str, model: &'a str) -> Call<'a> {
     Call {
         provider,

@@ -35,6 +35,7 @@ use mlsdm::{
             prompt_hmac, writer,
         },
     },
+    telemetry::metrics::{EngineMetrics, Metrics},
     testkit::TestDatabase,
 };
 use tokio::task::JoinSet;
@@ -79,6 +80,7 @@ pub(super) struct Replica {
     pub(super) store: Store,
     pub(super) writer: Writer,
     pub(super) faults: Arc<Faults>,
+    pub(super) counts: Arc<EngineMetrics>,
     directory: Arc<Directory>,
     task: JoinSet<()>,
 }
@@ -154,15 +156,13 @@ impl Rig {
         let store = Store::open(&options).await.unwrap();
         let row = store.engine(&self.engine).await.unwrap().unwrap();
         let index_key = self.key.unwrap_index_key(&self.engine, &row.index_key).unwrap();
-        let directory =
-            Arc::new(Directory::new(self.engine.clone(), Arc::clone(&self.key), index_key));
-        let folder = self.replay(&store).await;
-        let made =
-            writer(self.engine.clone(), store.clone(), Arc::clone(&directory), folder, limits);
-        let (writer, task) = made.unwrap();
-        let mut running = JoinSet::new();
-        running.spawn(task.run());
-        Replica { store, writer, faults, directory, task: running }
+        let (id, key) = (self.engine.clone(), Arc::clone(&self.key));
+        let directory = Arc::new(Directory::new(id.clone(), key, index_key));
+        let (folder, counts) = (self.replay(&store).await, Metrics::default().engine(&id));
+        let made = writer(id, store.clone(), Arc::clone(&directory), folder, limits).unwrap();
+        let (writer, writing) = made;
+        let task = JoinSet::from_iter([writing.counted(Arc::clone(&counts)).run()]);
+        Replica { store, writer, faults, counts, directory, task }
     }
 
     pub(super) async fn replay(&self, store: &Store) -> Folder {

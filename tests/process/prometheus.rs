@@ -1,0 +1,91 @@
+//! A real Prometheus looks at the real server: what is shipped for it is run, not read.
+
+mod alerting;
+mod cardinality;
+mod day_one;
+mod expressions;
+mod past;
+mod scenario;
+mod stack;
+
+use std::collections::BTreeSet;
+
+use mlsdm::telemetry::metrics::contract::{ALL, Kind as Type};
+
+use crate::{metrics::address_of, server::send};
+use stack::{Plan, Prometheus};
+
+/// Names of the series that the contract promises.
+fn promised() -> BTreeSet<String> {
+    let names = ALL.iter().flat_map(|spec| match spec.kind {
+        Type::Histogram => vec!["_bucket", "_sum", "_count"]
+            .into_iter()
+            .map(|suffix| format!("{}{suffix}", spec.name))
+            .collect(),
+        Type::Counter | Type::Gauge | Type::Info => vec![spec.name.to_owned()],
+    });
+    names.collect()
+}
+
+/// Names of the series that Prometheus has from the server, without those it makes itself.
+async fn scraped(prometheus: &Prometheus) -> BTreeSet<String> {
+    let query = [("match[]", "{job=\"mlsdm\"}")];
+    let names = prometheus.data("label/__name__/values", &query).await;
+    let names = names.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned());
+    let own = |name: &str| {
+        name == "up"
+            || name.starts_with("scrape_")
+            || name.contains(':')
+            || name.starts_with("ALERTS")
+    };
+    names.filter(|name| !own(name)).collect()
+}
+
+/// Routes on which steps are run.
+const GOVERNED: [&str; 7] = [
+    "/generate",
+    "/v1/chat/completions",
+    "/v1/engines/{engine}/chat/completions",
+    "/v1/engines/{engine}/generate",
+    "/v1/engines/{engine}/messages",
+    "/v1/generate",
+    "/v1/messages",
+];
+
+/// Those that the promise of availability is about.
+async fn governed(prometheus: &Prometheus) -> Vec<String> {
+    let slo = std::fs::read_to_string(stack::repository().join("alerts/slo.yaml")).unwrap();
+    let pattern = slo.lines().find_map(|line| line.strip_prefix("governed: ")).unwrap();
+    let routes = format!("group by (route) (http_requests_total{{route=~\"{pattern}\"}})");
+    let found = prometheus.query(&routes).await.unwrap();
+    let mut routes: Vec<String> =
+        found.iter().map(|series| series["metric"]["route"].as_str().unwrap().to_owned()).collect();
+    routes.sort();
+    routes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_shipped_expression_has_data_after_the_scenario() {
+    let rig = scenario::rig().await;
+    let (_database, canary) = scenario::canary().await;
+    let targets = vec![address_of(&rig.server), address_of(&canary)];
+    let plan = Plan { targets, rules: stack::rules(), ..Plan::default() };
+    let prometheus = Prometheus::start(&plan).await;
+    prometheus.until("min(up{job=\"mlsdm\"})", |up| up > 0.5).await;
+    prometheus.scrapes(1).await;
+    rig.play().await;
+    send(canary.ask("default", "bob", "Hello")).await.unwrap().ok();
+    prometheus.scrapes(4).await;
+    let refused = prometheus.number("sum(mlsdm_shutdown_refusals_total)").await;
+    assert_eq!(refused, Some(1.0), "the one request to the engine that was shut down");
+    let (promised, scraped) = (promised(), scraped(&prometheus).await);
+    assert_eq!(promised, scraped, "what is promised, and what is there");
+    assert_eq!(governed(&prometheus).await, GOVERNED, "of `governed` in alerts/slo.yaml");
+    let mut all = expressions::of_rules(&prometheus).await;
+    all.extend(expressions::of_dashboards());
+    let silent = expressions::without_data(&prometheus, &all).await;
+    let count = silent.len();
+    assert!(silent.is_empty(), "{count} of {}:\n{}", all.len(), silent.join("\n"));
+    canary.stop().await;
+    rig.server.stop().await;
+}

@@ -1,0 +1,97 @@
+//! A promise that is broken reaches a person, and so does its end: from the server's counters through
+//! Prometheus and Alertmanager to a receiver.
+
+use std::{fs, time::Instant};
+
+use mlsdm::{
+    telemetry::rules::{Slo, slo_rules},
+    testkit::{TestDatabase, double::Double},
+};
+use reqwest::RequestBuilder;
+use serde_json::Value;
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
+
+use super::stack::{Alertmanager, Plan, Prometheus, repository};
+use crate::{
+    metrics::address_of,
+    server::{SOON, Setup, send},
+};
+
+/// The alert that is waited for.
+const ALERT: &str = "MlsdmAvailabilityBurn";
+
+/// The promises as they are shipped, looked at over seconds instead of hours.
+fn hurried() -> Slo {
+    let text = fs::read_to_string(repository().join("alerts/slo.yaml")).unwrap();
+    let shipped = "{ long: 1h, short: 5m, for: 2m, severity: page }";
+    assert!(text.contains(shipped));
+    let hurried = "{ long: 40s, short: 5s, for: 2s, severity: page }";
+    Slo::parse(&text.replace(shipped, hurried)).unwrap()
+}
+
+async fn receiver() -> MockServer {
+    let receiver = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&receiver).await;
+    receiver
+}
+
+/// Asks on and on until the pager is told of such an alert; gives it.
+async fn told(receiver: &MockServer, status: &str, ask: impl Fn() -> RequestBuilder) -> Value {
+    let start = Instant::now();
+    loop {
+        drop(send(ask()).await.unwrap());
+        for request in receiver.received_requests().await.unwrap() {
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            let alerts = body["alerts"].as_array().unwrap();
+            let is_it =
+                |alert: &&Value| alert["labels"]["alertname"] == ALERT && alert["status"] == status;
+            if let Some(alert) = alerts.iter().find(is_it) {
+                assert_eq!(request.url.path(), "/page");
+                return alert.clone();
+            }
+        }
+        assert!(start.elapsed() < SOON, "{ALERT} is not {status}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_promise_reaches_a_person_and_so_does_its_end() {
+    let receiver = receiver().await;
+    let alertmanager = Alertmanager::start(&receiver.uri()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let rules = slo_rules(&hurried()).into_iter().map(|(name, text)| {
+        let file = folder.path().join(name.replace('/', "-"));
+        fs::write(&file, text).unwrap();
+        file
+    });
+    // a provider that closes every connection
+    let double = Double::new([]).await;
+    let database = TestDatabase::sqlite();
+    let server = Setup::new(database.url())
+        .with("MLSDM_SLEEP_DURATION", 0)
+        .with("MLSDM__LLM__ENGINES", "broken=openai:m-1")
+        .with("MLSDM__LLM__OPENAI__BASE_URL", &double.url)
+        .with("MLSDM__LLM__RETRY__ATTEMPTS", 1)
+        .serve()
+        .await;
+    let create = server.post("/v1/engines").json(&serde_json::json!({"engine_id": "broken"}));
+    send(create).await.unwrap().ok();
+    let prometheus = Prometheus::start(&Plan {
+        targets: vec![address_of(&server)],
+        rules: rules.collect(),
+        alertmanager: Some(alertmanager.address()),
+        ..Plan::default()
+    })
+    .await;
+    prometheus.until("min(up{job=\"mlsdm\"})", |up| up > 0.5).await;
+    let firing = told(&receiver, "firing", || server.ask("broken", "ann", "Hello")).await;
+    assert_eq!(firing["labels"]["severity"], "page", "{firing}");
+    assert_eq!(firing["labels"]["slo"], "availability", "{firing}");
+    for annotation in ["summary", "description", "runbook_url", "dashboard_url"] {
+        let text = firing["annotations"][annotation].as_str().unwrap();
+        assert!(text.len() > 10 && !text.contains("{{") && !text.contains("<error"), "{firing}");
+    }
+    told(&receiver, "resolved", || server.ask("default", "ann", "Hello")).await;
+    server.stop().await;
+}

@@ -1,0 +1,113 @@
+//! How many series there are is up to the configuration, not to callers.
+
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt as _, stream};
+use mlsdm::testkit::TestDatabase;
+use reqwest::RequestBuilder;
+use serde_json::json;
+
+use super::scenario::{admin, setup};
+use crate::{
+    extended,
+    metrics::scrape,
+    server::{Server, Setup, send},
+};
+
+/// Inventions of one kind.
+const INVENTIONS: usize = 10_000;
+
+/// Models that are invented in the short tier: each is a whole step.
+const MODELS: usize = 1_000;
+
+/// Requests at once.
+const AT_ONCE: usize = 32;
+
+/// Most series of a server with ten models and thirty routes.
+const BUDGET: usize = 2_000;
+
+fn series(text: &str) -> BTreeSet<&str> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect()
+}
+
+/// A path, and a name of the server, that there are not.
+fn path(server: &Server, n: usize) -> RequestBuilder {
+    server.get(&format!("/made/up/{n}")).header("Host", format!("host-{n}.example"))
+}
+
+fn key(server: &Server, n: usize) -> RequestBuilder {
+    server.get("/v1/state").header("X-API-Key", format!("made-up-key-{n}"))
+}
+
+fn engine(server: &Server, n: usize) -> RequestBuilder {
+    admin(server.get(&format!("/v1/engines/made-up-{n}/state")))
+}
+
+fn model(server: &Server, n: usize) -> RequestBuilder {
+    let body =
+        json!({"model": format!("model-{n}"), "messages": [{"role": "user", "content": "Hi"}]});
+    admin(server.post("/v1/chat/completions").json(&body)).header("Host", format!("model-{n}"))
+}
+
+/// Sends so many of a kind, all of which must be answered alike.
+async fn send_all(
+    server: &Server,
+    made: fn(&Server, usize) -> RequestBuilder,
+    numbers: std::ops::Range<usize>,
+    status: u16,
+) {
+    let requests = numbers.map(|n| send(made(server, n)));
+    let mut answers = stream::iter(requests).buffer_unordered(AT_ONCE);
+    while let Some(answer) = answers.next().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_callers_invent_makes_no_series() {
+    let database = TestDatabase::sqlite();
+    let server = setup(&database).with("MLSDM_SLEEP_DURATION", 0).serve().await;
+    // what hardly ever happens shows once it has
+    send_all(&server, path, 0..1, 404).await;
+    send_all(&server, key, 0..1, 401).await;
+    send_all(&server, engine, 0..1, 404).await;
+    send_all(&server, model, 0..1, 200).await;
+    let before = scrape(&server).await;
+    send_all(&server, path, 1..INVENTIONS, 404).await;
+    send_all(&server, key, 1..INVENTIONS, 401).await;
+    send_all(&server, engine, 1..INVENTIONS, 404).await;
+    let models = if extended() { INVENTIONS } else { MODELS };
+    send_all(&server, model, 1..models, 200).await;
+    let after = scrape(&server).await;
+    assert_eq!(series(&before), series(&after));
+    assert!(!after.contains("made-up") && !after.contains("example"), "{after}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_fewer_series_than_the_budget() {
+    let database = TestDatabase::sqlite();
+    let models: Vec<String> = (1..10).map(|n| format!("model-{n}")).collect();
+    let server = Setup::new(database.url())
+        .with("LLM_BACKEND", "openai")
+        .with("MLSDM__LLM__OPENAI__BASE_URL", "http://127.0.0.1:9/v1")
+        .with("MLSDM__LLM__MODEL", "model-0")
+        .with("MLSDM__LLM__MODELS", models.join(","))
+        .serve()
+        .await;
+    let text = scrape(&server).await;
+    let series = series(&text);
+    let named = |label: &str| {
+        let values = series.iter().filter_map(|series| {
+            let (_, value) = series.split_once(&format!("{label}=\""))?;
+            Some(value.split_once('"')?.0)
+        });
+        values.collect::<BTreeSet<&str>>().len()
+    };
+    assert!(named("http_route") >= 30, "{} routes", named("http_route"));
+    assert_eq!(named("gen_ai_request_model"), 11, "ten and `other`");
+    assert!(series.len() < BUDGET, "{} series", series.len());
+    server.stop().await;
+}

@@ -1,0 +1,267 @@
+//! Prometheus and Alertmanager as Debian packages them, on ports of loopback, for one test.
+
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Write as _},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Instant,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::server::{Reply, SOON, client, send};
+
+/// Pause between two looks.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Where the repository is.
+pub(super) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Files of a folder of the repository with this ending; none if there is no such folder.
+pub(super) fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(repository().join(folder)).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    files.sort();
+    files
+}
+
+/// The rules as they are shipped.
+pub(super) fn rules() -> Vec<PathBuf> {
+    files("deploy/monitoring/prometheus/rules", "yaml")
+}
+
+/// Runs a program to its end, which must be good; gives what it printed.
+pub(super) fn run(program: &str, arguments: &[&str]) -> String {
+    let output = std::process::Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; {}", advice(program)));
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(output.status.success(), "{program} {arguments:?}\n{text}");
+    text
+}
+
+fn advice(program: &str) -> String {
+    let package = match program {
+        "prometheus" | "promtool" => "prometheus",
+        _ => "prometheus-alertmanager",
+    };
+    format!("install Debian's package: apt-get install {package}")
+}
+
+/// A port that nothing listens on.
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A program that serves HTTP; killed when dropped, its output shown if the test fails.
+#[derive(Debug)]
+struct Program {
+    child: Child,
+    base: String,
+    folder: TempDir,
+}
+
+impl Program {
+    fn start(program: &str, folder: TempDir, arguments: &[String]) -> Self {
+        let port = free_port();
+        let log = File::create(folder.path().join("log")).unwrap();
+        let mut command = Command::new(program);
+        command.args(arguments).arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        command.current_dir(folder.path()).kill_on_drop(true).stdin(Stdio::null());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        let child = command.spawn().unwrap_or_else(|error| {
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{program}: {error}");
+            panic!("{program} is not here; {}", advice(program))
+        });
+        Self { child, base: format!("http://127.0.0.1:{port}"), folder }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    async fn until_ready(&mut self) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("it ended before it was ready: {status}\n{}", self.log());
+            }
+            let reply = send(client().get(format!("{}/-/ready", self.base))).await;
+            if reply.is_ok_and(|reply| reply.status == 200) {
+                return;
+            }
+            assert!(start.elapsed() < SOON, "not ready\n{}", self.log());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // nothing can be done about a closed stderr
+            drop(writeln!(std::io::stderr(), "--- log of {}\n{}", self.base, self.log()));
+        }
+    }
+}
+
+/// What a Prometheus is to do.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Addresses it scrapes, as the job `mlsdm`.
+    pub(super) targets: Vec<String>,
+    /// Files of rules.
+    pub(super) rules: Vec<PathBuf>,
+    /// Where its alerts go.
+    pub(super) alertmanager: Option<String>,
+    /// Samples of the past, as `OpenMetrics` text.
+    pub(super) history: Option<String>,
+}
+
+/// A Prometheus that looks and evaluates every second.
+#[derive(Debug)]
+pub(super) struct Prometheus(Program);
+
+impl Prometheus {
+    pub(super) async fn start(plan: &Plan) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        if let Some(history) = &plan.history {
+            let file = folder.path().join("history");
+            fs::write(&file, history).unwrap();
+            let (file, data) = (file.to_str().unwrap(), data.to_str().unwrap());
+            run("promtool", &["tsdb", "create-blocks-from", "openmetrics", file, data]);
+        }
+        let config = folder.path().join("prometheus.yml");
+        fs::write(&config, plan.config()).unwrap();
+        let arguments = [
+            format!("--config.file={}", config.display()),
+            format!("--storage.tsdb.path={}", data.display()),
+            "--storage.tsdb.retention.time=40d".to_owned(),
+            "--enable-feature=exemplar-storage".to_owned(),
+            "--log.level=warn".to_owned(),
+        ];
+        let mut program = Program::start("prometheus", folder, &arguments);
+        program.until_ready().await;
+        Self(program)
+    }
+
+    async fn api(&self, path: &str, query: &[(&str, &str)]) -> Reply {
+        let request = client().get(format!("{}/api/v1/{path}", self.0.base)).query(query);
+        send(request).await.unwrap()
+    }
+
+    /// What part of its API says.
+    pub(super) async fn data(&self, path: &str, query: &[(&str, &str)]) -> Value {
+        let mut body = self.api(path, query).await.ok();
+        assert_eq!(body["status"], "success", "{path} {query:?}: {body}");
+        body["data"].take()
+    }
+
+    /// The series of an instant query.
+    ///
+    /// # Errors
+    /// With what it says of a query that it cannot run.
+    pub(super) async fn query(&self, expression: &str) -> Result<Vec<Value>, String> {
+        let reply = self.api("query", &[("query", expression)]).await;
+        if reply.status != 200 {
+            return Err(reply.body["error"].to_string());
+        }
+        let data = &reply.body["data"];
+        match data["resultType"].as_str() {
+            Some("scalar" | "string") => Ok(vec![data.clone()]),
+            _ => Ok(data["result"].as_array().unwrap().clone()),
+        }
+    }
+
+    /// The one number that a query gives.
+    pub(super) async fn number(&self, expression: &str) -> Option<f64> {
+        let found = self.query(expression).await.unwrap();
+        assert!(found.len() < 2, "{expression}: {found:?}");
+        found.first()?["value"][1].as_str()?.parse().ok()
+    }
+
+    /// Resolves when a query gives such a number.
+    pub(super) async fn until(&self, expression: &str, wanted: impl Fn(f64) -> bool) -> f64 {
+        let start = Instant::now();
+        loop {
+            let found = self.number(expression).await;
+            if let Some(number) = found.filter(|number| wanted(*number)) {
+                return number;
+            }
+            assert!(start.elapsed() < SOON, "{expression} is {found:?}\n{}", self.0.log());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Resolves when it has scraped all its targets so many times more.
+    pub(super) async fn scrapes(&self, times: u32) {
+        let seen = "min(count_over_time(up{job=\"mlsdm\"}[1h]))";
+        let before = self.until(seen, |_| true).await;
+        self.until(seen, |now| now >= before + f64::from(times)).await;
+    }
+}
+
+/// An Alertmanager as shipped, which tells this receiver, and at once.
+#[derive(Debug)]
+pub(super) struct Alertmanager(Program);
+
+impl Alertmanager {
+    pub(super) async fn start(receiver: &str) -> Self {
+        let shipped = repository().join("deploy/monitoring/alertmanager/alertmanager.yml");
+        let mut config = fs::read_to_string(shipped).unwrap();
+        for (shipped, here) in [
+            ("http://127.0.0.1:9095", receiver),
+            ("group_wait: 30s", "group_wait: 0s"),
+            ("group_interval: 5m", "group_interval: 1s"),
+        ] {
+            assert!(config.contains(shipped), "{shipped}");
+            config = config.replace(shipped, here);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("alertmanager.yml");
+        fs::write(&file, config).unwrap();
+        let arguments = [
+            format!("--config.file={}", file.display()),
+            format!("--storage.path={}", folder.path().join("data").display()),
+            // alone
+            "--cluster.listen-address=".to_owned(),
+        ];
+        let mut program = Program::start("prometheus-alertmanager", folder, &arguments);
+        program.until_ready().await;
+        Self(program)
+    }
+
+    /// Host and port.
+    pub(super) fn address(&self) -> String {
+        self.0.base.trim_start_matches("http://").to_owned()
+    }
+}
+
+impl Plan {
+    fn config(&self) -> String {
+        let rules: Vec<String> = self.rules.iter().map(|path| path.display().to_string()).collect();
+        let alerting = self.alertmanager.as_ref().map(|address| {
+            serde_json::json!({"alertmanagers": [{"static_configs": [{"targets": [address]}]}]})
+        });
+        // JSON is YAML
+        serde_json::json!({
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": rules,
+            "alerting": alerting.unwrap_or_else(|| serde_json::json!({})),
+            "scrape_configs": [
+                {"job_name": "mlsdm", "static_configs": [{"targets": self.targets}]}
+            ],
+        })
+        .to_string()
+    }
+}
