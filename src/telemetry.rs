@@ -1,10 +1,11 @@
-//! What the process says about itself: logs, metrics, and the rules by which they are watched. (Traces are
+//! What the process says about itself: logs, metrics, and the rules and dashboards by which they are watched. (Traces are
 //! not built yet.)
 //!
 //! Telemetry may never block or fail a request, and what it loses is counted.
 //!
 //! Deliberately impossible: logging the text of a prompt or an answer; see [`Redacted`].
 
+pub mod dashboards;
 pub mod logs;
 pub mod metrics;
 pub mod rules;

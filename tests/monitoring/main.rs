@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test reports")]
 
 mod alertmanager;
+mod dashboards;
+mod files;
 mod rules;
 
 use std::{
