@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test reports")]
 
 mod alertmanager;
+mod compose;
 mod dashboards;
 mod files;
+mod provisioning;
 mod rules;
 
 use std::{
