@@ -1,19 +1,23 @@
 //! The compose files: valid, closed to the outside, and of files that there are.
 
-use std::{path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 use serde_json::Value;
 
 use crate::files;
-
-/// The files there are.
-const FILES: [&str; 1] = ["deploy/compose.yaml"];
 
 /// Services that only run when their profile is asked for.
 const PROFILES: [(&str, &[&str]); 2] = [
     ("monitoring", &["prometheus", "alertmanager", "grafana", "loki", "alloy"]),
     ("tracing", &["tempo"]),
 ];
+
+/// The files there are.
+fn all() -> Vec<String> {
+    let all = files::below("deploy", "compose.yaml");
+    assert!(all.iter().any(|file| file == "deploy/compose.yaml"), "{all:?}");
+    all
+}
 
 /// The services of a file, with what they have in common.
 fn services(file: &str) -> Vec<(String, Value)> {
@@ -51,7 +55,7 @@ fn mounts(service: &Value) -> Vec<(String, bool)> {
 #[test]
 fn they_keep_to_the_specification() {
     let checker = files::path("target/ci/monitoring/venv/bin/check-jsonschema");
-    for file in FILES {
+    for file in &all() {
         let run = Command::new(&checker)
             .args(["--builtin-schema", "vendor.compose-spec"])
             .arg(files::path(file))
@@ -64,7 +68,7 @@ fn they_keep_to_the_specification() {
 
 #[test]
 fn every_mounted_file_is_there_and_not_written_to() {
-    for file in FILES {
+    for file in &all() {
         let folder = Path::new(file).parent().unwrap();
         let volumes = files::yaml(file)["volumes"].clone();
         for (name, service) in services(file) {
@@ -112,7 +116,7 @@ fn every_configuration_that_is_named_is_mounted() {
 
 #[test]
 fn ports_are_open_to_this_machine_only() {
-    for file in FILES {
+    for file in &all() {
         for (name, service) in services(file) {
             for port in list(&service["ports"]) {
                 assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{name}: {port}");
@@ -123,9 +127,9 @@ fn ports_are_open_to_this_machine_only() {
 
 #[test]
 fn no_secret_has_a_default_and_no_image_moves() {
-    for file in FILES {
+    for file in &all() {
         let whole = files::yaml(file);
-        for (name, secret) in whole["secrets"].as_object().unwrap() {
+        for (name, secret) in whole["secrets"].as_object().into_iter().flatten() {
             assert!(secret["environment"].is_string(), "{name}: {secret}");
         }
         for (name, service) in services(file) {
@@ -137,19 +141,17 @@ fn no_secret_has_a_default_and_no_image_moves() {
                 let key = key.to_lowercase();
                 let text = value.as_str().unwrap_or_default();
                 let is_secret = secret.iter().any(|word| key.contains(word));
+                let chosen = text.starts_with("/run/secrets/") || text.starts_with("${");
                 assert!(
-                    !is_secret
-                        || value.is_null()
-                        || text.is_empty()
-                        || text.starts_with("/run/secrets/"),
-                    "{name}: {key} is not from outside"
+                    !is_secret || value.is_null() || text.is_empty() || chosen,
+                    "{name}: {key}"
                 );
-                assert!(!text.contains(":-") || !is_secret, "{name}: {key} has a default");
+                assert!(!is_secret || !text.contains(":-"), "{name}: {key} has a default");
             }
         }
     }
-    let url = &files::text("deploy/compose.yaml");
-    assert!(url.contains("${POSTGRES_PASSWORD:?"), "it ends with what to do if none is chosen");
+    let text = files::text("deploy/compose.yaml");
+    assert!(text.contains("${POSTGRES_PASSWORD:?"), "it ends with what to do if none is chosen");
 }
 
 #[test]
@@ -160,6 +162,19 @@ fn what_watches_runs_when_it_is_asked_for() {
         let expected = PROFILES.iter().find(|(_, of)| of.contains(&name.as_str()));
         assert_eq!(profiles.first().copied(), expected.map(|(profile, _)| *profile), "{name}");
         assert_eq!(service["restart"], "unless-stopped", "{name}");
+    }
+}
+
+/// The same program is the same version, whichever file starts it.
+#[test]
+fn files_agree_on_versions() {
+    let mut images = BTreeMap::new();
+    for file in &all() {
+        for (name, service) in services(file) {
+            let image = service["image"].as_str().unwrap().to_owned();
+            let other = images.insert(name.clone(), image.clone());
+            assert!(other.is_none_or(|other| other == image), "{file}: {name}: {image}");
+        }
     }
 }
 

@@ -90,10 +90,9 @@ fn dashboards_are_looked_for_where_they_are_mounted() {
 fn alerts_lead_to_dashboards() {
     let known: BTreeSet<String> =
         files::names("dashboards", "json").iter().map(|name| format!("mlsdm-{name}")).collect();
-    let folder = "deploy/monitoring/prometheus/rules";
     let mut led = 0;
-    for file in files::names(folder, "yaml") {
-        for url in all_of(&files::yaml(&format!("{folder}/{file}.yaml")), "dashboard_url") {
+    for file in files::below("deploy/monitoring", ".yaml") {
+        for url in all_of(&files::yaml(&file), "dashboard_url") {
             let uid = url.split_once("/d/").map(|(_, uid)| uid.split(['?', '/']).next().unwrap());
             assert!(uid.is_some_and(|uid| known.contains(uid)), "{file}: {url}");
             led += 1;
