@@ -1,9 +1,10 @@
-//! What the process says about itself: logs, metrics and traces; and the rules by which it is watched.
+//! What the process says about itself: logs, metrics and traces; the rules and dashboards by which it is watched.
 //!
 //! Telemetry may never block or fail a request, and what it loses is counted.
 //!
 //! Deliberately impossible: logging the text of a prompt or an answer; see [`Redacted`].
 
+pub mod dashboards;
 pub mod logs;
 mod loki;
 pub mod loss;

@@ -1,6 +1,7 @@
 //! `mlsdm telemetry`: what this program tells of itself.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -10,8 +11,9 @@ use anyhow::Context as _;
 use clap::Subcommand;
 
 use crate::telemetry::{
+    dashboards::{Promises, dashboard},
     metrics::contract,
-    rules::{self, Sources},
+    rules::{self, Slo, Sources},
 };
 
 /// Arguments of the command.
@@ -23,7 +25,8 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make Prometheus rules, their tests, deploy/SLO.md and the alerts of deploy/RUNBOOK.md from alerts/*.yaml.
+    /// Make Prometheus rules, their tests, deploy/SLO.md and the alerts of deploy/RUNBOOK.md from
+    /// alerts/*.yaml, and dashboards/*.json from the YAML beside them.
     Generate {
         /// A checkout of this program's source.
         #[arg(default_value = ".")]
@@ -50,12 +53,14 @@ fn generate(checkout: &Path, check: bool) -> anyhow::Result<()> {
         fs::read_to_string(&path).with_context(|| path.display().to_string())
     };
     let metrics: Vec<&str> = contract::ALL.iter().map(|spec| spec.name).collect();
-    let made = rules::files(&Sources {
-        slo: &read("alerts/slo.yaml")?,
+    let slo = read("alerts/slo.yaml")?;
+    let mut made = rules::files(&Sources {
+        slo: &slo,
         components: &read("alerts/components.yaml")?,
         runbook: &read("deploy/RUNBOOK.md")?,
         metrics: &metrics,
     })?;
+    made.extend(dashboards(checkout, &Promises::of(&Slo::parse(&slo)?))?);
     let mut old = Vec::new();
     for (name, text) in made {
         if read(&name).is_ok_and(|there| there == text) {
@@ -72,4 +77,20 @@ fn generate(checkout: &Path, check: bool) -> anyhow::Result<()> {
     }
     anyhow::ensure!(!check || old.is_empty(), "run `mlsdm telemetry generate`: old are {old:?}");
     Ok(())
+}
+
+/// The JSON of each dashboard there is a source of, with its path.
+fn dashboards(checkout: &Path, promises: &Promises) -> anyhow::Result<rules::Files> {
+    let folder = checkout.join("dashboards");
+    let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    let mut made = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_stem().and_then(OsStr::to_str);
+        if let (Some(name), Some("yaml")) = (name, path.extension().and_then(OsStr::to_str)) {
+            let source = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            made.push((format!("dashboards/{name}.json"), dashboard(name, &source, promises)?));
+        }
+    }
+    Ok(made)
 }

@@ -14,7 +14,7 @@ mod source;
 mod tests;
 mod yaml;
 
-pub use source::{Burn, Components, Error, Objective, Severity, Slo};
+pub use source::{Burn, Canary, Components, Error, Objective, Severity, Slo};
 
 /// The texts that files are made from.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,11 @@
 mod alertmanager;
 #[path = "../logql/asked.rs"]
 mod asked;
+mod compose;
+mod dashboards;
+mod files;
 mod logql;
+mod provisioning;
 mod rules;
 
 use std::{

@@ -43,7 +43,8 @@ pub struct Slo {
     slos: BTreeMap<String, Declared>,
     burn: BTreeMap<String, f64>,
     windows: BTreeMap<String, Window>,
-    pub(super) canary: Canary,
+    /// What a canary must keep to.
+    pub canary: Canary,
 }
 
 /// Where alerts send people.
@@ -138,10 +139,13 @@ pub struct Burn {
 /// What a canary must keep to.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Canary {
-    pub(super) errors: f64,
-    pub(super) p95_seconds: f64,
-    pub(super) requests: u32,
+pub struct Canary {
+    /// The share of requests that may fail.
+    pub errors: f64,
+    /// How long the slowest in twenty may wait for the model.
+    pub p95_seconds: f64,
+    /// Below so many requests nothing is said of it.
+    pub requests: u32,
 }
 
 /// Who is told.

@@ -1,0 +1,216 @@
+//! The compose files: valid, closed to the outside, and of files that there are.
+
+use std::{collections::BTreeMap, path::Path, process::Command};
+
+use serde_json::Value;
+
+use crate::files;
+
+/// Services that only run when their profile is asked for.
+const PROFILES: [(&str, &[&str]); 2] = [
+    ("monitoring", &["prometheus", "alertmanager", "grafana", "loki", "alloy"]),
+    ("tracing", &["tempo"]),
+];
+
+/// The files there are.
+fn all() -> Vec<String> {
+    let all = files::below("deploy", "compose.yaml");
+    assert!(all.iter().any(|file| file == "deploy/compose.yaml"), "{all:?}");
+    all
+}
+
+/// The services of a file, with what they have in common.
+fn services(file: &str) -> Vec<(String, Value)> {
+    let services = files::yaml(file)["services"].as_object().unwrap().clone();
+    services.into_iter().map(|(name, service)| (name, merged(service))).collect()
+}
+
+/// A mapping with those of its key `<<`, which the reader of YAML leaves to others.
+fn merged(mut value: Value) -> Value {
+    let Some(own) = value.as_object_mut() else { return value };
+    if let Some(Value::Object(base)) = own.remove("<<") {
+        for (key, value) in base {
+            own.entry(key).or_insert(value);
+        }
+    }
+    value
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// What is mounted from outside: of short and long form alike.
+fn mounts(service: &Value) -> Vec<(String, bool)> {
+    let mounts = list(&service["volumes"]).iter().map(|mount| match mount.as_str() {
+        Some(text) => {
+            let source = text.split(':').next().unwrap().to_owned();
+            (source, text.ends_with(":ro"))
+        }
+        None => (mount["source"].as_str().unwrap().to_owned(), mount["read_only"] == true),
+    });
+    mounts.collect()
+}
+
+#[test]
+fn they_keep_to_the_specification() {
+    let checker = files::path("target/ci/monitoring/venv/bin/check-jsonschema");
+    for file in &all() {
+        let run = Command::new(&checker)
+            .args(["--builtin-schema", "vendor.compose-spec"])
+            .arg(files::path(file))
+            .output();
+        let run = run
+            .unwrap_or_else(|error| panic!("{}: {error}; .ci/test installs it", checker.display()));
+        assert!(run.status.success(), "{file}: {}", String::from_utf8_lossy(&run.stdout));
+    }
+}
+
+#[test]
+fn every_mounted_file_is_there_and_not_written_to() {
+    for file in &all() {
+        let folder = Path::new(file).parent().unwrap();
+        let volumes = files::yaml(file)["volumes"].clone();
+        for (name, service) in services(file) {
+            for (source, read_only) in mounts(&service) {
+                if source.starts_with('.') {
+                    let path = files::path(folder.join(&source).to_str().unwrap());
+                    assert!(path.exists(), "{name}: {source}");
+                    let empty = path.is_dir() && path.read_dir().unwrap().next().is_none();
+                    assert!(!empty, "{name}: nothing in {source}");
+                    assert!(read_only, "{name}: {source}");
+                } else if source.starts_with('/') {
+                    assert_eq!(source, "/var/run/docker.sock", "{name}");
+                    assert!(read_only, "{name}: {source}");
+                } else {
+                    assert!(volumes.get(&source).is_some(), "{name}: no volume {source}");
+                }
+            }
+        }
+    }
+}
+
+/// Configuration that a command names is in what is mounted.
+#[test]
+fn every_configuration_that_is_named_is_mounted() {
+    let mut named = 0;
+    for (name, service) in services("deploy/compose.yaml") {
+        for argument in list(&service["command"]) {
+            let argument = argument.as_str().unwrap();
+            let path = argument.split_once("config.file=").map_or(argument, |(_, path)| path);
+            if !path.starts_with("/etc/") {
+                continue;
+            }
+            let inside = list(&service["volumes"]).iter().find_map(|mount| {
+                let (source, rest) = mount.as_str()?.split_once(':')?;
+                let rest = path.strip_prefix(rest.split(':').next()?)?;
+                Some(format!("deploy/{source}{rest}"))
+            });
+            let inside = inside.unwrap_or_else(|| panic!("{name}: {path} is not mounted"));
+            assert!(files::path(&inside).is_file(), "{name}: {inside}");
+            named += 1;
+        }
+    }
+    assert_eq!(named, 5);
+}
+
+#[test]
+fn ports_are_open_to_this_machine_only() {
+    for file in &all() {
+        for (name, service) in services(file) {
+            for port in list(&service["ports"]) {
+                assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{name}: {port}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_secret_has_a_default_and_no_image_moves() {
+    for file in &all() {
+        let whole = files::yaml(file);
+        for (name, secret) in whole["secrets"].as_object().into_iter().flatten() {
+            assert!(secret["environment"].is_string(), "{name}: {secret}");
+        }
+        for (name, service) in services(file) {
+            let image = service["image"].as_str().unwrap();
+            let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
+            assert!(!tag.is_empty() && !tag.contains("latest"), "{name}: {image}");
+            for (key, value) in service["environment"].as_object().into_iter().flatten() {
+                let secret = ["password", "secret", "_key", "token"];
+                let key = key.to_lowercase();
+                let text = value.as_str().unwrap_or_default();
+                let is_secret = secret.iter().any(|word| key.contains(word));
+                let chosen = text.starts_with("/run/secrets/") || text.starts_with("${");
+                assert!(
+                    !is_secret || value.is_null() || text.is_empty() || chosen,
+                    "{name}: {key}"
+                );
+                assert!(!is_secret || !text.contains(":-"), "{name}: {key} has a default");
+            }
+        }
+    }
+    let text = files::text("deploy/compose.yaml");
+    assert!(text.contains("${POSTGRES_PASSWORD:?"), "it ends with what to do if none is chosen");
+}
+
+#[test]
+fn what_watches_runs_when_it_is_asked_for() {
+    for (name, service) in services("deploy/compose.yaml") {
+        let profiles: Vec<&str> =
+            list(&service["profiles"]).iter().map(|profile| profile.as_str().unwrap()).collect();
+        let expected = PROFILES.iter().find(|(_, of)| of.contains(&name.as_str()));
+        assert_eq!(profiles.first().copied(), expected.map(|(profile, _)| *profile), "{name}");
+        assert_eq!(service["restart"], "unless-stopped", "{name}");
+    }
+}
+
+/// The same program is the same version, whichever file starts it.
+#[test]
+fn files_agree_on_versions() {
+    let mut images = BTreeMap::new();
+    for file in &all() {
+        for (name, service) in services(file) {
+            let image = service["image"].as_str().unwrap().to_owned();
+            let other = images.insert(name.clone(), image.clone());
+            assert!(other.is_none_or(|other| other == image), "{file}: {name}: {image}");
+        }
+    }
+}
+
+#[test]
+fn the_server_runs_as_the_deployment_guide_says() {
+    let mut all = services("deploy/compose.yaml").into_iter();
+    let (_, server) = all.find(|(name, _)| name == "neuro-engine").unwrap();
+    let resources = &server["deploy"]["resources"];
+    assert_eq!(resources["limits"]["cpus"], "2");
+    assert_eq!(resources["limits"]["memory"], "2G");
+    assert_eq!(resources["reservations"]["cpus"], "0.5");
+    assert_eq!(resources["reservations"]["memory"], "512M");
+    let health = &server["healthcheck"];
+    for (key, value) in [("interval", "30s"), ("timeout", "10s"), ("start_period", "15s")] {
+        assert_eq!(health[key], value, "{key}");
+    }
+    assert_eq!(health["retries"], 3);
+    assert_eq!(server["read_only"], true);
+    assert_eq!(server["cap_drop"][0], "ALL");
+}
+
+/// Nothing reports home, and what is stored is thrown away some day.
+#[test]
+fn nothing_calls_home_or_grows_for_ever() {
+    let text = files::text("deploy/compose.yaml");
+    for setting in [
+        "GF_ANALYTICS_REPORTING_ENABLED: \"false\"",
+        "GF_ANALYTICS_CHECK_FOR_UPDATES: \"false\"",
+        "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES: \"false\"",
+        "GF_NEWS_NEWS_FEED_ENABLED: \"false\"",
+        "GF_SECURITY_DISABLE_GRAVATAR: \"true\"",
+        "--disable-reporting",
+        "--storage.tsdb.retention.time=",
+        "--storage.tsdb.retention.size=",
+        "--data.retention=",
+    ] {
+        assert!(text.contains(setting), "{setting}");
+    }
+}

@@ -1,0 +1,55 @@
+//! Dashboards are made from their sources, and keep to the rules of `grafana/dashboard-linter` and ours.
+
+mod broken;
+mod limits;
+mod lint;
+mod promql;
+mod world;
+
+use mlsdm::telemetry::{
+    dashboards::{Promises, dashboard},
+    rules::Slo,
+};
+use serde_json::Value;
+
+use crate::files;
+use lint::lint;
+use world::World;
+
+/// The dashboards there are.
+const NAMES: [&str; 8] =
+    ["canary", "event-log", "governance", "llm", "logs", "overview", "slo", "telemetry"];
+
+/// A dashboard as Grafana loads it.
+fn load(name: &str) -> Value {
+    serde_json::from_str(&files::text(&format!("dashboards/{name}.json"))).unwrap()
+}
+
+fn promises() -> Promises {
+    Promises::of(&Slo::parse(&files::text("alerts/slo.yaml")).unwrap())
+}
+
+#[test]
+fn there_is_a_source_and_a_dashboard_for_each_name() {
+    assert_eq!(files::names("dashboards", "yaml"), NAMES);
+    assert_eq!(files::names("dashboards", "json"), NAMES);
+}
+
+#[test]
+fn each_is_what_its_source_says() {
+    let promises = promises();
+    for name in NAMES {
+        let source = files::text(&format!("dashboards/{name}.yaml"));
+        let made = dashboard(name, &source, &promises).unwrap();
+        let advice = "run `mlsdm telemetry generate`";
+        assert!(made == files::text(&format!("dashboards/{name}.json")), "{name}: {advice}");
+    }
+}
+
+#[test]
+fn all_keep_to_the_rules() {
+    let world = World::of_the_repository();
+    let findings: Vec<String> =
+        NAMES.iter().flat_map(|name| lint(name, &load(name), &world)).collect();
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+}

@@ -1,0 +1,49 @@
+//! Promises are not typed twice.
+
+use serde_json::Value;
+
+use super::{NAMES, load};
+use crate::files;
+
+/// Thresholds of panels in seconds, and of what is spent how fast, are those of `alerts/slo.yaml`.
+#[test]
+fn limits_are_those_that_were_promised() {
+    let slo = files::yaml("alerts/slo.yaml");
+    let mut promised = Vec::new();
+    numbers(&slo, &mut promised);
+    let mut shown = 0;
+    for name in NAMES {
+        for panel in load(name)["panels"].as_array().unwrap() {
+            let defaults = &panel["fieldConfig"]["defaults"];
+            if panel["type"] != "timeseries" || defaults["unit"] != "s" {
+                continue;
+            }
+            for step in defaults["thresholds"]["steps"].as_array().unwrap() {
+                let Some(limit) = step["value"].as_f64() else { continue };
+                assert!(promised.contains(&limit), "{name}: {}: {limit}", panel["title"]);
+                shown += 1;
+            }
+        }
+    }
+    assert!(shown >= 5, "limits are shown: {shown}");
+}
+
+/// No source has a promise's number where it could name it.
+#[test]
+fn sources_name_promises() {
+    for name in NAMES {
+        let source = files::text(&format!("dashboards/{name}.yaml"));
+        for number in ["\"0.5\"", "\"0.05\"", "500 ms", "50 ms", "99.9", "14.4", "latency_ms > 5"] {
+            assert!(!source.contains(number), "{name}: {number} is in alerts/slo.yaml");
+        }
+    }
+}
+
+fn numbers(value: &Value, found: &mut Vec<f64>) {
+    match value {
+        Value::Number(number) => found.extend(number.as_f64()),
+        Value::Array(all) => all.iter().for_each(|value| numbers(value, found)),
+        Value::Object(all) => all.values().for_each(|value| numbers(value, found)),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}

@@ -1,0 +1,127 @@
+//! Rules of the dashboard as a whole.
+
+use super::{super::promql, Subject, list, string, unless};
+
+/// One data source, in a variable of the usual name.
+pub(super) fn datasource(of: &Subject<'_>) -> Vec<String> {
+    let all = of.variables().iter();
+    let sources: Vec<_> = all.filter(|variable| variable["type"] == "datasource").collect();
+    let [one] = sources.as_slice() else { return vec!["not one variable of a data source".into()] };
+    unless(
+        one["name"] == "datasource"
+            && one["label"] == "Data source"
+            && ["prometheus", "loki"].contains(&string(&one["query"])),
+        format!("{} is not `datasource`, `Data source`", one["name"]),
+    )
+}
+
+pub(super) fn job(of: &Subject<'_>) -> Vec<String> {
+    selection(of, "job", "Job", "mlsdm.*")
+}
+
+pub(super) fn instance(of: &Subject<'_>) -> Vec<String> {
+    selection(of, "instance", "Instance", ".+")
+}
+
+/// A variable that narrows to some processes, and means all of them at first. All jobs are not `.+`, as
+/// the original rule has it: Prometheus itself has an `up` and a `process_cpu_seconds_total` too.
+fn selection(of: &Subject<'_>, name: &str, label: &str, every: &str) -> Vec<String> {
+    if of.asks() != "prometheus" {
+        return Vec::new();
+    }
+    let Some(variable) = of.variable(name) else { return vec![format!("no variable {name}")] };
+    unless(
+        variable["type"] == "query"
+            && variable["datasource"]["uid"] == "$datasource"
+            && variable["label"] == label
+            && variable["multi"] == true
+            && variable["includeAll"] == true
+            && variable["allValue"] == every,
+        format!("{name} is not a query of $datasource, `{label}`, multi, all `{every}`"),
+    )
+}
+
+/// `label_values(selector, label)` with a selector that can be parsed, of a series that there is.
+pub(super) fn label_values(of: &Subject<'_>) -> Vec<String> {
+    if of.asks() != "prometheus" {
+        return Vec::new();
+    }
+    let queries = of.variables().iter().filter(|variable| variable["type"] == "query");
+    let wrong = queries.filter(|variable| {
+        let query = string(&variable["query"]["query"]);
+        let inner = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
+        let selector =
+            inner.and_then(|inner| inner.rsplit_once(", ")).map(|(selector, _)| selector);
+        let parsed = selector.and_then(|selector| promql::parse(selector).ok());
+        let known = |name: &str| of.world.series.contains_key(name);
+        !parsed.is_some_and(|parsed| promql::selectors(&parsed).iter().all(|s| known(s.name())))
+    });
+    wrong.map(|variable| format!("{}: {}", variable["name"], variable["query"])).collect()
+}
+
+/// Choices are read again when the time changes: what ran yesterday is in yesterday's.
+pub(super) fn reload(of: &Subject<'_>) -> Vec<String> {
+    let queries = of.variables().iter().filter(|variable| variable["type"] == "query");
+    let wrong = queries.filter(|variable| variable["refresh"] != 2);
+    wrong.map(|variable| format!("{}", variable["name"])).collect()
+}
+
+/// It is changed in its source, not in Grafana.
+pub(super) fn uneditable(of: &Subject<'_>) -> Vec<String> {
+    unless(of.json["editable"] == false, "editable")
+}
+
+pub(super) fn uid(of: &Subject<'_>) -> Vec<String> {
+    let uid = string(&of.json["uid"]);
+    unless(uid == format!("mlsdm-{}", of.name), format!("uid {uid:?}"))
+}
+
+pub(super) fn time(of: &Subject<'_>) -> Vec<String> {
+    let (from, to) = (string(&of.json["time"]["from"]), string(&of.json["time"]["to"]));
+    let refresh = string(&of.json["refresh"]);
+    let holds = from.starts_with("now-") && to == "now" && !refresh.is_empty();
+    unless(holds, format!("from {from:?} to {to:?}, every {refresh:?}"))
+}
+
+/// Nothing to fill in by hand: it is provisioned.
+pub(super) fn inputs(of: &Subject<'_>) -> Vec<String> {
+    let text = of.json.to_string();
+    let holds = of.json.get("__inputs").is_none() && !text.contains("${DS_");
+    unless(holds, "inputs of an export")
+}
+
+/// Links go to the family by its tag, and from panels to dashboards that there are.
+pub(super) fn links(of: &Subject<'_>) -> Vec<String> {
+    let tags = list(&of.json["tags"]);
+    let family = list(&of.json["links"]).iter().any(|link| {
+        link["type"] == "dashboards"
+            && !list(&link["tags"]).is_empty()
+            && list(&link["tags"]).iter().all(|tag| tags.contains(tag))
+    });
+    let mut broken = unless(family, "no links to the others");
+    for panel in of.panels() {
+        for link in list(&panel["links"]) {
+            let url = string(&link["url"]);
+            let uid = url.strip_prefix("/d/").map(|rest| rest.split(['?', '/']).next().unwrap());
+            if !uid.is_some_and(|uid| of.world.uids.contains(uid)) {
+                broken.push(format!("{}: {url}", panel["title"]));
+            }
+        }
+    }
+    broken
+}
+
+/// Variables of queries are those of the dashboard, or Grafana's own.
+pub(super) fn variables(of: &Subject<'_>) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for (title, _, query) in of.queries() {
+        for part in string(&query["expr"]).split('$').skip(1) {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let name = &part[..part.find(|c| !is_name(c)).unwrap_or(part.len())];
+            if !name.starts_with("__") && of.variable(name).is_none() {
+                unknown.push(format!("{title}: ${name}"));
+            }
+        }
+    }
+    unknown
+}

@@ -1,0 +1,74 @@
+//! What dashboards may refer to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mlsdm::telemetry::metrics::contract::{ALL, Kind, Spec};
+
+use super::NAMES;
+use crate::files;
+
+/// Series that Prometheus makes itself of what it scrapes and of its alerts.
+const OWN: [(&str, &[&str]); 4] = [
+    ("up", &[]),
+    ("scrape_duration_seconds", &[]),
+    ("scrape_samples_scraped", &[]),
+    ("ALERTS", &["alertname", "alertstate", "severity"]),
+];
+
+/// Everything there is.
+#[derive(Debug)]
+pub(super) struct World {
+    /// Labels by series; `None` where a rule decides.
+    pub(super) series: BTreeMap<String, Option<BTreeSet<&'static str>>>,
+    /// Of all dashboards.
+    pub(super) uids: BTreeSet<String>,
+}
+
+impl World {
+    pub(super) fn of_the_repository() -> Self {
+        let mut series = BTreeMap::new();
+        for (name, labels) in ALL.iter().flat_map(exposed) {
+            series.insert(name, Some(labels));
+        }
+        for (name, labels) in &OWN {
+            series.insert((*name).to_owned(), Some(labels.iter().copied().collect()));
+        }
+        for name in recorded() {
+            series.insert(name, None);
+        }
+        let uids = NAMES.iter().map(|name| format!("mlsdm-{name}")).collect();
+        Self { series, uids }
+    }
+}
+
+/// The series of a metric, with their labels.
+fn exposed(spec: &Spec) -> Vec<(String, BTreeSet<&'static str>)> {
+    let labels: BTreeSet<&str> = spec.labels.iter().copied().collect();
+    match spec.kind {
+        Kind::Counter | Kind::Gauge | Kind::Info => vec![(spec.name.to_owned(), labels)],
+        Kind::Histogram => {
+            let mut bucket = labels.clone();
+            bucket.insert("le");
+            vec![
+                (format!("{}_bucket", spec.name), bucket),
+                (format!("{}_sum", spec.name), labels.clone()),
+                (format!("{}_count", spec.name), labels),
+            ]
+        }
+    }
+}
+
+/// What the recording rules make.
+fn recorded() -> BTreeSet<String> {
+    let folder = "deploy/monitoring/prometheus/rules";
+    let mut names = BTreeSet::new();
+    for file in files::names(folder, "yaml") {
+        let rules = files::yaml(&format!("{folder}/{file}.yaml"));
+        for group in rules["groups"].as_array().unwrap() {
+            let rules = group["rules"].as_array().unwrap();
+            let made = rules.iter().filter_map(|rule| rule["record"].as_str());
+            names.extend(made.map(ToOwned::to_owned));
+        }
+    }
+    names
+}
