@@ -151,7 +151,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Login(args) => login::run(&context, &args).await,
         Command::Logout => login::forget(&context).await,
         Command::Token(args) => token::run(&context, &args),
-        Command::Telemetry(args) => telemetry::run(&args),
+        Command::Telemetry(args) => telemetry::run(&context, args).await,
         Command::Openapi => openapi::run(),
     }
 }

@@ -81,6 +81,16 @@ impl Context {
         Client::local(base, tls::own::client(&self.loaded()?.config.tls)?, credential)
     }
 
+    /// A client of where that server shows its metrics: the same host, another port, never TLS.
+    pub(super) fn metrics_client(&self) -> anyhow::Result<Client> {
+        let port = self.loaded()?.config.monitoring.metrics_port;
+        let mut url = reqwest::Url::parse(&self.base()?)?;
+        // only a URL without a host has no port, and there is none here
+        url.set_port(Some(port)).ok();
+        url.set_scheme("http").ok();
+        self.speak(url.as_str().trim_end_matches('/').to_owned(), None)
+    }
+
     /// Prints JSON if it is asked for, else what `people` makes of it.
     pub(super) fn print(
         &self,

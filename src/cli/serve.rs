@@ -29,7 +29,7 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     let loaded = context.loaded()?;
     let config = &loaded.config;
     let traces = Traces::start(&config.traces, &Handle::current())?;
-    let log = logs::init(&config.logging, &config.monitoring.env, traces.as_ref())?;
+    let log = logs::init(&config.logging, &config.monitoring.env, io::stdout(), traces.as_ref())?;
     // whatever ends the server, what it has told of itself is sent; the log last, which tells of the rest
     let served = AssertUnwindSafe(Box::pin(until_stopped(loaded))).catch_unwind().await;
     if let Some(traces) = traces {
@@ -54,13 +54,13 @@ async fn until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
     let scheme = if config.tls.pair().is_some() { "https" } else { "http" };
     let metrics = scraped.map(|address| address.to_string());
     tracing::info!(event_type = "server.started", address = %address, metrics, "serving");
-    writeln!(
-        io::stderr().lock(),
-        "MLSDM serves on {scheme}://{address} (docs: {scheme}://{address}/docs)"
-    )?;
+    let mut text =
+        format!("MLSDM serves on {scheme}://{address} (docs: {scheme}://{address}/docs)\n");
     if auth.mode() == AuthMode::Dev {
-        write!(io::stderr().lock(), "{}", welcome(config, address)?)?;
+        text.push_str(&welcome(config, address)?);
     }
+    // in one piece, since log lines are written meanwhile, often to the same place
+    io::stderr().lock().write_all(text.as_bytes())?;
     if serve(config, auth, engines, tasks, listener).await? {
         return Ok(());
     }

@@ -1,5 +1,7 @@
 //! `mlsdm telemetry`: what this program tells of itself.
 
+mod doctor;
+
 use std::{
     ffi::OsStr,
     fs,
@@ -10,6 +12,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Subcommand;
 
+use super::Context;
 use crate::telemetry::{
     dashboards::{Promises, dashboard},
     metrics::contract,
@@ -25,6 +28,9 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// Send a log line and a span through each sink of the configuration, ask for the server's
+    /// metrics, and say what arrived (1 if something did not).
+    Doctor(doctor::Args),
     /// Make Prometheus rules, their tests, deploy/SLO.md and the alerts of deploy/RUNBOOK.md from
     /// alerts/*.yaml, and dashboards/*.json from the YAML beside them.
     Generate {
@@ -39,10 +45,11 @@ enum Action {
     Metrics,
 }
 
-/// Does it; `--json` makes no difference.
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    match &args.action {
-        Action::Generate { checkout, check } => generate(checkout, *check),
+/// Does it; `--json` makes a difference to the doctor only.
+pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
+    match args.action {
+        Action::Doctor(args) => doctor::run(context, args).await,
+        Action::Generate { checkout, check } => generate(&checkout, check),
         Action::Metrics => Ok(io::stdout().lock().write_all(contract::json()?.as_bytes())?),
     }
 }

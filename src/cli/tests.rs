@@ -105,3 +105,17 @@ fn exit_codes_tell_usage_from_findings() {
     let closed = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
     assert_eq!(exit_code(Err(closed.into())), 0.into());
 }
+
+#[test]
+fn the_runbook_names_commands_that_there_are() {
+    let text = include_str!("../../deploy/RUNBOOK.md");
+    let shell = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines = shell.flat_map(str::lines).filter(|line| line.starts_with("mlsdm "));
+    let mut seen = 0;
+    for line in lines {
+        let words = line.split_whitespace().map(|word| word.trim_matches('"'));
+        Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        seen += 1;
+    }
+    assert!(seen > 10, "{seen}");
+}

@@ -98,7 +98,7 @@ pub async fn surround<B: MessageBody + 'static>(
     let ids = RequestIds::of(request.headers(), &place);
     span.record("mlsdm.request_id", &ids.request_id);
     request.extensions_mut().insert(ids.clone());
-    let method = request.method().to_string();
+    let method = trace::method(request.method());
     let (kind, envelope) = (Kind::of(&request), Envelope::of(request.path()));
     let metrics = request
         .app_data::<web::Data<AppState>>()
@@ -132,7 +132,7 @@ pub async fn surround<B: MessageBody + 'static>(
     if let Some(metrics) = metrics {
         let status =
             answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
-        metrics.http.answered(pattern.as_deref(), &method, status.as_u16(), started.elapsed());
+        metrics.http.answered(pattern.as_deref(), method, status.as_u16(), started.elapsed());
         if answer.as_ref().is_ok_and(is_shut_down) {
             metrics.http.shut_down.inc();
         }

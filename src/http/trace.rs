@@ -149,7 +149,8 @@ fn name(method: &str, route: Option<&str>) -> String {
     }
 }
 
-fn method(method: &Method) -> &'static str {
+/// A method from a closed set.
+pub(super) fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

@@ -91,8 +91,8 @@ pub struct Log {
     loki: Option<Loki>,
 }
 
-/// Sends the log lines of the whole process where the configuration says. Once per process, on the
-/// runtime that lives longest.
+/// Sends the log lines of the whole process where the configuration says, with `out` for standard
+/// output. Once per process, on the runtime that lives longest.
 ///
 /// A panic becomes a line with its place; its message may quote data, and is not logged.
 ///
@@ -101,9 +101,10 @@ pub struct Log {
 pub fn init(
     logging: &config::Logging,
     env: &str,
+    out: impl io::Write + Send + 'static,
     traces: Option<&Traces>,
 ) -> Result<Log, LogError> {
-    let queues = Queues::start(logging)?;
+    let queues = Queues::start(logging, out)?;
     let lines = Lines { format: logging.format, env: env.to_owned(), writer: queues.clone() };
     let loki = logging.loki().map(|url| loki::open(&url, env)).transpose()?;
     let (pushing, loki) = loki.unzip();
@@ -147,9 +148,12 @@ impl Log {
 struct Queues(Arc<[Queue]>);
 
 impl Queues {
-    fn start(logging: &config::Logging) -> Result<Self, LogError> {
+    fn start(
+        logging: &config::Logging,
+        out: impl io::Write + Send + 'static,
+    ) -> Result<Self, LogError> {
         let mut queues = Vec::new();
-        queues.push(Queue::start(Sink::Stdout, io::stdout()).map_err(LogError::Thread)?);
+        queues.push(Queue::start(Sink::Stdout, out).map_err(LogError::Thread)?);
         if let Some(path) = logging.file() {
             let (bytes_max, count) = (logging.file_bytes_max(), logging.file_count);
             let file = file::Rotating::open(path, bytes_max, count)

@@ -117,8 +117,9 @@ fn alerts_say_what_and_where() {
         for field in ["summary", "description", "dashboard_url"] {
             assert!(!text(&annotations[field]).is_empty(), "{name}");
         }
-        let heading = format!("deploy/RUNBOOK.md#{}", name.to_lowercase());
-        assert_eq!(text(&annotations["runbook_url"]), heading);
+        let heading = format!("/deploy/RUNBOOK.md#{}", name.to_lowercase());
+        assert!(text(&annotations["runbook_url"]).ends_with(&heading), "{name}");
+        assert!(crate::read("deploy/RUNBOOK.md").contains(&format!("\n### {name}\n")), "{name}");
         assert!(["page", "ticket"].contains(&text(&rule["labels"]["severity"]).as_str()), "{name}");
     }
 }

@@ -18,6 +18,7 @@ mod cli;
 mod compatible;
 mod damage;
 mod disk_full;
+mod doctor;
 mod drain;
 mod history;
 mod idempotency;

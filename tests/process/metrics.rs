@@ -13,7 +13,9 @@ use crate::{
 on_both!(a_scripted_scenario_is_counted, super::scenario);
 
 /// Where a server serves its metrics: it says so once, when it starts.
-pub(crate) fn address_of(server: &Server) -> String {
+pub(crate) async fn address_of(server: &Server) -> String {
+    // lines are written a little later than they are said
+    server.until_logged("server.started", 1).await;
     let log = server.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut started = lines.filter(|line| line["event_type"] == "server.started");
@@ -22,7 +24,8 @@ pub(crate) fn address_of(server: &Server) -> String {
 }
 
 pub(crate) async fn scrape(server: &Server) -> String {
-    let answer = reqwest::get(format!("http://{}/metrics", address_of(server))).await.unwrap();
+    let answer =
+        reqwest::get(format!("http://{}/metrics", address_of(server).await)).await.unwrap();
     assert_eq!(answer.status(), 200);
     let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
     assert!(content_type.starts_with("application/openmetrics-text; version=1.0.0"));
@@ -90,6 +93,7 @@ async fn a_port_that_is_taken_ends_the_start_with_what_to_do() {
 async fn none_are_served_where_none_are_wanted() {
     let database = Kind::Sqlite.database().await;
     let server = Setup::new(database.url()).with("METRICS_ENABLED", false).serve().await;
+    server.until_logged("server.started", 1).await;
     let log = server.log();
     let started = log.lines().find(|line| line.contains("server.started")).unwrap();
     assert!(!started.contains("\"metrics\""), "{started}");

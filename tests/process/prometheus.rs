@@ -68,7 +68,7 @@ async fn governed(prometheus: &Prometheus) -> Vec<String> {
 async fn every_shipped_expression_has_data_after_the_scenario() {
     let rig = scenario::rig().await;
     let (_database, canary) = scenario::canary().await;
-    let targets = vec![address_of(&rig.server), address_of(&canary)];
+    let targets = vec![address_of(&rig.server).await, address_of(&canary).await];
     let plan = Plan { targets, rules: stack::rules(), ..Plan::default() };
     let prometheus = Prometheus::start(&plan).await;
     prometheus.until("min(up{job=\"mlsdm\"})", |up| up > 0.5).await;

@@ -142,10 +142,7 @@ impl Rig<'_> {
             return Seen::fail("monitoring.enabled is false");
         }
         let port = monitoring.metrics_port;
-        let status = async {
-            let place = at_port(&self.context.base()?, port)?;
-            self.context.speak(place, None)?.status("/metrics").await
-        };
+        let status = async { self.context.metrics_client()?.status("/metrics").await };
         match status.await {
             Ok(status) => Seen::pass_if(status == 200, format!("port {port} answers {status}")),
             Err(error) => Seen::fail(format!("port {port}: {error}")),
@@ -250,15 +247,6 @@ fn logging(config: &Config) -> Seen {
     let json = logging.format == Format::Json;
     let format = if json { "JSON" } else { "text" };
     Seen::pass_if(quiet && json, format!("{format} at level {:?}", logging.level))
-}
-
-/// The same host at another port, without TLS: where metrics are.
-fn at_port(base: &str, port: u16) -> anyhow::Result<String> {
-    let mut url = reqwest::Url::parse(base)?;
-    // only a URL without a host has no port, and there is none here
-    url.set_port(Some(port)).ok();
-    url.set_scheme("http").ok();
-    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 fn people(value: &Value) -> String {

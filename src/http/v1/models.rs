@@ -50,6 +50,7 @@ impl Model {
     tag = "compatible",
     responses(
         (status = 200, description = "The models", body = ModelList),
+        (status = 400, description = "Bad engine id (E109)", body = OpenAiError),
         (status = 404, description = "No such engine (E408)", body = OpenAiError),
     )
 )]
@@ -72,6 +73,7 @@ pub async fn list(
     params(("model" = String, Path, description = "Its name, which may have slashes")),
     responses(
         (status = 200, description = "The model", body = Model),
+        (status = 400, description = "Bad engine id (E109)", body = OpenAiError),
         (status = 404, description = "No such model or engine (E408, E901)", body = OpenAiError),
     )
 )]

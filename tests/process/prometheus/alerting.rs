@@ -78,7 +78,7 @@ async fn a_broken_promise_reaches_a_person_and_so_does_its_end() {
     let create = server.post("/v1/engines").json(&serde_json::json!({"engine_id": "broken"}));
     send(create).await.unwrap().ok();
     let prometheus = Prometheus::start(&Plan {
-        targets: vec![address_of(&server)],
+        targets: vec![address_of(&server).await],
         rules: rules.collect(),
         alertmanager: Some(alertmanager.address()),
         ..Plan::default()

@@ -20,7 +20,7 @@ async fn names_of_rules(prometheus: &Prometheus, kind: &str) -> Vec<String> {
 async fn a_fresh_stack_shows_zeros_and_only_the_watchdog_fires() {
     let database = TestDatabase::sqlite();
     let server = Setup::new(database.url()).serve().await;
-    let targets = vec![address_of(&server)];
+    let targets = vec![address_of(&server).await];
     let prometheus = Prometheus::start(&Plan { targets, rules: rules(), ..Plan::default() }).await;
     prometheus.until("min(up{job=\"mlsdm\"})", |up| up > 0.5).await;
     prometheus.scrapes(5).await;

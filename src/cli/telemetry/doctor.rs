@@ -1,0 +1,179 @@
+//! `mlsdm telemetry doctor`: one log line, one span and one scrape through every sink of the
+//! configuration, by the code that a server uses, and what became of each.
+//!
+//! A sink that takes something has not shown it to anybody yet: the report says what to look for.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use crate::{
+    cli::{Context, client, client::Client, context::Finding, output},
+    config::{Config, Level, TraceSampler},
+    ids,
+    telemetry::{
+        logs,
+        loss::{self, Sink},
+        traces::{self, REASONS, TARGET, Traces},
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A Prometheus that scrapes the server, such as `http://127.0.0.1:9091`: asked whether it does.
+    #[arg(long, value_name = "URL")]
+    prometheus: Option<String>,
+}
+
+/// What became of one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Arrived,
+    Lost,
+    /// The configuration names no such sink.
+    Off,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    signal: &'static str,
+    sink: &'static str,
+    status: Status,
+    /// What was seen, and of a loss what to do.
+    detail: String,
+}
+
+impl Line {
+    fn new(signal: &'static str, sink: &'static str, lost: Option<String>, good: &str) -> Self {
+        let status = if lost.is_some() { Status::Lost } else { Status::Arrived };
+        Self { signal, sink, status, detail: lost.unwrap_or_else(|| good.to_owned()) }
+    }
+
+    fn off(signal: &'static str, sink: &'static str, how: &str) -> Self {
+        Self { signal, sink, status: Status::Off, detail: how.to_owned() }
+    }
+}
+
+/// Exit code 1 if something is lost.
+pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
+    let config = &context.loaded()?.config;
+    let check = ids::request_id();
+    let (trace_id, mut lines) = sent(config, &check).await?;
+    lines.push(scrape(context, config).await);
+    if let Some(url) = args.prometheus {
+        lines.push(prometheus(&client::remote(&url)?).await);
+    }
+    let lost = lines.iter().filter(|line| line.status == Status::Lost).count();
+    context.print(&json!({"check": check, "trace_id": trace_id, "sinks": lines}), people)?;
+    if lost == 0 { Ok(()) } else { Err(Finding(format!("{lost} sinks took nothing")).into()) }
+}
+
+/// Sends a line and a span, waits for both as a server does that stops, and reads the counts.
+async fn sent(config: &Config, check: &str) -> anyhow::Result<(Option<String>, Vec<Line>)> {
+    let (mut logging, mut tracing) = (config.logging.clone(), config.traces.clone());
+    // what is checked is the way there
+    (logging.level, tracing.sampler) = (Level::Info, TraceSampler::AlwaysOn);
+    let traces = Traces::start(&tracing, &Handle::current())?;
+    let log = logs::init(&logging, &config.monitoring.env, std::io::stderr(), traces.as_ref())?;
+    let trace_id = {
+        let span = tracing::info_span!(target: TARGET, "telemetry.doctor");
+        let _inside = span.enter();
+        let trace_id = traces::ids(&span).map(|ids| ids.trace_id().to_string());
+        tracing::info!(event_type = "telemetry.doctor", check, trace_id, "a check of telemetry");
+        trace_id
+    };
+    let collector = traces.is_some();
+    if let Some(traces) = traces {
+        traces.close().await;
+    }
+    log.close().await;
+    let lines = vec![
+        logged(Sink::Stdout, "printed on standard error here"),
+        if logging.file().is_some() {
+            logged(Sink::File, "written")
+        } else {
+            Line::off("logs", Sink::File.as_str(), "logging.file is not set")
+        },
+        if logging.loki().is_some() {
+            logged(Sink::Loki, "Loki has taken it")
+        } else {
+            Line::off("logs", Sink::Loki.as_str(), "MLSDM_LOKI_URL is not set")
+        },
+        if collector {
+            exported()
+        } else {
+            Line::off("traces", "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT is not set")
+        },
+    ];
+    Ok((trace_id, lines))
+}
+
+fn logged(sink: Sink, good: &str) -> Line {
+    let own = loss::lost().filter(|(of, _, count)| *of == sink && count.get() > 0);
+    let reasons: Vec<&str> = own.map(|(_, reason, _)| reason.as_str()).collect();
+    let taken = loss::successes().any(|(of, at)| of == sink && at.get() > 0.0);
+    let fix = match sink {
+        Sink::Stdout => "see where standard output goes",
+        Sink::File => "see that the folder of logging.file has room and is writable",
+        Sink::Loki => "see that Loki is at MLSDM_LOKI_URL and what it says of itself",
+    };
+    let lost = (!taken).then(|| format!("{}; {fix}", reasons.join(", ")));
+    Line::new("logs", sink.as_str(), lost, good)
+}
+
+fn exported() -> Line {
+    let counts = traces::counts();
+    let reasons = REASONS.iter().zip(&counts.dropped).filter(|(_, count)| count.get() > 0);
+    let reasons: Vec<&str> = reasons.map(|(reason, _)| *reason).collect();
+    let lost = (counts.delivered.get() == 0).then(|| {
+        let fix = "see that a collector speaks OTLP over HTTP at OTEL_EXPORTER_OTLP_ENDPOINT";
+        format!("{}; {fix}", reasons.join(", "))
+    });
+    Line::new("traces", "otlp", lost, "the collector has taken it")
+}
+
+/// Whether the server shows its metrics.
+async fn scrape(context: &Context, config: &Config) -> Line {
+    let (signal, sink) = ("metrics", "scrape");
+    if !config.monitoring.enabled {
+        return Line::off(signal, sink, "METRICS_ENABLED is false");
+    }
+    let port = config.monitoring.metrics_port;
+    let asked = async { context.metrics_client()?.status("/metrics").await }.await;
+    let lost = match asked {
+        Ok(status) if status.is_success() => None,
+        Ok(status) => Some(format!("port {port} answers {status}; see METRICS_PORT")),
+        Err(error) => Some(error.to_string()),
+    };
+    Line::new(signal, sink, lost, &format!("port {port} answers"))
+}
+
+/// Whether a Prometheus has what the server shows.
+async fn prometheus(url: &str) -> Line {
+    let query = [("query", "mlsdm_build_info".to_owned())];
+    let asked =
+        async { Client::remote(url.to_owned(), None)?.get("/api/v1/query", &query).await }.await;
+    let lost = match asked {
+        Ok(answer) => {
+            let none = answer["data"]["result"].as_array().is_none_or(Vec::is_empty);
+            none.then(|| "it knows no mlsdm_build_info; see its targets".to_owned())
+        }
+        Err(error) => Some(error.to_string()),
+    };
+    Line::new("metrics", "prometheus", lost, "it scrapes a server")
+}
+
+fn people(value: &Value) -> String {
+    let row = |line: &Value| {
+        ["status", "signal", "sink", "detail"].map(|key| output::cell(line.get(key))).to_vec()
+    };
+    let rows: Vec<_> = value["sinks"].as_array().into_iter().flatten().map(row).collect();
+    let table = output::table(&[], &rows);
+    let trace = value["trace_id"].as_str().map(|id| format!("  Tempo  {id}\n"));
+    format!(
+        "{table}\nLook for it where people look:\n  Loki   {{job=~\"mlsdm.*\"}} |= {}\n{}",
+        value["check"],
+        trace.unwrap_or_default()
+    )
+}
