@@ -5,14 +5,15 @@ mod production;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Context, context::Finding, exit, output};
+use super::{Context, context::Finding, exit, login, output};
 use crate::{
-    config::{self, Config, EmbeddingsProvider, LlmProvider},
+    config::{self, AuthMode, Config, EmbeddingsProvider, LlmProvider},
     domain::{event::Event, policy::Policy},
     http::server::{self, StartError, content_key, store_options},
     store::{
         EngineRow, Store, StoreError, codec, fold::check_format, keys::ContentKey, seal::SealError,
     },
+    tls::Tls,
 };
 
 /// How one thing is.
@@ -59,6 +60,8 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
     lines.extend(warnings.map(|text| Line::new("configuration", Status::Warn, text)));
     lines.extend(models(&loaded.config.llm));
     lines.push(embedder(&loaded.config).await);
+    lines.push(callers(&loaded.config).await);
+    lines.push(certificate(&loaded.config));
     let away = database(&loaded.config, &mut lines).await;
     let failed = lines.iter().filter(|line| matches!(line.status, Status::Fail)).count();
     context.print(&json!({ "checks": lines, "failed": failed }), people)?;
@@ -92,6 +95,34 @@ fn models(llm: &config::Llm) -> Vec<Line> {
     let mut lines = vec![Line::new("model", Status::Pass, order.join(", then "))];
     lines.extend(llm.providers().into_iter().map(line));
     lines
+}
+
+/// How callers prove who they are, and whether the identity provider that vouches for them answers.
+async fn callers(config: &Config) -> Line {
+    let (name, mode) = ("callers", config.auth.mode(config.api.host));
+    let provider = match mode {
+        AuthMode::Oidc | AuthMode::OidcAndKeys => login::reach(&config.auth.oidc).await,
+        AuthMode::None => {
+            return Line::new(name, Status::Warn, "auth.mode is none: all are let in");
+        }
+        AuthMode::Keys | AuthMode::Dev => Ok(()),
+    };
+    match provider {
+        Ok(()) => Line::new(name, Status::Pass, format!("auth.mode is {}", mode.as_str())),
+        Err(error) => Line::new(name, Status::Fail, format!("identity provider: {error}")),
+    }
+}
+
+/// Whether the files of TLS can be served.
+fn certificate(config: &Config) -> Line {
+    let name = "certificate";
+    match Tls::open(&config.tls) {
+        Ok(Some(_)) => Line::new(name, Status::Pass, "it and its key fit"),
+        Ok(None) => {
+            Line::new(name, Status::Pass, "none: plain HTTP, for a proxy with TLS before it")
+        }
+        Err(error) => Line::new(name, Status::Fail, error.to_string()),
+    }
 }
 
 /// A URL may name a user and a password.

@@ -1,10 +1,7 @@
 //! Lines pushed to a Loki that works, refuses, is away or never answers: requests do not notice, what
 //! was logged arrives or is counted, and the end comes soon.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use loki_api::{logproto::PushRequest, prost::Message as _};
 use serde_json::{Value, json};
@@ -18,10 +15,10 @@ use crate::{
 };
 
 /// Longest time a stop may take.
-const STOP: Duration = Duration::from_secs(5);
+pub(crate) const STOP: Duration = Duration::from_secs(5);
 
 /// Longest a request may take beside a Loki in trouble.
-const REQUEST: Duration = Duration::from_secs(2);
+pub(crate) const REQUEST: Duration = Duration::from_secs(2);
 
 /// A Loki that answers so.
 pub(crate) async fn fake(answer: ResponseTemplate) -> MockServer {
@@ -53,11 +50,11 @@ fn labels(text: &str) -> Value {
     Value::Object(pairs.collect())
 }
 
-/// Many cheap requests, each of which leaves a line.
-pub(crate) async fn ask(server: &Server, requests: usize) -> Duration {
+/// Many cheap requests, each of which leaves a line; gives how long the slowest took.
+pub(crate) async fn ask(server: &Server, path: &str, requests: usize) -> Duration {
     let mut clients = JoinSet::new();
     for _ in 0..16 {
-        let request = server.get("/health/live");
+        let request = server.get(path);
         clients.spawn(async move {
             let mut slowest = Duration::ZERO;
             for _ in 0..requests / 16 {
@@ -99,7 +96,7 @@ async fn server(url: &str) -> (Server, mlsdm::testkit::TestDatabase) {
 async fn one_that_works_gets_every_line() {
     let loki = fake(ResponseTemplate::new(204)).await;
     let (server, _database) = server(&loki.uri()).await;
-    assert!(ask(&server, 480).await < REQUEST);
+    assert!(ask(&server, "/health/live", 480).await < REQUEST);
     server.say("ann", "My dog is called Rex").await;
     let text = scrape(&server).await;
     let last = "mlsdm_telemetry_last_success_timestamp_seconds{sink=\"stdout\"}";
@@ -114,7 +111,7 @@ async fn one_that_works_gets_every_line() {
 
 async fn is_survived(url: &str) {
     let (server, _database) = server(url).await;
-    let slowest = ask(&server, 3_200).await;
+    let slowest = ask(&server, "/health/live", 3_200).await;
     assert!(slowest < REQUEST, "{slowest:?}");
     // what waits is given up sooner or later, and then every line is accounted for
     let start = Instant::now();
@@ -149,24 +146,4 @@ async fn one_that_refuses_is_survived() {
         let loki = fake(ResponseTemplate::new(status)).await;
         is_survived(&loki.uri()).await;
     }
-}
-
-/// Resident memory of a process, in KiB.
-fn resident(server: &Server) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_away_for_long_costs_no_memory() {
-    let loki = fake(ResponseTemplate::new(204).set_delay(Duration::from_hours(1))).await;
-    let (server, _database) = server(&loki.uri()).await;
-    ask(&server, 3_200).await;
-    let before = resident(&server);
-    let requests = if crate::extended() { 320_000 } else { 16_000 };
-    ask(&server, requests).await;
-    let after = resident(&server);
-    assert!(after < before + 20 * 1024, "{before} KiB, then {after} KiB");
-    stops(server).await;
 }

@@ -41,6 +41,7 @@ mod restart;
 mod schema;
 mod sdk;
 mod server;
+mod sinks;
 mod slow;
 mod streaming;
 mod subjects;

@@ -1,5 +1,5 @@
-//! What telemetry costs: two servers, one with all of it and one with none, under the same load in
-//! turns, and a scrape with as many series as there are meant to be.
+//! What telemetry costs: servers with one kind of it, with all and with none, under the same load in turns,
+//! and a scrape with as many series as there are meant to be.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -15,64 +15,34 @@ use super::{
     table::{Row, median},
 };
 
-/// Turns of each server; the figures are medians of pairs.
-const TURNS: usize = 10;
+/// Rounds in which each server has its turn; the figures are medians of what a round gives.
+const ROUNDS: usize = 10;
 const CLIENTS: usize = 8;
 /// Steps of a turn, and of its part with a single client.
-const STEPS: usize = 1_000;
+const STEPS: usize = 2_000;
 const SINGLE: usize = 200;
 const SCRAPES: usize = 50;
 
 /// Series there may be at ten models and thirty routes.
 const SERIES_MAX: usize = 2_000;
 
-/// What a scrape has to write at most: these engines and models are told apart.
-const ENGINES: &str = "b1,b2,b3,b4,b5,b6,b7,b8,b9";
+/// Models that are told apart beside the configured one.
 const MODELS: &str = "m1,m2,m3,m4,m5,m6,m7,m8,m9";
 
-pub(super) async fn run(database: &str, key: &str) -> anyhow::Result<Vec<Row>> {
-    let sink = Backend::start(0).await.context("the bench's sink cannot listen")?.root();
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port().to_string();
-    let loud = [
-        ("LOG_LEVEL", "INFO"),
-        ("METRICS_PORT", port.as_str()),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", &sink),
-        ("MLSDM_LOKI_URL", &sink),
-        ("MLSDM__MONITORING__ENGINES", ENGINES),
-        ("MLSDM__LLM__MODELS", MODELS),
-    ];
-    // a SQLite file has one owner
-    let other = if database.starts_with("sqlite") {
-        format!("{database}-quiet")
-    } else {
-        database.to_owned()
-    };
-    let loud = Server::start_with(database, key, &loud).await?;
-    let quiet = Server::start_with(&other, key, &[("METRICS_ENABLED", "false")]).await?;
-    let metrics = format!("http://127.0.0.1:{port}/metrics");
+/// Kinds of telemetry that others are held against.
+const NOTHING: &str = "nothing";
+const EVERYTHING: &str = "everything";
 
-    say("steps with all telemetry and with none, in turns")?;
-    let (mut with, mut without) = (Vec::new(), Vec::new());
-    for turn in 0..=TURNS {
-        let first = turn % 2 == 0;
-        let pair = if first {
-            (Turn::of(&loud, Some(&metrics)).await?, Turn::of(&quiet, None).await?)
-        } else {
-            let quiet = Turn::of(&quiet, None).await?;
-            (Turn::of(&loud, Some(&metrics)).await?, quiet)
-        };
-        // the first only warms up
-        if turn > 0 {
-            with.push(pair.0);
-            without.push(pair.1);
-        }
-    }
-    let mut rows = compared(&with, &without);
-    say("scrapes")?;
-    rows.extend(scrapes(&metrics).await?);
-    loud.kill().await?;
-    quiet.kill().await?;
-    Ok(rows)
+/// A variable of the environment.
+type Variable<'a> = (&'a str, &'a str);
+
+/// A server that tells something of itself.
+struct Telling {
+    what: &'static str,
+    server: Server,
+    /// Where it is scraped, in each turn.
+    metrics: Option<String>,
+    turns: Vec<Turn>,
 }
 
 /// One server's turn.
@@ -83,33 +53,88 @@ struct Turn {
     p50: f64,
 }
 
-impl Turn {
-    async fn of(server: &Server, metrics: Option<&str>) -> anyhow::Result<Self> {
-        let before = server.cpu_seconds()?;
-        load::run(server.address, "/v1/generate", CLIENTS, STEPS).await?;
-        if let Some(metrics) = metrics {
+pub(super) async fn run(database: &str, key: &str) -> anyhow::Result<Vec<Row>> {
+    let sink = Backend::start(0).await.context("the bench's sink cannot listen")?.root();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port().to_string();
+    let metrics = [("METRICS_PORT", port.as_str()), ("MLSDM__LLM__MODELS", MODELS)];
+    let quiet = [("METRICS_ENABLED", "false")];
+    let lines = [("LOG_LEVEL", "INFO")];
+    let loki = [("LOG_LEVEL", "INFO"), ("MLSDM_LOKI_URL", &sink)];
+    let spans = [("OTEL_EXPORTER_OTLP_ENDPOINT", sink.as_str())];
+    let tenth = [("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.1")];
+    let scraped = format!("http://127.0.0.1:{port}/metrics");
+    let kinds: [(&'static str, Vec<Variable<'_>>); 6] = [
+        (NOTHING, quiet.to_vec()),
+        ("log lines", [&quiet[..], &lines].concat()),
+        ("log lines, to Loki too", [&quiet[..], &loki].concat()),
+        ("spans of a tenth", [&quiet[..], &spans, &tenth].concat()),
+        ("spans", [&quiet[..], &spans].concat()),
+        (EVERYTHING, [&metrics[..], &loki, &spans].concat()),
+    ];
+    let mut servers = Vec::new();
+    for (place, (what, env)) in kinds.into_iter().enumerate() {
+        // a SQLite file has one owner
+        let own = format!("{database}-{place}");
+        let own = if database.starts_with("sqlite") { &own } else { database };
+        let server = Server::start_with(own, key, &env).await?;
+        let metrics = (what == EVERYTHING).then(|| scraped.clone());
+        servers.push(Telling { what, server, metrics, turns: Vec::new() });
+    }
+    say("steps with telemetry and without, in turns")?;
+    for round in 0..=ROUNDS {
+        // another one begins each round; the first round only warms up
+        servers.rotate_left(1);
+        for telling in &mut servers {
+            let turn = telling.turn().await?;
+            if round > 0 {
+                telling.turns.push(turn);
+            }
+        }
+    }
+    let mut rows = compared(&servers)?;
+    say("scrapes")?;
+    rows.extend(scrapes(&scraped).await?);
+    for telling in servers {
+        telling.server.kill().await?;
+    }
+    Ok(rows)
+}
+
+impl Telling {
+    async fn turn(&self) -> anyhow::Result<Turn> {
+        let address = self.server.address;
+        let before = self.server.cpu_seconds()?;
+        load::run(address, "/v1/generate", CLIENTS, STEPS).await?;
+        if let Some(metrics) = &self.metrics {
             scrape(metrics).await?;
         }
-        let cpu = (server.cpu_seconds()? - before) * 1e6 / STEPS as f64;
-        let single = load::run(server.address, "/v1/generate", 1, SINGLE).await?;
+        let cpu = (self.server.cpu_seconds()? - before) * 1e6 / STEPS as f64;
+        let single = load::run(address, "/v1/generate", 1, SINGLE).await?;
         let latencies = single.latencies.iter().map(|l| l.as_secs_f64() * 1_000.0);
-        Ok(Self { cpu, p50: median(latencies.collect()) })
+        Ok(Turn { cpu, p50: median(latencies.collect()) })
     }
 }
 
-fn compared(with: &[Turn], without: &[Turn]) -> Vec<Row> {
-    let of = |turns: &[Turn], figure: fn(&Turn) -> f64| median(turns.iter().map(figure).collect());
-    let pairs = || with.iter().zip(without);
-    let more = median(pairs().map(|(on, off)| 100.0 * (on.cpu / off.cpu - 1.0)).collect());
-    let later = median(pairs().map(|(on, off)| 1_000.0 * (on.p50 - off.p50)).collect());
-    let cpu = Row::new("processor time of a step, all telemetry", of(with, |t| t.cpu), "µs");
-    let p50 = Row::new("step, one client, all telemetry", of(with, |t| t.p50), "ms");
-    vec![
-        cpu.beside("none", of(without, |t| t.cpu)),
-        Row::new("more processor time, median of pairs", more, "%"),
-        p50.beside("none", of(without, |t| t.p50)),
-        Row::new("later, median of pairs", later, "µs"),
-    ]
+fn compared(servers: &[Telling]) -> anyhow::Result<Vec<Row>> {
+    let silent = servers.iter().find(|telling| telling.what == NOTHING);
+    let silent = &silent.context("no server without telemetry")?.turns;
+    let mut rows = Vec::new();
+    for telling in servers.iter().filter(|telling| telling.what != NOTHING) {
+        let of = |turns: &[Turn], figure: fn(&Turn) -> f64| {
+            median(turns.iter().map(figure).collect::<Vec<_>>())
+        };
+        let pairs = || telling.turns.iter().zip(silent);
+        let more = median(pairs().map(|(on, off)| 100.0 * (on.cpu / off.cpu - 1.0)).collect());
+        let later = median(pairs().map(|(on, off)| 1_000.0 * (on.p50 - off.p50)).collect());
+        let name = |what: &str| format!("{what}: {}", telling.what);
+        rows.push(
+            Row::new(name("processor time of a step"), of(&telling.turns, |t| t.cpu), "µs")
+                .beside(NOTHING, of(silent, |t| t.cpu)),
+        );
+        rows.push(Row::new(name("more, median of pairs"), more, "%"));
+        rows.push(Row::new(name("one client later, median of pairs"), later, "µs"));
+    }
+    Ok(rows)
 }
 
 async fn scrape(url: &str) -> anyhow::Result<String> {

@@ -23,6 +23,9 @@ const TIMESTAMP: &[BorrowedFormatItem<'_>] = format_description!(
 /// Longest text of one field, in bytes; the rest is cut off.
 const FIELD_BYTES_MAX: usize = 8 * 1024;
 
+/// Room for a line that is not long, in bytes.
+const LINE_BYTES: usize = 768;
+
 /// The layer that writes lines.
 pub(super) struct Lines<W> {
     pub(super) format: config::Format,
@@ -77,7 +80,7 @@ where
             count.inc();
         }
         // a queue takes it or counts it
-        drop(self.writer.make_writer_for(event.metadata()).write_all(line.as_bytes()));
+        drop(self.writer.make_writer_for(event.metadata()).write_all(&line));
     }
 }
 
@@ -87,7 +90,7 @@ impl<W> Lines<W> {
         metadata: &Metadata<'_>,
         message: Value,
         mut fields: Map<String, Value>,
-    ) -> String {
+    ) -> Vec<u8> {
         let fixed = [
             ("timestamp", Value::from(timestamp())),
             ("level", Value::from(level(*metadata.level()))),
@@ -97,7 +100,7 @@ impl<W> Lines<W> {
             ("version", Value::from(env!("CARGO_PKG_VERSION"))),
             ("env", Value::from(&*self.env)),
         ];
-        let mut line = String::from("{");
+        let mut line = Vec::with_capacity(LINE_BYTES);
         for (name, value) in fixed {
             fields.remove(name);
             put(&mut line, name, &value);
@@ -105,31 +108,31 @@ impl<W> Lines<W> {
         for (name, value) in &fields {
             put(&mut line, name, value);
         }
-        line.push_str("}\n");
+        line.extend_from_slice(b"}\n");
         line
     }
 }
 
 /// Appends a member; a map would lose the order that makes lines easy to read.
-fn put(line: &mut String, name: &str, value: &Value) {
-    if !line.ends_with('{') {
-        line.push(',');
-    }
-    line.push_str(&Value::from(name).to_string());
-    line.push(':');
-    line.push_str(&value.to_string());
+fn put(line: &mut Vec<u8>, name: &str, value: &Value) {
+    line.push(if line.is_empty() { b'{' } else { b',' });
+    // a value has a JSON form, and a vector takes everything
+    drop(serde_json::to_writer(&mut *line, name));
+    line.push(b':');
+    drop(serde_json::to_writer(line, value));
 }
 
-fn text(metadata: &Metadata<'_>, message: &Value, fields: &Map<String, Value>) -> String {
+fn text(metadata: &Metadata<'_>, message: &Value, fields: &Map<String, Value>) -> Vec<u8> {
     let message = message.as_str().unwrap_or_default().replace(['\n', '\r'], " ");
-    let mut line = format!("{} {:7} {message}", timestamp(), level(*metadata.level()));
+    let line = format!("{} {:7} {message}", timestamp(), level(*metadata.level()));
+    let mut line = line.into_bytes();
     for (name, value) in fields {
-        line.push(' ');
-        line.push_str(name);
-        line.push('=');
-        line.push_str(&value.to_string());
+        line.push(b' ');
+        line.extend_from_slice(name.as_bytes());
+        line.push(b'=');
+        drop(serde_json::to_writer(&mut line, value));
     }
-    line.push('\n');
+    line.push(b'\n');
     line
 }
 

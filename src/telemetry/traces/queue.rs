@@ -16,7 +16,7 @@ use tokio::{
     runtime::Handle,
     sync::mpsc::{self, error::TrySendError},
     task::JoinHandle,
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,9 @@ const BATCH_MAX: usize = 512;
 
 /// How long a batch waits for more spans.
 const DELAY: Duration = Duration::from_secs(1);
+
+/// How often it looks for them meanwhile; the queue holds what comes in between.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How long the spans that wait may take to be sent when the process ends.
 pub const FLUSH_TIME: Duration = Duration::from_secs(4);
@@ -138,25 +141,30 @@ impl Worker {
         }
     }
 
-    /// The next batch; empty once the queue is closed and nothing waits any more.
+    /// The next batch; empty once the queue is closed and nothing waits any more. Waits for the first
+    /// span only: to be woken by each would cost the requests that end them.
     async fn collect(&mut self) -> Vec<SpanData> {
         let mut batch = Vec::with_capacity(BATCH_MAX);
-        let delay = sleep(Duration::MAX);
-        tokio::pin!(delay);
-        while batch.len() < BATCH_MAX {
-            let room = BATCH_MAX - batch.len();
+        while batch.is_empty() {
             tokio::select! {
                 biased;
                 () = self.closing.cancelled(), if !self.spans.is_closed() => self.spans.close(),
-                taken = self.spans.recv_many(&mut batch, room) => {
-                    if taken == 0 {
-                        break;
-                    }
-                    if taken == batch.len() {
-                        delay.as_mut().reset(tokio::time::Instant::now() + DELAY);
-                    }
+                taken = self.spans.recv_many(&mut batch, BATCH_MAX) => if taken == 0 {
+                    return batch;
                 }
-                () = &mut delay => break,
+            }
+        }
+        let began = Instant::now();
+        while batch.len() < BATCH_MAX && !self.spans.is_closed() && began.elapsed() < DELAY {
+            tokio::select! {
+                biased;
+                () = self.closing.cancelled() => self.spans.close(),
+                () = sleep(LOOK) => {}
+            }
+            while batch.len() < BATCH_MAX
+                && let Ok(span) = self.spans.try_recv()
+            {
+                batch.push(span);
             }
         }
         batch

@@ -1,0 +1,72 @@
+//! All that telemetry is sent to hangs for long: requests do not notice, memory does not grow, what is lost
+//! is counted, and the end comes soon. (Nobody scrapes meanwhile, either: scrapes are pulled.)
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use mlsdm::testkit::TestDatabase;
+use serde_json::Value;
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
+
+use crate::{
+    loki::{REQUEST, STOP, ask},
+    server::{Server, Setup},
+};
+
+/// Takes everything, until it hangs.
+struct Sink(Arc<AtomicBool>);
+
+impl Respond for Sink {
+    fn respond(&self, _: &Request) -> ResponseTemplate {
+        let taken = ResponseTemplate::new(200);
+        if self.0.load(Ordering::Relaxed) {
+            taken.set_delay(Duration::from_hours(1))
+        } else {
+            taken
+        }
+    }
+}
+
+/// Resident memory of a process, in KiB.
+fn resident(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Ten minutes of load at 500 requests a second in the long tier, as fast as they go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_outage_of_all_of_them_costs_no_memory() {
+    let (database, sinks) = (TestDatabase::sqlite(), MockServer::start().await);
+    let hanging = Arc::new(AtomicBool::new(false));
+    Mock::given(any()).respond_with(Sink(Arc::clone(&hanging))).mount(&sinks).await;
+    let mut server = Setup::new(database.url())
+        .with("OTEL_EXPORTER_OTLP_ENDPOINT", sinks.uri())
+        .with("MLSDM_LOKI_URL", sinks.uri())
+        .serve()
+        .await;
+    ask(&server, "/v1/state", 3_200).await;
+    let before = resident(&server);
+    hanging.store(true, Ordering::Relaxed);
+    let requests = if crate::extended() { 300_000 } else { 16_000 };
+    let slowest = ask(&server, "/v1/state", requests).await;
+    assert!(slowest < REQUEST, "{slowest:?}");
+    let after = resident(&server);
+    assert!(after < before + 20 * 1024, "{before} KiB, then {after} KiB");
+    let start = Instant::now();
+    server.terminate().await;
+    server.exit().await;
+    assert!(start.elapsed() < STOP, "{:?}", start.elapsed());
+    let log = server.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let closed = lines.filter(|line| line["event_type"] == "traces.closed").last().unwrap();
+    let count = |name: &str| closed[name].as_u64().unwrap();
+    assert_eq!(count("emitted"), count("delivered") + count("dropped"), "{closed}");
+    assert!(count("dropped") > 0 && count("delivered") > 0, "{closed}");
+}
