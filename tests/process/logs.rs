@@ -252,7 +252,7 @@ async fn a_standard_output_that_nobody_reads_stops_nothing() {
     let unread = "mkfifo unread && exec 3<>unread && exec \"$@\" >unread";
     let setup = Setup::new(database.url()).wrapped(unread).with("METRICS_PORT", port);
     let server = setup.serve().await;
-    assert!(ask(&server, 10_000).await < SOON);
+    assert!(ask(&server, "/health/live", 10_000).await < SOON);
     let address = format!("http://127.0.0.1:{port}/metrics");
     let text = reqwest::get(address).await.unwrap().text().await.unwrap();
     let labels = "signal=\"logs\",sink=\"stdout\",reason=\"queue_full\"";
