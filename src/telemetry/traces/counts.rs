@@ -28,7 +28,7 @@ pub(super) enum Reason {
     Shutdown,
 }
 
-/// The reasons, as the label `reason`; in the order of [`Reason`].
+/// The reasons, as the label `reason`; in the order of the reasons themselves.
 pub const REASONS: [&str; 7] =
     ["queue_full", "unreachable", "timeout", "overloaded", "upstream", "refused", "shutdown"];
 
