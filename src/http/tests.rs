@@ -262,8 +262,12 @@ async fn each_request_is_one_line_with_ids_route_and_code() {
     ask(Stop::default(), get("/geheim")).await;
     ask(Stop::default(), get("/panics")).await;
     drop(guard);
-    let lines: Vec<Value> =
-        buffer.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines = buffer.lines();
+    let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    // what the server does unasked, on a database that has gone, may leave lines too
+    let asked =
+        |line: &Value| line["event_type"].as_str().is_some_and(|of| of.starts_with("http."));
+    let lines: Vec<Value> = lines.filter(asked).collect();
     assert_eq!(lines.len(), 4, "{lines:#?}");
     let bad = &lines[0];
     assert_eq!(bad["route"], "/engines/{engine}/events/{position}");

@@ -7,7 +7,10 @@ use mlsdm::testkit::TestDatabase;
 use reqwest::RequestBuilder;
 use serde_json::json;
 
-use crate::server::{Server, Setup, send};
+use crate::{
+    metrics::scrape,
+    server::{Server, Setup, send},
+};
 
 /// Stands in every secret.
 const MARKER: &str = "geheim";
@@ -41,7 +44,7 @@ fn setup(database: &TestDatabase) -> Setup {
         // nobody answers there
         .with("MLSDM__LLM__OPENAI__BASE_URL", "http://127.0.0.1:9")
         .with("MLSDM__LLM__RETRY__ATTEMPTS", 1)
-        .with("LOG_LEVEL", "DEBUG")
+        .with("LOG_LEVEL", "TRACE")
 }
 
 /// Credentials, good and bad, in every place of a request.
@@ -96,6 +99,7 @@ async fn secrets_turn_up_nowhere() {
     for path in ["/health", "/health/live", "/health/ready", "/health/detailed", "/status"] {
         silent(path, send(server.get(path)).await.unwrap().body.to_string().as_bytes());
     }
+    silent("metrics", scrape(&server).await.as_bytes());
     silent("/openapi.json", server.read("/openapi.json").await.to_string().as_bytes());
     for command in [&["config"][..], &["config", "--json"], &["check"], &["check", "--production"]]
     {
