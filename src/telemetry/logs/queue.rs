@@ -69,10 +69,15 @@ impl Queue {
         } else if state.lines.len() >= LINES_MAX || state.bytes + line.len() > BYTES_MAX {
             Reason::QueueFull
         } else {
+            // with lines there, the thread is at work already, and to wake it costs a call of the system
+            let idle = state.lines.is_empty();
             state.bytes += line.len();
             state.lines.push_back(Arc::clone(line));
             drop(state);
-            return self.0.filled.notify_one();
+            if idle {
+                self.0.filled.notify_one();
+            }
+            return;
         };
         drop(state);
         self.0.sink.lost(reason, 1);
