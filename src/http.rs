@@ -6,6 +6,7 @@
 pub mod access;
 pub mod app;
 pub mod caller;
+mod carried;
 pub mod client;
 mod cors;
 pub mod endpoint;

@@ -2,21 +2,14 @@
 //! its cause. A streamed answer's line is written when its body ends: only then is known how.
 
 use std::{
-    pin::Pin,
     sync::{Arc, OnceLock},
-    task::{Context, Poll},
     time::Instant,
 };
 
-use actix_web::{
-    HttpResponse,
-    body::{BodySize, BoxBody, MessageBody},
-    http::StatusCode,
-    web::Bytes,
-};
+use actix_web::{HttpResponse, body::BoxBody, http::StatusCode};
 use tracing::{Span, error, info};
 
-use super::{Code, Problem, trace};
+use super::{Code, Problem, carried::Carried, trace};
 use crate::{domain::event::RejectReason, engine::Answer};
 
 /// What a governed step adds to the line of its request.
@@ -122,7 +115,8 @@ impl Line {
 
     /// A body whose end writes the line.
     pub(super) fn after(self, body: BoxBody, ending: Ending) -> BoxBody {
-        BoxBody::new(Streamed { body, line: self, ending })
+        let span = self.span.clone();
+        Carried::boxed(body, Streamed { line: self, ending }, span)
     }
 }
 
@@ -133,26 +127,10 @@ fn is_fault(problem: &Problem) -> bool {
         || (status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// A streamed body.
+/// The line of a streamed answer, written when its body is dropped.
 struct Streamed {
-    body: BoxBody,
     line: Line,
     ending: Ending,
-}
-
-impl MessageBody for Streamed {
-    type Error = <BoxBody as MessageBody>::Error;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_next(context)
-    }
 }
 
 impl Drop for Streamed {

@@ -1,16 +1,10 @@
 //! What surrounds every request: ids, span, headers, limits, the access line, and error bodies.
 
-use std::{
-    panic::AssertUnwindSafe,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Instant,
-};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use actix_web::{
     Error, HttpMessage as _, HttpResponse, ResponseError as _,
-    body::{BodySize, BoxBody, MessageBody},
+    body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
     http::{
@@ -18,19 +12,21 @@ use actix_web::{
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
     middleware::Next,
-    web::{self, Bytes},
+    web,
 };
 use futures_util::FutureExt as _;
 use tracing::{Instrument as _, Span, error_span, field::Empty};
 
 use super::{
-    AppState, Code, Problem, cors,
+    AppState, Code, Problem,
+    carried::Carried,
+    cors,
     envelope::Envelope,
     headers::Kind,
     line::{Ending, Line, Step},
     trace::{self, Place, TRACE_RESPONSE},
 };
-use crate::{ids, limiter::Admission, telemetry::metrics::UNMATCHED};
+use crate::{ids, telemetry::metrics::UNMATCHED};
 
 /// The header that carries a request's id in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -167,33 +163,8 @@ pub async fn limit<B: MessageBody + 'static>(
         return refuse(request, Problem::new(Code::OverConcurrency, detail));
     };
     let response = next.call(request).await?.map_into_boxed_body();
-    Ok(response.map_body(|_, body| BoxBody::new(Held { body, admission })))
-}
-
-/// A body whose request counts as served until it has been sent: an answer may be streamed.
-struct Held {
-    body: BoxBody,
-    admission: Admission,
-}
-
-impl MessageBody for Held {
-    type Error = <BoxBody as MessageBody>::Error;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_next(context)
-    }
-
-    fn try_into_bytes(self) -> Result<Bytes, Self> {
-        let Self { body, admission } = self;
-        body.try_into_bytes().map_err(|body| Self { body, admission })
-    }
+    // it counts as served until its answer has been sent
+    Ok(response.map_body(|_, body| Carried::boxed(body, admission, Span::none())))
 }
 
 /// Whether a path is one of those that answer however busy the server is.
@@ -221,8 +192,7 @@ fn finish(mut response: ServiceResponse<BoxBody>, told: &Told) -> ServiceRespons
     let line = told.line(response.status());
     let ending = response.response_mut().extensions_mut().remove::<Ending>();
     if let (None, Some(ending)) = (&problem, ending) {
-        let response = response.map_body(|_, body| line.after(body, ending));
-        return trace::until_sent(response, &told.span);
+        return response.map_body(|_, body| line.after(body, ending));
     }
     let step = response.response_mut().extensions_mut().remove::<Step>();
     line.write(problem.as_ref(), step.as_ref());

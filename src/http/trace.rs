@@ -4,20 +4,14 @@
 //! the address and the agent of a caller are left out. A span ends with the head of its answer, or of one
 //! that is streamed with the end of the stream.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use actix_web::{
     body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{Method, StatusCode, Version, header::HeaderName},
-    web::Bytes,
 };
 use tracing::{Span, field::Empty, info_span};
 
-use super::request::is_probe;
+use super::{carried::Carried, request::is_probe};
 use crate::{
     ids,
     telemetry::traces::{self, Remote, TARGET},
@@ -115,30 +109,7 @@ pub(super) fn until_sent(
         return response;
     }
     let span = span.clone();
-    response.map_body(|_, body| BoxBody::new(Traced { body, span }))
-}
-
-struct Traced {
-    body: BoxBody,
-    span: Span,
-}
-
-impl MessageBody for Traced {
-    type Error = <BoxBody as MessageBody>::Error;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let Self { body, span } = self.get_mut();
-        // a span lasts until it is left for the last time
-        let _inside = span.enter();
-        Pin::new(body).poll_next(context)
-    }
+    response.map_body(|_, body| Carried::boxed(body, (), span))
 }
 
 fn name(method: &str, route: Option<&str>) -> String {

@@ -13,7 +13,7 @@ use actix_web::{
     HttpRequest, HttpResponse,
     web::{Bytes, Data, Json},
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     auth::keys::{Keys, mint},
@@ -22,7 +22,7 @@ use crate::{
         ids::KeyId,
         keys::ApiKey,
     },
-    engine::Engine,
+    engine::{Engine, Receipt},
     http::{
         AppState, Code, Problem,
         access::{Allowed, may},
@@ -87,15 +87,7 @@ pub async fn post(
     let system = state.engines.system().await?;
     let actor = allowed.caller.actor.clone();
     let receipt = system.create_key(CreateKey { id, hash, grant, actor }).await?;
-    state.auth.take(&system.view());
-    let key = known(&system, id)?;
-    let now = state.engines.parts().store.local_time();
-    Ok(HttpResponse::Created().json(CreatedKey {
-        key: secret.expose_secret().to_owned(),
-        summary: KeySummary::of(id, &key, now),
-        position: receipt.position,
-        chain_hash: receipt.chain_hash.to_string(),
-    }))
+    Ok(HttpResponse::Created().json(handed(&state, &system, id, (&secret, &receipt))?))
 }
 
 /// Revokes an API key, at once and for good.
@@ -159,15 +151,25 @@ pub async fn rotate(
     let (secret, hash) = mint(id).map_err(|error| Problem::internal(&error))?;
     let actor = allowed.caller.actor.clone();
     let receipt = system.rotate_key(RotateKey { id, hash, grace_seconds, actor }).await?;
+    Ok(Json(handed(&state, &system, id, (&secret, &receipt))?))
+}
+
+/// The answer with a secret: from here on this replica knows it.
+fn handed(
+    state: &AppState,
+    system: &Engine,
+    id: KeyId,
+    (secret, receipt): (&SecretString, &Receipt),
+) -> Result<CreatedKey, Problem> {
     state.auth.take(&system.view());
-    let key = known(&system, id)?;
+    let key = known(system, id)?;
     let now = state.engines.parts().store.local_time();
-    Ok(Json(CreatedKey {
+    Ok(CreatedKey {
         key: secret.expose_secret().to_owned(),
         summary: KeySummary::of(id, &key, now),
         position: receipt.position,
         chain_hash: receipt.chain_hash.to_string(),
-    }))
+    })
 }
 
 /// The keys, where any are taken: nobody is given one that opens nothing.
