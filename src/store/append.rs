@@ -7,14 +7,14 @@
 
 pub(super) mod insert;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use sqlx::{Postgres, Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::{
-    CommitError, Conn, Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record,
-    Store, StoreError, SubjectRow,
+    Clock, CommitError, Conn, Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow,
+    Record, Store, StoreError, SubjectRow,
     error::{classify, classify_commit},
     read,
     records::{self, Columns},
@@ -35,8 +35,17 @@ pub struct Append {
     pub head: Head,
     /// The log's clock, never before the head's `recorded_at`.
     pub now: Micros,
+    clock: LogClock,
     #[cfg(any(test, feature = "testkit"))]
     faults: Option<std::sync::Arc<super::faults::Faults>>,
+}
+
+/// What the log's time is told by.
+enum LogClock {
+    /// A clock of this process.
+    Own(Clock),
+    /// What the database's clock showed, and when that was known here.
+    Database(Micros, Instant),
 }
 
 pub(super) enum Tx {
@@ -90,14 +99,17 @@ impl Store {
         // transaction
         let rows = fetch!(tx.conn(), sql::LOCKED_HEAD, now_and_head, [engine.as_str()])?;
         let (database_time, head) = rows.into_iter().next().unwrap_or_default();
-        let clock = match self {
+        let own = match self {
             Self::Sqlite(store) => Some(store.clock()),
             Self::Postgres(store) => store.clock(),
         };
-        let now = clock.map_or_else(|| database_time.unwrap_or_default(), |clock| clock());
+        let clock = match own {
+            Some(own) => LogClock::Own(Arc::clone(own)),
+            None => LogClock::Database(database_time.unwrap_or_default(), Instant::now()),
+        };
         // an engine is made together with its first event
         let head = head.ok_or_else(|| StoreError::EngineMissing(engine.clone()))?;
-        let now = now.max(head.recorded_at);
+        let now = clock.now().max(head.recorded_at);
         Ok(Append {
             engine: engine.clone(),
             transaction: tx,
@@ -105,6 +117,7 @@ impl Store {
             commits: self.timings().commit.clone(),
             head,
             now,
+            clock,
             #[cfg(any(test, feature = "testkit"))]
             faults: self.faults(),
         })
@@ -171,7 +184,25 @@ pub(super) fn signed(numbers: &[u64]) -> Vec<i64> {
     numbers.iter().map(|n| *n as i64).collect()
 }
 
+impl LogClock {
+    fn now(&self) -> Micros {
+        match self {
+            Self::Own(clock) => clock(),
+            Self::Database(shown, since) => {
+                let passed = Micros::try_from(since.elapsed().as_micros()).unwrap_or(Micros::MAX);
+                shown.saturating_add(passed)
+            }
+        }
+    }
+}
+
 impl Append {
+    /// The log's clock as it is by now, without asking the database again; never before
+    /// [`Self::now`].
+    pub fn later(&self) -> Micros {
+        self.clock.now().max(self.now)
+    }
+
     /// The engine whose row is held.
     pub const fn engine(&self) -> &EngineId {
         &self.engine

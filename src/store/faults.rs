@@ -17,6 +17,8 @@ use super::{CommitError, StoreError, append::Tx, error::classify_commit};
 pub enum Fault {
     /// The append cannot begin.
     Begin(StoreError),
+    /// The append begins as it should: what is planned next is for one after it.
+    BeginPasses,
     /// The append waits where it would begin, and all others with it, until [`Faults::release`].
     BeginHeld,
     /// The insert of events fails; the transaction is spoiled.
@@ -91,7 +93,9 @@ impl Faults {
     }
 
     pub(super) async fn at_begin(&self) -> Result<(), StoreError> {
-        if self.next(|fault| matches!(fault, Fault::BeginHeld)).is_some() {
+        if self.next(|fault| matches!(fault, Fault::BeginPasses)).is_none()
+            && self.next(|fault| matches!(fault, Fault::BeginHeld)).is_some()
+        {
             self.hold();
         }
         self.begun.send_modify(|begun| *begun += 1);
@@ -108,10 +112,15 @@ impl Faults {
     /// Ends a transaction as planned; gives it back if nothing is.
     pub(super) async fn at_commit(self: Arc<Self>, transaction: Tx) -> Result<Tx, CommitError> {
         let unheard = || CommitError::Unknown(StoreError::Unavailable("injected".to_owned()));
-        let elsewhere =
-            |fault: &Fault| matches!(fault, Fault::Begin(_) | Fault::BeginHeld | Fault::Insert(_));
-        match self.next(|fault| !elsewhere(fault)) {
-            None | Some(Fault::Begin(_) | Fault::BeginHeld | Fault::Insert(_)) => Ok(transaction),
+        let at_commit = |fault: &Fault| {
+            use Fault::{CommitFails, CommitLate, CommitLost, CommitUnheard};
+            matches!(fault, CommitFails(_) | CommitLost | CommitUnheard | CommitLate)
+        };
+        match self.next(at_commit) {
+            None
+            | Some(Fault::Begin(_) | Fault::BeginPasses | Fault::BeginHeld | Fault::Insert(_)) => {
+                Ok(transaction)
+            }
             Some(Fault::CommitFails(error)) => {
                 transaction.rollback().await.map_err(CommitError::Unknown)?;
                 Err(CommitError::Failed(error))

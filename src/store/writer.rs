@@ -7,9 +7,11 @@
 //! commands in the tail, or not. A dropped request cannot cancel a batch: the task owns it.
 //!
 //! What the processor can do while the database works is done then: JSON and hashes while contents
-//! are inserted, letting go of the batch before while events are. If more waits when a batch commits,
-//! the next transaction is begun beside it and waits for the lock that the commit frees.
+//! are inserted, letting go of the batch before while events are. If more waits by then, the next
+//! transaction is begun beside it and waits for the lock that the commit frees; during the commit what
+//! waits is decided ahead, for the case that nobody else writes before.
 
+mod ahead;
 mod batch;
 mod claims;
 mod plan;
@@ -17,17 +19,17 @@ mod proposal;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{domain::ids::EngineId, telemetry::metrics::EngineMetrics};
 
 use super::{
-    Append, Store, StoreError,
+    Store,
     fold::Folder,
     subject::Directory,
     texts::{TEXTS_BYTES, Texts},
 };
+use ahead::{Ahead, Begun};
 use batch::Spent;
 use proposal::Pending;
 pub use proposal::{
@@ -121,11 +123,13 @@ pub struct Task {
     limits: Limits,
     folder: Folder,
     queue: mpsc::Receiver<Message>,
-    /// Commands that did not fit into the batch before.
+    /// Commands taken out of the queue that are the next to be written; at most a batch.
     carried: VecDeque<Pending>,
-    /// The next batch's transaction, begun while the batch before is committed: it waits for the
-    /// lock that this one frees.
-    begun: Option<BoxFuture<'static, Result<Append, StoreError>>>,
+    /// The first of them, decided already.
+    ahead: Option<Ahead>,
+    /// The next batch's transaction, begun while the batch before is written: it waits for the lock
+    /// that this one frees.
+    begun: Option<Begun>,
     spent: Spent,
     texts: Arc<Texts>,
     views: watch::Sender<Arc<View>>,
@@ -153,6 +157,7 @@ pub fn writer(
         folder,
         queue: messages,
         carried: VecDeque::new(),
+        ahead: None,
         begun: None,
         spent: Spent::default(),
         texts: Arc::clone(&texts),
@@ -183,8 +188,6 @@ impl Task {
 
     /// All that waits, within the limits; empty when only the tail is to be folded.
     async fn next_batch(&mut self) -> Option<Vec<Pending>> {
-        let mut batch: Vec<Pending> = Vec::new();
-        let mut bytes = 0;
         if self.carried.is_empty() {
             if self.queue.is_empty() {
                 std::mem::take(&mut self.spent).leave(&self.texts);
@@ -194,23 +197,31 @@ impl Task {
                 Message::CatchUp => {}
             }
         }
-        loop {
-            while let Some(pending) = self.carried.pop_front() {
-                bytes += pending.proposal.size();
-                let full =
-                    bytes > self.limits.batch_bytes || batch.len() >= self.limits.batch_events;
-                if full && !batch.is_empty() {
-                    self.carried.push_front(pending);
-                    return Some(batch);
-                }
-                batch.push(pending);
-            }
+        self.take_in();
+        let count = self.fitting();
+        Some(self.carried.drain(..count).collect())
+    }
+
+    /// Takes what waits out of the queue, at most as many commands as a batch has events.
+    fn take_in(&mut self) {
+        while self.carried.len() < self.limits.batch_events {
             match self.queue.try_recv() {
                 Ok(Message::Propose(pending)) => self.carried.push_back(*pending),
+                // every batch folds the tail
                 Ok(Message::CatchUp) => {}
-                Err(_) => return Some(batch),
+                Err(_) => return,
             }
         }
+    }
+
+    /// How many of the carried commands make a batch.
+    fn fitting(&self) -> usize {
+        let mut bytes = 0;
+        let fit = self.carried.iter().take(self.limits.batch_events).take_while(|pending| {
+            bytes += pending.proposal.size();
+            bytes <= self.limits.batch_bytes
+        });
+        fit.count().max(1).min(self.carried.len())
     }
 
     fn publish(&self) {

@@ -1,5 +1,6 @@
 //! The writer under faults: every command once, every state what its log says.
 
+mod ahead;
 mod batches;
 mod commits;
 mod doubt;

@@ -23,12 +23,14 @@ use crate::{
     lifecycle::Tasks,
     llm::{Llm, Stub},
     store::{
-        Content, Record,
+        Content, Record, Store,
         fold::PAGE,
         keys::Column,
         replay,
         subject::{Directory, Subject},
-        writer::{Actor, Limits, Outcome, Proposal, Sealed, Writer, prompt_hmac, writer},
+        writer::{
+            Actor, Limits, Outcome, Proposal, Sealed, WriteError, Writer, prompt_hmac, writer,
+        },
     },
 };
 
@@ -49,7 +51,10 @@ pub(super) async fn run(scratch: &Scratch) -> anyhow::Result<Vec<Row>> {
         let events = bench.writer.view().state.position - before;
         ours.push(events as f64 / elapsed.as_secs_f64());
         let rows = scratch.store.read_for_audit(&bench.engine, before, PAGE).await?;
-        bare.push(inserted(scratch, &raw, &rows).await?);
+        // in a task, as the writer is
+        let store = scratch.store.clone();
+        let inserting = Handle::current().spawn(inserted(store, raw.clone(), rows));
+        bare.push(inserting.await??);
     }
     let row = Row::new(
         format!("append through the writer, batches of {BATCH}"),
@@ -60,17 +65,17 @@ pub(super) async fn run(scratch: &Scratch) -> anyhow::Result<Vec<Row>> {
 }
 
 async fn inserted(
-    scratch: &Scratch,
-    engine: &EngineId,
-    rows: &[(Record, Option<Content>)],
+    store: Store,
+    engine: EngineId,
+    rows: Vec<(Record, Option<Content>)>,
 ) -> anyhow::Result<f64> {
     let mut elapsed = Duration::ZERO;
-    for batch in rows.chunks(BATCH) {
+    for batch in rows.chunk_by(|(one, _), (next, _)| one.recorded_at == next.recorded_at) {
         let records: Vec<Record> = batch.iter().map(|(record, _)| record.clone()).collect();
         let contents = batch.iter().filter_map(|(r, content)| Some((r.position, content.clone()?)));
         let contents: Vec<(Position, Content)> = contents.collect();
         let started = Instant::now();
-        scratch.store.probe_insert(engine, &records, &contents).await?;
+        store.probe_insert(&engine, &records, &contents).await?;
         elapsed += started.elapsed();
     }
     Ok(rows.len() as f64 / elapsed.as_secs_f64())
@@ -135,16 +140,17 @@ impl Bench {
     async fn write(&self, proposals: Vec<Proposal>) -> anyhow::Result<(Vec<u64>, Duration)> {
         let started = Instant::now();
         let submitted = proposals.into_iter().map(|proposal| self.writer.submit(proposal));
-        let submitted = submitted.collect::<Result<Vec<_>, _>>()?;
-        let mut steps = Vec::with_capacity(submitted.len());
-        for answered in submitted {
-            let Outcome::Committed(committed) = answered.await?? else {
-                anyhow::bail!("a duplicate")
-            };
-            let step = committed.events.first().and_then(|(envelope, _)| envelope.step);
-            steps.push(step.unwrap_or_default());
+        let mut submitted = submitted.collect::<Result<Vec<_>, _>>()?;
+        // the last first: waiting for each in turn would wake this thread a thousand times
+        let last = submitted.pop().ok_or_else(|| anyhow::anyhow!("nothing was handed over"))?;
+        let last = last.await?;
+        let elapsed = started.elapsed();
+        let mut steps = Vec::with_capacity(submitted.len() + 1);
+        for mut answered in submitted {
+            steps.push(step_of(answered.try_recv()?)?);
         }
-        Ok((steps, started.elapsed()))
+        steps.push(step_of(last)?);
+        Ok((steps, elapsed))
     }
 
     fn admit(&self, n: usize) -> anyhow::Result<Proposal> {
@@ -210,4 +216,10 @@ impl Bench {
             ..Proposal::of_engine(id, command, actor)
         })
     }
+}
+
+fn step_of(outcome: Result<Outcome, WriteError>) -> anyhow::Result<u64> {
+    let Outcome::Committed(committed) = outcome? else { anyhow::bail!("a duplicate") };
+    let step = committed.events.first().and_then(|(envelope, _)| envelope.step);
+    step.ok_or_else(|| anyhow::anyhow!("an event without a step"))
 }

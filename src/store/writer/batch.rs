@@ -1,16 +1,20 @@
 //! One batch: lock, fold the tail, decide, insert, commit.
 
-use std::{collections::HashMap, pin::pin, sync::Arc};
-
-use futures_util::{
-    FutureExt as _,
-    future::{Either, ready, select},
-    join,
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+
+use futures_util::{FutureExt as _, join};
 
 use tokio::time::Instant;
 
-use super::{Committed, Outcome, Proposal, Task, WriteError, plan::Plan, proposal::Pending};
+use super::{
+    Committed, Outcome, Proposal, Task, WriteError, ahead::beside, plan::Plan, proposal::Pending,
+};
 use crate::{
     domain::{
         ids::{CommandId, Position},
@@ -104,15 +108,10 @@ impl Task {
         match outcome {
             Ok(outcomes) => {
                 self.count(&outcomes, began);
-                let beyond = batch.split_off(outcomes.len().min(batch.len()));
                 for (pending, outcome) in batch.into_iter().zip(outcomes) {
                     // the caller may have gone; the log has it all the same
                     drop(pending.answer.send(outcome));
                     self.spent.proposals.push(pending.proposal);
-                }
-                // they came before those that wait already
-                for pending in beyond.into_iter().rev() {
-                    self.carried.push_front(pending);
                 }
                 None
             }
@@ -120,21 +119,30 @@ impl Task {
         }
     }
 
-    /// One transaction. Gives an outcome for each command it got to, in order.
+    /// One transaction. Gives an outcome for each command it got to, in order; those beyond the
+    /// bounds of a batch are carried over.
     async fn attempt(
         &mut self,
-        batch: &mut [Pending],
+        batch: &mut Vec<Pending>,
         found: &mut Found,
     ) -> Result<Vec<Result<Outcome, WriteError>>, Failed> {
+        let ahead = self.ahead.take();
         let mut append = self.begin(found).await?;
         self.fold_tail(&mut append, found).await?;
         let before = (self.folder.state.clone(), self.folder.chain_hash);
-        let result = match self.decide_all(&mut append, batch, found).await {
+        let plan = self.adopt(ahead, &append.head, batch);
+        let result = match self.decide_all(&mut append, batch, found, plan).await {
             Ok(plan) if plan.records.is_empty() => {
                 give_up(append).await;
                 return Ok(plan.outcomes);
             }
-            Ok(mut plan) => self.commit(append, &mut plan).await.map(|()| plan),
+            Ok(mut plan) => {
+                // they came before those that wait already
+                for pending in batch.drain(plan.outcomes.len()..).rev() {
+                    self.carried.push_front(pending);
+                }
+                self.commit(append, &mut plan).await.map(|()| plan)
+            }
             Err(failed) => {
                 give_up(append).await;
                 Err(failed)
@@ -169,31 +177,6 @@ impl Task {
         give_up(append).await;
         self.follow().await;
         Ok(self.store.begin(&self.engine).await?)
-    }
-
-    /// Begins the transaction of what waits already, on a connection of its own: its way to the
-    /// database, and the wait for the lock, pass while this batch is made durable and answered.
-    fn begin_next(&mut self) {
-        if self.begun.is_none() && !(self.carried.is_empty() && self.queue.is_empty()) {
-            let (store, engine) = (self.store.clone(), self.engine.clone());
-            self.begun = Some(async move { store.begin(&engine).await }.boxed());
-        }
-    }
-
-    async fn begin_or_begun(&mut self) -> Result<Append, StoreError> {
-        match self.begun.take() {
-            Some(begun) => begun.await,
-            None => self.store.begin(&self.engine).await,
-        }
-    }
-
-    /// Frees the engine's row when there is nothing to write after all.
-    pub(super) async fn give_back(&mut self) {
-        if let Some(begun) = self.begun.take()
-            && let Ok(append) = begun.await
-        {
-            give_up(append).await;
-        }
     }
 
     /// Folds what was written since, and picks out commands of ours whose commit was in doubt.
@@ -232,20 +215,17 @@ impl Task {
             give_up(append).await;
             return Err(error.into());
         }
-        self.begin_next();
-        let committed = match self.begun.take() {
-            None => append.commit().await,
-            Some(begun) => match select(pin!(append.commit()), begun).await {
-                Either::Left((committed, begun)) => {
-                    self.begun = Some(begun);
-                    committed
-                }
-                Either::Right((begun, committing)) => {
-                    self.begun = Some(ready(begun).boxed());
-                    committing.await
-                }
-            },
+        let now = append.later();
+        let mut begun = self.begun.take();
+        let durable = AtomicBool::new(false);
+        let commit = async {
+            let committed = append.commit().await;
+            durable.store(true, Ordering::Relaxed);
+            committed
         };
+        let commit = async { join!(commit, self.decide_ahead(now, &durable)).0 };
+        let committed = beside(commit.boxed(), &mut begun).await;
+        self.begun = begun;
         committed.map_err(|error| match error {
             CommitError::Failed(error) => Failed::from(error),
             CommitError::Unknown(error) => Failed::Again(error.into()),
@@ -268,9 +248,10 @@ impl Task {
         };
         inserted?;
         self.folder.chain_hash = chained?;
+        self.begin_next();
         let spent = std::mem::take(&mut self.spent);
-        let (inserted, ()) = join!(append.insert(records), async { spent.leave(&self.texts) });
-        Ok(inserted?)
+        let insert = async { join!(append.insert(records), async { spent.leave(&self.texts) }).0 };
+        Ok(beside(insert.boxed(), &mut self.begun).await?)
     }
 
     /// Counts an attempt that the database undid, not one whose outcome is unknown.
@@ -357,7 +338,7 @@ fn refuse(batch: Vec<Pending>, error: &WriteError) {
 }
 
 /// Frees the engine's row. A connection that cannot even roll back has lost it anyway.
-async fn give_up(append: Append) {
+pub(super) async fn give_up(append: Append) {
     if let Err(error) = append.rollback().await {
         tracing::debug!(%error, "a transaction could not be rolled back");
     }

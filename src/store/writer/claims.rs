@@ -38,9 +38,13 @@ fn body_hmac(key: &SubjectKey, digest: &[u8; 32]) -> [u8; 32] {
 }
 
 impl Claims {
-    /// The rows found in the log.
+    /// The rows found in the log, as the events of this batch that are decided already change them.
     pub(super) fn load(&mut self, rows: Vec<IdempotencyRow>) {
-        self.held.extend(rows.into_iter().map(|row| (row.id.clone(), row)));
+        for mut row in rows.into_iter().filter(|row| !self.freed.contains(&row.step)) {
+            let ended = self.ended.iter().find(|(step, _)| *step == row.step);
+            row.ended_position = ended.map(|(_, position)| *position).or(row.ended_position);
+            self.held.insert(row.id.clone(), row);
+        }
     }
 
     /// The earlier step that holds a command's key, if any.

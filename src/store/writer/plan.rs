@@ -69,22 +69,24 @@ impl Plan {
 }
 
 impl Task {
-    /// Decides a batch on the state so far, as much of it as its bounds allow.
+    /// Decides a batch on the state so far, as much of it as its bounds allow. The first of it may
+    /// be decided already: they are in the plan.
     pub(super) async fn decide_all(
         &mut self,
         append: &mut Append,
         batch: &mut [Pending],
         found: &Found,
+        mut plan: Plan,
     ) -> Result<Plan, Failed> {
-        let mut plan = Plan::default();
-        self.settle_subjects(append, batch, &mut plan).await?;
+        let rest = batch.get_mut(plan.outcomes.len()..).unwrap_or_default();
+        self.settle_subjects(append, rest, &mut plan).await?;
         let keys: Vec<IdempotencyKey> =
-            batch.iter().filter_map(|pending| claims::id(&pending.proposal)).collect();
+            rest.iter().filter_map(|pending| claims::id(&pending.proposal)).collect();
         if !keys.is_empty() {
             plan.claims.load(append.idempotency(&keys).await?);
         }
         let now = append.now;
-        for pending in &*batch {
+        for pending in &*rest {
             let proposal = &pending.proposal;
             if plan.records.len() >= self.limits.batch_events {
                 break;
@@ -141,7 +143,7 @@ impl Task {
     }
 
     /// Decides one command on the state so far. A refusal is its caller's alone; a defect is not.
-    fn decide_one(
+    pub(super) fn decide_one(
         &mut self,
         proposal: &Proposal,
         now: Micros,
@@ -231,13 +233,23 @@ impl Task {
 impl Proposal {
     /// Everybody named by it, each once.
     fn subjects(&self) -> Vec<Arc<Subject>> {
+        let mut all: Vec<Arc<Subject>> = self.named().cloned().collect();
+        all.dedup_by_key(|subject| subject.name_hmac);
+        all
+    }
+
+    /// Everybody named by it.
+    fn named(&self) -> impl Iterator<Item = &Arc<Subject>> {
         let actor = match &self.actor {
             Actor::Subject(actor) => Some(actor),
             Actor::Server | Actor::Clear(_) => None,
         };
-        let mut all: Vec<Arc<Subject>> = self.subject.iter().chain(actor).cloned().collect();
-        all.dedup_by_key(|subject| subject.name_hmac);
-        all
+        self.subject.iter().chain(actor)
+    }
+
+    /// Whether it is decided without a look into the database under the lock.
+    pub(super) fn stands_alone(&self) -> bool {
+        claims::id(self).is_none() && self.named().all(|subject| subject.fresh.is_none())
     }
 
     /// Whether it takes in words of its subject, which an erased one has none of any more.

@@ -1,0 +1,170 @@
+//! What is decided while the batch before is made durable: it counts only on the state it was
+//! decided on.
+
+use std::collections::HashMap;
+
+use mlsdm::{
+    domain::{
+        event::FailStage,
+        ids::{CommandId, Micros},
+    },
+    store::{
+        StoreError,
+        faults::Fault,
+        writer::{Limits, Outcome, Proposal, WriteError},
+    },
+};
+use tokio::sync::oneshot;
+
+use super::rig::{Prompt, Replica, Rig, committed, on_both, step_of};
+
+type Answer = oneshot::Receiver<Result<Outcome, WriteError>>;
+
+on_both!(
+    what_waits_is_decided_during_the_commit,
+    a_batch_that_fails_takes_nothing_along,
+    a_key_that_is_ended_or_freed_ahead_is_seen_so,
+);
+
+const PAIRS: Limits = Limits { batch_events: 2, queue: 1_024, batch_bytes: 1 << 20 };
+
+/// Admissions of a person that the log knows: nothing of them is looked for under the lock.
+async fn admissions(rig: &Rig, replica: &Replica, count: usize) -> Vec<Proposal> {
+    let mut proposals = Vec::new();
+    for i in 0..count {
+        let text = format!("prompt {i}");
+        proposals.push(replica.admission(rig, Prompt { by: "s", text: &text, key: None }).await);
+    }
+    proposals
+}
+
+/// Hands all over before the writer gets to run.
+fn submit(replica: &Replica, proposals: Vec<Proposal>) -> Vec<Answer> {
+    proposals.into_iter().map(|proposal| replica.writer.submit(proposal).unwrap()).collect()
+}
+
+/// Two batches of two with the clock moved on between them, while the second waits for its turn;
+/// when the log says each of the four was recorded.
+async fn two_batches(
+    rig: &Rig,
+    replica: &Replica,
+    between: impl AsyncFnOnce(),
+) -> Result<[Micros; 4], Vec<Micros>> {
+    let proposals = admissions(rig, replica, 4).await;
+    replica.faults.plan([Fault::BeginPasses, Fault::BeginHeld]);
+    let mut answers = submit(replica, proposals);
+    let second = answers.split_off(2);
+    let mut times = Vec::new();
+    for answer in answers {
+        times.push(committed(answer.await.unwrap()).events[0].0.recorded_at);
+    }
+    rig.pass(1_000);
+    between().await;
+    replica.faults.release();
+    for answer in second {
+        times.push(committed(answer.await.unwrap()).events[0].0.recorded_at);
+    }
+    rig.assert_replays(replica).await;
+    times.try_into()
+}
+
+async fn what_waits_is_decided_during_the_commit(rig: Rig) {
+    let replica = rig.limited(PAIRS).await;
+    replica.step(&rig, "s", "known from now on").await;
+    let [a, b, c, d] = two_batches(&rig, &replica, async || {}).await.unwrap();
+    assert_eq!([a, b, c], [b, c, d], "before the clock moved on");
+}
+
+#[tokio::test]
+async fn it_is_decided_again_if_another_replica_came_between() {
+    let rig = Rig::postgres().await;
+    let (one, other) = (rig.limited(PAIRS).await, rig.replica().await);
+    one.step(&rig, "s", "known from now on").await;
+    let between = async || drop(other.step(&rig, "other", "between").await);
+    let [a, b, c, d] = two_batches(&rig, &one, between).await.unwrap();
+    assert_eq!((a, b, c), (a, a, d));
+    assert_eq!(c, a + 1_000, "as of when it was its turn");
+}
+
+async fn a_batch_that_fails_takes_nothing_along(rig: Rig) {
+    let full = || StoreError::DiskFull("injected".to_owned());
+    let faults = [
+        Fault::CommitFails(full()),
+        Fault::CommitFails(StoreError::Serialization("injected".to_owned())),
+        Fault::CommitLost,
+        Fault::CommitUnheard,
+        Fault::CommitLate,
+        Fault::Insert(full()),
+    ];
+    let replica = rig.limited(PAIRS).await;
+    replica.step(&rig, "s", "known from now on").await;
+    for fault in faults {
+        let fails =
+            matches!(&fault, Fault::CommitFails(StoreError::DiskFull(_)) | Fault::Insert(_));
+        let proposals = admissions(&rig, &replica, 6).await;
+        let ids: Vec<CommandId> = proposals.iter().map(|proposal| proposal.command_id).collect();
+        replica.faults.plan([fault]);
+        let answers = submit(&replica, proposals);
+        let mut told = Vec::new();
+        for (id, answer) in ids.into_iter().zip(answers) {
+            told.push((id, answer.await.unwrap()));
+        }
+        assert!(replica.faults.all_happened());
+        assert_eq!(
+            told.iter().filter(|(_, outcome)| outcome.is_err()).count(),
+            usize::from(fails) * 2
+        );
+        assert_told_right(&rig, &replica, told).await;
+    }
+}
+
+/// Who was told that it is recorded finds it in the log once, in order; who was not finds nothing.
+async fn assert_told_right(
+    rig: &Rig,
+    replica: &Replica,
+    told: Vec<(CommandId, Result<Outcome, WriteError>)>,
+) {
+    let mut positions: HashMap<CommandId, Vec<u64>> = HashMap::new();
+    for record in rig.log(replica).await {
+        positions.entry(record.command_id).or_default().push(record.position);
+    }
+    let mut last = 0;
+    for (id, outcome) in told {
+        let Ok(Outcome::Committed(told)) = outcome else {
+            assert!(!positions.contains_key(&id), "{outcome:?}");
+            continue;
+        };
+        let at: Vec<u64> = told.events.iter().map(|(envelope, _)| envelope.position).collect();
+        assert_eq!(positions[&id], at);
+        assert!(at[0] > last);
+        last = at[0];
+    }
+    rig.assert_replays(replica).await;
+}
+
+async fn a_key_that_is_ended_or_freed_ahead_is_seen_so(rig: Rig) {
+    let replica = rig.limited(PAIRS).await;
+    let keyed = Prompt { by: "s", text: "x", key: Some("key") };
+    for (stage, ends) in [(FailStage::Llm, false), (FailStage::EmptyResponse, true)] {
+        let admitted = committed(replica.admit(&rig, keyed.clone()).await);
+        let mut proposals = admissions(&rig, &replica, 2).await;
+        // decided during the commit of the two before it, the repetition only under the lock
+        proposals.push(replica.failure(&admitted, stage));
+        proposals.push(replica.admission(&rig, keyed.clone()).await);
+        let mut answers = submit(&replica, proposals).into_iter().skip(2);
+        let ending = committed(answers.next().unwrap().await.unwrap()).events[0].0.position;
+        match answers.next().unwrap().await.unwrap() {
+            Ok(Outcome::Duplicate(earlier)) => {
+                assert!(ends);
+                assert_eq!((earlier.step, earlier.ended), (step_of(&admitted), Some(ending)));
+            }
+            anew => {
+                assert!(!ends);
+                let anew = committed(anew);
+                let freed = replica.failure(&anew, FailStage::Llm);
+                committed(replica.writer.propose(freed).await);
+            }
+        }
+    }
+    rig.assert_replays(&replica).await;
+}
