@@ -34,15 +34,23 @@ use crate::{
     },
 };
 
-/// Events of a batch.
-const BATCH: usize = 64;
+/// Events of a batch: so many clients at once, and the most that a server writes at once.
+const BATCHES: [usize; 2] = [64, 256];
 /// Commands under way at once: as many full batches as the queue has room for.
 const UNDER_WAY: usize = 1_024;
 const ROUNDS: usize = 21;
 
 pub(super) async fn run(scratch: &Scratch) -> anyhow::Result<Vec<Row>> {
-    let bench = Bench::new(scratch).await?;
-    let raw: EngineId = format!("bench-{}-raw", std::process::id()).parse()?;
+    let mut rows = Vec::new();
+    for batch in BATCHES {
+        rows.push(measured(scratch, batch).await?);
+    }
+    Ok(rows)
+}
+
+async fn measured(scratch: &Scratch, batch: usize) -> anyhow::Result<Row> {
+    let bench = Bench::new(scratch, batch).await?;
+    let raw: EngineId = format!("bench-{}-raw-{batch}", std::process::id()).parse()?;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let before = bench.writer.view().state.position;
@@ -57,11 +65,11 @@ pub(super) async fn run(scratch: &Scratch) -> anyhow::Result<Vec<Row>> {
         bare.push(inserting.await??);
     }
     let row = Row::new(
-        format!("append through the writer, batches of {BATCH}"),
+        format!("append through the writer, batches of {batch}"),
         median(ours),
         "events/s",
     );
-    Ok(vec![row.beside("raw batched INSERT", median(bare))])
+    Ok(row.beside("raw batched INSERT", median(bare)))
 }
 
 async fn inserted(
@@ -88,12 +96,12 @@ struct Bench {
 }
 
 impl Bench {
-    async fn new(scratch: &Scratch) -> anyhow::Result<Self> {
-        let engine: EngineId = format!("bench-{}-append", std::process::id()).parse()?;
+    async fn new(scratch: &Scratch, batch: usize) -> anyhow::Result<Self> {
+        let engine: EngineId = format!("bench-{}-append-{batch}", std::process::id()).parse()?;
         let tasks = Tasks::new(Handle::current());
         let store = scratch.store.clone();
         let key = Arc::clone(&scratch.key);
-        let limits = Limits { batch_events: BATCH, ..Limits::default() };
+        let limits = Limits { batch_events: batch, ..Limits::default() };
         let parts = Parts {
             store: store.clone(),
             content_key: Arc::clone(&key),
