@@ -2,7 +2,7 @@
 
 use std::{fmt, io::Write as _};
 
-use serde_json::{Map, Value};
+use serde::Serialize;
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 use tracing::{
     Event, Level, Metadata, Subscriber,
@@ -23,6 +23,12 @@ const TIMESTAMP: &[BorrowedFormatItem<'_>] = format_description!(
 /// Longest text of one field, in bytes; the rest is cut off.
 const FIELD_BYTES_MAX: usize = 8 * 1024;
 
+/// The field that is the event's own text.
+const MESSAGE: &str = "message";
+
+/// Room for the names of a line's fields.
+const FIELDS: usize = 32;
+
 /// Room for a line that is not long, in bytes.
 const LINE_BYTES: usize = 768;
 
@@ -34,9 +40,21 @@ pub(super) struct Lines<W> {
     pub(super) writer: W,
 }
 
-/// The fields of a span, kept with it.
+/// Fields as they will be written: their values in JSON, one after the other.
 #[derive(Default)]
-struct Fields(Map<String, Value>);
+struct Fields {
+    values: Vec<u8>,
+    /// The name of each, and where its value ends.
+    ends: Vec<(&'static str, usize)>,
+}
+
+/// A line that is being written.
+struct Line {
+    format: config::Format,
+    text: Vec<u8>,
+    /// Names of the fields that it has, or that are not to be had.
+    names: Vec<&'static str>,
+}
 
 impl<S, W> Layer<S> for Lines<W>
 where
@@ -62,78 +80,104 @@ where
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let mut fields = fields.0;
-        let message = fields.remove("message").unwrap_or_else(|| Value::from(""));
+        let message = fields.iter().find(|(name, _)| *name == MESSAGE);
+        let message = message.map_or(&b"\"\""[..], |(_, message)| message);
+        let mut line = match self.format {
+            config::Format::Json => self.json(event.metadata(), message),
+            config::Format::Text => text(event.metadata(), message),
+        };
+        line.add(&fields);
         for span in ctx.event_scope(event).into_iter().flatten() {
             if let Some(outer) = span.extensions().get::<Fields>() {
-                for (name, value) in &outer.0 {
-                    fields.entry(name).or_insert_with(|| value.clone());
-                }
+                line.add(outer);
             }
         }
-        let line = match self.format {
-            config::Format::Json => self.json(event.metadata(), message, fields),
-            config::Format::Text => text(event.metadata(), &message, &fields),
-        };
         let level = level(*event.metadata().level());
         if let Some((_, count)) = LEVELS.iter().find(|(name, _)| *name == level) {
             count.inc();
         }
         // a queue takes it or counts it
-        drop(self.writer.make_writer_for(event.metadata()).write_all(&line));
+        drop(self.writer.make_writer_for(event.metadata()).write_all(&line.end()));
     }
 }
 
 impl<W> Lines<W> {
-    fn json(
-        &self,
-        metadata: &Metadata<'_>,
-        message: Value,
-        mut fields: Map<String, Value>,
-    ) -> Vec<u8> {
-        let fixed = [
-            ("timestamp", Value::from(timestamp())),
-            ("level", Value::from(level(*metadata.level()))),
-            ("message", message),
-            ("target", Value::from(metadata.target())),
-            ("service", Value::from(SERVICE)),
-            ("version", Value::from(env!("CARGO_PKG_VERSION"))),
-            ("env", Value::from(&*self.env)),
-        ];
-        let mut line = Vec::with_capacity(LINE_BYTES);
-        for (name, value) in fixed {
-            fields.remove(name);
-            put(&mut line, name, &value);
-        }
-        for (name, value) in &fields {
-            put(&mut line, name, value);
-        }
-        line.extend_from_slice(b"}\n");
+    /// The beginning of a line for machines.
+    fn json(&self, metadata: &Metadata<'_>, message: &[u8]) -> Line {
+        let mut line = Line::new(config::Format::Json);
+        line.text.extend_from_slice(b"{\"timestamp\":\"");
+        line.text.extend_from_slice(timestamp().as_bytes());
+        line.text.push(b'"');
+        line.names.push("timestamp");
+        line.put("level", level(*metadata.level()));
+        line.member(MESSAGE, message);
+        line.put("target", metadata.target());
+        line.put("service", SERVICE);
+        line.put("version", env!("CARGO_PKG_VERSION"));
+        line.put("env", &self.env);
         line
     }
 }
 
-/// Appends a member; a map would lose the order that makes lines easy to read.
-fn put(line: &mut Vec<u8>, name: &str, value: &Value) {
-    line.push(if line.is_empty() { b'{' } else { b',' });
-    // a value has a JSON form, and a vector takes everything
-    drop(serde_json::to_writer(&mut *line, name));
-    line.push(b':');
-    drop(serde_json::to_writer(line, value));
+/// The beginning of a line for people.
+fn text(metadata: &Metadata<'_>, message: &[u8]) -> Line {
+    let mut line = Line::new(config::Format::Text);
+    let message: String = serde_json::from_slice(message).unwrap_or_default();
+    let message = message.replace(['\n', '\r'], " ");
+    let level = level(*metadata.level());
+    line.text.extend_from_slice(format!("{} {level:7} {message}", timestamp()).as_bytes());
+    line.names.push(MESSAGE);
+    line
 }
 
-fn text(metadata: &Metadata<'_>, message: &Value, fields: &Map<String, Value>) -> Vec<u8> {
-    let message = message.as_str().unwrap_or_default().replace(['\n', '\r'], " ");
-    let line = format!("{} {:7} {message}", timestamp(), level(*metadata.level()));
-    let mut line = line.into_bytes();
-    for (name, value) in fields {
-        line.push(b' ');
-        line.extend_from_slice(name.as_bytes());
-        line.push(b'=');
-        drop(serde_json::to_writer(&mut line, value));
+impl Line {
+    fn new(format: config::Format) -> Self {
+        Self { format, text: Vec::with_capacity(LINE_BYTES), names: Vec::with_capacity(FIELDS) }
     }
-    line.push(b'\n');
-    line
+
+    /// Adds fields that it does not have yet.
+    fn add(&mut self, fields: &Fields) {
+        for (name, value) in fields.iter() {
+            if !self.names.contains(&name) {
+                self.member(name, value);
+            }
+        }
+    }
+
+    fn put(&mut self, name: &'static str, value: &str) {
+        self.begin(name);
+        // a text has a JSON form, and a vector takes everything
+        drop(serde_json::to_writer(&mut self.text, value));
+    }
+
+    fn member(&mut self, name: &'static str, value: &[u8]) {
+        self.begin(name);
+        self.text.extend_from_slice(value);
+    }
+
+    fn begin(&mut self, name: &'static str) {
+        self.names.push(name);
+        match self.format {
+            config::Format::Json => {
+                self.text.push(b',');
+                drop(serde_json::to_writer(&mut self.text, name));
+                self.text.push(b':');
+            }
+            config::Format::Text => {
+                self.text.push(b' ');
+                self.text.extend_from_slice(name.as_bytes());
+                self.text.push(b'=');
+            }
+        }
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        if self.format == config::Format::Json {
+            self.text.push(b'}');
+        }
+        self.text.push(b'\n');
+        self.text
+    }
 }
 
 const fn level(level: Level) -> &'static str {
@@ -152,11 +196,36 @@ fn timestamp() -> String {
 }
 
 impl Fields {
-    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+    fn iter(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        self.ends.iter().scan(0, |begin, (name, end)| {
+            let value = self.values.get(*begin..*end)?;
+            *begin = *end;
+            Some((*name, value))
+        })
+    }
+
+    fn put(&mut self, field: &Field, value: impl Serialize) {
+        let name = field.name();
         // `log.*` repeats file and line of lines that come through the `log` crate
-        if !field.name().starts_with("log.") {
-            self.0.insert(field.name().to_owned(), value.into());
+        if name.starts_with("log.") {
+            return;
         }
+        if self.ends.iter().any(|(known, _)| *known == name) {
+            self.remove(name);
+        }
+        // a value has a JSON form, and a vector takes everything
+        drop(serde_json::to_writer(&mut self.values, &value));
+        self.ends.push((name, self.values.len()));
+    }
+
+    /// Forgets a field; the last value given to a span's field holds.
+    fn remove(&mut self, name: &str) {
+        let mut kept = Self::default();
+        for (other, value) in self.iter().filter(|(other, _)| *other != name) {
+            kept.values.extend_from_slice(value);
+            kept.ends.push((other, kept.values.len()));
+        }
+        *self = kept;
     }
 }
 

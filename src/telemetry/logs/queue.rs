@@ -23,6 +23,9 @@ pub(super) const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Lines are written together up to so many bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// A line waits this long for others, so that a busy server does not wake the thread for each.
+const LINGER: Duration = Duration::from_millis(5);
+
 /// The queue of one sink; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Queue(Arc<Shared>);
@@ -69,12 +72,13 @@ impl Queue {
         } else if state.lines.len() >= LINES_MAX || state.bytes + line.len() > BYTES_MAX {
             Reason::QueueFull
         } else {
-            // with lines there, the thread is at work already, and to wake it costs a call of the system
-            let idle = state.lines.is_empty();
+            let before = state.bytes;
             state.bytes += line.len();
             state.lines.push_back(Arc::clone(line));
+            let is_chunk = before < CHUNK_BYTES && state.bytes >= CHUNK_BYTES;
             drop(state);
-            if idle {
+            // else the thread knows of lines already, and to wake it costs a call of the system
+            if before == 0 || is_chunk {
                 self.0.filled.notify_one();
             }
             return;
@@ -128,13 +132,16 @@ impl Shared {
         }
     }
 
-    /// Waits for lines and takes some; none at the end.
+    /// Waits for lines, and a little for more of them, and takes some; none at the end.
     fn next(&self, chunk: &mut String) -> Option<usize> {
         chunk.clear();
         let state = self.state();
         let idle = |state: &mut State| state.lines.is_empty() && !state.closed;
         let waited = self.filled.wait_while(state, idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        let state = waited.unwrap_or_else(PoisonError::into_inner);
+        let few = |state: &mut State| state.bytes < CHUNK_BYTES && !state.closed;
+        let waited = self.filled.wait_timeout_while(state, LINGER, few);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         while chunk.len() < CHUNK_BYTES
             && let Some(line) = state.lines.pop_front()
         {
