@@ -93,14 +93,13 @@ impl Faults {
     }
 
     pub(super) async fn at_begin(&self) -> Result<(), StoreError> {
-        if self.next(|fault| matches!(fault, Fault::BeginPasses)).is_none()
-            && self.next(|fault| matches!(fault, Fault::BeginHeld)).is_some()
-        {
+        let passes = self.next(|fault| matches!(fault, Fault::BeginPasses)).is_some();
+        if !passes && self.next(|fault| matches!(fault, Fault::BeginHeld)).is_some() {
             self.hold();
         }
         self.begun.send_modify(|begun| *begun += 1);
         self.open.subscribe().wait_for(|open| *open).await.ok();
-        let fault = self.next(|fault| matches!(fault, Fault::Begin(_)));
+        let fault = self.next(|fault| !passes && matches!(fault, Fault::Begin(_)));
         if let Some(Fault::Begin(error)) = fault { Err(error) } else { Ok(()) }
     }
 

@@ -17,7 +17,13 @@ mod claims;
 mod plan;
 mod proposal;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -39,7 +45,8 @@ pub use proposal::{
 /// Bounds of a writer.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Commands that may wait; one more is refused with [`WriteError::QueueFull`].
+    /// Commands that may wait beside those of the next batch; one more is refused with
+    /// [`WriteError::QueueFull`].
     pub queue: usize,
     /// Events of one batch; the commands beyond wait for the next.
     pub batch_events: usize,
@@ -57,6 +64,7 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub struct Writer {
     queue: mpsc::Sender<Message>,
+    waiting: Arc<AtomicUsize>,
     views: watch::Receiver<Arc<View>>,
     texts: Arc<Texts>,
 }
@@ -80,7 +88,7 @@ impl Writer {
 
     /// Commands that wait.
     pub fn depth(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Notified of each newly published state.
@@ -101,9 +109,13 @@ impl Writer {
     ) -> Result<oneshot::Receiver<Result<Outcome, WriteError>>, WriteError> {
         let (answer, answered) = oneshot::channel();
         let pending = Box::new(Pending { proposal, answer });
-        self.queue.try_send(Message::Propose(pending)).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => WriteError::QueueFull,
-            mpsc::error::TrySendError::Closed(_) => WriteError::Closed,
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(Message::Propose(pending)).map_err(|refused| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            match refused {
+                mpsc::error::TrySendError::Full(_) => WriteError::QueueFull,
+                mpsc::error::TrySendError::Closed(_) => WriteError::Closed,
+            }
         })?;
         Ok(answered)
     }
@@ -123,7 +135,10 @@ pub struct Task {
     limits: Limits,
     folder: Folder,
     queue: mpsc::Receiver<Message>,
-    /// Commands taken out of the queue that are the next to be written; at most a batch.
+    /// Commands in the queue and carried.
+    waiting: Arc<AtomicUsize>,
+    /// Commands taken out of the queue that are the next to be written: as many as a batch has
+    /// events, and those that a batch had no room for.
     carried: VecDeque<Pending>,
     /// The first of them, decided already.
     ahead: Option<Ahead>,
@@ -148,6 +163,7 @@ pub fn writer(
     let view = View { state: folder.state.clone()?, chain_hash: folder.chain_hash };
     let (views, watching) = watch::channel(Arc::new(view));
     let (queue, messages) = mpsc::channel(limits.queue);
+    let waiting = Arc::default();
     let texts = Arc::new(Texts::new(TEXTS_BYTES));
     let task = Task {
         engine,
@@ -156,6 +172,7 @@ pub fn writer(
         limits,
         folder,
         queue: messages,
+        waiting: Arc::clone(&waiting),
         carried: VecDeque::new(),
         ahead: None,
         begun: None,
@@ -164,7 +181,7 @@ pub fn writer(
         views,
         metrics: None,
     };
-    Some((Writer { queue, views: watching, texts }, task))
+    Some((Writer { queue, waiting, views: watching, texts }, task))
 }
 
 impl Task {
@@ -178,7 +195,6 @@ impl Task {
     pub async fn run(mut self) {
         while let Some(batch) = self.next_batch().await {
             if batch.is_empty() {
-                self.give_back().await;
                 self.follow().await;
             } else {
                 self.write(batch).await;
@@ -199,6 +215,7 @@ impl Task {
         }
         self.take_in();
         let count = self.fitting();
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
         Some(self.carried.drain(..count).collect())
     }
 
@@ -222,6 +239,15 @@ impl Task {
             bytes <= self.limits.batch_bytes
         });
         fit.count().max(1).min(self.carried.len())
+    }
+
+    /// Puts back what a batch had no room for: it came before those that wait already.
+    fn carry_over(&mut self, beyond: impl DoubleEndedIterator<Item = Pending>) {
+        let before = self.carried.len();
+        for pending in beyond.rev() {
+            self.carried.push_front(pending);
+        }
+        self.waiting.fetch_add(self.carried.len() - before, Ordering::Relaxed);
     }
 
     fn publish(&self) {

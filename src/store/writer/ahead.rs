@@ -1,8 +1,8 @@
 //! What is done for the next batch while one is written: its transaction is begun, and what waits for
 //! it is decided.
 //!
-//! The transaction is begun on a connection of its own while the events before it are inserted, and
-//! waits in the database for the lock that their commit frees.
+//! The transaction is begun while the events before it are inserted, and waits in the database for the
+//! lock that their commit frees (SQLite has one connection that writes: there it waits for that).
 //!
 //! The database needs some time for a commit, and the next commands can be decided meanwhile on the
 //! state that this commit will leave. Nothing of it counts until the next transaction holds the lock
@@ -20,18 +20,13 @@ use futures_util::{
 };
 use tokio::task::yield_now;
 
-use super::{
-    Task,
-    batch::{Failed, give_up},
-    plan::Plan,
-    proposal::Pending,
-};
+use super::{Task, batch::Failed, plan::Plan, proposal::Pending};
 use crate::{
     domain::{
         ids::{CommandId, Micros, Position, Sha256},
         state::State,
     },
-    store::{Append, Head, StoreError},
+    store::{Append, StoreError},
 };
 
 /// A transaction that is on its way.
@@ -53,32 +48,27 @@ pub(super) struct Ahead {
 }
 
 impl Task {
-    /// Begins the transaction of what waits already, on a connection of its own: its way to the
-    /// database, and the wait for the lock, pass while this batch is inserted and made durable.
+    /// Begins the transaction of what waits already: its way to the database, and the wait for the
+    /// lock, pass while this batch is inserted and made durable. Only for a command, which will use
+    /// it: an idle writer that held the engine's row would stop all others.
     pub(super) fn begin_next(&mut self) {
-        if self.begun.is_none() && !(self.carried.is_empty() && self.queue.is_empty()) {
+        self.take_in();
+        if self.begun.is_none() && !self.carried.is_empty() {
             let (store, engine) = (self.store.clone(), self.engine.clone());
             self.begun = Some(async move { store.begin(&engine).await }.boxed());
         }
     }
 
-    /// The transaction that is on its way, or a new one: that one may have waited too long for us.
+    /// The transaction that is on its way, or a new one: that one may have waited too long for us,
+    /// or for a connection that we have given back by now.
     pub(super) async fn begin_or_begun(&mut self) -> Result<Append, StoreError> {
         match self.begun.take() {
             Some(begun) => match begun.await {
-                Err(StoreError::Timeout(_)) => self.store.begin(&self.engine).await,
-                begun => begun,
+                Ok(append) => Ok(append),
+                Err(StoreError::Serialization(why)) => Err(StoreError::Serialization(why)),
+                Err(_) => self.store.begin(&self.engine).await,
             },
             None => self.store.begin(&self.engine).await,
-        }
-    }
-
-    /// Frees the engine's row when there is nothing to write after all.
-    pub(super) async fn give_back(&mut self) {
-        if let Some(begun) = self.begun.take()
-            && let Ok(append) = begun.await
-        {
-            give_up(append).await;
         }
     }
 
@@ -113,31 +103,38 @@ impl Task {
         now: Micros,
         durable: &AtomicBool,
     ) -> Result<Plan, Failed> {
-        let mut plan = Plan::default();
+        let mut plan = Plan::at(now);
         for (index, Pending { proposal, .. }) in waiting.enumerate() {
             if index % WITHOUT_A_LOOK == WITHOUT_A_LOOK - 1 {
-                // the database may have answered
                 yield_now().await;
+                if durable.load(Ordering::Relaxed) {
+                    break;
+                }
             }
-            let full = plan.records.len() >= self.limits.batch_events;
-            if full || !proposal.stands_alone() || durable.load(Ordering::Relaxed) {
+            if plan.records.len() >= self.limits.batch_events || !proposal.stands_alone() {
                 break;
             }
-            let outcome = self.decide_one(proposal, now, &mut plan)?;
+            let outcome = self.decide_one(proposal, &mut plan)?;
             plan.outcomes.push(outcome);
         }
         Ok(plan)
     }
 
-    /// What of a batch is decided already, with its state put in place; nothing if it was decided
-    /// on another state than the one that holds now.
-    pub(super) fn adopt(&mut self, ahead: Option<Ahead>, head: &Head, batch: &[Pending]) -> Plan {
+    /// What of a batch is decided already, with its state put in place; nothing, as of now, if it was
+    /// decided on another state than the one that holds.
+    pub(super) fn adopt(
+        &mut self,
+        ahead: Option<Ahead>,
+        append: &Append,
+        batch: &[Pending],
+    ) -> Plan {
+        let head = &append.head;
         let holds = |ahead: &Ahead| {
             let ids = batch.iter().map(|pending| pending.proposal.command_id);
             ahead.after == (head.position, head.chain_hash)
                 && ids.take(ahead.commands.len()).eq(ahead.commands.iter().copied())
         };
-        let Some(ahead) = ahead.filter(holds) else { return Plan::default() };
+        let Some(ahead) = ahead.filter(holds) else { return Plan::at(append.now) };
         self.folder.state = Some(ahead.state);
         ahead.plan
     }

@@ -130,17 +130,15 @@ impl Task {
         let mut append = self.begin(found).await?;
         self.fold_tail(&mut append, found).await?;
         let before = (self.folder.state.clone(), self.folder.chain_hash);
-        let plan = self.adopt(ahead, &append.head, batch);
+        let plan = self.adopt(ahead, &append, batch);
         let result = match self.decide_all(&mut append, batch, found, plan).await {
             Ok(plan) if plan.records.is_empty() => {
                 give_up(append).await;
+                std::mem::take(&mut self.spent).leave(&self.texts);
                 return Ok(plan.outcomes);
             }
             Ok(mut plan) => {
-                // they came before those that wait already
-                for pending in batch.drain(plan.outcomes.len()..).rev() {
-                    self.carried.push_front(pending);
-                }
+                self.carry_over(batch.drain(plan.outcomes.len()..));
                 self.commit(append, &mut plan).await.map(|()| plan)
             }
             Err(failed) => {
@@ -215,7 +213,7 @@ impl Task {
             give_up(append).await;
             return Err(error.into());
         }
-        let now = append.later();
+        let now = append.later().max(plan.now);
         let mut begun = self.begun.take();
         let durable = AtomicBool::new(false);
         let commit = async {
@@ -338,7 +336,7 @@ fn refuse(batch: Vec<Pending>, error: &WriteError) {
 }
 
 /// Frees the engine's row. A connection that cannot even roll back has lost it anyway.
-pub(super) async fn give_up(append: Append) {
+async fn give_up(append: Append) {
     if let Err(error) = append.rollback().await {
         tracing::debug!(%error, "a transaction could not be rolled back");
     }

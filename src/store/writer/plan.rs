@@ -27,6 +27,8 @@ const ATTEST_EVERY: u64 = 10_000;
 /// What one batch writes, and what its callers will be told.
 #[derive(Default)]
 pub(super) struct Plan {
+    /// When all of it is recorded.
+    pub(super) now: Micros,
     /// Without their JSON and their hashes until [`Plan::finish`].
     pub(super) records: Vec<Record>,
     pub(super) contents: Vec<(Position, Content)>,
@@ -38,6 +40,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Nothing yet, recorded at that time.
+    pub(super) fn at(now: Micros) -> Self {
+        Self { now, ..Self::default() }
+    }
+
     /// Gives the records their JSON and their place in the chain, and the callers their receipts;
     /// answers the last chain hash. Apart from deciding, so that the database works meanwhile.
     pub(super) fn finish<'p>(
@@ -85,7 +92,6 @@ impl Task {
         if !keys.is_empty() {
             plan.claims.load(append.idempotency(&keys).await?);
         }
-        let now = append.now;
         for pending in &*rest {
             let proposal = &pending.proposal;
             if plan.records.len() >= self.limits.batch_events {
@@ -97,11 +103,11 @@ impl Task {
                     let subject = proposal.subject.clone();
                     Ok(Outcome::Committed(Committed { subject, ..committed.clone() }))
                 }
-                None => self.decide_one(proposal, now, &mut plan)?,
+                None => self.decide_one(proposal, &mut plan)?,
             };
             plan.outcomes.push(outcome);
         }
-        self.attest(now, &mut plan)?;
+        self.attest(&mut plan)?;
         Ok(plan)
     }
 
@@ -146,9 +152,9 @@ impl Task {
     pub(super) fn decide_one(
         &mut self,
         proposal: &Proposal,
-        now: Micros,
         plan: &mut Plan,
     ) -> Result<Result<Outcome, WriteError>, Failed> {
+        let now = plan.now;
         if proposal.pseudonym().is_some_and(|s| self.folder.is_erased(s)) && proposal.takes_words()
         {
             return Ok(Err(WriteError::SubjectErased));
@@ -167,14 +173,14 @@ impl Task {
         };
         let mut committed = Committed { subject: proposal.subject.clone(), ..Committed::default() };
         for decided in decided {
-            let (envelope, event) = self.record(proposal, decided, now, plan)?;
+            let (envelope, event) = self.record(proposal, decided, plan)?;
             plan.claims.follow(proposal, &envelope, &event, now);
             committed.events.push((envelope, event));
         }
         Ok(Ok(Outcome::Committed(committed)))
     }
 
-    fn attest(&mut self, now: Micros, plan: &mut Plan) -> Result<(), Failed> {
+    fn attest(&mut self, plan: &mut Plan) -> Result<(), Failed> {
         let due = self
             .folder
             .state
@@ -183,7 +189,7 @@ impl Task {
         if due {
             let id = crate::ids::command_id();
             let proposal = Proposal::of_engine(id, Command::Attest, Actor::Server);
-            plan.attested = Some(self.decide_one(&proposal, now, plan)?);
+            plan.attested = Some(self.decide_one(&proposal, plan)?);
         }
         Ok(())
     }
@@ -193,7 +199,6 @@ impl Task {
         &mut self,
         proposal: &Proposal,
         decided: Decided,
-        now: Micros,
         plan: &mut Plan,
     ) -> Result<(Envelope, Event), Failed> {
         let defect = |what: String| Failed::For(WriteError::Defect(what));
@@ -205,7 +210,7 @@ impl Task {
             kind: codec::kind(&decided.event).to_owned(),
             schema_version: 0,
             decide_version: DECIDE_VERSION,
-            recorded_at: now,
+            recorded_at: plan.now,
             step: decided.step,
             request_id: proposal.request_id.clone(),
             actor: proposal.actor.name(),

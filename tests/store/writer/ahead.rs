@@ -24,6 +24,8 @@ on_both!(
     what_waits_is_decided_during_the_commit,
     a_batch_that_fails_takes_nothing_along,
     a_key_that_is_ended_or_freed_ahead_is_seen_so,
+    a_clock_that_is_set_back_meanwhile_sets_no_time_back,
+    a_beginning_that_fails_too_early_is_made_again,
 );
 
 const PAIRS: Limits = Limits { batch_events: 2, queue: 1_024, batch_bytes: 1 << 20 };
@@ -167,4 +169,48 @@ async fn a_key_that_is_ended_or_freed_ahead_is_seen_so(rig: Rig) {
         }
     }
     rig.assert_replays(&replica).await;
+}
+
+async fn a_clock_that_is_set_back_meanwhile_sets_no_time_back(rig: Rig) {
+    let replica = rig.limited(PAIRS).await;
+    replica.step(&rig, "s", "known from now on").await;
+    rig.tick();
+    two_batches(&rig, &replica, async || rig.pass(-10_000)).await.unwrap();
+    let more = submit(&replica, admissions(&rig, &replica, 6).await);
+    for answer in more {
+        committed(answer.await.unwrap());
+    }
+    let log = rig.log(&replica).await;
+    assert!(log.is_sorted_by_key(|record| record.recorded_at));
+}
+
+async fn a_beginning_that_fails_too_early_is_made_again(rig: Rig) {
+    let replica = rig.limited(PAIRS).await;
+    replica.step(&rig, "s", "known from now on").await;
+    let no_connection = StoreError::Unavailable("injected".to_owned());
+    replica.faults.plan([Fault::BeginPasses, Fault::Begin(no_connection)]);
+    for answer in submit(&replica, admissions(&rig, &replica, 4).await) {
+        committed(answer.await.unwrap());
+    }
+    assert!(replica.faults.all_happened());
+    rig.assert_replays(&replica).await;
+}
+
+/// A reminder to fold the tail is no command: nothing may be begun for it that stays open.
+#[tokio::test]
+async fn an_idle_writer_does_not_hold_the_row() {
+    let rig = Rig::postgres().await;
+    let (one, other) = (rig.replica().await, rig.replica().await);
+    one.step(&rig, "s", "known from now on").await;
+    one.faults.hold();
+    let begun = one.faults.begun();
+    let answers = submit(&one, admissions(&rig, &one, 1).await);
+    one.faults.begun_after(begun).await;
+    one.writer.catch_up();
+    one.faults.release();
+    for answer in answers {
+        committed(answer.await.unwrap());
+    }
+    other.step(&rig, "other", "is not kept waiting").await;
+    assert_eq!(one.writer.depth(), 0);
 }

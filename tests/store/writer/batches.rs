@@ -77,6 +77,7 @@ async fn a_full_queue_refuses(rig: Rig) {
     for _ in 0..3 {
         waiting.push(started(replica.writer.propose(nothing_to_do())).await);
     }
+    assert_eq!(replica.writer.depth(), 3);
     let refused = replica.writer.propose(nothing_to_do()).await;
     assert!(matches!(refused, Err(WriteError::QueueFull)));
     // no place for a reminder either, and none needed
@@ -110,6 +111,7 @@ async fn what_is_left_over_keeps_its_place(rig: Rig) {
     }
     assert_eq!(consolidations, 1);
     assert_eq!(steps, (6..18).collect::<Vec<u64>>());
+    assert_eq!(replica.writer.depth(), 0);
     rig.assert_replays(&replica).await;
 }
 
