@@ -105,8 +105,15 @@ impl Client {
 
     /// The status of a GET, whatever the body.
     pub(super) async fn status(&self, path: &str) -> anyhow::Result<StatusCode> {
+        Ok(self.text(path).await?.0)
+    }
+
+    /// Status and body of a page that is no JSON.
+    pub(super) async fn text(&self, path: &str) -> anyhow::Result<(StatusCode, String)> {
         let request = self.http.get(format!("{}{path}", self.base));
-        Ok(request.send().await.map_err(|error| self.failed(error))?.status())
+        let response = request.send().await.map_err(|error| self.failed(error))?;
+        let status = response.status();
+        Ok((status, response.text().await.map_err(|error| self.failed(error))?))
     }
 
     /// Status and body, whatever the status.

@@ -57,6 +57,12 @@ pub struct Logging {
 }
 
 impl Logging {
+    /// The same without a file to log to.
+    #[must_use]
+    pub fn without_file(self) -> Self {
+        Self { file: PathBuf::new(), ..self }
+    }
+
     /// A file to log to as well.
     pub fn file(&self) -> Option<&Path> {
         Some(&*self.file).filter(|file| !file.as_os_str().is_empty())

@@ -17,6 +17,15 @@ pub const SUBJECTS_MAX: usize = 10_000;
 /// An own average below this is not worth keeping.
 const SUBJECT_EMA_MIN: f64 = 1e-9;
 
+/// The average of harmful offers nears 1 without reaching it; from here on it moves no threshold.
+const EMA_SATURATED: f64 = 0.95;
+
+/// The threshold at a degree of alarm, 0 to 1.
+fn vigilant_threshold(policy: &Moral, alarm: f64) -> f64 {
+    let room = policy.max_threshold - policy.initial_threshold;
+    policy.max_threshold.min(policy.initial_threshold + room * alarm)
+}
+
 /// A score that cannot be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScoreError {
@@ -100,10 +109,33 @@ impl Filter {
             Adaptation::Fixed => policy.initial_threshold,
             Adaptation::Vigilant => {
                 let shared = policy.share * ema;
-                let alarm = if own > shared { own } else { shared };
-                let room = policy.max_threshold - policy.initial_threshold;
-                policy.max_threshold.min(policy.initial_threshold + room * alarm)
+                vigilant_threshold(policy, if own > shared { own } else { shared })
             }
+        }
+    }
+
+    /// Between which values the threshold of somebody without a history can lie.
+    pub fn bounds(policy: &Moral) -> [f64; 2] {
+        let initial = policy.initial_threshold;
+        match policy.adaptation {
+            Adaptation::Fixed => [initial, initial],
+            // it may start outside, and moves inside with its first step
+            Adaptation::Homeostatic => {
+                [policy.min_threshold.min(initial), policy.max_threshold.max(initial)]
+            }
+            Adaptation::Vigilant => [initial, vigilant_threshold(policy, policy.share)],
+        }
+    }
+
+    /// Whether the threshold cannot move on in the direction in which it is pushed. At rest at its
+    /// floor, `vigilant` is not saturated: nothing harmful is offered.
+    pub fn is_saturated(&self, policy: &Moral) -> bool {
+        match policy.adaptation {
+            Adaptation::Fixed => false,
+            Adaptation::Homeostatic => {
+                self.threshold <= policy.min_threshold || self.threshold >= policy.max_threshold
+            }
+            Adaptation::Vigilant => self.ema >= EMA_SATURATED,
         }
     }
 

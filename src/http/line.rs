@@ -10,7 +10,7 @@ use actix_web::{HttpResponse, body::BoxBody, http::StatusCode};
 use tracing::{Span, error, info};
 
 use super::{Code, Problem, carried::Carried, trace};
-use crate::{domain::event::RejectReason, engine::Answer};
+use crate::{domain::event::RejectReason, engine::Answer, telemetry::metrics::Metrics};
 
 /// What a governed step adds to the line of its request.
 #[derive(Clone, Debug)]
@@ -75,6 +75,7 @@ pub(super) struct Line {
     pub(super) lines: Span,
     pub(super) started: Instant,
     pub(super) status: StatusCode,
+    pub(super) metrics: Option<Arc<Metrics>>,
 }
 
 impl Line {
@@ -133,11 +134,24 @@ struct Streamed {
     ending: Ending,
 }
 
+impl Streamed {
+    /// Where it is counted that an answer broke off, if its caller is not the one to blame.
+    fn broken_off(&self, problem: &Problem) -> Option<&Metrics> {
+        let metrics = self.line.metrics.as_deref();
+        metrics.filter(|_| problem.code().status().is_server_error())
+    }
+}
+
 impl Drop for Streamed {
     fn drop(&mut self) {
         match self.ending.0.get() {
             Some(Ok(step)) => self.line.write(None, Some(step)),
-            Some(Err(problem)) => self.line.write(Some(problem), None),
+            Some(Err(problem)) => {
+                if let Some(metrics) = self.broken_off(problem) {
+                    metrics.http.broken_off.inc();
+                }
+                self.line.write(Some(problem), None);
+            }
             // whoever asked went away
             None => self.line.write(Some(&Problem::new(Code::Cancelled, "")), None),
         }

@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use super::{app::endpoints, health::summary::policy_drift, server::StartError};
 use crate::{
     config::Config,
-    domain::{ids::EngineId, policy::Policy, rhythm::Phase, state::State},
+    domain::{ids::EngineId, moral::Filter, policy::Policy, rhythm::Phase, state::State},
     embed::Embedder,
     engine::{Engine, Engines},
     llm::Llm,
@@ -172,10 +172,10 @@ fn look(engine: &Engine, gauges: &Gauges, since: Duration) {
     gauges.threshold.set(threshold);
     let moral = &state.policy.moral;
     let [lowest, highest] = &gauges.threshold_bounds;
-    // `vigilant` and `fixed` start at a floor of their own
-    lowest.set(moral.min_threshold.min(moral.initial_threshold));
-    highest.set(moral.max_threshold.max(moral.initial_threshold));
-    let saturated = threshold <= moral.min_threshold || threshold >= moral.max_threshold;
+    let [least, most] = Filter::bounds(moral);
+    lowest.set(least);
+    highest.set(most);
+    let saturated = state.filter.is_saturated(moral);
     gauges.saturation.inc_by(if saturated { since.as_secs_f64() } else { 0.0 });
 }
 

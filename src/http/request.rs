@@ -26,7 +26,10 @@ use super::{
     line::{Ending, Line, Step},
     trace::{self, Place, TRACE_RESPONSE},
 };
-use crate::{ids, telemetry::metrics::UNMATCHED};
+use crate::{
+    ids,
+    telemetry::metrics::{Metrics, UNMATCHED},
+};
 
 /// The header that carries a request's id in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -68,12 +71,13 @@ struct Told {
     span: Span,
     /// In the log.
     lines: Span,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Told {
     fn line(&self, status: StatusCode) -> Line {
         let (span, lines) = (self.span.clone(), self.lines.clone());
-        Line { span, lines, started: self.started, status }
+        Line { span, lines, started: self.started, status, metrics: self.metrics.clone() }
     }
 }
 
@@ -116,7 +120,7 @@ pub async fn surround<B: MessageBody + 'static>(
     let inside = next.call(request).instrument(lines.clone()).instrument(span.clone());
     let outcome = AssertUnwindSafe(inside).catch_unwind().await;
     let in_span = span.clone().entered();
-    let told = Told { ids, place, kind, envelope, started, span, lines };
+    let told = Told { ids, place, kind, envelope, started, span, lines, metrics: metrics.clone() };
     let answer = match outcome {
         Ok(Ok(response)) => Ok(finish(response.map_into_boxed_body(), &told)),
         Ok(Err(error)) => Err(fail(Problem::internal(&Failed(error.to_string())), &told)),

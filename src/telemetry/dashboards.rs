@@ -20,7 +20,7 @@ pub use promises::Promises;
 pub use source::Error;
 use source::{Datasource, Source};
 
-/// What every dashboard's uid begins with, and the tag by which they link to each other.
+/// What every dashboard's uid begins with, and the tags by which they link to each other.
 const FAMILY: &str = "mlsdm";
 
 /// The JSON of a dashboard.
@@ -48,24 +48,35 @@ fn whole(name: &str, source: &Source, panels: &[Value]) -> Value {
         "uid": format!("{FAMILY}-{name}"),
         "title": source.title,
         "description": source.description.trim(),
-        "tags": [FAMILY],
+        "tags": tags(source.datasource),
         "schemaVersion": 39,
         "editable": false,
         "graphTooltip": 1,
         "refresh": "30s",
         "time": { "from": format!("now-{}", source.span), "to": "now" },
         "timezone": "",
-        "links": [{
-            "type": "dashboards",
-            "title": "MLSDM",
-            "tags": [FAMILY],
-            "asDropdown": false,
-            "includeVars": true,
-            "keepTime": true,
-        }],
+        "links": Datasource::ALL.map(|to| link(source.datasource, to)),
         "annotations": { "list": annotations(source.datasource) },
         "templating": { "list": variables::all(source) },
         "panels": panels,
+    })
+}
+
+/// By what dashboards are found: all of them, and those that ask the same kind of source.
+fn tags(datasource: Datasource) -> [String; 2] {
+    [FAMILY.to_owned(), format!("{FAMILY}-{}", datasource.name())]
+}
+
+/// To the dashboards that ask a kind of source, at the same time. Variables go along where they mean the
+/// same: an instance is an address in metrics and a container in logs.
+fn link(from: Datasource, to: Datasource) -> Value {
+    json!({
+        "type": "dashboards",
+        "title": "MLSDM",
+        "tags": tags(to),
+        "asDropdown": false,
+        "includeVars": from == to,
+        "keepTime": true,
     })
 }
 

@@ -77,6 +77,7 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
+        Sink::Loki.emitted();
         let window = self.shared.window.read().unwrap_or_else(PoisonError::into_inner);
         let half_full = if let Some((lane, half_full)) = window.place() {
             lane.on_event(event, ctx);
@@ -218,7 +219,7 @@ impl Supervisor {
             let here = left.min(lane::LINES);
             left -= here;
             match self.run_task(task).await {
-                Pushed::Taken => self.taken(),
+                Pushed::Taken => self.taken(here),
                 Pushed::Lost(reason) => {
                     // Loki would refuse the rest as well
                     self.refused(reason, here + left);
@@ -250,8 +251,8 @@ impl Supervisor {
         }
     }
 
-    fn taken(&mut self) {
-        Sink::Loki.took();
+    fn taken(&mut self, lines: usize) {
+        Sink::Loki.took(lines);
         if self.failures > 0 {
             let lost = Sink::Loki.lost_so_far() - self.lost_before;
             info!(event_type = "loki.back", lost, "Loki takes lines again");

@@ -46,7 +46,33 @@ pub type Seconds = Gauge<f64, AtomicU64>;
 
 struct Counts {
     lost: Vec<(Sink, Reason, Counter)>,
-    success: [(Sink, AtomicBool, Seconds); 3],
+    sinks: [Counted; SINKS.len()],
+}
+
+/// What is counted of a sink beside its losses.
+#[derive(Debug)]
+pub struct Counted {
+    /// Which.
+    pub sink: Sink,
+    /// Lines made for it.
+    pub emitted: Counter,
+    /// Lines that it took.
+    pub delivered: Counter,
+    wanted: AtomicBool,
+    last_success: Seconds,
+}
+
+impl Counted {
+    fn new(sink: Sink) -> Self {
+        Self {
+            sink,
+            emitted: Counter::default(),
+            delivered: Counter::default(),
+            // every process has a standard output
+            wanted: AtomicBool::new(sink == Sink::Stdout),
+            last_success: Seconds::default(),
+        }
+    }
 }
 
 static COUNTS: LazyLock<Counts> = LazyLock::new(|| {
@@ -55,9 +81,7 @@ static COUNTS: LazyLock<Counts> = LazyLock::new(|| {
     };
     Counts {
         lost: SINKS.into_iter().flat_map(of).collect(),
-        // every process has a standard output
-        success: SINKS
-            .map(|(sink, _)| (sink, AtomicBool::new(sink == Sink::Stdout), Seconds::default())),
+        sinks: SINKS.map(|(sink, _)| Counted::new(sink)),
     }
 });
 
@@ -69,6 +93,20 @@ impl Sink {
             Self::File => "file",
             Self::Loki => "loki",
         }
+    }
+
+    /// What is counted of it.
+    fn counted(self) -> &'static Counted {
+        match self {
+            Self::Stdout => &COUNTS.sinks[0],
+            Self::File => &COUNTS.sinks[1],
+            Self::Loki => &COUNTS.sinks[2],
+        }
+    }
+
+    /// Counts a line made for it.
+    pub(super) fn emitted(self) {
+        self.counted().emitted.inc();
     }
 
     /// Counts lines that did not get there.
@@ -87,16 +125,14 @@ impl Sink {
 
     /// Says that the configuration wants this sink: from then on its last success is shown.
     pub(super) fn wanted(self) {
-        if let Some((_, wanted, _)) = COUNTS.success.iter().find(|(sink, _, _)| *sink == self) {
-            wanted.store(true, Ordering::Relaxed);
-        }
+        self.counted().wanted.store(true, Ordering::Relaxed);
     }
 
-    /// Says that it took something now.
-    pub(super) fn took(self) {
-        if let Some((_, _, at)) = COUNTS.success.iter().find(|(sink, _, _)| *sink == self) {
-            at.set(clock::now_micros() as f64 / 1e6);
-        }
+    /// Says that it took so many lines now.
+    pub(super) fn took(self, lines: usize) {
+        let counted = self.counted();
+        counted.delivered.inc_by(lines as u64);
+        counted.last_success.set(clock::now_micros() as f64 / 1e6);
     }
 }
 
@@ -119,6 +155,11 @@ pub fn lost() -> impl Iterator<Item = (Sink, Reason, Counter)> {
 
 /// When the sinks that are wanted took something last, in seconds since 1970; 0: never.
 pub fn successes() -> impl Iterator<Item = (Sink, Seconds)> {
-    let wanted = COUNTS.success.iter().filter(|(_, wanted, _)| wanted.load(Ordering::Relaxed));
-    wanted.map(|(sink, _, at)| (*sink, at.clone()))
+    let wanted = COUNTS.sinks.iter().filter(|counted| counted.wanted.load(Ordering::Relaxed));
+    wanted.map(|counted| (counted.sink, counted.last_success.clone()))
+}
+
+/// What is counted of each sink: emitted = delivered + lost + still waiting.
+pub fn sinks() -> impl Iterator<Item = &'static Counted> {
+    COUNTS.sinks.iter()
 }

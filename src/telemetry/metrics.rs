@@ -204,23 +204,38 @@ fn logged(register: &Register) {
         let labels = [("signal", "logs"), ("sink", sink.as_str()), ("reason", reason.as_str())];
         (owned(labels), count)
     });
-    register.series(&contract::DROPPED, lost.chain(spans(register)).collect());
+    register.series(&contract::DROPPED, lost.chain(spans()).collect());
     let successes = super::loss::successes().map(|(sink, at)| (sink.as_str(), at));
     let traces = super::traces::counts().last_success().map(|at| ("otlp", at));
     let successes = successes.chain(traces).map(|(sink, at)| (owned([("sink", sink)]), at));
     register.series(&contract::LAST_SUCCESS, successes.collect());
+    shipped(register);
 }
 
-/// Registers what became of spans; gives those that were lost.
-fn spans(register: &Register) -> impl Iterator<Item = (Labels, Counter)> {
-    let counts = super::traces::counts();
-    let [signal, sink] = [("signal", "traces"), ("sink", "otlp")];
-    let whole = [(&contract::EMITTED, &counts.emitted), (&contract::DELIVERED, &counts.delivered)];
-    for (spec, counter) in whole {
-        register.series(spec, vec![(owned([signal, sink]), counter.clone())]);
+/// Lost spans by reason.
+fn spans() -> impl Iterator<Item = (Labels, Counter)> {
+    let reasons = super::traces::REASONS.into_iter().zip(&super::traces::counts().dropped);
+    reasons.map(|(reason, lost)| {
+        let labels = [("signal", "traces"), ("sink", "otlp"), ("reason", reason)];
+        (owned(labels), lost.clone())
+    })
+}
+
+/// Registers what was made for each sink, and what it took.
+fn shipped(register: &Register) {
+    let spans = super::traces::counts();
+    let spans = (owned([("signal", "traces"), ("sink", "otlp")]), &spans.emitted, &spans.delivered);
+    let lines = super::loss::sinks().map(|counted| {
+        let labels = owned([("signal", "logs"), ("sink", counted.sink.as_str())]);
+        (labels, &counted.emitted, &counted.delivered)
+    });
+    let (mut emitted, mut delivered) = (Vec::new(), Vec::new());
+    for (labels, made, taken) in lines.chain([spans]) {
+        emitted.push((labels.clone(), made.clone()));
+        delivered.push((labels, taken.clone()));
     }
-    let reasons = super::traces::REASONS.into_iter().zip(&counts.dropped);
-    reasons.map(move |(reason, lost)| (owned([signal, sink, ("reason", reason)]), lost.clone()))
+    register.series(&contract::EMITTED, emitted);
+    register.series(&contract::DELIVERED, delivered);
 }
 
 fn owned<const N: usize>(labels: [(&'static str, &str); N]) -> Labels {

@@ -24,6 +24,17 @@ fn examples() -> Vec<String> {
     blocks.flat_map(str::lines).map(str::to_owned).collect()
 }
 
+/// The lines that a panel of the dashboard shows or counts, as a query over all processes.
+fn shown(title: &str) -> String {
+    let board: Value = serde_json::from_str(&read("dashboards/logs.json")).unwrap();
+    let mut panels = board["panels"].as_array().unwrap().iter();
+    let panel = panels.find(|panel| panel["title"] == title).unwrap();
+    let query = text(&panel["targets"][0]["expr"]);
+    let lines = query.split_once("count_over_time(").map_or(&*query, |(_, rest)| rest);
+    let lines = lines.split(" [$__auto]").next().unwrap();
+    lines.replace("$job", "mlsdm.*").replace("$instance", ".*").replace("$search", "")
+}
+
 /// The rules with their alerts.
 fn rules() -> Vec<Value> {
     let path = root().join("deploy/monitoring/loki/rules.yaml");
@@ -99,6 +110,25 @@ fn every_query_that_is_shipped_parses() {
 }
 
 #[test]
+fn panels_find_levels_on_both_roads() {
+    let roads =
+        [("mlsdm", ["ERROR", "WARNING", "INFO"]), ("mlsdm-direct", ["error", "warn", "info"])];
+    let line = |job: &str, level: &str| {
+        let (mut labels, mut line) = (json!({"job": job}), json!({"message": "something"}));
+        // who ships writes it into the line, who pushes makes it a label
+        let place = if job == "mlsdm" { &mut line } else { &mut labels };
+        place["level"] = level.into();
+        json!({"labels": labels, "metadata": {}, "line": line.to_string()})
+    };
+    let lines = roads.iter().flat_map(|(job, levels)| levels.map(|level| line(job, level)));
+    let lines: Vec<Value> = lines.collect();
+    let titles = ["Errors", "Lines at ERROR and WARNING", "Lines with what is searched for"];
+    let found = asked(&titles.map(shown), &json!(lines));
+    let found: Vec<Value> = found.iter().map(|answer| answer["selected"].clone()).collect();
+    assert_eq!(found, [json!([0, 3]), json!([0, 1, 3, 4]), json!([0, 1, 2, 3, 4, 5])]);
+}
+
+#[test]
 fn examples_come_in_pairs_one_for_each_road() {
     for pair in examples().chunks(2) {
         let [shipped, pushed] = pair else { panic!("one alone: {pair:?}") };
@@ -112,14 +142,21 @@ fn alerts_say_what_and_where() {
     let rules = rules();
     let names: Vec<String> = rules.iter().map(|rule| text(&rule["alert"])).collect();
     assert_eq!(names, ["MlsdmLogErrorSpike", "MlsdmPanicLogged", "MlsdmSecretInLogs"]);
+    let runbook = read("deploy/RUNBOOK.md");
+    let grafana = crate::files::yaml("alerts/slo.yaml")["links"]["grafana"].clone();
     for (rule, name) in rules.iter().zip(&names) {
         let annotations = &rule["annotations"];
-        for field in ["summary", "description", "dashboard_url"] {
+        for field in ["summary", "description"] {
             assert!(!text(&annotations[field]).is_empty(), "{name}");
         }
         let heading = format!("/deploy/RUNBOOK.md#{}", name.to_lowercase());
         assert!(text(&annotations["runbook_url"]).ends_with(&heading), "{name}");
-        assert!(crate::read("deploy/RUNBOOK.md").contains(&format!("\n### {name}\n")), "{name}");
+        let dashboard = format!("{}/d/mlsdm-logs", text(&grafana));
+        assert_eq!(annotations["dashboard_url"], dashboard, "{name}");
+        let (_, section) = runbook.split_once(&format!("\n### {name}\n")).unwrap();
+        let section = section.split("\n### ").next().unwrap();
+        let query = format!("```logql\n{}\n```", text(&rule["expr"]).trim());
+        assert!(section.contains(&query), "{name}: its query in the runbook");
         assert!(["page", "ticket"].contains(&text(&rule["labels"]["severity"]).as_str()), "{name}");
     }
 }

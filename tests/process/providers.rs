@@ -1,6 +1,8 @@
 //! The whole server before providers that fail, hang and are slow: every step has its ending, nobody
 //! else waits, and no word of a prompt leaks.
 
+#![expect(clippy::float_cmp, reason = "counters are whole numbers")]
+
 use std::sync::Arc;
 
 use mlsdm::testkit::{
@@ -13,6 +15,7 @@ use tokio::{sync::Barrier, task::JoinSet};
 use crate::{
     Kind,
     history::{equals_replay, verifies},
+    metrics::{scrape, value},
     on_both,
     server::{Server, Setup, send},
     streaming::frames,
@@ -93,6 +96,9 @@ async fn a_stream_cut_upstream_is_a_failure_with_its_beginning_sealed() {
         failed["content_hash"].is_string() && failed["clear"]["usage"]["completion_tokens"] != 0
     );
     assert_eq!(server.state("default").await["memory"]["used"], 0);
+    // its status was 200, and it is no good answer all the same
+    let metrics = scrape(&server).await;
+    assert_eq!(value(&metrics, "mlsdm_stream_failures_total"), 1.0);
     server.stop().await;
 }
 
@@ -162,5 +168,8 @@ async fn an_open_breaker_spares_the_provider_and_is_shown() {
     let breakers = server.state("default").await["reliability"]["breakers"].clone();
     assert_eq!(breakers["openai"], "open", "{breakers}");
     assert_eq!(server.read("/health/detailed").await["breakers"]["openai"], "open");
+    // a call that was never made took no time of a model
+    let metrics = scrape(&server).await;
+    assert_eq!(value(&metrics, "mlsdm_generation_duration_seconds_count"), 2.0);
     server.stop().await;
 }

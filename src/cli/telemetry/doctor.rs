@@ -9,10 +9,10 @@ use tokio::runtime::Handle;
 
 use crate::{
     cli::{Context, client, client::Client, context::Finding, output},
-    config::{Config, Level, TraceSampler},
+    config::{self, Config, Level, Logging, TraceExporter, TraceSampler},
     ids,
     telemetry::{
-        logs,
+        logs::{self, LogError},
         loss::{self, Sink},
         traces::{self, REASONS, TARGET, Traces},
     },
@@ -75,7 +75,16 @@ async fn sent(config: &Config, check: &str) -> anyhow::Result<(Option<String>, V
     // what is checked is the way there
     (logging.level, tracing.sampler) = (Level::Info, TraceSampler::AlwaysOn);
     let traces = Traces::start(&tracing, &Handle::current())?;
-    let log = logs::init(&logging, &config.monitoring.env, std::io::stderr(), traces.as_ref())?;
+    let init = |logging: &Logging| {
+        logs::init(logging, &config.monitoring.env, std::io::stderr(), traces.as_ref())
+    };
+    let (log, no_file) = match init(&logging) {
+        Err(refused @ LogError::File { .. }) => {
+            logging = logging.without_file();
+            (init(&logging)?, Some(refused.to_string()))
+        }
+        log => (log?, None),
+    };
     let trace_id = {
         let span = tracing::info_span!(target: TARGET, "telemetry.doctor");
         let _inside = span.enter();
@@ -89,8 +98,13 @@ async fn sent(config: &Config, check: &str) -> anyhow::Result<(Option<String>, V
     }
     log.close().await;
     let lines = vec![
-        logged(Sink::Stdout, "printed on standard error here"),
-        if logging.file().is_some() {
+        logged(
+            Sink::Stdout,
+            "printed on standard error here; a server prints on standard output, which an agent ships",
+        ),
+        if no_file.is_some() {
+            Line::new("logs", Sink::File.as_str(), no_file, "")
+        } else if logging.file().is_some() {
             logged(Sink::File, "written")
         } else {
             Line::off("logs", Sink::File.as_str(), "logging.file is not set")
@@ -100,11 +114,7 @@ async fn sent(config: &Config, check: &str) -> anyhow::Result<(Option<String>, V
         } else {
             Line::off("logs", Sink::Loki.as_str(), "MLSDM_LOKI_URL is not set")
         },
-        if collector {
-            exported()
-        } else {
-            Line::off("traces", "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT is not set")
-        },
+        if collector { exported(&config.traces) } else { not_exported(&config.traces) },
     ];
     Ok((trace_id, lines))
 }
@@ -122,7 +132,18 @@ fn logged(sink: Sink, good: &str) -> Line {
     Line::new("logs", sink.as_str(), lost, good)
 }
 
-fn exported() -> Line {
+fn not_exported(config: &config::Traces) -> Line {
+    let why = if config.disabled {
+        "OTEL_SDK_DISABLED is true"
+    } else if config.exporter == TraceExporter::None {
+        "OTEL_TRACES_EXPORTER is none"
+    } else {
+        "OTEL_EXPORTER_OTLP_ENDPOINT is not set"
+    };
+    Line::off("traces", "otlp", why)
+}
+
+fn exported(config: &config::Traces) -> Line {
     let counts = traces::counts();
     let reasons = REASONS.iter().zip(&counts.dropped).filter(|(_, count)| count.get() > 0);
     let reasons: Vec<&str> = reasons.map(|(reason, _)| *reason).collect();
@@ -130,7 +151,12 @@ fn exported() -> Line {
         let fix = "see that a collector speaks OTLP over HTTP at OTEL_EXPORTER_OTLP_ENDPOINT";
         format!("{}; {fix}", reasons.join(", "))
     });
-    Line::new("traces", "otlp", lost, "the collector has taken it")
+    let good = if config.sampler == TraceSampler::AlwaysOff {
+        "the collector has taken it; a server sends none: OTEL_TRACES_SAMPLER is always_off"
+    } else {
+        "the collector has taken it"
+    };
+    Line::new("traces", "otlp", lost, good)
 }
 
 /// Whether the server shows its metrics.
@@ -140,24 +166,31 @@ async fn scrape(context: &Context, config: &Config) -> Line {
         return Line::off(signal, sink, "METRICS_ENABLED is false");
     }
     let port = config.monitoring.metrics_port;
-    let asked = async { context.metrics_client()?.status("/metrics").await }.await;
+    let asked = async { context.metrics_client()?.text("/metrics").await }.await;
     let lost = match asked {
-        Ok(status) if status.is_success() => None,
-        Ok(status) => Some(format!("port {port} answers {status}; see METRICS_PORT")),
+        Ok((status, text)) if status.is_success() => {
+            let other = !text.contains("\nmlsdm_build_info{");
+            other.then(|| format!("port {port} shows metrics, but not ours; see METRICS_PORT"))
+        }
+        Ok((status, _)) => Some(format!("port {port} answers {status}; see METRICS_PORT")),
         Err(error) => Some(error.to_string()),
     };
-    Line::new(signal, sink, lost, &format!("port {port} answers"))
+    Line::new(signal, sink, lost, &format!("port {port} shows them"))
 }
 
 /// Whether a Prometheus has what the server shows.
 async fn prometheus(url: &str) -> Line {
-    let query = [("query", "mlsdm_build_info".to_owned())];
+    // the rules know servers by this job
+    let query = [("query", "mlsdm_build_info{job=\"mlsdm\"}".to_owned())];
     let asked =
         async { Client::remote(url.to_owned(), None)?.get("/api/v1/query", &query).await }.await;
     let lost = match asked {
         Ok(answer) => {
             let none = answer["data"]["result"].as_array().is_none_or(Vec::is_empty);
-            none.then(|| "it knows no mlsdm_build_info; see its targets".to_owned())
+            none.then(|| {
+                "it knows no mlsdm_build_info of a job `mlsdm`, as rules and dashboards want it; see its targets"
+                    .to_owned()
+            })
         }
         Err(error) => Some(error.to_string()),
     };
@@ -170,10 +203,17 @@ fn people(value: &Value) -> String {
     };
     let rows: Vec<_> = value["sinks"].as_array().into_iter().flatten().map(row).collect();
     let table = output::table(&[], &rows);
+    let took = |sink: &str| {
+        let mut lines = value["sinks"].as_array().into_iter().flatten();
+        lines.any(|line| line["sink"] == sink && line["status"] == "arrived")
+    };
+    let loki =
+        took("loki").then(|| format!("  Loki   {{job=~\"mlsdm.*\"}} |= {}\n", value["check"]));
     let trace = value["trace_id"].as_str().map(|id| format!("  Tempo  {id}\n"));
-    format!(
-        "{table}\nLook for it where people look:\n  Loki   {{job=~\"mlsdm.*\"}} |= {}\n{}",
-        value["check"],
-        trace.unwrap_or_default()
-    )
+    let places = [loki, trace].into_iter().flatten().collect::<String>();
+    if places.is_empty() {
+        table
+    } else {
+        format!("{table}\nLook for it where people look:\n{places}")
+    }
 }

@@ -41,6 +41,23 @@ fn homeostatic_follows_the_golden_trajectories() {
 }
 
 #[test]
+fn a_threshold_is_saturated_where_it_cannot_move_on() {
+    let saturated = |adaptation, value: f64| {
+        let policy = Moral { adaptation, ..Moral::default() };
+        let mut filter = Filter::start(&policy);
+        let at_first = filter.is_saturated(&policy);
+        for position in 1..=500 {
+            run(&mut filter, &policy, position, 1, value);
+        }
+        (at_first, filter.is_saturated(&policy))
+    };
+    assert_eq!(saturated(Adaptation::Vigilant, 0.0), (false, true), "only harm is offered");
+    assert_eq!(saturated(Adaptation::Vigilant, 1.0), (false, false), "at rest at its floor");
+    assert_eq!(saturated(Adaptation::Homeostatic, 1.0), (false, true), "all is accepted");
+    assert_eq!(saturated(Adaptation::Fixed, 0.0), (false, false));
+}
+
+#[test]
 fn own_benign_verdicts_decay_by_repeated_multiplication() {
     let policy = Moral::default();
     let mut filter = Filter::start(&policy);

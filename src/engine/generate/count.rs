@@ -6,8 +6,12 @@ use super::Admitted;
 use crate::{engine::Engine, llm::Called, telemetry::metrics::Call};
 
 impl Engine {
-    /// Counts a call of the model that has ended.
+    /// Counts a call of the model that has ended. One that an open breaker or a full bulkhead never
+    /// let out is none: it would make slow models look quick.
     pub(super) fn count_call(&self, called: &Called, ms: f64, first_piece_ms: Option<f64>) {
+        if called.attempts == 0 {
+            return;
+        }
         let waited = Duration::from_secs_f64(ms.max(0.0) / 1_000.0);
         self.metrics.steps.generation.observe_in_trace(waited);
         let usage = called.result.as_ref().ok().map(|ended| ended.usage);

@@ -7,6 +7,9 @@ use super::{
     source::{Datasource, Error, Kind, Panel, Query, Step, Word, expand, promised},
 };
 
+/// The dashboard that asks a Loki, where variables of the same names have other values.
+const OF_LOGS: &str = "logs";
+
 /// What a panel shows where there is nothing to show yet.
 const NOTHING_YET: &str = "no traffic yet";
 
@@ -47,7 +50,7 @@ pub(super) fn json(
         "gridPos": at,
         "fieldConfig": { "defaults": defaults, "overrides": [] },
         "options": options(panel),
-        "links": panel.more.iter().map(|more| link(more)).collect::<Vec<Value>>(),
+        "links": panel.more.iter().map(|more| link(more, datasource)).collect::<Vec<Value>>(),
         "targets": targets.collect::<Result<Vec<Value>, Error>>()?,
     }))
 }
@@ -95,11 +98,13 @@ fn target(
     Ok(target)
 }
 
-/// To another dashboard, at the same time and of the same processes.
-fn link(more: &str) -> Value {
+/// To another dashboard, at the same time, and of the same processes if both ask a Prometheus.
+fn link(more: &str, from: Datasource) -> Value {
+    let same = from == Datasource::Prometheus && more != OF_LOGS;
+    let variables = if same { "&${__all_variables}" } else { "" };
     json!({
         "title": format!("More: {more}"),
-        "url": format!("/d/{FAMILY}-{more}?${{__url_time_range}}&${{__all_variables}}"),
+        "url": format!("/d/{FAMILY}-{more}?${{__url_time_range}}{variables}"),
     })
 }
 

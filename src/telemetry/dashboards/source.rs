@@ -47,6 +47,8 @@ pub(super) enum Datasource {
 }
 
 impl Datasource {
+    pub(super) const ALL: [Self; 2] = [Self::Prometheus, Self::Loki];
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Prometheus => "prometheus",

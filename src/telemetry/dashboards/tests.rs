@@ -46,6 +46,26 @@ fn a_source_becomes_a_dashboard() {
     );
 }
 
+/// Between metrics and logs only the time goes along: a variable of the same name means something else.
+#[test]
+fn links_carry_variables_that_mean_the_same() {
+    let more =
+        |name: &str| SOURCE.replacen("unit: s\n", &format!("unit: s\n    more: {name}\n"), 1);
+    let url = |source: &str| made(source).unwrap()["panels"][0]["links"][0]["url"].clone();
+    assert_eq!(url(&more("slo")), "/d/mlsdm-slo?${__url_time_range}&${__all_variables}");
+    assert_eq!(url(&more("logs")), "/d/mlsdm-logs?${__url_time_range}");
+    let of_logs = format!("datasource: loki\n{}", more("slo"));
+    assert_eq!(url(&of_logs), "/d/mlsdm-slo?${__url_time_range}");
+    for (source, own) in [(SOURCE, "mlsdm-prometheus"), (of_logs.as_str(), "mlsdm-loki")] {
+        let made = made(source).unwrap();
+        assert_eq!(made["tags"], json!(["mlsdm", own]));
+        for link in made["links"].as_array().unwrap() {
+            assert_eq!(link["keepTime"], true);
+            assert_eq!(link["includeVars"], link["tags"] == made["tags"], "{link}");
+        }
+    }
+}
+
 #[test]
 fn of_two_words_that_fit_the_higher_counts() {
     let made = made(SOURCE).unwrap();

@@ -66,6 +66,7 @@ impl Queue {
 
     /// Queues a line, or drops it.
     pub(super) fn push(&self, line: &Arc<str>) {
+        self.0.sink.emitted();
         let mut state = self.0.state();
         let reason = if state.closed {
             Reason::Shutdown
@@ -121,7 +122,7 @@ impl Shared {
             // who closed and did not wait has counted them already
             if state.in_hand > 0 {
                 match written {
-                    Ok(()) => self.sink.took(),
+                    Ok(()) => self.sink.took(lines),
                     Err(_) => self.sink.lost(Reason::Refused, lines),
                 }
             }

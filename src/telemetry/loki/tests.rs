@@ -118,6 +118,8 @@ async fn a_burst_arrives_or_is_counted() {
     let (there, lost) = (pushed(&server).await.len() as u64, Sink::Loki.lost_so_far());
     assert_eq!(there + lost, MANY as u64, "{there} {lost}");
     assert!(there >= 2_000, "{there}");
+    let counted = loss::sinks().find(|counted| counted.sink == Sink::Loki).unwrap();
+    assert_eq!((counted.emitted.get(), counted.delivered.get()), (MANY as u64, there));
 }
 
 #[tokio::test]
@@ -163,6 +165,8 @@ async fn it_is_told_once_that_loki_is_away_and_that_it_is_back() {
     assert_eq!(log.matches("loki.away").count(), 1, "{log}");
     assert_eq!(log.matches("loki.back").count(), 1, "{log}");
     assert_eq!(lost(), BTreeMap::from([("refused", 1)]));
+    let counted = loss::sinks().find(|counted| counted.sink == Sink::Loki).unwrap();
+    assert_eq!(counted.emitted.get(), counted.delivered.get() + 1);
 }
 
 #[tokio::test]

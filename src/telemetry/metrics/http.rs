@@ -53,6 +53,8 @@ pub struct Http {
     pub rate_limited: Counter,
     /// Requests refused because their engine is shut down.
     pub shut_down: Counter,
+    /// Streamed answers that broke off by an error that is not their caller's.
+    pub broken_off: Counter,
 }
 
 type Methods = HashMap<String, Answers>;
@@ -134,7 +136,8 @@ impl Http {
         register.series(&contract::HTTP_DURATION, durations);
         let rate_limited = register.one(&contract::RATE_LIMITED, Counter::default());
         let shut_down = register.one(&contract::SHUTDOWN_REFUSALS, Counter::default());
-        Self { routes: known, unmatched, rate_limited, shut_down }
+        let broken_off = register.one(&contract::STREAM_FAILURES, Counter::default());
+        Self { routes: known, unmatched, rate_limited, shut_down, broken_off }
     }
 
     /// Counts an answer to a request that met this pattern, if any.

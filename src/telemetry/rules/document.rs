@@ -108,7 +108,7 @@ fn promise(text: &mut String, slo: &Slo, objective: &Objective) {
         format_args!("Told when one of these holds; [SLO.md](SLO.md) says what they mean:\n"),
     );
     for burn in slo.burns() {
-        let (condition, severity) = (condition(objective, &burn), burn.severity.as_str());
+        let (condition, severity) = (condition(slo, objective, &burn), burn.severity.as_str());
         line(text, format_args!("```promql\n# {}: {severity}\n{condition}\n```\n", burn.name));
     }
     let Runbook { panel, command, mend } = &objective.runbook;

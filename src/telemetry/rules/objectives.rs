@@ -2,7 +2,7 @@
 
 use super::{
     Told,
-    source::{Burn, Objective, Severity, Slo},
+    source::{Burn, Objective, Severity, Slo, seconds},
     yaml::{Kind, Rule},
 };
 
@@ -20,6 +20,12 @@ pub(super) fn records(slo: &Slo) -> Vec<Rule> {
         for window in slo.window_names() {
             let name = ratio(&window);
             rules.push(labelled(Rule::record(name, broken(slo, &objective, &window)), &objective));
+        }
+    }
+    for objective in slo.objectives() {
+        for burn in slo.burns() {
+            let told = Rule::record(count(&burn.long), bad(slo, &objective, &burn.long));
+            rules.push(labelled(told, &objective));
         }
     }
     let whole = ratio(&format!("{}d", slo.window_days));
@@ -40,16 +46,28 @@ pub(super) fn ratio(window: &str) -> String {
     format!("mlsdm:slo_errors:ratio_rate{window}")
 }
 
+/// The name of the number of bad events over a window.
+pub(super) fn count(window: &str) -> String {
+    format!("mlsdm:slo_errors:increase{window}")
+}
+
+/// An expression of a promise with the values of a window.
+fn filled(slo: &Slo, objective: &Objective, expression: &str, window: &str) -> String {
+    let threshold = objective.threshold.map(|seconds| seconds.to_string()).unwrap_or_default();
+    let expression = expression.replace("$window", window).replace("$governed", &slo.governed);
+    expression.replace("$threshold", &threshold).replace('\n', "\n  ")
+}
+
+/// The number of bad events over a window.
+fn bad(slo: &Slo, objective: &Objective, window: &str) -> String {
+    let bad = filled(slo, objective, &objective.bad, window);
+    format!("(\n  {bad}\n) * {}", seconds(window))
+}
+
 /// The share of bad events over a window; 0 while there are none at all, nothing where nobody counts.
 pub(super) fn broken(slo: &Slo, objective: &Objective, window: &str) -> String {
-    let threshold = objective.threshold.map(|seconds| seconds.to_string()).unwrap_or_default();
-    let filled = |expression: &str| {
-        let expression = expression.replace("$window", window).replace("$governed", &slo.governed);
-        expression.replace("$threshold", &threshold)
-    };
-    let (bad, total) = (filled(&objective.bad), filled(&objective.total));
-    let indented = |text: &str| text.replace('\n', "\n  ");
-    let (bad, total) = (indented(&bad), indented(&total));
+    let bad = filled(slo, objective, &objective.bad, window);
+    let total = filled(slo, objective, &objective.total, window);
     format!("(\n  {bad}\n) / (\n  {total} > 0\n) or (\n  {total}\n) * 0")
 }
 
@@ -67,11 +85,12 @@ pub(super) fn alert_name(objective: &Objective) -> String {
     format!("Mlsdm{}{}Burn", first.map(String::from).unwrap_or_default(), letters.as_str())
 }
 
-pub(super) fn condition(objective: &Objective, burn: &Burn) -> String {
+pub(super) fn condition(slo: &Slo, objective: &Objective, burn: &Burn) -> String {
     let Objective { name, objective, .. } = objective;
     let limit = format!("{} * (1 - {objective})", burn.factor);
     let over = |window: &str| format!("{}{{slo=\"{name}\"}} > {limit}", ratio(window));
-    format!("{}\nand\n{}", over(&burn.long), over(&burn.short))
+    let many = format!("{}{{slo=\"{name}\"}} > {}", count(&burn.long), slo.few);
+    format!("{}\nand\n{}\nand\n{many}", over(&burn.long), over(&burn.short))
 }
 
 fn alert(slo: &Slo, objective: &Objective, burn: &Burn) -> Rule {
@@ -92,7 +111,7 @@ fn alert(slo: &Slo, objective: &Objective, burn: &Burn) -> Rule {
     );
     Rule {
         kind: Kind::Alert,
-        expr: condition(objective, burn),
+        expr: condition(slo, objective, burn),
         lasting: burn.lasting.clone(),
         labels: vec![
             ("severity", burn.severity.as_str().to_owned()),

@@ -2,7 +2,7 @@
 //! ends; each ratio is what its series say, and 0 without traffic.
 
 use super::{
-    objectives::{alert_name, ratio},
+    objectives::{alert_name, count as count_name, ratio},
     source::{Alert, Burn, Components, Objective, Severity, Slo, seconds},
     yaml::{self, Expectation, Scene},
 };
@@ -55,8 +55,9 @@ pub(super) fn burns(slo: &Slo) -> String {
     let mut scenes = Vec::new();
     for objective in slo.objectives() {
         for burn in slo.burns() {
-            scenes.push(burning(&objective, &burn));
-            scenes.push(over(&objective, &burn));
+            scenes.push(burning(slo, &objective, &burn));
+            scenes.push(silent(slo, &objective, &burn, true));
+            scenes.push(silent(slo, &objective, &burn, false));
         }
     }
     yaml::tests(&["slo-alerts.yaml"], MINUTE, &scenes)
@@ -73,12 +74,20 @@ fn stepped(objective: &Objective, window: &str, minutes: u64, values: &[f64]) ->
     (series, steps.collect::<Vec<_>>().join(" "))
 }
 
+/// The number of bad events, the same all the time.
+fn counted(objective: &Objective, window: &str, minutes: u64, count: u32) -> (String, String) {
+    let series = format!("{}{{slo=\"{}\"}}", count_name(window), objective.name);
+    (series, format!("{count}+0x{minutes}"))
+}
+
 /// Just below the limit, just above it, and well again.
-fn burning(objective: &Objective, burn: &Burn) -> Scene {
+fn burning(slo: &Slo, objective: &Objective, burn: &Burn) -> Scene {
     let minutes = seconds(&burn.lasting) / 60 + LONGER;
     let limit = burn.factor * (1.0 - objective.objective);
     let values = [limit * (1.0 - CLOSE), limit * (1.0 + CLOSE), 0.0];
-    let input = [&burn.long, &burn.short];
+    let ratios =
+        [&burn.long, &burn.short].map(|window| stepped(objective, window, minutes, &values));
+    let many = counted(objective, &burn.long, minutes * 3, slo.few + 1);
     let at = |phase: u64, firing: bool| {
         let more = format!(",burn=\"{}\"", burn.name);
         let minute = format!("{}m", minutes * phase - 1);
@@ -87,24 +96,27 @@ fn burning(objective: &Objective, burn: &Burn) -> Scene {
     Scene {
         name: format!("{}: below, above, over", named(objective, burn)),
         interval: MINUTE.to_owned(),
-        input: input.map(|window| stepped(objective, window, minutes, &values)).to_vec(),
+        input: ratios.into_iter().chain([many]).collect(),
         expected: vec![at(1, false), at(2, true), at(3, false)],
     }
 }
 
-/// What burnt an hour ago and burns no more is told to nobody.
-fn over(objective: &Objective, burn: &Burn) -> Scene {
+/// What burnt an hour ago and burns no more is told to nobody, nor what is too few to say anything.
+fn silent(slo: &Slo, objective: &Objective, burn: &Burn, well: bool) -> Scene {
     let minutes = seconds(&burn.lasting) / 60 + LONGER;
     let limit = burn.factor * (1.0 - objective.objective);
-    let long = stepped(objective, &burn.long, minutes, &[limit * (1.0 + CLOSE)]);
-    let short = stepped(objective, &burn.short, minutes, &[limit * (1.0 - CLOSE)]);
+    let (above, below) = (limit * (1.0 + CLOSE), limit * (1.0 - CLOSE));
+    let long = stepped(objective, &burn.long, minutes, &[above]);
+    let short = stepped(objective, &burn.short, minutes, &[if well { below } else { above }]);
+    let count = counted(objective, &burn.long, minutes, slo.few + u32::from(well));
     let more = format!(",burn=\"{}\"", burn.name);
     let minute = format!("{}m", minutes - 1);
     let silent = fires(&alert_name(objective), &more, burn.severity, minute, false);
+    let why = if well { "the short window is well again" } else { "so few are chance" };
     Scene {
-        name: format!("{}: the short window is well again", named(objective, burn)),
+        name: format!("{}: {why}", named(objective, burn)),
         interval: MINUTE.to_owned(),
-        input: vec![long, short],
+        input: vec![long, short, count],
         expected: vec![silent],
     }
 }

@@ -42,6 +42,8 @@ pub struct Slo {
     pub(super) governed: String,
     slos: BTreeMap<String, Declared>,
     burn: BTreeMap<String, f64>,
+    /// So many bad events over the longer window, or fewer, are chance.
+    pub(super) few: u32,
     windows: BTreeMap<String, Window>,
     /// What a canary must keep to.
     pub canary: Canary,

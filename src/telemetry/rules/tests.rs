@@ -61,7 +61,10 @@ fn numbers_are_those_of_the_promises() {
     assert!(broken(&changed, &latency, "5m").contains("le=\"0.25\"}[5m]"));
     let fast = changed.burns().next().unwrap();
     let limit = "mlsdm:slo_errors:ratio_rate1h{slo=\"latency\"} > 12.5 * (1 - 0.95)";
-    assert!(condition(&latency, &fast).starts_with(limit), "{}", condition(&latency, &fast));
+    let condition = condition(&changed, &latency, &fast);
+    assert!(condition.starts_with(limit), "{condition}");
+    let few = "\nand\nmlsdm:slo_errors:increase1h{slo=\"latency\"} > 2";
+    assert!(condition.ends_with(few), "{condition}");
 }
 
 #[test]

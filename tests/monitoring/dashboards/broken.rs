@@ -64,7 +64,7 @@ fn replace(value: &mut Value, from: &str, to: &str) {
 }
 
 /// What breaks each rule, and a part of what is then said.
-const BREAKING: [(&str, Change, &str); 34] = [
+const BREAKING: [(&str, Change, &str); 37] = [
     ("template-datasource-rule", |d| d["templating"]["list"][0]["name"] = "ds".into(), "ds"),
     (
         "template-datasource-rule",
@@ -99,7 +99,18 @@ const BREAKING: [(&str, Change, &str); 34] = [
     ("no-inputs", |d| d["__inputs"] = json!([]), "inputs"),
     ("no-inputs", |d| d["title"] = "${DS_PROMETHEUS}".into(), "inputs"),
     ("links-resolve", |d| d["links"] = json!([]), "no links"),
+    ("links-resolve", |d| d["links"][1]["tags"] = json!(["mlsdm-prometheus"]), "mlsdm-logs"),
     ("links-resolve", |d| d["panels"][0]["links"][0]["url"] = "/d/mlsdm-gone".into(), "mlsdm-gone"),
+    (
+        "links-carry-what-means-the-same",
+        |d| d["links"][1]["includeVars"] = true.into(),
+        "mlsdm-loki",
+    ),
+    (
+        "links-carry-what-means-the-same",
+        |d| replace(&mut d["panels"][0]["links"][0]["url"], "mlsdm-slo", "mlsdm-logs"),
+        "mlsdm-logs",
+    ),
     ("variables-exist", |d| replace(expr(d), "$job", "$jobs"), "$jobs"),
     (
         "few-panels",

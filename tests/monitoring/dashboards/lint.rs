@@ -15,7 +15,7 @@ use super::world::World;
 type Rule = fn(&Subject<'_>) -> Vec<String>;
 
 /// All rules, by name.
-pub(super) const RULES: [(&str, Rule); 27] = [
+pub(super) const RULES: [(&str, Rule); 28] = [
     ("template-datasource-rule", dashboard::datasource),
     ("template-job-rule", dashboard::job),
     ("template-instance-rule", dashboard::instance),
@@ -26,6 +26,7 @@ pub(super) const RULES: [(&str, Rule); 27] = [
     ("time-and-refresh", dashboard::time),
     ("no-inputs", dashboard::inputs),
     ("links-resolve", dashboard::links),
+    ("links-carry-what-means-the-same", dashboard::carried),
     ("variables-exist", dashboard::variables),
     ("few-panels", panel::few),
     ("panel-ids-are-unique", panel::ids),
@@ -69,9 +70,7 @@ impl<'d> Subject<'d> {
 
     /// Whom it asks: `prometheus`, `loki`.
     fn asks(&self) -> &'d str {
-        let mut all = self.variables().iter();
-        let source = all.find(|variable| variable["type"] == "datasource");
-        source.map_or("", |source| string(&source["query"]))
+        source(self.json)
     }
 
     /// All queries, with the titles of their panels.
@@ -80,6 +79,13 @@ impl<'d> Subject<'d> {
             list(&panel["targets"]).iter().map(move |query| (string(&panel["title"]), panel, query))
         })
     }
+}
+
+/// Whom a dashboard asks: `prometheus`, `loki`.
+pub(super) fn source(json: &Value) -> &str {
+    let mut all = list(&json["templating"]["list"]).iter();
+    let source = all.find(|variable| variable["type"] == "datasource");
+    source.map_or("", |source| string(&source["query"]))
 }
 
 /// What breaks a rule, each in a line that begins with the rule's name.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mlsdm::telemetry::metrics::contract::{ALL, Kind, Spec};
+use serde_json::Value;
 
-use super::NAMES;
+use super::{NAMES, lint::source, load};
 use crate::files;
 
 /// Series that Prometheus makes itself of what it scrapes and of its alerts.
@@ -20,8 +21,16 @@ const OWN: [(&str, &[&str]); 4] = [
 pub(super) struct World {
     /// Labels by series; `None` where a rule decides.
     pub(super) series: BTreeMap<String, Option<BTreeSet<&'static str>>>,
-    /// Of all dashboards.
-    pub(super) uids: BTreeSet<String>,
+    /// All dashboards, by uid.
+    pub(super) boards: BTreeMap<String, Board>,
+}
+
+/// What links to a dashboard must know of it.
+#[derive(Debug)]
+pub(super) struct Board {
+    /// Whom it asks: `prometheus`, `loki`.
+    pub(super) asks: String,
+    pub(super) tags: Vec<Value>,
 }
 
 impl World {
@@ -36,8 +45,12 @@ impl World {
         for name in recorded() {
             series.insert(name, None);
         }
-        let uids = NAMES.iter().map(|name| format!("mlsdm-{name}")).collect();
-        Self { series, uids }
+        let boards = NAMES.iter().map(|name| {
+            let json = load(name);
+            let tags = json["tags"].as_array().unwrap().clone();
+            (format!("mlsdm-{name}"), Board { asks: source(&json).to_owned(), tags })
+        });
+        Self { series, boards: boards.collect() }
     }
 }
 

@@ -106,17 +106,31 @@ pub(super) const LIST: &[Item] = &[
         Look::Metrics,
         MONITORING,
         "Metrics collection enabled",
-        "set METRICS_ENABLED=true, and run a version that serves /metrics on METRICS_PORT",
+        "set METRICS_ENABLED=true; mlsdm telemetry doctor says whether METRICS_PORT answers",
     ),
-    hand(MONITORING, "Dashboards created", "show rates, errors, latencies and the log's lag"),
-    hand(MONITORING, "Alerts configured", "alert on /health/ready, on 5xx, and on open breakers"),
+    hand(
+        MONITORING,
+        "Dashboards created",
+        "load dashboards/ into Grafana, as deploy/monitoring/grafana does",
+    ),
+    hand(
+        MONITORING,
+        "Alerts configured",
+        "run Prometheus and Alertmanager as in deploy/monitoring, put your receivers into \
+         alertmanager.yml, and see with mlsdm telemetry doctor --prometheus URL that it scrapes",
+    ),
     look(
         Look::Health,
         MONITORING,
         "Health checks working",
         "start the server, or name it with --server; /health/detailed says what is missing",
     ),
-    hand(MONITORING, "Log aggregation setup", "collect the JSON lines of standard output"),
+    hand(
+        MONITORING,
+        "Log aggregation setup",
+        "ship standard output with deploy/monitoring/alloy, or set MLSDM_LOKI_URL and see with \
+         mlsdm telemetry doctor that lines arrive; deploy/monitoring/loki has the alerts",
+    ),
     look(
         Look::Authentication,
         SECURITY,

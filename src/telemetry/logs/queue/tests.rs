@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::*;
+use crate::telemetry::loss;
 
 const LINE: &str = "a line\n";
 
@@ -21,6 +22,13 @@ impl Write for Stuck {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Every line is accounted for: taken or lost, once nothing waits.
+fn assert_balanced(sink: Sink, emitted: u64) {
+    let counted = loss::sinks().find(|counted| counted.sink == sink).unwrap();
+    assert_eq!(counted.emitted.get(), emitted);
+    assert_eq!(counted.delivered.get() + sink.lost_so_far(), emitted);
 }
 
 #[test]
@@ -41,6 +49,7 @@ fn a_burst_into_a_stuck_sink_waits_for_nothing_and_is_counted() {
     assert_eq!(Sink::Stdout.lost_so_far(), 100_000);
     queue.push(&line);
     assert_eq!(Sink::Stdout.lost_so_far(), 100_001);
+    assert_balanced(Sink::Stdout, 100_001);
     drop(go);
 }
 
@@ -56,6 +65,7 @@ fn what_waits_is_written_before_the_end() {
     assert!(queue.close(Duration::from_secs(10)));
     assert_eq!(std::fs::read_to_string(path).unwrap(), LINE.repeat(1_000));
     assert_eq!(Sink::File.lost_so_far(), 0);
+    assert_balanced(Sink::File, 1_000);
 }
 
 #[test]
@@ -67,6 +77,7 @@ fn a_sink_that_refuses_is_counted() {
     }
     assert!(queue.close(Duration::from_secs(10)));
     assert_eq!(Sink::Stdout.lost_so_far(), 10);
+    assert_balanced(Sink::Stdout, 10);
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! Rules of the dashboard as a whole.
 
-use super::{super::promql, Subject, list, string, unless};
+use serde_json::Value;
+
+use super::{
+    super::{promql, world::Board},
+    Subject, list, string, unless,
+};
 
 /// One data source, in a variable of the usual name.
 pub(super) fn datasource(of: &Subject<'_>) -> Vec<String> {
@@ -90,25 +95,54 @@ pub(super) fn inputs(of: &Subject<'_>) -> Vec<String> {
     unless(holds, "inputs of an export")
 }
 
-/// Links go to the family by its tag, and from panels to dashboards that there are.
+/// Links go to all others by their tags, and from panels to dashboards that there are.
 pub(super) fn links(of: &Subject<'_>) -> Vec<String> {
-    let tags = list(&of.json["tags"]);
-    let family = list(&of.json["links"]).iter().any(|link| {
-        link["type"] == "dashboards"
-            && !list(&link["tags"]).is_empty()
-            && list(&link["tags"]).iter().all(|tag| tags.contains(tag))
+    let boards = of.world.boards.iter();
+    let alone = boards.filter(|(_, board)| !by_tags(of).any(|link| leads(link, board)));
+    let alone = alone.map(|(uid, _)| format!("no links to {uid}"));
+    let gone = by_panels(of).filter(|(_, url)| board(of, url).is_none());
+    alone.chain(gone.map(|(title, url)| format!("{title}: {url}"))).collect()
+}
+
+/// Variables go along to dashboards that ask the same kind of source; in another the same name has other
+/// values. The time goes along always.
+pub(super) fn carried(of: &Subject<'_>) -> Vec<String> {
+    let other = |board: &Board| board.asks != of.asks();
+    let by_tags = by_tags(of).filter(|link| {
+        let mut led = of.world.boards.values().filter(|board| leads(link, board));
+        link["keepTime"] != true || (link["includeVars"] == true && led.any(other))
     });
-    let mut broken = unless(family, "no links to the others");
-    for panel in of.panels() {
-        for link in list(&panel["links"]) {
-            let url = string(&link["url"]);
-            let uid = url.strip_prefix("/d/").map(|rest| rest.split(['?', '/']).next().unwrap());
-            if !uid.is_some_and(|uid| of.world.uids.contains(uid)) {
-                broken.push(format!("{}: {url}", panel["title"]));
-            }
-        }
-    }
-    broken
+    let by_panels = by_panels(of).filter(|(_, url)| {
+        let carries = url.contains("__all_variables") || url.contains("var-");
+        !url.contains("__url_time_range") || (carries && board(of, url).is_some_and(other))
+    });
+    let by_tags = by_tags.map(|link| format!("{}: {}", link["title"], link["tags"]));
+    by_tags.chain(by_panels.map(|(title, url)| format!("{title}: {url}"))).collect()
+}
+
+/// Links to all dashboards with some tags.
+fn by_tags<'d>(of: &Subject<'d>) -> impl Iterator<Item = &'d Value> {
+    list(&of.json["links"]).iter().filter(|link| link["type"] == "dashboards")
+}
+
+fn leads(link: &Value, board: &Board) -> bool {
+    let tags = list(&link["tags"]);
+    !tags.is_empty() && tags.iter().all(|tag| board.tags.contains(tag))
+}
+
+/// Links of panels: the panel's title, and where to.
+fn by_panels<'d>(of: &Subject<'d>) -> impl Iterator<Item = (&'d str, &'d str)> {
+    of.panels().iter().flat_map(|panel| {
+        list(&panel["links"])
+            .iter()
+            .map(move |link| (string(&panel["title"]), string(&link["url"])))
+    })
+}
+
+/// The dashboard that an address leads to.
+fn board<'w>(of: &Subject<'w>, url: &str) -> Option<&'w Board> {
+    let uid = url.strip_prefix("/d/")?.split(['?', '/']).next()?;
+    of.world.boards.get(uid)
 }
 
 /// Variables of queries are those of the dashboard, or Grafana's own.
