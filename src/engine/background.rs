@@ -120,7 +120,8 @@ impl Engines {
 
     /// Unloads engines unused for too long and, while all together take too much, the least
     /// recently used. Those with a running step stay, and those with an open one: somebody has to
-    /// close it.
+    /// close it. One that is shut down stays until it is resumed, here or by another replica: its
+    /// metrics would go on telling of the shutdown if nobody followed its log.
     pub fn unload_idle(&self) {
         self.forget_cancelled();
         let mut engines = self.in_memory();
@@ -143,7 +144,8 @@ impl Engines {
 
 impl Engine {
     fn is_idle(self: &Arc<Self>) -> bool {
-        !self.is_busy() && self.view().state.open.is_empty()
+        let view = self.view();
+        !self.is_busy() && view.state.open.is_empty() && view.state.shutdown.is_none()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mlsdm::{
-    domain::{digest, ids::EngineId, policy::Policy},
+    domain::{command::Intervene, digest, ids::EngineId, policy::Policy},
     engine::{EngineError, Settings},
     store::{StoreError, faults::Fault},
     testkit::app::{NOTED, Reaction, Setup, TestApp, caller, generate},
@@ -38,6 +38,18 @@ async fn an_idle_engine_is_unloaded_and_comes_back_equal() {
     assert!(app.engines.in_memory().is_empty());
     assert_eq!(app.digest().await, before);
     assert_eq!(app.engines.in_memory().len(), 1);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_shut_down_stays_until_it_is_resumed() {
+    let app = TestApp::sqlite_with(forgetful()).await;
+    let act = || Intervene { actor: "ops".to_owned(), reason: "a test".to_owned() };
+    app.engine().await.shutdown(act()).await.unwrap();
+    app.engines.unload_idle();
+    assert_eq!(app.engines.in_memory().len(), 1);
+    app.engine().await.resume(act()).await.unwrap();
+    app.engines.unload_idle();
+    assert!(app.engines.in_memory().is_empty());
 }
 
 #[tokio::test]
