@@ -66,7 +66,7 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     }
     let lost = lines.iter().filter(|line| line.status == Status::Lost).count();
     context.print(&json!({"check": check, "trace_id": trace_id, "sinks": lines}), people)?;
-    if lost == 0 { Ok(()) } else { Err(Finding(format!("{lost} sinks took nothing")).into()) }
+    if lost == 0 { Ok(()) } else { Err(Finding(format!("sinks that took nothing: {lost}")).into()) }
 }
 
 /// Sends a line and a span, waits for both as a server does that stops, and reads the counts.
