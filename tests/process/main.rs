@@ -32,6 +32,7 @@ mod markers;
 mod metrics;
 mod otlp;
 mod outage;
+mod panics;
 mod pooler;
 mod prometheus;
 mod providers;
