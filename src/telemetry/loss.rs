@@ -1,5 +1,5 @@
-//! What telemetry lost, and when a sink last took something: counted for the whole process, since
-//! lines may come before anything else is there.
+//! What became of log lines at each sink: made, taken, lost, and when it last took some. Counted for
+//! the whole process, since lines may come before anything else is there.
 
 use std::sync::{
     LazyLock,

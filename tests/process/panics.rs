@@ -3,13 +3,11 @@
 //! what a caller is told of one is tested beside the handlers.)
 
 use std::{
-    io,
+    fs::{self, File},
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::{Arc, Mutex},
 };
 
-use loki_api::{logproto::PushRequest, prost::Message as _};
 use mlsdm::{
     config::{Config, Sources},
     telemetry::{
@@ -18,27 +16,17 @@ use mlsdm::{
     },
 };
 use tokio::runtime::Handle;
-use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+use wiremock::ResponseTemplate;
+
+use crate::{
+    loki::{fake, pushed},
+    otlp::Sink,
+};
 
 const WORDS: &str = "geheim-panic-4711";
 
 /// What is said of a panic.
 const SAID: &str = "a task panicked";
-
-/// Standard output.
-#[derive(Clone, Default)]
-struct Output(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 #[track_caller]
 fn hears(sink: &str, text: &[u8], what: &str) {
@@ -49,12 +37,13 @@ fn hears(sink: &str, text: &[u8], what: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_words_reach_no_sink() {
-    let (sinks, folder) = (MockServer::start().await, tempfile::tempdir().unwrap());
-    Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&sinks).await;
-    let file = folder.path().join("log");
+    let loki = fake(ResponseTemplate::new(204)).await;
+    let collector = Sink::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (output, file) = (folder.path().join("output"), folder.path().join("log"));
     let env = [
-        ("MLSDM_LOKI_URL", sinks.uri()),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", sinks.uri()),
+        ("MLSDM_LOKI_URL", loki.uri()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()),
         ("MLSDM__LOGGING__FILE", file.display().to_string()),
         ("LOG_LEVEL", "TRACE".to_owned()),
     ];
@@ -66,9 +55,9 @@ async fn its_words_reach_no_sink() {
     };
     let config = Config::load(sources).unwrap().config;
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let output = Output::default();
     let traces = Traces::start(&config.traces, &Handle::current()).unwrap();
-    let log = logs::init(&config.logging, "test", output.clone(), traces.as_ref()).unwrap();
+    let printed = File::create(&output).unwrap();
+    let log = logs::init(&config.logging, "test", printed, traces.as_ref()).unwrap();
 
     let handler = || {
         let _span = tracing::info_span!(target: TARGET, "handler").entered();
@@ -78,18 +67,9 @@ async fn its_words_reach_no_sink() {
     traces.unwrap().close().await;
     log.close().await;
 
-    hears("standard output", &output.0.lock().unwrap(), SAID);
-    hears("the file", &std::fs::read(&file).unwrap(), SAID);
-    let (mut lines, mut spans) = (Vec::new(), Vec::new());
-    for request in sinks.received_requests().await.unwrap() {
-        if request.url.path() == "/v1/traces" {
-            spans.extend(request.body);
-        } else {
-            let plain = snap::raw::Decoder::new().decompress_vec(&request.body).unwrap();
-            let streams = PushRequest::decode(&*plain).unwrap().streams;
-            lines.extend(format!("{streams:?}").into_bytes());
-        }
-    }
+    hears("standard output", &fs::read(&output).unwrap(), SAID);
+    hears("the file", &fs::read(&file).unwrap(), SAID);
+    let lines = serde_json::to_vec(&pushed(&loki).await).unwrap();
     hears("Loki", &lines, SAID);
-    hears("the collector", &spans, "handler");
+    hears("the collector", &collector.bytes().await, "handler");
 }
