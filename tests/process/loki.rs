@@ -124,6 +124,7 @@ async fn is_survived(url: &str) {
         assert!(start.elapsed() < SOON, "{lost} of {lines}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    server.until_logged("loki.away", 1).await;
     assert_eq!(server.log().matches("loki.away").count(), 1);
     stops(server).await;
 }

@@ -184,6 +184,8 @@ async fn one_trace_id_is_everywhere() {
         let has = |line: &&str| line.starts_with(name) && line.contains(&exemplar);
         assert_eq!(text.lines().filter(has).count(), 1, "{name}\n{text}");
     }
+    // lines are written a little later than they are said
+    server.until_logged("http.request", 1).await;
     let lines: Vec<Value> =
         server.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let of_request = |line: &&Value| line["trace_id"] == TRACE;
@@ -316,6 +318,7 @@ async fn what_is_said_never_ends_up_in_a_trace() {
         let [trace, ..] = response(&send(request).await.unwrap());
         traces.insert(trace);
     }
+    server.until_logged("http.request", traces.len()).await;
     let log = server.log();
     server.stop().await;
     let spans = sink.spans().await;
