@@ -24,7 +24,6 @@ use crate::{
     llm::{Llm, Stub},
     store::{
         Content, Record, Store,
-        fold::PAGE,
         keys::Column,
         replay,
         subject::{Directory, Subject},
@@ -36,8 +35,8 @@ use crate::{
 
 /// Events of a batch: so many clients at once, and the most that a server writes at once.
 const BATCHES: [usize; 2] = [64, 256];
-/// Commands under way at once: as many full batches as the queue has room for.
-const UNDER_WAY: usize = 1_024;
+/// Full batches under way at once.
+const UNDER_WAY: usize = 16;
 const ROUNDS: usize = 21;
 
 pub(super) async fn run(scratch: &Scratch) -> anyhow::Result<Vec<Row>> {
@@ -58,7 +57,8 @@ async fn measured(scratch: &Scratch, batch: usize) -> anyhow::Result<Row> {
         // the rhythm adds events of its own to those of the steps
         let events = bench.writer.view().state.position - before;
         ours.push(events as f64 / elapsed.as_secs_f64());
-        let rows = scratch.store.read_for_audit(&bench.engine, before, PAGE).await?;
+        let count = u32::try_from(events)?;
+        let rows = scratch.store.read_for_audit(&bench.engine, before, count).await?;
         // in a task, as the writer is
         let store = scratch.store.clone();
         let inserting = Handle::current().spawn(inserted(store, raw.clone(), rows));
@@ -90,6 +90,7 @@ async fn inserted(
 }
 
 struct Bench {
+    batch: usize,
     engine: EngineId,
     writer: Writer,
     subject: Arc<Subject>,
@@ -101,7 +102,8 @@ impl Bench {
         let tasks = Tasks::new(Handle::current());
         let store = scratch.store.clone();
         let key = Arc::clone(&scratch.key);
-        let limits = Limits { batch_events: batch, ..Limits::default() };
+        let queue = UNDER_WAY * batch;
+        let limits = Limits { queue, batch_events: batch, ..Limits::default() };
         let parts = Parts {
             store: store.clone(),
             content_key: Arc::clone(&key),
@@ -121,7 +123,7 @@ impl Bench {
         let made = writer(engine.clone(), store, directory, folder, limits);
         let (writer, task) = made.ok_or_else(|| anyhow::anyhow!("the engine is empty"))?;
         tasks.spawn("writer", task.run());
-        let mut bench = Self { engine, writer, subject };
+        let mut bench = Self { batch, engine, writer, subject };
         bench.introduce().await?;
         Ok(bench)
     }
@@ -135,10 +137,11 @@ impl Bench {
         Ok(())
     }
 
-    /// Admits and completes as many steps as are under way at once. Sealing is not the writer's
+    /// Admits as many steps as are under way at once, then completes them. Sealing is not the writer's
     /// work and is not counted.
     async fn round(&self) -> anyhow::Result<Duration> {
-        let admits = (0..UNDER_WAY).map(|n| self.admit(n)).collect::<anyhow::Result<Vec<_>>>()?;
+        let commands = UNDER_WAY * self.batch;
+        let admits = (0..commands).map(|n| self.admit(n)).collect::<anyhow::Result<Vec<_>>>()?;
         let (steps, admitting) = self.write(admits).await?;
         let completes = steps.into_iter().map(|step| self.complete(step));
         let (_, completing) = self.write(completes.collect::<anyhow::Result<Vec<_>>>()?).await?;
@@ -149,7 +152,7 @@ impl Bench {
         let started = Instant::now();
         let submitted = proposals.into_iter().map(|proposal| self.writer.submit(proposal));
         let mut submitted = submitted.collect::<Result<Vec<_>, _>>()?;
-        // the last first: waiting for each in turn would wake this thread a thousand times
+        // the last first: waiting for each in turn would wake this thread for each
         let last = submitted.pop().ok_or_else(|| anyhow::anyhow!("nothing was handed over"))?;
         let last = last.await?;
         let elapsed = started.elapsed();
