@@ -95,7 +95,7 @@ pub mod texts;
 mod timings;
 pub mod writer;
 
-pub use append::{Append, PURGE_ROWS};
+pub use append::{Append, Begun, LogClock, PURGE_ROWS, Rows};
 pub use error::{CommitError, StoreError};
 pub use postgres::PostgresStore;
 pub use probe::Snapshot;

@@ -2,28 +2,31 @@
 //!
 //! [`Store::begin`] locks the engine's row, *then* reads the head and the clock in a statement of
 //! its own (within one call): one that waited for the lock would see what was before the wait.
+//! [`Begun::append`] does that and inserts, in one round trip, if the head is the one expected.
 //! Whatever fails inside spoils the transaction; a spoiled one cannot be committed, dropping it rolls
 //! it back.
 
+mod begun;
 pub(super) mod insert;
 
-use std::{sync::Arc, time::Instant};
+#[cfg(any(test, feature = "testkit"))]
+use std::sync::Arc;
+use std::time::Instant;
 
 use sqlx::{Postgres, Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::{
-    Clock, CommitError, Conn, Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow,
-    Record, Store, StoreError, SubjectRow,
+    CommitError, Conn, Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record,
+    Store, StoreError, SubjectRow,
     error::{classify, classify_commit},
-    read,
-    records::{self, Columns},
-    sql,
+    read, records, sql,
 };
 use crate::{
     domain::ids::{EngineId, Micros, Position, StepNumber, SubjectRef},
     telemetry::metrics::Histogram,
 };
+pub use begun::{Begun, LogClock, Rows};
 
 /// A transaction that holds one engine's row.
 pub struct Append {
@@ -37,15 +40,7 @@ pub struct Append {
     pub now: Micros,
     clock: LogClock,
     #[cfg(any(test, feature = "testkit"))]
-    faults: Option<std::sync::Arc<super::faults::Faults>>,
-}
-
-/// What the log's time is told by.
-enum LogClock {
-    /// A clock of this process.
-    Own(Clock),
-    /// What the database's clock showed, and when that was known here.
-    Database(Micros, Instant),
+    faults: Option<(u64, Arc<super::faults::Faults>)>,
 }
 
 pub(super) enum Tx {
@@ -88,41 +83,6 @@ impl Tx {
 }
 
 impl Store {
-    /// Starts an append: waits for the engine's row, at most the lock timeout.
-    pub async fn begin(&self, engine: &EngineId) -> Result<Append, StoreError> {
-        #[cfg(any(test, feature = "testkit"))]
-        if let Some(faults) = self.faults() {
-            faults.at_begin().await?;
-        }
-        let mut tx = Tx::begin(self).await?;
-        // not together with BEGIN: failing with it leaves the driver's connection in an aborted
-        // transaction
-        let rows = fetch!(tx.conn(), sql::LOCKED_HEAD, now_and_head, [engine.as_str()])?;
-        let (database_time, head) = rows.into_iter().next().unwrap_or_default();
-        let own = match self {
-            Self::Sqlite(store) => Some(store.clock()),
-            Self::Postgres(store) => store.clock(),
-        };
-        let clock = match own {
-            Some(own) => LogClock::Own(Arc::clone(own)),
-            None => LogClock::Database(database_time.unwrap_or_default(), Instant::now()),
-        };
-        // an engine is made together with its first event
-        let head = head.ok_or_else(|| StoreError::EngineMissing(engine.clone()))?;
-        let now = clock.now().max(head.recorded_at);
-        Ok(Append {
-            engine: engine.clone(),
-            transaction: tx,
-            spoiled: false,
-            commits: self.timings().commit.clone(),
-            head,
-            now,
-            clock,
-            #[cfg(any(test, feature = "testkit"))]
-            faults: self.faults(),
-        })
-    }
-
     /// Makes an engine together with its first event.
     pub async fn create_engine(
         &self,
@@ -168,12 +128,6 @@ impl Store {
     }
 }
 
-fn now_and_head(row: &impl Columns) -> Result<(Option<Micros>, Option<Head>), StoreError> {
-    let now = row.maybe_int(0).map_err(classify)?;
-    let position = row.maybe_int(1).map_err(classify)?;
-    Ok((now, position.map(|_| records::head(row, 1)).transpose()?))
-}
-
 /// A list for SQLite.
 pub(super) fn json(values: impl IntoIterator<Item = impl Into<serde_json::Value>>) -> String {
     values.into_iter().map(Into::into).collect::<serde_json::Value>().to_string()
@@ -184,23 +138,10 @@ pub(super) fn signed(numbers: &[u64]) -> Vec<i64> {
     numbers.iter().map(|n| *n as i64).collect()
 }
 
-impl LogClock {
-    fn now(&self) -> Micros {
-        match self {
-            Self::Own(clock) => clock(),
-            Self::Database(shown, since) => {
-                let passed = Micros::try_from(since.elapsed().as_micros()).unwrap_or(Micros::MAX);
-                shown.saturating_add(passed)
-            }
-        }
-    }
-}
-
 impl Append {
-    /// The log's clock as it is by now, without asking the database again; never before
-    /// [`Self::now`].
-    pub fn later(&self) -> Micros {
-        self.clock.now().max(self.now)
+    /// The log's clock.
+    pub const fn clock(&self) -> &LogClock {
+        &self.clock
     }
 
     /// The engine whose row is held.
@@ -244,8 +185,8 @@ impl Append {
         self.checked(rows)
     }
 
-    /// Adds data subjects. Ask for their names first, under this lock.
-    pub async fn insert_subjects(&mut self, rows: &[SubjectRow]) -> Result<(), StoreError> {
+    /// Adds data subjects; false if the name of one was taken, which is left as it is then.
+    pub async fn insert_subjects(&mut self, rows: &[SubjectRow]) -> Result<bool, StoreError> {
         let done = insert::subjects(self.transaction.conn(), &self.engine, rows).await;
         self.checked(done)
     }
@@ -270,8 +211,11 @@ impl Append {
         self.checked(rows)
     }
 
-    /// Adds idempotent requests. Ask for their keys first, under this lock.
-    pub async fn insert_idempotency(&mut self, rows: &[IdempotencyRow]) -> Result<(), StoreError> {
+    /// Adds idempotent requests; false if the key of one was held, which is left as it is then.
+    pub async fn insert_idempotency(
+        &mut self,
+        rows: &[IdempotencyRow],
+    ) -> Result<bool, StoreError> {
         let done = insert::idempotency(self.transaction.conn(), &self.engine, rows).await;
         self.checked(done)
     }
@@ -320,7 +264,7 @@ impl Append {
     pub async fn insert(&mut self, events: &[Record]) -> Result<(), StoreError> {
         let done = insert::events(self.transaction.conn(), &self.engine, events).await;
         #[cfg(any(test, feature = "testkit"))]
-        let done = done.and_then(|()| self.faults.as_ref().map_or(Ok(()), |f| f.at_insert()));
+        let done = done.and_then(|()| self.faults.as_ref().map_or(Ok(()), |(_, f)| f.at_insert()));
         self.checked(done)
     }
 
@@ -345,7 +289,7 @@ impl Append {
         let transaction = self.transaction;
         #[cfg(any(test, feature = "testkit"))]
         let transaction = match self.faults {
-            Some(faults) => faults.at_commit(transaction).await?,
+            Some((number, faults)) => faults.at_commit(transaction, number).await?,
             None => transaction,
         };
         let began = Instant::now();

@@ -29,7 +29,7 @@ pub enum Fault {
     CommitLost,
     /// The connection breaks after COMMIT arrived: all is written, and the caller cannot know.
     CommitUnheard,
-    /// As [`Self::CommitUnheard`], but the database is still at it when the next append begins.
+    /// As [`Self::CommitUnheard`], but the database is still at it when the next append has begun.
     CommitLate,
 }
 
@@ -92,15 +92,17 @@ impl Faults {
         if planned.front().is_some_and(here) { planned.pop_front() } else { None }
     }
 
-    pub(super) async fn at_begin(&self) -> Result<(), StoreError> {
+    /// Gives the append's number.
+    pub(super) async fn at_begin(&self) -> Result<u64, StoreError> {
         let passes = self.next(|fault| matches!(fault, Fault::BeginPasses)).is_some();
         if !passes && self.next(|fault| matches!(fault, Fault::BeginHeld)).is_some() {
             self.hold();
         }
         self.begun.send_modify(|begun| *begun += 1);
+        let number = self.begun();
         self.open.subscribe().wait_for(|open| *open).await.ok();
         let fault = self.next(|fault| !passes && matches!(fault, Fault::Begin(_)));
-        if let Some(Fault::Begin(error)) = fault { Err(error) } else { Ok(()) }
+        if let Some(Fault::Begin(error)) = fault { Err(error) } else { Ok(number) }
     }
 
     pub(super) fn at_insert(&self) -> Result<(), StoreError> {
@@ -108,8 +110,12 @@ impl Faults {
         if let Some(Fault::Insert(error)) = fault { Err(error) } else { Ok(()) }
     }
 
-    /// Ends a transaction as planned; gives it back if nothing is.
-    pub(super) async fn at_commit(self: Arc<Self>, transaction: Tx) -> Result<Tx, CommitError> {
+    /// Ends the transaction of an append as planned; gives it back if nothing is.
+    pub(super) async fn at_commit(
+        self: Arc<Self>,
+        transaction: Tx,
+        number: u64,
+    ) -> Result<Tx, CommitError> {
         let unheard = || CommitError::Unknown(StoreError::Unavailable("injected".to_owned()));
         let at_commit = |fault: &Fault| {
             use Fault::{CommitFails, CommitLate, CommitLost, CommitUnheard};
@@ -133,17 +139,16 @@ impl Faults {
                 Err(unheard())
             }
             Some(Fault::CommitLate) => {
-                self.commit_late(transaction);
+                self.commit_late(transaction, number);
                 Err(unheard())
             }
         }
     }
 
     #[expect(clippy::disallowed_methods, reason = "stands for a database that goes on by itself")]
-    fn commit_late(self: Arc<Self>, transaction: Tx) {
-        let before = self.begun();
+    fn commit_late(self: Arc<Self>, transaction: Tx, number: u64) {
         tokio::spawn(async move {
-            self.begun_after(before).await;
+            self.begun_after(number).await;
             // a late commit that fails shows in the test's log
             transaction.commit().await.ok();
         });

@@ -148,6 +148,11 @@ impl Head {
     pub fn before_first(engine: &EngineId) -> Self {
         Self { position: 0, chain_hash: super::chain::genesis(engine), recorded_at: Micros::MIN }
     }
+
+    /// Whether it is this event.
+    pub fn is_at(&self, event: (Position, Sha256)) -> bool {
+        (self.position, self.chain_hash) == event
+    }
 }
 
 /// Typed access to a row's columns by number, the same for both dialects.

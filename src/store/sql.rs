@@ -214,14 +214,15 @@ statements! {
              WHERE engine_id = $1 AND name_hmac = ANY($2::bytea[])",
     };
 
-    /// Adds one data subject (SQLite) or many (PostgreSQL).
+    /// Adds one data subject (SQLite) or many (PostgreSQL); those that are there stay as they are.
     INSERT_SUBJECTS = Sql {
         sqlite: "INSERT INTO subject_keys \
              (engine_id, subject_ref, name_hmac, wrapped_key, sealed_name) \
-             VALUES ($1, $2, $3, $4, $5)",
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
         postgres: "INSERT INTO keys.subject_keys \
              (engine_id, subject_ref, name_hmac, wrapped_key, sealed_name) \
-             SELECT $1, u.* FROM unnest($2::uuid[], $3::bytea[], $4::bytea[], $5::bytea[]) AS u",
+             SELECT $1, u.* FROM unnest($2::uuid[], $3::bytea[], $4::bytea[], $5::bytea[]) AS u \
+             ON CONFLICT DO NOTHING",
     };
 
     /// Destroys a data subject's key.
@@ -241,14 +242,16 @@ statements! {
              AND name_hmac = k.name_hmac AND route = k.route AND key = k.key OFFSET 0) AS i"),
     };
 
-    /// Adds one idempotent request (SQLite) or many (PostgreSQL).
+    /// Adds one idempotent request (SQLite) or many (PostgreSQL); those that are there stay as they
+    /// are.
     INSERT_IDEMPOTENCY = Sql {
         sqlite: "INSERT INTO idempotency (engine_id, name_hmac, route, key, body_hmac, step, \
-             position, ended_position, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             position, ended_position, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+             ON CONFLICT DO NOTHING",
         postgres: "INSERT INTO idempotency (engine_id, name_hmac, route, key, body_hmac, step, \
              position, ended_position, expires_at) SELECT $1, u.* FROM unnest($2::bytea[], \
              $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::bigint[], $8::bigint[], \
-             $9::bigint[]) AS u",
+             $9::bigint[]) AS u ON CONFLICT DO NOTHING",
     };
 
     /// Notes the endings of steps.
@@ -289,6 +292,23 @@ statements! {
         sqlite: "INSERT INTO contents (engine_id, position, sealed, vector) ",
         postgres: "INSERT INTO contents (engine_id, position, sealed, vector) SELECT $1, u.* \
              FROM unnest($2::bigint[], $3::bytea[], $4::bytea[]) AS u",
+    };
+
+    /// PostgreSQL's [`LOCKED_HEAD`], [`INSERT_CONTENTS`] and [`INSERT_EVENTS`] at once, the inserts
+    /// only if the head is the one expected: what was decided before may wait for its lock there,
+    /// and needs nobody to be woken when it is free. SQLite has no way to anybody: one by one.
+    APPEND = Sql {
+        sqlite: LOCKED_HEAD.sqlite,
+        postgres: concat!(
+            "WITH locked AS MATERIALIZED (SELECT now, head, chain, recorded FROM locked_head($1)), \
+             follows AS MATERIALIZED (SELECT FROM locked WHERE head = $2 AND chain = $3), \
+             added_contents AS (INSERT INTO contents (engine_id, position, sealed, vector) \
+             SELECT $1, u.* FROM follows, unnest($4::bigint[], $5::bytea[], $6::bytea[]) AS u), \
+             added_events AS (INSERT INTO events (", event_names!(), ") SELECT $1, u.* FROM follows, \
+             unnest($7::bigint[], $8::uuid[], $9::text[], $10::bigint[], $11::bigint[], \
+             $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::uuid[], $17::bytea[], \
+             $18::bytea[], $19::bytea[], $20::bytea[], $21::bytea[]) AS u) \
+             SELECT now, head, chain, recorded FROM locked"),
     };
 
     /// Removes contents by position.

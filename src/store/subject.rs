@@ -1,7 +1,7 @@
 //! Data subjects: from a name to a pseudonym and the key its contents are sealed with.
 //!
 //! A name is never stored in the clear, only an HMAC to find it by and a sealed copy. A new subject
-//! is made before the log is locked; the writer settles under the lock who was first.
+//! is made before the log is locked; the writer settles who was first.
 
 use std::{
     collections::HashMap,

@@ -1,19 +1,21 @@
 //! The writer: one task per engine per process, the only one that appends to the engine's log.
 //!
-//! It takes what waits, locks the engine's row, folds what other replicas wrote, decides each command
-//! in turn on the state so far, inserts all events at once, commits, publishes the new state and
-//! answers. The state before the batch is kept beside it (clones share structure), so a failed commit
-//! is undone by putting it back; after a commit of unknown outcome the next attempt finds the batch's
-//! commands in the tail, or not. A dropped request cannot cancel a batch: the task owns it.
+//! Most batches are decided ahead (`draft`): each command at once on the state that the batches under
+//! way will leave, while the database works at those. A batch is sent with the event that it must
+//! follow, and written only if that is still the newest of the log (`in_flight`); states are published
+//! and callers answered in the order of the log, after the commit.
 //!
-//! What the processor can do while the database works is done then: JSON and hashes while contents
-//! are inserted, letting go of the batch before while events are. If more waits by then, the next
-//! transaction is begun beside it and waits for the lock that the commit frees; during the commit what
-//! waits is decided ahead, for the case that nobody else writes before.
+//! What misses, and everything while other replicas write, is decided under the lock (`batch`): it
+//! locks the engine's row, folds what others wrote, looks for names and idempotency keys, decides on
+//! the state so far, inserts, commits. The state before a batch is kept (clones share structure), so
+//! one that failed is undone by putting it back; after a commit of unknown outcome the next attempt
+//! finds the batch's commands in the tail, or not. A dropped request cannot cancel a batch: the task
+//! owns it.
 
-mod ahead;
 mod batch;
 mod claims;
+mod draft;
+mod in_flight;
 mod plan;
 mod proposal;
 
@@ -25,18 +27,28 @@ use std::{
     },
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinError,
+};
 
-use crate::{domain::ids::EngineId, telemetry::metrics::EngineMetrics};
+use crate::{
+    domain::{
+        ids::{EngineId, Micros, Sha256},
+        state::State,
+    },
+    telemetry::metrics::EngineMetrics,
+};
 
 use super::{
-    Store,
+    LogClock, Store,
     fold::Folder,
     subject::Directory,
     texts::{TEXTS_BYTES, Texts},
 };
-use ahead::{Ahead, Begun};
-use batch::Spent;
+use batch::Found;
+use draft::Draft;
+use in_flight::{Ending, InFlight};
 use proposal::Pending;
 pub use proposal::{
     Actor, Claim, Committed, Earlier, Outcome, Proposal, Sealed, View, WriteError, prompt_hmac,
@@ -45,7 +57,7 @@ pub use proposal::{
 /// Bounds of a writer.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Commands that may wait beside those of the next batch; one more is refused with
+    /// Commands that may wait beside those decided already; one more is refused with
     /// [`WriteError::QueueFull`].
     pub queue: usize,
     /// Events of one batch; the commands beyond wait for the next.
@@ -135,17 +147,16 @@ pub struct Task {
     limits: Limits,
     folder: Folder,
     queue: mpsc::Receiver<Message>,
-    /// Commands in the queue and carried.
+    /// Commands handed over and not sent off yet.
     waiting: Arc<AtomicUsize>,
-    /// Commands taken out of the queue that are the next to be written: as many as a batch has
-    /// events, and those that a batch had no room for.
+    /// Commands taken out of the queue that are the next to be decided.
     carried: VecDeque<Pending>,
-    /// The first of them, decided already.
-    ahead: Option<Ahead>,
-    /// The next batch's transaction, begun while the batch before is written: it waits for the lock
-    /// that this one frees.
-    begun: Option<Begun>,
-    spent: Spent,
+    /// The log's clock; none before the first batch, and while others may be writing.
+    clock: Option<LogClock>,
+    /// When the newest batch is recorded that was decided.
+    recorded_at: Micros,
+    draft: Option<Draft>,
+    in_flight: VecDeque<InFlight>,
     texts: Arc<Texts>,
     views: watch::Sender<Arc<View>>,
     /// What is counted; none in a program that does not look.
@@ -174,9 +185,10 @@ pub fn writer(
         queue: messages,
         waiting: Arc::clone(&waiting),
         carried: VecDeque::new(),
-        ahead: None,
-        begun: None,
-        spent: Spent::default(),
+        clock: None,
+        recorded_at: Micros::MIN,
+        draft: None,
+        in_flight: VecDeque::new(),
         texts: Arc::clone(&texts),
         views,
         metrics: None,
@@ -193,42 +205,58 @@ impl Task {
 
     /// Writes until every [`Writer`] is dropped and nothing waits any more.
     pub async fn run(mut self) {
-        while let Some(batch) = self.next_batch().await {
-            if batch.is_empty() {
-                self.follow().await;
-            } else {
-                self.write(batch).await;
+        loop {
+            self.decide_ahead();
+            self.send_off();
+            if self.is_quiet() && !self.carried.is_empty() {
+                // boxed: this task is there for each engine, mostly idle
+                Box::pin(self.write_carried()).await;
+                continue;
+            }
+            match self.next().await {
+                Next::Ended(ending) => self.ended(ending).await,
+                Next::Message(Message::Propose(pending)) => self.carried.push_back(*pending),
+                // what is under way finds out by itself
+                Next::Message(Message::CatchUp) if self.is_quiet() => Box::pin(self.follow()).await,
+                Next::Message(Message::CatchUp) => {}
+                Next::Closed => return,
             }
         }
     }
 
-    /// All that waits, within the limits; empty when only the tail is to be folded.
-    async fn next_batch(&mut self) -> Option<Vec<Pending>> {
-        if self.carried.is_empty() {
-            if self.queue.is_empty() {
-                std::mem::take(&mut self.spent).leave(&self.texts);
-            }
-            match self.queue.recv().await? {
-                Message::Propose(pending) => self.carried.push_back(*pending),
-                Message::CatchUp => {}
-            }
+    async fn next(&mut self) -> Next {
+        let takes = !self.is_sated();
+        match self.in_flight.front_mut() {
+            Some(first) => tokio::select! {
+                biased;
+                ending = &mut first.ending => Next::Ended(ending),
+                Some(message) = self.queue.recv(), if takes => Next::Message(message),
+            },
+            None => self.queue.recv().await.map_or(Next::Closed, Next::Message),
         }
-        self.take_in();
-        let count = self.fitting();
-        self.waiting.fetch_sub(count, Ordering::Relaxed);
-        Some(self.carried.drain(..count).collect())
     }
 
-    /// Takes what waits out of the queue, at most as many commands as a batch has events.
-    fn take_in(&mut self) {
+    /// Whether nothing is under way, nor decided to be.
+    fn is_quiet(&self) -> bool {
+        self.in_flight.is_empty() && self.draft.is_none()
+    }
+
+    /// Decides and writes under the lock all that waits, within the limits.
+    async fn write_carried(&mut self) {
         while self.carried.len() < self.limits.batch_events {
             match self.queue.try_recv() {
                 Ok(Message::Propose(pending)) => self.carried.push_back(*pending),
-                // every batch folds the tail
+                // the batch folds the tail
                 Ok(Message::CatchUp) => {}
-                Err(_) => return,
+                Err(_) => break,
             }
         }
+        let count = self.fitting();
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
+        let batch = self.carried.drain(..count).collect();
+        let beyond = self.write(batch, &mut Found::default(), 0).await;
+        self.waiting.fetch_add(beyond.len(), Ordering::Relaxed);
+        self.carry(beyond);
     }
 
     /// How many of the carried commands make a batch.
@@ -241,19 +269,23 @@ impl Task {
         fit.count().max(1).min(self.carried.len())
     }
 
-    /// Puts back what a batch had no room for: it came before those that wait already.
-    fn carry_over(&mut self, beyond: impl DoubleEndedIterator<Item = Pending>) {
-        let before = self.carried.len();
-        for pending in beyond.rev() {
+    /// Takes commands back that came before those that are carried already.
+    fn carry(&mut self, before: Vec<Pending>) {
+        for pending in before.into_iter().rev() {
             self.carried.push_front(pending);
         }
-        self.waiting.fetch_add(self.carried.len() - before, Ordering::Relaxed);
     }
 
-    fn publish(&self) {
-        if let Some(state) = self.folder.state.clone() {
-            let view = View { state, chain_hash: self.folder.chain_hash };
-            self.views.send_replace(Arc::new(view));
+    fn publish(&self, state: Option<State>, chain_hash: Sha256) {
+        if let Some(state) = state {
+            self.views.send_replace(Arc::new(View { state, chain_hash }));
         }
     }
+}
+
+/// What the task goes on with.
+enum Next {
+    Ended(Result<Ending, JoinError>),
+    Message(Message),
+    Closed,
 }

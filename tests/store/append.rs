@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use mlsdm::store::{CommitError, EngineRow, Head, Options, StoreError};
+use mlsdm::{
+    domain::ids::EngineId,
+    store::{CommitError, EngineRow, Head, Options, Rows, StoreError},
+};
 
 use crate::fixture::{
     Fixture, append, content, create, engine, event, insert, insert_placed, on_every_database,
@@ -18,6 +21,8 @@ use crate::fixture::{
 on_every_database!(
     what_was_appended_is_read,
     a_batch_larger_than_a_group_is_whole,
+    rows_are_appended_if_they_follow_the_head,
+    rows_that_wait_for_the_lock_follow_what_it_was_held_for,
     nothing_is_left_of_a_rollback_or_a_drop,
     interleaved_writers_are_serialised,
     an_unknown_engine_is_refused,
@@ -69,6 +74,83 @@ async fn a_batch_larger_than_a_group_is_whole(fixture: &Fixture) {
     let positions: Vec<u64> = rows.iter().map(|(record, _)| record.position).collect();
     assert_eq!(positions, (2..=322).collect::<Vec<_>>());
     assert!(rows.iter().all(|(_, content)| content.is_some()));
+}
+
+/// Rows after a head, as a writer sends them that decided before it held the lock.
+fn rows_after(name: &EngineId, head: Head, count: usize) -> Rows {
+    let events = (0..count).map(|n| {
+        let vector = [1, 2, 3];
+        let content = (n % 3 > 0).then(|| content("c", (n % 3 > 1).then_some(&vector[..])));
+        (step_event("step.admitted", n as u64, 5), content.flatten())
+    });
+    let placed = place(name, head, head.recorded_at + 1, events.collect());
+    let contents = placed.iter().filter_map(|(r, content)| Some((r.position, content.clone()?)));
+    Rows {
+        after: (head.position, head.chain_hash),
+        contents: contents.collect(),
+        events: placed.into_iter().map(|(record, _)| record).collect(),
+    }
+}
+
+async fn rows_are_appended_if_they_follow_the_head(fixture: &Fixture) {
+    let (store, name) = (&fixture.store, engine("e"));
+    create(store, &name).await;
+    let first = store.head(&name).await.unwrap();
+    let rows = rows_after(&name, first, 70);
+    let begin = async || store.begin_unlocked(&name).await.unwrap();
+    let (append, follows) = begin().await.append(&rows).await.unwrap();
+    assert!(follows);
+    assert_eq!(append.head, first);
+    append.commit().await.unwrap();
+    let written = store.read_for_audit(&name, 1, 100).await.unwrap();
+    let records: Vec<_> = written.iter().map(|(record, _)| record.clone()).collect();
+    assert_eq!(records, rows.events);
+    let contents = written.into_iter().filter_map(|(r, content)| Some((r.position, content?)));
+    assert_eq!(contents.collect::<Vec<_>>(), rows.contents);
+
+    // nothing, after another event; the lock is held all the same
+    let head = store.head(&name).await.unwrap();
+    let edited = Head { chain_hash: first.chain_hash, ..head };
+    for other in [first, edited] {
+        let (mut append, follows) =
+            begin().await.append(&rows_after(&name, other, 2)).await.unwrap();
+        assert!(!follows);
+        assert_eq!(append.head, head);
+        insert(&mut append, vec![(event("x", "{}"), None)]).await;
+        append.rollback().await.unwrap();
+    }
+    let (append, follows) = begin().await.append(&rows_after(&name, head, 0)).await.unwrap();
+    assert!(follows, "nothing follows everything");
+    append.commit().await.unwrap();
+    assert_eq!(store.head(&name).await.unwrap(), head);
+
+    let nobody = store.begin_unlocked(&engine("nobody")).await.unwrap().append(&rows).await;
+    assert_eq!(nobody.err(), Some(StoreError::EngineMissing(engine("nobody"))));
+}
+
+async fn rows_that_wait_for_the_lock_follow_what_it_was_held_for(fixture: &Fixture) {
+    const WAITING: &str = "SELECT count(*)::text FROM pg_locks WHERE NOT granted";
+    let (store, name) = (&fixture.store, engine("e"));
+    create(store, &name).await;
+    let one = rows_after(&name, store.head(&name).await.unwrap(), 3);
+    let last = one.events.last().unwrap();
+    let (position, chain_hash) = (last.position, last.chain_hash);
+    let two = rows_after(&name, Head { position, chain_hash, recorded_at: 0 }, 2);
+    let (append, follows) = store.begin_unlocked(&name).await.unwrap().append(&one).await.unwrap();
+    assert!(follows);
+    let behind = async {
+        let begun = store.begin_unlocked(&name).await.unwrap();
+        let (append, follows) = begun.append(&two).await.unwrap();
+        assert!(follows);
+        append.commit().await.unwrap();
+    };
+    let commit = async {
+        // SQLite has one connection that writes: there it waits for that
+        while !fixture.is_sqlite() && fixture.look(WAITING).await == "0" {}
+        append.commit().await.unwrap();
+    };
+    tokio::join!(behind, commit);
+    assert_eq!(store.head(&name).await.unwrap().position, 6);
 }
 
 async fn nothing_is_left_of_a_rollback_or_a_drop(fixture: &Fixture) {

@@ -1,12 +1,20 @@
 //! The inserts: PostgreSQL takes columns as arrays, SQLite rows.
 
-use sqlx::{PgConnection, QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::{
+    PgConnection, Postgres, QueryBuilder, Sqlite, SqliteConnection, postgres::PgArguments,
+    query::Query,
+};
 use uuid::Uuid;
 
+use super::begun::{Rows, now_and_head};
 use crate::{
-    domain::ids::{EngineId, Position, Sha256},
-    store::{Conn, Content, IdempotencyRow, Record, StoreError, SubjectRow, error::classify, sql},
+    domain::ids::{EngineId, Micros, Position, Sha256},
+    store::{
+        Conn, Content, Head, IdempotencyRow, Record, StoreError, SubjectRow, error::classify, sql,
+    },
 };
+
+type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
 
 /// Rows of one SQLite statement: 16 columns each, far under its limit of 32,766 parameters.
 const SQLITE_GROUP: usize = 64;
@@ -35,6 +43,34 @@ pub(in crate::store) async fn contents(
         Conn::Postgres(conn, named) => postgres_contents(conn, named, engine, contents).await,
     };
     done.map_err(classify)
+}
+
+/// Locks a log and appends rows to it if they follow its head; the time and the head that was found.
+pub(in crate::store) async fn following(
+    conn: Conn<'_>,
+    engine: &EngineId,
+    rows: &Rows,
+) -> Result<Vec<(Option<Micros>, Option<Head>)>, StoreError> {
+    match conn {
+        Conn::Sqlite(conn) => {
+            let locked = Conn::Sqlite(&mut *conn);
+            let found = fetch!(locked, sql::LOCKED_HEAD, now_and_head, [engine.as_str()])?;
+            if found.iter().filter_map(|(_, head)| *head).any(|head| head.is_at(rows.after)) {
+                sqlite_contents(conn, engine, &rows.contents).await.map_err(classify)?;
+                sqlite_events(conn, engine, &rows.events).await.map_err(classify)?;
+            }
+            Ok(found)
+        }
+        Conn::Postgres(conn, named) => {
+            let query = sqlx::query(sql::APPEND.postgres)
+                .bind(engine.as_str())
+                .bind(rows.after.0 as i64)
+                .bind(rows.after.1.0.as_slice());
+            let query = bind_events(bind_contents(query, &rows.contents), &rows.events);
+            let found = query.persistent(named).fetch_all(conn).await.map_err(classify)?;
+            found.iter().map(now_and_head).collect()
+        }
+    }
 }
 
 async fn sqlite_events(
@@ -91,17 +127,24 @@ async fn postgres_events(
     engine: &EngineId,
     events: &[Record],
 ) -> Result<(), sqlx::Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    bind_events(sqlx::query(sql::INSERT_EVENTS.postgres).bind(engine.as_str()), events)
+        .persistent(named)
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+fn bind_events<'q>(query: PgQuery<'q>, events: &'q [Record]) -> PgQuery<'q> {
     fn column<'e, T>(events: &'e [Record], value: impl Fn(&'e Record) -> T) -> Vec<T> {
         events.iter().map(value).collect()
     }
     fn bytes(hash: &Sha256) -> &[u8] {
         &hash.0
     }
-    if events.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(sql::INSERT_EVENTS.postgres)
-        .bind(engine.as_str())
+    query
         .bind(column(events, |e| e.position as i64))
         .bind(column(events, |e| Uuid::from_u128(e.command_id.get())))
         .bind(column(events, |e| e.kind.as_str()))
@@ -117,10 +160,6 @@ async fn postgres_events(
         .bind(column(events, |e| e.content_hash.as_ref().map(bytes)))
         .bind(column(events, |e| bytes(&e.leaf_hash)))
         .bind(column(events, |e| bytes(&e.chain_hash)))
-        .persistent(named)
-        .execute(conn)
-        .await
-        .map(drop)
 }
 
 async fn postgres_contents(
@@ -132,28 +171,32 @@ async fn postgres_contents(
     if contents.is_empty() {
         return Ok(());
     }
-    sqlx::query(sql::INSERT_CONTENTS.postgres)
-        .bind(engine.as_str())
-        .bind(contents.iter().map(|(position, _)| *position as i64).collect::<Vec<_>>())
-        .bind(contents.iter().map(|(_, c)| c.sealed.as_slice()).collect::<Vec<_>>())
-        .bind(contents.iter().map(|(_, c)| c.vector.as_deref()).collect::<Vec<_>>())
+    bind_contents(sqlx::query(sql::INSERT_CONTENTS.postgres).bind(engine.as_str()), contents)
         .persistent(named)
         .execute(conn)
         .await
         .map(drop)
 }
 
-/// Adds data subjects.
+fn bind_contents<'q>(query: PgQuery<'q>, contents: &'q [(Position, Content)]) -> PgQuery<'q> {
+    query
+        .bind(contents.iter().map(|(position, _)| *position as i64).collect::<Vec<_>>())
+        .bind(contents.iter().map(|(_, c)| c.sealed.as_slice()).collect::<Vec<_>>())
+        .bind(contents.iter().map(|(_, c)| c.vector.as_deref()).collect::<Vec<_>>())
+}
+
+/// Adds data subjects; whether none of them was there.
 pub(in crate::store) async fn subjects(
     conn: Conn<'_>,
     engine: &EngineId,
     rows: &[SubjectRow],
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let insert = sql::INSERT_SUBJECTS;
     match conn {
         Conn::Sqlite(conn) => {
+            let mut added = 0;
             for row in rows {
-                sqlx::query(insert.sqlite)
+                let done = sqlx::query(insert.sqlite)
                     .bind(engine.as_str())
                     .bind(Uuid::from_u128(row.subject_ref.get()))
                     .bind(row.name_hmac.as_slice())
@@ -162,8 +205,9 @@ pub(in crate::store) async fn subjects(
                     .execute(&mut *conn)
                     .await
                     .map_err(classify)?;
+                added += done.rows_affected();
             }
-            Ok(())
+            Ok(added == rows.len() as u64)
         }
         Conn::Postgres(conn, named) => {
             let refs = rows.iter().map(|r| Uuid::from_u128(r.subject_ref.get()));
@@ -176,23 +220,24 @@ pub(in crate::store) async fn subjects(
                 .persistent(named)
                 .execute(conn)
                 .await
-                .map(drop)
+                .map(|done| done.rows_affected() == rows.len() as u64)
                 .map_err(classify)
         }
     }
 }
 
-/// Adds idempotent requests.
+/// Adds idempotent requests; whether none of their keys was held.
 pub(in crate::store) async fn idempotency(
     conn: Conn<'_>,
     engine: &EngineId,
     rows: &[IdempotencyRow],
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let insert = sql::INSERT_IDEMPOTENCY;
     match conn {
         Conn::Sqlite(conn) => {
+            let mut added = 0;
             for row in rows {
-                sqlx::query(insert.sqlite)
+                let done = sqlx::query(insert.sqlite)
                     .bind(engine.as_str())
                     .bind(row.id.name_hmac.as_slice())
                     .bind(row.id.route.as_str())
@@ -205,8 +250,9 @@ pub(in crate::store) async fn idempotency(
                     .execute(&mut *conn)
                     .await
                     .map_err(classify)?;
+                added += done.rows_affected();
             }
-            Ok(())
+            Ok(added == rows.len() as u64)
         }
         Conn::Postgres(conn, named) => {
             let ended = rows.iter().map(|r| r.ended_position.map(|position| position as i64));
@@ -223,7 +269,7 @@ pub(in crate::store) async fn idempotency(
                 .persistent(named)
                 .execute(conn)
                 .await
-                .map(drop)
+                .map(|done| done.rows_affected() == rows.len() as u64)
                 .map_err(classify)
         }
     }

@@ -1,31 +1,17 @@
 //! One batch: lock, fold the tail, decide, insert, commit.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
-
-use futures_util::{FutureExt as _, join};
+use std::{collections::HashMap, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{
-    Committed, Outcome, Proposal, Task, WriteError, ahead::beside, plan::Plan, proposal::Pending,
-};
+use super::{Committed, Outcome, Task, WriteError, plan::Plan, proposal::Pending};
 use crate::{
-    domain::{
-        ids::{CommandId, Position},
-        state::State,
-    },
+    domain::ids::{CommandId, Position},
     store::{
-        Append, CommitError, Content, Record, StoreError, codec,
+        Append, CommitError, StoreError, codec,
         fold::{self, Cause, Damage, PAGE, Row},
         replay,
         subject::Subject,
-        texts::Texts,
     },
 };
 
@@ -53,6 +39,15 @@ impl From<WriteError> for Failed {
     }
 }
 
+impl From<CommitError> for Failed {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Failed(error) => error.into(),
+            CommitError::Unknown(error) => Self::Again(error.into()),
+        }
+    }
+}
+
 impl From<StoreError> for Failed {
     fn from(error: StoreError) -> Self {
         WriteError::from(error).into()
@@ -70,92 +65,91 @@ impl Task {
             tracing::warn!(engine = %self.engine, %error, "the log's tail could not be folded");
         }
         if self.folder.position() != before {
-            self.publish();
+            // somebody else writes, by a clock that may be ahead of ours
+            self.clock = None;
+            self.publish(self.folder.state.clone(), self.folder.chain_hash);
         }
     }
 
-    /// Writes a batch and answers everybody in it. One command that the database will not take must
-    /// not fail its neighbours: then each is written by itself.
-    pub(super) async fn write(&mut self, batch: Vec<Pending>) {
-        let Some((batch, spoiled)) = self.write_together(batch).await else { return };
-        if batch.len() == 1 || !spoiled.is_certain || !may_be_one_commands(&spoiled.error) {
-            return refuse(batch, &spoiled.error);
+    /// Writes a batch and answers everybody in it; `tried` times it failed already. Gives back what it
+    /// had no room for. One command that the database will not take must not fail its neighbours:
+    /// then each is written by itself.
+    pub(super) async fn write(
+        &mut self,
+        batch: Vec<Pending>,
+        found: &mut Found,
+        tried: u32,
+    ) -> Vec<Pending> {
+        let Spoiled { batch, error, is_certain } =
+            match self.write_together(batch, found, tried).await {
+                Ok(beyond) => return beyond,
+                Err(spoiled) => spoiled,
+            };
+        if batch.len() == 1 || !is_certain || !may_be_one_commands(&error) {
+            refuse(batch, &error);
+            return Vec::new();
         }
         for pending in batch {
-            if let Some((alone, spoiled)) = self.write_together(vec![pending]).await {
-                refuse(alone, &spoiled.error);
+            let alone = self.write_together(vec![pending], &mut Found::default(), 0).await;
+            if let Err(Spoiled { batch: alone, error, .. }) = alone {
+                refuse(alone, &error);
             }
         }
+        Vec::new()
     }
 
-    /// Writes a batch and answers everybody in it, or gives it back unanswered.
-    async fn write_together(&mut self, mut batch: Vec<Pending>) -> Option<(Vec<Pending>, Spoiled)> {
+    /// Writes a batch and answers everybody in it but those it had no room for.
+    async fn write_together(
+        &mut self,
+        mut batch: Vec<Pending>,
+        found: &mut Found,
+        mut tried: u32,
+    ) -> Result<Vec<Pending>, Spoiled> {
         let began = Instant::now();
-        let mut found = Found::default();
-        let mut attempt = 1;
         let outcome = loop {
-            match self.attempt(&mut batch, &mut found).await {
-                Ok(outcomes) => break Ok(outcomes),
-                Err(Failed::Again(cause)) if attempt < ATTEMPTS_MAX => {
+            tried += 1;
+            match self.attempt(&mut batch, found).await {
+                Ok(plan) => break Ok(plan),
+                Err(Failed::Again(cause)) if tried < ATTEMPTS_MAX => {
                     self.count_conflict(&cause);
-                    attempt += 1;
                     found.in_doubt = true;
                 }
                 Err(Failed::Again(error) | Failed::For(error)) => break Err(error),
             }
         };
-        self.publish();
-        match outcome {
-            Ok(outcomes) => {
-                self.count(&outcomes, began);
-                for (pending, outcome) in batch.into_iter().zip(outcomes) {
-                    // the caller may have gone; the log has it all the same
-                    drop(pending.answer.send(outcome));
-                    self.spent.proposals.push(pending.proposal);
-                }
-                None
-            }
-            Err(error) => Some((batch, Spoiled { error, is_certain: !found.in_doubt })),
-        }
+        self.publish(self.folder.state.clone(), self.folder.chain_hash);
+        let plan = match outcome {
+            Ok(plan) => plan,
+            Err(error) => return Err(Spoiled { batch, error, is_certain: !found.in_doubt }),
+        };
+        let beyond = batch.split_off(plan.outcomes.len());
+        self.count(&plan, began);
+        answer(batch, plan.outcomes);
+        self.texts.keep_written(&plan.records, plan.contents);
+        Ok(beyond)
     }
 
-    /// One transaction. Gives an outcome for each command it got to, in order; those beyond the
-    /// bounds of a batch are carried over.
-    async fn attempt(
-        &mut self,
-        batch: &mut Vec<Pending>,
-        found: &mut Found,
-    ) -> Result<Vec<Result<Outcome, WriteError>>, Failed> {
-        let ahead = self.ahead.take();
+    /// One transaction: an outcome for each command it has room for, in order.
+    async fn attempt(&mut self, batch: &mut [Pending], found: &mut Found) -> Result<Plan, Failed> {
+        self.clock = None;
         let mut append = self.begin(found).await?;
+        let alone = append.head.is_at((self.folder.position(), self.folder.chain_hash));
         self.fold_tail(&mut append, found).await?;
+        let clock = append.clock().clone();
         let before = (self.folder.state.clone(), self.folder.chain_hash);
-        let plan = self.adopt(ahead, &append, batch);
-        let result = match self.decide_all(&mut append, batch, found, plan).await {
-            Ok(plan) if plan.records.is_empty() => {
-                give_up(append).await;
-                std::mem::take(&mut self.spent).leave(&self.texts);
-                return Ok(plan.outcomes);
-            }
-            Ok(mut plan) => {
-                self.carry_over(batch.drain(plan.outcomes.len()..));
-                self.commit(append, &mut plan).await.map(|()| plan)
-            }
+        let written = match self.decide_all(&mut append, batch, found).await {
+            Ok(plan) => commit(append, plan).await,
             Err(failed) => {
-                give_up(append).await;
+                give_up(append.rollback().await);
                 Err(failed)
             }
         };
-        match result {
+        match written {
             Ok(mut plan) => {
                 self.settled(&mut plan);
-                if let Some(attested) = &plan.attested {
-                    self.count_events(attested);
-                }
-                self.spent.before = before.0;
-                self.spent.records = plan.records;
-                self.spent.contents = plan.contents;
-                Ok(plan.outcomes)
+                self.recorded_at = plan.now;
+                self.clock = alone.then_some(clock);
+                Ok(plan)
             }
             Err(failed) => {
                 (self.folder.state, self.folder.chain_hash) = before;
@@ -167,12 +161,12 @@ impl Task {
     /// Takes the engine's row. A long tail is folded before, unless commands of ours are to be
     /// found in it.
     async fn begin(&mut self, found: &Found) -> Result<Append, Failed> {
-        let append = self.begin_or_begun().await?;
+        let append = self.store.begin(&self.engine).await?;
         let tail = append.head.position.saturating_sub(self.folder.position());
         if tail <= TAIL_MAX || found.in_doubt {
             return Ok(append);
         }
-        give_up(append).await;
+        give_up(append.rollback().await);
         self.follow().await;
         Ok(self.store.begin(&self.engine).await?)
     }
@@ -208,52 +202,8 @@ impl Task {
         WriteError::Damage(Arc::new(Damage { engine, position: self.folder.position(), cause }))
     }
 
-    async fn commit(&mut self, mut append: Append, plan: &mut Plan) -> Result<(), Failed> {
-        if let Err(error) = self.insert(&mut append, plan).await {
-            give_up(append).await;
-            return Err(error.into());
-        }
-        let now = append.later().max(plan.now);
-        let mut begun = self.begun.take();
-        let durable = AtomicBool::new(false);
-        let commit = async {
-            let committed = append.commit().await;
-            durable.store(true, Ordering::Relaxed);
-            committed
-        };
-        let commit = async { join!(commit, self.decide_ahead(now, &durable)).0 };
-        let committed = beside(commit.boxed(), &mut begun).await;
-        self.begun = begun;
-        committed.map_err(|error| match error {
-            CommitError::Failed(error) => Failed::from(error),
-            CommitError::Unknown(error) => Failed::Again(error.into()),
-        })
-    }
-
-    /// Sends all rows. What the processor has left to do is done while the database works.
-    async fn insert(&mut self, append: &mut Append, plan: &mut Plan) -> Result<(), WriteError> {
-        if !plan.subjects.is_empty() {
-            append.insert_subjects(&plan.subjects).await?;
-        }
-        plan.claims.write(append).await?;
-        let Plan { records, contents, outcomes, attested, .. } = plan;
-        let outcomes = outcomes.iter_mut().chain(attested);
-        let (chained, inserted) = {
-            let finish =
-                async { Plan::finish(records, outcomes, &self.engine, self.folder.chain_hash) };
-            let (inserted, chained) = join!(append.insert_contents(contents), finish);
-            (chained, inserted)
-        };
-        inserted?;
-        self.folder.chain_hash = chained?;
-        self.begin_next();
-        let spent = std::mem::take(&mut self.spent);
-        let insert = async { join!(append.insert(records), async { spent.leave(&self.texts) }).0 };
-        Ok(beside(insert.boxed(), &mut self.begun).await?)
-    }
-
     /// Counts an attempt that the database undid, not one whose outcome is unknown.
-    fn count_conflict(&self, cause: &WriteError) {
+    pub(super) fn count_conflict(&self, cause: &WriteError) {
         if let (WriteError::Store(StoreError::Serialization(_)), Some(metrics)) =
             (cause, &self.metrics)
         {
@@ -262,14 +212,13 @@ impl Task {
     }
 
     /// Counts a written batch; what an earlier attempt brought into the log is in its outcomes too.
-    fn count(&self, outcomes: &[Result<Outcome, WriteError>], began: Instant) {
-        let events: usize = outcomes.iter().map(|outcome| self.count_events(outcome)).sum();
+    pub(super) fn count(&self, plan: &Plan, began: Instant) {
+        let outcomes = plan.outcomes.iter().chain(&plan.attested);
+        let events: usize = outcomes.map(|outcome| self.count_events(outcome)).sum();
         if let Some(metrics) = self.metrics.as_ref().filter(|_| events > 0) {
             metrics.steps.append.observe_time(began.elapsed());
             metrics.steps.batch.observe(events as f64);
-            if let Some(state) = &self.folder.state {
-                metrics.threshold_is(state.threshold(None));
-            }
+            metrics.threshold_is(self.views.borrow().state.threshold(None));
         }
     }
 
@@ -283,7 +232,7 @@ impl Task {
     }
 
     /// The subjects inserted with this batch are known from now on.
-    fn settled(&self, plan: &mut Plan) {
+    pub(super) fn settled(&self, plan: &mut Plan) {
         let opened = plan.subjects.iter().filter_map(|row| self.directory.open(row).ok());
         let known: HashMap<[u8; 32], Arc<Subject>> =
             opened.map(|subject| (subject.name_hmac, Arc::new(subject))).collect();
@@ -300,44 +249,60 @@ impl Task {
     }
 }
 
-/// What a written batch leaves behind. Letting thousands of small things go takes a while, which is
-/// had for nothing while the database works at the next batch.
-#[derive(Default)]
-pub(super) struct Spent {
-    before: Option<State>,
-    proposals: Vec<Proposal>,
-    records: Vec<Record>,
-    contents: Vec<(Position, Content)>,
-}
-
-impl Spent {
-    /// Keeps the texts and lets the rest go.
-    pub(super) fn leave(self, texts: &Texts) {
-        texts.keep_written(&self.records, self.contents);
-    }
-}
-
 /// A batch that could not be written.
 struct Spoiled {
+    batch: Vec<Pending>,
     error: WriteError,
     /// Whether nothing of it is in the log for sure.
     is_certain: bool,
 }
 
+/// Sends all rows and makes them durable; gives the plan back.
+async fn commit(mut append: Append, mut plan: Plan) -> Result<Plan, Failed> {
+    if plan.records.is_empty() {
+        give_up(append.rollback().await);
+        plan.subjects.clear();
+        return Ok(plan);
+    }
+    if let Err(error) = insert(&mut append, &plan).await {
+        give_up(append.rollback().await);
+        return Err(error.into());
+    }
+    append.commit().await.map_err(Failed::from)?;
+    Ok(plan)
+}
+
+async fn insert(append: &mut Append, plan: &Plan) -> Result<(), StoreError> {
+    if !Plan::write_names(append, &plan.subjects, &plan.claims).await? {
+        let why = "a name or a key was taken under the lock".to_owned();
+        return Err(StoreError::Serialization(why));
+    }
+    append.insert_contents(&plan.contents).await?;
+    append.insert(&plan.records).await
+}
+
+/// Tells everybody in a batch what became of it. A caller may have gone; the log has it all the same.
+pub(super) fn answer(batch: Vec<Pending>, outcomes: Vec<Result<Outcome, WriteError>>) {
+    for (pending, outcome) in batch.into_iter().zip(outcomes) {
+        drop(pending.answer.send(outcome));
+    }
+}
+
 /// Whether an error may be caused by one command of a batch alone.
-fn may_be_one_commands(error: &WriteError) -> bool {
+pub(super) fn may_be_one_commands(error: &WriteError) -> bool {
     matches!(error, WriteError::Store(StoreError::Other(_)) | WriteError::Defect(_))
 }
 
-fn refuse(batch: Vec<Pending>, error: &WriteError) {
+/// Tells everybody in a batch why nothing of it is recorded.
+pub(super) fn refuse(batch: Vec<Pending>, error: &WriteError) {
     for pending in batch {
         drop(pending.answer.send(Err(error.clone())));
     }
 }
 
-/// Frees the engine's row. A connection that cannot even roll back has lost it anyway.
-async fn give_up(append: Append) {
-    if let Err(error) = append.rollback().await {
+/// A connection that cannot even roll back has lost its transaction anyway.
+pub(super) fn give_up(rolled_back: Result<(), StoreError>) {
+    if let Err(error) = rolled_back {
         tracing::debug!(%error, "a transaction could not be rolled back");
     }
 }
@@ -345,7 +310,7 @@ async fn give_up(append: Append) {
 /// What the tail holds of commands whose commit had an unknown outcome.
 #[derive(Default)]
 pub(super) struct Found {
-    in_doubt: bool,
+    pub(super) in_doubt: bool,
     pub(super) commands: HashMap<CommandId, Committed>,
 }
 

@@ -20,6 +20,9 @@ pub(super) struct Claims {
     taken: Vec<IdempotencyKey>,
     ended: Vec<(u64, Position)>,
     freed: Vec<u64>,
+    /// Whether a step lost its key after another one had claimed one. Written, the first comes first:
+    /// a key that was claimed too early would not show if it was not looked for.
+    pub(super) frees_after_taking: bool,
 }
 
 /// The key a command claims.
@@ -38,13 +41,9 @@ fn body_hmac(key: &SubjectKey, digest: &[u8; 32]) -> [u8; 32] {
 }
 
 impl Claims {
-    /// The rows found in the log, as the events of this batch that are decided already change them.
+    /// The rows found in the log.
     pub(super) fn load(&mut self, rows: Vec<IdempotencyRow>) {
-        for mut row in rows.into_iter().filter(|row| !self.freed.contains(&row.step)) {
-            let ended = self.ended.iter().find(|(step, _)| *step == row.step);
-            row.ended_position = ended.map(|(_, position)| *position).or(row.ended_position);
-            self.held.insert(row.id.clone(), row);
-        }
+        self.held.extend(rows.into_iter().map(|row| (row.id.clone(), row)));
     }
 
     /// The earlier step that holds a command's key, if any.
@@ -91,6 +90,7 @@ impl Claims {
             }
             Event::StepFailed(failed) if frees(failed.stage) => {
                 if proposal.ends_claim {
+                    self.frees_after_taking |= !self.taken.is_empty();
                     self.freed.push(step);
                     self.held.retain(|_, row| row.step != step);
                 }
@@ -143,8 +143,9 @@ impl Claims {
         self.taken.push(id);
     }
 
-    /// Writes the changes, in the transaction of the events that cause them.
-    pub(super) async fn write(&self, append: &mut Append) -> Result<(), StoreError> {
+    /// Writes the changes, in the transaction of the events that cause them; false if a key is held
+    /// that was not looked for.
+    pub(super) async fn write(&self, append: &mut Append) -> Result<bool, StoreError> {
         if !self.ended.is_empty() {
             append.end_idempotency(&self.ended).await?;
         }
@@ -153,10 +154,7 @@ impl Claims {
         }
         let taken: Vec<IdempotencyRow> =
             self.taken.iter().filter_map(|id| self.held.get(id)).cloned().collect();
-        if !taken.is_empty() {
-            append.insert_idempotency(&taken).await?;
-        }
-        Ok(())
+        Ok(taken.is_empty() || append.insert_idempotency(&taken).await?)
     }
 }
 

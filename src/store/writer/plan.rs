@@ -1,4 +1,4 @@
-//! What one batch writes: subjects settled, each command decided in turn, its events made rows.
+//! What one batch writes: names bound, each command decided in turn, its events made rows.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,10 +14,11 @@ use crate::{
         decide::{Decided, decide},
         event::{DECIDE_VERSION, Envelope, Event},
         evolve::evolve,
-        ids::{EngineId, Micros, Position, Sha256},
+        ids::{Micros, Position, Sha256},
     },
     store::{
-        Append, Content, IdempotencyKey, Record, SubjectRow, chain, codec, fold, subject::Subject,
+        Append, Content, IdempotencyKey, Record, StoreError, SubjectRow, chain, codec, fold,
+        subject::Subject,
     },
 };
 
@@ -29,10 +30,12 @@ const ATTEST_EVERY: u64 = 10_000;
 pub(super) struct Plan {
     /// When all of it is recorded.
     pub(super) now: Micros,
-    /// Without their JSON and their hashes until [`Plan::finish`].
     pub(super) records: Vec<Record>,
     pub(super) contents: Vec<(Position, Content)>,
+    /// New data subjects.
     pub(super) subjects: Vec<SubjectRow>,
+    /// Who has the names that were new to their commands: somebody in the log, or the first here.
+    names: HashMap<[u8; 32], Arc<Subject>>,
     pub(super) claims: Claims,
     pub(super) outcomes: Vec<Result<Outcome, WriteError>>,
     /// An attestation's outcome concerns nobody, but its event is written.
@@ -45,56 +48,55 @@ impl Plan {
         Self { now, ..Self::default() }
     }
 
-    /// Gives the records their JSON and their place in the chain, and the callers their receipts;
-    /// answers the last chain hash. Apart from deciding, so that the database works meanwhile.
-    pub(super) fn finish<'p>(
-        records: &mut [Record],
-        outcomes: impl Iterator<Item = &'p mut Result<Outcome, WriteError>>,
-        engine: &EngineId,
-        mut chain_hash: Sha256,
-    ) -> Result<Sha256, WriteError> {
-        let mut records = records.iter_mut().peekable();
-        for outcome in outcomes.flatten() {
-            let Outcome::Committed(committed) = outcome else { continue };
-            for (index, (envelope, event)) in committed.events.iter().enumerate() {
-                // otherwise found in the log, where an earlier attempt brought it
-                let ours = records.next_if(|record| record.position == envelope.position);
-                let Some(record) = ours else { break };
-                let encoded =
-                    codec::encode(event).map_err(|e| WriteError::Defect(e.to_string()))?;
-                (record.schema_version, record.clear) = (encoded.schema_version, encoded.clear);
-                record.leaf_hash = chain::leaf(engine, record);
-                chain_hash = chain::link(chain_hash, record.position, record.leaf_hash);
-                record.chain_hash = chain_hash;
-                if index == 0 {
-                    committed.chain_hash = chain_hash;
-                }
+    /// Binds a command's new names to whoever was first: somebody in the log, an earlier command of
+    /// this batch, or itself.
+    pub(super) fn introduce(&mut self, proposal: &mut Proposal) -> Result<(), WriteError> {
+        for subject in proposal.subjects() {
+            let Some(row) = &subject.fresh else { continue };
+            if let Some(first) = self.names.get(&subject.name_hmac) {
+                proposal.rebind(first)?;
+            } else {
+                self.subjects.push(row.clone());
+                self.names.insert(subject.name_hmac, subject);
             }
         }
-        Ok(chain_hash)
+        Ok(())
+    }
+
+    /// Writes the new subjects and what becomes of keys; false if a name or a key is taken that was
+    /// not looked for.
+    pub(super) async fn write_names(
+        append: &mut Append,
+        subjects: &[SubjectRow],
+        claims: &Claims,
+    ) -> Result<bool, StoreError> {
+        let are_new = subjects.is_empty() || append.insert_subjects(subjects).await?;
+        Ok(are_new && claims.write(append).await?)
     }
 }
 
 impl Task {
-    /// Decides a batch on the state so far, as much of it as its bounds allow. The first of it may
-    /// be decided already: they are in the plan.
+    /// Decides a batch on the state so far, as much of it as its bounds allow.
     pub(super) async fn decide_all(
         &mut self,
         append: &mut Append,
         batch: &mut [Pending],
         found: &Found,
-        mut plan: Plan,
     ) -> Result<Plan, Failed> {
-        let rest = batch.get_mut(plan.outcomes.len()..).unwrap_or_default();
-        self.settle_subjects(append, rest, &mut plan).await?;
+        let mut plan = Plan::at(append.now);
+        self.settle_subjects(append, batch, &mut plan).await?;
         let keys: Vec<IdempotencyKey> =
-            rest.iter().filter_map(|pending| claims::id(&pending.proposal)).collect();
+            batch.iter().filter_map(|pending| claims::id(&pending.proposal)).collect();
         if !keys.is_empty() {
             plan.claims.load(append.idempotency(&keys).await?);
         }
-        for pending in &*rest {
+        let is_found =
+            |pending: &Pending| found.commands.contains_key(&pending.proposal.command_id);
+        let found_until = batch.iter().rposition(is_found).map_or(0, |last| last + 1);
+        for (index, pending) in batch.iter().enumerate() {
             let proposal = &pending.proposal;
-            if plan.records.len() >= self.limits.batch_events {
+            // those that are in the log already must not be left for another batch
+            if plan.records.len() >= self.limits.batch_events && index >= found_until {
                 break;
             }
             // left there: another attempt must find them again
@@ -111,39 +113,26 @@ impl Task {
         Ok(plan)
     }
 
-    /// Binds new names to whoever was first: another replica, an earlier command of this batch, or us.
+    /// Looks for the names that are new to their commands, and binds them.
     async fn settle_subjects(
         &mut self,
         append: &mut Append,
         batch: &mut [Pending],
         plan: &mut Plan,
     ) -> Result<(), Failed> {
-        let fresh: Vec<[u8; 32]> = batch
-            .iter()
-            .flat_map(|pending| pending.proposal.subjects())
-            .filter(|subject| subject.fresh.is_some())
-            .map(|subject| subject.name_hmac)
-            .collect();
-        if fresh.is_empty() {
+        let subjects = batch.iter().flat_map(|pending| pending.proposal.subjects());
+        let fresh = subjects.filter(|subject| subject.fresh.is_some());
+        let names: Vec<[u8; 32]> = fresh.map(|subject| subject.name_hmac).collect();
+        if names.is_empty() {
             return Ok(());
         }
-        let mut first: HashMap<[u8; 32], Arc<Subject>> = HashMap::new();
-        for row in append.subjects(&fresh).await? {
+        for row in append.subjects(&names).await? {
             let subject = Arc::new(self.directory.open(&row).map_err(WriteError::from)?);
             self.directory.keep(&subject);
-            first.insert(row.name_hmac, subject);
+            plan.names.insert(row.name_hmac, subject);
         }
         for pending in batch {
-            for subject in pending.proposal.subjects() {
-                let Some(row) = &subject.fresh else { continue };
-                if let Some(winner) = first.get(&subject.name_hmac) {
-                    let proposal = &mut pending.proposal;
-                    proposal.rebind(winner).map_err(WriteError::from)?;
-                } else {
-                    plan.subjects.push(row.clone());
-                    first.insert(subject.name_hmac, subject);
-                }
-            }
+            plan.introduce(&mut pending.proposal)?;
         }
         Ok(())
     }
@@ -175,12 +164,16 @@ impl Task {
         for decided in decided {
             let (envelope, event) = self.record(proposal, decided, plan)?;
             plan.claims.follow(proposal, &envelope, &event, now);
+            if committed.events.is_empty() {
+                committed.chain_hash = self.folder.chain_hash;
+            }
             committed.events.push((envelope, event));
         }
         Ok(Ok(Outcome::Committed(committed)))
     }
 
-    fn attest(&mut self, plan: &mut Plan) -> Result<(), Failed> {
+    /// Adds an attestation of the state when it is time for one.
+    pub(super) fn attest(&mut self, plan: &mut Plan) -> Result<(), Failed> {
         let due = self
             .folder
             .state
@@ -194,7 +187,7 @@ impl Task {
         Ok(())
     }
 
-    /// Makes the draft of a row of a decided event and folds it.
+    /// Makes the row of a decided event and folds it.
     fn record(
         &mut self,
         proposal: &Proposal,
@@ -204,11 +197,12 @@ impl Task {
         let defect = |what: String| Failed::For(WriteError::Defect(what));
         let kept = proposal.content.as_ref().and_then(|sealed| sealed.kept(decided.keep));
         let (content, content_hash) = kept.unzip();
-        let record = Record {
+        let encoded = codec::encode(&decided.event).map_err(|e| defect(e.to_string()))?;
+        let mut record = Record {
             position: self.folder.position() + 1,
             command_id: proposal.command_id,
-            kind: codec::kind(&decided.event).to_owned(),
-            schema_version: 0,
+            kind: encoded.kind.to_owned(),
+            schema_version: encoded.schema_version,
             decide_version: DECIDE_VERSION,
             recorded_at: plan.now,
             step: decided.step,
@@ -216,7 +210,7 @@ impl Task {
             actor: proposal.actor.name(),
             subject_ref: decided.subject,
             trace_id: proposal.trace_id,
-            clear: Vec::new(),
+            clear: encoded.clear,
             content_hash,
             leaf_hash: Sha256::default(),
             chain_hash: Sha256::default(),
@@ -229,6 +223,9 @@ impl Task {
             return Err(defect("an engine without a state".to_owned()));
         };
         evolve(state, &envelope, &decided.event, vector).map_err(|e| defect(e.to_string()))?;
+        record.leaf_hash = chain::leaf(&self.engine, &record);
+        record.chain_hash = chain::link(self.folder.chain_hash, record.position, record.leaf_hash);
+        self.folder.chain_hash = record.chain_hash;
         plan.contents.extend(content.map(|content| (record.position, content)));
         plan.records.push(record);
         Ok((envelope, decided.event))
@@ -252,9 +249,9 @@ impl Proposal {
         self.subject.iter().chain(actor)
     }
 
-    /// Whether it is decided without a look into the database under the lock.
-    pub(super) fn stands_alone(&self) -> bool {
-        claims::id(self).is_none() && self.named().all(|subject| subject.fresh.is_none())
+    /// Whether it claims a key or names somebody who is new to it.
+    pub(super) fn takes_names(&self) -> bool {
+        claims::id(self).is_some() || self.named().any(|subject| subject.fresh.is_some())
     }
 
     /// Whether it takes in words of its subject, which an erased one has none of any more.

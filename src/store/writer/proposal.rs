@@ -45,8 +45,8 @@ pub struct Proposal {
     pub ends_claim: bool,
 }
 
-/// Sealed content with its hashes, made before the log is locked: which part is kept is decided
-/// under the lock, where time is dear.
+/// Sealed content with its hashes, made by its caller: which part is kept is decided by the writer,
+/// whose time is dear.
 #[derive(Clone, Debug)]
 pub struct Sealed {
     content: Content,
@@ -222,12 +222,13 @@ impl Proposal {
         if self.subject.as_ref().is_some_and(|own| own.subject_ref == winner.subject_ref) {
             self.subject = Some(Arc::clone(winner));
         }
-        let Some(own) = self.subject.take_if(|own| {
+        let is_other = |own: &&Arc<Subject>| {
             own.name_hmac == winner.name_hmac && own.subject_ref != winner.subject_ref
-        }) else {
+        };
+        let Some(own) = self.subject.as_ref().filter(is_other).cloned() else {
             return Ok(());
         };
-        if let Some(Sealed { content, .. }) = self.content.take() {
+        if let Some(Sealed { content, .. }) = &self.content {
             let again = |column, sealed: &[u8]| {
                 let plain = own.key.open(self.command_id, column, sealed)?;
                 winner.key.seal(self.command_id, column, &plain)

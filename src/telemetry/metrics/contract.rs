@@ -89,7 +89,7 @@ contract! {
     SHUTDOWN_REFUSALS = Counter "mlsdm_shutdown_refusals_total" [] "" "Requests refused because their engine is shut down (E701)"
     STREAM_FAILURES = Counter "mlsdm_stream_failures_total" [] "" "Streamed answers that broke off by an error of the server or a provider, after their status 200 was sent"
     RATE_LIMITED = Counter "mlsdm_rate_limited_total" [] "" "Requests refused with 429 because their caller asked too often"
-    APPEND_DURATION = Histogram "mlsdm_event_append_duration_seconds" [] "seconds" "A batch of events, from taking the engine's row to its commit"
+    APPEND_DURATION = Histogram "mlsdm_event_append_duration_seconds" [] "seconds" "A batch of events, from asking for the engine's row to its commit"
     APPEND_BATCH = Histogram "mlsdm_event_append_batch_size" [] "" "Events of one batch"
     APPEND_CONFLICTS = Counter "mlsdm_event_append_conflicts_total" [] "" "Batches begun again because the database undid their transaction"
     APPENDED = Counter "mlsdm_events_appended_total" ["type"] "" "Events this process committed"

@@ -47,7 +47,7 @@ pub struct Steps {
     pub retrieval: Histogram,
     /// What governing costs.
     pub overhead: Overhead,
-    /// A batch, from taking the engine's row to its commit.
+    /// A batch, from asking for the engine's row to its commit.
     pub append: Histogram,
     /// Events of a batch.
     pub batch: Histogram,

@@ -1,4 +1,4 @@
-//! What is decided while the batch before is made durable: it counts only on the state it was
+//! What is decided and sent while the batch before is on its way: it counts only on the state it was
 //! decided on.
 
 use std::collections::HashMap;
@@ -21,9 +21,13 @@ use super::rig::{Prompt, Replica, Rig, committed, on_both, step_of};
 type Answer = oneshot::Receiver<Result<Outcome, WriteError>>;
 
 on_both!(
-    what_waits_is_decided_during_the_commit,
+    what_waits_is_decided_while_another_is_under_way,
+    it_is_decided_again_if_it_waited_too_long,
+    what_waits_begins_behind_the_one_under_way,
     a_batch_that_fails_takes_nothing_along,
     a_key_that_is_ended_or_freed_ahead_is_seen_so,
+    a_key_that_is_freed_too_late_is_still_held,
+    a_name_and_a_key_that_the_batch_before_takes_are_found,
     a_clock_that_is_set_back_meanwhile_sets_no_time_back,
     a_beginning_that_fails_too_early_is_made_again,
 );
@@ -70,11 +74,40 @@ async fn two_batches(
     times.try_into()
 }
 
-async fn what_waits_is_decided_during_the_commit(rig: Rig) {
+async fn what_waits_is_decided_while_another_is_under_way(rig: Rig) {
     let replica = rig.limited(PAIRS).await;
     replica.step(&rig, "s", "known from now on").await;
     let [a, b, c, d] = two_batches(&rig, &replica, async || {}).await.unwrap();
     assert_eq!([a, b, c], [b, c, d], "before the clock moved on");
+}
+
+async fn it_is_decided_again_if_it_waited_too_long(rig: Rig) {
+    let replica = rig.limited(PAIRS).await;
+    replica.step(&rig, "s", "known from now on").await;
+    let [a, b, c, d] = two_batches(&rig, &replica, async || rig.pass(60_000_000)).await.unwrap();
+    assert_eq!((a, b, c), (a, a, d));
+    assert_eq!(c, a + 60_001_000, "as of when it was its turn");
+}
+
+/// With one connection to share, the second must not have it while the first still needs it.
+async fn what_waits_begins_behind_the_one_under_way(rig: Rig) {
+    let replica = rig.limited(PAIRS).await;
+    replica.step(&rig, "s", "known from now on").await;
+    let begun = replica.faults.begun();
+    replica.faults.hold();
+    // a batch, and half of another
+    let answers = submit(&replica, admissions(&rig, &replica, 3).await);
+    replica.faults.begun_after(begun).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(replica.writer.depth(), 1, "it is decided");
+    assert_eq!(replica.faults.begun(), begun + 1, "but not begun");
+    replica.faults.release();
+    for answer in answers {
+        committed(answer.await.unwrap());
+    }
+    assert_eq!(replica.faults.begun(), begun + 2);
 }
 
 #[tokio::test]
@@ -150,7 +183,7 @@ async fn a_key_that_is_ended_or_freed_ahead_is_seen_so(rig: Rig) {
     for (stage, ends) in [(FailStage::Llm, false), (FailStage::EmptyResponse, true)] {
         let admitted = committed(replica.admit(&rig, keyed.clone()).await);
         let mut proposals = admissions(&rig, &replica, 2).await;
-        // decided during the commit of the two before it, the repetition only under the lock
+        // decided behind the two before it, the repetition too, which shows only then that it is one
         proposals.push(replica.failure(&admitted, stage));
         proposals.push(replica.admission(&rig, keyed.clone()).await);
         let mut answers = submit(&replica, proposals).into_iter().skip(2);
@@ -168,6 +201,55 @@ async fn a_key_that_is_ended_or_freed_ahead_is_seen_so(rig: Rig) {
             }
         }
     }
+    rig.assert_replays(&replica).await;
+}
+
+/// The step that holds a key fails after the key's repetition came, in one batch.
+async fn a_key_that_is_freed_too_late_is_still_held(rig: Rig) {
+    let replica = rig.replica().await;
+    let keyed = Prompt { by: "s", text: "x", key: Some("key") };
+    let admitted = committed(replica.admit(&rig, keyed.clone()).await);
+    let proposals =
+        vec![replica.admission(&rig, keyed).await, replica.failure(&admitted, FailStage::Llm)];
+    let mut answers = submit(&replica, proposals).into_iter();
+    let repeated = answers.next().unwrap().await.unwrap();
+    let Ok(Outcome::Duplicate(earlier)) = repeated else { panic!("{repeated:?}") };
+    assert_eq!(earlier.step, step_of(&admitted));
+    committed(answers.next().unwrap().await.unwrap());
+    rig.assert_replays(&replica).await;
+}
+
+/// Two batches under way that take the same new name, then two that claim the same key.
+async fn a_name_and_a_key_that_the_batch_before_takes_are_found(rig: Rig) {
+    let replica = rig.limited(PAIRS).await;
+    replica.step(&rig, "s", "known from now on").await;
+    let by = |by, key| Prompt { by, text: "x", key };
+    let mut proposals = Vec::new();
+    for prompt in [by("s", None), by("new", None), by("new", None), by("s", None)] {
+        proposals.push(replica.admission(&rig, prompt).await);
+    }
+    let pseudonym = |proposal: &Proposal| proposal.subject.as_ref().unwrap().subject_ref;
+    assert_ne!(pseudonym(&proposals[1]), pseudonym(&proposals[2]), "each made its own");
+    let mut subjects = Vec::new();
+    for answer in submit(&replica, proposals) {
+        let subject = committed(answer.await.unwrap()).subject.unwrap();
+        assert!(subject.fresh.is_none(), "the log knows it now");
+        subjects.push(subject.subject_ref);
+    }
+    assert_eq!((subjects[0], subjects[1]), (subjects[3], subjects[2]));
+
+    let mut proposals = Vec::new();
+    for prompt in [by("s", Some("key")), by("s", None), by("s", Some("key")), by("s", None)] {
+        proposals.push(replica.admission(&rig, prompt).await);
+    }
+    let mut told = Vec::new();
+    for answer in submit(&replica, proposals) {
+        told.push(answer.await.unwrap().unwrap());
+    }
+    let [Outcome::Committed(first), _, Outcome::Duplicate(again), _] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(again.step, step_of(first));
     rig.assert_replays(&replica).await;
 }
 
@@ -194,6 +276,25 @@ async fn a_beginning_that_fails_too_early_is_made_again(rig: Rig) {
     }
     assert!(replica.faults.all_happened());
     rig.assert_replays(&replica).await;
+}
+
+/// What was folded of another replica may be later than this one's clock.
+#[tokio::test]
+async fn time_does_not_fall_behind_another_replicas() {
+    let rig = Rig::postgres().await;
+    let (one, other) = (rig.replica().await, rig.replica().await);
+    one.step(&rig, "s", "known from now on").await;
+    rig.pass(2_000_000);
+    let told = other.step(&rig, "s", "by a clock that is ahead").await;
+    let end = told.events.last().unwrap().0.position;
+    rig.pass(-2_000_000);
+    let mut views = one.writer.watch();
+    one.writer.catch_up();
+    views.wait_for(|view| view.state.position >= end).await.unwrap();
+    one.step(&rig, "s", "after it").await;
+    let log = rig.log(&one).await;
+    assert!(log.is_sorted_by_key(|record| record.recorded_at));
+    rig.assert_replays(&one).await;
 }
 
 /// A reminder to fold the tail is no command: nothing may be begun for it that stays open.

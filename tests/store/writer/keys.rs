@@ -1,8 +1,11 @@
 //! Idempotency keys: one step for one key, whoever asks when.
 
 use mlsdm::{
-    domain::event::FailStage,
-    store::writer::{Earlier, Outcome, WriteError},
+    domain::{
+        command::{Command, Intervene},
+        event::FailStage,
+    },
+    store::writer::{Actor, Earlier, Outcome, Proposal, WriteError},
 };
 
 use super::rig::{Prompt, Replica, Rig, committed, is_admitted, on_both, step_of};
@@ -12,6 +15,7 @@ on_both!(
     another_body_is_refused,
     keys_are_a_subjects_own,
     an_ended_step_answers_for_its_key,
+    a_key_answers_where_a_new_step_would_be_refused,
     an_expired_key_is_free,
     failures_that_may_pass_free_the_key,
 );
@@ -75,6 +79,20 @@ async fn an_ended_step_answers_for_its_key(rig: Rig) {
     let Ok(Outcome::Duplicate(repeated)) = repeated else { panic!("{repeated:?}") };
     assert_eq!(repeated.ended, Some(ended));
     assert_eq!(duplicate(&rig, &replica, prompt("s", "x")).await.ended, Some(ended));
+}
+
+async fn a_key_answers_where_a_new_step_would_be_refused(rig: Rig) {
+    let replica = rig.replica().await;
+    let admitted = committed(replica.admit(&rig, prompt("s", "x")).await);
+    let act = Intervene { actor: "test".to_owned(), reason: "none".to_owned() };
+    let shutdown = Command::Shutdown(act);
+    let shutdown = Proposal::of_engine(mlsdm::ids::command_id(), shutdown, Actor::Server);
+    committed(replica.writer.propose(shutdown).await);
+    let new = replica.admit(&rig, Prompt { by: "s", text: "new", key: None }).await;
+    assert!(matches!(new, Err(WriteError::Refused(_))));
+    assert_eq!(duplicate(&rig, &replica, prompt("s", "x")).await.step, step_of(&admitted));
+    let other = replica.admit(&rig, prompt("s", "y")).await;
+    assert!(matches!(other, Err(WriteError::OtherBody)), "{other:?}");
 }
 
 async fn an_expired_key_is_free(rig: Rig) {
