@@ -5,7 +5,8 @@
 //! takes with it what was decided on it: those commands are decided again, under the lock.
 //!
 //! A name or an idempotency key that is new here is taken to be new: nearly all are. One that the
-//! database knows already makes the batch miss, and is looked for then.
+//! database knows already makes the batch miss, and is looked for then. Where that could not show, since
+//! the command writes nothing or a key changes hands within the batch, it is decided under the lock.
 
 use std::sync::atomic::Ordering;
 
@@ -85,7 +86,7 @@ impl Task {
         let is_sure = is_sure && !draft.plan.claims.frees_after_taking;
         self.draft = Some(draft);
         if !is_decided || !is_sure {
-            // a defect shows again when it is decided under the lock, and is answered then
+            // a defect shows again under the lock, and is answered then
             self.give_up_draft();
         }
     }
@@ -279,8 +280,8 @@ impl InFlight {
         self.before.1 != self.after.1
     }
 
-    /// Why it is not written, if the task said so: what fails behind another batch may only have waited too
-    /// long for it, or for a connection that it held.
+    /// Why it is not written, if the task said so: what fails behind another batch may only have
+    /// waited too long for it, or for a connection that it held.
     fn why(&self, said: Unwritten) -> Unwritten {
         let is_transient = matches!(
             &said,
