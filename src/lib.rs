@@ -62,6 +62,7 @@ pub mod llm;
 pub mod rates;
 pub mod score;
 pub mod standalone;
+pub mod startup;
 pub mod store;
 pub mod telemetry;
 #[cfg(any(test, feature = "testkit"))]

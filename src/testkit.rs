@@ -12,11 +12,9 @@ use tokio::runtime::Handle;
 use crate::{
     auth::{Authenticator, Clock},
     config::{Config, Sources},
-    http::{
-        AppState,
-        server::{authenticator, llm, open_engines},
-    },
+    http::AppState,
     lifecycle::Tasks,
+    startup,
 };
 
 pub mod app;
@@ -60,10 +58,10 @@ pub async fn guarded_app_state(env: &[(&str, &str)], clock: Clock) -> (AppState,
     };
     let config = Config::load(sources).expect("a configuration").config;
     let tasks = Tasks::new(Handle::current());
-    let llm = llm(&config).await.expect("the models");
-    let engines = open_engines(&config, llm, &tasks).await.expect("engines");
-    let auth = authenticator(&config, &engines, &tasks, clock).await.expect("callers");
-    (AppState::new(&config, auth, engines, tasks), database)
+    let llm = startup::llm(&config).await.expect("the models");
+    let engines = startup::start_engines(&config, llm, &tasks).await.expect("engines");
+    let auth = startup::authenticator(&config, &engines, &tasks, clock).await.expect("callers");
+    (startup::state(&config, auth, engines, tasks), database)
 }
 
 /// Who may call a server that lets everybody do everything.

@@ -9,7 +9,7 @@ use super::{Context, context::Finding, exit, login, output};
 use crate::{
     config::{self, AuthMode, Config, EmbeddingsProvider, LlmProvider},
     domain::{event::Event, policy::Policy},
-    http::server::{self, StartError, content_key, store_options},
+    startup::{self, StartError, content_key, store_options},
     store::{
         EngineRow, Store, StoreError, codec, fold::check_format, keys::ContentKey, seal::SealError,
     },
@@ -214,7 +214,7 @@ fn key(config: &Config, store: &Store, first: Option<&EngineRow>) -> Line {
 /// Whether the embedder can be made and embeds a text.
 async fn embedder(config: &Config) -> Line {
     let name = "embedder";
-    let embedder = match server::embedder(config) {
+    let embedder = match startup::embedder(config) {
         Ok(embedder) => embedder,
         Err(error) => return Line::new(name, Status::Fail, error.to_string()),
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Context, context::Finding};
 use crate::{
     domain::ids::EngineId,
-    http::server::{StartError, content_key, store_options},
+    startup::{StartError, content_key, store_options},
     store::{EngineRow, Store, keys::ContentKey},
 };
 

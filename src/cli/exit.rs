@@ -16,7 +16,8 @@ use crate::{
     config::ConfigError,
     embed::EmbedError,
     engine::{EngineError, migrate::MigrateError},
-    http::server::StartError,
+    http::server::ServeError,
+    startup::StartError,
     store::{StoreError, fold::FoldingError, writer::WriteError},
 };
 
@@ -61,9 +62,9 @@ fn is_usage(error: &anyhow::Error) -> bool {
                     | StartError::Llm(_)
                     | StartError::Embedder(_)
                     | StartError::Auth(_)
-                    | StartError::Tls(_)
             )
         )
+        || matches!(error.downcast_ref(), Some(ServeError::Tls(_)))
         || matches!(error.downcast_ref(), Some(MigrateError::Itself))
         || matches!(error.downcast_ref(), Some(LoginError::NotConfigured))
         || matches!(store_error(error), Some(StoreError::Url(_)))
@@ -83,11 +84,7 @@ fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
         | StartError::NoContentKey
         | StartError::Llm(_)
         | StartError::Embedder(_)
-        | StartError::Auth(_)
-        | StartError::Tls(_)
-        | StartError::Listen { .. }
-        | StartError::ListenMetrics { .. }
-        | StartError::Io(_) => None,
+        | StartError::Auth(_) => None,
     };
     let migrate = || match error.downcast_ref()? {
         MigrateError::Engine(error) => of_engine(error),

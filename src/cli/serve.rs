@@ -18,9 +18,10 @@ use crate::{
     config::{AuthMode, Config, Loaded},
     http::{
         metrics,
-        server::{Listener, authenticator, listen, llm, open_engines, serve},
+        server::{Listener, listen, serve},
     },
     lifecycle::Tasks,
+    startup,
     telemetry::{logs, traces::Traces},
 };
 
@@ -48,8 +49,9 @@ async fn until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
     let listener = Listener { api: listen(config)?, metrics: metrics::listen(config)? };
     let address = listener.api.local_addr()?;
     let scraped = listener.metrics.as_ref().map(TcpListener::local_addr).transpose()?;
-    let engines = open_engines(config, llm(config).await?, &tasks).await?;
-    let auth = authenticator(config, &engines, &tasks, Arc::new(clock::now_micros)).await?;
+    let engines = startup::start_engines(config, startup::llm(config).await?, &tasks).await?;
+    let auth =
+        startup::authenticator(config, &engines, &tasks, Arc::new(clock::now_micros)).await?;
     tasks.listen(config.api.drain())?;
     let scheme = if config.tls.pair().is_some() { "https" } else { "http" };
     let metrics = scraped.map(|address| address.to_string());
@@ -61,7 +63,8 @@ async fn until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
     }
     // in one piece, since log lines are written meanwhile, often to the same place
     io::stderr().lock().write_all(text.as_bytes())?;
-    if serve(config, auth, engines, tasks, listener).await? {
+    let state = startup::state(config, auth, engines, tasks);
+    if serve(config, state, listener).await? {
         return Ok(());
     }
     Err(Finding("the server was stopped before everything had ended".to_owned()).into())

@@ -16,7 +16,7 @@ use crate::{
     },
     clock,
     config::{AuthMode, Config},
-    http::server::store_options,
+    startup::store_options,
 };
 
 /// Longest life of a token, in seconds: 30 days.

@@ -8,9 +8,9 @@ use tokio::runtime::Handle;
 use super::Context;
 use crate::{
     engine::Engines,
-    http::server::{StartError, bare_engines},
     lifecycle::Tasks,
     llm::{Llm, Stub},
+    startup::{self, StartError},
     store::StoreError,
 };
 
@@ -30,12 +30,13 @@ impl Writing {
         let config = &context.loaded()?.config;
         let tasks = Tasks::new(Handle::current());
         // no step is run: no model is needed
-        let engines = match bare_engines(config, Llm::stub(Stub::default()), &tasks).await {
-            Err(StartError::Store(error @ StoreError::Locked(_))) => {
-                return Err(error).context(advice);
-            }
-            opened => opened?,
-        };
+        let engines =
+            match startup::engine_registry(config, Llm::stub(Stub::default()), &tasks).await {
+                Err(StartError::Store(error @ StoreError::Locked(_))) => {
+                    return Err(error).context(advice);
+                }
+                opened => opened?,
+            };
         Ok(Self { engines, tasks, timeout: config.api.timeout() })
     }
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     auth::Authenticator,
-    config::{Config, MoralRefusal},
+    config::MoralRefusal,
     domain::{ids::Micros, policy::Policy},
     engine::Engines,
     lifecycle::{Stop, Tasks},
@@ -66,37 +66,6 @@ pub struct AppState {
     pub pulse: Pulse,
     /// Streams of events served at once.
     pub streams: Arc<Semaphore>,
-}
-
-impl AppState {
-    /// The state of a server with this configuration.
-    pub fn new(config: &Config, auth: Arc<Authenticator>, engines: Engines, tasks: Tasks) -> Self {
-        let limits = &config.limits;
-        let stop = tasks.stop().clone();
-        let limiter = Limiter::new(limits.concurrency, limits.queue, config.api.timeout());
-        Self {
-            engines,
-            auth,
-            tasks,
-            stop,
-            limiter,
-            rates: limits.rate.rates().map(Arc::new),
-            proxies: Proxies {
-                trusted: config.api.trusted_proxies.clone(),
-                header: config.api.forwarded_header,
-            },
-            cors_origins: config.api.cors_origins.clone(),
-            body_timeout: limits.body_timeout(),
-            body_bytes: limits.body_bytes,
-            docs: config.api.docs,
-            models: Models { default: config.llm.model.clone(), others: config.llm.models.clone() },
-            refusal: config.api.refusal,
-            policy: config.mlsdm.policy.clone(),
-            started: crate::clock::now_micros(),
-            pulse: Pulse::default(),
-            streams: Arc::new(Semaphore::new(v1::events::stream::STREAMS_MAX)),
-        }
-    }
 }
 
 /// Everything served, each route with what it demands.

@@ -20,7 +20,7 @@ use actix_web::{
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
 
-use super::{app::endpoints, health::summary::policy_drift, server::StartError};
+use super::{app::endpoints, health::summary::policy_drift, server::ServeError};
 use crate::{
     config::Config,
     domain::{ids::EngineId, moral::Filter, policy::Policy, rhythm::Phase, state::State},
@@ -205,14 +205,14 @@ fn register_pools(metrics: &Metrics, pools: &[Pool]) {
 ///
 /// # Errors
 /// When the address cannot be had.
-pub fn listen(config: &Config) -> Result<Option<TcpListener>, StartError> {
+pub fn listen(config: &Config) -> Result<Option<TcpListener>, ServeError> {
     if !config.monitoring.enabled {
         return Ok(None);
     }
     let address = SocketAddr::new(config.api.host, config.monitoring.metrics_port);
     TcpListener::bind(address)
         .map(Some)
-        .map_err(|source| StartError::ListenMetrics { address: address.to_string(), source })
+        .map_err(|source| ServeError::ListenMetrics { address: address.to_string(), source })
 }
 
 /// Answers scrapes, once it is run, until its handle stops it.

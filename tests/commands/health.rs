@@ -5,6 +5,7 @@ use mlsdm::{
     config::{Config, Sources},
     domain::policy::Policy,
     http::{AppState, create_app},
+    startup,
     testkit::{TestDatabase, anybody},
 };
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ fn config() -> Config {
 pub(crate) async fn state(process: &Process) -> web::Data<AppState> {
     let (engines, tasks) = (process.engines.clone(), process.tasks.clone());
     let auth = anybody(&tasks).await;
-    web::Data::new(AppState::new(&config(), auth, engines, tasks))
+    web::Data::new(startup::state(&config(), auth, engines, tasks))
 }
 
 /// Status and body of a GET.

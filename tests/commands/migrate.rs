@@ -2,11 +2,9 @@ use actix_web::{test, web};
 use mlsdm::{
     config::{Config, Sources},
     domain::{ids::EngineId, policy::Policy},
-    http::{
-        AppState, create_app,
-        server::{llm, open_engines},
-    },
+    http::create_app,
     lifecycle::Tasks,
+    startup,
     store::{Options, Record, Store},
     testkit::{TestDatabase, anybody},
 };
@@ -170,9 +168,9 @@ async fn a_server_serves_the_copy_in_its_place() {
     };
     let config = Config::load(sources).unwrap().config;
     let tasks = Tasks::new(Handle::current());
-    let llm = llm(&config).await.unwrap();
-    let engines = open_engines(&config, llm, &tasks).await.unwrap();
-    let state = web::Data::new(AppState::new(&config, anybody(&tasks).await, engines, tasks));
+    let llm = startup::llm(&config).await.unwrap();
+    let engines = startup::start_engines(&config, llm, &tasks).await.unwrap();
+    let state = web::Data::new(startup::state(&config, anybody(&tasks).await, engines, tasks));
     let app = test::init_service(create_app(state)).await;
     let body = json!({ "prompt": "What is my dog called?", "moral_value": 0.9 });
     let request = test::TestRequest::post().uri("/v1/generate").set_json(body);

@@ -62,5 +62,5 @@ async fn a_log_that_is_not_there_yet_has_no_answers_and_another_must_be_there() 
         flags: Vec::new(),
     };
     let config = mlsdm::config::Config::load(sources).unwrap().config;
-    assert!(mlsdm::http::server::llm(&config).await.is_err());
+    assert!(mlsdm::startup::llm(&config).await.is_err());
 }

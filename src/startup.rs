@@ -1,0 +1,134 @@
+//! The composition root: builds the parts of a server from a configuration.
+//!
+//! Every conversion from [`Config`] to the settings of a module belongs here, so that the modules
+//! below need not know the configuration file. Deliberately not here: listening and serving
+//! ([`http::server`](crate::http::server)).
+
+mod embedder;
+mod error;
+mod models;
+mod store;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+pub use self::{
+    embedder::embedder,
+    error::StartError,
+    models::llm,
+    store::{content_key, store_options},
+};
+use crate::{
+    auth::{self, Authenticator},
+    config::Config,
+    engine::{Engines, Parts, Settings},
+    http::{
+        AppState, caller::Models, client::Proxies, health::pulse::Pulse, metrics,
+        v1::events::stream::STREAMS_MAX,
+    },
+    lifecycle::Tasks,
+    limiter::Limiter,
+    llm::Llm,
+    store::{Store, writer::Limits},
+};
+
+/// Opens the event log for writing, creates the default engine if it is missing, and starts the
+/// background tasks of the engines.
+pub async fn start_engines(
+    config: &Config,
+    llm: Llm,
+    tasks: &Tasks,
+) -> Result<Engines, StartError> {
+    let engines = engine_registry(config, llm, tasks).await?;
+    embedder::check(&engines.parts().embedder).await?;
+    if engines.ensure_default(&config.mlsdm.policy).await? {
+        tracing::warn!(
+            event_type = "policy.drift",
+            "the configured policy differs from the policy of the default engine; run \
+             `mlsdm policy apply` to apply it"
+        );
+    }
+    engines.start_background();
+    Ok(engines)
+}
+
+/// Opens the event log for writing. Does not create or load an engine and starts no background task.
+pub async fn engine_registry(
+    config: &Config,
+    llm: Llm,
+    tasks: &Tasks,
+) -> Result<Engines, StartError> {
+    let store = Store::open(&store_options(&config.database)).await?;
+    store.migrate().await?;
+    let content_key = Arc::new(content_key(&config.database, store.path(), true)?);
+    let embedder = embedder(config)?;
+    let metrics = Arc::new(metrics::metrics(config, &store, &llm, &embedder));
+    let parts = Parts { store, content_key, llm, embedder, metrics };
+    Ok(Engines::new(parts, engine_settings(config), tasks.clone()))
+}
+
+fn engine_settings(config: &Config) -> Settings {
+    Settings {
+        default: config.engine.default_id().clone(),
+        timeout: config.api.timeout(),
+        grace: config.engine.abandon_grace(),
+        limits: Limits {
+            queue: config.limits.writer_queue,
+            batch_events: config.limits.batch_events,
+            batch_bytes: config.limits.batch_bytes,
+        },
+        memory_budget: config.engine.memory_budget_bytes() as usize,
+        idle_evict: config.engine.idle_evict(),
+        audit: config.audit.pace(),
+    }
+}
+
+/// The authenticator of a configuration. It follows the API keys in the system log, which is created
+/// if it is missing.
+pub async fn authenticator(
+    config: &Config,
+    engines: &Engines,
+    tasks: &Tasks,
+    clock: auth::Clock,
+) -> Result<Arc<Authenticator>, StartError> {
+    let path = engines.parts().store.path();
+    let auth = Authenticator::open(config, path, tasks, clock).await?;
+    auth.follow(engines.system().await?.views(), tasks);
+    Ok(auth)
+}
+
+/// The state that all HTTP handlers share. Build it once, outside the app factory, which runs once
+/// per worker.
+pub fn state(
+    config: &Config,
+    auth: Arc<Authenticator>,
+    engines: Engines,
+    tasks: Tasks,
+) -> AppState {
+    let limits = &config.limits;
+    let stop = tasks.stop().clone();
+    let limiter = Limiter::new(limits.concurrency, limits.queue, config.api.timeout());
+    AppState {
+        engines,
+        auth,
+        tasks,
+        stop,
+        limiter,
+        rates: limits.rate.rates().map(Arc::new),
+        proxies: Proxies {
+            trusted: config.api.trusted_proxies.clone(),
+            header: config.api.forwarded_header,
+        },
+        cors_origins: config.api.cors_origins.clone(),
+        body_timeout: limits.body_timeout(),
+        body_bytes: limits.body_bytes,
+        docs: config.api.docs,
+        models: Models { default: config.llm.model.clone(), others: config.llm.models.clone() },
+        refusal: config.api.refusal,
+        policy: config.mlsdm.policy.clone(),
+        started: crate::clock::now_micros(),
+        pulse: Pulse::default(),
+        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+    }
+}
