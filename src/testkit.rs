@@ -1,12 +1,19 @@
-//! What tests stand on: throw-away databases, one for each test.
+//! The test kit.
 //!
-//! A module of the library, so that unit tests and the test binaries share it; compiled only for
-//! them (feature `testkit`). It panics with what to do where a test could not go on anyway.
+//! | type | what it is |
+//! |---|---|
+//! | [`TestDatabase`] | an empty SQLite or PostgreSQL database, dropped at the end of the test |
+//! | [`TestStore`] | an open, migrated store on such a database |
+//! | [`app::TestApp`] | engines in the process of the test: scripted model, settable clock, faults |
+//!
+//! [`on_every_database!`](crate::on_every_database) runs a test on all databases, [`eventually`] waits
+//! for another task or process. The kit is a module of the library so that unit tests and the test
+//! binaries share it; it is compiled only for them (feature `testkit`). It panics when a test cannot
+//! continue, with the remedy in the message.
 #![expect(clippy::expect_used, reason = "test support: a panic is the report")]
 
 use std::{path::Path, sync::Arc};
 
-use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use crate::{
@@ -18,20 +25,27 @@ use crate::{
 };
 
 pub mod app;
+mod database;
 pub mod double;
+mod eventually;
 pub mod issuer;
 pub mod mutate;
 pub mod oidc;
-pub mod pgbouncer;
+mod pgbouncer;
 pub mod postgres;
+mod store;
 
-use postgres::{Cluster, Target};
+pub use database::{Backend, TestDatabase, on_every_database};
+pub use eventually::{EVENTUALLY, eventually};
+pub use store::TestStore;
 
-/// A database of its own for one test; gone when dropped.
-pub struct TestDatabase {
-    url: String,
-    kept: Kept,
-}
+use crate::domain::ids::Micros;
+
+/// The time at which the clock of a test starts: 2023-11-14, 22:13:20 UTC.
+pub const START: Micros = 1_700_000_000_000_000;
+
+/// The content key of all test databases: 32 bytes in hexadecimal.
+pub const CONTENT_KEY: &str = "4242424242424242424242424242424242424242424242424242424242424242";
 
 /// The variable by which nobody has to say who they are.
 pub const OPEN: (&str, &str) = ("MLSDM__AUTH__MODE", "none");
@@ -72,54 +86,4 @@ pub async fn anybody(tasks: &Tasks) -> Arc<Authenticator> {
     let config = open.expect("a configuration").config;
     let clock: Clock = Arc::new(crate::clock::now_micros);
     Authenticator::open(&config, None, tasks, clock).await.expect("everybody")
-}
-
-/// What is removed with it.
-enum Kept {
-    Folder(TempDir),
-    Database(Target),
-}
-
-impl TestDatabase {
-    /// An empty SQLite database (the file itself is made by whoever opens it).
-    pub fn sqlite() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let url = format!("sqlite://{}", folder.path().join("mlsdm.db").display());
-        Self { url, kept: Kept::Folder(folder) }
-    }
-
-    /// An empty database in the shared PostgreSQL, which is started if it does not run.
-    pub async fn postgres() -> Self {
-        Self::within(postgres::shared()).await
-    }
-
-    /// An empty database in a PostgreSQL of the test's own.
-    pub async fn within(cluster: &Cluster) -> Self {
-        let target = cluster.create_database().await;
-        Self { url: target.url(), kept: Kept::Database(target) }
-    }
-
-    /// Where to connect.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-}
-
-impl TestDatabase {
-    /// The folder of a SQLite database.
-    pub fn folder(&self) -> Option<&Path> {
-        match &self.kept {
-            Kept::Folder(folder) => Some(folder.path()),
-            Kept::Database(_) => None,
-        }
-    }
-}
-
-impl Drop for TestDatabase {
-    fn drop(&mut self) {
-        match &self.kept {
-            Kept::Folder(_) => {}
-            Kept::Database(target) => target.drop_database(),
-        }
-    }
 }

@@ -16,7 +16,7 @@ use tokio::{
     sync::{Notify, watch},
 };
 
-use super::TestDatabase;
+use super::{CONTENT_KEY, START, TestDatabase};
 use crate::{
     domain::{
         digest,
@@ -30,9 +30,6 @@ use crate::{
     llm::{Answering, Llm, LlmError, Reply, Request},
     store::{Options, Record, Store, faults::Faults, keys::ContentKey},
 };
-
-/// When the clock of a test begins: 2023-11-14.
-pub const START: Micros = 1_700_000_000_000_000;
 
 /// What the model says when it has no script: sure of itself, and long enough.
 pub const NOTED: &str = "That is noted and it will be kept in mind from now on, thank you.";
@@ -177,7 +174,7 @@ impl TestApp {
         };
         let store = Store::open(&options).await.expect("the database opens");
         store.migrate().await.expect("the tables are made");
-        let content_key = ContentKey::from_text(&"42".repeat(32)).expect("a key");
+        let content_key = ContentKey::from_text(CONTENT_KEY).expect("a key");
         let model = Model::new();
         let asked = Arc::clone(&model);
         let parts = Parts {

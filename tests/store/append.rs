@@ -11,14 +11,15 @@ use std::{
 use mlsdm::{
     domain::ids::EngineId,
     store::{CommitError, EngineRow, Head, Options, Rows, StoreError},
+    testkit::{TestStore, on_every_database},
 };
 
-use crate::fixture::{
-    Fixture, append, content, create, engine, event, insert, insert_placed, on_every_database,
-    place, step_event,
+use crate::events::{
+    append, content, create, engine, event, insert, insert_placed, place, step_event,
 };
 
 on_every_database!(
+    TestStore and PgBouncer:
     what_was_appended_is_read,
     a_batch_larger_than_a_group_is_whole,
     rows_are_appended_if_they_follow_the_head,
@@ -34,8 +35,8 @@ on_every_database!(
     events_cannot_be_changed,
 );
 
-async fn what_was_appended_is_read(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn what_was_appended_is_read(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     let row = create(store, &name).await;
     assert_eq!(store.engine(&name).await.unwrap().as_ref(), Some(&row));
     let mut transaction = store.begin(&name).await.unwrap();
@@ -61,8 +62,8 @@ async fn what_was_appended_is_read(fixture: &Fixture) {
     assert_eq!(head, Head { position: 5, chain_hash, recorded_at });
 }
 
-async fn a_batch_larger_than_a_group_is_whole(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn a_batch_larger_than_a_group_is_whole(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let events = |count| {
         (0..count).map(|n| (event("x", &n.to_string()), content("c", None))).collect::<Vec<_>>()
@@ -92,8 +93,8 @@ fn rows_after(name: &EngineId, head: Head, count: usize) -> Rows {
     }
 }
 
-async fn rows_are_appended_if_they_follow_the_head(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn rows_are_appended_if_they_follow_the_head(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let first = store.head(&name).await.unwrap();
     let rows = rows_after(&name, first, 70);
@@ -128,9 +129,9 @@ async fn rows_are_appended_if_they_follow_the_head(fixture: &Fixture) {
     assert_eq!(nobody.err(), Some(StoreError::EngineMissing(engine("nobody"))));
 }
 
-async fn rows_that_wait_for_the_lock_follow_what_it_was_held_for(fixture: &Fixture) {
+async fn rows_that_wait_for_the_lock_follow_what_it_was_held_for(test: TestStore) {
     const WAITING: &str = "SELECT count(*)::text FROM pg_locks WHERE NOT granted";
-    let (store, name) = (&fixture.store, engine("e"));
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let one = rows_after(&name, store.head(&name).await.unwrap(), 3);
     let last = one.events.last().unwrap();
@@ -146,15 +147,15 @@ async fn rows_that_wait_for_the_lock_follow_what_it_was_held_for(fixture: &Fixtu
     };
     let commit = async {
         // SQLite has one connection that writes: there it waits for that
-        while !fixture.is_sqlite() && fixture.look(WAITING).await == "0" {}
+        while !test.database.is_sqlite() && test.database.query_text(WAITING).await == "0" {}
         append.commit().await.unwrap();
     };
     tokio::join!(behind, commit);
     assert_eq!(store.head(&name).await.unwrap().position, 6);
 }
 
-async fn nothing_is_left_of_a_rollback_or_a_drop(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn nothing_is_left_of_a_rollback_or_a_drop(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let mut given_up = store.begin(&name).await.unwrap();
     insert(&mut given_up, vec![(event("x", "{}"), content("c", None))]).await;
@@ -168,13 +169,14 @@ async fn nothing_is_left_of_a_rollback_or_a_drop(fixture: &Fixture) {
     assert_eq!(store.contents(&name, &[2]).await.unwrap(), vec![]);
 }
 
-async fn interleaved_writers_are_serialised(fixture: &Fixture) {
+async fn interleaved_writers_are_serialised(test: TestStore) {
     const EACH: u64 = 10;
-    let (store, name) = (&fixture.store, engine("e"));
+    let (test, name) = (&test, engine("e"));
+    let store = &test.store;
     create(store, &name).await;
     create(store, &engine("f")).await;
     let writer = |engine| async move {
-        let store = fixture.replica(fixture.options.clone()).await;
+        let store = test.replica(test.options.clone()).await;
         for _ in 0..EACH {
             append(&store, &engine, vec![(event("a", "{}"), None), (event("b", "{}"), None)]).await;
         }
@@ -188,14 +190,14 @@ async fn interleaved_writers_are_serialised(fixture: &Fixture) {
     assert!(records.is_sorted_by_key(|record| record.recorded_at));
 }
 
-async fn an_unknown_engine_is_refused(fixture: &Fixture) {
-    let missing = fixture.store.begin(&engine("nobody")).await.err();
+async fn an_unknown_engine_is_refused(test: TestStore) {
+    let missing = test.store.begin(&engine("nobody")).await.err();
     assert_eq!(missing, Some(StoreError::EngineMissing(engine("nobody"))));
-    assert_eq!(fixture.store.engine(&engine("nobody")).await.unwrap(), None);
+    assert_eq!(test.store.engine(&engine("nobody")).await.unwrap(), None);
 }
 
-async fn an_engine_is_made_once(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn an_engine_is_made_once(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     let row = create(store, &name).await;
     let first = place(&name, Head::before_first(&name), 5, vec![(event("x", "{}"), None)]);
     let row = EngineRow { created_at: 99, ..row };
@@ -205,12 +207,12 @@ async fn an_engine_is_made_once(fixture: &Fixture) {
     assert_eq!(store.head(&name).await.unwrap().position, 1);
 }
 
-async fn a_held_row_times_out(fixture: &Fixture) {
+async fn a_held_row_times_out(test: TestStore) {
     let name = engine("e");
-    let hasty = Options { lock_timeout: Duration::from_millis(100), ..fixture.options.clone() };
-    create(&fixture.store, &name).await;
-    if fixture.is_sqlite() {
-        fixture.store.close().await;
+    let hasty = Options { lock_timeout: Duration::from_millis(100), ..test.options.clone() };
+    create(&test.store, &name).await;
+    if test.database.is_sqlite() {
+        test.store.close().await;
     }
     let store = mlsdm::store::Store::open(&hasty).await.unwrap();
     let holder = store.begin(&name).await.unwrap();
@@ -221,8 +223,8 @@ async fn a_held_row_times_out(fixture: &Fixture) {
     store.begin(&name).await.unwrap().rollback().await.unwrap();
 }
 
-async fn a_failed_statement_spoils_the_transaction(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn a_failed_statement_spoils_the_transaction(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let mut transaction = store.begin(&name).await.unwrap();
     insert(&mut transaction, vec![(event("x", "{}"), None)]).await;
@@ -233,17 +235,17 @@ async fn a_failed_statement_spoils_the_transaction(fixture: &Fixture) {
     assert_eq!(store.head(&name).await.unwrap().position, 1);
 }
 
-async fn time_never_falls(fixture: &Fixture) {
+async fn time_never_falls(test: TestStore) {
     let name = engine("e");
-    create(&fixture.store, &name).await;
+    create(&test.store, &name).await;
     let time = Arc::new(AtomicI64::new(5_000));
     let clock = Arc::clone(&time);
     let options = Options {
         clock: Some(Arc::new(move || clock.load(Ordering::Relaxed))),
-        ..fixture.options.clone()
+        ..test.options.clone()
     };
-    if fixture.is_sqlite() {
-        fixture.store.close().await;
+    if test.database.is_sqlite() {
+        test.store.close().await;
     }
     let store = mlsdm::store::Store::open(&options).await.unwrap();
     append(&store, &name, vec![(event("x", "{}"), None)]).await;
@@ -256,23 +258,23 @@ async fn time_never_falls(fixture: &Fixture) {
     assert_eq!(times, [1_000, 5_000, 5_000, 6_000]);
 }
 
-async fn the_databases_clock_is_used(fixture: &Fixture) {
+async fn the_databases_clock_is_used(test: TestStore) {
     let name = engine("e");
-    create(&fixture.store, &name).await;
-    let transaction = fixture.store.begin(&name).await.unwrap();
+    create(&test.store, &name).await;
+    let transaction = test.store.begin(&name).await.unwrap();
     let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000;
     let apart = (i128::from(transaction.now) - now).abs();
     assert!(apart < 60_000_000, "{apart} µs between the clocks of one machine");
 }
 
-async fn events_cannot_be_changed(fixture: &Fixture) {
-    create(&fixture.store, &engine("e")).await;
+async fn events_cannot_be_changed(test: TestStore) {
+    create(&test.store, &engine("e")).await;
     for statement in ["UPDATE events SET actor = 'x'", "DELETE FROM events"] {
-        let error = fixture.tamper(statement).await.unwrap_err().to_string();
+        let error = test.database.execute(statement).await.unwrap_err().to_string();
         assert!(error.contains("events are never changed or deleted"), "{error}");
     }
-    if !fixture.is_sqlite() {
-        fixture.tamper("TRUNCATE events").await.unwrap_err();
+    if !test.database.is_sqlite() {
+        test.database.execute("TRUNCATE events").await.unwrap_err();
     }
-    assert_eq!(fixture.store.head(&engine("e")).await.unwrap().position, 1);
+    assert_eq!(test.store.head(&engine("e")).await.unwrap().position, 1);
 }

@@ -6,14 +6,13 @@ use mlsdm::{
         Content, Record,
         audit::{Bad, Finding, Report, verify},
     },
+    testkit::{TestStore, on_every_database},
 };
 
-use crate::fixture::{
-    Fixture, append, content, create, engine, event, insert_placed, on_every_database, place,
-    step_event,
-};
+use crate::events::{append, content, create, engine, event, insert_placed, place, step_event};
 
 on_every_database!(
+    TestStore and PgBouncer:
     a_log_is_clean,
     an_edit_of_any_column_is_found,
     any_flipped_byte_is_found,
@@ -48,32 +47,32 @@ fn steps() -> Vec<(Record, Option<Content>)> {
         .collect()
 }
 
-async fn log(fixture: &Fixture) {
-    create(&fixture.store, &engine("e")).await;
-    append(&fixture.store, &engine("e"), steps()).await;
-    let unlock = if fixture.is_sqlite() { UNLOCK_SQLITE } else { UNLOCK_POSTGRES };
-    fixture.tamper(&format!("{unlock} {SAVE}")).await.unwrap();
+async fn log(test: &TestStore) {
+    create(&test.store, &engine("e")).await;
+    append(&test.store, &engine("e"), steps()).await;
+    let unlock = if test.database.is_sqlite() { UNLOCK_SQLITE } else { UNLOCK_POSTGRES };
+    test.database.execute(&format!("{unlock} {SAVE}")).await.unwrap();
 }
 
-async fn audit(fixture: &Fixture) -> Report {
-    verify(&fixture.store, &engine("e"), |_| {}).await.unwrap()
+async fn audit(test: &TestStore) -> Report {
+    verify(&test.store, &engine("e"), |_| {}).await.unwrap()
 }
 
 /// Manipulates, expects the finding, and makes it undone.
-async fn expect(fixture: &Fixture, statements: &str, position: Position, what: Finding) {
-    fixture.tamper(statements).await.unwrap();
-    let report = audit(fixture).await;
+async fn expect(test: &TestStore, statements: &str, position: Position, what: Finding) {
+    test.database.execute(statements).await.unwrap();
+    let report = audit(test).await;
     assert_eq!(report.first_bad, Some(Bad { position, what }), "{statements}");
     assert!(report.verified <= HEAD);
-    fixture.tamper(RESTORE).await.unwrap();
+    test.database.execute(RESTORE).await.unwrap();
 }
 
-async fn a_log_is_clean(fixture: &Fixture) {
-    log(fixture).await;
-    append(&fixture.store, &engine("e"), vec![(event("x", "{}"), None); 300]).await;
+async fn a_log_is_clean(test: TestStore) {
+    log(&test).await;
+    append(&test.store, &engine("e"), vec![(event("x", "{}"), None); 300]).await;
     let mut seen = Vec::new();
-    let report = verify(&fixture.store, &engine("e"), |at| seen.push(at)).await.unwrap();
-    let head = fixture.store.head(&engine("e")).await.unwrap();
+    let report = verify(&test.store, &engine("e"), |at| seen.push(at)).await.unwrap();
+    let head = test.store.head(&engine("e")).await.unwrap();
     assert_eq!(
         report,
         Report {
@@ -87,9 +86,9 @@ async fn a_log_is_clean(fixture: &Fixture) {
     assert_eq!(seen, [128, 256, 310]);
 }
 
-async fn an_edit_of_any_column_is_found(fixture: &Fixture) {
-    log(fixture).await;
-    let other_id = if fixture.is_sqlite() { "zeroblob(16)" } else { "gen_random_uuid()" };
+async fn an_edit_of_any_column_is_found(test: TestStore) {
+    log(&test).await;
+    let other_id = if test.database.is_sqlite() { "zeroblob(16)" } else { "gen_random_uuid()" };
     let other_engine = "UPDATE events SET engine_id = 'f' WHERE position";
     let edits = [
         ("type", "type || ' '"),
@@ -108,20 +107,20 @@ async fn an_edit_of_any_column_is_found(fixture: &Fixture) {
     for position in [1, 4, HEAD] {
         for (column, value) in edits {
             let edit = format!("UPDATE events SET {column} = {value} WHERE position = {position}");
-            expect(fixture, &edit, position, Finding::Leaf).await;
+            expect(&test, &edit, position, Finding::Leaf).await;
         }
         let edit = format!("UPDATE events SET leaf_hash = chain_hash WHERE position = {position}");
-        expect(fixture, &edit, position, Finding::Leaf).await;
+        expect(&test, &edit, position, Finding::Leaf).await;
         let edit = format!("UPDATE events SET chain_hash = leaf_hash WHERE position = {position}");
-        expect(fixture, &edit, position, Finding::Chain).await;
+        expect(&test, &edit, position, Finding::Chain).await;
     }
-    expect(fixture, &format!("{other_engine} = 4"), 5, Finding::Gap).await;
+    expect(&test, &format!("{other_engine} = 4"), 5, Finding::Gap).await;
     let dropped = "UPDATE events SET content_hash = NULL WHERE position = 4";
-    expect(fixture, dropped, 4, Finding::Leaf).await;
+    expect(&test, dropped, 4, Finding::Leaf).await;
 }
 
-async fn any_flipped_byte_is_found(fixture: &Fixture) {
-    log(fixture).await;
+async fn any_flipped_byte_is_found(test: TestStore) {
+    log(&test).await;
     let columns = [
         ("events", "clear", Finding::Leaf),
         ("events", "content_hash", Finding::Leaf),
@@ -133,86 +132,86 @@ async fn any_flipped_byte_is_found(fixture: &Fixture) {
     ];
     for (table, column, what) in columns {
         let position = 7;
-        let hex = if fixture.is_sqlite() { "hex(" } else { "encode(" };
-        let end = if fixture.is_sqlite() { ")" } else { ", 'hex')" };
-        let text = format!("SELECT {hex}{column}{end} FROM {table} WHERE position = {position}");
-        let bytes = hex::decode(fixture.look(&text).await).unwrap();
+        let hex = if test.database.is_sqlite() { "hex(" } else { "encode(" };
+        let end = if test.database.is_sqlite() { ")" } else { ", 'hex')" };
+        let query = format!("SELECT {hex}{column}{end} FROM {table} WHERE position = {position}");
+        let bytes = hex::decode(test.database.query_text(&query).await).unwrap();
         for at in [0, bytes.len() / 2, bytes.len() - 1] {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << (at % 8);
             let flipped = hex::encode(flipped);
-            let value = if fixture.is_sqlite() {
+            let value = if test.database.is_sqlite() {
                 format!("x'{flipped}'")
             } else {
                 format!("'\\x{flipped}'")
             };
             let edit = format!("UPDATE {table} SET {column} = {value} WHERE position = {position}");
-            expect(fixture, &edit, position, what).await;
+            expect(&test, &edit, position, what).await;
         }
     }
 }
 
-async fn moved_rows_are_found(fixture: &Fixture) {
-    log(fixture).await;
+async fn moved_rows_are_found(test: TestStore) {
+    log(&test).await;
     for position in 1..HEAD {
         let delete = format!("DELETE FROM events WHERE position = {position}");
-        expect(fixture, &delete, position + 1, Finding::Gap).await;
+        expect(&test, &delete, position + 1, Finding::Gap).await;
         let swap = format!(
             "UPDATE events SET position = 1000 WHERE position = {position};
              UPDATE events SET position = {position} WHERE position = {position} + 1;
              UPDATE events SET position = {position} + 1 WHERE position = 1000"
         );
-        expect(fixture, &swap, position, Finding::Leaf).await;
+        expect(&test, &swap, position, Finding::Leaf).await;
     }
     let columns = "engine_id, position, command_id, type, schema_version, decide_version, \
         recorded_at, step, request_id, actor, subject_ref, trace_id, clear, content_hash, \
         leaf_hash, chain_hash";
     let copied = columns.replace(" position,", " position + 1,");
     let copy = format!("INSERT INTO events ({columns}) SELECT {copied} FROM events");
-    expect(fixture, &format!("{copy} WHERE position = {HEAD}"), HEAD + 1, Finding::Leaf).await;
+    expect(&test, &format!("{copy} WHERE position = {HEAD}"), HEAD + 1, Finding::Leaf).await;
     let shift = "UPDATE events SET position = -position WHERE position > 4;
         UPDATE events SET position = 1 - position WHERE position < 0;";
-    let allow_negative = if fixture.is_sqlite() {
+    let allow_negative = if test.database.is_sqlite() {
         "PRAGMA ignore_check_constraints = ON;".to_owned()
     } else {
         "ALTER TABLE events DROP CONSTRAINT events_position_positive;".to_owned()
     };
     let insert = format!("{allow_negative} {shift} {copy} WHERE position = 4");
-    expect(fixture, &insert, 5, Finding::Leaf).await;
+    expect(&test, &insert, 5, Finding::Leaf).await;
     let truncated = format!(
         "DELETE FROM events WHERE position = {HEAD}; DELETE FROM contents WHERE position = {HEAD}"
     );
-    fixture.tamper(&truncated).await.unwrap();
-    let report = audit(fixture).await;
+    test.database.execute(&truncated).await.unwrap();
+    let report = audit(&test).await;
     assert_eq!((report.verified, report.first_bad), (HEAD - 1, None), "only a witness can tell");
 }
 
-async fn manipulated_contents_are_found(fixture: &Fixture) {
-    log(fixture).await;
+async fn manipulated_contents_are_found(test: TestStore) {
+    log(&test).await;
     for position in [2, 4, 5, 7, 8, HEAD] {
         let delete = format!("DELETE FROM contents WHERE position = {position}");
-        expect(fixture, &delete, position, Finding::ContentMissing).await;
+        expect(&test, &delete, position, Finding::ContentMissing).await;
     }
     let empty = "UPDATE contents SET vector = substr(sealed, 1, 0) WHERE position = 2";
-    expect(fixture, empty, 2, Finding::Content).await;
+    expect(&test, empty, 2, Finding::Content).await;
     let null = "UPDATE contents SET vector = NULL WHERE position = 4";
-    expect(fixture, null, 4, Finding::Content).await;
+    expect(&test, null, 4, Finding::Content).await;
     let swap = "UPDATE contents SET position = 1000 WHERE position = 2;
         UPDATE contents SET position = 2 WHERE position = 4;
         UPDATE contents SET position = 4 WHERE position = 1000";
-    expect(fixture, swap, 2, Finding::Content).await;
+    expect(&test, swap, 2, Finding::Content).await;
     for (at, known) in [(3, 3), (HEAD + 5, HEAD + 5), (1, 1)] {
         let add = format!(
             "INSERT INTO contents (engine_id, position, sealed)
              SELECT engine_id, {at}, sealed FROM contents WHERE position = 2"
         );
-        expect(fixture, &add, known, Finding::ContentStray).await;
+        expect(&test, &add, known, Finding::ContentStray).await;
     }
 }
 
-async fn erased_and_forgotten_contents_may_be_missing(fixture: &Fixture) {
-    log(fixture).await;
-    let (store, name) = (&fixture.store, engine("e"));
+async fn erased_and_forgotten_contents_may_be_missing(test: TestStore) {
+    log(&test).await;
+    let (store, name) = (&test.store, engine("e"));
     let mut transaction = store.begin(&name).await.unwrap();
     // step 1 is at 2 and 4: forgetting its item removes the prompt too
     transaction.delete_contents(&[2, 4]).await.unwrap();
@@ -220,53 +219,56 @@ async fn erased_and_forgotten_contents_may_be_missing(fixture: &Fixture) {
     let placed = place(&name, transaction.head, transaction.now, forgotten);
     insert_placed(&mut transaction, placed).await.unwrap();
     transaction.commit().await.unwrap();
-    assert_eq!(audit(fixture).await.first_bad, None);
+    assert_eq!(audit(&test).await.first_bad, None);
 
-    fixture.tamper("DELETE FROM contents WHERE position = 5").await.unwrap();
+    test.database.execute("DELETE FROM contents WHERE position = 5").await.unwrap();
     let missing = Some(Bad { position: 5, what: Finding::ContentMissing });
-    assert_eq!(audit(fixture).await.first_bad, missing, "another step's");
+    assert_eq!(audit(&test).await.first_bad, missing, "another step's");
     // an erasure of somebody else explains nothing, one of subject 5 does
     for (subject, first_bad) in [(6, missing), (5, None)] {
         let erased = format!(r#"{{"subject_ref":"{subject:032x}","positions":[5]}}"#);
         append(store, &name, vec![(event("subject.erased", &erased), None)]).await;
-        assert_eq!(audit(fixture).await.first_bad, first_bad);
+        assert_eq!(audit(&test).await.first_bad, first_bad);
     }
     let later = vec![(step_event("step.admitted", 4, 5), content("again", None))];
     let position = append(store, &name, later).await;
-    fixture.tamper(&format!("DELETE FROM contents WHERE position = {position}")).await.unwrap();
+    test.database
+        .execute(&format!("DELETE FROM contents WHERE position = {position}"))
+        .await
+        .unwrap();
     let missing = Bad { position, what: Finding::ContentMissing };
-    assert_eq!(audit(fixture).await.first_bad, Some(missing), "after the erasure");
+    assert_eq!(audit(&test).await.first_bad, Some(missing), "after the erasure");
 }
 
-async fn falling_time_is_found(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn falling_time_is_found(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let mut transaction = store.begin(&name).await.unwrap();
     let placed = place(&name, transaction.head, 999, vec![(event("x", "{}"), None)]);
     insert_placed(&mut transaction, placed).await.unwrap();
     transaction.commit().await.unwrap();
     let falls = Bad { position: 2, what: Finding::TimeFalls };
-    assert_eq!(audit(fixture).await.first_bad, Some(falls));
+    assert_eq!(audit(&test).await.first_bad, Some(falls));
 }
 
-async fn a_damaged_row_is_found(fixture: &Fixture) {
-    log(fixture).await;
+async fn a_damaged_row_is_found(test: TestStore) {
+    log(&test).await;
     let edit = "UPDATE events SET trace_id = substr(trace_id, 2) WHERE position = 7;";
-    let unlock = if fixture.is_sqlite() {
+    let unlock = if test.database.is_sqlite() {
         "PRAGMA ignore_check_constraints = ON;"
     } else {
         "ALTER TABLE events DROP CONSTRAINT events_trace_id_size;"
     };
-    expect(fixture, &format!("{unlock} {edit}"), 7, Finding::Unreadable("trace_id")).await;
+    expect(&test, &format!("{unlock} {edit}"), 7, Finding::Unreadable("trace_id")).await;
 }
 
-async fn an_engine_without_its_row_is_found(fixture: &Fixture) {
-    log(fixture).await;
-    fixture.tamper("DELETE FROM engines").await.unwrap();
+async fn an_engine_without_its_row_is_found(test: TestStore) {
+    log(&test).await;
+    test.database.execute("DELETE FROM engines").await.unwrap();
     let gone = Bad { position: 0, what: Finding::NoEngine };
-    assert_eq!(audit(fixture).await.first_bad, Some(gone));
-    create(&fixture.store, &engine("f")).await;
-    fixture.tamper("DELETE FROM events").await.unwrap();
-    let report = verify(&fixture.store, &engine("f"), |_| {}).await.unwrap();
+    assert_eq!(audit(&test).await.first_bad, Some(gone));
+    create(&test.store, &engine("f")).await;
+    test.database.execute("DELETE FROM events").await.unwrap();
+    let report = verify(&test.store, &engine("f"), |_| {}).await.unwrap();
     assert_eq!(report.first_bad, Some(Bad { position: 1, what: Finding::NoEngine }));
 }

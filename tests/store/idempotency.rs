@@ -3,11 +3,12 @@
 use mlsdm::{
     domain::ids::EngineId,
     store::{IdempotencyKey, IdempotencyRow, PURGE_ROWS, Store},
+    testkit::{TestStore, on_every_database},
 };
 
-use crate::fixture::{Fixture, create, engine, on_every_database};
+use crate::events::{create, engine};
 
-on_every_database!(rows_are_found_ended_and_freed, expired_rows_go_in_bounded_portions);
+on_every_database!(TestStore and PgBouncer:rows_are_found_ended_and_freed, expired_rows_go_in_bounded_portions);
 
 fn row(key: &str, step: u64) -> IdempotencyRow {
     IdempotencyRow {
@@ -30,8 +31,8 @@ async fn insert(store: &Store, name: &EngineId, rows: &[IdempotencyRow]) {
     transaction.commit().await.unwrap();
 }
 
-async fn rows_are_found_ended_and_freed(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn rows_are_found_ended_and_freed(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     create(store, &engine("f")).await;
     let rows = [row("a", 1), row("b\"',", 2), row("ü", 3)];
@@ -59,8 +60,8 @@ async fn rows_are_found_ended_and_freed(fixture: &Fixture) {
     assert_eq!(other, Some(row("a", 9)), "another engine's rows stay");
 }
 
-async fn expired_rows_go_in_bounded_portions(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn expired_rows_go_in_bounded_portions(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let count = PURGE_ROWS as u64 + 5;
     let rows: Vec<_> = (1..=count).map(|step| row(&step.to_string(), step)).collect();

@@ -5,7 +5,7 @@ mod append;
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
-mod fixture;
+mod events;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]

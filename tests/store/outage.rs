@@ -7,7 +7,7 @@ use mlsdm::{
     testkit::{TestDatabase, postgres},
 };
 
-use crate::fixture::{append, content, create, engine, event, insert};
+use crate::events::{append, content, create, engine, event, insert};
 
 #[tokio::test]
 async fn a_crash_leaves_the_outcome_unknown_and_the_store_recovers() {

@@ -1,12 +1,14 @@
 //! Reads: pages, heads, contents, endings, and bytes that come back as they were written.
 
-use mlsdm::store::{Head, Store, StoreError};
-
-use crate::fixture::{
-    Fixture, append, content, create, engine, event, on_every_database, step_event,
+use mlsdm::{
+    store::{Head, Store, StoreError},
+    testkit::{TestStore, on_every_database},
 };
 
+use crate::events::{append, content, create, engine, event, step_event};
+
 on_every_database!(
+    TestStore and PgBouncer:
     pages_end_at_their_limit,
     heads_come_in_one_query,
     clear_bytes_come_back_identical,
@@ -18,8 +20,8 @@ on_every_database!(
     missing_tables_are_said,
 );
 
-async fn pages_end_at_their_limit(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn pages_end_at_their_limit(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     append(store, &name, vec![(event("x", "{}"), None); 9]).await;
     let positions = |after, limit| {
@@ -38,8 +40,8 @@ async fn pages_end_at_their_limit(fixture: &Fixture) {
     assert_eq!(store.read(&engine("nobody"), 0, 3).await.unwrap(), []);
 }
 
-async fn heads_come_in_one_query(fixture: &Fixture) {
-    let store = &fixture.store;
+async fn heads_come_in_one_query(test: TestStore) {
+    let store = &test.store;
     let names = ["b", "a", "c"].map(engine);
     for name in &names {
         create(store, name).await;
@@ -62,8 +64,8 @@ async fn heads_come_in_one_query(fixture: &Fixture) {
     assert_eq!(listed, ["a", "b", "c"]);
 }
 
-async fn clear_bytes_come_back_identical(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn clear_bytes_come_back_identical(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let mut record = event("x", r#"{"b":1.10,  "a":1e400, "ü":"\u00fc"}"#);
     record.clear.extend([0, 255, 10]);
@@ -72,8 +74,8 @@ async fn clear_bytes_come_back_identical(fixture: &Fixture) {
     assert_eq!(store.record(&name, 2).await.unwrap().unwrap().clear, clear);
 }
 
-async fn null_and_empty_are_told_apart(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn null_and_empty_are_told_apart(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let mut empty = event("", "");
     empty.request_id = Some(String::new());
@@ -95,8 +97,8 @@ async fn null_and_empty_are_told_apart(fixture: &Fixture) {
     );
 }
 
-async fn vectors_and_contents_are_joined(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn vectors_and_contents_are_joined(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let events = vec![
         (event("x", "{}"), content("a", Some(&[1]))),
@@ -116,8 +118,8 @@ async fn vectors_and_contents_are_joined(fixture: &Fixture) {
     assert_eq!(store.contents(&name, &[2, 4]).await.unwrap().len(), 1);
 }
 
-async fn endings_are_found(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn endings_are_found(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let kinds = [
         ("step.admitted", 1),
@@ -145,14 +147,14 @@ async fn endings_are_found(fixture: &Fixture) {
     assert_eq!(ending(4, 0).await, None);
 }
 
-async fn strays_are_named(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn strays_are_named(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     assert_eq!(store.unknown_engines().await.unwrap(), Vec::<String>::new());
     create(store, &engine("gone")).await;
     create(store, &engine("z")).await;
-    fixture
-        .tamper(
+    test.database
+        .execute(
             "DELETE FROM engines WHERE engine_id = 'gone';
              INSERT INTO contents (engine_id, position, sealed) SELECT 'never', 1, index_key
              FROM engines WHERE engine_id = 'e'",
@@ -162,20 +164,20 @@ async fn strays_are_named(fixture: &Fixture) {
     assert_eq!(store.unknown_engines().await.unwrap(), ["gone", "never"]);
 }
 
-async fn a_reader_beside_cannot_write(fixture: &Fixture) {
+async fn a_reader_beside_cannot_write(test: TestStore) {
     let name = engine("e");
-    create(&fixture.store, &name).await;
-    let reader = Store::open_read_only(&fixture.options).await.unwrap();
+    create(&test.store, &name).await;
+    let reader = Store::open_read_only(&test.options).await.unwrap();
     assert_eq!(reader.head(&name).await.unwrap().position, 1);
-    append(&fixture.store, &name, vec![(event("x", "{}"), None)]).await;
+    append(&test.store, &name, vec![(event("x", "{}"), None)]).await;
     assert_eq!(reader.head(&name).await.unwrap().position, 2);
     assert!(matches!(reader.begin(&name).await.err(), Some(StoreError::ReadOnly(_))));
     assert!(matches!(reader.purge_idempotency(0).await, Err(StoreError::ReadOnly(_))));
     reader.close().await;
 }
 
-async fn missing_tables_are_said(fixture: &Fixture) {
-    fixture.tamper("DROP TABLE contents").await.unwrap();
-    let error = fixture.store.contents(&engine("e"), &[1]).await.unwrap_err();
+async fn missing_tables_are_said(test: TestStore) {
+    test.database.execute("DROP TABLE contents").await.unwrap();
+    let error = test.store.contents(&engine("e"), &[1]).await.unwrap_err();
     assert!(matches!(error, StoreError::Unmigrated(_)), "{error}");
 }

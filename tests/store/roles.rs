@@ -7,7 +7,7 @@ use mlsdm::{
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::fixture::{append, content, create, engine, event};
+use crate::events::{append, content, create, engine, event};
 
 /// The statements of migrations/README.md.
 fn documented() -> &'static str {

@@ -4,29 +4,29 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use mlsdm::{
     store::{Options, Store, StoreError},
-    testkit::TestDatabase,
+    testkit::{TestDatabase, TestStore},
 };
 
-use crate::fixture::{Fixture, append, content, create, engine, event};
+use crate::events::{append, content, create, engine, event};
 
 #[tokio::test]
 async fn a_file_is_served_by_one_process() {
-    let fixture = Fixture::sqlite().await;
-    let second = Store::open(&fixture.options).await.err();
+    let test = TestStore::sqlite().await;
+    let second = Store::open(&test.options).await.err();
     assert!(matches!(second, Some(StoreError::Locked(_))), "{second:?}");
-    fixture.store.close().await;
-    let second = Store::open(&fixture.options).await.expect("the first gave it free");
+    test.store.close().await;
+    let second = Store::open(&test.options).await.expect("the first gave it free");
     create(&second, &engine("e")).await;
     second.close().await;
-    let reader = Store::open_read_only(&fixture.options).await.expect("nobody serves it");
+    let reader = Store::open_read_only(&test.options).await.expect("nobody serves it");
     assert_eq!(reader.head(&engine("e")).await.unwrap().position, 1);
 }
 
 #[tokio::test]
 async fn erased_bytes_are_in_no_file() {
     const WORDS: &str = "words that are to be forgotten";
-    let fixture = Fixture::sqlite().await;
-    let (store, name) = (&fixture.store, engine("e"));
+    let test = TestStore::sqlite().await;
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     append(store, &name, vec![(event("x", "{}"), content(WORDS, None))]).await;
     let folder = store.path().unwrap().parent().unwrap();

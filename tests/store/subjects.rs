@@ -1,10 +1,14 @@
 //! Data subjects: made under the lock, found by name and by pseudonym, destroyed.
 
-use mlsdm::{domain::ids::SubjectRef, store::SubjectRow};
+use mlsdm::{
+    domain::ids::SubjectRef,
+    store::SubjectRow,
+    testkit::{TestStore, on_every_database},
+};
 
-use crate::fixture::{Fixture, create, engine, on_every_database};
+use crate::events::{create, engine};
 
-on_every_database!(subjects_are_made_found_and_destroyed, a_name_has_one_subject);
+on_every_database!(TestStore and PgBouncer:subjects_are_made_found_and_destroyed, a_name_has_one_subject);
 
 fn subject(number: u8) -> SubjectRow {
     SubjectRow {
@@ -15,8 +19,8 @@ fn subject(number: u8) -> SubjectRow {
     }
 }
 
-async fn subjects_are_made_found_and_destroyed(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn subjects_are_made_found_and_destroyed(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     create(store, &engine("f")).await;
     let mut transaction = store.begin(&name).await.unwrap();
@@ -40,8 +44,8 @@ async fn subjects_are_made_found_and_destroyed(fixture: &Fixture) {
     assert_eq!(store.subjects_by_ref(&name, &refs).await.unwrap(), [subject(2)]);
 }
 
-async fn a_name_has_one_subject(fixture: &Fixture) {
-    let (store, name) = (&fixture.store, engine("e"));
+async fn a_name_has_one_subject(test: TestStore) {
+    let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let mut transaction = store.begin(&name).await.unwrap();
     assert!(transaction.insert_subjects(&[subject(1)]).await.unwrap());

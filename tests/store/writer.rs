@@ -4,7 +4,7 @@ mod ahead;
 mod batches;
 mod commits;
 mod doubt;
+mod fixture;
 mod keys;
 mod replicas;
-mod rig;
 mod tails;

@@ -13,14 +13,16 @@ use mlsdm::{
         faults::Fault,
         writer::{Limits, Outcome, Proposal, WriteError},
     },
+    testkit::on_every_database,
 };
 use tokio::sync::oneshot;
 
-use super::rig::{Prompt, Replica, Rig, committed, on_both, step_of};
+use super::fixture::{Prompt, TestLog, TestReplica, committed, step_of};
 
 type Answer = oneshot::Receiver<Result<Outcome, WriteError>>;
 
-on_both!(
+on_every_database!(
+    TestLog:
     what_waits_is_decided_while_another_is_under_way,
     it_is_decided_again_if_it_waited_too_long,
     what_waits_begins_behind_the_one_under_way,
@@ -35,7 +37,7 @@ on_both!(
 const PAIRS: Limits = Limits { batch_events: 2, queue: 1_024, batch_bytes: 1 << 20 };
 
 /// Admissions of a person that the log knows: nothing of them is looked for under the lock.
-async fn admissions(rig: &Rig, replica: &Replica, count: usize) -> Vec<Proposal> {
+async fn admissions(rig: &TestLog, replica: &TestReplica, count: usize) -> Vec<Proposal> {
     let mut proposals = Vec::new();
     for i in 0..count {
         let text = format!("prompt {i}");
@@ -45,15 +47,15 @@ async fn admissions(rig: &Rig, replica: &Replica, count: usize) -> Vec<Proposal>
 }
 
 /// Hands all over before the writer gets to run.
-fn submit(replica: &Replica, proposals: Vec<Proposal>) -> Vec<Answer> {
+fn submit(replica: &TestReplica, proposals: Vec<Proposal>) -> Vec<Answer> {
     proposals.into_iter().map(|proposal| replica.writer.submit(proposal).unwrap()).collect()
 }
 
 /// Two batches of two with the clock moved on between them, while the second waits for its turn;
 /// when the log says each of the four was recorded.
 async fn two_batches(
-    rig: &Rig,
-    replica: &Replica,
+    rig: &TestLog,
+    replica: &TestReplica,
     between: impl AsyncFnOnce(),
 ) -> Result<[Micros; 4], Vec<Micros>> {
     let proposals = admissions(rig, replica, 4).await;
@@ -74,14 +76,14 @@ async fn two_batches(
     times.try_into()
 }
 
-async fn what_waits_is_decided_while_another_is_under_way(rig: Rig) {
+async fn what_waits_is_decided_while_another_is_under_way(rig: TestLog) {
     let replica = rig.limited(PAIRS).await;
     replica.step(&rig, "s", "known from now on").await;
     let [a, b, c, d] = two_batches(&rig, &replica, async || {}).await.unwrap();
     assert_eq!([a, b, c], [b, c, d], "before the clock moved on");
 }
 
-async fn it_is_decided_again_if_it_waited_too_long(rig: Rig) {
+async fn it_is_decided_again_if_it_waited_too_long(rig: TestLog) {
     let replica = rig.limited(PAIRS).await;
     replica.step(&rig, "s", "known from now on").await;
     let [a, b, c, d] = two_batches(&rig, &replica, async || rig.pass(60_000_000)).await.unwrap();
@@ -90,7 +92,7 @@ async fn it_is_decided_again_if_it_waited_too_long(rig: Rig) {
 }
 
 /// With one connection to share, the second must not have it while the first still needs it.
-async fn what_waits_begins_behind_the_one_under_way(rig: Rig) {
+async fn what_waits_begins_behind_the_one_under_way(rig: TestLog) {
     let replica = rig.limited(PAIRS).await;
     replica.step(&rig, "s", "known from now on").await;
     let begun = replica.faults.begun();
@@ -112,7 +114,7 @@ async fn what_waits_begins_behind_the_one_under_way(rig: Rig) {
 
 #[tokio::test]
 async fn it_is_decided_again_if_another_replica_came_between() {
-    let rig = Rig::postgres().await;
+    let rig = TestLog::postgres().await;
     let (one, other) = (rig.limited(PAIRS).await, rig.replica().await);
     one.step(&rig, "s", "known from now on").await;
     let between = async || drop(other.step(&rig, "other", "between").await);
@@ -121,7 +123,7 @@ async fn it_is_decided_again_if_another_replica_came_between() {
     assert_eq!(c, a + 1_000, "as of when it was its turn");
 }
 
-async fn a_batch_that_fails_takes_nothing_along(rig: Rig) {
+async fn a_batch_that_fails_takes_nothing_along(rig: TestLog) {
     let full = || StoreError::DiskFull("injected".to_owned());
     let faults = [
         Fault::CommitFails(full()),
@@ -155,8 +157,8 @@ async fn a_batch_that_fails_takes_nothing_along(rig: Rig) {
 
 /// Who was told that it is recorded finds it in the log once, in order; who was not finds nothing.
 async fn assert_told_right(
-    rig: &Rig,
-    replica: &Replica,
+    rig: &TestLog,
+    replica: &TestReplica,
     told: Vec<(CommandId, Result<Outcome, WriteError>)>,
 ) {
     let mut positions: HashMap<CommandId, Vec<u64>> = HashMap::new();
@@ -177,7 +179,7 @@ async fn assert_told_right(
     rig.assert_replays(replica).await;
 }
 
-async fn a_key_that_is_ended_or_freed_ahead_is_seen_so(rig: Rig) {
+async fn a_key_that_is_ended_or_freed_ahead_is_seen_so(rig: TestLog) {
     let replica = rig.limited(PAIRS).await;
     let keyed = Prompt { by: "s", text: "x", key: Some("key") };
     for (stage, ends) in [(FailStage::Llm, false), (FailStage::EmptyResponse, true)] {
@@ -205,7 +207,7 @@ async fn a_key_that_is_ended_or_freed_ahead_is_seen_so(rig: Rig) {
 }
 
 /// The step that holds a key fails after the key's repetition came, in one batch.
-async fn a_key_that_is_freed_too_late_is_still_held(rig: Rig) {
+async fn a_key_that_is_freed_too_late_is_still_held(rig: TestLog) {
     let replica = rig.replica().await;
     let keyed = Prompt { by: "s", text: "x", key: Some("key") };
     let admitted = committed(replica.admit(&rig, keyed.clone()).await);
@@ -220,7 +222,7 @@ async fn a_key_that_is_freed_too_late_is_still_held(rig: Rig) {
 }
 
 /// Two batches under way that take the same new name, then two that claim the same key.
-async fn a_name_and_a_key_that_the_batch_before_takes_are_found(rig: Rig) {
+async fn a_name_and_a_key_that_the_batch_before_takes_are_found(rig: TestLog) {
     let replica = rig.limited(PAIRS).await;
     replica.step(&rig, "s", "known from now on").await;
     let by = |by, key| Prompt { by, text: "x", key };
@@ -253,7 +255,7 @@ async fn a_name_and_a_key_that_the_batch_before_takes_are_found(rig: Rig) {
     rig.assert_replays(&replica).await;
 }
 
-async fn a_clock_that_is_set_back_meanwhile_sets_no_time_back(rig: Rig) {
+async fn a_clock_that_is_set_back_meanwhile_sets_no_time_back(rig: TestLog) {
     let replica = rig.limited(PAIRS).await;
     replica.step(&rig, "s", "known from now on").await;
     rig.tick();
@@ -266,7 +268,7 @@ async fn a_clock_that_is_set_back_meanwhile_sets_no_time_back(rig: Rig) {
     assert!(log.is_sorted_by_key(|record| record.recorded_at));
 }
 
-async fn a_beginning_that_fails_too_early_is_made_again(rig: Rig) {
+async fn a_beginning_that_fails_too_early_is_made_again(rig: TestLog) {
     let replica = rig.limited(PAIRS).await;
     replica.step(&rig, "s", "known from now on").await;
     let no_connection = StoreError::Unavailable("injected".to_owned());
@@ -281,7 +283,7 @@ async fn a_beginning_that_fails_too_early_is_made_again(rig: Rig) {
 /// What was folded of another replica may be later than this one's clock.
 #[tokio::test]
 async fn time_does_not_fall_behind_another_replicas() {
-    let rig = Rig::postgres().await;
+    let rig = TestLog::postgres().await;
     let (one, other) = (rig.replica().await, rig.replica().await);
     one.step(&rig, "s", "known from now on").await;
     rig.pass(2_000_000);
@@ -300,7 +302,7 @@ async fn time_does_not_fall_behind_another_replicas() {
 /// A reminder to fold the tail is no command: nothing may be begun for it that stays open.
 #[tokio::test]
 async fn an_idle_writer_does_not_hold_the_row() {
-    let rig = Rig::postgres().await;
+    let rig = TestLog::postgres().await;
     let (one, other) = (rig.replica().await, rig.replica().await);
     one.step(&rig, "s", "known from now on").await;
     one.faults.hold();

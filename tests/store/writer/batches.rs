@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use mlsdm::{
     domain::event::Event,
     store::writer::{Limits, WriteError},
+    testkit::on_every_database,
 };
 
-use super::rig::{Prompt, Replica, Rig, committed, nothing_to_do, on_both, started, step_of};
+use super::fixture::{Prompt, TestLog, TestReplica, committed, nothing_to_do, started, step_of};
 
-on_both!(
+on_every_database!(
+    TestLog:
     a_batch_has_so_many_events,
     a_batch_has_so_many_bytes,
     a_huge_command_is_a_batch_alone,
@@ -20,7 +22,7 @@ on_both!(
 
 /// Runs prompts of these lengths as one crowd: the batches by the commands in each. A batch has one
 /// time, and the clock of the test moves with each transaction.
-async fn batches(rig: &Rig, replica: &Replica, lengths: &[usize]) -> Vec<usize> {
+async fn batches(rig: &TestLog, replica: &TestReplica, lengths: &[usize]) -> Vec<usize> {
     let mut proposals = Vec::new();
     for length in lengths {
         let text = "x".repeat(*length);
@@ -42,33 +44,33 @@ async fn batches(rig: &Rig, replica: &Replica, lengths: &[usize]) -> Vec<usize> 
 }
 
 /// A replica whose clock moves at every look.
-async fn ticking(rig: &Rig, limits: Limits) -> Replica {
+async fn ticking(rig: &TestLog, limits: Limits) -> TestReplica {
     let replica = rig.limited(limits).await;
     replica.step(rig, "s", "known from now on").await;
     rig.tick();
     replica
 }
 
-async fn a_batch_has_so_many_events(rig: Rig) {
+async fn a_batch_has_so_many_events(rig: TestLog) {
     let replica = ticking(&rig, Limits { batch_events: 3, ..Limits::default() }).await;
     assert_eq!(batches(&rig, &replica, &[1; 7]).await, [3, 3, 1]);
     rig.assert_replays(&replica).await;
 }
 
-async fn a_batch_has_so_many_bytes(rig: Rig) {
+async fn a_batch_has_so_many_bytes(rig: TestLog) {
     // a sealed prompt is 28 bytes longer
     let replica = ticking(&rig, Limits { batch_bytes: 3 * 128, ..Limits::default() }).await;
     assert_eq!(batches(&rig, &replica, &[100; 8]).await, [3, 3, 2]);
 }
 
-async fn a_huge_command_is_a_batch_alone(rig: Rig) {
+async fn a_huge_command_is_a_batch_alone(rig: TestLog) {
     let replica = ticking(&rig, Limits { batch_bytes: 1_000, ..Limits::default() }).await;
     let lengths = [10, 10, 50_000, 10, 10];
     assert_eq!(batches(&rig, &replica, &lengths).await, [2, 1, 2]);
     assert_eq!(batches(&rig, &replica, &[50_000]).await, [1]);
 }
 
-async fn a_full_queue_refuses(rig: Rig) {
+async fn a_full_queue_refuses(rig: TestLog) {
     let replica = rig.limited(Limits { queue: 3, ..Limits::default() }).await;
     replica.faults.hold();
     let begun = replica.faults.begun();
@@ -92,7 +94,7 @@ async fn a_full_queue_refuses(rig: Rig) {
 }
 
 /// A command that makes two events leaves the next one over; it is still before the others.
-async fn what_is_left_over_keeps_its_place(rig: Rig) {
+async fn what_is_left_over_keeps_its_place(rig: TestLog) {
     let replica = rig.limited(Limits { batch_events: 4, ..Limits::default() }).await;
     for i in 0..5 {
         replica.step(&rig, "s", &format!("step {i}")).await;
@@ -116,7 +118,7 @@ async fn what_is_left_over_keeps_its_place(rig: Rig) {
     rig.assert_replays(&replica).await;
 }
 
-async fn a_writer_ends_with_its_last_handle(rig: Rig) {
+async fn a_writer_ends_with_its_last_handle(rig: TestLog) {
     let replica = rig.replica().await;
     let (writer, mut task) = replica.into_parts();
     let other = writer.clone();

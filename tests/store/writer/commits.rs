@@ -7,11 +7,13 @@ use mlsdm::{
         faults::Fault,
         writer::{Outcome, WriteError},
     },
+    testkit::on_every_database,
 };
 
-use super::rig::{Prompt, Rig, committed, nothing_to_do, on_both, started, step_of};
+use super::fixture::{Prompt, TestLog, committed, nothing_to_do, started, step_of};
 
-on_both!(
+on_every_database!(
+    TestLog:
     a_failed_commit_of_any_size_changes_nothing,
     a_failed_insert_or_begin_changes_nothing,
     a_serialization_failure_is_tried_again,
@@ -24,7 +26,7 @@ fn disk_full() -> StoreError {
     StoreError::DiskFull("injected".to_owned())
 }
 
-async fn a_failed_commit_of_any_size_changes_nothing(rig: Rig) {
+async fn a_failed_commit_of_any_size_changes_nothing(rig: TestLog) {
     let replica = rig.replica().await;
     let mut expected = 1;
     for size in 1..=64 {
@@ -51,7 +53,7 @@ async fn a_failed_commit_of_any_size_changes_nothing(rig: Rig) {
     assert_eq!(rig.log(&replica).await.len() as u64, expected);
 }
 
-async fn a_failed_insert_or_begin_changes_nothing(rig: Rig) {
+async fn a_failed_insert_or_begin_changes_nothing(rig: TestLog) {
     let replica = rig.replica().await;
     replica.step(&rig, "s", "first").await;
     for fault in [Fault::Insert(disk_full()), Fault::Begin(disk_full())] {
@@ -65,7 +67,7 @@ async fn a_failed_insert_or_begin_changes_nothing(rig: Rig) {
     rig.assert_replays(&replica).await;
 }
 
-async fn a_serialization_failure_is_tried_again(rig: Rig) {
+async fn a_serialization_failure_is_tried_again(rig: TestLog) {
     let replica = rig.replica().await;
     let again = || StoreError::Serialization("injected".to_owned());
     replica.faults.plan([
@@ -85,7 +87,7 @@ async fn a_serialization_failure_is_tried_again(rig: Rig) {
     rig.assert_replays(&replica).await;
 }
 
-async fn one_bad_command_does_not_fail_its_neighbours(rig: Rig) {
+async fn one_bad_command_does_not_fail_its_neighbours(rig: TestLog) {
     let replica = rig.replica().await;
     let admitted = replica.admit(&rig, Prompt { by: "s", text: "open", key: None }).await;
     let admitted = committed(admitted);
@@ -105,7 +107,7 @@ async fn one_bad_command_does_not_fail_its_neighbours(rig: Rig) {
 }
 
 /// PostgreSQL takes no NUL in a text, SQLite does.
-async fn what_the_database_will_not_take_fails_alone(rig: Rig) {
+async fn what_the_database_will_not_take_fails_alone(rig: TestLog) {
     let replica = rig.replica().await;
     let good = |text| Prompt { by: "s", text, key: None };
     let mut bad = replica.admission(&rig, good("bad")).await;
@@ -126,7 +128,7 @@ async fn what_the_database_will_not_take_fails_alone(rig: Rig) {
     rig.assert_replays(&replica).await;
 }
 
-async fn a_dropped_caller_cancels_nothing(rig: Rig) {
+async fn a_dropped_caller_cancels_nothing(rig: TestLog) {
     let replica = rig.replica().await;
     replica.faults.hold();
     let begun = replica.faults.begun();

@@ -10,21 +10,23 @@ use mlsdm::{
         fold::PAGE,
         writer::{Limits, Outcome, Proposal, WriteError},
     },
+    testkit::on_every_database,
 };
 
 use super::{
-    rig::{Prompt, Replica, Rig, is_admitted, on_both, started, step_of},
+    fixture::{Prompt, TestLog, TestReplica, is_admitted, started, step_of},
     tails::{attested, foreign},
 };
 
-on_both!(
+on_every_database!(
+    TestLog:
     whether_written_or_not_every_command_is_there_once,
     a_doubtful_commit_and_a_failing_one_after_it,
     doubt_that_is_not_cleared_up_is_told,
     a_key_survives_a_doubtful_commit,
 );
 
-async fn admissions(rig: &Rig, replica: &Replica, count: usize) -> Vec<Proposal> {
+async fn admissions(rig: &TestLog, replica: &TestReplica, count: usize) -> Vec<Proposal> {
     let mut batch = Vec::new();
     for i in 0..count {
         let (by, text) = (format!("new {i}"), format!("prompt {i}"));
@@ -35,8 +37,8 @@ async fn admissions(rig: &Rig, replica: &Replica, count: usize) -> Vec<Proposal>
 
 /// Every command stands in the log exactly once, where its caller was told.
 async fn assert_told_right(
-    rig: &Rig,
-    replica: &Replica,
+    rig: &TestLog,
+    replica: &TestReplica,
     ids: &[CommandId],
     outcomes: Vec<Result<Outcome, WriteError>>,
 ) {
@@ -60,7 +62,7 @@ async fn assert_told_right(
     rig.assert_replays(replica).await;
 }
 
-async fn whether_written_or_not_every_command_is_there_once(rig: Rig) {
+async fn whether_written_or_not_every_command_is_there_once(rig: TestLog) {
     let replica = rig.replica().await;
     for (round, fault) in
         [Fault::CommitLost, Fault::CommitUnheard, Fault::CommitLate].into_iter().enumerate()
@@ -77,7 +79,7 @@ async fn whether_written_or_not_every_command_is_there_once(rig: Rig) {
 
 /// The first part of a batch is written unheard; the attempt that finds it there writes the rest
 /// and fails: the next attempt must find the first part again.
-async fn a_doubtful_commit_and_a_failing_one_after_it(rig: Rig) {
+async fn a_doubtful_commit_and_a_failing_one_after_it(rig: TestLog) {
     let limits = Limits { batch_events: 5, ..Limits::default() };
     let replica = rig.limited(limits).await;
     // the eighth admission consolidates: with its two events the fifth command is left over
@@ -99,7 +101,7 @@ async fn a_doubtful_commit_and_a_failing_one_after_it(rig: Rig) {
     assert_eq!(replica.writer.view().state.step, 14);
 }
 
-async fn doubt_that_is_not_cleared_up_is_told(rig: Rig) {
+async fn doubt_that_is_not_cleared_up_is_told(rig: TestLog) {
     let replica = rig.replica().await;
     let away = || Fault::Begin(StoreError::Unavailable("injected".to_owned()));
     // written, but nobody could look
@@ -118,7 +120,7 @@ async fn doubt_that_is_not_cleared_up_is_told(rig: Rig) {
     rig.assert_replays(&replica).await;
 }
 
-async fn a_key_survives_a_doubtful_commit(rig: Rig) {
+async fn a_key_survives_a_doubtful_commit(rig: TestLog) {
     let replica = rig.replica().await;
     for (i, fault) in
         [Fault::CommitUnheard, Fault::CommitLost, Fault::CommitLate].into_iter().enumerate()
@@ -144,7 +146,7 @@ async fn a_key_survives_a_doubtful_commit(rig: Rig) {
 /// While it was in doubt another replica wrote more than is folded under the lock otherwise.
 #[tokio::test]
 async fn doubt_is_cleared_up_behind_a_long_tail() {
-    let rig = Rig::postgres().await;
+    let rig = TestLog::postgres().await;
     let (replica, other) = (rig.replica().await, rig.replica().await);
     let proposal = admissions(&rig, &replica, 1).await.remove(0);
     let ids = [proposal.command_id];

@@ -6,11 +6,13 @@ use mlsdm::{
         event::FailStage,
     },
     store::writer::{Actor, Earlier, Outcome, Proposal, WriteError},
+    testkit::on_every_database,
 };
 
-use super::rig::{Prompt, Replica, Rig, committed, is_admitted, on_both, step_of};
+use super::fixture::{Prompt, TestLog, TestReplica, committed, is_admitted, step_of};
 
-on_both!(
+on_every_database!(
+    TestLog:
     two_commands_with_one_key_in_one_batch,
     another_body_is_refused,
     keys_are_a_subjects_own,
@@ -26,14 +28,14 @@ fn prompt<'a>(by: &'a str, text: &'a str) -> Prompt<'a> {
     Prompt { by, text, key: Some("key") }
 }
 
-async fn duplicate(rig: &Rig, replica: &Replica, prompt: Prompt<'_>) -> Earlier {
+async fn duplicate(rig: &TestLog, replica: &TestReplica, prompt: Prompt<'_>) -> Earlier {
     match replica.admit(rig, prompt).await.unwrap() {
         Outcome::Duplicate(earlier) => earlier,
         Outcome::Committed(told) => panic!("step {} began", step_of(&told)),
     }
 }
 
-async fn two_commands_with_one_key_in_one_batch(rig: Rig) {
+async fn two_commands_with_one_key_in_one_batch(rig: TestLog) {
     let replica = rig.replica().await;
     let batch = vec![
         replica.admission(&rig, prompt("s", "same")).await,
@@ -50,7 +52,7 @@ async fn two_commands_with_one_key_in_one_batch(rig: Rig) {
     rig.assert_replays(&replica).await;
 }
 
-async fn another_body_is_refused(rig: Rig) {
+async fn another_body_is_refused(rig: TestLog) {
     let replica = rig.replica().await;
     committed(replica.admit(&rig, prompt("s", "one")).await);
     let refused = replica.admit(&rig, prompt("s", "two")).await;
@@ -58,14 +60,14 @@ async fn another_body_is_refused(rig: Rig) {
     assert_eq!(replica.writer.view().state.step, 1);
 }
 
-async fn keys_are_a_subjects_own(rig: Rig) {
+async fn keys_are_a_subjects_own(rig: TestLog) {
     let replica = rig.replica().await;
     let one = committed(replica.admit(&rig, prompt("one", "same")).await);
     let two = committed(replica.admit(&rig, prompt("two", "same")).await);
     assert_eq!((step_of(&one), step_of(&two)), (1, 2));
 }
 
-async fn an_ended_step_answers_for_its_key(rig: Rig) {
+async fn an_ended_step_answers_for_its_key(rig: TestLog) {
     let replica = rig.replica().await;
     let admitted = committed(replica.admit(&rig, prompt("s", "x")).await);
     assert_eq!(duplicate(&rig, &replica, prompt("s", "x")).await.ended, None);
@@ -81,7 +83,7 @@ async fn an_ended_step_answers_for_its_key(rig: Rig) {
     assert_eq!(duplicate(&rig, &replica, prompt("s", "x")).await.ended, Some(ended));
 }
 
-async fn a_key_answers_where_a_new_step_would_be_refused(rig: Rig) {
+async fn a_key_answers_where_a_new_step_would_be_refused(rig: TestLog) {
     let replica = rig.replica().await;
     let admitted = committed(replica.admit(&rig, prompt("s", "x")).await);
     let act = Intervene { actor: "test".to_owned(), reason: "none".to_owned() };
@@ -95,7 +97,7 @@ async fn a_key_answers_where_a_new_step_would_be_refused(rig: Rig) {
     assert!(matches!(other, Err(WriteError::OtherBody)), "{other:?}");
 }
 
-async fn an_expired_key_is_free(rig: Rig) {
+async fn an_expired_key_is_free(rig: TestLog) {
     let replica = rig.replica().await;
     let admitted = committed(replica.admit(&rig, prompt("s", "x")).await);
     committed(replica.writer.propose(replica.completion(&admitted, "the answer")).await);
@@ -113,7 +115,7 @@ async fn an_expired_key_is_free(rig: Rig) {
     assert_eq!(duplicate(&rig, &replica, prompt("s", "another")).await.step, 2);
 }
 
-async fn failures_that_may_pass_free_the_key(rig: Rig) {
+async fn failures_that_may_pass_free_the_key(rig: TestLog) {
     let replica = rig.replica().await;
     let mut step = 0;
     for stage in [FailStage::Embedding, FailStage::Llm, FailStage::Cancelled, FailStage::Abandoned]

@@ -10,10 +10,10 @@ use mlsdm::{
     },
 };
 
-use super::rig::{Prompt, Replica, Rig, committed, fake_digest, is_admitted, step_of};
+use super::fixture::{Prompt, TestLog, TestReplica, committed, fake_digest, is_admitted, step_of};
 
-async fn two() -> (Rig, Replica, Replica) {
-    let rig = Rig::postgres().await;
+async fn two() -> (TestLog, TestReplica, TestReplica) {
+    let rig = TestLog::postgres().await;
     let (one, other) = (rig.replica().await, rig.replica().await);
     (rig, one, other)
 }
@@ -104,7 +104,7 @@ async fn writers_take_turns_without_a_gap() {
 
 #[tokio::test]
 async fn the_time_of_the_log_never_falls() {
-    let rig = Rig::postgres().await;
+    let rig = TestLog::postgres().await;
     let start = 1_800_000_000_000_000;
     let ahead = rig.with_clock(start + 5_000_000).await;
     let behind = rig.with_clock(start).await;
@@ -119,6 +119,6 @@ async fn the_time_of_the_log_never_falls() {
     let told = committed(behind.admit(&rig, plain("b", "deadline")).await);
     let (envelope, Event::StepAdmitted(admitted)) = &told.events[0] else { panic!("{told:?}") };
     assert!(is_admitted(&told));
-    assert_eq!(admitted.deadline, envelope.recorded_at + super::rig::DEADLINE);
+    assert_eq!(admitted.deadline, envelope.recorded_at + super::fixture::DEADLINE);
     rig.assert_replays(&behind).await;
 }

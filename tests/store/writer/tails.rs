@@ -14,11 +14,13 @@ use mlsdm::{
         fold::{Cause, Damage, PAGE},
         writer::WriteError,
     },
+    testkit::on_every_database,
 };
 
-use super::rig::{Prompt, Replica, Rig, committed, on_both, step_of};
+use super::fixture::{Prompt, TestLog, TestReplica, committed, step_of};
 
-on_both!(
+on_every_database!(
+    TestLog:
     a_tail_longer_than_a_page_is_folded_first,
     a_tail_that_cannot_be_folded_is_refused_by_name,
     a_row_that_does_not_follow_leaves_the_state_alone,
@@ -47,7 +49,7 @@ fn event(kind: &str, schema_version: u32, clear: &str) -> Record {
 }
 
 /// Appends events with a chain that holds; gives the last position.
-pub(super) async fn foreign(rig: &Rig, store: &Store, events: Vec<Record>) -> Position {
+pub(super) async fn foreign(rig: &TestLog, store: &Store, events: Vec<Record>) -> Position {
     let mut append = store.begin(&rig.engine).await.unwrap();
     let Head { mut position, mut chain_hash, .. } = append.head;
     let mut rows = Vec::new();
@@ -71,13 +73,13 @@ pub(super) fn attested() -> Record {
     event(encoded.kind, 1, &String::from_utf8(encoded.clear).unwrap())
 }
 
-async fn damage(rig: &Rig, replica: &Replica) -> Arc<Damage> {
+async fn damage(rig: &TestLog, replica: &TestReplica) -> Arc<Damage> {
     let refused = replica.admit(rig, Prompt { by: "s", text: "x", key: None }).await;
     let Err(WriteError::Damage(damage)) = refused else { panic!("{refused:?}") };
     damage
 }
 
-async fn a_tail_longer_than_a_page_is_folded_first(rig: Rig) {
+async fn a_tail_longer_than_a_page_is_folded_first(rig: TestLog) {
     let replica = rig.replica().await;
     replica.step(&rig, "s", "before").await;
     let long = PAGE as usize * 2 + 100;
@@ -96,7 +98,7 @@ async fn a_tail_longer_than_a_page_is_folded_first(rig: Rig) {
     rig.assert_replays(&replica).await;
 }
 
-async fn a_tail_that_cannot_be_folded_is_refused_by_name(rig: Rig) {
+async fn a_tail_that_cannot_be_folded_is_refused_by_name(rig: TestLog) {
     let replica = rig.replica().await;
     replica.step(&rig, "s", "before").await;
     let before = digest::state(&replica.writer.view().state);
@@ -124,7 +126,7 @@ async fn a_tail_that_cannot_be_folded_is_refused_by_name(rig: Rig) {
     }
 }
 
-async fn a_row_that_does_not_follow_leaves_the_state_alone(rig: Rig) {
+async fn a_row_that_does_not_follow_leaves_the_state_alone(rig: TestLog) {
     let replica = rig.replica().await;
     replica.step(&rig, "s", "before").await;
     let good = committed(replica.admit(&rig, Prompt { by: "s", text: "x", key: None }).await);
@@ -155,7 +157,7 @@ async fn a_row_that_does_not_follow_leaves_the_state_alone(rig: Rig) {
     assert_eq!(replica.writer.view().state.counts.completed, 1);
 }
 
-async fn a_missing_row_is_refused(rig: Rig) {
+async fn a_missing_row_is_refused(rig: TestLog) {
     let replica = rig.replica().await;
     replica.step(&rig, "s", "before").await;
     let mut append = replica.store.begin(&rig.engine).await.unwrap();

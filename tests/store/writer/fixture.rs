@@ -36,37 +36,17 @@ use mlsdm::{
         },
     },
     telemetry::metrics::{EngineMetrics, Metrics},
-    testkit::TestDatabase,
+    testkit::{Backend, CONTENT_KEY, START, TestDatabase},
 };
 use tokio::task::JoinSet;
 
-/// Makes of each function a test on both databases.
-macro_rules! on_both {
-    ($($name:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test] async fn $name() {
-                super::$name($crate::writer::rig::Rig::sqlite().await).await;
-            })+
-        }
-        mod postgres {
-            $(#[tokio::test] async fn $name() {
-                super::$name($crate::writer::rig::Rig::postgres().await).await;
-            })+
-        }
-    };
-}
-pub(super) use on_both;
-
 pub(super) const DIMENSION: usize = 8;
-
-/// When the clock of a test begins.
-const START: Micros = 1_700_000_000_000_000;
 
 /// How long a test's step may take, with its grace.
 pub(super) const DEADLINE: Micros = 60_000_000;
 
 /// A database with one engine.
-pub(super) struct Rig {
+pub(super) struct TestLog {
     pub(super) database: TestDatabase,
     pub(super) engine: EngineId,
     pub(super) key: Arc<ContentKey>,
@@ -76,7 +56,7 @@ pub(super) struct Rig {
 }
 
 /// A writer on it.
-pub(super) struct Replica {
+pub(super) struct TestReplica {
     pub(super) store: Store,
     pub(super) writer: Writer,
     pub(super) faults: Arc<Faults>,
@@ -93,21 +73,18 @@ pub(super) struct Prompt<'a> {
     pub(super) key: Option<&'a str>,
 }
 
-impl Rig {
-    pub(super) async fn sqlite() -> Self {
-        Self::on(TestDatabase::sqlite()).await
-    }
-
+impl TestLog {
     pub(super) async fn postgres() -> Self {
-        Self::on(TestDatabase::postgres().await).await
+        Self::on(Backend::Postgres).await
     }
 
-    async fn on(database: TestDatabase) -> Self {
+    pub(super) async fn on(backend: Backend) -> Self {
+        let database = TestDatabase::on(backend).await;
         let clock = Arc::new(AtomicI64::new(START));
         let ticks = Arc::new(AtomicI64::new(0));
         let store = Store::open(&options(&database, &clock, &ticks, Faults::none())).await.unwrap();
         store.migrate().await.unwrap();
-        let key = Arc::new(ContentKey::from_text(&"42".repeat(32)).unwrap());
+        let key = Arc::new(ContentKey::from_text(CONTENT_KEY).unwrap());
         let engine = EngineId::default();
         let parts = Parts {
             store: store.clone(),
@@ -132,22 +109,22 @@ impl Rig {
         self.clock.fetch_add(time, Ordering::Relaxed);
     }
 
-    pub(super) async fn replica(&self) -> Replica {
+    pub(super) async fn replica(&self) -> TestReplica {
         self.replica_with(Limits::default(), &self.clock).await
     }
 
-    pub(super) async fn limited(&self, limits: Limits) -> Replica {
+    pub(super) async fn limited(&self, limits: Limits) -> TestReplica {
         self.replica_with(limits, &self.clock).await
     }
 
     /// A replica whose clock is not everybody's.
-    pub(super) async fn with_clock(&self, at: Micros) -> Replica {
+    pub(super) async fn with_clock(&self, at: Micros) -> TestReplica {
         let clock = Arc::new(AtomicI64::new(at));
         self.replica_with(Limits::default(), &clock).await
     }
 
     /// SQLite has one owner: its only replica takes the file over.
-    async fn replica_with(&self, limits: Limits, clock: &Arc<AtomicI64>) -> Replica {
+    async fn replica_with(&self, limits: Limits, clock: &Arc<AtomicI64>) -> TestReplica {
         if self.store.has_one_owner() {
             self.store.close().await;
         }
@@ -162,7 +139,7 @@ impl Rig {
         let made = writer(id, store.clone(), Arc::clone(&directory), folder, limits).unwrap();
         let (writer, writing) = made;
         let task = JoinSet::from_iter([writing.counted(Arc::clone(&counts)).run()]);
-        Replica { store, writer, faults, counts, directory, task }
+        TestReplica { store, writer, faults, counts, directory, task }
     }
 
     pub(super) async fn replay(&self, store: &Store) -> Folder {
@@ -171,7 +148,7 @@ impl Rig {
     }
 
     /// The published state is what the log says.
-    pub(super) async fn assert_replays(&self, replica: &Replica) {
+    pub(super) async fn assert_replays(&self, replica: &TestReplica) {
         let fresh = self.replay(&replica.store).await;
         let (view, state) = (replica.writer.view(), fresh.state.unwrap());
         assert_eq!((view.state.position, view.chain_hash), (state.position, fresh.chain_hash));
@@ -181,7 +158,7 @@ impl Rig {
     }
 
     /// The whole log.
-    pub(super) async fn log(&self, replica: &Replica) -> Vec<Record> {
+    pub(super) async fn log(&self, replica: &TestReplica) -> Vec<Record> {
         replica.store.read(&self.engine, 0, 10_000).await.unwrap()
     }
 }
@@ -202,7 +179,7 @@ fn options(
     }
 }
 
-impl Replica {
+impl TestReplica {
     /// The subject of that name, as a step finds or makes it.
     pub(super) async fn subject(&self, engine: &EngineId, name: &str) -> Arc<Subject> {
         let hmac = self.directory.name_hmac(name);
@@ -215,7 +192,7 @@ impl Replica {
         }
     }
 
-    pub(super) async fn admission(&self, rig: &Rig, prompt: Prompt<'_>) -> Proposal {
+    pub(super) async fn admission(&self, rig: &TestLog, prompt: Prompt<'_>) -> Proposal {
         let subject = self.subject(&rig.engine, prompt.by).await;
         let command_id = ids::command_id();
         let digest = fake_digest(prompt.text);
@@ -253,7 +230,11 @@ impl Replica {
         }
     }
 
-    pub(super) async fn admit(&self, rig: &Rig, prompt: Prompt<'_>) -> Result<Outcome, WriteError> {
+    pub(super) async fn admit(
+        &self,
+        rig: &TestLog,
+        prompt: Prompt<'_>,
+    ) -> Result<Outcome, WriteError> {
         let proposal = self.admission(rig, prompt).await;
         self.writer.propose(proposal).await
     }
@@ -310,7 +291,7 @@ impl Replica {
     }
 
     /// A whole step.
-    pub(super) async fn step(&self, rig: &Rig, by: &str, text: &str) -> Committed {
+    pub(super) async fn step(&self, rig: &TestLog, by: &str, text: &str) -> Committed {
         let prompt = Prompt { by, text, key: None };
         let admitted = committed(self.admit(rig, prompt).await);
         committed(self.writer.propose(self.completion(&admitted, "an answer")).await)
