@@ -47,9 +47,9 @@ use crate::{
     telemetry::metrics::{EngineMetrics, Metrics},
 };
 pub use auditor::Pace;
-pub use generate::{Answer, Caller, Chat, Generate, Started, StepError, Told};
+pub use generate::{Answer, Caller, Chat, StepError, StepHandle, StepRequest, StepResponse};
 pub use log::{EventFilter, EventPage, EventReport, PAGE_MAX};
-pub use recorded::recorded;
+pub use recorded::read_recorded_answers;
 pub use registry::Engines;
 pub use report::StateReport;
 

@@ -33,14 +33,14 @@ use tracing::Instrument as _;
 
 pub use crate::breaker::Settings as BreakerSettings;
 pub use anthropic::Anthropic;
-pub use chat::{Dialect, Ending, Extra, Message, Reply, Request, Role, ToolCall};
+pub use chat::{Dialect, Extra, Message, ProviderCompletion, Reply, Request, Role, ToolCall};
 pub use error::LlmError;
 pub use openai::OpenAi;
 pub use price::BadPrice;
-pub use provider::{Answering, Function, Provider};
-pub use replay::{Recorded, Replay};
+pub use provider::{Function, Provider, ReplyFuture};
+pub use replay::{RecordedAnswer, Replay};
 pub use setup::SetupError;
-pub use sink::{ANSWER_MAX, Delta, PIECES_MAX, Sink};
+pub use sink::{ANSWER_BYTES_MAX, DELTAS_MAX, Delta, Sink};
 pub use stub::Stub;
 pub use upstream::{Bulkhead, Resilience, Retry};
 
@@ -78,7 +78,7 @@ struct Target {
 
 /// What came of a call.
 #[derive(Clone, Debug)]
-pub struct Called {
+pub struct CallReport {
     /// Who was asked last.
     pub provider: &'static str,
     /// For which model, if that provider has several.
@@ -86,12 +86,12 @@ pub struct Called {
     /// How many calls were made to providers.
     pub attempts: u32,
     /// How the answer ended, or why there is none.
-    pub result: Result<Ended, LlmError>,
+    pub result: Result<Completion, LlmError>,
 }
 
 /// How an answer ended.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct Completion {
     /// The model as the provider reports it.
     pub model: String,
     /// Why it ended: `stop`, `length`, `tool_calls`, `content_filter`.
@@ -218,9 +218,9 @@ impl Llm {
 
     /// Asks for an answer until `deadline`. Dropping the future cancels the call; what was said until
     /// then is in the sink.
-    pub async fn call(&self, request: &Request, sink: &mut Sink, deadline: Instant) -> Called {
+    pub async fn call(&self, request: &Request, sink: &mut Sink, deadline: Instant) -> CallReport {
         let mut called =
-            Called { provider: self.provider(), model: None, attempts: 0, result: NOT_ALLOWED };
+            CallReport { provider: self.provider(), model: None, attempts: 0, result: NOT_ALLOWED };
         if request.model.as_ref().is_some_and(|model| !self.allows(model)) {
             return called;
         }
@@ -267,20 +267,20 @@ impl Llm {
     }
 }
 
-const NOT_ALLOWED: Result<Ended, LlmError> = Err(LlmError::NotAllowed);
+const NOT_ALLOWED: Result<Completion, LlmError> = Err(LlmError::NotAllowed);
 
-fn ended(ending: Ending, request: &Request, sink: &Sink) -> Ended {
-    let Ending { model, finish_reason, usage } = ending;
+fn ended(ending: ProviderCompletion, request: &Request, sink: &Sink) -> Completion {
+    let ProviderCompletion { model, finish_reason, usage } = ending;
     let usage = usage.unwrap_or_else(|| estimated(request, sink));
-    Ended { model, finish_reason, usage, cut: false }
+    Completion { model, finish_reason, usage, cut: false }
 }
 
 /// An answer that grew too long is an answer, cut.
-fn cut(error: LlmError, request: &Request, sink: &Sink) -> Result<Ended, LlmError> {
+fn cut(error: LlmError, request: &Request, sink: &Sink) -> Result<Completion, LlmError> {
     if error != LlmError::TooLong {
         return Err(error);
     }
-    Ok(Ended {
+    Ok(Completion {
         model: request.model.clone().unwrap_or_default(),
         finish_reason: "length".to_owned(),
         usage: estimated(request, sink),
@@ -299,6 +299,6 @@ pub fn estimate_tokens(text: &str) -> u64 {
 fn estimated(request: &Request, sink: &Sink) -> Usage {
     Usage {
         prompt_tokens: request.messages.iter().map(|m| estimate_tokens(&m.text)).sum(),
-        completion_tokens: estimate_tokens(sink.said()),
+        completion_tokens: estimate_tokens(sink.text()),
     }
 }

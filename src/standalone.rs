@@ -20,7 +20,7 @@ use crate::{
     embed::Embedder,
     engine::{self, Answer, EngineError, Engines, Parts, Settings, StateReport, StepError},
     lifecycle::Tasks,
-    llm::{Answering, Llm, LlmError, Reply, Request, estimate_tokens},
+    llm::{Llm, LlmError, Reply, ReplyFuture, Request, estimate_tokens},
     store::{Options, Store, StoreError, keys::ContentKey, seal::SealError},
 };
 
@@ -83,7 +83,7 @@ impl Builder {
         Fut: Future<Output = Result<T, LlmError>> + Send + 'static,
         T: Into<Reply>,
     {
-        let answer = move |request: Request| -> Answering {
+        let answer = move |request: Request| -> ReplyFuture {
             let prompt_tokens = request.messages.iter().map(|m| estimate_tokens(&m.text)).sum();
             let said = model(request);
             Box::pin(async move { said.await.map(|reply| counted(reply.into(), prompt_tokens)) })
@@ -185,7 +185,7 @@ fn counted(mut reply: Reply, prompt_tokens: u64) -> Reply {
 #[derive(Clone)]
 #[must_use = "nothing happens before `Engine::generate`"]
 pub struct Generate {
-    request: engine::Generate,
+    request: engine::StepRequest,
     end_user: Option<String>,
     idempotency_key: Option<String>,
 }
@@ -193,7 +193,8 @@ pub struct Generate {
 impl Generate {
     /// A prompt; the built-in scorer judges it unless the caller does.
     pub fn new(prompt: impl Into<String>) -> Self {
-        let request = engine::Generate { prompt: prompt.into(), ..engine::Generate::default() };
+        let request =
+            engine::StepRequest { prompt: prompt.into(), ..engine::StepRequest::default() };
         Self { request, end_user: None, idempotency_key: None }
     }
 
@@ -282,7 +283,7 @@ impl Engine {
             key_limit: None,
         };
         let engine = self.engines.get(&EngineId::default()).await?;
-        let told = engine.start(&self.tasks, caller, request, None).told().await?;
+        let told = engine.start(&self.tasks, caller, request, None).response().await?;
         Ok(told.answer)
     }
 

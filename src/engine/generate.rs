@@ -38,11 +38,11 @@ use crate::{
     },
 };
 pub use answer::Answer;
-pub use start::Started;
+pub use start::StepHandle;
 
 /// A request to generate, validated.
 #[derive(Clone, Default, Serialize)]
-pub struct Generate {
+pub struct StepRequest {
     /// The prompt, not blank: what is scored, embedded and remembered.
     pub prompt: String,
     /// The chat that the prompt is part of; without one the prompt is all the model is asked.
@@ -98,7 +98,7 @@ pub struct Caller {
 
 /// An answer, and whether it is an earlier one's.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct StepResponse {
     /// The answer.
     pub answer: Answer,
     /// Whether an earlier request with the same idempotency key ran the step.
@@ -198,10 +198,10 @@ impl Engine {
     pub async fn generate(
         &self,
         caller: &Caller,
-        request: &Generate,
+        request: &StepRequest,
         pieces: Option<mpsc::Sender<Delta>>,
         cancelled: &CancellationToken,
-    ) -> Result<Told, StepError> {
+    ) -> Result<StepResponse, StepError> {
         let _running = Running::new(self);
         self.metrics.requests.inc();
         if request.model.as_ref().is_some_and(|model| !self.parts.llm.allows(model)) {
@@ -211,16 +211,16 @@ impl Engine {
         match spans::deciding(&self.id, self.admit(caller, request, started)).await? {
             Admission::Rejected(answer) => {
                 self.metrics.steps.latency.observe_in_trace(started.elapsed());
-                Ok(Told { answer: *answer, replayed: false })
+                Ok(StepResponse { answer: *answer, replayed: false })
             }
             Admission::Earlier(earlier) => {
                 let answer = self.wait_for(&earlier, started).await?;
-                Ok(Told { answer, replayed: true })
+                Ok(StepResponse { answer, replayed: true })
             }
             Admission::Admitted(step) => {
                 let sink = Sink::new(pieces);
                 let answer = self.run(caller, request, step, sink, cancelled).await?;
-                Ok(Told { answer, replayed: false })
+                Ok(StepResponse { answer, replayed: false })
             }
         }
     }
@@ -228,7 +228,7 @@ impl Engine {
     async fn admit(
         &self,
         caller: &Caller,
-        request: &Generate,
+        request: &StepRequest,
         started: Instant,
     ) -> Result<Admission, StepError> {
         let proposal = self.proposal(caller, request, started).await?;
@@ -282,7 +282,7 @@ impl Engine {
     async fn proposal(
         &self,
         caller: &Caller,
-        request: &Generate,
+        request: &StepRequest,
         started: Instant,
     ) -> Result<Proposal, StepError> {
         let name = caller.end_user.as_ref().unwrap_or(&caller.actor);
@@ -376,7 +376,7 @@ pub(super) fn seal<T: Serialize>(
 }
 
 /// SHA-256 over the request as it is understood: spelling and order of its JSON do not count.
-fn body_digest(request: &Generate) -> [u8; 32] {
+fn body_digest(request: &StepRequest) -> [u8; 32] {
     // a plain structure always has a JSON form
     Sha256::digest(serde_json::to_vec(request).unwrap_or_default()).into()
 }

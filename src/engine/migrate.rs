@@ -42,7 +42,7 @@ const ITEMS_MAX: usize = 64;
 
 /// What came of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Migrated {
+pub struct MigrationReport {
     /// Items added.
     pub copied: u64,
     /// Items left out because their text or its key is erased.
@@ -104,7 +104,7 @@ pub async fn migrate(
     to: &EngineId,
     actor: &str,
     progress: &mut (dyn FnMut(Position) + Send),
-) -> Result<Migrated, MigrateError> {
+) -> Result<MigrationReport, MigrateError> {
     if from == to {
         return Err(MigrateError::Itself);
     }
@@ -127,7 +127,7 @@ pub async fn migrate(
     let [copied, skipped, refused] = migration.counts;
     let view = copy.view();
     let (position, chain_hash) = (view.state.position, view.chain_hash);
-    Ok(Migrated { copied, skipped, refused, already, position, chain_hash })
+    Ok(MigrationReport { copied, skipped, refused, already, position, chain_hash })
 }
 
 /// The engine to copy to: one that is made now, or that an earlier run began.

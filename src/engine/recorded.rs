@@ -11,7 +11,7 @@ use crate::{
         event::{Event, StepCompleted},
         ids::{EngineId, Position},
     },
-    llm::{Ending, Recorded, Replay},
+    llm::{ProviderCompletion, RecordedAnswer, Replay},
     store::{
         Record, SealedText, Store, StoreError, codec,
         keys::{Column, ContentKey},
@@ -24,7 +24,7 @@ const PAGE: u32 = 500;
 
 /// Reads the answers of an engine's log, in its order, as many as are kept. Erased and withheld ones
 /// are left out.
-pub async fn recorded(
+pub async fn read_recorded_answers(
     store: &Store,
     content_key: &Arc<ContentKey>,
     engine: &EngineId,
@@ -72,8 +72,8 @@ impl Reader<'_> {
             let PromptText { prompt } = prompt;
             let AnswerText { answer: text, tool_calls } = answer;
             let StepCompleted { model, finish_reason, usage, .. } = *completed;
-            let ending = Ending { model, finish_reason, usage: Some(usage) };
-            if !replay.keep(&prompt, Recorded { text, tool_calls, ending }) {
+            let ending = ProviderCompletion { model, finish_reason, usage: Some(usage) };
+            if !replay.keep(&prompt, RecordedAnswer { text, tool_calls, ending }) {
                 return Ok(false);
             }
         }

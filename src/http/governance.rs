@@ -15,7 +15,7 @@ use super::{AppState, Code, Problem, line};
 use crate::{
     config::MoralRefusal,
     domain::event::RejectReason,
-    engine::{Answer, Caller, Engine, Generate, Told},
+    engine::{Answer, Caller, Engine, StepRequest, StepResponse},
 };
 
 /// What governed a step.
@@ -68,12 +68,12 @@ pub async fn answer<T>(
     state: &Data<AppState>,
     engine: Arc<Engine>,
     caller: Caller,
-    request: Generate,
+    request: StepRequest,
 ) -> Result<HttpResponse, Problem>
 where
     T: for<'a> From<&'a Answer> + Serialize,
 {
-    let told = engine.start(&state.tasks, caller, request, None).told().await?;
+    let told = engine.start(&state.tasks, caller, request, None).response().await?;
     if let Some(refused) = refusal_as_error(&told.answer, state.refusal) {
         return Err(refused);
     }
@@ -84,7 +84,7 @@ where
     Ok(response)
 }
 
-fn headers(response: &mut HttpResponseBuilder, told: &Told) {
+fn headers(response: &mut HttpResponseBuilder, told: &StepResponse) {
     let answer = &told.answer;
     let values = [
         ("x-mlsdm-accepted", answer.accepted.to_string()),
@@ -105,7 +105,7 @@ fn headers(response: &mut HttpResponseBuilder, told: &Told) {
 }
 
 /// Says so when an earlier request with the same idempotency key ran the step.
-pub fn replayed(response: &mut HttpResponseBuilder, told: &Told) {
+pub fn replayed(response: &mut HttpResponseBuilder, told: &StepResponse) {
     if told.replayed {
         response.insert_header(("Idempotency-Replayed", "true"));
     }

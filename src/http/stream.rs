@@ -22,8 +22,8 @@ use super::{
     line::{self, Ending},
 };
 use crate::{
-    engine::{Answer, Caller, Engine, Generate, Started, StepError, Told},
-    llm::{Delta, PIECES_MAX},
+    engine::{Answer, Caller, Engine, StepError, StepHandle, StepRequest, StepResponse},
+    llm::{DELTAS_MAX, Delta},
 };
 
 /// One server-sent event.
@@ -61,10 +61,10 @@ pub async fn step(
     state: &Data<AppState>,
     engine: std::sync::Arc<Engine>,
     caller: Caller,
-    request: Generate,
+    request: StepRequest,
     dialect: impl Dialect,
 ) -> Result<HttpResponse, Problem> {
-    let (sender, pieces) = mpsc::channel(PIECES_MAX);
+    let (sender, pieces) = mpsc::channel(DELTAS_MAX);
     let started = engine.start(&state.tasks, caller, request, Some(sender));
     let mut live = Live { started, pieces };
     match live.next().await {
@@ -78,14 +78,14 @@ pub async fn step(
 
 /// A step under way.
 struct Live {
-    started: Started,
+    started: StepHandle,
     pieces: mpsc::Receiver<Delta>,
 }
 
 enum Moment {
     /// One or more.
     Pieces(Vec<Delta>),
-    Told(Box<Result<Told, StepError>>),
+    Told(Box<Result<StepResponse, StepError>>),
 }
 
 impl Live {
@@ -93,8 +93,8 @@ impl Live {
     /// they could be sent go together. May be dropped and called again.
     async fn next(&mut self) -> Moment {
         let mut pieces = Vec::new();
-        match self.pieces.recv_many(&mut pieces, PIECES_MAX).await {
-            0 => Moment::Told(Box::new(self.started.told().await)),
+        match self.pieces.recv_many(&mut pieces, DELTAS_MAX).await {
+            0 => Moment::Told(Box::new(self.started.response().await)),
             _ => Moment::Pieces(pieces),
         }
     }
@@ -110,7 +110,7 @@ fn response() -> actix_web::HttpResponseBuilder {
 }
 
 /// An answer without pieces: the request was refused, or is told what it was told before.
-fn at_once(told: &Told, mut dialect: impl Dialect) -> HttpResponse {
+fn at_once(told: &StepResponse, mut dialect: impl Dialect) -> HttpResponse {
     let mut body = dialect.begin();
     body.push_str(&written(&pieces(&told.answer), &mut dialect));
     body.push_str(&dialect.end(&told.answer));
@@ -157,7 +157,11 @@ fn streamed(live: Live, first: &[Delta], mut dialect: impl Dialect) -> HttpRespo
     response
 }
 
-fn last(told: Result<Told, StepError>, dialect: &mut impl Dialect, ending: &Ending) -> String {
+fn last(
+    told: Result<StepResponse, StepError>,
+    dialect: &mut impl Dialect,
+    ending: &Ending,
+) -> String {
     match told {
         Ok(told) => {
             ending.set(Ok((&told.answer).into()));

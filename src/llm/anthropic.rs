@@ -3,12 +3,12 @@
 //! Requests of chat completions are translated as far as they are texts and a few plain wishes; what
 //! else they say is refused, not dropped. Deliberately not here: retries and deadlines (`upstream`).
 
-mod answer;
-mod ask;
+mod request;
+mod response;
 
 use reqwest::{Client, Url, header::HeaderValue};
 
-use super::{Ending, LlmError, Request, Sink, http, setup::SetupError, sse::Events};
+use super::{LlmError, ProviderCompletion, Request, Sink, http, setup::SetupError, sse::Events};
 use crate::config;
 
 /// A server of messages.
@@ -39,8 +39,8 @@ impl Anthropic {
         &self,
         request: &Request,
         sink: &mut Sink,
-    ) -> Result<Ending, LlmError> {
-        let body = ask::body(request, sink.is_streaming())?;
+    ) -> Result<ProviderCompletion, LlmError> {
+        let body = request::body(request, sink.is_streaming())?;
         let mut post =
             self.http.post(self.url.clone()).header("anthropic-version", &self.version).json(&body);
         if let Some(key) = &self.key {
@@ -49,9 +49,9 @@ impl Anthropic {
         let response = http::send(post).await?;
         let model = request.model.as_deref().unwrap_or_default();
         if http::is_stream(&response) {
-            answer::streamed(Events::new(response), model, sink).await
+            response::streamed(Events::new(response), model, sink).await
         } else {
-            answer::whole(http::json(response).await?, model, sink).await
+            response::whole(http::json(response).await?, model, sink).await
         }
     }
 }

@@ -112,7 +112,7 @@ impl fmt::Debug for ToolCall {
 
 /// How an answer ended; its text is in the [`Sink`](super::Sink).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
+pub struct ProviderCompletion {
     /// The model as the provider reports it.
     pub model: String,
     /// Why it ended, in the words of `OpenAI`: `stop`, `length`, `tool_calls`, `content_filter`.

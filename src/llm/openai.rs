@@ -2,15 +2,15 @@
 //!
 //! Deliberately not here: retries and deadlines (`upstream`), and which model may be asked.
 
-mod answer;
-mod ask;
+mod request;
+mod response;
 
 use reqwest::{
     Client, Url,
     header::{AUTHORIZATION, HeaderName, HeaderValue},
 };
 
-use super::{Ending, LlmError, Request, Sink, http, setup::SetupError, sse::Events};
+use super::{LlmError, ProviderCompletion, Request, Sink, http, setup::SetupError, sse::Events};
 use crate::config;
 
 /// Where Azure wants the key.
@@ -48,8 +48,8 @@ impl OpenAi {
         &self,
         request: &Request,
         sink: &mut Sink,
-    ) -> Result<Ending, LlmError> {
-        let body = ask::body(request, self.max_tokens_field, sink.is_streaming())?;
+    ) -> Result<ProviderCompletion, LlmError> {
+        let body = request::body(request, self.max_tokens_field, sink.is_streaming())?;
         let mut post = self.http.post(self.url.clone()).json(&body);
         if let Some((name, value)) = &self.key {
             post = post.header(name, value);
@@ -57,9 +57,9 @@ impl OpenAi {
         let response = http::send(post).await?;
         let model = request.model.as_deref().unwrap_or_default();
         if http::is_stream(&response) {
-            answer::streamed(Events::new(response), model, sink).await
+            response::streamed(Events::new(response), model, sink).await
         } else {
-            answer::whole(http::json(response).await?, model, sink).await
+            response::whole(http::json(response).await?, model, sink).await
         }
     }
 }

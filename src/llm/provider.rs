@@ -2,13 +2,13 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::{Anthropic, Ending, LlmError, OpenAi, Replay, Reply, Request, Sink, Stub};
+use super::{Anthropic, LlmError, OpenAi, ProviderCompletion, Replay, Reply, Request, Sink, Stub};
 
 /// An answer on its way.
-pub type Answering = Pin<Box<dyn Future<Output = Result<Reply, LlmError>> + Send>>;
+pub type ReplyFuture = Pin<Box<dyn Future<Output = Result<Reply, LlmError>> + Send>>;
 
 /// A model of the caller's own.
-pub type Function = Arc<dyn Fn(Request) -> Answering + Send + Sync>;
+pub type Function = Arc<dyn Fn(Request) -> ReplyFuture + Send + Sync>;
 
 /// Who answers.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ impl Provider {
         &self,
         request: &Request,
         sink: &mut Sink,
-    ) -> Result<Ending, LlmError> {
+    ) -> Result<ProviderCompletion, LlmError> {
         match self {
             Self::Stub(stub) => stub.call(request, sink).await,
             Self::OpenAi(openai) => openai.call(request, sink).await,
@@ -56,9 +56,9 @@ impl Provider {
             Self::Replay(replay) => replay.call(request, sink).await,
             Self::Function(function) => {
                 let reply = function(request.clone()).await?;
-                sink.text(&reply.text).await?;
+                sink.push_text(&reply.text).await?;
                 let Reply { model, finish_reason, usage, .. } = reply;
-                Ok(Ending { model, finish_reason, usage: Some(usage) })
+                Ok(ProviderCompletion { model, finish_reason, usage: Some(usage) })
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Answers that a log has recorded, given again: a provider without a network.
 //!
 //! The answers to equal prompts are given in the order of the log, the last one again and again.
-//! Deliberately not here: reading the log, which is the engine's (`engine::recorded`).
+//! Deliberately not here: reading the log, which is the engine's (`engine::read_recorded_answers`).
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Ending, LlmError, Request, Role, Sink, ToolCall};
+use super::{LlmError, ProviderCompletion, Request, Role, Sink, ToolCall};
 
 /// Most answers that are kept; later ones are left out.
 const ANSWERS_MAX: usize = 100_000;
@@ -21,13 +21,13 @@ const BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// An answer as it was recorded.
 #[derive(Clone)]
-pub struct Recorded {
+pub struct RecordedAnswer {
     /// Its text.
     pub text: String,
     /// The tools it called.
     pub tool_calls: Vec<ToolCall>,
     /// How it ended.
-    pub ending: Ending,
+    pub ending: ProviderCompletion,
 }
 
 /// All answers, by their prompts.
@@ -41,7 +41,7 @@ pub struct Replay {
 /// The answers to one prompt.
 #[derive(Default)]
 struct Answers {
-    recorded: Vec<Recorded>,
+    recorded: Vec<RecordedAnswer>,
     /// Which is given next.
     next: Mutex<usize>,
 }
@@ -54,7 +54,7 @@ impl fmt::Debug for Replay {
 
 impl Replay {
     /// Keeps one more answer; says whether there was room.
-    pub fn keep(&mut self, prompt: &str, recorded: Recorded) -> bool {
+    pub fn keep(&mut self, prompt: &str, recorded: RecordedAnswer) -> bool {
         let called: usize = recorded.tool_calls.iter().map(|call| call.arguments.len()).sum();
         let bytes = recorded.text.len() + called;
         if self.answers >= ANSWERS_MAX || self.bytes + bytes > BYTES_MAX {
@@ -80,25 +80,25 @@ impl Replay {
         &self,
         request: &Request,
         sink: &mut Sink,
-    ) -> Result<Ending, LlmError> {
+    ) -> Result<ProviderCompletion, LlmError> {
         // what is remembered stands before the prompt, in a message of its own
         let prompt = request.messages.iter().rfind(|message| message.role == Role::User);
         let prompt = prompt.ok_or(LlmError::NotRecorded)?;
         let answers = self.by_prompt.get(&digest(&prompt.text)).ok_or(LlmError::NotRecorded)?;
         let recorded = answers.next().ok_or(LlmError::NotRecorded)?;
         if !recorded.text.is_empty() {
-            sink.text(&recorded.text).await?;
+            sink.push_text(&recorded.text).await?;
         }
         for (index, call) in recorded.tool_calls.iter().enumerate() {
             let ToolCall { id, name, arguments } = call.clone();
-            sink.tool_call(index, Some(id), Some(name), arguments).await?;
+            sink.push_tool_call(index, Some(id), Some(name), arguments).await?;
         }
         Ok(recorded.ending.clone())
     }
 }
 
 impl Answers {
-    fn next(&self) -> Option<&Recorded> {
+    fn next(&self) -> Option<&RecordedAnswer> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let recorded = self.recorded.get(*next);
         if *next + 1 < self.recorded.len() {
@@ -117,10 +117,10 @@ mod tests {
     use super::*;
     use crate::llm::{Extra, Message};
 
-    fn recorded(text: &str) -> Recorded {
+    fn recorded(text: &str) -> RecordedAnswer {
         let finish_reason = "stop".to_owned();
-        let ending = Ending { model: "m-1".to_owned(), finish_reason, usage: None };
-        Recorded { text: text.to_owned(), tool_calls: Vec::new(), ending }
+        let ending = ProviderCompletion { model: "m-1".to_owned(), finish_reason, usage: None };
+        RecordedAnswer { text: text.to_owned(), tool_calls: Vec::new(), ending }
     }
 
     async fn ask(replay: &Replay, prompt: &str) -> Result<String, LlmError> {

@@ -8,13 +8,13 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{LlmError, ToolCall};
 
 /// Longest answer kept and returned, in bytes; a longer one is cut.
-pub const ANSWER_MAX: usize = 256 * 1024;
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// Most tools that one answer may call.
 const TOOL_CALLS_MAX: usize = 128;
 
 /// Pieces of an answer that may wait for a caller who streams; the model waits for more room.
-pub const PIECES_MAX: usize = 64;
+pub const DELTAS_MAX: usize = 64;
 
 /// A piece of an answer.
 #[derive(Clone, PartialEq, Eq)]
@@ -73,12 +73,12 @@ impl Sink {
     }
 
     /// When the first piece came.
-    pub const fn first(&self) -> Option<Instant> {
+    pub const fn first_delta_at(&self) -> Option<Instant> {
         self.first
     }
 
     /// The text so far.
-    pub fn said(&self) -> &str {
+    pub fn text(&self) -> &str {
         &self.text
     }
 
@@ -97,8 +97,8 @@ impl Sink {
     /// # Errors
     /// [`LlmError::CallerGone`], or [`LlmError::TooLong`] once the answer is as long as it may be:
     /// what fits has been taken, and the call should end.
-    pub async fn text(&mut self, piece: &str) -> Result<(), LlmError> {
-        let room = ANSWER_MAX - self.bytes;
+    pub async fn push_text(&mut self, piece: &str) -> Result<(), LlmError> {
+        let room = ANSWER_BYTES_MAX - self.bytes;
         let fitting = &piece[..piece.floor_char_boundary(room)];
         if !fitting.is_empty() {
             self.start(fitting.len());
@@ -111,8 +111,8 @@ impl Sink {
     /// Takes more of the tool call number `index`.
     ///
     /// # Errors
-    /// As [`Self::text`], and [`LlmError::Malformed`] when calls do not come in order.
-    pub async fn tool_call(
+    /// As [`Self::push_text`], and [`LlmError::Malformed`] when calls do not come in order.
+    pub async fn push_tool_call(
         &mut self,
         index: usize,
         id: Option<String>,
@@ -122,7 +122,7 @@ impl Sink {
         if index > self.tool_calls.len() || index >= TOOL_CALLS_MAX {
             return Err(LlmError::Malformed { what: "tool calls out of order" });
         }
-        if self.bytes + arguments.len() > ANSWER_MAX {
+        if self.bytes + arguments.len() > ANSWER_BYTES_MAX {
             return Err(LlmError::TooLong);
         }
         self.start(arguments.len());
@@ -156,23 +156,23 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_cut_at_a_character() {
         let mut sink = Sink::new(None);
-        sink.text(&"x".repeat(ANSWER_MAX - 1)).await.unwrap();
-        assert_eq!(sink.text("éé").await, Err(LlmError::TooLong));
-        assert_eq!(sink.said().len(), ANSWER_MAX - 1);
+        sink.push_text(&"x".repeat(ANSWER_BYTES_MAX - 1)).await.unwrap();
+        assert_eq!(sink.push_text("éé").await, Err(LlmError::TooLong));
+        assert_eq!(sink.text().len(), ANSWER_BYTES_MAX - 1);
     }
 
     #[tokio::test]
     async fn pieces_are_collected_and_passed_on() {
-        let (caller, mut pieces) = mpsc::channel(PIECES_MAX);
+        let (caller, mut pieces) = mpsc::channel(DELTAS_MAX);
         let mut sink = Sink::new(Some(caller));
-        sink.text("Hello ").await.unwrap();
-        sink.text("there").await.unwrap();
-        sink.tool_call(0, Some("1".into()), Some("clock".into()), "{".into()).await.unwrap();
-        sink.tool_call(0, None, None, "}".into()).await.unwrap();
-        assert_eq!(sink.said(), "Hello there");
+        sink.push_text("Hello ").await.unwrap();
+        sink.push_text("there").await.unwrap();
+        sink.push_tool_call(0, Some("1".into()), Some("clock".into()), "{".into()).await.unwrap();
+        sink.push_tool_call(0, None, None, "}".into()).await.unwrap();
+        assert_eq!(sink.text(), "Hello there");
         assert_eq!(sink.tool_calls()[0].arguments, "{}");
         assert_eq!(pieces.recv().await, Some(Delta::Text("Hello ".into())));
-        let skipped = sink.tool_call(2, None, None, String::new()).await;
+        let skipped = sink.push_tool_call(2, None, None, String::new()).await;
         assert!(matches!(skipped, Err(LlmError::Malformed { .. })));
     }
 
@@ -181,7 +181,7 @@ mod tests {
         let (caller, pieces) = mpsc::channel(1);
         drop(pieces);
         let mut sink = Sink::new(Some(caller));
-        assert_eq!(sink.text("Hello").await, Err(LlmError::CallerGone));
-        assert_eq!(sink.said(), "Hello", "what was said is kept");
+        assert_eq!(sink.push_text("Hello").await, Err(LlmError::CallerGone));
+        assert_eq!(sink.text(), "Hello", "what was said is kept");
     }
 }

@@ -5,7 +5,7 @@ use opentelemetry::{Array, Value};
 use tracing::{Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::{Ended, Llm, LlmError, Request};
+use super::{Completion, Llm, LlmError, Request};
 use crate::telemetry::{
     metrics::OTHER,
     traces::{self, TARGET},
@@ -38,7 +38,7 @@ pub(super) fn answered(
     span: &Span,
     llm: &Llm,
     asked: &Request,
-    result: &Result<Ended, LlmError>,
+    result: &Result<Completion, LlmError>,
     attempts: u32,
 ) {
     span.record("mlsdm.llm.attempts", i64::from(attempts));

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Ending, LlmError, Message, Request, Role, Sink};
+use super::{LlmError, Message, ProviderCompletion, Request, Role, Sink};
 use crate::domain::event::Usage;
 
 /// The model's name in events.
@@ -31,7 +31,7 @@ impl Stub {
         &self,
         request: &Request,
         sink: &mut Sink,
-    ) -> Result<Ending, LlmError> {
+    ) -> Result<ProviderCompletion, LlmError> {
         pause(self.latency).await;
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
@@ -39,18 +39,18 @@ impl Stub {
         let (text, finish_reason) = shortened(answer(&request.messages), request.max_tokens);
         if sink.is_streaming() {
             for word in text.split_inclusive(' ') {
-                sink.text(word).await?;
+                sink.push_text(word).await?;
                 pause(self.word_latency).await;
             }
         } else {
-            sink.text(&text).await?;
+            sink.push_text(&text).await?;
         }
         let usage = Usage {
             prompt_tokens: request.messages.iter().map(|m| tokens(&m.text)).sum(),
             completion_tokens: tokens(&text),
         };
         let (model, finish_reason) = (MODEL.to_owned(), finish_reason.to_owned());
-        Ok(Ending { model, finish_reason, usage: Some(usage) })
+        Ok(ProviderCompletion { model, finish_reason, usage: Some(usage) })
     }
 }
 
@@ -93,14 +93,14 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::llm::{Delta, Extra, PIECES_MAX};
+    use crate::llm::{DELTAS_MAX, Delta, Extra};
 
     fn request(texts: &[&str], max_tokens: u32) -> Request {
         let messages = texts.iter().map(|text| Message::text(Role::User, *text)).collect();
         Request { model: None, messages, max_tokens, temperature: None, extra: Extra::default() }
     }
 
-    async fn told(texts: &[&str], max_tokens: u32) -> (String, Ending) {
+    async fn told(texts: &[&str], max_tokens: u32) -> (String, ProviderCompletion) {
         let mut sink = Sink::new(None);
         let ending = Stub::default().call(&request(texts, max_tokens), &mut sink).await.unwrap();
         (sink.into_parts().0, ending)
@@ -116,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_speaks_word_by_word_to_who_listens() {
-        let (caller, mut pieces) = mpsc::channel(PIECES_MAX);
+        let (caller, mut pieces) = mpsc::channel(DELTAS_MAX);
         let mut sink = Sink::new(Some(caller));
         Stub::default().call(&request(&["Hello"], 100), &mut sink).await.unwrap();
         let (said, _) = sink.into_parts();

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{BreakerSettings, Ending, LlmError, Provider, Request, Sink, attempts::Attempts};
+use super::{
+    BreakerSettings, LlmError, Provider, ProviderCompletion, Request, Sink, attempts::Attempts,
+};
 use crate::{
     breaker::{Breaker, Permit},
     limiter::Limiter,
@@ -89,7 +91,7 @@ impl Upstream {
         deadline: Instant,
         alternative: bool,
         attempts: &mut u32,
-    ) -> Result<Ending, LlmError> {
+    ) -> Result<ProviderCompletion, LlmError> {
         let mut tries = 0;
         loop {
             let result = self.attempt(request, sink, deadline, attempts).await;
@@ -114,7 +116,7 @@ impl Upstream {
         sink: &mut Sink,
         deadline: Instant,
         attempts: &mut u32,
-    ) -> Result<Ending, LlmError> {
+    ) -> Result<ProviderCompletion, LlmError> {
         let place = timeout_at(deadline, self.bulkhead.admit()).await;
         let Ok(Some(_place)) = place else { return Err(LlmError::BulkheadFull) };
         let permit = self.breaker.admit();

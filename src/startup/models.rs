@@ -32,7 +32,7 @@ async fn recorded_answers(config: &Config) -> Result<Replay, StartError> {
     }
     let store = Store::open_read_only(&options).await?;
     let key = Arc::new(content_key(&config.database, store.path(), false)?);
-    let replay = recorded(&store, &key, &config.llm.replay.engine).await;
+    let replay = read_recorded_answers(&store, &key, &config.llm.replay.engine).await;
     store.close().await;
     match replay {
         Ok(replay) => {

@@ -25,9 +25,9 @@ use crate::{
         policy::Policy,
     },
     embed::Embedder,
-    engine::{Caller, Engine, Engines, Generate, Parts, Settings, StepError, Told},
+    engine::{Caller, Engine, Engines, Parts, Settings, StepError, StepRequest, StepResponse},
     lifecycle::Tasks,
-    llm::{Answering, Llm, LlmError, Reply, Request},
+    llm::{Llm, LlmError, Reply, ReplyFuture, Request},
     store::{Options, Record, Store, faults::Faults, keys::ContentKey},
 };
 
@@ -82,7 +82,7 @@ impl Model {
         self.asked.subscribe().wait_for(|asked| *asked >= times).await.ok();
     }
 
-    fn react(&self, request: Request) -> Answering {
+    fn react(&self, request: Request) -> ReplyFuture {
         lock(&self.requests).push(request);
         self.asked.send_modify(|asked| *asked += 1);
         let next = lock(&self.script).pop_front();
@@ -237,13 +237,17 @@ impl TestApp {
     }
 
     /// Runs a step of the default engine as its server does.
-    pub async fn ask(&self, who: &str, prompt: &str) -> Result<Told, StepError> {
+    pub async fn ask(&self, who: &str, prompt: &str) -> Result<StepResponse, StepError> {
         self.send(caller(who), generate(prompt)).await
     }
 
     /// The same, with everything a request can hold.
-    pub async fn send(&self, caller: Caller, request: Generate) -> Result<Told, StepError> {
-        self.engine().await.start(&self.tasks, caller, request, None).told().await
+    pub async fn send(
+        &self,
+        caller: Caller,
+        request: StepRequest,
+    ) -> Result<StepResponse, StepError> {
+        self.engine().await.start(&self.tasks, caller, request, None).response().await
     }
 
     /// The state of the default engine, in one value.
@@ -278,6 +282,6 @@ pub fn caller(who: &str) -> Caller {
 }
 
 /// A harmless request.
-pub fn generate(prompt: &str) -> Generate {
-    Generate { prompt: prompt.to_owned(), moral_value: Some(0.9), ..Generate::default() }
+pub fn generate(prompt: &str) -> StepRequest {
+    StepRequest { prompt: prompt.to_owned(), moral_value: Some(0.9), ..StepRequest::default() }
 }

@@ -10,7 +10,7 @@ use mlsdm::{
         policy::Policy,
     },
     embed::Embedder,
-    engine::{Caller, Engine, Engines, Generate, Parts, Settings},
+    engine::{Caller, Engine, Engines, Parts, Settings, StepRequest},
     lifecycle::Tasks,
     llm::{Llm, LlmError, Reply},
     store::{Content, EngineRow, Options, Record, Store, SubjectRow, chain, keys::ContentKey},
@@ -86,11 +86,11 @@ pub(crate) async fn say(engine: &Engine, who: &str, prompt: &str, moral_value: f
         idempotency_key: None,
         key_limit: None,
     };
-    let request = Generate {
+    let request = StepRequest {
         prompt: prompt.to_owned(),
         moral_value: Some(moral_value),
         max_tokens: Some(100),
-        ..Generate::default()
+        ..StepRequest::default()
     };
     // a failure is an outcome too
     drop(engine.generate(&caller, &request, None, &CancellationToken::new()).await);

@@ -9,7 +9,7 @@ use mlsdm::{
         ids::{EngineId, Position},
         policy::{Budget, Policy},
     },
-    engine::{Caller, Generate, StepError, verify::verify},
+    engine::{Caller, StepError, StepRequest, verify::verify},
     store::writer::WriteError,
     testkit::app::{Reaction, Setup, TestApp, caller, generate},
 };
@@ -31,8 +31,8 @@ fn daily() -> Setup {
 }
 
 /// A step that reserves what it uses: a prompt of 3 tokens and an answer of at most 15.
-fn modest() -> Generate {
-    Generate { context_top_k: Some(0), max_tokens: Some(15), ..generate("Hello there") }
+fn modest() -> StepRequest {
+    StepRequest { context_top_k: Some(0), max_tokens: Some(15), ..generate("Hello there") }
 }
 
 fn refused_by_budget(error: &StepError) -> bool {
@@ -103,7 +103,7 @@ async fn a_restart_and_a_day_later() {
 #[tokio::test]
 async fn the_model_is_asked_for_no_more_than_is_left() {
     let app = TestApp::sqlite_with(limited(Budget { tokens: 20, ..Budget::default() })).await;
-    let greedy = Generate { max_tokens: Some(500), ..modest() };
+    let greedy = StepRequest { max_tokens: Some(500), ..modest() };
     app.send(caller("ann"), greedy).await.unwrap();
     assert_eq!(app.model.requests()[0].max_tokens, 17);
 }
@@ -112,7 +112,7 @@ async fn the_model_is_asked_for_no_more_than_is_left() {
 async fn a_running_step_holds_its_share() {
     let app = TestApp::sqlite_with(daily()).await;
     app.model.script([Reaction::Hang]);
-    let greedy = Generate { max_tokens: Some(1_000), ..modest() };
+    let greedy = StepRequest { max_tokens: Some(1_000), ..modest() };
     let holds = app.send(caller("ann"), greedy);
     let asks = async {
         app.model.asked(1).await;

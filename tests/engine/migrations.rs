@@ -19,8 +19,8 @@ use mlsdm::{
     },
     embed::{EmbedError, Embedder, Function, hashing},
     engine::{
-        Engine, EngineError, Generate, Settings,
-        migrate::{MigrateError, Migrated, migrate},
+        Engine, EngineError, Settings, StepRequest,
+        migrate::{MigrateError, MigrationReport, migrate},
         verify::verify,
     },
     llm::Role,
@@ -80,7 +80,7 @@ async fn told(app: &TestApp) {
     app.ask("bob", "My cat is called Tom").await.unwrap();
 }
 
-async fn run(app: &TestApp) -> Result<Migrated, MigrateError> {
+async fn run(app: &TestApp) -> Result<MigrationReport, MigrateError> {
     let (from, to) = (EngineId::default(), copy_id());
     migrate(&app.engines, &from, &to, "operator", &mut |_| {}).await
 }
@@ -91,7 +91,7 @@ async fn copy(app: &TestApp) -> Arc<Engine> {
 
 /// What the model was told as context when somebody asked the copy.
 async fn context(app: &TestApp, who: &str, prompt: &str) -> String {
-    let request = Generate { context_top_k: Some(3), ..generate(prompt) };
+    let request = StepRequest { context_top_k: Some(3), ..generate(prompt) };
     let (copy, alive) = (copy(app).await, CancellationToken::new());
     copy.generate(&caller(who), &request, None, &alive).await.unwrap();
     let asked = app.model.requests().pop().unwrap();

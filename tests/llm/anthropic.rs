@@ -71,7 +71,7 @@ async fn a_whole_answer_with_its_figures() {
     assert_eq!((called.provider, ended.model.as_str()), ("anthropic", "claude-1"));
     assert_eq!(ended.finish_reason, "tool_calls");
     assert_eq!(ended.usage, Usage { prompt_tokens: 9, completion_tokens: 12 });
-    assert_eq!(sink.said(), "Hello there");
+    assert_eq!(sink.text(), "Hello there");
     let (id, name) = ("t-1".to_owned(), "clock".to_owned());
     assert_eq!(sink.tool_calls(), [ToolCall { id, name, arguments: "{\"zone\":1}".to_owned() }]);
 }

@@ -1,13 +1,13 @@
 //! What a provider can do wrong, and what becomes of it.
 
-use mlsdm::llm::{ANSWER_MAX, Called, Delta, Ended, Llm, LlmError, Sink};
+use mlsdm::llm::{ANSWER_BYTES_MAX, CallReport, Completion, Delta, Llm, LlmError, Sink};
 use mlsdm::testkit::double::{Act, Double, completion, cut_stream, failing, head, json};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::rig::{MINUTE, PROMPT, anthropic, assert_secret, openai, request, streamed, whole};
 
 /// What came of asking a provider that acts so.
-async fn asked(acts: impl IntoIterator<Item = Act>) -> (Called, Sink) {
+async fn asked(acts: impl IntoIterator<Item = Act>) -> (CallReport, Sink) {
     let double = Double::new(acts).await;
     let (called, sink) = whole(&openai(&double.url), &request()).await;
     assert_eq!(called.attempts as usize, double.times());
@@ -45,7 +45,7 @@ async fn a_connection_closed_without_an_answer_is_unreachable() {
 }
 
 /// Runs a call until the provider was asked, then lets its time pass.
-async fn until_timeout(llm: &Llm, double: &Double, sink: &mut Sink) -> Called {
+async fn until_timeout(llm: &Llm, double: &Double, sink: &mut Sink) -> CallReport {
     let asked = request();
     let call = llm.call(&asked, sink, Instant::now() + MINUTE);
     let pass = async {
@@ -81,7 +81,7 @@ async fn a_first_byte_that_is_late_is_waited_for() {
     let asked = request();
     let ((called, sink), ()) = tokio::join!(whole(&llm, &asked), late);
     assert!(called.result.is_ok(), "{called:?}");
-    assert_eq!((called.attempts, sink.said()), (1, "Hello there"));
+    assert_eq!((called.attempts, sink.text()), (1, "Hello there"));
 }
 
 #[tokio::test]
@@ -112,16 +112,19 @@ async fn a_body_of_ten_megabytes_is_not_read() {
 
 #[tokio::test]
 async fn a_long_answer_is_cut_whole_or_streamed() {
-    let long = "x".repeat(ANSWER_MAX + 1);
+    let long = "x".repeat(ANSWER_BYTES_MAX + 1);
     let (called, sink) = asked([completion(&long)]).await;
-    let Ended { finish_reason, cut, .. } = called.result.unwrap();
-    assert_eq!((finish_reason.as_str(), cut, sink.said().len()), ("length", true, ANSWER_MAX));
+    let Completion { finish_reason, cut, .. } = called.result.unwrap();
+    assert_eq!(
+        (finish_reason.as_str(), cut, sink.text().len()),
+        ("length", true, ANSWER_BYTES_MAX)
+    );
 
-    let events = event(&"x".repeat(ANSWER_MAX / 8)).repeat(9);
+    let events = event(&"x".repeat(ANSWER_BYTES_MAX / 8)).repeat(9);
     let double = Double::new([cut_stream(&events)]).await;
     let (called, said, _) = streamed(&openai(&double.url), &request()).await;
     assert!(called.result.unwrap().cut);
-    assert_eq!(said.len(), ANSWER_MAX);
+    assert_eq!(said.len(), ANSWER_BYTES_MAX);
 }
 
 #[tokio::test]
@@ -164,7 +167,7 @@ async fn failures_that_pass_end_in_an_answer() {
     acts.push(json("429 Too Many", "Retry-After: 0\r\n", "{}"));
     acts.push(completion("Hello there"));
     let (called, sink) = asked(acts).await;
-    assert_eq!((called.attempts, sink.said()), (3, "Hello there"));
+    assert_eq!((called.attempts, sink.text()), (3, "Hello there"));
     assert_eq!(called.result.unwrap().model, "m-1-2026");
     let (called, _) = asked(failing(5)).await;
     assert_eq!(

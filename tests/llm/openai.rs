@@ -60,7 +60,7 @@ async fn a_whole_answer_with_its_figures() {
     assert_eq!((called.provider, called.attempts), ("openai", 1));
     assert_eq!((ended.model.as_str(), ended.finish_reason.as_str()), ("m-1-2026", "stop"));
     assert_eq!(ended.usage, Usage { prompt_tokens: 9, completion_tokens: 12 });
-    assert_eq!(sink.said(), "Hello there");
+    assert_eq!(sink.text(), "Hello there");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ async fn another_provider_is_asked_when_the_first_fails() {
     let (called, sink) = whole(&with_stub(&double.url, &[]), &request()).await;
     assert_eq!((called.provider, called.attempts), ("local_stub", 4));
     assert_eq!(called.result.unwrap().model, "local-stub");
-    assert!(sink.said().contains("local stub"));
+    assert!(sink.text().contains("local stub"));
 }
 
 #[tokio::test]
@@ -83,10 +83,10 @@ async fn an_engine_has_a_model_of_its_own() {
     ]);
     assert_eq!((llm.provider(), llm.model()), ("local_stub", None));
     let other = llm.for_engine(&EngineId::default());
-    assert!(whole(&other, &request()).await.1.said().contains("local stub"));
+    assert!(whole(&other, &request()).await.1.text().contains("local stub"));
     let support = llm.for_engine(&"support".parse().unwrap());
     assert_eq!((support.provider(), support.model()), ("openai", Some("m-2")));
-    assert_eq!(whole(&support, &request()).await.1.said(), "from afar");
+    assert_eq!(whole(&support, &request()).await.1.text(), "from afar");
     assert_eq!(llm.breakers().len(), 2, "one breaker a provider");
 }
 

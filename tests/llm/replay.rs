@@ -40,8 +40,8 @@ async fn a_recorded_log_answers_again() {
     assert!(matches!(error, StepError::Failed { code, .. } if code == "not_recorded"));
 }
 
-async fn step_answer(mut step: mlsdm::engine::Started) -> Result<String, StepError> {
-    step.told().await.map(|told| told.answer.response)
+async fn step_answer(mut step: mlsdm::engine::StepHandle) -> Result<String, StepError> {
+    step.response().await.map(|told| told.answer.response)
 }
 
 #[tokio::test(flavor = "multi_thread")]

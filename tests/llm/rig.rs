@@ -4,7 +4,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use mlsdm::{
     config::{Config, Sources},
-    llm::{Called, Delta, Dialect, Extra, Llm, Message, PIECES_MAX, Replay, Request, Role, Sink},
+    llm::{
+        CallReport, DELTAS_MAX, Delta, Dialect, Extra, Llm, Message, Replay, Request, Role, Sink,
+    },
 };
 use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
@@ -66,15 +68,15 @@ pub(crate) fn wishing(dialect: Dialect, fields: Value) -> Request {
 }
 
 /// What came of asking for a whole answer.
-pub(crate) async fn whole(llm: &Llm, request: &Request) -> (Called, Sink) {
+pub(crate) async fn whole(llm: &Llm, request: &Request) -> (CallReport, Sink) {
     let mut sink = Sink::new(None);
     let called = llm.call(request, &mut sink, Instant::now() + MINUTE).await;
     (called, sink)
 }
 
 /// What came of asking for pieces, the text that was kept, and the pieces.
-pub(crate) async fn streamed(llm: &Llm, request: &Request) -> (Called, String, Vec<Delta>) {
-    let (tell, mut pieces) = mpsc::channel(PIECES_MAX);
+pub(crate) async fn streamed(llm: &Llm, request: &Request) -> (CallReport, String, Vec<Delta>) {
+    let (tell, mut pieces) = mpsc::channel(DELTAS_MAX);
     let ask = async move {
         let mut sink = Sink::new(Some(tell));
         let called = llm.call(request, &mut sink, Instant::now() + MINUTE).await;
@@ -93,7 +95,7 @@ pub(crate) async fn streamed(llm: &Llm, request: &Request) -> (Called, String, V
 }
 
 /// Neither prompt nor key nor an upstream's words may be in what a call leaves behind.
-pub(crate) fn assert_secret(called: &Called) {
+pub(crate) fn assert_secret(called: &CallReport) {
     let shown = match &called.result {
         Ok(_) => String::new(),
         Err(error) => error.to_string(),

@@ -9,7 +9,7 @@ use crate::{
         writing::{Writing, actor, ended},
     },
     domain::ids::EngineId,
-    engine::migrate::{MigrateError, Migrated, migrate},
+    engine::migrate::{MigrateError, MigrationReport, migrate},
 };
 
 #[derive(Debug, clap::Args)]
@@ -30,14 +30,17 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     ended(in_time)
 }
 
-async fn migrated(writing: &Writing, Args { from, to }: &Args) -> Result<Migrated, MigrateError> {
+async fn migrated(
+    writing: &Writing,
+    Args { from, to }: &Args,
+) -> Result<MigrationReport, MigrateError> {
     let engines = &writing.engines;
     let head = engines.parts().store.head(from).await.map_err(crate::engine::EngineError::from)?;
     let mut progress = Progress::new(from, head.position);
     migrate(engines, from, to, &actor(), &mut |position| progress.at(position)).await
 }
 
-fn report(args: &Args, migrated: &Migrated) -> Value {
+fn report(args: &Args, migrated: &MigrationReport) -> Value {
     json!({
         "from": args.from,
         "to": args.to,

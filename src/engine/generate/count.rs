@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::Admitted;
-use crate::{engine::Engine, llm::Called, telemetry::metrics::Call};
+use crate::{engine::Engine, llm::CallReport, telemetry::metrics::Call};
 
 impl Engine {
     /// Counts a call of the model that has ended. One that an open breaker or a full bulkhead never
     /// let out is none: it would make slow models look quick.
-    pub(super) fn count_call(&self, called: &Called, ms: f64, first_piece_ms: Option<f64>) {
+    pub(super) fn count_call(&self, called: &CallReport, ms: f64, first_piece_ms: Option<f64>) {
         if called.attempts == 0 {
             return;
         }

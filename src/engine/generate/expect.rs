@@ -1,6 +1,6 @@
 //! What a step may cost, before it is known: for the budget of the asker.
 
-use super::{AnswerText, Generate};
+use super::{AnswerText, StepRequest};
 use crate::{
     domain::{budget::Price, event::Usage, policy::Policy},
     llm::{Llm, TOKEN_CHARS, estimate_tokens},
@@ -8,14 +8,14 @@ use crate::{
 
 /// Tokens of everything the model may be sent: the messages, and the most that may be remembered
 /// with them.
-pub(super) fn prompt_tokens(request: &Generate, policy: &Policy) -> u64 {
+pub(super) fn prompt_tokens(request: &StepRequest, policy: &Policy) -> u64 {
     let top_k = request.context_top_k.unwrap_or(policy.context.top_k);
     let remembered =
         if top_k > 0 { policy.context.max_chars.div_ceil(TOKEN_CHARS) as u64 } else { 0 };
     said(request) + remembered
 }
 
-fn said(request: &Generate) -> u64 {
+fn said(request: &StepRequest) -> u64 {
     match &request.chat {
         None => estimate_tokens(&request.prompt),
         Some(chat) => chat.messages.iter().map(|message| estimate_tokens(&message.text)).sum(),
@@ -24,7 +24,7 @@ fn said(request: &Generate) -> u64 {
 
 /// What a step used that broke off: nothing before its first word, estimates after it. So going away
 /// in the middle of an answer is not free.
-pub(super) fn used(request: &Generate, text: &AnswerText) -> Usage {
+pub(super) fn used(request: &StepRequest, text: &AnswerText) -> Usage {
     let calls = text.tool_calls.iter().map(|call| estimate_tokens(&call.arguments));
     let completion_tokens = estimate_tokens(&text.answer) + calls.sum::<u64>();
     if completion_tokens == 0 {
@@ -49,10 +49,10 @@ mod tests {
     #[test]
     fn the_context_counts_where_there_may_be_one() {
         let policy = Policy::default();
-        let request = |context_top_k| Generate {
+        let request = |context_top_k| StepRequest {
             prompt: "Hello there".to_owned(),
             context_top_k,
-            ..Generate::default()
+            ..StepRequest::default()
         };
         assert_eq!(prompt_tokens(&request(Some(0)), &policy), 3);
         assert_eq!(prompt_tokens(&request(Some(1)), &policy), 3 + 1_000);
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn who_goes_away_pays_for_what_was_said() {
-        let request = Generate { prompt: "Hello there".to_owned(), ..Generate::default() };
+        let request = StepRequest { prompt: "Hello there".to_owned(), ..StepRequest::default() };
         let text = |answer: &str| AnswerText { answer: answer.to_owned(), tool_calls: Vec::new() };
         assert_eq!(used(&request, &text("")), Usage::default());
         let paid = Usage { prompt_tokens: 3, completion_tokens: 2 };
@@ -77,11 +77,11 @@ mod tests {
             shortenable: true,
             extra: Extra::default(),
         };
-        let request = Generate {
+        let request = StepRequest {
             prompt: "Hello there".to_owned(),
             chat: Some(chat),
             context_top_k: Some(0),
-            ..Generate::default()
+            ..StepRequest::default()
         };
         assert_eq!(prompt_tokens(&request, &Policy::default()), 3 + 3);
     }

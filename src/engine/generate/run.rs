@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
-    Admitted, Answer, AnswerText, Caller, Generate, PromptText, Recorded, StepError, defect,
+    Admitted, Answer, AnswerText, Caller, PromptText, Recorded, StepError, StepRequest, defect,
     expect, milliseconds, seal,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     },
     embed::EmbedError,
     engine::{Engine, spans},
-    llm::{Ended, Extra, LlmError, Message, Request, Role, Sink},
+    llm::{Completion, Extra, LlmError, Message, Request, Role, Sink},
     store::{
         keys::Column,
         subject::Subject,
@@ -56,7 +56,7 @@ impl Failure {
 struct Said {
     provider: &'static str,
     attempts: u32,
-    ended: Ended,
+    ended: Completion,
     vector: UnitVector,
     context: ContextUse,
     latency: Latency,
@@ -76,7 +76,7 @@ impl Engine {
     pub(super) async fn run(
         &self,
         caller: &Caller,
-        request: &Generate,
+        request: &StepRequest,
         step: Admitted,
         mut sink: Sink,
         cancelled: &CancellationToken,
@@ -101,7 +101,7 @@ impl Engine {
 
     async fn ask(
         &self,
-        request: &Generate,
+        request: &StepRequest,
         step: &Admitted,
         sink: &mut Sink,
     ) -> Result<Said, Failure> {
@@ -116,7 +116,7 @@ impl Engine {
         };
         let called = self.parts.llm.call(&wanted, sink, step.deadline).await;
         let model_ms = milliseconds(asked.elapsed());
-        let first = sink.first().map(|first| milliseconds(first.duration_since(asked)));
+        let first = sink.first_delta_at().map(|first| milliseconds(first.duration_since(asked)));
         let first_piece_ms = first.filter(|_| sink.is_streaming());
         self.count_call(&called, model_ms, first_piece_ms);
         let (provider, attempts) = (called.provider, called.attempts);
@@ -126,7 +126,7 @@ impl Engine {
             let retry_after = error.retry_after();
             Failure { attempts, retry_after, ..Failure::new(stage, error.code()) }
         })?;
-        if is_blank(sink.said()) && sink.tool_calls().is_empty() {
+        if is_blank(sink.text()) && sink.tool_calls().is_empty() {
             let usage = ended.usage;
             let failure = Failure::new(FailStage::EmptyResponse, "empty_response");
             return Err(Failure { attempts, usage, ..failure });
@@ -138,7 +138,7 @@ impl Engine {
     }
 
     /// Embeds the prompt and searches the memory, on a view at or after the admission.
-    async fn recall(&self, request: &Generate, step: &Admitted) -> Result<Recalled, Failure> {
+    async fn recall(&self, request: &StepRequest, step: &Admitted) -> Result<Recalled, Failure> {
         let started = Instant::now();
         let span = spans::embed(self.parts.embedder.id());
         let embedding = self.parts.embedder.embed(&request.prompt);
@@ -167,7 +167,7 @@ impl Engine {
     /// Searches the memory, and reads what was found.
     async fn retrieve(
         &self,
-        request: &Generate,
+        request: &StepRequest,
         step: &Admitted,
         vector: &UnitVector,
     ) -> Result<(ContextUse, Option<Built>), Failure> {
@@ -207,7 +207,7 @@ impl Engine {
     async fn remembered(
         &self,
         found: &Found,
-        request: &Generate,
+        request: &StepRequest,
         max_chars: usize,
     ) -> Result<Option<Built>, StepError> {
         if found.hits.is_empty() {
@@ -379,7 +379,7 @@ fn parse<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, StepError> {
 }
 
 /// What the model is asked: the chat, with what is remembered right before the prompt.
-fn messages(request: &Generate, remembered: Option<&Built>) -> Vec<Message> {
+fn messages(request: &StepRequest, remembered: Option<&Built>) -> Vec<Message> {
     let (mut messages, prompt) = match &request.chat {
         None => (vec![Message::text(Role::User, &*request.prompt)], 0),
         Some(chat) => (chat.messages.clone(), chat.prompt.min(chat.messages.len())),

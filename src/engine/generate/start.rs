@@ -5,21 +5,21 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Caller, Generate, StepError, Told};
+use super::{Caller, StepError, StepRequest, StepResponse};
 use crate::{
     engine::Engine, lifecycle::Tasks, llm::Delta, store::writer::WriteError, telemetry::traces,
 };
 
 /// A step on its way. Dropping it cancels the step.
 #[derive(Debug)]
-pub struct Started {
-    answered: oneshot::Receiver<Result<Told, StepError>>,
+pub struct StepHandle {
+    answered: oneshot::Receiver<Result<StepResponse, StepError>>,
     gone: Option<DropGuard>,
 }
 
-impl Started {
+impl StepHandle {
     /// Resolves with the step's recorded outcome; may be polled again until it has.
-    pub async fn told(&mut self) -> Result<Told, StepError> {
+    pub async fn response(&mut self) -> Result<StepResponse, StepError> {
         let told = (&mut self.answered).await;
         if let Some(gone) = self.gone.take() {
             drop(gone.disarm());
@@ -36,9 +36,9 @@ impl Engine {
         self: Arc<Self>,
         tasks: &Tasks,
         caller: Caller,
-        request: Generate,
+        request: StepRequest,
         pieces: Option<mpsc::Sender<Delta>>,
-    ) -> Started {
+    ) -> StepHandle {
         let span = tracing::Span::current();
         span.record("engine", self.id.as_str());
         span.record("prompt_length", request.prompt.chars().count());
@@ -51,6 +51,6 @@ impl Engine {
             drop(answer.send(told));
         };
         tasks.spawn("step", traces::carried(step));
-        Started { answered, gone: Some(gone) }
+        StepHandle { answered, gone: Some(gone) }
     }
 }

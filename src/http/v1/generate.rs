@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::confidence::is_blank,
-    engine::{Answer, Generate},
+    engine::{Answer, StepRequest},
     http::{
         AppState, Code, Problem,
         access::{Allowed, may},
@@ -94,7 +94,7 @@ pub async fn post(
     if streams {
         return stream::step(&state, engine.0, allowed.caller, request, Frames).await;
     }
-    let told = engine.0.start(&state.tasks, allowed.caller, request, None).told().await?;
+    let told = engine.0.start(&state.tasks, allowed.caller, request, None).response().await?;
     let mut response = HttpResponse::Ok();
     governance::replayed(&mut response, &told);
     let mut response = response.json(&told.answer);
@@ -135,7 +135,7 @@ impl stream::Dialect for Frames {
 }
 
 impl GenerateRequest {
-    fn validate(self) -> Result<Generate, Problem> {
+    fn validate(self) -> Result<StepRequest, Problem> {
         if is_blank(&self.prompt) {
             return Err(Problem::new(Code::PromptBlank, "send a prompt with some text"));
         }
@@ -144,13 +144,13 @@ impl GenerateRequest {
             return Err(Problem::new(Code::PromptTooLong, detail));
         }
         bounds::metadata(&self.metadata)?;
-        Ok(Generate {
+        Ok(StepRequest {
             prompt: self.prompt,
             moral_value: bounds::moral_value(self.moral_value)?,
             max_tokens: bounds::max_tokens(self.max_tokens, MAX_TOKENS_MAX)?,
             context_top_k: bounds::context_top_k(self.context_top_k)?,
             metadata: self.metadata,
-            ..Generate::default()
+            ..StepRequest::default()
         })
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{
-    engine::{Answer, Generate},
+    engine::{Answer, StepRequest},
     http::{
         AppState, Problem,
         access::{Allowed, may},
@@ -97,7 +97,7 @@ pub async fn post(
     let asked = body.into_inner().validate()?;
     let to = Addressed::by(&allowed, &state, &request, asked.generate.model.as_deref()).await?;
     let caller = allowed.on_behalf_of(asked.user)?.caller;
-    let generate = Generate { model: to.model.clone(), ..asked.generate };
+    let generate = StepRequest { model: to.model.clone(), ..asked.generate };
     if asked.streams {
         let model = to.model.unwrap_or_else(|| state.models.default.clone());
         let events = Events::new(id(&caller.request_id), model, state.refusal);

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::llm::{Called, Extra, Llm, Message, Reply, Role};
+use crate::llm::{CallReport, Extra, Llm, Message, Reply, Role};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -47,7 +47,7 @@ fn resilience() -> Resilience {
     }
 }
 
-async fn ask(llm: &Llm, time: Duration) -> Called {
+async fn ask(llm: &Llm, time: Duration) -> CallReport {
     let request = Request {
         model: None,
         messages: vec![Message::text(Role::User, "Hi")],

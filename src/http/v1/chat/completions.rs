@@ -122,7 +122,7 @@ pub async fn post(
     let asked = body.into_inner().validate()?;
     let to = Addressed::by(&allowed, &state, &request, asked.generate.model.as_deref()).await?;
     let caller = allowed.on_behalf_of(asked.user)?.caller;
-    let generate = crate::engine::Generate { model: to.model.clone(), ..asked.generate };
+    let generate = crate::engine::StepRequest { model: to.model.clone(), ..asked.generate };
     if asked.streams {
         let model = to.model.unwrap_or_else(|| state.models.default.clone());
         let chunks = Chunks {

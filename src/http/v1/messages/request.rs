@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::{
-    engine::{Chat, Generate},
+    engine::{Chat, StepRequest},
     http::{
         Problem,
         v1::{
@@ -48,7 +48,7 @@ struct Metadata {
 
 /// A chat as a step, and how its caller wants to be answered.
 pub(super) struct Asked {
-    pub(super) generate: Generate,
+    pub(super) generate: StepRequest,
     pub(super) user: Option<String>,
     pub(super) streams: bool,
 }
@@ -65,7 +65,7 @@ impl MessagesRequest {
         }
         let prompt = prompt_of(&messages)?;
         let extension = self.mlsdm.unwrap_or_default();
-        let generate = Generate {
+        let generate = StepRequest {
             prompt: messages[prompt].text.clone(),
             moral_value: bounds::moral_value(extension.moral_value)?,
             max_tokens: bounds::max_tokens(self.max_tokens, MAX_TOKENS_MAX)?,
@@ -78,7 +78,7 @@ impl MessagesRequest {
                 shortenable: !is_set(&self.rest, "tools"),
                 extra: Extra { dialect: Some(Dialect::Anthropic), fields: self.rest },
             }),
-            ..Generate::default()
+            ..StepRequest::default()
         };
         Ok(Asked {
             generate,

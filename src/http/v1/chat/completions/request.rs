@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::confidence::is_blank,
-    engine::{Chat, Generate},
+    engine::{Chat, StepRequest},
     http::{Code, Problem, v1::bounds},
     llm::{Dialect, Extra, Message, Role},
 };
@@ -70,7 +70,7 @@ pub(crate) struct Extension {
 
 /// A chat as a step, and how its caller wants to be answered.
 pub(super) struct Asked {
-    pub(super) generate: Generate,
+    pub(super) generate: StepRequest,
     pub(super) user: Option<String>,
     pub(super) streams: bool,
     pub(super) include_usage: bool,
@@ -93,7 +93,7 @@ impl ChatRequest {
         let metadata = self.metadata.unwrap_or_default();
         bounds::metadata(&metadata)?;
         let extension = self.mlsdm.unwrap_or_default();
-        let generate = Generate {
+        let generate = StepRequest {
             prompt: messages[prompt].text.clone(),
             moral_value: bounds::moral_value(extension.moral_value)?,
             max_tokens: bounds::max_tokens(asked, MAX_TOKENS_MAX)?,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     domain::event::Usage,
     llm::{
-        Ending, LlmError, Sink, http,
+        LlmError, ProviderCompletion, Sink, http,
         sse::{Event, Events},
     },
 };
@@ -69,7 +69,7 @@ pub(super) async fn whole(
     answer: Answer,
     wanted: &str,
     sink: &mut Sink,
-) -> Result<Ending, LlmError> {
+) -> Result<ProviderCompletion, LlmError> {
     let Answer { model, content, stop_reason, usage } = answer;
     for block in content {
         let input = block.input.clone();
@@ -79,7 +79,7 @@ pub(super) async fn whole(
             more_of_tool(arguments, sink).await?;
         }
     }
-    Ok(Ending {
+    Ok(ProviderCompletion {
         model: http::reported(model, wanted),
         finish_reason: reason(stop_reason.as_deref()).to_owned(),
         usage: usage.and_then(Counts::usage),
@@ -91,13 +91,13 @@ pub(super) async fn streamed(
     mut events: Events,
     wanted: &str,
     sink: &mut Sink,
-) -> Result<Ending, LlmError> {
+) -> Result<ProviderCompletion, LlmError> {
     let mut stream = Stream::default();
     loop {
         match events.next().await {
             Ok(Some(event)) => {
                 if stream.take(&event, sink).await? {
-                    return Ok(Ending {
+                    return Ok(ProviderCompletion {
                         model: http::reported(stream.model, wanted),
                         finish_reason: reason(stream.stop.as_deref()).to_owned(),
                         usage: stream.counts.usage(),
@@ -124,12 +124,12 @@ impl Open {
     async fn new(block: Block, sink: &mut Sink) -> Result<Self, LlmError> {
         match block.kind.as_str() {
             "text" => {
-                sink.text(&block.text.unwrap_or_default()).await?;
+                sink.push_text(&block.text.unwrap_or_default()).await?;
                 Ok(Self::Text)
             }
             "tool_use" => {
                 let next = sink.tool_calls().len();
-                sink.tool_call(next, block.id, block.name, String::new()).await?;
+                sink.push_tool_call(next, block.id, block.name, String::new()).await?;
                 Ok(Self::Tool)
             }
             _ => Ok(Self::Other),
@@ -140,7 +140,7 @@ impl Open {
 /// More arguments of the newest call.
 async fn more_of_tool(arguments: String, sink: &mut Sink) -> Result<(), LlmError> {
     let newest = sink.tool_calls().len().saturating_sub(1);
-    sink.tool_call(newest, None, None, arguments).await
+    sink.push_tool_call(newest, None, None, arguments).await
 }
 
 /// What a stream has said beside its texts.
@@ -190,7 +190,7 @@ impl Stream {
     async fn more(&self, delta: Option<Value>, sink: &mut Sink) -> Result<(), LlmError> {
         let Some(piece) = delta.map(typed::<Block>).transpose()? else { return Ok(()) };
         match (self.open, piece.kind.as_str()) {
-            (Open::Text, "text_delta") => sink.text(&piece.text.unwrap_or_default()).await,
+            (Open::Text, "text_delta") => sink.push_text(&piece.text.unwrap_or_default()).await,
             (Open::Tool, "input_json_delta") => {
                 more_of_tool(piece.partial_json.unwrap_or_default(), sink).await
             }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     domain::event::Usage,
-    llm::{Ending, LlmError, Sink, http, sse::Events},
+    llm::{LlmError, ProviderCompletion, Sink, http, sse::Events},
 };
 
 /// The last event of a stream.
@@ -13,7 +13,7 @@ const DONE: &str = "[DONE]";
 
 /// An answer, or a piece of one: `message` and `delta` have the same fields.
 #[derive(Deserialize)]
-pub(super) struct Completion {
+pub(super) struct CompletionBody {
     model: Option<String>,
     choices: Option<Vec<Choice>>,
     usage: Option<Counts>,
@@ -23,14 +23,14 @@ pub(super) struct Completion {
 #[derive(Deserialize)]
 struct Choice {
     #[serde(alias = "delta")]
-    message: Option<Said>,
+    message: Option<MessageBody>,
     finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct MessageBody {
     content: Option<String>,
-    /// Said instead of an answer in the form asked for.
+    /// Sent in place of content when the model refuses the requested format.
     refusal: Option<String>,
     tool_calls: Option<Vec<Call>>,
 }
@@ -63,16 +63,16 @@ struct Fault {
 
 /// Takes an answer that came whole.
 pub(super) async fn whole(
-    completion: Completion,
+    completion: CompletionBody,
     wanted: &str,
     sink: &mut Sink,
-) -> Result<Ending, LlmError> {
+) -> Result<ProviderCompletion, LlmError> {
     let choice = completion.choices.and_then(|choices| choices.into_iter().next());
     let Some(Choice { message: Some(said), finish_reason }) = choice else {
         return Err(LlmError::Malformed { what: "no choices" });
     };
     take(said, sink).await?;
-    Ok(Ending {
+    Ok(ProviderCompletion {
         model: http::reported(completion.model, wanted),
         finish_reason: reason(finish_reason.as_deref(), sink).to_owned(),
         usage: completion.usage.and_then(usage),
@@ -84,7 +84,7 @@ pub(super) async fn streamed(
     mut events: Events,
     wanted: &str,
     sink: &mut Sink,
-) -> Result<Ending, LlmError> {
+) -> Result<ProviderCompletion, LlmError> {
     let (mut model, mut finish, mut counts, mut done) = (None, None, None, false);
     loop {
         let event = match events.next().await {
@@ -98,7 +98,7 @@ pub(super) async fn streamed(
             done = true;
             break;
         }
-        let piece: Completion = http::parse(event.data.as_bytes())?;
+        let piece: CompletionBody = http::parse(event.data.as_bytes())?;
         if let Some(fault) = piece.error {
             return Err(fault.class());
         }
@@ -115,16 +115,16 @@ pub(super) async fn streamed(
     if !done && finish.is_none() {
         return Err(http::broken(sink));
     }
-    Ok(Ending {
+    Ok(ProviderCompletion {
         model: http::reported(model, wanted),
         finish_reason: reason(finish.as_deref(), sink).to_owned(),
         usage: counts.and_then(usage),
     })
 }
 
-async fn take(said: Said, sink: &mut Sink) -> Result<(), LlmError> {
+async fn take(said: MessageBody, sink: &mut Sink) -> Result<(), LlmError> {
     if let Some(text) = said.content.or(said.refusal) {
-        sink.text(&text).await?;
+        sink.push_text(&text).await?;
     }
     for (place, call) in said.tool_calls.into_iter().flatten().enumerate() {
         let Call { index, id, function } = call;
@@ -136,7 +136,7 @@ async fn take(said: Said, sink: &mut Sink) -> Result<(), LlmError> {
         };
         let given = |text: &String| !text.is_empty();
         let (id, name) = (id.filter(given), name.filter(given));
-        sink.tool_call(index.unwrap_or(place), id, name, arguments).await?;
+        sink.push_tool_call(index.unwrap_or(place), id, name, arguments).await?;
     }
     Ok(())
 }
