@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{StartError, content_key, store_options};
 use crate::{
     config::{Config, LlmProvider},
-    engine::{EngineError, recorded},
+    engine::{EngineError, read_recorded_answers},
     llm::{Llm, Replay},
     store::{self, Store, StoreError, fold::FoldingError},
 };
