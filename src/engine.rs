@@ -38,9 +38,9 @@ use crate::{
     llm::Llm,
     store::{
         Store,
-        fold::FoldingError,
         keys::ContentKey,
         seal::SealError,
+        state_fold::ReplayError,
         subject::Directory,
         writer::{Actor, Committed, Limits, Outcome, Proposal, View, WriteError, Writer},
     },
@@ -106,7 +106,7 @@ pub struct Parts {
 pub enum EngineError {
     /// Its log cannot be read or folded.
     #[error(transparent)]
-    Folding(#[from] Arc<FoldingError>),
+    Folding(#[from] Arc<ReplayError>),
     /// Its keys cannot be opened.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -142,12 +142,12 @@ pub enum EngineError {
 
 impl From<crate::store::StoreError> for EngineError {
     fn from(error: crate::store::StoreError) -> Self {
-        Self::Folding(Arc::new(FoldingError::Store(error)))
+        Self::Folding(Arc::new(ReplayError::Store(error)))
     }
 }
 
-impl From<FoldingError> for EngineError {
-    fn from(error: FoldingError) -> Self {
+impl From<ReplayError> for EngineError {
+    fn from(error: ReplayError) -> Self {
         Self::Folding(Arc::new(error))
     }
 }

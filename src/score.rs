@@ -5,16 +5,16 @@
 
 pub mod lexicon;
 
-use crate::domain::{event::Scored, policy::ScorerId};
+use crate::domain::{event::ScorerResult, policy::ScorerId};
 
 /// Scores a prompt by the policy's scorer; nothing comes of `none`.
-pub fn score(scorer: ScorerId, prompt: &str) -> Option<Scored> {
+pub fn score(scorer: ScorerId, prompt: &str) -> Option<ScorerResult> {
     match scorer {
         ScorerId::None => None,
         ScorerId::Lexicon => {
             let score = lexicon::score(prompt);
             let parts = [("harmful_words", score.harmful), ("kind_words", score.kind)];
-            Some(Scored {
+            Some(ScorerResult {
                 id: lexicon::ID.to_owned(),
                 version: lexicon::VERSION,
                 value: score.value,

@@ -77,10 +77,10 @@ mod append;
 pub mod audit;
 pub mod chain;
 pub mod codec;
+pub mod content_cache;
 mod error;
 #[cfg(any(test, feature = "testkit"))]
 pub mod faults;
-pub mod fold;
 pub mod keys;
 mod postgres;
 mod probe;
@@ -90,8 +90,8 @@ pub mod replay;
 pub mod seal;
 mod sql;
 mod sqlite;
+pub mod state_fold;
 pub mod subject;
-pub mod texts;
 mod timings;
 pub mod writer;
 
@@ -100,7 +100,8 @@ pub use error::{CommitError, StoreError};
 pub use postgres::PostgresStore;
 pub use probe::Snapshot;
 pub use records::{
-    Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record, SealedText, SubjectRow,
+    Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record, SealedContent,
+    SubjectRow,
 };
 pub use sqlite::SqliteStore;
 pub use timings::Timings;

@@ -11,7 +11,8 @@ use crate::{
     domain::{event::Event, policy::Policy},
     startup::{self, StartError, content_key, store_options},
     store::{
-        EngineRow, Store, StoreError, codec, fold::check_format, keys::ContentKey, seal::SealError,
+        EngineRow, Store, StoreError, codec, keys::ContentKey, seal::SealError,
+        state_fold::check_format,
     },
     tls::Tls,
 };
@@ -250,7 +251,7 @@ async fn engine(config: &Config, store: &Store, row: &EngineRow) -> Result<Line,
         return fail(damage.to_string());
     }
     let first = store.record(&row.engine_id, 1).await?;
-    let first = first.map(|r| codec::decode(&r.kind, r.schema_version, &r.clear));
+    let first = first.map(|r| codec::decode(&r.kind, r.schema_version, &r.payload));
     let policy = match first {
         Some(Ok(Event::EngineCreated(created))) => created.policy,
         Some(Err(error)) => return fail(format!("position 1: {error}")),

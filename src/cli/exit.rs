@@ -18,7 +18,7 @@ use crate::{
     engine::{EngineError, migrate::MigrateError},
     http::server::ServeError,
     startup::StartError,
-    store::{StoreError, fold::FoldingError, writer::WriteError},
+    store::{StoreError, state_fold::ReplayError, writer::WriteError},
 };
 
 /// Wrong usage, or a configuration that may not be used.
@@ -94,10 +94,10 @@ fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
     error.downcast_ref::<StoreError>().or_else(start).or_else(migrate).or_else(engine)
 }
 
-const fn of_folding(error: &FoldingError) -> Option<&StoreError> {
+const fn of_folding(error: &ReplayError) -> Option<&StoreError> {
     match error {
-        FoldingError::Store(error) => Some(error),
-        FoldingError::Damage(_) => None,
+        ReplayError::Store(error) => Some(error),
+        ReplayError::Damage(_) => None,
     }
 }
 

@@ -17,9 +17,9 @@ use crate::{
     },
     store::{
         EngineRow, Store,
-        fold::{Folder, FoldingError, check_format},
         keys::ContentKey,
         replay,
+        state_fold::{ReplayError, StateFold, check_format},
     },
 };
 
@@ -98,7 +98,7 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     if findings.is_empty() { Ok(()) } else { Err(Finding(findings.join("; ")).into()) }
 }
 
-async fn report(source: &Source, row: &EngineRow, args: &Args) -> Result<Report, FoldingError> {
+async fn report(source: &Source, row: &EngineRow, args: &Args) -> Result<Report, ReplayError> {
     let (store, key, engine) = (&source.store, &source.key, &row.engine_id);
     let mut report = Report { engine: engine.clone(), folded: None, decided: None, error: None };
     if let Err(damage) = check_format(row) {
@@ -117,7 +117,7 @@ async fn report(source: &Source, row: &EngineRow, args: &Args) -> Result<Report,
             divergent: found.divergent,
             first_divergence: found.first_divergence,
         });
-        found.damage.map_or(Ok(folder), |damage| Err(FoldingError::Damage(damage)))
+        found.damage.map_or(Ok(folder), |damage| Err(ReplayError::Damage(damage)))
     } else {
         replay::replay(store, key, engine, until, &mut progress).await
     };
@@ -126,15 +126,15 @@ async fn report(source: &Source, row: &EngineRow, args: &Args) -> Result<Report,
             Ok(summary) => report.folded = Some(summary),
             Err(error) => report.error = Some(error.to_string()),
         },
-        Err(FoldingError::Damage(damage)) => report.error = Some(damage.to_string()),
-        Err(error @ FoldingError::Store(_)) => return Err(error),
+        Err(ReplayError::Damage(damage)) => report.error = Some(damage.to_string()),
+        Err(error @ ReplayError::Store(_)) => return Err(error),
     }
     Ok(report)
 }
 
 fn summary(
     engine: &EngineId,
-    folder: Folder,
+    folder: StateFold,
     started: Instant,
     until: Option<Position>,
 ) -> Result<Folded, EngineError> {

@@ -10,7 +10,6 @@ use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    event::Usage,
     ids::{Micros, SubjectRef},
     policy,
 };
@@ -50,6 +49,15 @@ impl Amount {
             cost_micro_usd: self.cost_micro_usd.saturating_sub(other.cost_micro_usd),
         }
     }
+}
+
+/// Tokens of one call of a model, as counted by its provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt and its context.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer.
+    pub completion_tokens: u64,
 }
 
 /// What a model costs, in millionths of a US dollar per million tokens.
@@ -109,7 +117,7 @@ pub struct Reservation {
     pub limit: Amount,
     /// The window it belongs to: the log's time divided by the window's length.
     pub window: i64,
-    /// Kept back until the step ends.
+    /// The amount reserved until the step ends.
     pub reserved: Amount,
 }
 

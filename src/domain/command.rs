@@ -2,9 +2,9 @@
 
 use super::{
     budget::{HOLDERS_MAX, KeyLimit, Price},
-    event::{ContextUse, FailStage, Latency, Scored, Source, Usage},
+    event::{ContextUse, FailStage, ItemOrigin, Latency, ScorerResult, Usage},
     ids::{EngineId, KeyId, Micros, Position, Sha256, SubjectRef},
-    keys::{BadKey, KEYS_MAX, KeyGrant},
+    keys::{InvalidKey, KEYS_MAX, KeyGrant},
     moral::ScoreError,
     policy::{Policy, PolicyError},
     vector::UnitVector,
@@ -67,7 +67,7 @@ pub struct Admit {
     /// The caller's own score.
     pub caller_score: Option<f64>,
     /// The scorer's opinion.
-    pub scored: Option<Scored>,
+    pub scored: Option<ScorerResult>,
     /// The route template it came by.
     pub route: String,
     /// The model asked for.
@@ -166,7 +166,7 @@ pub struct Add {
     /// Whose words, by this engine's pseudonym.
     pub subject: SubjectRef,
     /// Where it is remembered.
-    pub source: Source,
+    pub source: ItemOrigin,
     /// The position at the source that has to be the last one added so far; 0 for none. So items
     /// handed over one after another are added in order or not at all, and never twice.
     pub after: Position,
@@ -241,14 +241,14 @@ pub struct RotateKey {
 
 /// What a budget limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spendable {
+pub enum BudgetUnit {
     /// Tokens of prompts, contexts and answers.
     Tokens,
     /// Millionths of a US dollar.
     MicroUsd,
 }
 
-impl std::fmt::Display for Spendable {
+impl std::fmt::Display for BudgetUnit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Tokens => "tokens",
@@ -273,7 +273,7 @@ pub enum Refusal {
     )]
     Budget {
         /// What there is none left of.
-        unit: Spendable,
+        unit: BudgetUnit,
         /// How much there was.
         limit: u64,
         /// Until the window ends, in microseconds.
@@ -343,7 +343,7 @@ pub enum Refusal {
     },
     /// An API key breaks a bound.
     #[error(transparent)]
-    Key(#[from] BadKey),
+    Key(#[from] InvalidKey),
     /// No such API key, or it has expired and can only be revoked.
     #[error("there is no API key {id} that counts; GET /v1/keys lists them")]
     NoKey {

@@ -10,19 +10,19 @@ use self::budget::Grant;
 use super::{
     command::{Admit, ChangePolicy, Command, Intervene, Refusal},
     event::{
-        Answer, Event, Intervention, POSITIONS_MAX, PolicyChanged, Positions, RejectReason,
-        RequestFacts, StateAttested, StepAdmitted, StepRejected, Tick, Verdict,
+        AnswerMetadata, Event, Intervention, MoralVerdict, POSITIONS_MAX, PolicyChanged, Positions,
+        RejectReason, RequestFacts, StateAttested, StepAdmitted, StepRejected,
     },
     ids::{Micros, Position, StepNumber, SubjectRef},
-    moral::Offer,
+    moral::ScoredRequest,
     policy::SleepMode,
-    rhythm::{self, Phase},
+    rhythm::{self, Phase, RhythmState},
     state::State,
 };
 
 /// Which part of a command's content an event keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
+pub enum Retention {
     /// Nothing.
     Nothing,
     /// The text.
@@ -33,7 +33,7 @@ pub enum Keep {
 
 /// An event to be recorded.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Decided {
+pub struct Decision {
     /// What happened.
     pub event: Event,
     /// The step it belongs to.
@@ -41,19 +41,19 @@ pub struct Decided {
     /// Whose words the step's are.
     pub subject: Option<SubjectRef>,
     /// What it keeps of the command's content.
-    pub keep: Keep,
+    pub retention: Retention,
 }
 
-impl Decided {
+impl Decision {
     const fn of_engine(event: Event) -> Self {
-        Self { event, step: None, subject: None, keep: Keep::Nothing }
+        Self { event, step: None, subject: None, retention: Retention::Nothing }
     }
 }
 
 /// Decides one command at `now`, the log's clock.
 ///
 /// No events means the command is already fulfilled (a second shutdown, an unchanged policy).
-pub fn decide(state: &State, command: &Command, now: Micros) -> Result<Vec<Decided>, Refusal> {
+pub fn decide(state: &State, command: &Command, now: Micros) -> Result<Vec<Decision>, Refusal> {
     match command {
         Command::Admit(admit) => self::admit(state, admit, now),
         Command::Complete(complete) => ending::complete(state, complete).map(one),
@@ -65,7 +65,7 @@ pub fn decide(state: &State, command: &Command, now: Micros) -> Result<Vec<Decid
         Command::ChangePolicy(change) => change_policy(state, change),
         Command::Attest => {
             let digest = super::digest::state(state).to_string();
-            Ok(one(Decided::of_engine(Event::StateAttested(StateAttested { digest }))))
+            Ok(one(Decision::of_engine(Event::StateAttested(StateAttested { digest }))))
         }
         Command::CreateKey(create) => keys::create(state, create, now).map(one),
         Command::RevokeKey(revoke) => keys::revoke(state, revoke).map(one),
@@ -73,18 +73,21 @@ pub fn decide(state: &State, command: &Command, now: Micros) -> Result<Vec<Decid
     }
 }
 
-fn one(decided: Decided) -> Vec<Decided> {
+fn one(decided: Decision) -> Vec<Decision> {
     vec![decided]
 }
 
 /// Budget first: a refusal there is no step. Then the moral verdict, then the rhythm.
-fn admit(state: &State, admit: &Admit, now: Micros) -> Result<Vec<Decided>, Refusal> {
+fn admit(state: &State, admit: &Admit, now: Micros) -> Result<Vec<Decision>, Refusal> {
     if let Some(shutdown) = &state.shutdown {
         return Err(Refusal::Shutdown { reason: shutdown.reason.clone() });
     }
     let grant = budget::grant(state, admit, phase_tokens(state, admit), now)?;
-    let offer =
-        Offer { subject: admit.subject, caller: admit.caller_score, scorer: admit.scored.as_ref() };
+    let offer = ScoredRequest {
+        subject: admit.subject,
+        caller: admit.caller_score,
+        scorer: admit.scored.as_ref(),
+    };
     let moral = state.filter.judge(&state.policy.moral, &offer)?;
     let phase = state.rhythm.phase;
     if !moral.accepted() {
@@ -110,11 +113,11 @@ fn admit(state: &State, admit: &Admit, now: Micros) -> Result<Vec<Decided>, Refu
         key_budget: grant.key_reservation,
         policy_version: state.policy_version,
     };
-    let mut events = one(Decided {
+    let mut events = one(Decision {
         event: Event::StepAdmitted(Box::new(event)),
         step: Some(state.step + 1),
         subject: Some(admit.subject),
-        keep: Keep::Text,
+        retention: Retention::Text,
     });
     if ticked.consolidates {
         let unconsolidated: Vec<Position> = state.lattice.unconsolidated().collect();
@@ -127,10 +130,10 @@ fn rejected(
     state: &State,
     admit: &Admit,
     grant: &Grant,
-    moral: Verdict,
-    (reason, tick): (RejectReason, Option<Tick>),
-) -> Decided {
-    let answer = Answer {
+    moral: MoralVerdict,
+    (reason, tick): (RejectReason, Option<RhythmState>),
+) -> Decision {
+    let answer = AnswerMetadata {
         moral_threshold: moral.threshold_before,
         phase: state.rhythm.phase,
         memory_used_bytes: state.lattice.bytes() as u64,
@@ -145,11 +148,11 @@ fn rejected(
         policy_version: state.policy_version,
         answer,
     };
-    Decided {
+    Decision {
         event: Event::StepRejected(Box::new(event)),
         step: Some(state.step + 1),
         subject: Some(admit.subject),
-        keep: Keep::Text,
+        retention: Retention::Text,
     }
 }
 
@@ -180,32 +183,32 @@ fn phase_tokens(state: &State, admit: &Admit) -> u32 {
     admit.max_tokens.map_or(limit, |asked| asked.min(limit))
 }
 
-fn in_pages(positions: &[Position], event: fn(Positions) -> Event) -> Vec<Decided> {
+fn in_pages(positions: &[Position], event: fn(Positions) -> Event) -> Vec<Decision> {
     positions
         .chunks(POSITIONS_MAX)
-        .map(|page| Decided::of_engine(event(Positions { positions: page.to_vec() })))
+        .map(|page| Decision::of_engine(event(Positions { positions: page.to_vec() })))
         .collect()
 }
 
-fn shutdown(state: &State, act: &Intervene) -> Vec<Decided> {
+fn shutdown(state: &State, act: &Intervene) -> Vec<Decision> {
     if state.shutdown.is_some() {
         return Vec::new();
     }
-    one(Decided::of_engine(Event::EngineShutdown(intervention(act))))
+    one(Decision::of_engine(Event::EngineShutdown(intervention(act))))
 }
 
-fn resume(state: &State, act: &Intervene) -> Vec<Decided> {
+fn resume(state: &State, act: &Intervene) -> Vec<Decision> {
     if state.shutdown.is_none() {
         return Vec::new();
     }
-    one(Decided::of_engine(Event::EngineResumed(intervention(act))))
+    one(Decision::of_engine(Event::EngineResumed(intervention(act))))
 }
 
 fn intervention(act: &Intervene) -> Intervention {
     Intervention { actor: act.actor.clone(), reason: act.reason.clone() }
 }
 
-fn change_policy(state: &State, change: &ChangePolicy) -> Result<Vec<Decided>, Refusal> {
+fn change_policy(state: &State, change: &ChangePolicy) -> Result<Vec<Decision>, Refusal> {
     change.policy.validate()?;
     if change.policy.dimension != state.policy.dimension {
         return Err(Refusal::Fixed { field: "dimension" });
@@ -226,7 +229,7 @@ fn change_policy(state: &State, change: &ChangePolicy) -> Result<Vec<Decided>, R
         config_hash: change.config.as_ref().map(|config| config.hash().to_string()),
         config: change.config.clone(),
     };
-    let mut events = one(Decided::of_engine(Event::PolicyChanged(Box::new(event))));
+    let mut events = one(Decision::of_engine(Event::PolicyChanged(Box::new(event))));
     let surplus = state.lattice.len().saturating_sub(change.policy.capacity);
     let evicted = state.lattice.surplus(change.policy.capacity, surplus);
     events.extend(in_pages(&evicted, Event::MemoryEvicted));

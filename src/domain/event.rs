@@ -9,15 +9,16 @@ mod step;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::budget::Usage;
 use super::{
     ids::{EngineId, Micros, Position, Sha256, StepNumber, SubjectRef},
     policy::Policy,
 };
 pub use key::{KeyCreated, KeyRevoked, KeyRotated};
 pub use step::{
-    Answer, ContextUse, FailStage, Latency, RejectReason, Remembered, RequestFacts, Scored,
-    StepAdmitted, StepCompleted, StepFailed, StepRejected, Suppressed, Tick, Usage, Verdict,
-    VerdictSource,
+    AnswerMetadata, ContextUse, FailStage, Latency, MemoryOutcome, MoralVerdict, NotStoredReason,
+    RejectReason, RequestFacts, ScorerResult, StepAdmitted, StepCompleted, StepFailed,
+    StepRejected, VerdictSource,
 };
 
 /// The version of `decide`: recorded with every event, raised when the same input decides otherwise.
@@ -81,6 +82,50 @@ pub enum Event {
     KeyRotated(KeyRotated),
 }
 
+impl Event {
+    /// The names of all event types as the log stores them.
+    pub const KINDS: [&str; 16] = [
+        "engine.created",
+        "policy.changed",
+        "step.admitted",
+        "step.rejected",
+        "step.completed",
+        "step.failed",
+        "memory.added",
+        "memory.consolidated",
+        "memory.evicted",
+        "engine.shutdown",
+        "engine.resumed",
+        "subject.erased",
+        "state.attested",
+        "key.created",
+        "key.revoked",
+        "key.rotated",
+    ];
+
+    /// The name of this event's type as the log stores it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::EngineCreated(_) => "engine.created",
+            Self::PolicyChanged(_) => "policy.changed",
+            Self::StepAdmitted(_) => "step.admitted",
+            Self::StepRejected(_) => "step.rejected",
+            Self::StepCompleted(_) => "step.completed",
+            Self::StepFailed(_) => "step.failed",
+            Self::MemoryAdded(_) => "memory.added",
+            Self::MemoryConsolidated(_) => "memory.consolidated",
+            Self::MemoryEvicted(_) => "memory.evicted",
+            Self::EngineShutdown(_) => "engine.shutdown",
+            Self::EngineResumed(_) => "engine.resumed",
+            Self::SubjectErased(_) => "subject.erased",
+            Self::StateAttested(_) => "state.attested",
+            Self::KeyCreated(_) => "key.created",
+            Self::KeyRevoked(_) => "key.revoked",
+            Self::KeyRotated(_) => "key.rotated",
+        }
+    }
+}
+
 /// `engine.created`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EngineCreated {
@@ -112,7 +157,7 @@ pub struct PolicyChanged {
 
 /// Where a copied item is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
+pub struct ItemOrigin {
     /// The engine.
     pub engine: EngineId,
     /// The item's position in that engine's log.
@@ -126,7 +171,7 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemoryAdded {
     /// What it is a copy of.
-    pub source: Source,
+    pub source: ItemOrigin,
     /// Who, by clear name: an administrative act.
     pub actor: String,
     /// The how-many-th item ever stored here.

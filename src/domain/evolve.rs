@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{
     budget::{self, Accounts, Amount},
     event::{
-        Envelope, Event, FailStage, MemoryAdded, PolicyChanged, Positions, Remembered,
+        Envelope, Event, FailStage, MemoryAdded, MemoryOutcome, PolicyChanged, Positions,
         StepAdmitted, StepCompleted, StepFailed, StepRejected, SubjectErased,
     },
     ids::{Micros, Position, StepNumber, SubjectRef},
@@ -208,12 +208,12 @@ impl Fold<'_> {
         vector: Option<UnitVector>,
     ) -> Result<(), FoldError> {
         let (step, open) = self.ending(state)?;
-        if let Remembered::Stored { n, victim, .. } = event.memory {
+        if let MemoryOutcome::Stored { n, victim, .. } = event.memory {
             self.storable(state, n, victim, vector.as_ref())?;
         }
         self.close(state, step, &open, Some(budget::used(event.usage, open.price)));
         state.counts.completed += 1;
-        let Remembered::Stored { n, phase, victim, .. } = event.memory else { return Ok(()) };
+        let MemoryOutcome::Stored { n, phase, victim, .. } = event.memory else { return Ok(()) };
         let item = Item {
             position: self.envelope.position,
             prompt_position: event.admitted_position,

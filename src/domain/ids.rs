@@ -29,7 +29,7 @@ pub struct EngineId(Arc<str>);
     "an engine id is 1 to {ENGINE_ID_MAX} characters of a-z, 0-9, '-' and '_', but not {:?}",
     EngineId::SYSTEM
 )]
-pub struct BadEngineId;
+pub struct InvalidEngineId;
 
 impl EngineId {
     /// The engine that exists from the first start.
@@ -50,7 +50,7 @@ impl EngineId {
     }
 
     /// The name of a log: that of an engine, or of the server's own.
-    pub fn of_log(text: &str) -> Result<Self, BadEngineId> {
+    pub fn of_log(text: &str) -> Result<Self, InvalidEngineId> {
         if text == Self::SYSTEM { Ok(Self::system()) } else { text.parse() }
     }
 
@@ -67,19 +67,19 @@ impl Default for EngineId {
 }
 
 impl FromStr for EngineId {
-    type Err = BadEngineId;
+    type Err = InvalidEngineId;
 
-    fn from_str(text: &str) -> Result<Self, BadEngineId> {
+    fn from_str(text: &str) -> Result<Self, InvalidEngineId> {
         let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
         let fits = (1..=ENGINE_ID_MAX).contains(&text.len()) && text != Self::SYSTEM;
-        if fits && text.bytes().all(valid) { Ok(Self(text.into())) } else { Err(BadEngineId) }
+        if fits && text.bytes().all(valid) { Ok(Self(text.into())) } else { Err(InvalidEngineId) }
     }
 }
 
 impl TryFrom<String> for EngineId {
-    type Error = BadEngineId;
+    type Error = InvalidEngineId;
 
-    fn try_from(text: String) -> Result<Self, BadEngineId> {
+    fn try_from(text: String) -> Result<Self, InvalidEngineId> {
         text.parse()
     }
 }
@@ -128,21 +128,21 @@ macro_rules! opaque_id {
         }
 
         impl FromStr for $name {
-            type Err = BadOpaqueId;
+            type Err = InvalidId;
 
-            fn from_str(text: &str) -> Result<Self, BadOpaqueId> {
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
                 let plain: String = text.chars().filter(|c| *c != '-').collect();
                 if plain.len() != 32 {
-                    return Err(BadOpaqueId);
+                    return Err(InvalidId);
                 }
-                u128::from_str_radix(&plain, 16).map(Self).map_err(|_| BadOpaqueId)
+                u128::from_str_radix(&plain, 16).map(Self).map_err(|_| InvalidId)
             }
         }
 
         impl TryFrom<String> for $name {
-            type Error = BadOpaqueId;
+            type Error = InvalidId;
 
-            fn try_from(text: String) -> Result<Self, BadOpaqueId> {
+            fn try_from(text: String) -> Result<Self, InvalidId> {
                 text.parse()
             }
         }
@@ -158,7 +158,7 @@ macro_rules! opaque_id {
 /// Why a text is not a 128-bit id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an id is 32 hexadecimal digits")]
-pub struct BadOpaqueId;
+pub struct InvalidId;
 
 opaque_id! {
     /// The random pseudonym of a data subject (or an actor) within one engine.
@@ -183,14 +183,14 @@ pub struct Sha256(pub [u8; 32]);
 /// Why a text is not a SHA-256 digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a SHA-256 digest is 64 hexadecimal digits")]
-pub struct BadSha256;
+pub struct InvalidSha256;
 
 impl TryFrom<String> for Sha256 {
-    type Error = BadSha256;
+    type Error = InvalidSha256;
 
-    fn try_from(text: String) -> Result<Self, BadSha256> {
+    fn try_from(text: String) -> Result<Self, InvalidSha256> {
         let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| BadSha256)?;
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidSha256)?;
         Ok(Self(bytes))
     }
 }

@@ -67,15 +67,15 @@ pub struct KeyGrant {
 /// A key that must not be recorded: the field, and what it has to be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} must be {must}")]
-pub struct BadKey {
+pub struct InvalidKey {
     /// The field.
     pub field: &'static str,
     /// The condition it violates.
     pub must: &'static str,
 }
 
-const fn check(ok: bool, field: &'static str, must: &'static str) -> Result<(), BadKey> {
-    if ok { Ok(()) } else { Err(BadKey { field, must }) }
+const fn check(ok: bool, field: &'static str, must: &'static str) -> Result<(), InvalidKey> {
+    if ok { Ok(()) } else { Err(InvalidKey { field, must }) }
 }
 
 fn is_name(text: &str) -> bool {
@@ -86,7 +86,7 @@ fn is_name(text: &str) -> bool {
 
 impl KeyGrant {
     /// Checks every bound; the first violated one is named. `now` is the log's clock.
-    pub fn validate(&self, now: Micros) -> Result<(), BadKey> {
+    pub fn validate(&self, now: Micros) -> Result<(), InvalidKey> {
         check(is_name(&self.name), "name", "1 to 100 printable characters without space around")?;
         let roles = (1..=ROLES_MAX).contains(&self.roles.len());
         let roles = roles && self.roles.iter().all(|role| is_name(role));

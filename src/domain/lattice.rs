@@ -15,7 +15,7 @@ mod tests;
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync, VectorSync};
 
 use self::chunk::{Chunk, ROWS};
-pub use self::search::{Found, Hit, Query};
+pub use self::search::{Hit, Query, SearchResult};
 use super::{
     ids::{Position, Sha256, SubjectRef},
     vector::{UnitVector, VectorError},

@@ -1,12 +1,12 @@
 //! The moral filter: a threshold that moves with what it sees.
 //!
-//! [`Filter::judge`] computes a verdict and the movement it causes, [`Filter::apply`] assigns a
+//! [`MoralFilter::judge`] computes a verdict and the movement it causes, [`MoralFilter::apply`] assigns a
 //! recorded movement; so a replay repeats no arithmetic. All of it is `f64` in a fixed order.
 
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
 use super::{
-    event::{Scored, Verdict, VerdictSource},
+    event::{MoralVerdict, ScorerResult, VerdictSource},
     ids::{Position, SubjectRef},
     policy::{Adaptation, CallerScore, Moral},
 };
@@ -39,17 +39,17 @@ pub enum ScoreError {
 
 /// The average kept for one data subject.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Kept {
+struct SubjectAverage {
     ema: f64,
     verdict_at: Position,
 }
 
 /// The filter's state; clones share structure.
 #[derive(Clone, Debug)]
-pub struct Filter {
+pub struct MoralFilter {
     threshold: f64,
     ema: f64,
-    subjects: RedBlackTreeMapSync<SubjectRef, Kept>,
+    subjects: RedBlackTreeMapSync<SubjectRef, SubjectAverage>,
     /// Smallest average first, then oldest verdict: who is forgotten next. Averages are positive,
     /// so the order of their bits is their order.
     order: RedBlackTreeSetSync<(u64, Position, SubjectRef)>,
@@ -57,16 +57,16 @@ pub struct Filter {
 
 /// A request about to be judged.
 #[derive(Clone, Copy, Debug)]
-pub struct Offer<'a> {
+pub struct ScoredRequest<'a> {
     /// Whose request.
     pub subject: SubjectRef,
     /// The caller's score.
     pub caller: Option<f64>,
     /// The scorer's opinion.
-    pub scorer: Option<&'a Scored>,
+    pub scorer: Option<&'a ScorerResult>,
 }
 
-impl Filter {
+impl MoralFilter {
     /// The filter of a new engine.
     pub fn start(policy: &Moral) -> Self {
         Self {
@@ -140,11 +140,15 @@ impl Filter {
     }
 
     /// The verdict on an offer, and the movement it causes. Accepted iff `value ≥ threshold_before`.
-    pub fn judge(&self, policy: &Moral, offer: &Offer<'_>) -> Result<Verdict, ScoreError> {
+    pub fn judge(
+        &self,
+        policy: &Moral,
+        offer: &ScoredRequest<'_>,
+    ) -> Result<MoralVerdict, ScoreError> {
         let (value, source) = combine(policy.caller_score, offer)?;
         let before = self.threshold(policy, Some(offer.subject));
         let own_before = self.subject_ema(offer.subject);
-        let mut verdict = Verdict {
+        let mut verdict = MoralVerdict {
             caller: offer.caller,
             scorer: offer.scorer.cloned(),
             value,
@@ -165,7 +169,7 @@ impl Filter {
         Ok(verdict)
     }
 
-    fn homeostatic(&self, policy: &Moral, verdict: &mut Verdict) {
+    fn homeostatic(&self, policy: &Moral, verdict: &mut MoralVerdict) {
         let accepted = if verdict.accepted() { 1.0 } else { 0.0 };
         verdict.ema_after = moved(policy.ema_alpha, accepted, self.ema);
         let error = verdict.ema_after - policy.target;
@@ -178,7 +182,7 @@ impl Filter {
         };
     }
 
-    fn vigilant(&self, policy: &Moral, subject: SubjectRef, verdict: &mut Verdict) {
+    fn vigilant(&self, policy: &Moral, subject: SubjectRef, verdict: &mut MoralVerdict) {
         let harmful = if verdict.value < policy.initial_threshold { 1.0 } else { 0.0 };
         verdict.ema_after = moved(policy.ema_alpha, harmful, self.ema);
         let own = moved(policy.ema_alpha, harmful, verdict.subject_ema_before);
@@ -196,7 +200,7 @@ impl Filter {
         &mut self,
         adaptation: Adaptation,
         subject: SubjectRef,
-        verdict: &Verdict,
+        verdict: &MoralVerdict,
         position: Position,
     ) {
         self.ema = verdict.ema_after;
@@ -209,7 +213,8 @@ impl Filter {
                 }
                 self.forget(subject);
                 if verdict.subject_ema_after > 0.0 {
-                    let kept = Kept { ema: verdict.subject_ema_after, verdict_at: position };
+                    let kept =
+                        SubjectAverage { ema: verdict.subject_ema_after, verdict_at: position };
                     self.order.insert_mut((kept.ema.to_bits(), position, subject));
                     self.subjects.insert_mut(subject, kept);
                 }
@@ -235,7 +240,7 @@ impl Filter {
     }
 }
 
-impl Verdict {
+impl MoralVerdict {
     /// Whether the request passed.
     pub fn accepted(&self) -> bool {
         self.value >= self.threshold_before
@@ -255,7 +260,10 @@ fn moved(alpha: f64, x: f64, ema: f64) -> f64 {
     alpha * x + (1.0 - alpha) * ema
 }
 
-fn combine(rule: CallerScore, offer: &Offer<'_>) -> Result<(f64, VerdictSource), ScoreError> {
+fn combine(
+    rule: CallerScore,
+    offer: &ScoredRequest<'_>,
+) -> Result<(f64, VerdictSource), ScoreError> {
     let in_range = |v: f64| (0.0..=1.0).contains(&v);
     if offer.caller.is_some_and(|v| !in_range(v)) {
         return Err(ScoreError::OutOfRange);

@@ -53,7 +53,7 @@ pub struct EmbedderId {
 /// Whose memories may become a step's context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Scope {
+pub enum MemoryScope {
     /// Only those of the step's own data subject.
     Subject,
     /// Those of every data subject of the engine.
@@ -65,7 +65,7 @@ pub enum Scope {
 #[serde(default, deny_unknown_fields)]
 pub struct Memory {
     /// Whose memories a step may see.
-    pub scope: Scope,
+    pub scope: MemoryScope,
 }
 
 /// What happens to a request that arrives in sleep.
@@ -249,7 +249,7 @@ impl Default for Policy {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { scope: Scope::Subject }
+        Self { scope: MemoryScope::Subject }
     }
 }
 

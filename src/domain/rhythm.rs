@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{event::Tick, policy};
+use super::policy;
 
 /// Awake or asleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,35 +24,44 @@ impl Phase {
     }
 }
 
-/// What one tick does.
+/// The state of the rhythm: the current phase and the admitted steps that are left in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RhythmState {
+    /// The phase of the next admitted step.
+    pub phase: Phase,
+    /// Admitted steps until the phase ends.
+    pub counter: u32,
+}
+
+/// The effect of one tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticked {
+pub struct Transition {
     /// The rhythm afterwards.
-    pub tick: Tick,
+    pub tick: RhythmState,
     /// Whether memories are consolidated now.
     pub consolidates: bool,
 }
 
 /// The rhythm of a new engine.
-pub const fn start(policy: &policy::Rhythm) -> Tick {
-    Tick { phase: Phase::Wake, counter: policy.wake_duration }
+pub const fn start(policy: &policy::Rhythm) -> RhythmState {
+    RhythmState { phase: Phase::Wake, counter: policy.wake_duration }
 }
 
 /// One tick: the counter falls, at 0 the phase flips and the counter is loaded again.
 ///
 /// With `sleep_duration` 0 the phase stays wake, and reaching 0 consolidates all the same.
-pub const fn tick(now: Tick, policy: &policy::Rhythm) -> Ticked {
+pub const fn tick(now: RhythmState, policy: &policy::Rhythm) -> Transition {
     let counter = now.counter.saturating_sub(1);
     if counter > 0 {
-        return Ticked { tick: Tick { phase: now.phase, counter }, consolidates: false };
+        return Transition { tick: RhythmState { phase: now.phase, counter }, consolidates: false };
     }
     match now.phase {
-        Phase::Wake if policy.sleep_duration > 0 => Ticked {
-            tick: Tick { phase: Phase::Sleep, counter: policy.sleep_duration },
+        Phase::Wake if policy.sleep_duration > 0 => Transition {
+            tick: RhythmState { phase: Phase::Sleep, counter: policy.sleep_duration },
             consolidates: true,
         },
-        Phase::Wake => Ticked { tick: start(policy), consolidates: true },
-        Phase::Sleep => Ticked { tick: start(policy), consolidates: false },
+        Phase::Wake => Transition { tick: start(policy), consolidates: true },
+        Phase::Sleep => Transition { tick: start(policy), consolidates: false },
     }
 }
 

@@ -9,13 +9,13 @@ use rpds::RedBlackTreeMapSync;
 
 use super::{
     budget::{Accounts, Price, Reservation},
-    event::{EngineCreated, Source, Tick},
+    event::{EngineCreated, ItemOrigin},
     ids::{Micros, Position, Sha256, StepNumber, SubjectRef},
     keys::ApiKeys,
     lattice::Lattice,
-    moral::Filter,
-    policy::{Policy, Scope},
-    rhythm::{self, Phase},
+    moral::MoralFilter,
+    policy::{MemoryScope, Policy},
+    rhythm::{self, Phase, RhythmState},
     synaptic::{self, Traces},
 };
 
@@ -53,7 +53,7 @@ pub struct Shutdown {
 
 /// How steps have gone so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct StepCounts {
     /// Steps that reached, or may reach, the model.
     pub accepted: u64,
     /// Steps that were refused.
@@ -82,11 +82,11 @@ pub struct State {
     /// The last step number given.
     pub step: StepNumber,
     /// How steps have gone.
-    pub counts: Counts,
+    pub counts: StepCounts,
     /// Phase and counter.
-    pub rhythm: Tick,
+    pub rhythm: RhythmState,
     /// The moral filter.
-    pub filter: Filter,
+    pub filter: MoralFilter,
     /// Set while the engine is shut down.
     pub shutdown: Option<Shutdown>,
     /// Items ever stored.
@@ -104,7 +104,7 @@ pub struct State {
     /// What API keys with a limit spent in it.
     pub key_accounts: Accounts,
     /// The item of another engine that was added last; none for an engine that is no copy.
-    pub copied: Option<Source>,
+    pub copied: Option<ItemOrigin>,
     /// The API keys of the server, in its own log; elsewhere none.
     pub keys: ApiKeys,
     /// The last position whose state was attested; 0 for none.
@@ -123,9 +123,9 @@ impl State {
             policy_hash: policy.hash(),
             config: event.config_hash.as_ref().map(|_| Arc::new(policy.clone())),
             step: 0,
-            counts: Counts::default(),
+            counts: StepCounts::default(),
             rhythm: rhythm::start(&policy.rhythm),
-            filter: Filter::start(&policy.moral),
+            filter: MoralFilter::start(&policy.moral),
             shutdown: None,
             stored: 0,
             lattice: Lattice::new(policy.dimension, policy.capacity),
@@ -162,8 +162,8 @@ impl State {
     /// Whose items a step of this subject may see; `None` means everybody's.
     pub fn visible_to(&self, subject: SubjectRef) -> Option<SubjectRef> {
         match self.policy.memory.scope {
-            Scope::Subject => Some(subject),
-            Scope::Engine => None,
+            MemoryScope::Subject => Some(subject),
+            MemoryScope::Engine => None,
         }
     }
 

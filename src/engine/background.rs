@@ -181,7 +181,7 @@ mod tests {
             actor: None,
             subject_ref: None,
             trace_id: None,
-            clear: b"{}".to_vec(),
+            payload: b"{}".to_vec(),
             content_hash: None,
             leaf_hash: Sha256::default(),
             chain_hash: Sha256::default(),

@@ -89,7 +89,7 @@ impl TryFrom<Record> for EventReport {
 
     fn try_from(record: Record) -> Result<Self, StoreError> {
         let damaged = |what| StoreError::Corrupt { position: record.position, what };
-        let clear = String::from_utf8(record.clear).map_err(|_| damaged("clear"))?;
+        let clear = String::from_utf8(record.payload).map_err(|_| damaged("clear"))?;
         Ok(Self {
             position: record.position,
             schema_version: record.schema_version,

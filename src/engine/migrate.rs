@@ -246,7 +246,8 @@ impl Migration<'_> {
         let command_id = crate::ids::command_id();
         let text = Text { prompt, answer };
         let content = seal(subject, command_id, &text, Some(&vector.to_bytes()))?;
-        let source = event::Source { engine: self.source.engine.clone(), position: item.position };
+        let source =
+            event::ItemOrigin { engine: self.source.engine.clone(), position: item.position };
         let add = Add {
             subject: subject.subject_ref,
             source,

@@ -13,7 +13,7 @@ use crate::{
     },
     llm::{ProviderCompletion, RecordedAnswer, Replay},
     store::{
-        Record, SealedText, Store, StoreError, codec,
+        Record, SealedContent, Store, StoreError, codec,
         keys::{Column, ContentKey},
         subject::{Directory, Subject},
     },
@@ -86,7 +86,7 @@ impl Reader<'_> {
         positions: &[Position],
     ) -> Result<HashMap<Position, Vec<u8>>, EngineError> {
         let mut texts = HashMap::with_capacity(positions.len());
-        for text in self.store.sealed_texts(self.engine, positions).await? {
+        for text in self.store.sealed_contents(self.engine, positions).await? {
             let Some(subject) = self.subject(&text).await? else { continue };
             let plain = subject.key.open(text.command_id, Column::Text, &text.sealed)?;
             texts.insert(text.position, plain);
@@ -94,7 +94,7 @@ impl Reader<'_> {
         Ok(texts)
     }
 
-    async fn subject(&self, text: &SealedText) -> Result<Option<Arc<Subject>>, EngineError> {
+    async fn subject(&self, text: &SealedContent) -> Result<Option<Arc<Subject>>, EngineError> {
         if let Some(known) = self.directory.get_ref(text.subject_ref) {
             return Ok(Some(known));
         }
@@ -108,7 +108,7 @@ impl Reader<'_> {
 
 /// An answer with its position. `mlsdm audit verify` says more of what cannot be read.
 fn answer(record: &Record) -> Option<(Position, Box<StepCompleted>)> {
-    match codec::decode(&record.kind, record.schema_version, &record.clear) {
+    match codec::decode(&record.kind, record.schema_version, &record.payload) {
         Ok(Event::StepCompleted(completed)) => Some((record.position, completed)),
         Ok(_) | Err(_) => None,
     }

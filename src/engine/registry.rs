@@ -18,9 +18,9 @@ use crate::{
     lifecycle::Tasks,
     store::{
         EngineRow, Head, Record, StoreError, chain, codec,
-        fold::{self, Folder, FoldingError},
         keys::IndexKey,
         replay,
+        state_fold::{self, ReplayError, StateFold},
         subject::Directory,
         writer::{Actor, Proposal, WriteError, writer},
     },
@@ -151,7 +151,7 @@ impl Engines {
         let parts = self.parts().clone();
         let row =
             parts.store.engine(id).await?.ok_or_else(|| StoreError::EngineMissing(id.clone()))?;
-        fold::check_format(&row).map_err(FoldingError::from)?;
+        state_fold::check_format(&row).map_err(ReplayError::from)?;
         let index_key = parts.content_key.unwrap_index_key(id, &row.index_key)?;
         let end = Position::MAX;
         let folder = replay::replay(&parts.store, &parts.content_key, id, end, &mut |_| {}).await?;
@@ -162,7 +162,7 @@ impl Engines {
     async fn start(
         &self,
         id: &EngineId,
-        folder: Folder,
+        folder: StateFold,
         index_key: IndexKey,
     ) -> Result<Arc<Engine>, EngineError> {
         let mut parts = self.parts().clone();
@@ -278,7 +278,7 @@ impl Engines {
             Ok(_) => Ok(true),
             // another replica was first
             Err(EngineError::Folding(error))
-                if matches!(&*error, FoldingError::Store(StoreError::EngineExists(_))) =>
+                if matches!(&*error, ReplayError::Store(StoreError::EngineExists(_))) =>
             {
                 Ok(false)
             }
@@ -307,7 +307,7 @@ fn first_record(
         actor: Some(actor.to_owned()),
         subject_ref: None,
         trace_id: None,
-        clear: encoded.clear,
+        payload: encoded.payload,
         content_hash: None,
         leaf_hash: Sha256::default(),
         chain_hash: Sha256::default(),

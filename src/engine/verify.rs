@@ -12,16 +12,16 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     domain::{
-        decide::{Decided, decide},
-        event::{DECIDE_VERSION, Event, Remembered},
+        decide::{Decision, decide},
+        event::{DECIDE_VERSION, Event, MemoryOutcome},
         ids::{CommandId, EngineId, Position},
         state::State,
     },
     store::{
-        Record, Store, StoreError, codec,
-        fold::{Damage, Folder, FoldingError, Opened, PAGE},
+        Record, Store, StoreError,
         keys::ContentKey,
         replay,
+        state_fold::{DecodedEvent, LogDamage, PAGE, ReplayError, StateFold},
     },
 };
 pub use compare::Divergence;
@@ -30,16 +30,16 @@ use rebuild::{Rebuilt, rebuild};
 /// What became of deciding a log again, counted in events.
 #[derive(Debug, Default)]
 pub struct Verification {
-    /// Decided the same again.
+    /// Decision the same again.
     pub verified: u64,
     /// The same as far as can be told: a vector was erased, or another version of the rules decided.
     pub unverifiable: u64,
-    /// Decided otherwise.
+    /// Decision otherwise.
     pub divergent: u64,
     /// The first of those.
     pub first_divergence: Option<Divergence>,
     /// Where the log could not be folded any further; what came before was compared.
-    pub damage: Option<Box<Damage>>,
+    pub damage: Option<Box<LogDamage>>,
 }
 
 /// Folds an engine's log up to `until` (or its present end) and decides it again on the way, calling
@@ -51,18 +51,18 @@ pub async fn verify(
     engine: &EngineId,
     until: Position,
     progress: &mut (dyn FnMut(Position) + Send),
-) -> Result<(Folder, Verification), FoldingError> {
-    let mut folder = Folder::new(engine.clone(), Arc::clone(content_key));
+) -> Result<(StateFold, Verification), ReplayError> {
+    let mut folder = StateFold::new(engine.clone(), Arc::clone(content_key));
     let mut verifier = Verifier::default();
     while folder.position() < until {
         let rows = store.read_for_fold(engine, folder.position(), PAGE).await?;
         let at_end = rows.len() < PAGE as usize;
         replay::fetch_keys(store, &mut folder, engine, &rows).await?;
         let page = tokio::task::spawn_blocking(move || {
-            let mut watch = |state: Option<&State>, record: &Record, opened: &Opened| {
+            let mut watch = |state: Option<&State>, record: &Record, opened: &DecodedEvent| {
                 verifier.event(state, record, opened);
             };
-            let result = folder.fold_watched(rows, until, &mut watch);
+            let result = folder.apply_observed(rows, until, &mut watch);
             (folder, verifier, result)
         });
         let result;
@@ -87,7 +87,7 @@ struct Verifier {
     /// The command whose events are being compared.
     command: Option<CommandId>,
     /// What is still to come of it.
-    expected: VecDeque<Decided>,
+    expected: VecDeque<Decision>,
 }
 
 /// How one event compares.
@@ -99,7 +99,7 @@ enum Verdict {
 }
 
 impl Verifier {
-    fn event(&mut self, state: Option<&State>, record: &Record, opened: &Opened) {
+    fn event(&mut self, state: Option<&State>, record: &Record, opened: &DecodedEvent) {
         match self.compare(state, record, opened) {
             Verdict::Same => self.found.verified += 1,
             Verdict::Unverifiable => self.found.unverifiable += 1,
@@ -115,16 +115,21 @@ impl Verifier {
     /// A command's events are written together, so at the log's end none may be missing.
     fn end(&mut self, head: Position) {
         if let Some(missing) = self.expected.pop_front() {
-            let kind = codec::kind(&missing.event);
+            let kind = missing.event.kind();
             self.differs(Divergence::new(head + 1, "type", "nothing", kind));
         }
     }
 
-    fn compare(&mut self, state: Option<&State>, record: &Record, opened: &Opened) -> Verdict {
+    fn compare(
+        &mut self,
+        state: Option<&State>,
+        record: &Record,
+        opened: &DecodedEvent,
+    ) -> Verdict {
         let follows = self.command == Some(record.command_id);
         if !follows && let Some(missing) = self.expected.pop_front() {
             self.begin(record, VecDeque::new());
-            return Verdict::Differs(compare::kind(record, codec::kind(&missing.event)));
+            return Verdict::Differs(compare::kind(record, missing.event.kind()));
         }
         if record.decide_version != DECIDE_VERSION {
             self.begin(record, VecDeque::new());
@@ -145,7 +150,7 @@ impl Verifier {
         against(state, record, opened, &decided)
     }
 
-    fn begin(&mut self, record: &Record, expected: VecDeque<Decided>) {
+    fn begin(&mut self, record: &Record, expected: VecDeque<Decision>) {
         self.command = Some(record.command_id);
         self.expected = expected;
     }
@@ -153,11 +158,11 @@ impl Verifier {
 
 /// What the first event of a command leads to.
 enum First {
-    Decided(VecDeque<Decided>),
+    Decided(VecDeque<Decision>),
     Settled(Verdict),
 }
 
-fn first(state: Option<&State>, record: &Record, opened: &Opened) -> First {
+fn first(state: Option<&State>, record: &Record, opened: &DecodedEvent) -> First {
     let Some(state) = state else { return First::Settled(created(record, &opened.event)) };
     match rebuild(state, opened) {
         Rebuilt::Command(command) => match decide(state, &command, record.recorded_at) {
@@ -194,7 +199,12 @@ fn created(record: &Record, event: &Event) -> Verdict {
     }
 }
 
-fn against(state: Option<&State>, record: &Record, opened: &Opened, decided: &Decided) -> Verdict {
+fn against(
+    state: Option<&State>,
+    record: &Record,
+    opened: &DecodedEvent,
+    decided: &Decision,
+) -> Verdict {
     let erased = is_erased(state, opened);
     let ignored = if erased { compare::TRACE_NORMS } else { "" };
     let difference = compare::envelope(record, decided)
@@ -207,9 +217,9 @@ fn against(state: Option<&State>, record: &Record, opened: &Opened, decided: &De
 }
 
 /// Whether an erasure took what the trace levels after this event follow from.
-fn is_erased(state: Option<&State>, opened: &Opened) -> bool {
+fn is_erased(state: Option<&State>, opened: &DecodedEvent) -> bool {
     let stores = match &opened.event {
-        Event::StepCompleted(completed) => matches!(completed.memory, Remembered::Stored { .. }),
+        Event::StepCompleted(completed) => matches!(completed.memory, MemoryOutcome::Stored { .. }),
         Event::MemoryAdded(_) => true,
         Event::EngineCreated(_)
         | Event::PolicyChanged(_)

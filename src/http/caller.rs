@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     auth::{Permission, Principal},
-    domain::ids::{BadEngineId, ENGINE_ID_MAX, EngineId},
+    domain::ids::{ENGINE_ID_MAX, EngineId, InvalidEngineId},
     engine::{self, Engine},
     store::StoreError,
 };
@@ -120,7 +120,8 @@ pub(super) async fn engine_of<N: Need>(
 }
 
 fn engine_id(name: &str) -> Result<EngineId, Problem> {
-    name.parse().map_err(|error: BadEngineId| Problem::new(Code::BadEngineId, error.to_string()))
+    name.parse()
+        .map_err(|error: InvalidEngineId| Problem::new(Code::InvalidEngineId, error.to_string()))
 }
 
 /// The engine a request names, loaded, for a caller who has what is needed; the default one where the

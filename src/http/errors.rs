@@ -15,7 +15,7 @@ use actix_web::{
 use serde_json::error::Category;
 
 use super::{Code, Problem};
-use crate::domain::ids::{BadEngineId, EngineId};
+use crate::domain::ids::{EngineId, InvalidEngineId};
 
 /// Longest field name that is repeated to the caller, in bytes.
 const NAME_MAX: usize = 64;
@@ -81,7 +81,7 @@ fn json_problem(error: &JsonPayloadError, bytes_max: usize) -> Problem {
 fn path_problem(error: &PathError, request: &HttpRequest) -> Problem {
     let engine = request.match_info().get("engine");
     if engine.is_some_and(|engine| engine.parse::<EngineId>().is_err()) {
-        return Problem::new(Code::BadEngineId, BadEngineId.to_string());
+        return Problem::new(Code::InvalidEngineId, InvalidEngineId.to_string());
     }
     let PathError::Deserialize(error) = error else {
         return Problem::new(Code::BadParameter, "the path cannot be read");

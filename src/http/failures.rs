@@ -8,7 +8,7 @@ use crate::{
     domain::{command::Refusal, event::FailStage, moral::ScoreError},
     embed::EmbedError,
     engine::{EngineError, StepError},
-    store::{StoreError, fold::FoldingError, writer::WriteError},
+    store::{StoreError, state_fold::ReplayError, writer::WriteError},
 };
 
 impl From<StepError> for Problem {
@@ -77,8 +77,8 @@ impl From<EngineError> for Problem {
         match error {
             EngineError::Write(error) => error.into(),
             EngineError::Folding(folding) => match &*folding {
-                FoldingError::Store(error) => error.clone().into(),
-                FoldingError::Damage(damage) => {
+                ReplayError::Store(error) => error.clone().into(),
+                ReplayError::Damage(damage) => {
                     Self::new(Code::EngineRefused, damage.to_string()).caused_by(damage)
                 }
             },

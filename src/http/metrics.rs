@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use super::{app::endpoints, health::summary::policy_drift, server::ServeError};
 use crate::{
     config::Config,
-    domain::{ids::EngineId, moral::Filter, policy::Policy, rhythm::Phase, state::State},
+    domain::{ids::EngineId, moral::MoralFilter, policy::Policy, rhythm::Phase, state::State},
     embed::Embedder,
     engine::{Engine, Engines},
     llm::Llm,
@@ -172,7 +172,7 @@ fn look(engine: &Engine, gauges: &Gauges, since: Duration) {
     gauges.threshold.set(threshold);
     let moral = &state.policy.moral;
     let [lowest, highest] = &gauges.threshold_bounds;
-    let [least, most] = Filter::bounds(moral);
+    let [least, most] = MoralFilter::bounds(moral);
     lowest.set(least);
     highest.set(most);
     let saturated = state.filter.is_saturated(moral);

@@ -7,7 +7,7 @@ use crate::{
     config::{Config, LlmProvider},
     engine::{EngineError, read_recorded_answers},
     llm::{Llm, Replay},
-    store::{self, Store, StoreError, fold::FoldingError},
+    store::{self, Store, StoreError, state_fold::ReplayError},
 };
 
 /// The model providers of a configuration. With the provider `replay` this reads all recorded
@@ -53,6 +53,6 @@ fn is_empty_log(error: &EngineError) -> bool {
     let EngineError::Folding(folding) = error else { return false };
     matches!(
         &**folding,
-        FoldingError::Store(StoreError::Unmigrated(_) | StoreError::EngineMissing(_))
+        ReplayError::Store(StoreError::Unmigrated(_) | StoreError::EngineMissing(_))
     )
 }

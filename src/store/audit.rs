@@ -277,10 +277,10 @@ impl Removals {
 
     fn add(&mut self, removal: &Record) {
         if removal.kind == "subject.erased" {
-            if let Ok(erased) = serde_json::from_slice::<Erased>(&removal.clear) {
+            if let Ok(erased) = serde_json::from_slice::<Erased>(&removal.payload) {
                 self.subjects.insert(erased.subject_ref, removal.position);
             }
-        } else if let Ok(forgotten) = serde_json::from_slice::<Forgotten>(&removal.clear) {
+        } else if let Ok(forgotten) = serde_json::from_slice::<Forgotten>(&removal.payload) {
             let items = forgotten.positions.into_iter().map(|item| (item, removal.position));
             self.items.extend(items);
         }

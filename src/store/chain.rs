@@ -50,7 +50,7 @@ pub fn leaf(engine: &EngineId, record: &Record) -> Sha256 {
     let subject = record.subject_ref.map(|subject| subject.get().to_be_bytes());
     maybe(&mut hash, subject.as_ref().map(<[u8; 16]>::as_slice));
     maybe(&mut hash, record.trace_id.as_ref().map(<[u8; 16]>::as_slice));
-    value(&mut hash, &record.clear);
+    value(&mut hash, &record.payload);
     maybe(&mut hash, record.content_hash.as_ref().map(|hash| hash.0.as_slice()));
     Sha256(hash.finalize().into())
 }

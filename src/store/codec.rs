@@ -43,7 +43,7 @@ pub enum CodecError {
 }
 
 /// Room for the JSON of nearly every event, in bytes: it grows by itself if need be.
-const CLEAR_TYPICAL: usize = 1_024;
+const PAYLOAD_CAPACITY: usize = 1_024;
 
 /// From version N to N+1 of one event type.
 type Upcaster = fn(Value) -> Value;
@@ -53,55 +53,13 @@ const UPCASTERS: &[(&str, u32, Upcaster)] = &[];
 
 /// An event as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoded {
+pub struct EncodedEvent {
     /// Wire name.
     pub kind: &'static str,
     /// Version of the JSON's shape.
     pub schema_version: u32,
     /// JSON bytes, kept as they are: the chain covers them.
-    pub clear: Vec<u8>,
-}
-
-/// The wire names of all event types.
-pub const KINDS: [&str; 16] = [
-    "engine.created",
-    "policy.changed",
-    "step.admitted",
-    "step.rejected",
-    "step.completed",
-    "step.failed",
-    "memory.added",
-    "memory.consolidated",
-    "memory.evicted",
-    "engine.shutdown",
-    "engine.resumed",
-    "subject.erased",
-    "state.attested",
-    "key.created",
-    "key.revoked",
-    "key.rotated",
-];
-
-/// The wire name of an event.
-pub const fn kind(event: &Event) -> &'static str {
-    match event {
-        Event::EngineCreated(_) => "engine.created",
-        Event::PolicyChanged(_) => "policy.changed",
-        Event::StepAdmitted(_) => "step.admitted",
-        Event::StepRejected(_) => "step.rejected",
-        Event::StepCompleted(_) => "step.completed",
-        Event::StepFailed(_) => "step.failed",
-        Event::MemoryAdded(_) => "memory.added",
-        Event::MemoryConsolidated(_) => "memory.consolidated",
-        Event::MemoryEvicted(_) => "memory.evicted",
-        Event::EngineShutdown(_) => "engine.shutdown",
-        Event::EngineResumed(_) => "engine.resumed",
-        Event::SubjectErased(_) => "subject.erased",
-        Event::StateAttested(_) => "state.attested",
-        Event::KeyCreated(_) => "key.created",
-        Event::KeyRevoked(_) => "key.revoked",
-        Event::KeyRotated(_) => "key.rotated",
-    }
+    pub payload: Vec<u8>,
 }
 
 /// The newest version of an event type.
@@ -115,8 +73,8 @@ fn newest(kind: &str, upcasters: &[(&str, u32, Upcaster)]) -> u32 {
 }
 
 /// The stored form of an event.
-pub fn encode(event: &Event) -> Result<Encoded, CodecError> {
-    let clear = match event {
+pub fn encode(event: &Event) -> Result<EncodedEvent, CodecError> {
+    let payload = match event {
         Event::EngineCreated(e) => json(e),
         Event::PolicyChanged(e) => json(e),
         Event::StepAdmitted(e) => json(e),
@@ -132,19 +90,19 @@ pub fn encode(event: &Event) -> Result<Encoded, CodecError> {
         Event::KeyRevoked(e) => json(e),
         Event::KeyRotated(e) => json(e),
     }?;
-    let kind = kind(event);
-    Ok(Encoded { kind, schema_version: newest(kind, UPCASTERS), clear })
+    let kind = event.kind();
+    Ok(EncodedEvent { kind, schema_version: newest(kind, UPCASTERS), payload })
 }
 
-fn json<T: Serialize>(payload: &T) -> Result<Vec<u8>, CodecError> {
-    let mut clear = Vec::with_capacity(CLEAR_TYPICAL);
-    serde_json::to_writer(&mut clear, payload).map_err(CodecError::Unwritable)?;
-    Ok(clear)
+fn json<T: Serialize>(event: &T) -> Result<Vec<u8>, CodecError> {
+    let mut payload = Vec::with_capacity(PAYLOAD_CAPACITY);
+    serde_json::to_writer(&mut payload, event).map_err(CodecError::Unwritable)?;
+    Ok(payload)
 }
 
 /// The event a row holds.
-pub fn decode(kind: &str, schema_version: u32, clear: &[u8]) -> Result<Event, CodecError> {
-    let row = Row { kind, schema_version, clear };
+pub fn decode(kind: &str, schema_version: u32, payload: &[u8]) -> Result<Event, CodecError> {
+    let row = Row { kind, schema_version, payload };
     match kind {
         "engine.created" => row.read(|e| Event::EngineCreated(Box::new(e))),
         "policy.changed" => row.read(|e| Event::PolicyChanged(Box::new(e))),
@@ -169,7 +127,7 @@ pub fn decode(kind: &str, schema_version: u32, clear: &[u8]) -> Result<Event, Co
 struct Row<'a> {
     kind: &'a str,
     schema_version: u32,
-    clear: &'a [u8],
+    payload: &'a [u8],
 }
 
 impl Row<'_> {
@@ -186,7 +144,7 @@ impl Row<'_> {
     ) -> Result<T, CodecError> {
         let newest = newest(self.kind, upcasters);
         if self.schema_version == newest {
-            return serde_json::from_slice(self.clear).map_err(|e| self.damaged(e));
+            return serde_json::from_slice(self.payload).map_err(|e| self.damaged(e));
         }
         if self.schema_version > newest {
             return Err(CodecError::NewerVersion {
@@ -195,7 +153,7 @@ impl Row<'_> {
                 newest,
             });
         }
-        let mut value = serde_json::from_slice(self.clear).map_err(|e| self.damaged(e))?;
+        let mut value = serde_json::from_slice(self.payload).map_err(|e| self.damaged(e))?;
         for version in self.schema_version..newest {
             for (_, _, up) in upcasters.iter().filter(|(k, v, _)| *k == self.kind && *v == version)
             {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    Conn, Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record, SealedText,
+    Conn, Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record, SealedContent,
     Store, StoreError, SubjectRow,
     append::{json, signed},
     error::classify,
@@ -204,15 +204,15 @@ impl Store {
     }
 
     /// The sealed texts at these positions, with what it takes to open them.
-    pub async fn sealed_texts(
+    pub async fn sealed_contents(
         &self,
         engine: &EngineId,
         positions: &[Position],
-    ) -> Result<Vec<SealedText>, StoreError> {
+    ) -> Result<Vec<SealedContent>, StoreError> {
         Ok(read!(
             self,
             sql::SEALED_TEXTS,
-            records::sealed_text,
+            records::sealed_content,
             sqlite [engine.as_str(), json(positions.iter().copied())],
             postgres [engine.as_str(), signed(positions)]
         ))

@@ -9,7 +9,10 @@ use sqlx::{Row, postgres::PgRow, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::domain::ids::{CommandId, EngineId, Micros, Position, Sha256, StepNumber, SubjectRef};
+use crate::domain::{
+    event::Envelope,
+    ids::{CommandId, EngineId, Micros, Position, Sha256, StepNumber, SubjectRef},
+};
 
 /// An HMAC-SHA-256 value.
 pub type Hmac = [u8; 32];
@@ -40,13 +43,26 @@ pub struct Record {
     /// The W3C trace id of the request.
     pub trace_id: Option<[u8; 16]>,
     /// The JSON of the event, byte for byte as it was written.
-    pub clear: Vec<u8>,
+    pub payload: Vec<u8>,
     /// The hash of its contents row, if it was written with one.
     pub content_hash: Option<Sha256>,
     /// The hash of all columns before this one.
     pub leaf_hash: Sha256,
     /// The hash of the log up to and with this event.
     pub chain_hash: Sha256,
+}
+
+impl Record {
+    /// The columns that the domain folds together with the event.
+    pub const fn envelope(&self) -> Envelope {
+        Envelope {
+            position: self.position,
+            recorded_at: self.recorded_at,
+            step: self.step,
+            subject: self.subject_ref,
+            content_hash: self.content_hash,
+        }
+    }
 }
 
 /// The erasable part of an event: both sealed, nonce in front.
@@ -67,7 +83,7 @@ impl std::fmt::Debug for Content {
 
 /// A sealed text with what it takes to open it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SealedText {
+pub struct SealedContent {
     /// The event it belongs to.
     pub position: Position,
     /// The command it was sealed for.
@@ -238,7 +254,7 @@ pub(super) fn record(row: &impl Columns) -> Result<Record, StoreError> {
             .map_err(damaged(at, "subject_ref"))?
             .map(|id| SubjectRef::new(id.as_u128())),
         trace_id: maybe_fixed(at, "trace_id", row.maybe_bytes(10))?,
-        clear: row.bytes(11).map_err(damaged(at, "clear"))?,
+        payload: row.bytes(11).map_err(damaged(at, "clear"))?,
         content_hash: maybe_fixed(at, "content_hash", row.maybe_bytes(12))?.map(Sha256),
         leaf_hash: Sha256(fixed(at, "leaf_hash", row.bytes(13))?),
         chain_hash: Sha256(fixed(at, "chain_hash", row.bytes(14))?),
@@ -273,11 +289,11 @@ pub(super) fn content(row: &impl Columns) -> Result<(Position, Content), StoreEr
 }
 
 /// Reads position, `command_id`, `subject_ref`, sealed.
-pub(super) fn sealed_text(row: &impl Columns) -> Result<SealedText, StoreError> {
+pub(super) fn sealed_content(row: &impl Columns) -> Result<SealedContent, StoreError> {
     let at = row.int(0).map_err(damaged(0, "position"))? as Position;
     let command_id = row.uuid(1).map_err(damaged(at, "command_id"))?;
     let subject_ref = row.uuid(2).map_err(damaged(at, "subject_ref"))?;
-    Ok(SealedText {
+    Ok(SealedContent {
         position: at,
         command_id: CommandId::new(command_id.as_u128()),
         subject_ref: SubjectRef::new(subject_ref.as_u128()),

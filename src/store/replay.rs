@@ -8,8 +8,8 @@ use crate::domain::ids::{EngineId, Position};
 
 use super::{
     Store, StoreError,
-    fold::{Cause, Damage, Folder, FoldingError, PAGE, Row},
     keys::ContentKey,
+    state_fold::{DamageCause, LogDamage, PAGE, RecordWithVector, ReplayError, StateFold},
 };
 
 /// Folds an engine's log up to `until` (or its present end), calling `progress` with the position
@@ -20,62 +20,62 @@ pub async fn replay(
     engine: &EngineId,
     until: Position,
     progress: &mut (dyn FnMut(Position) + Send),
-) -> Result<Folder, FoldingError> {
-    let mut folder = Folder::new(engine.clone(), Arc::clone(content_key));
-    advance(store, &mut folder, engine, until, progress).await?;
-    Ok(folder)
+) -> Result<StateFold, ReplayError> {
+    let mut fold = StateFold::new(engine.clone(), Arc::clone(content_key));
+    advance(store, &mut fold, engine, until, progress).await?;
+    Ok(fold)
 }
 
-/// Folds what came after a folder's position, up to `until` or the present end.
+/// Folds what came after a fold's position, up to `until` or the present end.
 pub async fn advance(
     store: &Store,
-    folder: &mut Folder,
+    fold: &mut StateFold,
     engine: &EngineId,
     until: Position,
     progress: &mut (dyn FnMut(Position) + Send),
-) -> Result<(), FoldingError> {
-    let mut rows = store.read_for_fold(engine, folder.position(), PAGE).await?;
+) -> Result<(), ReplayError> {
+    let mut rows = store.read_for_fold(engine, fold.position(), PAGE).await?;
     while let Some((last, _)) = rows.last() {
         let last = last.position;
-        fetch_keys(store, folder, engine, &rows).await?;
+        fetch_keys(store, fold, engine, &rows).await?;
         let more = last < until && rows.len() as u32 == PAGE;
         let mut working =
-            std::mem::replace(folder, Folder::new(engine.clone(), folder.content_key()));
-        let fold = tokio::task::spawn_blocking(move || {
-            let result = working.fold(rows, until);
+            std::mem::replace(fold, StateFold::new(engine.clone(), fold.content_key()));
+        let applying = tokio::task::spawn_blocking(move || {
+            let result = working.apply(rows, until);
             (working, result)
         });
         let next = async {
             if more { store.read_for_fold(engine, last, PAGE).await } else { Ok(Vec::new()) }
         };
-        let (ended, read) = tokio::join!(fold, next);
+        let (ended, read) = tokio::join!(applying, next);
         let (working, result) = ended.map_err(|e| StoreError::Other(e.to_string()))?;
-        *folder = working;
+        *fold = working;
         result?;
-        progress(folder.position());
+        progress(fold.position());
         rows = read?;
     }
     Ok(())
 }
 
-/// Fetches the keys that a folder needs for these rows and does not have yet.
+/// Fetches the keys that a fold needs for these rows and does not have yet.
 pub async fn fetch_keys(
     store: &Store,
-    folder: &mut Folder,
+    fold: &mut StateFold,
     engine: &EngineId,
-    rows: &[Row],
-) -> Result<(), FoldingError> {
-    let asked = folder.missing_keys(rows);
+    rows: &[RecordWithVector],
+) -> Result<(), ReplayError> {
+    let asked = fold.missing_keys(rows);
     if asked.is_empty() {
         return Ok(());
     }
     let found = store.subjects_by_ref(engine, &asked).await?;
-    let position = folder.position() + 1;
-    folder.add_keys(&asked, &found).map_err(|e| {
-        FoldingError::Damage(Box::new(Damage {
+    let position = fold.position() + 1;
+    fold.add_keys(&asked, &found).map_err(|e| {
+        ReplayError::Damage(Box::new(LogDamage {
             engine: engine.clone(),
             position,
-            cause: Cause::Key(e),
+            cause: DamageCause::Key(e),
         }))
     })
 }

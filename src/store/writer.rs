@@ -42,9 +42,9 @@ use crate::{
 
 use super::{
     LogClock, Store,
-    fold::Folder,
+    content_cache::{CONTENT_CACHE_BYTES, ContentCache},
+    state_fold::StateFold,
     subject::Directory,
-    texts::{TEXTS_BYTES, Texts},
 };
 use batch::Found;
 use draft::Draft;
@@ -78,7 +78,7 @@ pub struct Writer {
     queue: mpsc::Sender<Message>,
     waiting: Arc<AtomicUsize>,
     views: watch::Receiver<Arc<View>>,
-    texts: Arc<Texts>,
+    content_cache: Arc<ContentCache>,
 }
 
 #[derive(Debug)]
@@ -93,9 +93,9 @@ impl Writer {
         Arc::clone(&self.views.borrow())
     }
 
-    /// The sealed texts written lately.
-    pub fn texts(&self) -> &Texts {
-        &self.texts
+    /// The sealed contents that were written or read recently.
+    pub fn content_cache(&self) -> &ContentCache {
+        &self.content_cache
     }
 
     /// Commands that wait.
@@ -145,7 +145,7 @@ pub struct Task {
     store: Store,
     directory: Arc<Directory>,
     limits: Limits,
-    folder: Folder,
+    folder: StateFold,
     queue: mpsc::Receiver<Message>,
     /// Commands handed over and not sent off yet.
     waiting: Arc<AtomicUsize>,
@@ -157,7 +157,7 @@ pub struct Task {
     recorded_at: Micros,
     draft: Option<Draft>,
     in_flight: VecDeque<InFlight>,
-    texts: Arc<Texts>,
+    content_cache: Arc<ContentCache>,
     views: watch::Sender<Arc<View>>,
     /// What is counted; none in a program that does not look.
     metrics: Option<Arc<EngineMetrics>>,
@@ -168,14 +168,14 @@ pub fn writer(
     engine: EngineId,
     store: Store,
     directory: Arc<Directory>,
-    folder: Folder,
+    folder: StateFold,
     limits: Limits,
 ) -> Option<(Writer, Task)> {
     let view = View { state: folder.state.clone()?, chain_hash: folder.chain_hash };
     let (views, watching) = watch::channel(Arc::new(view));
     let (queue, messages) = mpsc::channel(limits.queue);
     let waiting = Arc::default();
-    let texts = Arc::new(Texts::new(TEXTS_BYTES));
+    let content_cache = Arc::new(ContentCache::new(CONTENT_CACHE_BYTES));
     let task = Task {
         engine,
         store,
@@ -189,11 +189,11 @@ pub fn writer(
         recorded_at: Micros::MIN,
         draft: None,
         in_flight: VecDeque::new(),
-        texts: Arc::clone(&texts),
+        content_cache: Arc::clone(&content_cache),
         views,
         metrics: None,
     };
-    Some((Writer { queue, waiting, views: watching, texts }, task))
+    Some((Writer { queue, waiting, views: watching, content_cache }, task))
 }
 
 impl Task {

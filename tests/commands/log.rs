@@ -173,7 +173,7 @@ impl Copy {
         let record = &mut self.rows[position as usize - 1].0;
         let mut json = clear(record);
         *json.pointer_mut(pointer).unwrap() = value;
-        record.clear = serde_json::to_vec(&json).unwrap();
+        record.payload = serde_json::to_vec(&json).unwrap();
     }
 
     /// Writes the log into an empty database with positions and hashes that fit it.
@@ -213,5 +213,5 @@ impl Copy {
 
 /// An event's payload.
 pub(crate) fn clear(record: &Record) -> Value {
-    serde_json::from_slice(&record.clear).unwrap()
+    serde_json::from_slice(&record.payload).unwrap()
 }

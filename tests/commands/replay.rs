@@ -7,7 +7,7 @@ use mlsdm::{
         policy::Policy,
     },
     engine::verify::{Verification, verify},
-    store::{Options, Record, Store, fold::PAGE, keys::ContentKey},
+    store::{Options, Record, Store, keys::ContentKey, state_fold::PAGE},
     testkit::TestDatabase,
 };
 use serde_json::{Value, json};
@@ -179,7 +179,7 @@ fn appended(log: &Copy, kind: &str, payload: &Value) -> Record {
         step: None,
         subject_ref: None,
         content_hash: None,
-        clear: serde_json::to_vec(payload).unwrap(),
+        payload: serde_json::to_vec(payload).unwrap(),
         ..last.clone()
     }
 }
@@ -277,7 +277,7 @@ async fn a_broken_chain_ends_the_replay_with_the_position() {
     eventful(&database).await;
     let log = Copy::of(&database).await;
     let mut record = log.rows[2].0.clone();
-    record.clear = serde_json::to_vec(&clear(&log.rows[3].0)).unwrap();
+    record.payload = serde_json::to_vec(&clear(&log.rows[3].0)).unwrap();
     let cut = Copy { rows: log.rows[..2].to_vec(), ..log };
     let broken = cut.write().await;
     let store = Store::open(&Options::new(broken.url())).await.unwrap();

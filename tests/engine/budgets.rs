@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use mlsdm::{
     domain::{
-        command::{Refusal, Spendable},
+        command::{BudgetUnit, Refusal},
         ids::{EngineId, Position},
         policy::{Budget, Policy},
     },
@@ -134,7 +134,7 @@ async fn a_cost_budget_refuses_models_without_a_price() {
         matches!(refused, StepError::Write(WriteError::Refused(Refusal::NoPrice))),
         "{refused}"
     );
-    assert_eq!(Spendable::MicroUsd.to_string(), "micro-USD");
+    assert_eq!(BudgetUnit::MicroUsd.to_string(), "micro-USD");
 }
 
 #[tokio::test]

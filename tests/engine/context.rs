@@ -1,7 +1,7 @@
 //! What is remembered reaches the model as a quotation, and only its own person's.
 
 use mlsdm::{
-    domain::policy::{Policy, Scope},
+    domain::policy::{MemoryScope, Policy},
     llm::{Request, Role},
     testkit::app::{Setup, TestApp, caller, generate},
 };
@@ -31,7 +31,7 @@ async fn ask(app: &TestApp, who: &str, prompt: &str) -> Request {
 
 fn shared() -> Setup {
     let mut policy = Policy::default();
-    policy.memory.scope = Scope::Engine;
+    policy.memory.scope = MemoryScope::Engine;
     Setup { policy, ..Setup::default() }
 }
 

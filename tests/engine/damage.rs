@@ -12,7 +12,7 @@ use mlsdm::{
 use tokio_util::sync::CancellationToken;
 
 /// Appends an event with a chain that holds, as a newer binary would; gives its position.
-async fn append(store: &Store, engine: &EngineId, kind: &str, version: u32, clear: &str) -> u64 {
+async fn append(store: &Store, engine: &EngineId, kind: &str, version: u32, payload: &str) -> u64 {
     let mut append = store.begin(engine).await.unwrap();
     let mut record = Record {
         position: append.head.position + 1,
@@ -26,7 +26,7 @@ async fn append(store: &Store, engine: &EngineId, kind: &str, version: u32, clea
         actor: None,
         subject_ref: None,
         trace_id: None,
-        clear: clear.as_bytes().to_vec(),
+        payload: payload.as_bytes().to_vec(),
         content_hash: None,
         leaf_hash: Sha256::default(),
         chain_hash: Sha256::default(),

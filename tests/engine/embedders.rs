@@ -42,7 +42,7 @@ async fn failed(app: &TestApp) -> String {
         panic!("{error}")
     };
     let record = app.log().await.pop().unwrap();
-    let event = codec::decode(&record.kind, record.schema_version, &record.clear).unwrap();
+    let event = codec::decode(&record.kind, record.schema_version, &record.payload).unwrap();
     let Event::StepFailed(event) = event else { panic!("{event:?}") };
     assert_eq!((event.stage, event.attempts, &event.code), (FailStage::Embedding, 0, &code));
     code

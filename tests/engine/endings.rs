@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mlsdm::{
     domain::{
-        event::{Event, FailStage, Remembered, StepCompleted, StepFailed, Suppressed},
+        event::{Event, FailStage, MemoryOutcome, NotStoredReason, StepCompleted, StepFailed},
         ids::EngineId,
     },
     engine::{Settings, StepError},
@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 /// The newest event.
 async fn last(app: &TestApp) -> Event {
     let record = app.log().await.pop().unwrap();
-    codec::decode(&record.kind, record.schema_version, &record.clear).unwrap()
+    codec::decode(&record.kind, record.schema_version, &record.payload).unwrap()
 }
 
 async fn failed(app: &TestApp) -> StepFailed {
@@ -110,7 +110,7 @@ async fn a_looping_answer_is_told_but_not_remembered() {
     assert_eq!(told.answer.response, looping);
     let event = completed(&app).await;
     assert_eq!(event.quality, ["looping"]);
-    assert_eq!(event.memory, Remembered::NotStored { why: Suppressed::Looping });
+    assert_eq!(event.memory, MemoryOutcome::NotStored { why: NotStoredReason::Looping });
     assert_eq!(remembered(&app).await, 0);
     app.ask("ann", "Are you there?").await.unwrap();
     assert_eq!(remembered(&app).await, 1);
@@ -123,7 +123,7 @@ async fn a_doubtful_answer_is_told_but_not_remembered() {
     app.model.script([Reaction::Say(doubtful.to_owned())]);
     assert_eq!(app.ask("ann", "Is it?").await.unwrap().answer.response, doubtful);
     let event = completed(&app).await;
-    assert_eq!(event.memory, Remembered::NotStored { why: Suppressed::Confidence });
+    assert_eq!(event.memory, MemoryOutcome::NotStored { why: NotStoredReason::Confidence });
     assert_eq!(remembered(&app).await, 0);
 }
 

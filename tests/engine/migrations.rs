@@ -104,7 +104,7 @@ async fn context(app: &TestApp, who: &str, prompt: &str) -> String {
 async fn added(app: &TestApp) -> Vec<MemoryAdded> {
     let log = app.engines.parts().store.read(&copy_id(), 0, 10_000).await.unwrap();
     let event = |record: &mlsdm::store::Record| {
-        codec::decode(&record.kind, record.schema_version, &record.clear).unwrap()
+        codec::decode(&record.kind, record.schema_version, &record.payload).unwrap()
     };
     let added = |event| if let Event::MemoryAdded(added) = event { Some(*added) } else { None };
     log.iter().map(event).filter_map(added).collect()

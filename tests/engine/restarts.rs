@@ -65,7 +65,7 @@ async fn a_sole_owner_closes_orphans_when_it_starts() {
     let app = app.restart().await;
     assert_eq!(app.engine().await.view().state.open.size(), 0);
     let record = app.log().await.pop().unwrap();
-    let event = codec::decode(&record.kind, record.schema_version, &record.clear).unwrap();
+    let event = codec::decode(&record.kind, record.schema_version, &record.payload).unwrap();
     let Event::StepFailed(failed) = event else { panic!("{event:?}") };
     assert_eq!(failed.code, "sole_owner");
     // once

@@ -45,10 +45,10 @@ async fn events_and_contents_hold_no_text() {
     let log = app.log().await;
     let positions: Vec<u64> = log.iter().map(|record| record.position).collect();
     let store = &app.engines.parts().store;
-    let contents = store.sealed_texts(app.engine().await.id(), &positions).await.unwrap();
+    let contents = store.sealed_contents(app.engine().await.id(), &positions).await.unwrap();
     assert_eq!(contents.len(), 2);
     let sealed = contents.into_iter().map(|content| content.sealed);
-    let clear = log.iter().map(|record| record.clear.clone());
+    let clear = log.iter().map(|record| record.payload.clone());
     let actors =
         log.iter().filter_map(|r| r.actor.as_ref().map(|actor| actor.clone().into_bytes()));
     for bytes in sealed.chain(clear).chain(actors) {

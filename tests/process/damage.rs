@@ -23,7 +23,11 @@ on_both!(an_edited_event_is_found, super::edited_event);
 const DAMAGE: [(&str, Damage, [&str; 2]); 5] = [
     ("unknown", Damage::Written(dreamt), ["position 2", "memory.dreamt"]),
     ("newer", Damage::Written(|event| event.schema_version = 7), ["position 2", "step.admitted"]),
-    ("corrupt", Damage::Written(|event| event.clear.truncate(9)), ["position 2", "step.admitted"]),
+    (
+        "corrupt",
+        Damage::Written(|event| event.payload.truncate(9)),
+        ["position 2", "step.admitted"],
+    ),
     ("edited", Damage::Edited("recorded_at = recorded_at + 1"), ["position 2", "chain"]),
     ("gap", Damage::Edited("position = 1000"), ["position 3", "gap"]),
 ];
@@ -90,7 +94,7 @@ impl Kind {
                     "type = '{}', schema_version = {}, clear = {}, leaf_hash = {}, chain_hash = {}",
                     event.kind,
                     event.schema_version,
-                    self.bytes(&event.clear),
+                    self.bytes(&event.payload),
                     self.bytes(&leaf.0),
                     self.bytes(&link.0)
                 )

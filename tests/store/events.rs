@@ -10,7 +10,7 @@ pub(crate) fn engine(name: &str) -> EngineId {
 }
 
 /// An event to be placed in a log.
-pub(crate) fn event(kind: &str, clear: &str) -> Record {
+pub(crate) fn event(kind: &str, payload: &str) -> Record {
     Record {
         position: 0,
         command_id: CommandId::new(0xfeed_0000_0000_0000_0000_0000_0000_0001),
@@ -23,7 +23,7 @@ pub(crate) fn event(kind: &str, clear: &str) -> Record {
         actor: None,
         subject_ref: None,
         trace_id: None,
-        clear: clear.as_bytes().to_vec(),
+        payload: payload.as_bytes().to_vec(),
         content_hash: None,
         leaf_hash: Sha256::default(),
         chain_hash: Sha256::default(),

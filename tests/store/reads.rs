@@ -68,10 +68,10 @@ async fn clear_bytes_come_back_identical(test: TestStore) {
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let mut record = event("x", r#"{"b":1.10,  "a":1e400, "ü":"\u00fc"}"#);
-    record.clear.extend([0, 255, 10]);
-    let clear = record.clear.clone();
+    record.payload.extend([0, 255, 10]);
+    let payload = record.payload.clone();
     append(store, &name, vec![(record, None)]).await;
-    assert_eq!(store.record(&name, 2).await.unwrap().unwrap().clear, clear);
+    assert_eq!(store.record(&name, 2).await.unwrap().unwrap().payload, payload);
 }
 
 async fn null_and_empty_are_told_apart(test: TestStore) {

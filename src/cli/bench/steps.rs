@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::ids::{EngineId, Position},
-    store::{Options, Store, fold::PAGE, keys::ContentKey, replay},
+    store::{Options, Store, keys::ContentKey, replay, state_fold::PAGE},
 };
 
 const CLIENTS: usize = 64;

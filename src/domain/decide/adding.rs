@@ -7,11 +7,11 @@ use crate::domain::{
     state::State,
 };
 
-use super::{Decided, Keep, ending::norms_after};
+use super::{Decision, Retention, ending::norms_after};
 
 /// Stores the item as it is at its source, in the source's order and once. The source judged the
 /// answer when it stored it, so this engine's `min_store_confidence` is not asked.
-pub(super) fn add(state: &State, add: &Add) -> Result<Decided, Refusal> {
+pub(super) fn add(state: &State, add: &Add) -> Result<Decision, Refusal> {
     let last = last_added(state, add)?;
     let position = add.source.position;
     if add.after != last || position <= last {
@@ -29,11 +29,11 @@ pub(super) fn add(state: &State, add: &Add) -> Result<Decided, Refusal> {
         victim: state.lattice.victim().map(|item| item.position),
         trace_norms: add.vector.as_ref().map(|vector| norms_after(state, vector)).transpose()?,
     };
-    Ok(Decided {
+    Ok(Decision {
         event: Event::MemoryAdded(Box::new(event)),
         step: None,
         subject: Some(add.subject),
-        keep: Keep::TextAndVector,
+        retention: Retention::TextAndVector,
     })
 }
 

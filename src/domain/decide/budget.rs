@@ -3,7 +3,7 @@
 
 use crate::domain::{
     budget::{self, Accounts, Amount, Reservation},
-    command::{Admit, Refusal, Spendable},
+    command::{Admit, BudgetUnit, Refusal},
     event::Usage,
     ids::{Micros, SubjectRef},
     state::State,
@@ -13,9 +13,9 @@ use crate::domain::{
 pub(super) struct Grant {
     /// Most tokens of the answer.
     pub(super) max_tokens: u32,
-    /// Kept back meanwhile; nothing where the policy has no budget.
+    /// Reserved on the account of the data subject; `None` if the policy has no budget.
     pub(super) reservation: Option<Reservation>,
-    /// Kept back of the API key meanwhile; nothing where that has no limit.
+    /// Reserved on the account of the API key; `None` if the key has no limit.
     pub(super) key_reservation: Option<Reservation>,
 }
 
@@ -90,8 +90,8 @@ fn payer(
         let left = limit.saturating_sub(taken);
         if left == 0 { Err(Refusal::Budget { unit, limit, retry_after }) } else { Ok(left) }
     };
-    let tokens = rest(Spendable::Tokens, limit.tokens, taken.tokens)?;
-    let cost_micro_usd = rest(Spendable::MicroUsd, limit.cost_micro_usd, taken.cost_micro_usd)?;
+    let tokens = rest(BudgetUnit::Tokens, limit.tokens, taken.tokens)?;
+    let cost_micro_usd = rest(BudgetUnit::MicroUsd, limit.cost_micro_usd, taken.cost_micro_usd)?;
     if accounts.is_full_for(holder, window) {
         return Err(Refusal::BudgetHolders { retry_after });
     }

@@ -2,32 +2,35 @@
 
 use crate::domain::{
     command::{Abandon, AbandonCause, Complete, Fail, Refusal},
-    event::{Answer, Event, FailStage, Remembered, StepCompleted, StepFailed, Suppressed, Usage},
+    event::{
+        AnswerMetadata, Event, FailStage, MemoryOutcome, NotStoredReason, StepCompleted,
+        StepFailed, Usage,
+    },
     ids::Micros,
     state::{OpenStep, State},
     vector::UnitVector,
 };
 
-use super::{Decided, Keep};
+use super::{Decision, Retention};
 
 fn open(state: &State, step: u64) -> Result<OpenStep, Refusal> {
     state.open.get(&step).copied().ok_or(Refusal::NotOpen { step })
 }
 
 /// An answer; it is remembered unless it is doubtful, circular or its subject was erased.
-pub(super) fn complete(state: &State, complete: &Complete) -> Result<Decided, Refusal> {
+pub(super) fn complete(state: &State, complete: &Complete) -> Result<Decision, Refusal> {
     let open = open(state, complete.step)?;
     let memory = remember(state, &open, complete);
     let trace_norms = match (&memory, &complete.vector) {
-        (Remembered::Stored { .. }, Some(vector)) => Some(norms_after(state, vector)?),
+        (MemoryOutcome::Stored { .. }, Some(vector)) => Some(norms_after(state, vector)?),
         _ => None,
     };
-    let keep = match memory {
-        _ if open.erased => Keep::Nothing,
-        Remembered::Stored { .. } => Keep::TextAndVector,
-        Remembered::NotStored { .. } => Keep::Text,
+    let retention = match memory {
+        _ if open.erased => Retention::Nothing,
+        MemoryOutcome::Stored { .. } => Retention::TextAndVector,
+        MemoryOutcome::NotStored { .. } => Retention::Text,
     };
-    let answer = Answer {
+    let answer = AnswerMetadata {
         moral_threshold: open.threshold,
         phase: open.phase,
         memory_used_bytes: state.lattice.bytes() as u64,
@@ -51,21 +54,21 @@ pub(super) fn complete(state: &State, complete: &Complete) -> Result<Decided, Re
         trace_norms,
         answer,
     };
-    Ok(of_step(complete.step, &open, Event::StepCompleted(Box::new(event)), keep))
+    Ok(of_step(complete.step, &open, Event::StepCompleted(Box::new(event)), retention))
 }
 
-fn remember(state: &State, open: &OpenStep, complete: &Complete) -> Remembered {
+fn remember(state: &State, open: &OpenStep, complete: &Complete) -> MemoryOutcome {
     if open.erased {
-        return Remembered::NotStored { why: Suppressed::Erased };
+        return MemoryOutcome::NotStored { why: NotStoredReason::Erased };
     }
     if complete.looping {
-        return Remembered::NotStored { why: Suppressed::Looping };
+        return MemoryOutcome::NotStored { why: NotStoredReason::Looping };
     }
     if complete.confidence < state.policy.lattice.min_store_confidence {
-        return Remembered::NotStored { why: Suppressed::Confidence };
+        return MemoryOutcome::NotStored { why: NotStoredReason::Confidence };
     }
     let n = state.stored + 1;
-    Remembered::Stored {
+    MemoryOutcome::Stored {
         n,
         key: state.lattice.eviction_key(n, complete.confidence),
         phase: state.phase_value(open.phase),
@@ -85,7 +88,7 @@ pub(super) fn norms_after(state: &State, vector: &UnitVector) -> Result<[f32; 3]
 }
 
 /// An ending without an answer; what was said until then is kept, but never remembered.
-pub(super) fn fail(state: &State, fail: &Fail) -> Result<Decided, Refusal> {
+pub(super) fn fail(state: &State, fail: &Fail) -> Result<Decision, Refusal> {
     let open = open(state, fail.step)?;
     let event = StepFailed {
         admitted_position: open.position,
@@ -95,12 +98,12 @@ pub(super) fn fail(state: &State, fail: &Fail) -> Result<Decided, Refusal> {
         attempts: fail.attempts,
         usage: fail.usage,
     };
-    let keep = if open.erased { Keep::Nothing } else { Keep::Text };
-    Ok(of_step(fail.step, &open, Event::StepFailed(Box::new(event)), keep))
+    let retention = if open.erased { Retention::Nothing } else { Retention::Text };
+    Ok(of_step(fail.step, &open, Event::StepFailed(Box::new(event)), retention))
 }
 
 /// Gives a step up; before its deadline only a process that is provably alone may.
-pub(super) fn abandon(state: &State, abandon: Abandon, now: Micros) -> Result<Decided, Refusal> {
+pub(super) fn abandon(state: &State, abandon: Abandon, now: Micros) -> Result<Decision, Refusal> {
     let open = open(state, abandon.step)?;
     let code = match abandon.cause {
         AbandonCause::SoleOwner => "sole_owner",
@@ -117,9 +120,9 @@ pub(super) fn abandon(state: &State, abandon: Abandon, now: Micros) -> Result<De
         attempts: 0,
         usage: Usage::default(),
     };
-    Ok(of_step(abandon.step, &open, Event::StepFailed(Box::new(event)), Keep::Nothing))
+    Ok(of_step(abandon.step, &open, Event::StepFailed(Box::new(event)), Retention::Nothing))
 }
 
-fn of_step(step: u64, open: &OpenStep, event: Event, keep: Keep) -> Decided {
-    Decided { event, step: Some(step), subject: Some(open.subject), keep }
+fn of_step(step: u64, open: &OpenStep, event: Event, retention: Retention) -> Decision {
+    Decision { event, step: Some(step), subject: Some(open.subject), retention }
 }

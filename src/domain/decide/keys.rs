@@ -1,6 +1,6 @@
 //! API keys: created, revoked and rotated in the server's own log.
 
-use super::Decided;
+use super::Decision;
 use crate::domain::{
     command::{CreateKey, Refusal, RevokeKey, RotateKey},
     event::{Event, KeyCreated, KeyRevoked, KeyRotated},
@@ -10,7 +10,7 @@ use crate::domain::{
 };
 
 /// A key, as long as there is room for one.
-pub(super) fn create(state: &State, create: &CreateKey, now: Micros) -> Result<Decided, Refusal> {
+pub(super) fn create(state: &State, create: &CreateKey, now: Micros) -> Result<Decision, Refusal> {
     create.grant.validate(now)?;
     if state.keys.get(create.id).is_some() {
         return Err(Refusal::KeyExists);
@@ -18,7 +18,7 @@ pub(super) fn create(state: &State, create: &CreateKey, now: Micros) -> Result<D
     if state.keys.count(now) >= KEYS_MAX {
         return Err(Refusal::TooManyKeys);
     }
-    Ok(Decided::of_engine(Event::KeyCreated(Box::new(KeyCreated {
+    Ok(Decision::of_engine(Event::KeyCreated(Box::new(KeyCreated {
         id: create.id,
         hash: create.hash,
         grant: create.grant.clone(),
@@ -27,26 +27,26 @@ pub(super) fn create(state: &State, create: &CreateKey, now: Micros) -> Result<D
 }
 
 /// An expired key can be revoked too: then it is no longer listed.
-pub(super) fn revoke(state: &State, revoke: &RevokeKey) -> Result<Decided, Refusal> {
+pub(super) fn revoke(state: &State, revoke: &RevokeKey) -> Result<Decision, Refusal> {
     if state.keys.get(revoke.id).is_none() {
         return Err(Refusal::NoKey { id: revoke.id });
     }
     let event = KeyRevoked { id: revoke.id, actor: revoke.actor.clone() };
-    Ok(Decided::of_engine(Event::KeyRevoked(event)))
+    Ok(Decision::of_engine(Event::KeyRevoked(event)))
 }
 
 /// The secret before counts for the grace that was asked for, and the one before that no longer.
-pub(super) fn rotate(state: &State, rotate: &RotateKey, now: Micros) -> Result<Decided, Refusal> {
+pub(super) fn rotate(state: &State, rotate: &RotateKey, now: Micros) -> Result<Decision, Refusal> {
     let key = state.keys.get(rotate.id).filter(|key| !key.is_expired(now));
     if key.is_none() {
         return Err(Refusal::NoKey { id: rotate.id });
     }
     if rotate.grace_seconds > GRACE_SECONDS_MAX {
         let must = "at most 604800 seconds, a week";
-        return Err(keys::BadKey { field: "grace_seconds", must }.into());
+        return Err(keys::InvalidKey { field: "grace_seconds", must }.into());
     }
     let grace = Some(rotate.grace_seconds).filter(|seconds| *seconds > 0);
-    Ok(Decided::of_engine(Event::KeyRotated(KeyRotated {
+    Ok(Decision::of_engine(Event::KeyRotated(KeyRotated {
         id: rotate.id,
         hash: rotate.hash,
         previous_until: grace.map(|seconds| keys::after(now, seconds)),

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    budget::{KeyLimit, Price, Reservation},
+    budget::{KeyLimit, Price, Reservation, Usage},
     ids::{Micros, Position, SubjectRef},
-    rhythm::Phase,
+    rhythm::{Phase, RhythmState},
 };
 
 /// What was asked, without its text.
@@ -44,7 +44,7 @@ pub struct RequestFacts {
 
 /// A scorer's opinion.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scored {
+pub struct ScorerResult {
     /// The scorer's name.
     pub id: String,
     /// Its version.
@@ -67,13 +67,13 @@ pub enum VerdictSource {
 
 /// A moral verdict: inputs, the value that decided, and how the filter moved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct MoralVerdict {
     /// The caller's score.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<f64>,
     /// The scorer's opinion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scorer: Option<Scored>,
+    pub scorer: Option<ScorerResult>,
     /// The score that decided.
     pub value: f64,
     /// Whose it was.
@@ -95,26 +95,17 @@ pub struct Verdict {
     pub forgot: Option<SubjectRef>,
 }
 
-/// The rhythm after a tick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tick {
-    /// The phase from now on.
-    pub phase: Phase,
-    /// Steps left in it.
-    pub counter: u32,
-}
-
 /// `step.admitted`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepAdmitted {
     /// What was asked.
     pub request: RequestFacts,
     /// Why it was allowed.
-    pub moral: Verdict,
+    pub moral: MoralVerdict,
     /// The phase the step runs in.
     pub phase: Phase,
     /// The rhythm afterwards.
-    pub tick: Tick,
+    pub tick: RhythmState,
     /// When an ending not yet recorded is given up.
     pub deadline: Micros,
     /// What it may spend; only under a budget.
@@ -129,7 +120,7 @@ pub struct StepAdmitted {
 
 /// What the caller was told beside the text; recorded, so that a repeated request is told the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct AnswerMetadata {
     /// The threshold the verdict used.
     pub moral_threshold: f64,
     /// The phase of the step.
@@ -156,27 +147,18 @@ pub struct StepRejected {
     /// What was asked.
     pub request: RequestFacts,
     /// The verdict.
-    pub moral: Verdict,
+    pub moral: MoralVerdict,
     /// Why.
     pub reason: RejectReason,
     /// The phase it met.
     pub phase: Phase,
     /// The rhythm afterwards; a moral refusal does not tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tick: Option<Tick>,
+    pub tick: Option<RhythmState>,
     /// Which policy decided.
     pub policy_version: u64,
     /// What the caller was told.
-    pub answer: Answer,
-}
-
-/// Tokens, as the provider counted them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Of the prompt and its context.
-    pub prompt_tokens: u64,
-    /// Of the answer.
-    pub completion_tokens: u64,
+    pub answer: AnswerMetadata,
 }
 
 /// Where the time went, in milliseconds.
@@ -213,7 +195,7 @@ pub struct ContextUse {
 /// What became of a step in the lattice memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Remembered {
+pub enum MemoryOutcome {
     /// An item was stored.
     Stored {
         /// The how-many-th item ever stored.
@@ -229,14 +211,14 @@ pub enum Remembered {
     /// Nothing was stored.
     NotStored {
         /// Why.
-        why: Suppressed,
+        why: NotStoredReason,
     },
 }
 
 /// Why an answer is not remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Suppressed {
+pub enum NotStoredReason {
     /// Its confidence is under `min_store_confidence`.
     Confidence,
     /// It goes round in circles.
@@ -273,12 +255,12 @@ pub struct StepCompleted {
     /// Whether the answer was cut to its size limit.
     pub cut: bool,
     /// What the lattice memory did.
-    pub memory: Remembered,
+    pub memory: MemoryOutcome,
     /// Norms of L1, L2, L3 afterwards, if an item was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_norms: Option<[f32; 3]>,
     /// What the caller was told.
-    pub answer: Answer,
+    pub answer: AnswerMetadata,
 }
 
 /// Where an admitted step ended without an answer.

@@ -35,7 +35,7 @@ pub(super) struct Chunk {
 
 /// Who may be found.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Filter {
+pub(super) struct ItemFilter {
     pub(super) phase: f32,
     pub(super) phase_tolerance: f32,
     pub(super) subject: Option<SubjectRef>,
@@ -121,7 +121,7 @@ impl Chunk {
     }
 
     /// One bit for each row that `filter` lets through and that can be compared at all.
-    pub(super) fn matching(&self, filter: &Filter) -> u64 {
+    pub(super) fn matching(&self, filter: &ItemFilter) -> u64 {
         let mut rows = self.searchable;
         if let Some(subject) = filter.subject {
             rows &= self.shared | bits(&self.subjects, |owner| *owner == subject);

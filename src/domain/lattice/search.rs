@@ -10,7 +10,7 @@
 
 use super::{
     Chunk, Lattice,
-    chunk::{Filter, QuantisedQuery, ROWS, fits},
+    chunk::{ItemFilter, QuantisedQuery, ROWS, fits},
     kernel::{self, Kernel},
 };
 use crate::domain::{
@@ -56,7 +56,7 @@ pub struct Hit {
 
 /// The outcome of a search.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
+pub struct SearchResult {
     /// The nearest items: score descending, then position descending.
     pub hits: Vec<Hit>,
     /// How many items were visible and of a fitting phase.
@@ -68,7 +68,7 @@ impl Lattice {
     ///
     /// # Errors
     /// The query has another dimension.
-    pub fn search(&self, query: &Query<'_>) -> Result<Found, VectorError> {
+    pub fn search(&self, query: &Query<'_>) -> Result<SearchResult, VectorError> {
         self.search_with(kernel::widest, query)
     }
 
@@ -77,13 +77,13 @@ impl Lattice {
         &self,
         kernel: Kernel,
         query: &Query<'_>,
-    ) -> Result<Found, VectorError> {
+    ) -> Result<SearchResult, VectorError> {
         fits(query.vector, self.dimension)?;
         let k = query.k.min(self.len());
         if k == 0 {
-            return Ok(Found::default());
+            return Ok(SearchResult::default());
         }
-        let filter = Filter {
+        let filter = ItemFilter {
             phase: query.phase,
             phase_tolerance: query.phase_tolerance,
             subject: query.subject,
@@ -92,7 +92,10 @@ impl Lattice {
         for (index, chunk) in self.chunks.iter().enumerate() {
             scan.chunk(chunk, index * ROWS, chunk.matching(&filter));
         }
-        Ok(Found { hits: self.rescore(query, k, scan.finish()), candidates: scan.candidates })
+        Ok(SearchResult {
+            hits: self.rescore(query, k, scan.finish()),
+            candidates: scan.candidates,
+        })
     }
 
     /// Scores `contenders` (by upper bound, descending) exactly, as far as they can matter.

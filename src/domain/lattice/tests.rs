@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::{CHUNK_BYTES, Found, Hit, Item, Lattice, Query, ROW_BYTES, chunk::Chunk, kernel};
+use super::{
+    CHUNK_BYTES, Hit, Item, Lattice, Query, ROW_BYTES, SearchResult, chunk::Chunk, kernel,
+};
 use crate::domain::{
     ids::{Position, Sha256, SubjectRef},
     vector::{UnitVector, VectorError},
@@ -52,7 +54,7 @@ fn all(vector: &UnitVector, k: usize) -> Query<'_> {
     Query { vector, phase: 0.1, phase_tolerance: 0.15, min_similarity: -2.0, k, subject: None }
 }
 
-fn brute_force(stored: &[(Item, Option<UnitVector>)], query: &Query<'_>) -> Found {
+fn brute_force(stored: &[(Item, Option<UnitVector>)], query: &Query<'_>) -> SearchResult {
     let mut hits: Vec<Hit> = stored
         .iter()
         .filter(|(item, _)| query.subject.is_none_or(|s| s == item.subject || item.shared))
@@ -72,7 +74,7 @@ fn brute_force(stored: &[(Item, Option<UnitVector>)], query: &Query<'_>) -> Foun
     hits.retain(|hit| hit.score >= query.min_similarity);
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.position.cmp(&a.position)));
     hits.truncate(query.k);
-    Found { hits, candidates }
+    SearchResult { hits, candidates }
 }
 
 fn lattice_of(dimension: usize, stored: &[(Item, Option<UnitVector>)]) -> Lattice {
@@ -208,8 +210,8 @@ fn near_duplicates_are_told_apart_exactly() {
 fn nothing_is_found_with_k_zero_or_in_an_empty_memory() {
     let vector = Random(1).unit(4);
     let stored = [(item(1), Some(vector.clone()))];
-    assert_eq!(lattice_of(4, &stored).search(&all(&vector, 0)).unwrap(), Found::default());
-    assert_eq!(Lattice::new(4, 10).search(&all(&vector, 5)).unwrap(), Found::default());
+    assert_eq!(lattice_of(4, &stored).search(&all(&vector, 0)).unwrap(), SearchResult::default());
+    assert_eq!(Lattice::new(4, 10).search(&all(&vector, 5)).unwrap(), SearchResult::default());
 }
 
 #[test]

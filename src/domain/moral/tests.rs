@@ -3,11 +3,17 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::event::VerdictSource::{Caller, Scorer};
 
-fn offer(subject: u128, value: f64) -> Offer<'static> {
-    Offer { subject: SubjectRef::new(subject), caller: Some(value), scorer: None }
+fn offer(subject: u128, value: f64) -> ScoredRequest<'static> {
+    ScoredRequest { subject: SubjectRef::new(subject), caller: Some(value), scorer: None }
 }
 
-fn run(filter: &mut Filter, policy: &Moral, position: u64, subject: u128, value: f64) -> Verdict {
+fn run(
+    filter: &mut MoralFilter,
+    policy: &Moral,
+    position: u64,
+    subject: u128,
+    value: f64,
+) -> MoralVerdict {
     let verdict = filter.judge(policy, &offer(subject, value)).unwrap();
     filter.apply(policy.adaptation, SubjectRef::new(subject), &verdict, position);
     verdict
@@ -26,7 +32,7 @@ fn homeostatic_follows_the_golden_trajectories() {
             initial_threshold: stream["threshold0"].as_f64().unwrap(),
             ..Moral::default()
         };
-        let mut filter = Filter::start(&policy);
+        let mut filter = MoralFilter::start(&policy);
         assert_eq!(filter.ema().to_bits(), stream["ema0"].as_f64().unwrap().to_bits());
         let (thresholds, emas) = (floats("threshold"), floats("ema"));
         for (i, value) in floats("values").into_iter().enumerate() {
@@ -44,7 +50,7 @@ fn homeostatic_follows_the_golden_trajectories() {
 fn a_threshold_is_saturated_where_it_cannot_move_on() {
     let saturated = |adaptation, value: f64| {
         let policy = Moral { adaptation, ..Moral::default() };
-        let mut filter = Filter::start(&policy);
+        let mut filter = MoralFilter::start(&policy);
         let at_first = filter.is_saturated(&policy);
         for position in 1..=500 {
             run(&mut filter, &policy, position, 1, value);
@@ -60,7 +66,7 @@ fn a_threshold_is_saturated_where_it_cannot_move_on() {
 #[test]
 fn own_benign_verdicts_decay_by_repeated_multiplication() {
     let policy = Moral::default();
-    let mut filter = Filter::start(&policy);
+    let mut filter = MoralFilter::start(&policy);
     run(&mut filter, &policy, 1, 1, 0.0);
     let mut expected = filter.subject_ema(SubjectRef::new(1));
     let mut position = 1;
@@ -79,7 +85,7 @@ fn own_benign_verdicts_decay_by_repeated_multiplication() {
 #[test]
 fn a_newcomer_over_the_limit_forgets_the_smallest_average() {
     let policy = Moral::default();
-    let mut filter = Filter::start(&policy);
+    let mut filter = MoralFilter::start(&policy);
     for subject in 1..=SUBJECTS_MAX as u128 {
         run(&mut filter, &policy, subject as u64, subject, 0.0);
     }
@@ -98,9 +104,10 @@ fn a_newcomer_over_the_limit_forgets_the_smallest_average() {
 
 #[test]
 fn scores_are_combined_as_the_policy_says() {
-    let scored = Scored { id: "s".into(), version: 1, value: 0.4, parts: [].into() };
-    let with = |caller| Offer { subject: SubjectRef::new(1), caller, scorer: Some(&scored) };
-    let none = |caller| Offer { subject: SubjectRef::new(1), caller, scorer: None };
+    let scored = ScorerResult { id: "s".into(), version: 1, value: 0.4, parts: [].into() };
+    let with =
+        |caller| ScoredRequest { subject: SubjectRef::new(1), caller, scorer: Some(&scored) };
+    let none = |caller| ScoredRequest { subject: SubjectRef::new(1), caller, scorer: None };
     assert_eq!(combine(CallerScore::Accept, &with(Some(0.9))), Ok((0.9, Caller)));
     assert_eq!(combine(CallerScore::Accept, &with(None)), Ok((0.4, Scorer)));
     assert_eq!(combine(CallerScore::Accept, &none(None)), Err(ScoreError::Missing));
@@ -120,7 +127,7 @@ proptest! {
         offers in proptest::collection::vec((1u128..6, 0.0f64..=1.0), 1..300)
     ) {
         let policy = Moral::default();
-        let mut filter = Filter::start(&policy);
+        let mut filter = MoralFilter::start(&policy);
         let bystander = SubjectRef::new(999);
         for (i, (subject, value)) in offers.iter().enumerate() {
             let verdict = run(&mut filter, &policy, i as u64 + 1, *subject, *value);
@@ -138,7 +145,7 @@ proptest! {
         before in proptest::collection::vec(0.0f64..=1.0, 0..50), benign in 0.5f64..=1.0
     ) {
         let policy = Moral::default();
-        let mut filter = Filter::start(&policy);
+        let mut filter = MoralFilter::start(&policy);
         for (i, value) in before.iter().enumerate() {
             run(&mut filter, &policy, i as u64 + 1, 1, *value);
         }

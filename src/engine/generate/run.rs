@@ -14,10 +14,10 @@ use crate::{
     domain::{
         command::{Command, Complete, Fail, Refusal},
         confidence::{confidence, is_blank, is_looping},
-        context::{self, Built, Remembered},
+        context::{self, Built, Memory},
         event::{ContextUse, Event, FailStage, Latency, Usage},
         ids::{CommandId, Position, SubjectRef},
-        lattice::{Found, Query},
+        lattice::{Query, SearchResult},
         vector::UnitVector,
     },
     embed::EmbedError,
@@ -206,7 +206,7 @@ impl Engine {
     /// The remembered text of what was found. Text erased meanwhile is passed over.
     async fn remembered(
         &self,
-        found: &Found,
+        found: &SearchResult,
         request: &StepRequest,
         max_chars: usize,
     ) -> Result<Option<Built>, StepError> {
@@ -224,9 +224,9 @@ impl Engine {
                 exchanges.push((hit.position, prompt?.prompt, answer?.answer));
             }
         }
-        let remembered: Vec<Remembered<'_>> = exchanges
+        let remembered: Vec<Memory<'_>> = exchanges
             .iter()
-            .map(|(position, prompt, answer)| Remembered { position: *position, prompt, answer })
+            .map(|(position, prompt, answer)| Memory { position: *position, prompt, answer })
             .collect();
         let said: Vec<&str> = match &request.chat {
             None => vec![&request.prompt],
@@ -240,11 +240,11 @@ impl Engine {
         &self,
         positions: &[Position],
     ) -> Result<HashMap<Position, Vec<u8>>, StepError> {
-        let (mut sealed, missing) = self.writer.texts().get(positions);
+        let (mut sealed, missing) = self.writer.content_cache().get(positions);
         if !missing.is_empty() {
-            let read = self.parts.store.sealed_texts(&self.id, &missing).await?;
+            let read = self.parts.store.sealed_contents(&self.id, &missing).await?;
             let read: Vec<_> = read.into_iter().map(Arc::new).collect();
-            self.writer.texts().keep(read.iter().cloned());
+            self.writer.content_cache().insert(read.iter().cloned());
             sealed.extend(read);
         }
         let mut texts = HashMap::with_capacity(sealed.len());

@@ -12,7 +12,7 @@ use crate::{
     },
     engine::Engine,
     store::{
-        Record, codec, fold,
+        Record, codec,
         writer::{Earlier, WriteError},
     },
 };
@@ -51,7 +51,7 @@ impl Engine {
 
     async fn retell(&self, first: &Record, ending: &Record) -> Result<Answer, StepError> {
         let request_id = first.request_id.as_deref().unwrap_or_default();
-        let envelope = fold::envelope(ending);
+        let envelope = ending.envelope();
         match (event(first)?, event(ending)?) {
             (_, Event::StepRejected(rejected)) => {
                 Ok(Answer::rejected(request_id, &envelope, ending.chain_hash, &rejected))
@@ -86,7 +86,7 @@ impl Engine {
 }
 
 fn event(record: &Record) -> Result<Event, StepError> {
-    codec::decode(&record.kind, record.schema_version, &record.clear)
+    codec::decode(&record.kind, record.schema_version, &record.payload)
         .map_err(|e| defect(&format!("position {}: {e}", record.position)))
 }
 

@@ -15,10 +15,10 @@ use crate::{
         generate::{AnswerText, PromptText},
     },
     store::{
-        SealedText, Store, StoreError,
-        fold::{self, FoldingError},
+        SealedContent, Store, StoreError,
         keys::{Column, ContentKey, SubjectKey},
         replay,
+        state_fold::{self, ReplayError},
     },
 };
 
@@ -47,7 +47,7 @@ impl Source {
         let (store, content_key) = (parts.store.clone(), Arc::clone(&parts.content_key));
         let row = store.engine(engine).await?;
         let row = row.ok_or_else(|| StoreError::EngineMissing(engine.clone()))?;
-        fold::check_format(&row).map_err(FoldingError::from)?;
+        state_fold::check_format(&row).map_err(ReplayError::from)?;
         let folder = replay::replay(&store, &content_key, engine, Position::MAX, progress).await?;
         let state = folder.state.ok_or_else(|| EngineError::Empty(engine.clone()))?;
         Ok(Self { store, content_key, engine: engine.clone(), state })
@@ -93,17 +93,20 @@ impl Source {
         Ok(people)
     }
 
-    async fn texts(&self, items: &[&Item]) -> Result<HashMap<Position, SealedText>, EngineError> {
+    async fn texts(
+        &self,
+        items: &[&Item],
+    ) -> Result<HashMap<Position, SealedContent>, EngineError> {
         let both = |item: &&Item| [item.prompt_position, item.position];
         let mut positions: Vec<Position> = items.iter().flat_map(both).collect();
         positions.sort_unstable();
         positions.dedup();
-        let sealed = self.store.sealed_texts(&self.engine, &positions).await?;
+        let sealed = self.store.sealed_contents(&self.engine, &positions).await?;
         Ok(sealed.into_iter().map(|text| (text.position, text)).collect())
     }
 }
 
-fn opened<T: DeserializeOwned>(key: &SubjectKey, text: &SealedText) -> Result<T, EngineError> {
+fn opened<T: DeserializeOwned>(key: &SubjectKey, text: &SealedContent) -> Result<T, EngineError> {
     let plain = key.open(text.command_id, Column::Text, &text.sealed)?;
     // the parser's error may quote the text
     serde_json::from_slice(&plain).map_err(|_| {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     domain::{
-        decide::{Decided, Keep},
+        decide::{Decision, Retention},
         event::Event,
         ids::{Position, SubjectRef},
     },
@@ -50,8 +50,8 @@ pub(super) fn kind(record: &Record, recomputed: &str) -> Divergence {
 }
 
 /// What stands beside the payload.
-pub(super) fn envelope(record: &Record, decided: &Decided) -> Option<Divergence> {
-    let kind = codec::kind(&decided.event);
+pub(super) fn envelope(record: &Record, decided: &Decision) -> Option<Divergence> {
+    let kind = decided.event.kind();
     if record.kind != kind {
         return Some(self::kind(record, kind));
     }
@@ -64,7 +64,7 @@ pub(super) fn envelope(record: &Record, decided: &Decided) -> Option<Divergence>
             [record.subject_ref, decided.subject].map(|s| s.as_ref().map(SubjectRef::to_string));
         return Some(Divergence::new(at, "subject_ref", old, new));
     }
-    let hash = record.content_hash.filter(|_| decided.keep == Keep::Nothing)?;
+    let hash = record.content_hash.filter(|_| decided.retention == Retention::Nothing)?;
     Some(Divergence::new(at, "content_hash", hash.to_string(), Value::Null))
 }
 
@@ -75,7 +75,7 @@ pub(super) fn payload(
     recomputed: &Event,
     ignored: &str,
 ) -> Option<Divergence> {
-    let json = |event: &Event| codec::encode(event).ok().map(|encoded| encoded.clear);
+    let json = |event: &Event| codec::encode(event).ok().map(|encoded| encoded.payload);
     let (old, new) = (json(recorded), json(recomputed));
     if old == new {
         return None;

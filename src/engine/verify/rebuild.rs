@@ -7,13 +7,13 @@ use crate::{
             Intervene, RevokeKey, RotateKey,
         },
         event::{
-            Event, FailStage, Intervention, KeyCreated, KeyRotated, MemoryAdded, PolicyChanged,
-            RequestFacts, StepCompleted, StepFailed, Verdict,
+            Event, FailStage, Intervention, KeyCreated, KeyRotated, MemoryAdded, MoralVerdict,
+            PolicyChanged, RequestFacts, StepCompleted, StepFailed,
         },
         ids::{Micros, SubjectRef},
         state::State,
     },
-    store::fold::Opened,
+    store::state_fold::DecodedEvent,
 };
 
 /// What an event came from, as the first of its command.
@@ -26,7 +26,7 @@ pub(super) enum Rebuilt {
     NeverFirst,
 }
 
-pub(super) fn rebuild(state: &State, opened: &Opened) -> Rebuilt {
+pub(super) fn rebuild(state: &State, opened: &DecodedEvent) -> Rebuilt {
     let command = match &opened.event {
         Event::StepAdmitted(e) => {
             let timeout = e.deadline.saturating_sub(opened.envelope.recorded_at);
@@ -52,9 +52,9 @@ pub(super) fn rebuild(state: &State, opened: &Opened) -> Rebuilt {
 }
 
 fn admit(
-    opened: &Opened,
+    opened: &DecodedEvent,
     request: &RequestFacts,
-    moral: &Verdict,
+    moral: &MoralVerdict,
     timeout: Micros,
     elapsed_ms: f64,
 ) -> Command {
@@ -80,7 +80,7 @@ fn admit(
     }))
 }
 
-fn complete(opened: &Opened, e: &StepCompleted) -> Command {
+fn complete(opened: &DecodedEvent, e: &StepCompleted) -> Command {
     Command::Complete(Box::new(Complete {
         step: opened.envelope.step.unwrap_or_default(),
         provider: e.provider.clone(),
@@ -97,7 +97,7 @@ fn complete(opened: &Opened, e: &StepCompleted) -> Command {
     }))
 }
 
-fn fail(opened: &Opened, e: &StepFailed) -> Command {
+fn fail(opened: &DecodedEvent, e: &StepFailed) -> Command {
     let step = opened.envelope.step.unwrap_or_default();
     if e.stage == FailStage::Abandoned {
         let cause = match e.code.as_str() {
@@ -116,7 +116,7 @@ fn fail(opened: &Opened, e: &StepFailed) -> Command {
     })
 }
 
-fn add(state: &State, opened: &Opened, e: &MemoryAdded) -> Command {
+fn add(state: &State, opened: &DecodedEvent, e: &MemoryAdded) -> Command {
     Command::Add(Box::new(Add {
         // an added item without a subject does not fold
         subject: opened.envelope.subject.unwrap_or(SubjectRef::new(0)),
@@ -153,7 +153,7 @@ fn create_key(e: &KeyCreated) -> Command {
     }))
 }
 
-fn rotate_key(opened: &Opened, e: &KeyRotated) -> Command {
+fn rotate_key(opened: &DecodedEvent, e: &KeyRotated) -> Command {
     let grace = e.previous_until.map(|until| until.saturating_sub(opened.envelope.recorded_at));
     let seconds = grace.map_or(0, |micros| micros.div_euclid(1_000_000));
     Command::RotateKey(RotateKey {

@@ -44,7 +44,7 @@ codes! {
     MaxTokensRange "E106" 400 "max_tokens is out of range",
     ContextTopKRange "E107" 400 "context_top_k is out of range",
     BadMetadata "E108" 400 "metadata is not acceptable",
-    BadEngineId "E109" 400 "Not an engine id",
+    InvalidEngineId "E109" 400 "Not an engine id",
     BadParameter "E110" 400 "A path or query parameter is not acceptable",
     MoralValueRequired "E111" 400 "moral_value is required",
     BadHeader "E112" 400 "A header is not acceptable",

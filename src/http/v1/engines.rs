@@ -115,9 +115,10 @@ pub async fn post(
     body: Json<NewEngine>,
 ) -> Result<HttpResponse, Problem> {
     let body = body.into_inner();
-    let id: EngineId = body.engine_id.parse().map_err(|e: crate::domain::ids::BadEngineId| {
-        Problem::new(Code::BadEngineId, e.to_string())
-    })?;
+    let id: EngineId =
+        body.engine_id.parse().map_err(|e: crate::domain::ids::InvalidEngineId| {
+            Problem::new(Code::InvalidEngineId, e.to_string())
+        })?;
     if !allowed.principal.engines.contains(&id) {
         let detail = "this engine id is not among those you may use; GET /v1/me lists them";
         return Err(Problem::new(Code::Forbidden, detail));

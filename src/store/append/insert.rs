@@ -93,7 +93,7 @@ async fn sqlite_events(
                 .push_bind(record.actor.as_deref())
                 .push_bind(record.subject_ref.map(|subject| Uuid::from_u128(subject.get())))
                 .push_bind(record.trace_id.as_ref().map(<[u8; 16]>::as_slice))
-                .push_bind(record.clear.as_slice())
+                .push_bind(record.payload.as_slice())
                 .push_bind(record.content_hash.as_ref().map(|hash| hash.0.as_slice()))
                 .push_bind(record.leaf_hash.0.as_slice())
                 .push_bind(record.chain_hash.0.as_slice());
@@ -156,7 +156,7 @@ fn bind_events<'q>(query: PgQuery<'q>, events: &'q [Record]) -> PgQuery<'q> {
         .bind(column(events, |e| e.actor.as_deref()))
         .bind(column(events, |e| e.subject_ref.map(|subject| Uuid::from_u128(subject.get()))))
         .bind(column(events, |e| e.trace_id.as_ref().map(<[u8; 16]>::as_slice)))
-        .bind(column(events, |e| e.clear.as_slice()))
+        .bind(column(events, |e| e.payload.as_slice()))
         .bind(column(events, |e| e.content_hash.as_ref().map(bytes)))
         .bind(column(events, |e| bytes(&e.leaf_hash)))
         .bind(column(events, |e| bytes(&e.chain_hash)))

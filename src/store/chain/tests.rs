@@ -20,7 +20,7 @@ fn record() -> Record {
         actor: None,
         subject_ref: Some(SubjectRef::new(99)),
         trace_id: Some([5; 16]),
-        clear: br#"{"a":1.10}"#.to_vec(),
+        payload: br#"{"a":1.10}"#.to_vec(),
         content_hash: Some(Sha256([9; 32])),
         leaf_hash: Sha256([0; 32]),
         chain_hash: Sha256([0; 32]),
@@ -66,7 +66,7 @@ fn every_column_but_the_hashes_themselves_is_covered() {
         |r| r.actor = Some(String::new()),
         |r| r.subject_ref = None,
         |r| r.trace_id = None,
-        |r| r.clear.clear(),
+        |r| r.payload.clear(),
         |r| r.content_hash = None,
         |r| r.content_hash = Some(Sha256([0; 32])),
     ];

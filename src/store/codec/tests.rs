@@ -11,17 +11,17 @@ fn every_shipped_version_is_still_read_and_written_back_alike() {
     let mut kinds: Vec<String> = Vec::new();
     for fixture in fixtures {
         let name = fixture["type"].as_str().unwrap();
-        let clear = serde_json::to_vec(&fixture["clear"]).unwrap();
-        let event = decode(name, 1, &clear).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let payload = serde_json::to_vec(&fixture["clear"]).unwrap();
+        let event = decode(name, 1, &payload).unwrap_or_else(|e| panic!("{name}: {e}"));
         let written = encode(&event).unwrap();
         assert_eq!(written.kind, name);
-        let again: Value = serde_json::from_slice(&written.clear).unwrap();
+        let again: Value = serde_json::from_slice(&written.payload).unwrap();
         assert_eq!(again, fixture["clear"], "{name}");
         kinds.push(name.to_owned());
     }
     kinds.sort();
     kinds.dedup();
-    let mut known = KINDS;
+    let mut known = Event::KINDS;
     known.sort_unstable();
     assert_eq!(kinds, known, "a fixture for every type");
 }
@@ -47,8 +47,8 @@ fn the_unknown_and_the_newer_are_refused_by_name() {
 
 #[test]
 fn additive_fields_are_ignored() {
-    let clear = br#"{"actor":"a","reason":"r","since":"a later version"}"#;
-    assert!(matches!(decode("engine.shutdown", 1, clear), Ok(Event::EngineShutdown(_))));
+    let payload = br#"{"actor":"a","reason":"r","since":"a later version"}"#;
+    assert!(matches!(decode("engine.shutdown", 1, payload), Ok(Event::EngineShutdown(_))));
 }
 
 #[test]
@@ -65,8 +65,8 @@ fn upcasters_run_one_after_another() {
             old
         }),
     ];
-    let read = |version, clear: &[u8]| {
-        Row { kind: "x", schema_version: version, clear }.parse::<V3>(upcasters)
+    let read = |version, payload: &[u8]| {
+        Row { kind: "x", schema_version: version, payload }.parse::<V3>(upcasters)
     };
     let newest = V3 { name: "a".into(), loud: true };
     assert_eq!(read(1, br#"{"n":"a"}"#).unwrap(), newest);
@@ -77,9 +77,9 @@ fn upcasters_run_one_after_another() {
 
 #[test]
 fn an_erasure_reads_its_pseudonym() {
-    let clear = br#"{"subject_ref":"0000000000000000000000000000002a","actor":"a","reason":"r"}"#;
+    let payload = br#"{"subject_ref":"0000000000000000000000000000002a","actor":"a","reason":"r"}"#;
     let Ok(Event::SubjectErased(SubjectErased { subject_ref, .. })) =
-        decode("subject.erased", 1, clear)
+        decode("subject.erased", 1, payload)
     else {
         panic!("not an erasure");
     };
@@ -93,20 +93,20 @@ fn damaged_events_are_refused_or_whole() {
     let (mut refused, mut read) = (0, 0);
     for fixture in &fixtures {
         let name = fixture["type"].as_str().unwrap();
-        let clear = serde_json::to_vec(&fixture["clear"]).unwrap();
-        for damaged in mutations(&clear, 2_000) {
+        let payload = serde_json::to_vec(&fixture["clear"]).unwrap();
+        for damaged in mutations(&payload, 2_000) {
             // what is read can be written, and is the same when it is read again
             match decode(name, 1, &damaged) {
                 Err(_) => refused += 1,
                 Ok(event) => {
                     read += 1;
                     let written = encode(&event).unwrap();
-                    assert_eq!(decode(name, 1, &written.clear).unwrap(), event);
+                    assert_eq!(decode(name, 1, &written.payload).unwrap(), event);
                 }
             }
         }
         for kind in mutations(name.as_bytes(), 200) {
-            if let Ok(event) = decode(&String::from_utf8_lossy(&kind), 1, &clear) {
+            if let Ok(event) = decode(&String::from_utf8_lossy(&kind), 1, &payload) {
                 panic!("{} was read as {event:?}", String::from_utf8_lossy(&kind));
             }
         }

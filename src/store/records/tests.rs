@@ -74,7 +74,7 @@ fn damaged_rows_are_refused_or_read() {
             record_and_vector(&row).is_ok(),
             record_and_content(&row).is_ok(),
             content(&row).is_ok(),
-            sealed_text(&row).is_ok(),
+            sealed_content(&row).is_ok(),
             engine(&row).is_ok(),
             engine_id(&row).is_ok(),
             head(&row, 1).is_ok(),

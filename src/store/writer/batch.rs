@@ -8,9 +8,8 @@ use super::{Committed, Outcome, Task, WriteError, plan::Plan, proposal::Pending}
 use crate::{
     domain::ids::{CommandId, Position},
     store::{
-        Append, CommitError, StoreError, codec,
-        fold::{self, Cause, Damage, PAGE, Row},
-        replay,
+        Append, CommitError, StoreError, codec, replay,
+        state_fold::{DamageCause, LogDamage, PAGE, RecordWithVector},
         subject::Subject,
     },
 };
@@ -125,7 +124,7 @@ impl Task {
         let beyond = batch.split_off(plan.outcomes.len());
         self.count(&plan, began);
         answer(batch, plan.outcomes);
-        self.texts.keep_written(&plan.records, plan.contents);
+        self.content_cache.insert_committed(&plan.records, plan.contents);
         Ok(beyond)
     }
 
@@ -177,7 +176,7 @@ impl Task {
         while self.folder.position() < head.position {
             let rows = append.tail(self.folder.position(), PAGE).await?;
             if rows.is_empty() {
-                return Err(self.damage(Cause::Gap { found: head.position }).into());
+                return Err(self.damage(DamageCause::Gap { found: head.position }).into());
             }
             let asked = self.folder.missing_keys(&rows);
             if !asked.is_empty() {
@@ -188,18 +187,18 @@ impl Task {
                 found.collect(&rows);
             }
             self.folder
-                .fold(rows, Position::MAX)
+                .apply(rows, Position::MAX)
                 .map_err(|damage| WriteError::Damage(Arc::new(*damage)))?;
         }
         if self.folder.position() != head.position || self.folder.chain_hash != head.chain_hash {
-            return Err(self.damage(Cause::Chain).into());
+            return Err(self.damage(DamageCause::Chain).into());
         }
         Ok(())
     }
 
-    fn damage(&self, cause: Cause) -> WriteError {
+    fn damage(&self, cause: DamageCause) -> WriteError {
         let engine = self.engine.clone();
-        WriteError::Damage(Arc::new(Damage { engine, position: self.folder.position(), cause }))
+        WriteError::Damage(Arc::new(LogDamage { engine, position: self.folder.position(), cause }))
     }
 
     /// Counts an attempt that the database undid, not one whose outcome is unknown.
@@ -315,9 +314,9 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn collect(&mut self, rows: &[Row]) {
+    fn collect(&mut self, rows: &[RecordWithVector]) {
         for (record, _) in rows {
-            let Ok(event) = codec::decode(&record.kind, record.schema_version, &record.clear)
+            let Ok(event) = codec::decode(&record.kind, record.schema_version, &record.payload)
             else {
                 continue;
             };
@@ -325,7 +324,7 @@ impl Found {
             if committed.events.is_empty() {
                 committed.chain_hash = record.chain_hash;
             }
-            committed.events.push((fold::envelope(record), event));
+            committed.events.push((record.envelope(), event));
         }
     }
 }

@@ -197,7 +197,7 @@ impl Task {
         self.count(&plan, sent);
         answer(batch, plan.outcomes);
         if let Some(Written { rows, .. }) = written {
-            self.texts.keep_written(&rows.events, rows.contents);
+            self.content_cache.insert_committed(&rows.events, rows.contents);
         }
     }
 

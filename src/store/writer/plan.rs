@@ -11,13 +11,13 @@ use super::{
 use crate::{
     domain::{
         command::Command,
-        decide::{Decided, decide},
+        decide::{Decision, decide},
         event::{DECIDE_VERSION, Envelope, Event},
         evolve::evolve,
         ids::{Micros, Position, Sha256},
     },
     store::{
-        Append, Content, IdempotencyKey, Record, StoreError, SubjectRow, chain, codec, fold,
+        Append, Content, IdempotencyKey, Record, StoreError, SubjectRow, chain, codec,
         subject::Subject,
     },
 };
@@ -191,11 +191,11 @@ impl Task {
     fn record(
         &mut self,
         proposal: &Proposal,
-        decided: Decided,
+        decided: Decision,
         plan: &mut Plan,
     ) -> Result<(Envelope, Event), Failed> {
         let defect = |what: String| Failed::For(WriteError::Defect(what));
-        let kept = proposal.content.as_ref().and_then(|sealed| sealed.kept(decided.keep));
+        let kept = proposal.content.as_ref().and_then(|sealed| sealed.kept(decided.retention));
         let (content, content_hash) = kept.unzip();
         let encoded = codec::encode(&decided.event).map_err(|e| defect(e.to_string()))?;
         let mut record = Record {
@@ -210,12 +210,12 @@ impl Task {
             actor: proposal.actor.name(),
             subject_ref: decided.subject,
             trace_id: proposal.trace_id,
-            clear: encoded.clear,
+            payload: encoded.payload,
             content_hash,
             leaf_hash: Sha256::default(),
             chain_hash: Sha256::default(),
         };
-        let envelope = fold::envelope(&record);
+        let envelope = record.envelope();
         // only what is in the log with it: a replay has no more
         let kept = content.as_ref().is_some_and(|content| content.vector.is_some());
         let vector = proposal.command.vector().filter(|_| kept).cloned();

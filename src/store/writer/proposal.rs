@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::domain::{
     command::{Command, Refusal},
-    decide::Keep,
+    decide::Retention,
     event::{Envelope, Event},
     ids::{CommandId, Position, Sha256, SubjectRef},
     state::State,
@@ -14,9 +14,9 @@ use crate::domain::{
 
 use crate::store::{
     Content, StoreError, chain,
-    fold::Damage,
     keys::{Column, SubjectKey},
     seal::SealError,
+    state_fold::LogDamage,
     subject::Subject,
 };
 
@@ -66,14 +66,14 @@ impl Sealed {
     }
 
     /// The part that is kept, with its hash.
-    pub(super) fn kept(&self, keep: Keep) -> Option<(Content, Sha256)> {
-        match keep {
-            Keep::Nothing => None,
-            Keep::Text => {
+    pub(super) fn kept(&self, retention: Retention) -> Option<(Content, Sha256)> {
+        match retention {
+            Retention::Nothing => None,
+            Retention::Text => {
                 let sealed = self.content.sealed.clone();
                 Some((Content { sealed, vector: None }, self.text))
             }
-            Keep::TextAndVector => Some((self.content.clone(), self.whole)),
+            Retention::TextAndVector => Some((self.content.clone(), self.whole)),
         }
     }
 
@@ -169,7 +169,7 @@ pub enum WriteError {
     Store(#[from] StoreError),
     /// The log is damaged: the engine is refused.
     #[error(transparent)]
-    Damage(Arc<Damage>),
+    Damage(Arc<LogDamage>),
     /// Sealing failed.
     #[error(transparent)]
     Seal(#[from] SealError),

@@ -13,12 +13,9 @@ use super::{
     histogram::{EVENTS, SCORES, SECONDS},
     register::{Amount, Labels, Real, Register, histogram},
 };
-use crate::{
-    domain::{
-        event::{Event, RejectReason, Remembered, Verdict, VerdictSource},
-        ids::Position,
-    },
-    store::codec,
+use crate::domain::{
+    event::{Event, MemoryOutcome, MoralVerdict, RejectReason, VerdictSource},
+    ids::Position,
 };
 
 /// Parts of a step whose time is measured, as the label `stage`.
@@ -55,7 +52,7 @@ pub struct Steps {
     pub conflicts: Counter,
     /// Events folded to load engines.
     pub replayed: Counter,
-    /// By the places of [`codec::KINDS`].
+    /// By the places of [`Event::KINDS`].
     appended: Vec<Counter>,
 }
 
@@ -85,13 +82,13 @@ impl Steps {
             batch: register.one(&contract::APPEND_BATCH, Histogram::new(EVENTS)),
             conflicts: register.one(&contract::APPEND_CONFLICTS, Counter::default()),
             replayed: register.one(&contract::REPLAYED, Counter::default()),
-            appended: register.by(&contract::APPENDED, &codec::KINDS, Counter::default),
+            appended: register.by(&contract::APPENDED, &Event::KINDS, Counter::default),
         }
     }
 
     /// Counts an event that this process has committed, by its wire name.
     pub fn appended(&self, kind: &str) {
-        let place = codec::KINDS.iter().position(|known| *known == kind);
+        let place = Event::KINDS.iter().position(|known| *known == kind);
         if let Some(counter) = place.and_then(|place| self.appended.get(place)) {
             counter.inc();
         }
@@ -216,7 +213,7 @@ impl EngineMetrics {
     pub fn committed<'e>(&self, events: impl Iterator<Item = &'e Event>) {
         let mut consolidated = false;
         for event in events {
-            self.steps.appended(codec::kind(event));
+            self.steps.appended(event.kind());
             match event {
                 Event::StepAdmitted(admitted) => self.decided(0, &admitted.moral),
                 Event::StepRejected(rejected) => match rejected.reason {
@@ -224,7 +221,7 @@ impl EngineMetrics {
                     RejectReason::Sleep => self.decided(2, &rejected.moral),
                 },
                 Event::StepCompleted(completed) => {
-                    if let Remembered::Stored { victim: Some(_), .. } = completed.memory {
+                    if let MemoryOutcome::Stored { victim: Some(_), .. } = completed.memory {
                         self.evictions.inc();
                     }
                 }
@@ -259,7 +256,7 @@ impl EngineMetrics {
         }
     }
 
-    fn decided(&self, decision: usize, moral: &Verdict) {
+    fn decided(&self, decision: usize, moral: &MoralVerdict) {
         self.verdicts.inc();
         if decision == 0 { &self.accepted } else { &self.rejected }.inc();
         let source = match moral.source {

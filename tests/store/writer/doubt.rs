@@ -7,7 +7,7 @@ use mlsdm::{
     store::{
         StoreError,
         faults::Fault,
-        fold::PAGE,
+        state_fold::PAGE,
         writer::{Limits, Outcome, Proposal, WriteError},
     },
     testkit::on_every_database,

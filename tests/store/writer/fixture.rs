@@ -26,9 +26,9 @@ use mlsdm::{
     store::{
         Content, Options, Record, Store,
         faults::Faults,
-        fold::Folder,
         keys::{Column, ContentKey},
         replay,
+        state_fold::StateFold,
         subject::{Directory, Subject},
         writer::{
             Actor, Claim, Committed, Limits, Outcome, Proposal, Sealed, WriteError, Writer,
@@ -142,7 +142,7 @@ impl TestLog {
         TestReplica { store, writer, faults, counts, directory, task }
     }
 
-    pub(super) async fn replay(&self, store: &Store) -> Folder {
+    pub(super) async fn replay(&self, store: &Store) -> StateFold {
         let end = Position::MAX;
         replay::replay(store, &self.key, &self.engine, end, &mut |_| {}).await.unwrap()
     }

@@ -43,7 +43,7 @@ async fn a_subject_made_by_another_replica_first_is_used() {
     let Event::StepAdmitted(admitted) = &second.events[0].1 else { panic!("{second:?}") };
     assert_eq!(admitted.request.prompt_hmac, prompt_hmac(&ann.key, &fake_digest("from the other")));
     let position = second.events[0].0.position;
-    let texts = one.store.sealed_texts(&rig.engine, &[position]).await.unwrap();
+    let texts = one.store.sealed_contents(&rig.engine, &[position]).await.unwrap();
     assert_eq!(texts[0].subject_ref, ann.subject_ref);
     assert_eq!(ann.key.open(id, Column::Text, &texts[0].sealed).unwrap(), b"from the other");
     let log = rig.log(&other).await;

@@ -11,7 +11,7 @@ use mlsdm::{
     store::{
         Head, Record, Store, chain,
         codec::{self, CodecError},
-        fold::{Cause, Damage, PAGE},
+        state_fold::{DamageCause, LogDamage, PAGE},
         writer::WriteError,
     },
     testkit::on_every_database,
@@ -28,7 +28,7 @@ on_every_database!(
 );
 
 /// An event as another program might write it.
-fn event(kind: &str, schema_version: u32, clear: &str) -> Record {
+fn event(kind: &str, schema_version: u32, payload: &str) -> Record {
     Record {
         position: 0,
         command_id: CommandId::new(77),
@@ -41,7 +41,7 @@ fn event(kind: &str, schema_version: u32, clear: &str) -> Record {
         actor: None,
         subject_ref: None,
         trace_id: None,
-        clear: clear.as_bytes().to_vec(),
+        payload: payload.as_bytes().to_vec(),
         content_hash: None,
         leaf_hash: Sha256::default(),
         chain_hash: Sha256::default(),
@@ -70,10 +70,10 @@ pub(super) async fn foreign(rig: &TestLog, store: &Store, events: Vec<Record>) -
 pub(super) fn attested() -> Record {
     let event_ = Event::StateAttested(StateAttested { digest: "00".repeat(32) });
     let encoded = codec::encode(&event_).unwrap();
-    event(encoded.kind, 1, &String::from_utf8(encoded.clear).unwrap())
+    event(encoded.kind, 1, &String::from_utf8(encoded.payload).unwrap())
 }
 
-async fn damage(rig: &TestLog, replica: &TestReplica) -> Arc<Damage> {
+async fn damage(rig: &TestLog, replica: &TestReplica) -> Arc<LogDamage> {
     let refused = replica.admit(rig, Prompt { by: "s", text: "x", key: None }).await;
     let Err(WriteError::Damage(damage)) = refused else { panic!("{refused:?}") };
     damage
@@ -114,13 +114,13 @@ async fn a_tail_that_cannot_be_folded_is_refused_by_name(rig: TestLog) {
     for _ in 0..2 {
         let damage = damage(&rig, &replica).await;
         assert_eq!(damage.position, position);
-        assert!(matches!(damage.cause, Cause::Codec(_)));
+        assert!(matches!(damage.cause, DamageCause::Codec(_)));
         let said = damage.to_string();
         assert!(said.contains(text) && said.contains(&format!("position {position}")), "{said}");
     }
     assert_eq!(digest::state(&replica.writer.view().state), before);
     for (record, text) in bad {
-        let refused = codec::decode(&record.kind, record.schema_version, &record.clear);
+        let refused = codec::decode(&record.kind, record.schema_version, &record.payload);
         let error: CodecError = refused.unwrap_err();
         assert!(error.to_string().contains(text), "{error}");
     }
@@ -133,11 +133,11 @@ async fn a_row_that_does_not_follow_leaves_the_state_alone(rig: TestLog) {
     // a good event, then a second ending of step 1 that names a store number of the future
     let ending = rig.log(&replica).await.remove(2);
     assert_eq!(ending.kind, "step.completed");
-    let twisted = String::from_utf8(ending.clear.clone()).unwrap().replace("\"n\":1", "\"n\":7");
+    let twisted = String::from_utf8(ending.payload.clone()).unwrap().replace("\"n\":1", "\"n\":7");
     let twisted = Record {
         step: good.events[0].0.step,
         command_id: CommandId::new(78),
-        clear: twisted.into_bytes(),
+        payload: twisted.into_bytes(),
         content_hash: None,
         ..ending
     };
@@ -170,5 +170,5 @@ async fn a_missing_row_is_refused(rig: TestLog) {
     append.commit().await.unwrap();
     let damage = damage(&rig, &replica).await;
     assert_eq!(damage.position, 4);
-    assert!(matches!(damage.cause, Cause::Gap { found: 5 }), "{damage}");
+    assert!(matches!(damage.cause, DamageCause::Gap { found: 5 }), "{damage}");
 }

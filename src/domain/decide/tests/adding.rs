@@ -7,7 +7,7 @@ use crate::domain::{
     command::{Add, Command, Refusal},
     decide::tests::driver::{Row, small_policy},
     digest,
-    event::{Envelope, Event, MemoryAdded, Source},
+    event::{Envelope, Event, ItemOrigin, MemoryAdded},
     ids::{Position, Sha256},
     lattice::Query,
     policy::Policy,
@@ -16,8 +16,8 @@ use crate::domain::{
 
 const SOURCE: &str = "old";
 
-fn source(position: Position) -> Source {
-    Source { engine: SOURCE.parse().unwrap(), position }
+fn source(position: Position) -> ItemOrigin {
+    ItemOrigin { engine: SOURCE.parse().unwrap(), position }
 }
 
 /// The item at a position of the source, to be added after another.
@@ -73,7 +73,7 @@ fn an_added_item_is_as_it_was_and_belongs_to_no_step() {
     let third = log.add(item(5, 9)).unwrap();
     assert_eq!((third.n, third.victim), (3, Some(2)));
     assert_eq!((log.state.step, log.state.lattice.len()), (0, 2));
-    assert_eq!(log.state.counts, crate::domain::state::Counts::default());
+    assert_eq!(log.state.counts, crate::domain::state::StepCounts::default());
     log.assert_replays();
     // and steps go on from there
     log.step(1, 1);
@@ -116,7 +116,8 @@ fn nothing_is_added_twice_or_out_of_order() {
         let refused = log.add(item(after, position)).unwrap_err();
         assert_eq!(refused, Refusal::OutOfOrder { position, last: 7 });
     }
-    let other = Add { source: Source { engine: "x".parse().unwrap(), position: 9 }, ..item(7, 9) };
+    let other =
+        Add { source: ItemOrigin { engine: "x".parse().unwrap(), position: 9 }, ..item(7, 9) };
     let refused = log.add(other).unwrap_err();
     assert_eq!(refused, Refusal::OtherSource { engine: SOURCE.parse().unwrap() });
     let short = UnitVector::normalise(&[1.0], 1).unwrap();
@@ -132,7 +133,7 @@ fn the_digest_has_the_source_of_a_copy_and_nothing_in_other_engines() {
     log.add(item(0, 4)).unwrap();
     let mut digests = vec![digest::state(&log.state)];
     let others =
-        [None, Some(source(5)), Some(Source { engine: "x".parse().unwrap(), position: 4 })];
+        [None, Some(source(5)), Some(ItemOrigin { engine: "x".parse().unwrap(), position: 4 })];
     for copied in others {
         log.state.copied = copied;
         let digest = digest::state(&log.state);
@@ -171,7 +172,7 @@ fn logs_that_nobody_decided_do_not_fold() {
         let event = Event::MemoryAdded(Box::new(added.clone()));
         Row { envelope: Envelope { subject, ..envelope.clone() }, event, vector: Some(vector(9)) }
     };
-    let other = Source { engine: "x".parse().unwrap(), position: 9 };
+    let other = ItemOrigin { engine: "x".parse().unwrap(), position: 9 };
     let follows = "its source does not follow that of the item added before";
     let cases = [
         (row(&next, None), "an added item needs a subject"),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{Log, admission, answer, subject};
 use crate::domain::{
     budget::{Amount, HOLDERS_MAX, Price, Reservation},
-    command::{AbandonCause, Admit, Complete, Refusal, Spendable},
+    command::{AbandonCause, Admit, BudgetUnit, Complete, Refusal},
     decide::tests::driver::small_policy,
     event::{Event, StepAdmitted, Usage},
     ids::Micros,
@@ -107,7 +107,7 @@ fn a_spent_budget_refuses_before_the_verdict_and_leaves_no_event() {
         let request = Admit { caller_score: Some(f64::NAN), ..request(1, 1, 1) };
         let refused = log.admit(request).unwrap_err();
         let retry_after = log.state.policy.budget.window_end(log.now) - log.now;
-        assert_eq!(refused, Refusal::Budget { unit: Spendable::Tokens, limit: 300, retry_after });
+        assert_eq!(refused, Refusal::Budget { unit: BudgetUnit::Tokens, limit: 300, retry_after });
         assert_eq!(refused.retry_after(), Some(retry_after));
     };
     refused(&mut log);
@@ -170,7 +170,7 @@ fn a_cost_budget_counts_at_the_recorded_price() {
     assert_eq!(reservation(&event), Amount { tokens: 190, cost_micro_usd: 1_000 });
     let refused = log.admit(Admit { price, ..request(1, 1, 1) }).unwrap_err();
     assert!(
-        matches!(refused, Refusal::Budget { unit: Spendable::MicroUsd, limit: 1_000, .. }),
+        matches!(refused, Refusal::Budget { unit: BudgetUnit::MicroUsd, limit: 1_000, .. }),
         "{refused}"
     );
     ended(&mut log, 1, 100, 40);

@@ -129,7 +129,7 @@ const CHANGES: [Change; 47] = [
             .filter
             .judge(
                 &s.policy.moral,
-                &crate::domain::moral::Offer {
+                &crate::domain::moral::ScoredRequest {
                     subject: SubjectRef::new(77),
                     caller: Some(1.0),
                     scorer: None,
@@ -212,7 +212,7 @@ fn subjects_heard_in_another_order_give_the_same_filter() {
     let heard = |order: [u128; 3]| {
         let mut other = state.clone();
         for by in order {
-            let offer = crate::domain::moral::Offer {
+            let offer = crate::domain::moral::ScoredRequest {
                 subject: subject(by),
                 caller: Some(0.0),
                 scorer: None,

@@ -5,7 +5,7 @@ use crate::{
         command::{
             Abandon, AbandonCause, Admit, ChangePolicy, Command, Complete, Fail, Intervene, Refusal,
         },
-        decide::{Keep, decide},
+        decide::{Retention, decide},
         digest,
         event::{
             ContextUse, EngineCreated, Envelope, Event, FailStage, LOG_FORMAT, Latency,
@@ -138,11 +138,11 @@ impl Log {
         let mut events = Vec::new();
         for decided in decided {
             let position = self.state.position + 1;
-            let content_hash = match decided.keep {
-                Keep::Nothing => None,
-                Keep::Text | Keep::TextAndVector => Some(Sha256([position as u8; 32])),
+            let content_hash = match decided.retention {
+                Retention::Nothing => None,
+                Retention::Text | Retention::TextAndVector => Some(Sha256([position as u8; 32])),
             };
-            let kept = decided.keep == Keep::TextAndVector;
+            let kept = decided.retention == Retention::TextAndVector;
             let vector = command.vector().filter(|_| kept).cloned();
             let envelope = Envelope {
                 position,
@@ -253,7 +253,7 @@ impl Log {
     pub(super) fn replay(&self) -> State {
         let rows = self.rows.iter().map(|row| {
             let encoded = codec::encode(&row.event).unwrap();
-            let event = codec::decode(encoded.kind, encoded.schema_version, &encoded.clear);
+            let event = codec::decode(encoded.kind, encoded.schema_version, &encoded.payload);
             Row { event: event.unwrap(), ..row.clone() }
         });
         fold_page(rows).unwrap()

@@ -7,7 +7,7 @@ use crate::domain::{
     event::{Event, FailStage},
     moral::ScoreError,
     policy::{Policy, ScorerId},
-    state::Counts,
+    state::StepCounts,
     vector::UnitVector,
 };
 
@@ -31,7 +31,7 @@ fn the_first_ending_wins() {
     log.admitted(1);
     log.abandon(3, AbandonCause::SoleOwner).unwrap();
     late(&mut log, 3);
-    let counts = Counts { accepted: 3, rejected: 0, failed: 2, completed: 1 };
+    let counts = StepCounts { accepted: 3, rejected: 0, failed: 2, completed: 1 };
     assert_eq!(log.state.counts, counts);
 }
 

@@ -4,7 +4,7 @@ use super::{Log, admission, answer, subject};
 use crate::domain::{
     command::Admit,
     digest,
-    event::{Event, Remembered, Suppressed},
+    event::{Event, MemoryOutcome, NotStoredReason},
 };
 
 #[test]
@@ -38,7 +38,7 @@ fn the_steps_of_an_erased_subject_end_without_content() {
     let flagged: Vec<bool> = log.state.open.values().map(|open| open.erased).collect();
     assert_eq!(flagged, [true, true, false]);
     let completed = log.complete(answer(1, 1)).unwrap();
-    assert_eq!(completed.memory, Remembered::NotStored { why: Suppressed::Erased });
+    assert_eq!(completed.memory, MemoryOutcome::NotStored { why: NotStoredReason::Erased });
     assert_eq!(completed.trace_norms, None);
     assert_eq!(log.rows.last().unwrap().envelope.content_hash, None);
     assert!(matches!(log.fail(2).unwrap()[..], [Event::StepFailed(_)]));

@@ -4,7 +4,7 @@ use super::{Log, answer};
 use crate::domain::{
     command::Complete,
     decide::tests::driver::small_policy,
-    event::{Event, POSITIONS_MAX, Remembered, Suppressed},
+    event::{Event, MemoryOutcome, NotStoredReason, POSITIONS_MAX},
     ids::Position,
     policy::Policy,
 };
@@ -16,7 +16,7 @@ fn run(log: &mut Log, confidences: impl Iterator<Item = f64>) -> Vec<Position> {
         log.admitted(1);
         let step = log.state.step;
         let completed = log.complete(Complete { confidence, ..answer(step, step) }).unwrap();
-        assert!(matches!(completed.memory, Remembered::Stored { .. }), "the newcomer is in");
+        assert!(matches!(completed.memory, MemoryOutcome::Stored { .. }), "the newcomer is in");
         stored.push(log.state.position);
         assert!(log.state.lattice.len() <= log.state.lattice.capacity());
         log.rows.truncate(1);
@@ -97,8 +97,8 @@ fn the_event_names_number_key_and_victim() {
     let third = log.step(1, 3);
     let phase = log.state.policy.lattice.wake_phase;
     // capacity 2, confidence 0.8
-    assert_eq!(first.memory, Remembered::Stored { n: 1, key: 2, phase, victim: None });
-    assert_eq!(third.memory, Remembered::Stored { n: 3, key: 4, phase, victim: Some(at) });
+    assert_eq!(first.memory, MemoryOutcome::Stored { n: 1, key: 2, phase, victim: None });
+    assert_eq!(third.memory, MemoryOutcome::Stored { n: 3, key: 4, phase, victim: Some(at) });
     assert_eq!(third.trace_norms, Some(log.state.trace_norms));
     let norms = log.state.traces.as_ref().unwrap().norms();
     assert_eq!(norms.map(f32::to_bits), log.state.trace_norms.map(f32::to_bits));
@@ -114,14 +114,14 @@ fn doubtful_and_circular_answers_are_not_stored() {
         let completed = log.complete(told).unwrap();
         let content = log.rows.last().unwrap().envelope.content_hash;
         assert!(content.is_some(), "the text is kept all the same");
-        let stored = matches!(completed.memory, Remembered::Stored { .. });
+        let stored = matches!(completed.memory, MemoryOutcome::Stored { .. });
         assert_eq!(completed.trace_norms.is_some(), stored);
         (completed.memory, completed.quality, log.state.lattice.len())
     };
-    let not = |why| Remembered::NotStored { why };
-    assert_eq!(tell(0.499, false), (not(Suppressed::Confidence), vec![], 0));
-    assert_eq!(tell(1.0, true), (not(Suppressed::Looping), vec!["looping".to_owned()], 0));
+    let not = |why| MemoryOutcome::NotStored { why };
+    assert_eq!(tell(0.499, false), (not(NotStoredReason::Confidence), vec![], 0));
+    assert_eq!(tell(1.0, true), (not(NotStoredReason::Looping), vec!["looping".to_owned()], 0));
     let (memory, _, len) = tell(0.5, false);
-    assert!(matches!(memory, Remembered::Stored { n: 1, .. }), "inclusive");
+    assert!(matches!(memory, MemoryOutcome::Stored { n: 1, .. }), "inclusive");
     assert_eq!(len, 1);
 }

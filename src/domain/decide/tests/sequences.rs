@@ -5,7 +5,7 @@ use crate::domain::{
     budget::{Amount, Reservation},
     decide::tests::driver::{Row, small_policy},
     digest,
-    event::{Envelope, Event, Positions, Remembered},
+    event::{Envelope, Event, MemoryOutcome, Positions},
     policy::Policy,
     vector::UnitVector,
 };
@@ -29,7 +29,7 @@ fn damage(at: usize, change: impl FnOnce(&mut Row)) -> (u64, &'static str) {
     (error.position, error.what)
 }
 
-fn completed(row: &mut Row, change: impl FnOnce(&mut Remembered)) {
+fn completed(row: &mut Row, change: impl FnOnce(&mut MemoryOutcome)) {
     let Event::StepCompleted(event) = &mut row.event else { panic!("{:?}", row.event) };
     change(&mut event.memory);
 }
@@ -51,14 +51,14 @@ fn damaged_sequences_are_refused() {
         damage(2, |row| row.envelope.subject = Some(subject(2))).1,
         "it ends a step of another subject"
     );
-    let number = |memory: &mut Remembered| match memory {
-        Remembered::Stored { n, .. } => *n += 1,
-        Remembered::NotStored { .. } => panic!(),
+    let number = |memory: &mut MemoryOutcome| match memory {
+        MemoryOutcome::Stored { n, .. } => *n += 1,
+        MemoryOutcome::NotStored { .. } => panic!(),
     };
     assert_eq!(damage(4, |row| completed(row, number)), (5, "its store number does not follow"));
-    let victim = |memory: &mut Remembered| match memory {
-        Remembered::Stored { victim, .. } => *victim = Some(2),
-        Remembered::NotStored { .. } => panic!(),
+    let victim = |memory: &mut MemoryOutcome| match memory {
+        MemoryOutcome::Stored { victim, .. } => *victim = Some(2),
+        MemoryOutcome::NotStored { .. } => panic!(),
     };
     assert_eq!(damage(6, |row| completed(row, victim)), (7, "its victim is not in memory"));
     let short = UnitVector::normalise(&[1.0], 1).unwrap();

@@ -32,19 +32,19 @@ pub const PAGE: u32 = 2_000;
 /// A log that cannot be folded: where, and what is wrong there.
 #[derive(Debug, thiserror::Error)]
 #[error("engine {engine}, position {position}: {cause}")]
-pub struct Damage {
+pub struct LogDamage {
     /// Which engine.
     pub engine: EngineId,
     /// Where.
     pub position: Position,
     /// What.
     #[source]
-    pub cause: Cause,
+    pub cause: DamageCause,
 }
 
 /// What makes a row unusable.
 #[derive(Debug, thiserror::Error)]
-pub enum Cause {
+pub enum DamageCause {
     /// The row does not follow the one before.
     #[error("a row is missing: position {found} came instead")]
     Gap {
@@ -76,20 +76,20 @@ pub enum Cause {
 
 /// Why folding stopped.
 #[derive(Debug, thiserror::Error)]
-pub enum FoldingError {
+pub enum ReplayError {
     /// The log is damaged.
     #[error(transparent)]
-    Damage(#[from] Box<Damage>),
+    Damage(#[from] Box<LogDamage>),
     /// The database did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 /// A row and the sealed vector beside it.
-pub type Row = (Record, Option<Vec<u8>>);
+pub type RecordWithVector = (Record, Option<Vec<u8>>);
 
 /// A state being folded, with the chain hash that proves what it was folded from.
-pub struct Folder {
+pub struct StateFold {
     engine: EngineId,
     content_key: Arc<ContentKey>,
     keys: HashMap<SubjectRef, Option<Arc<SubjectKey>>>,
@@ -101,7 +101,7 @@ pub struct Folder {
 }
 
 /// A row's place, payload and vector, ready to be folded.
-pub struct Opened {
+pub struct DecodedEvent {
     /// Its place.
     pub envelope: Envelope,
     /// Its payload.
@@ -110,7 +110,7 @@ pub struct Opened {
     pub vector: Option<UnitVector>,
 }
 
-impl Folder {
+impl StateFold {
     /// Nothing folded yet.
     pub fn new(engine: EngineId, content_key: Arc<ContentKey>) -> Self {
         let chain_hash = chain::genesis(&engine);
@@ -140,7 +140,7 @@ impl Folder {
     }
 
     /// The subjects whose keys are needed for these rows and not known yet.
-    pub fn missing_keys(&mut self, rows: &[Row]) -> Vec<SubjectRef> {
+    pub fn missing_keys(&mut self, rows: &[RecordWithVector]) -> Vec<SubjectRef> {
         // before asking, so that the rows' own keys are among those asked for
         if self.keys.len() + rows.len() > KEYS_MAX {
             self.keys.clear();
@@ -171,57 +171,61 @@ impl Folder {
     }
 
     /// Folds rows up to and including `until`.
-    pub fn fold(&mut self, rows: Vec<Row>, until: Position) -> Result<(), Box<Damage>> {
-        self.fold_watched(rows, until, &mut |_, _, _| {})
+    pub fn apply(
+        &mut self,
+        rows: Vec<RecordWithVector>,
+        until: Position,
+    ) -> Result<(), Box<LogDamage>> {
+        self.apply_observed(rows, until, &mut |_, _, _| {})
     }
 
     /// The same, showing each event to `watch` with its row and the state before it.
-    pub fn fold_watched(
+    pub fn apply_observed(
         &mut self,
-        rows: Vec<Row>,
+        rows: Vec<RecordWithVector>,
         until: Position,
-        watch: &mut dyn FnMut(Option<&State>, &Record, &Opened),
-    ) -> Result<(), Box<Damage>> {
+        watch: &mut dyn FnMut(Option<&State>, &Record, &DecodedEvent),
+    ) -> Result<(), Box<LogDamage>> {
         for row in rows.into_iter().take_while(|(record, _)| record.position <= until) {
             let position = self.position() + 1;
-            self.fold_one(&row, watch).map_err(|cause| {
-                Box::new(Damage { engine: self.engine.clone(), position, cause })
+            self.apply_record(&row, watch).map_err(|cause| {
+                Box::new(LogDamage { engine: self.engine.clone(), position, cause })
             })?;
         }
         Ok(())
     }
 
-    fn fold_one(
+    fn apply_record(
         &mut self,
-        row: &Row,
-        watch: &mut dyn FnMut(Option<&State>, &Record, &Opened),
-    ) -> Result<(), Cause> {
+        row: &RecordWithVector,
+        watch: &mut dyn FnMut(Option<&State>, &Record, &DecodedEvent),
+    ) -> Result<(), DamageCause> {
         let (record, _) = row;
         let position = self.position() + 1;
         if record.position != position {
-            return Err(Cause::Gap { found: record.position });
+            return Err(DamageCause::Gap { found: record.position });
         }
         let leaf = chain::leaf(&self.engine, record);
         let link = chain::link(self.chain_hash, position, leaf);
         if leaf != record.leaf_hash || link != record.chain_hash {
-            return Err(Cause::Chain);
+            return Err(DamageCause::Chain);
         }
         let opened = self.open(row)?;
         watch(self.state.as_ref(), record, &opened);
-        self.apply(opened)?;
+        self.apply_event(opened)?;
         self.chain_hash = link;
         Ok(())
     }
 
-    fn open(&self, (record, sealed): &Row) -> Result<Opened, Cause> {
-        let event = codec::decode(&record.kind, record.schema_version, &record.clear)?;
+    fn open(&self, (record, sealed): &RecordWithVector) -> Result<DecodedEvent, DamageCause> {
+        let event = codec::decode(&record.kind, record.schema_version, &record.payload)?;
         let vector = match (sealed, self.state.as_ref()) {
             (Some(sealed), Some(state)) => {
                 self.open_vector(record, sealed, state.policy.dimension)?
             }
             _ => None,
         };
-        Ok(Opened { envelope: envelope(record), event, vector })
+        Ok(DecodedEvent { envelope: record.envelope(), event, vector })
     }
 
     fn open_vector(
@@ -229,19 +233,19 @@ impl Folder {
         record: &Record,
         sealed: &[u8],
         dimension: usize,
-    ) -> Result<Option<UnitVector>, Cause> {
+    ) -> Result<Option<UnitVector>, DamageCause> {
         let Some(subject) = record.subject_ref else { return Ok(None) };
         let Some(Some(key)) = self.keys.get(&subject) else { return Ok(None) };
         let plain = key.open(record.command_id, Column::Vector, sealed)?;
         Ok(Some(UnitVector::from_stored(&plain, dimension)?))
     }
 
-    fn apply(&mut self, opened: Opened) -> Result<(), Cause> {
-        let Opened { envelope, event, vector } = opened;
+    fn apply_event(&mut self, opened: DecodedEvent) -> Result<(), DamageCause> {
+        let DecodedEvent { envelope, event, vector } = opened;
         if let Event::EngineCreated(created) = &event
             && created.log_format > LOG_FORMAT
         {
-            return Err(Cause::Format { found: created.log_format });
+            return Err(DamageCause::Format { found: created.log_format });
         }
         if let Event::SubjectErased(erased) = &event {
             self.keys.remove(&erased.subject_ref);
@@ -256,21 +260,10 @@ impl Folder {
 }
 
 /// Refuses an engine whose log a newer binary has moved on to a format unknown here.
-pub fn check_format(engine: &EngineRow) -> Result<(), Box<Damage>> {
+pub fn check_format(engine: &EngineRow) -> Result<(), Box<LogDamage>> {
     if engine.log_format <= LOG_FORMAT {
         return Ok(());
     }
-    let cause = Cause::Format { found: engine.log_format };
-    Err(Box::new(Damage { engine: engine.engine_id.clone(), position: 0, cause }))
-}
-
-/// What the fold needs of a row.
-pub fn envelope(record: &Record) -> Envelope {
-    Envelope {
-        position: record.position,
-        recorded_at: record.recorded_at,
-        step: record.step,
-        subject: record.subject_ref,
-        content_hash: record.content_hash,
-    }
+    let cause = DamageCause::Format { found: engine.log_format };
+    Err(Box::new(LogDamage { engine: engine.engine_id.clone(), position: 0, cause }))
 }

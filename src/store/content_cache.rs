@@ -8,38 +8,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use super::{Content, Record, SealedText};
+use super::{Content, Record, SealedContent};
 use crate::domain::ids::Position;
 
-/// Bytes kept for one engine: some ten thousand exchanges of a few sentences.
-pub const TEXTS_BYTES: usize = 8 << 20;
+/// Bytes entries for one engine: some ten thousand exchanges of a few sentences.
+pub const CONTENT_CACHE_BYTES: usize = 8 << 20;
 
 /// Bytes of an entry beside its text: ids, list and table.
 const ENTRY_OVERHEAD: usize = 160;
 
 /// The texts of one engine.
 #[derive(Debug)]
-pub struct Texts(Mutex<Inner>);
+pub struct ContentCache(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    kept: LruCache<Position, Arc<SealedText>>,
+    entries: LruCache<Position, Arc<SealedContent>>,
     bytes: usize,
     bytes_max: usize,
 }
 
-impl Texts {
+impl ContentCache {
     /// An empty store of at most so many bytes.
     pub fn new(bytes_max: usize) -> Self {
-        Self(Mutex::new(Inner { kept: LruCache::unbounded(), bytes: 0, bytes_max }))
+        Self(Mutex::new(Inner { entries: LruCache::unbounded(), bytes: 0, bytes_max }))
     }
 
     /// The texts at these positions that are here, and the positions of the others.
-    pub fn get(&self, positions: &[Position]) -> (Vec<Arc<SealedText>>, Vec<Position>) {
+    pub fn get(&self, positions: &[Position]) -> (Vec<Arc<SealedContent>>, Vec<Position>) {
         let mut inner = self.inner();
         let (mut found, mut missing) = (Vec::with_capacity(positions.len()), Vec::new());
         for position in positions {
-            match inner.kept.get(position) {
+            match inner.entries.get(position) {
                 Some(text) => found.push(Arc::clone(text)),
                 None => missing.push(*position),
             }
@@ -48,25 +48,25 @@ impl Texts {
     }
 
     /// Keeps texts that were read.
-    pub fn keep(&self, texts: impl IntoIterator<Item = Arc<SealedText>>) {
+    pub fn insert(&self, texts: impl IntoIterator<Item = Arc<SealedContent>>) {
         let mut inner = self.inner();
-        texts.into_iter().for_each(|text| inner.keep(text));
+        texts.into_iter().for_each(|text| inner.insert(text));
     }
 
     /// Keeps the texts of a batch that is in the log.
-    pub(super) fn keep_written(&self, records: &[Record], contents: Vec<(Position, Content)>) {
+    pub(super) fn insert_committed(&self, records: &[Record], contents: Vec<(Position, Content)>) {
         let mut records = records.iter();
         // both are in the order of their positions
         let sealed = contents.into_iter().filter_map(|(position, content)| {
             let record = records.find(|record| record.position == position)?;
-            Some(Arc::new(SealedText {
+            Some(Arc::new(SealedContent {
                 position,
                 command_id: record.command_id,
                 subject_ref: record.subject_ref?,
                 sealed: content.sealed,
             }))
         });
-        self.keep(sealed);
+        self.insert(sealed);
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -75,19 +75,19 @@ impl Texts {
 }
 
 impl Inner {
-    fn keep(&mut self, text: Arc<SealedText>) {
+    fn insert(&mut self, text: Arc<SealedContent>) {
         self.bytes += size(&text);
-        if let Some((_, before)) = self.kept.push(text.position, text) {
+        if let Some((_, before)) = self.entries.push(text.position, text) {
             self.bytes -= size(&before);
         }
         while self.bytes > self.bytes_max {
-            let Some((_, oldest)) = self.kept.pop_lru() else { break };
+            let Some((_, oldest)) = self.entries.pop_lru() else { break };
             self.bytes -= size(&oldest);
         }
     }
 }
 
-fn size(text: &SealedText) -> usize {
+fn size(text: &SealedContent) -> usize {
     text.sealed.len() + ENTRY_OVERHEAD
 }
 
@@ -96,8 +96,8 @@ mod tests {
     use super::*;
     use crate::domain::ids::{CommandId, SubjectRef};
 
-    fn text(position: Position, bytes: usize) -> Arc<SealedText> {
-        Arc::new(SealedText {
+    fn text(position: Position, bytes: usize) -> Arc<SealedContent> {
+        Arc::new(SealedContent {
             position,
             command_id: CommandId::new(1),
             subject_ref: SubjectRef::new(1),
@@ -105,34 +105,34 @@ mod tests {
         })
     }
 
-    fn here(texts: &Texts, positions: &[Position]) -> Vec<Position> {
+    fn here(texts: &ContentCache, positions: &[Position]) -> Vec<Position> {
         texts.get(positions).0.iter().map(|text| text.position).collect()
     }
 
     #[test]
     fn the_text_used_longest_ago_makes_room() {
-        let texts = Texts::new(3 * (100 + ENTRY_OVERHEAD));
-        texts.keep((1..=3).map(|position| text(position, 100)));
+        let texts = ContentCache::new(3 * (100 + ENTRY_OVERHEAD));
+        texts.insert((1..=3).map(|position| text(position, 100)));
         assert_eq!(texts.get(&[1, 9]).1, [9]);
-        texts.keep([text(4, 100)]);
+        texts.insert([text(4, 100)]);
         assert_eq!(here(&texts, &[1, 2, 3, 4]), [1, 3, 4]);
-        texts.keep([text(5, 200)]);
+        texts.insert([text(5, 200)]);
         assert_eq!(here(&texts, &[1, 2, 3, 4, 5]), [4, 5], "in bytes, not in number");
     }
 
     #[test]
     fn one_that_does_not_fit_at_all_is_not_kept() {
-        let texts = Texts::new(1_000);
-        texts.keep([text(1, 10), text(2, 5_000), text(3, 10)]);
+        let texts = ContentCache::new(1_000);
+        texts.insert([text(1, 10), text(2, 5_000), text(3, 10)]);
         assert_eq!(here(&texts, &[1, 2, 3]), [3]);
         assert!(texts.inner().bytes < 1_000);
     }
 
     #[test]
     fn the_same_text_counts_once() {
-        let texts = Texts::new(1_000);
+        let texts = ContentCache::new(1_000);
         for _ in 0..50 {
-            texts.keep([text(1, 100)]);
+            texts.insert([text(1, 100)]);
         }
         assert_eq!(texts.inner().bytes, 100 + ENTRY_OVERHEAD);
     }
