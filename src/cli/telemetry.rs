@@ -14,7 +14,7 @@ use clap::Subcommand;
 
 use super::Context;
 use crate::telemetry::{
-    dashboards::{Promises, dashboard},
+    dashboards::{Limits, dashboard},
     metrics::contract,
     rules::{self, Slo, Sources},
 };
@@ -67,7 +67,7 @@ fn generate(checkout: &Path, check: bool) -> anyhow::Result<()> {
         runbook: &read("deploy/RUNBOOK.md")?,
         metrics: &metrics,
     })?;
-    made.extend(dashboards(checkout, &Promises::of(&Slo::parse(&slo)?))?);
+    made.extend(dashboards(checkout, &Limits::of(&Slo::parse(&slo)?))?);
     let mut old = Vec::new();
     for (name, text) in made {
         if read(&name).is_ok_and(|there| there == text) {
@@ -87,7 +87,7 @@ fn generate(checkout: &Path, check: bool) -> anyhow::Result<()> {
 }
 
 /// The JSON of each dashboard there is a source of, with its path.
-fn dashboards(checkout: &Path, promises: &Promises) -> anyhow::Result<rules::Files> {
+fn dashboards(checkout: &Path, limits: &Limits) -> anyhow::Result<rules::Files> {
     let folder = checkout.join("dashboards");
     let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
     let mut made = Vec::new();
@@ -96,7 +96,7 @@ fn dashboards(checkout: &Path, promises: &Promises) -> anyhow::Result<rules::Fil
         let name = path.file_stem().and_then(OsStr::to_str);
         if let (Some(name), Some("yaml")) = (name, path.extension().and_then(OsStr::to_str)) {
             let source = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            made.push((format!("dashboards/{name}.json"), dashboard(name, &source, promises)?));
+            made.push((format!("dashboards/{name}.json"), dashboard(name, &source, limits)?));
         }
     }
     Ok(made)

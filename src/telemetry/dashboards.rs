@@ -1,41 +1,39 @@
-//! Grafana dashboards, made from what is particular to each.
+//! Generates Grafana dashboards from short YAML sources.
 //!
-//! `dashboards/<name>.yaml` says what a dashboard asks and what its answers mean; `<name>.json`
-//! beside it is what Grafana loads, with everything that all panels have in common: the data source
-//! and the variables, places, links, what shows before there is data. Limits that are promises come
-//! from `alerts/slo.yaml` by name, so none is typed twice.
+//! `dashboards/<name>.yaml` holds titles, descriptions and queries. The generated `<name>.json` adds
+//! the parts that all dashboards share: data source, variables, layout, links and the text for empty
+//! panels. Limits that belong to an SLO are named in the source and come from `alerts/slo.yaml`, so
+//! each number exists once.
 //!
-//! Deliberately not here: whether a query is good. Tests lint the JSON, whoever wrote it, and run
-//! every query against a Prometheus that scrapes the server.
+//! The quality of queries is deliberately not checked here. Tests lint the JSON and run every query
+//! against a Prometheus that scrapes the server.
 
 mod grid;
+mod limits;
 mod panel;
-mod promises;
 mod source;
 mod variables;
 
 use serde_json::{Value, json};
 
-pub use promises::Promises;
+pub use limits::Limits;
 pub use source::Error;
 use source::{Datasource, Source};
 
-/// What every dashboard's uid begins with, and the tags by which they link to each other.
+/// Prefix of every uid, and of the tags by which dashboards link to each other.
 const FAMILY: &str = "mlsdm";
 
-/// The JSON of a dashboard.
-///
-/// `name` is that of its file, `source` the YAML.
+/// Generates the JSON of a dashboard from its YAML source; `name` is the file name without extension.
 ///
 /// # Errors
-/// When the YAML is none, has a key too many or too few, or names a promise that there is not.
-pub fn dashboard(name: &str, source: &str, promises: &Promises) -> Result<String, Error> {
+/// When the source is malformed or names an unknown limit.
+pub fn dashboard(name: &str, source: &str, limits: &Limits) -> Result<String, Error> {
     let source = Source::parse(name, source)?;
     let mut grid = grid::Grid::default();
     let mut panels = Vec::new();
-    for (place, panel) in source.panels.iter().enumerate() {
-        let at = grid.place(panel.size);
-        panels.push(panel::json(panel, place + 1, &at, source.datasource, promises)?);
+    for (index, panel) in source.panels.iter().enumerate() {
+        let position = grid.position(panel.size);
+        panels.push(panel::json(panel, index + 1, &position, source.datasource, limits)?);
     }
     let mut text = serde_json::to_string_pretty(&whole(name, &source, &panels))
         .map_err(|source| Error::Json { name: name.to_owned(), source })?;
@@ -62,13 +60,13 @@ fn whole(name: &str, source: &Source, panels: &[Value]) -> Value {
     })
 }
 
-/// By what dashboards are found: all of them, and those that ask the same kind of source.
+/// One tag for all dashboards, one for those with the same kind of data source.
 fn tags(datasource: Datasource) -> [String; 2] {
     [FAMILY.to_owned(), format!("{FAMILY}-{}", datasource.name())]
 }
 
-/// To the dashboards that ask a kind of source, at the same time. Variables go along where they mean the
-/// same: an instance is an address in metrics and a container in logs.
+/// A link to all dashboards with a kind of data source, for the same time range. Variables are passed
+/// only between equal kinds: `instance` is an address in metrics and a container in logs.
 fn link(from: Datasource, to: Datasource) -> Value {
     json!({
         "type": "dashboards",
@@ -80,7 +78,7 @@ fn link(from: Datasource, to: Datasource) -> Value {
     })
 }
 
-/// Restarts, where the numbers can tell.
+/// Marks process starts on dashboards of metrics.
 fn annotations(datasource: Datasource) -> Vec<Value> {
     match datasource {
         Datasource::Prometheus => vec![json!({

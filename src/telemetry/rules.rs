@@ -1,41 +1,41 @@
-//! Prometheus rules, their tests and their documents, made from `alerts/slo.yaml` (what is promised) and
-//! `alerts/components.yaml` (what else can go wrong).
+//! Generates Prometheus rules, their unit tests and their documents from `alerts/slo.yaml` (SLOs)
+//! and `alerts/components.yaml` (all other recording rules and alerts).
 //!
-//! One pure function from texts to files, so that nothing is typed twice: not a limit, not the query
-//! in a runbook. Tests run what comes out: `promtool` on the rules, a live Prometheus on each
-//! expression. Deliberately not here: how alerts are sent, which `alertmanager.yml` says by hand.
+//! One pure function maps source texts to files, so each threshold and each query exists once. Tests
+//! check the output: `promtool` runs the rules, and a live Prometheus evaluates every expression.
+//! Alert routing is deliberately not here: `alertmanager.yml` is written by hand.
 
 mod components;
 mod document;
 mod objectives;
-mod proof;
+mod promtool;
 mod source;
 #[cfg(test)]
 mod tests;
 mod yaml;
 
-pub use source::{Burn, Canary, Components, Error, Objective, Severity, Slo};
+pub use source::{BurnRate, Canary, Components, Error, Objective, Severity, Slo};
 
-/// The texts that files are made from.
+/// Source texts of the generated files.
 #[derive(Clone, Copy, Debug)]
 pub struct Sources<'a> {
     /// `alerts/slo.yaml`.
     pub slo: &'a str,
     /// `alerts/components.yaml`.
     pub components: &'a str,
-    /// `deploy/RUNBOOK.md` as it is: the sections of alerts are put in their place.
+    /// The present `deploy/RUNBOOK.md`; only the alert sections in it are replaced.
     pub runbook: &'a str,
-    /// Names of the metrics there are.
+    /// Names of all exported metrics.
     pub metrics: &'a [&'a str],
 }
 
-/// Paths from the root of the repository, with contents.
+/// Paths relative to the root of the repository, with contents.
 pub type Files = Vec<(String, String)>;
 
-/// All files.
+/// Generates all files.
 ///
 /// # Errors
-/// When a source cannot be read as what it is.
+/// When a source is malformed.
 pub fn files(sources: &Sources<'_>) -> Result<Files, Error> {
     let slo = Slo::parse(sources.slo)?;
     let components = Components::parse(sources.components, &slo, sources.metrics)?;
@@ -43,18 +43,18 @@ pub fn files(sources: &Sources<'_>) -> Result<Files, Error> {
     let mut files = slo_rules(&slo);
     files.push(("rules/records.yaml".to_owned(), components::records(&components)));
     files.push(("rules/alerts.yaml".to_owned(), components::alerts(&components, &slo.links)));
-    files.push(("tests/slo-records.yaml".to_owned(), proof::ratios(&slo)));
-    files.push(("tests/slo-alerts.yaml".to_owned(), proof::burns(&slo)));
-    files.push(("tests/alerts.yaml".to_owned(), proof::components(&components)));
+    files.push(("tests/slo-records.yaml".to_owned(), promtool::ratios(&slo)));
+    files.push(("tests/slo-alerts.yaml".to_owned(), promtool::burn_rates(&slo)));
+    files.push(("tests/alerts.yaml".to_owned(), promtool::components(&components)));
     let mut files: Files =
         files.into_iter().map(|(name, text)| (monitoring(&name), text)).collect();
-    files.push(("deploy/SLO.md".to_owned(), document::promises(&slo)));
+    files.push(("deploy/SLO.md".to_owned(), document::slos(&slo)));
     let runbook = document::runbook(sources.runbook, &slo, &components)?;
     files.push(("deploy/RUNBOOK.md".to_owned(), runbook));
     Ok(files)
 }
 
-/// The rules of promises alone.
+/// Generates only the rules of the SLOs.
 pub fn slo_rules(slo: &Slo) -> Files {
     vec![
         (
@@ -68,17 +68,17 @@ pub fn slo_rules(slo: &Slo) -> Files {
     ]
 }
 
-/// What every alert says beside its name. The anchor of a heading is its text in lower case.
+/// The annotations of an alert. The runbook anchor is the alert name in lower case.
 #[derive(Debug)]
-struct Told<'a> {
+struct Annotations<'a> {
     name: &'a str,
     summary: String,
     description: String,
     dashboard: &'a str,
 }
 
-impl Told<'_> {
-    fn annotations(self, links: &source::Links) -> Vec<(&'static str, String)> {
+impl Annotations<'_> {
+    fn into_pairs(self, links: &source::Links) -> Vec<(&'static str, String)> {
         let Self { name, summary, description, dashboard } = self;
         vec![
             ("summary", summary),

@@ -7,7 +7,7 @@ mod promql;
 mod world;
 
 use mlsdm::telemetry::{
-    dashboards::{Promises, dashboard},
+    dashboards::{Limits, dashboard},
     rules::Slo,
 };
 use serde_json::Value;
@@ -25,8 +25,8 @@ fn load(name: &str) -> Value {
     serde_json::from_str(&files::text(&format!("dashboards/{name}.json"))).unwrap()
 }
 
-fn promises() -> Promises {
-    Promises::of(&Slo::parse(&files::text("alerts/slo.yaml")).unwrap())
+fn slo_limits() -> Limits {
+    Limits::of(&Slo::parse(&files::text("alerts/slo.yaml")).unwrap())
 }
 
 #[test]
@@ -37,10 +37,10 @@ fn there_is_a_source_and_a_dashboard_for_each_name() {
 
 #[test]
 fn each_is_what_its_source_says() {
-    let promises = promises();
+    let limits = slo_limits();
     for name in NAMES {
         let source = files::text(&format!("dashboards/{name}.yaml"));
-        let made = dashboard(name, &source, &promises).unwrap();
+        let made = dashboard(name, &source, &limits).unwrap();
         let advice = "run `mlsdm telemetry generate`";
         assert!(made == files::text(&format!("dashboards/{name}.json")), "{name}: {advice}");
     }

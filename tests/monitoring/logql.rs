@@ -122,7 +122,7 @@ fn panels_find_levels_on_both_roads() {
     };
     let lines = roads.iter().flat_map(|(job, levels)| levels.map(|level| line(job, level)));
     let lines: Vec<Value> = lines.collect();
-    let titles = ["Errors", "Lines at ERROR and WARNING", "Lines with what is searched for"];
+    let titles = ["Errors", "Lines at ERROR and WARNING", "Matching lines"];
     let found = asked(&titles.map(shown), &json!(lines));
     let found: Vec<Value> = found.iter().map(|answer| answer["selected"].clone()).collect();
     assert_eq!(found, [json!([0, 3]), json!([0, 1, 3, 4]), json!([0, 1, 2, 3, 4, 5])]);

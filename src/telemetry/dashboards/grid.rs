@@ -1,11 +1,11 @@
-//! Where panels stand: one after the other, a new row when the next does not fit.
+//! Places panels from left to right and starts a new row when the next panel does not fit.
 
 use serde_json::{Value, json};
 
-/// Columns of a dashboard.
+/// Width of a Grafana dashboard in columns.
 const COLUMNS: u32 = 24;
 
-/// The row that is being filled.
+/// The position after the last panel.
 #[derive(Debug, Default)]
 pub(super) struct Grid {
     x: u32,
@@ -14,16 +14,16 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// The place of the next panel, of this width and height.
-    pub(super) fn place(&mut self, [width, height]: [u32; 2]) -> Value {
+    /// Reserves a position for a panel of this width and height.
+    pub(super) fn position(&mut self, [width, height]: [u32; 2]) -> Value {
         if self.x + width > COLUMNS {
             self.y += self.height;
             self.x = 0;
             self.height = 0;
         }
-        let place = json!({ "x": self.x, "y": self.y, "w": width, "h": height });
+        let position = json!({ "x": self.x, "y": self.y, "w": width, "h": height });
         self.x += width;
         self.height = self.height.max(height);
-        place
+        position
     }
 }

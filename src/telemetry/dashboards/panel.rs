@@ -1,33 +1,33 @@
-//! A panel as Grafana wants it.
+//! The JSON of a panel.
 
 use serde_json::{Value, json};
 
 use super::{
-    FAMILY, Promises,
-    source::{Datasource, Error, Kind, Panel, Query, Step, Word, expand, promised},
+    FAMILY, Limits,
+    source::{Datasource, Error, Kind, Mapping, Panel, Query, Threshold, expand, replace_limits},
 };
 
-/// The dashboard that asks a Loki, where variables of the same names have other values.
-const OF_LOGS: &str = "logs";
+/// The dashboard with a Loki data source: its variables have the same names but other values.
+const LOGS: &str = "logs";
 
-/// What a panel shows where there is nothing to show yet.
-const NOTHING_YET: &str = "no traffic yet";
+/// Text of a panel without data.
+const NO_DATA: &str = "no traffic yet";
 
 /// The JSON of a panel.
 pub(super) fn json(
     panel: &Panel,
     id: usize,
-    at: &Value,
+    position: &Value,
     datasource: Datasource,
-    promises: &Promises,
+    limits: &Limits,
 ) -> Result<Value, Error> {
-    let limit = |text: &str| number(panel, text, promises);
+    let limit = |text: &str| number(panel, text, limits);
     let mut defaults = json!({
         "unit": panel.unit,
-        "noValue": NOTHING_YET,
+        "noValue": NO_DATA,
         "custom": custom(panel),
-        "mappings": words(&panel.words, &limit)?,
-        "thresholds": { "mode": "absolute", "steps": steps(&panel.steps, &limit)? },
+        "mappings": mappings(&panel.mappings, &limit)?,
+        "thresholds": { "mode": "absolute", "steps": thresholds(&panel.thresholds, &limit)? },
         "color": { "mode": color(panel) },
     });
     for (key, value) in [
@@ -40,17 +40,17 @@ pub(super) fn json(
         }
     }
     let queries = panel.queries.iter().enumerate();
-    let targets = queries.map(|(place, query)| target(panel, query, place, datasource, promises));
+    let targets = queries.map(|(index, query)| target(panel, query, index, datasource, limits));
     Ok(json!({
         "id": id,
         "type": kind(panel.kind),
         "title": panel.title,
         "description": panel.description.trim(),
         "datasource": datasource.reference(),
-        "gridPos": at,
+        "gridPos": position,
         "fieldConfig": { "defaults": defaults, "overrides": [] },
         "options": options(panel),
-        "links": panel.more.iter().map(|more| link(more, datasource)).collect::<Vec<Value>>(),
+        "links": panel.link.iter().map(|name| link(name, datasource)).collect::<Vec<Value>>(),
         "targets": targets.collect::<Result<Vec<Value>, Error>>()?,
     }))
 }
@@ -58,8 +58,8 @@ pub(super) fn json(
 const fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Stat => "stat",
-        Kind::Lines => "timeseries",
-        Kind::States => "state-timeline",
+        Kind::Timeseries => "timeseries",
+        Kind::StateTimeline => "state-timeline",
         Kind::Heatmap => "heatmap",
         Kind::Logs => "logs",
     }
@@ -68,13 +68,13 @@ const fn kind(kind: Kind) -> &'static str {
 fn target(
     panel: &Panel,
     query: &Query,
-    place: usize,
+    index: usize,
     datasource: Datasource,
-    promises: &Promises,
+    limits: &Limits,
 ) -> Result<Value, Error> {
     let unknown = |limit| Error::Limit { panel: panel.title.clone(), limit };
-    let expr = promised(&expand(&query.expr), promises).map_err(unknown)?;
-    let letter = char::from(b'A' + place as u8);
+    let expr = replace_limits(&expand(&query.expr), limits).map_err(unknown)?;
+    let letter = char::from(b'A' + index as u8);
     let mut target = json!({
         "refId": letter.to_string(),
         "datasource": datasource.reference(),
@@ -83,9 +83,9 @@ fn target(
     });
     match datasource {
         Datasource::Prometheus => {
-            let now = panel.kind == Kind::Stat;
-            target["instant"] = now.into();
-            target["range"] = (!now).into();
+            let instant = panel.kind == Kind::Stat;
+            target["instant"] = instant.into();
+            target["range"] = (!instant).into();
             target["exemplar"] = panel.exemplars.into();
             if panel.kind == Kind::Heatmap {
                 target["format"] = "heatmap".into();
@@ -98,35 +98,36 @@ fn target(
     Ok(target)
 }
 
-/// To another dashboard, at the same time, and of the same processes if both ask a Prometheus.
-fn link(more: &str, from: Datasource) -> Value {
-    let same = from == Datasource::Prometheus && more != OF_LOGS;
+/// A link to another dashboard for the same time range, and for the same processes if both dashboards
+/// show metrics.
+fn link(name: &str, from: Datasource) -> Value {
+    let same = from == Datasource::Prometheus && name != LOGS;
     let variables = if same { "&${__all_variables}" } else { "" };
     json!({
-        "title": format!("More: {more}"),
-        "url": format!("/d/{FAMILY}-{more}?${{__url_time_range}}{variables}"),
+        "title": format!("More: {name}"),
+        "url": format!("/d/{FAMILY}-{name}?${{__url_time_range}}{variables}"),
     })
 }
 
 const fn color(panel: &Panel) -> &'static str {
     match panel.kind {
-        Kind::Stat | Kind::States => "thresholds",
-        Kind::Lines | Kind::Heatmap | Kind::Logs => "palette-classic",
+        Kind::Stat | Kind::StateTimeline => "thresholds",
+        Kind::Timeseries | Kind::Heatmap | Kind::Logs => "palette-classic",
     }
 }
 
 fn custom(panel: &Panel) -> Value {
     match panel.kind {
-        Kind::Lines => json!({
+        Kind::Timeseries => json!({
             "drawStyle": "line",
             "lineWidth": 1,
             "fillOpacity": if panel.stack { 40 } else { 5 },
             "showPoints": "never",
             "spanNulls": false,
             "stacking": { "mode": if panel.stack { "normal" } else { "none" }, "group": "A" },
-            "thresholdsStyle": { "mode": if panel.steps.is_empty() { "off" } else { "dashed" } },
+            "thresholdsStyle": { "mode": if panel.thresholds.is_empty() { "off" } else { "dashed" } },
         }),
-        Kind::States => json!({ "lineWidth": 0, "fillOpacity": 70 }),
+        Kind::StateTimeline => json!({ "lineWidth": 0, "fillOpacity": 70 }),
         Kind::Stat | Kind::Heatmap | Kind::Logs => json!({}),
     }
 }
@@ -134,16 +135,16 @@ fn custom(panel: &Panel) -> Value {
 fn options(panel: &Panel) -> Value {
     match panel.kind {
         Kind::Stat => json!({
-            "colorMode": if panel.steps.is_empty() && panel.words.is_empty() { "none" } else { "background" },
+            "colorMode": if panel.thresholds.is_empty() && panel.mappings.is_empty() { "none" } else { "background" },
             "graphMode": "none",
             "textMode": "auto",
             "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
         }),
-        Kind::Lines => json!({
+        Kind::Timeseries => json!({
             "legend": { "displayMode": "list", "placement": "bottom", "showLegend": true },
             "tooltip": { "mode": "multi", "sort": "desc" },
         }),
-        Kind::States => json!({
+        Kind::StateTimeline => json!({
             "mergeValues": true,
             "showValue": "auto",
             "legend": { "displayMode": "list", "placement": "bottom", "showLegend": false },
@@ -165,34 +166,40 @@ fn options(panel: &Panel) -> Value {
     }
 }
 
-fn steps(steps: &[Step], limit: &dyn Fn(&str) -> Result<f64, Error>) -> Result<Vec<Value>, Error> {
-    if steps.is_empty() {
+fn thresholds(
+    thresholds: &[Threshold],
+    limit: &dyn Fn(&str) -> Result<f64, Error>,
+) -> Result<Vec<Value>, Error> {
+    if thresholds.is_empty() {
         return Ok(vec![json!({ "color": "green", "value": null })]);
     }
-    let step = |step: &Step| {
-        let at = step.at.as_deref().map(limit).transpose()?;
-        Ok(json!({ "color": step.color, "value": at }))
+    let json = |threshold: &Threshold| {
+        let at = threshold.at.as_deref().map(limit).transpose()?;
+        Ok(json!({ "color": threshold.color, "value": at }))
     };
-    steps.iter().map(step).collect()
+    thresholds.iter().map(json).collect()
 }
 
-/// Words for values, and one for a ratio of nothing to nothing. Both ends of a range belong to it and
-/// the first that fits counts, so the highest comes first.
-fn words(words: &[Word], limit: &dyn Fn(&str) -> Result<f64, Error>) -> Result<Vec<Value>, Error> {
+/// Mappings of values, after one for empty ratios. Grafana includes both ends of a range and takes the
+/// first match, so the highest range comes first.
+fn mappings(
+    mappings: &[Mapping],
+    limit: &dyn Fn(&str) -> Result<f64, Error>,
+) -> Result<Vec<Value>, Error> {
     let mut all = vec![json!({
         "type": "special",
-        "options": { "match": "null+nan", "result": { "text": NOTHING_YET, "color": "text", "index": 0 } },
+        "options": { "match": "null+nan", "result": { "text": NO_DATA, "color": "text", "index": 0 } },
     })];
-    for (place, word) in words.iter().enumerate().rev() {
-        let to = words.get(place + 1).map(|next| limit(&next.from)).transpose()?;
-        let result = json!({ "text": word.text, "color": word.color, "index": place + 1 });
-        let options = json!({ "from": limit(&word.from)?, "to": to, "result": result });
+    for (index, mapping) in mappings.iter().enumerate().rev() {
+        let to = mappings.get(index + 1).map(|next| limit(&next.from)).transpose()?;
+        let result = json!({ "text": mapping.text, "color": mapping.color, "index": index + 1 });
+        let options = json!({ "from": limit(&mapping.from)?, "to": to, "result": result });
         all.push(json!({ "type": "range", "options": options }));
     }
     Ok(all)
 }
 
-fn number(panel: &Panel, text: &str, promises: &Promises) -> Result<f64, Error> {
-    let number = text.parse().ok().or_else(|| promises.limit(text));
+fn number(panel: &Panel, text: &str, limits: &Limits) -> Result<f64, Error> {
+    let number = text.parse().ok().or_else(|| limits.get(text));
     number.ok_or_else(|| Error::Limit { panel: panel.title.clone(), limit: text.to_owned() })
 }

@@ -1,43 +1,43 @@
-//! The YAML of a dashboard.
+//! The format of `dashboards/*.yaml`.
 
 use config::{File, FileFormat};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Promises;
+use super::Limits;
 
-/// Why a dashboard cannot be made.
+/// A dashboard cannot be generated.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The source is no dashboard.
+    /// The source has a syntax error, an unknown key or a missing key.
     #[error(
-        "dashboards/{name}.yaml: {source}; the keys are those of src/telemetry/dashboards/source.rs"
+        "dashboards/{name}.yaml: {source}; the keys are defined in src/telemetry/dashboards/source.rs"
     )]
     Source {
-        /// Of the file.
+        /// File name without extension.
         name: String,
-        /// What is wrong.
+        /// The cause.
         source: config::ConfigError,
     },
-    /// A step of a panel names a promise that there is not.
-    #[error("panel {panel:?}: {limit:?} is neither a number nor a promise of alerts/slo.yaml")]
+    /// A panel names a limit that does not exist.
+    #[error("panel {panel:?}: {limit:?} is neither a number nor a limit of alerts/slo.yaml")]
     Limit {
-        /// The panel's title.
+        /// Title of the panel.
         panel: String,
-        /// What it names.
+        /// The unknown name.
         limit: String,
     },
-    /// The dashboard cannot be written, which is a defect.
-    #[error("dashboards/{name}.json cannot be written: {source}")]
+    /// The dashboard cannot be serialized; this is a defect.
+    #[error("dashboards/{name}.json cannot be serialized: {source}")]
     Json {
-        /// Of the file.
+        /// File name without extension.
         name: String,
-        /// What is wrong.
+        /// The cause.
         source: serde_json::Error,
     },
 }
 
-/// Whom a dashboard asks: one kind of source each, in its variable `datasource`.
+/// Kind of the data source that the variable `datasource` of a dashboard selects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Datasource {
@@ -56,7 +56,7 @@ impl Datasource {
         }
     }
 
-    /// How a panel says whom it asks.
+    /// Reference to the selected data source in panels and queries.
     pub(super) fn reference(self) -> Value {
         json!({ "type": self.name(), "uid": "$datasource" })
     }
@@ -70,10 +70,10 @@ pub(super) struct Source {
     pub(super) description: String,
     #[serde(default)]
     pub(super) datasource: Datasource,
-    /// Whether it can be narrowed to an engine.
+    /// Adds the variable `engine`.
     #[serde(default)]
     pub(super) engine: bool,
-    /// How far back it looks at first.
+    /// Initial time range.
     #[serde(default = "six_hours")]
     pub(super) span: String,
     pub(super) panels: Vec<Panel>,
@@ -88,12 +88,12 @@ fn six_hours() -> String {
 #[serde(deny_unknown_fields)]
 pub(super) struct Panel {
     pub(super) title: String,
-    /// What it means, and what to do.
+    /// Meaning of the panel and the response to an unusual value.
     pub(super) description: String,
     pub(super) kind: Kind,
-    /// Columns, of 24, and rows.
+    /// Width in columns (of 24) and height in rows.
     pub(super) size: [u32; 2],
-    /// A unit of Grafana.
+    /// Grafana unit id.
     pub(super) unit: String,
     #[serde(default)]
     pub(super) min: Option<f64>,
@@ -101,66 +101,66 @@ pub(super) struct Panel {
     pub(super) max: Option<f64>,
     #[serde(default)]
     pub(super) decimals: Option<u32>,
-    /// Series stand upon each other.
+    /// Stacks the series.
     #[serde(default)]
     pub(super) stack: bool,
-    /// Shows the traces that observations belong to.
+    /// Shows exemplars with links to their traces.
     #[serde(default)]
     pub(super) exemplars: bool,
-    /// Colours from a value on; the first has none.
+    /// Thresholds; the first has no value.
     #[serde(default)]
-    pub(super) steps: Vec<Step>,
-    /// Values that are said in words.
+    pub(super) thresholds: Vec<Threshold>,
+    /// Texts shown in place of values.
     #[serde(default)]
-    pub(super) words: Vec<Word>,
-    /// The dashboard that says more.
+    pub(super) mappings: Vec<Mapping>,
+    /// Name of a dashboard with more detail.
     #[serde(default)]
-    pub(super) more: Option<String>,
+    pub(super) link: Option<String>,
     pub(super) queries: Vec<Query>,
 }
 
-/// How a panel shows its answers.
+/// Visualization of a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
-    /// Numbers as they are now.
+    /// Current values.
     Stat,
-    /// Lines over time.
-    Lines,
-    /// Named states over time.
-    States,
-    /// A histogram over time.
+    /// Values over time.
+    Timeseries,
+    /// Mapped values over time.
+    StateTimeline,
+    /// Histogram over time.
     Heatmap,
     /// Log lines.
     Logs,
 }
 
-/// A question.
+/// A query of a panel.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
-    /// `PromQL` or `LogQL`; `{..` stands for the matchers of the dashboard's variables.
+    /// `PromQL` or `LogQL`; `{..` expands to the matchers for the variables `job` and `instance`.
     pub(super) expr: String,
-    /// The name of a series; `{{label}}` is its label.
+    /// Name of the series; `{{label}}` is replaced by the value of a label.
     #[serde(default)]
     pub(super) legend: String,
 }
 
-/// A colour from a value on.
+/// The colour of values from `at` upwards.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Step {
-    /// A number, or a promise by name.
+pub(super) struct Threshold {
+    /// A number or the name of a limit.
     #[serde(default)]
     pub(super) at: Option<String>,
     pub(super) color: String,
 }
 
-/// A value, or all up to the next word's, in a word.
+/// Text and colour for values from `from` up to the next mapping.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Word {
-    /// From this value on, up to that of the next word.
+pub(super) struct Mapping {
+    /// A number or the name of a limit.
     pub(super) from: String,
     pub(super) text: String,
     pub(super) color: String,
@@ -176,22 +176,22 @@ impl Source {
     }
 }
 
-/// Writes out what `{..` stands for: the processes that are looked at.
+/// Expands `{..` to the matchers for the variables `job` and `instance`.
 pub(super) fn expand(expr: &str) -> String {
     expr.trim().replace("{..", r#"{job=~"$job", instance=~"$instance""#)
 }
 
-/// Writes out promises in angle brackets: `latency_ms > <latency.threshold_ms>`.
+/// Replaces limits in angle brackets: `latency_ms > <latency.threshold_ms>`.
 ///
 /// # Errors
-/// The name of a promise that there is not.
-pub(super) fn promised(expr: &str, promises: &Promises) -> Result<String, String> {
+/// The name of an unknown limit.
+pub(super) fn replace_limits(expr: &str, limits: &Limits) -> Result<String, String> {
     let mut parts = expr.split('<');
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let name = part.split_once('>').filter(|(name, _)| name.contains('.'));
         if let Some((name, rest)) = name {
-            text.push_str(&promises.limit(name).ok_or_else(|| name.to_owned())?.to_string());
+            text.push_str(&limits.get(name).ok_or_else(|| name.to_owned())?.to_string());
             text.push_str(rest);
         } else {
             text.push('<');

@@ -5,27 +5,27 @@ const SLO: &str = include_str!("../../../alerts/slo.yaml");
 
 const SOURCE: &str = r#"
 title: A title
-description: Why it is there.
+description: Its purpose.
 panels:
   - title: One
-    description: What it means.
+    description: Its meaning.
     kind: stat
     size: [16, 4]
     unit: s
-    steps: [{ color: green }, { at: latency.threshold, color: red }]
-    words: [{ from: "0", text: "off", color: green }, { from: "1", text: "on", color: red }]
+    thresholds: [{ color: green }, { at: latency.threshold, color: red }]
+    mappings: [{ from: "0", text: "off", color: green }, { from: "1", text: "on", color: red }]
     queries: [{ expr: 'a{..} > <latency.threshold>', legend: "{{engine}}" }]
   - title: Two
-    description: What it means.
-    kind: lines
+    description: Its meaning.
+    kind: timeseries
     size: [12, 6]
     unit: s
     queries: [{ expr: 'b{.., c="d"} < 3' }]
 "#;
 
 fn made(source: &str) -> Result<Value, Error> {
-    let promises = Promises::of(&Slo::parse(SLO).unwrap());
-    dashboard("some", source, &promises).map(|text| serde_json::from_str(&text).unwrap())
+    let limits = Limits::of(&Slo::parse(SLO).unwrap());
+    dashboard("some", source, &limits).map(|text| serde_json::from_str(&text).unwrap())
 }
 
 #[test]
@@ -42,52 +42,52 @@ fn a_source_becomes_a_dashboard() {
     assert_eq!(
         two["gridPos"],
         json!({ "x": 0, "y": 4, "w": 12, "h": 6 }),
-        "it does not fit beside"
+        "the second panel does not fit in the first row"
     );
 }
 
-/// Between metrics and logs only the time goes along: a variable of the same name means something else.
+/// Variables of the same name have other values in metrics and in logs.
 #[test]
-fn links_carry_variables_that_mean_the_same() {
-    let more =
-        |name: &str| SOURCE.replacen("unit: s\n", &format!("unit: s\n    more: {name}\n"), 1);
+fn links_pass_variables_only_between_equal_data_sources() {
+    let link =
+        |name: &str| SOURCE.replacen("unit: s\n", &format!("unit: s\n    link: {name}\n"), 1);
     let url = |source: &str| made(source).unwrap()["panels"][0]["links"][0]["url"].clone();
-    assert_eq!(url(&more("slo")), "/d/mlsdm-slo?${__url_time_range}&${__all_variables}");
-    assert_eq!(url(&more("logs")), "/d/mlsdm-logs?${__url_time_range}");
-    let of_logs = format!("datasource: loki\n{}", more("slo"));
-    assert_eq!(url(&of_logs), "/d/mlsdm-slo?${__url_time_range}");
-    for (source, own) in [(SOURCE, "mlsdm-prometheus"), (of_logs.as_str(), "mlsdm-loki")] {
+    assert_eq!(url(&link("slo")), "/d/mlsdm-slo?${__url_time_range}&${__all_variables}");
+    assert_eq!(url(&link("logs")), "/d/mlsdm-logs?${__url_time_range}");
+    let logs = format!("datasource: loki\n{}", link("slo"));
+    assert_eq!(url(&logs), "/d/mlsdm-slo?${__url_time_range}");
+    for (source, own) in [(SOURCE, "mlsdm-prometheus"), (logs.as_str(), "mlsdm-loki")] {
         let made = made(source).unwrap();
         assert_eq!(made["tags"], json!(["mlsdm", own]));
-        for link in made["links"].as_array().unwrap() {
-            assert_eq!(link["keepTime"], true);
-            assert_eq!(link["includeVars"], link["tags"] == made["tags"], "{link}");
+        for to in made["links"].as_array().unwrap() {
+            assert_eq!(to["keepTime"], true);
+            assert_eq!(to["includeVars"], to["tags"] == made["tags"], "{to}");
         }
     }
 }
 
 #[test]
-fn of_two_words_that_fit_the_higher_counts() {
+fn the_highest_matching_mapping_wins() {
     let made = made(SOURCE).unwrap();
-    let words = &made["panels"][0]["fieldConfig"]["defaults"]["mappings"];
-    assert_eq!(words[0]["options"]["match"], "null+nan");
-    assert_eq!(words[1]["options"]["result"]["text"], "on");
-    assert_eq!(words[1]["options"]["to"], Value::Null);
-    assert_eq!(words[2]["options"]["from"], 0.0);
-    assert_eq!(words[2]["options"]["to"], 1.0);
+    let mappings = &made["panels"][0]["fieldConfig"]["defaults"]["mappings"];
+    assert_eq!(mappings[0]["options"]["match"], "null+nan");
+    assert_eq!(mappings[1]["options"]["result"]["text"], "on");
+    assert_eq!(mappings[1]["options"]["to"], Value::Null);
+    assert_eq!(mappings[2]["options"]["from"], 0.0);
+    assert_eq!(mappings[2]["options"]["to"], 1.0);
 }
 
 #[test]
-fn a_promise_that_nobody_made_is_named() {
+fn an_unknown_limit_is_named_in_the_error() {
     for (from, to) in [("at: latency", "at: lateness"), ("<latency", "<lateness")] {
-        let refused = made(&SOURCE.replace(from, to)).unwrap_err().to_string();
-        assert!(refused.contains("lateness.threshold"), "{refused}");
-        assert!(refused.contains("One"), "{refused}");
+        let error = made(&SOURCE.replace(from, to)).unwrap_err().to_string();
+        assert!(error.contains("lateness.threshold"), "{error}");
+        assert!(error.contains("One"), "{error}");
     }
 }
 
 #[test]
-fn a_key_that_there_is_not_is_named() {
-    let refused = made(&SOURCE.replace("unit:", "units:")).unwrap_err().to_string();
-    assert!(refused.contains("units"), "{refused}");
+fn an_unknown_key_is_named_in_the_error() {
+    let error = made(&SOURCE.replace("unit:", "units:")).unwrap_err().to_string();
+    assert!(error.contains("units"), "{error}");
 }

@@ -1,31 +1,32 @@
-//! The variables of a dashboard, in the bar above it.
+//! The variables of a dashboard.
 
 use serde_json::{Value, json};
 
 use super::source::{Datasource, Source};
 
-/// All jobs of this server. Not `.+`: other jobs have metrics of the same name (`up`, `process_…`).
+/// All jobs of this server. `.+` would match other jobs too, whose metrics have the same names (`up`,
+/// `process_…`).
 const JOBS: &str = "mlsdm.*";
 
-/// All variables: whom to ask, which processes, and what the dashboard itself can be narrowed to.
+/// Data source, job and instance; then the variables that only this dashboard has.
 pub(super) fn all(source: &Source) -> Vec<Value> {
     let mut all = vec![datasource(source.datasource)];
     match source.datasource {
         Datasource::Prometheus => {
-            all.push(of_metric("job", "Job", "label_values(mlsdm_build_info, job)", JOBS));
+            all.push(metric_label("job", "Job", "label_values(mlsdm_build_info, job)", JOBS));
             let instances = r#"label_values(mlsdm_build_info{job=~"$job"}, instance)"#;
-            all.push(of_metric("instance", "Instance", instances, ".+"));
+            all.push(metric_label("instance", "Instance", instances, ".+"));
         }
         Datasource::Loki => {
-            all.push(of_log("job", "Job", "", JOBS));
-            all.push(of_log("instance", "Instance", r#"{job=~"$job"}"#, ".*"));
+            all.push(log_label("job", "Job", "", JOBS));
+            all.push(log_label("instance", "Instance", r#"{job=~"$job"}"#, ".*"));
             all.push(search());
         }
     }
     if source.engine {
         let engines =
             r#"label_values(mlsdm_steps_total{job=~"$job", instance=~"$instance"}, engine)"#;
-        all.push(of_metric("engine", "Engine", engines, ".+"));
+        all.push(metric_label("engine", "Engine", engines, ".+"));
     }
     all
 }
@@ -41,18 +42,25 @@ fn datasource(kind: Datasource) -> Value {
     })
 }
 
-fn of_metric(name: &str, label: &str, query: &str, every: &str) -> Value {
+fn metric_label(name: &str, label: &str, query: &str, every: &str) -> Value {
     let query = json!({ "qryType": 1, "query": query, "refId": name });
-    one(name, label, Datasource::Prometheus, &query, every)
+    label_variable(name, label, Datasource::Prometheus, &query, every)
 }
 
-fn of_log(name: &str, label: &str, stream: &str, every: &str) -> Value {
+fn log_label(name: &str, label: &str, stream: &str, every: &str) -> Value {
     let query = json!({ "type": 1, "label": name, "stream": stream, "refId": name });
-    one(name, label, Datasource::Loki, &query, every)
+    label_variable(name, label, Datasource::Loki, &query, every)
 }
 
-/// A variable with the values of a label, all of them at first; read anew when the time changes.
-fn one(name: &str, label: &str, source: Datasource, query: &Value, every: &str) -> Value {
+/// A variable with the values of a label. All values are selected at first, and the list is reloaded
+/// when the time range changes.
+fn label_variable(
+    name: &str,
+    label: &str,
+    source: Datasource,
+    query: &Value,
+    every: &str,
+) -> Value {
     json!({
         "type": "query",
         "name": name,
@@ -69,13 +77,13 @@ fn one(name: &str, label: &str, source: Datasource, query: &Value, every: &str) 
     })
 }
 
-/// A text that lines must have: the id of a request or a trace.
+/// Free text that shown log lines must contain, such as a request id or a trace id.
 fn search() -> Value {
     json!({
         "type": "textbox",
         "name": "search",
-        "label": "Lines with",
-        "description": "A request id, a trace id, an error code: any text that a line must have.",
+        "label": "Search",
+        "description": "Show only lines that contain this text: a request id, a trace id or an error code.",
         "query": "",
         "current": { "text": "", "value": "" },
         "hide": 0,

@@ -1,7 +1,7 @@
-//! Rules that are not about promises.
+//! Recording rules and alerts that belong to no SLO.
 
 use super::{
-    Told,
+    Annotations,
     source::{Alert, Components, Links},
     yaml::{self, Kind, Rule},
 };
@@ -18,18 +18,18 @@ pub(super) fn alerts(components: &Components, links: &Links) -> String {
 }
 
 fn rule(alert: &Alert, links: &Links) -> Rule {
-    let told = Told {
+    let annotations = Annotations {
         name: &alert.name,
         summary: alert.summary.clone(),
-        description: format!("{} The value is {{{{ $value }}}}.", alert.meaning.trim()),
+        description: format!("{} The value is {{{{ $value }}}}.", alert.description.trim()),
         dashboard: &alert.dashboard,
     };
     Rule {
         kind: Kind::Alert,
         name: alert.name.clone(),
         expr: alert.expr.clone(),
-        lasting: alert.lasting.clone(),
+        pending_for: alert.pending_for.clone(),
         labels: vec![("severity", alert.severity.as_str().to_owned())],
-        annotations: told.annotations(links),
+        annotations: annotations.into_pairs(links),
     }
 }

@@ -1,55 +1,56 @@
-//! `alerts/slo.yaml` and `alerts/components.yaml`.
+//! The formats of `alerts/slo.yaml` and `alerts/components.yaml`.
 
 use std::collections::BTreeMap;
 
 use config::{File, FileFormat};
 use serde::{Deserialize, de::DeserializeOwned};
 
-/// Why no rules can be made.
+/// An error in the sources of the rules.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file is not what it should be.
-    #[error("alerts/{file}: {source}; the keys are those of src/telemetry/rules/source.rs")]
+    /// A file has a syntax error, an unknown key or a missing key.
+    #[error("alerts/{file}: {source}; the keys are defined in src/telemetry/rules/source.rs")]
     Source {
-        /// Which.
+        /// File name below `alerts/`.
         file: &'static str,
-        /// What is wrong.
+        /// The parse error.
         source: config::ConfigError,
     },
-    /// A promise that cannot be kept watch over.
-    #[error("alerts/slo.yaml: {0}; correct it")]
-    Promise(String),
-    /// An alert that says too little.
-    #[error("alerts/components.yaml: {0}; correct it")]
+    /// An SLO is inconsistent.
+    #[error("alerts/slo.yaml: {0}")]
+    Slo(String),
+    /// An alert is incomplete.
+    #[error("alerts/components.yaml: {0}")]
     Component(String),
-    /// The runbook has no place for the alerts.
+    /// The runbook lacks the markers around its alert sections.
     #[error("deploy/RUNBOOK.md needs a line {begin:?} and, after it, a line {end:?}")]
     Runbook {
-        /// Where the alerts begin.
+        /// The line before the alert sections.
         begin: &'static str,
-        /// Where they end.
+        /// The line after the alert sections.
         end: &'static str,
     },
 }
 
-/// What is promised.
+/// `alerts/slo.yaml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slo {
-    /// Days over which promises are kept.
+    /// Length of the SLO window in days.
     pub window_days: u32,
     pub(super) links: Links,
+    /// Regular expression for the governed routes.
     pub(super) governed: String,
-    slos: BTreeMap<String, Declared>,
-    burn: BTreeMap<String, f64>,
-    /// So many bad events over the longer window, or fewer, are chance.
-    pub(super) few: u32,
+    slos: BTreeMap<String, SloSpec>,
+    burn_rates: BTreeMap<String, f64>,
+    /// A burn-rate alert needs more bad events than this over its long window.
+    pub(super) noise_floor: u32,
     windows: BTreeMap<String, Window>,
-    /// What a canary must keep to.
+    /// Limits for the promotion of a canary.
     pub canary: Canary,
 }
 
-/// Where alerts send people.
+/// Base URLs in the annotations of alerts.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Links {
@@ -59,10 +60,10 @@ pub(super) struct Links {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Declared {
+struct SloSpec {
     objective: f64,
     threshold_seconds: Option<f64>,
-    promise: String,
+    description: String,
     #[serde(default)]
     excluded: String,
     #[serde(default)]
@@ -72,44 +73,44 @@ struct Declared {
     #[serde(default)]
     runbook: Runbook,
     #[serde(default)]
-    proof: Proof,
-    /// What has to be built first.
-    awaits: Option<String>,
+    test: RatioTest,
+    /// A part of the server that does not exist yet and that the SLO measures.
+    requires: Option<String>,
 }
 
-/// What who is told does.
+/// The response to an alert.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Runbook {
-    /// What to look at on the dashboard.
+    /// The panels to look at on the dashboard of the alert.
     pub(super) panel: String,
     pub(super) command: String,
-    pub(super) mend: String,
+    pub(super) remediation: String,
 }
 
-/// Series of which so large a share is bad.
+/// Series with a known ratio of bad events.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Proof {
-    pub(super) bad: f64,
+pub(super) struct RatioTest {
+    pub(super) error_ratio: f64,
     pub(super) input: Vec<Input>,
 }
 
-/// One promise.
+/// An SLO that can be monitored.
 #[derive(Clone, Debug)]
 pub struct Objective {
-    /// Its name, as the label `slo`.
+    /// Value of the label `slo`.
     pub name: String,
-    /// The share of good events, above 0 and below 1.
+    /// Ratio of good events, above 0 and below 1.
     pub objective: f64,
-    /// What is still good, in seconds.
+    /// Duration in seconds up to which an event is good.
     pub threshold: Option<f64>,
-    pub(super) promise: String,
+    pub(super) description: String,
     pub(super) excluded: String,
     pub(super) bad: String,
     pub(super) total: String,
     pub(super) runbook: Runbook,
-    pub(super) proof: Proof,
+    pub(super) test: RatioTest,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -118,52 +119,52 @@ struct Window {
     long: String,
     short: String,
     #[serde(rename = "for")]
-    lasting: String,
+    pending_for: String,
     severity: Severity,
 }
 
-/// A speed at which errors are used up, and over which times it is looked for.
+/// A burn rate with the windows over which it is measured.
 #[derive(Clone, Debug)]
-pub struct Burn {
-    /// Its name, as the label `burn`.
+pub struct BurnRate {
+    /// Value of the label `burn`.
     pub name: String,
-    /// How many times faster than evenly.
+    /// The burn rate above which the alert fires; 1 spends the budget in exactly one SLO window.
     pub factor: f64,
-    /// The window that says that it matters.
+    /// The window that shows that a significant part of the budget is spent.
     pub long: String,
-    /// The window that says that it goes on.
+    /// The window that shows that errors still occur.
     pub short: String,
-    pub(super) lasting: String,
-    /// Who is told.
+    pub(super) pending_for: String,
+    /// Severity of the alert.
     pub severity: Severity,
 }
 
-/// What a canary must keep to.
+/// Limits for the promotion of a canary.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Canary {
-    /// The share of requests that may fail.
+    /// Highest ratio of failed requests.
     pub errors: f64,
-    /// How long the slowest in twenty may wait for the model.
+    /// Highest 95th percentile of the model call duration, in seconds.
     pub p95_seconds: f64,
-    /// Below so many requests nothing is said of it.
+    /// Number of requests below which the canary is not judged.
     pub requests: u32,
 }
 
-/// Who is told.
+/// Severity of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Somebody, at once.
+    /// Needs an immediate response.
     Page,
-    /// Somebody, on a working day.
+    /// Needs a response on a working day.
     Ticket,
-    /// Nobody: it shows that the way of alerts is whole.
+    /// Needs no response: the alert proves that alerts are delivered.
     None,
 }
 
 impl Severity {
-    /// As the label `severity`.
+    /// Value of the label `severity`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Page => "page",
@@ -174,74 +175,75 @@ impl Severity {
 }
 
 impl Slo {
-    /// Reads the text of `alerts/slo.yaml`.
+    /// Parses `alerts/slo.yaml`.
     ///
     /// # Errors
-    /// When it is not one, or promises what no alert could tell of.
+    /// When the text is malformed, or an alert of an SLO could never fire.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let slo: Self = yaml("slo.yaml", text)?;
-        for Objective { name, objective, bad, total, proof, .. } in slo.objectives() {
+        for Objective { name, objective, bad, total, test, .. } in slo.objectives() {
             if !(objective > 0.0 && objective < 1.0) {
-                return Err(Error::Promise(format!("the objective of {name} lies in (0, 1)")));
+                return Err(Error::Slo(format!("the objective of {name} must lie in (0, 1)")));
             }
-            if bad.is_empty() || total.is_empty() || proof.input.is_empty() {
-                return Err(Error::Promise(format!("{name} wants `bad`, `total` and `proof`")));
+            if bad.is_empty() || total.is_empty() || test.input.is_empty() {
+                return Err(Error::Slo(format!("{name} needs `bad`, `total` and `test`")));
             }
-            for burn in slo.burns() {
-                if burn.factor * (1.0 - objective) >= 1.0 {
-                    let Burn { name: speed, .. } = burn;
-                    let told = format!("{name} can never burn {speed}: all events would be bad");
-                    return Err(Error::Promise(told));
+            for BurnRate { name: burn, factor, .. } in slo.burn_rates() {
+                if factor * (1.0 - objective) >= 1.0 {
+                    let message = format!("{name} can never burn {burn}: lower the burn rate");
+                    return Err(Error::Slo(message));
                 }
             }
         }
-        if slo.burns().count() != slo.windows.len() || slo.burn.len() != slo.windows.len() {
-            return Err(Error::Promise("`burn` and `windows` want the same names".to_owned()));
+        if slo.burn_rates().count() != slo.windows.len()
+            || slo.burn_rates.len() != slo.windows.len()
+        {
+            return Err(Error::Slo("`burn_rates` and `windows` need the same names".to_owned()));
         }
         Ok(slo)
     }
 
-    /// The promises that can be watched.
+    /// The SLOs that can be monitored.
     pub fn objectives(&self) -> impl Iterator<Item = Objective> + '_ {
-        let built = self.slos.iter().filter(|(_, declared)| declared.awaits.is_none());
-        built.map(|(name, declared)| Objective {
+        let available = self.slos.iter().filter(|(_, spec)| spec.requires.is_none());
+        available.map(|(name, spec)| Objective {
             name: name.clone(),
-            objective: declared.objective,
-            threshold: declared.threshold_seconds,
-            promise: declared.promise.clone(),
-            excluded: declared.excluded.clone(),
-            bad: declared.bad.clone(),
-            total: declared.total.clone(),
-            runbook: declared.runbook.clone(),
-            proof: declared.proof.clone(),
+            objective: spec.objective,
+            threshold: spec.threshold_seconds,
+            description: spec.description.clone(),
+            excluded: spec.excluded.clone(),
+            bad: spec.bad.clone(),
+            total: spec.total.clone(),
+            runbook: spec.runbook.clone(),
+            test: spec.test.clone(),
         })
     }
 
-    /// Promises that wait for something to be built: name and what.
-    pub(super) fn awaited(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.slos.iter().filter_map(|(name, slo)| Some((name.as_str(), slo.awaits.as_deref()?)))
+    /// The SLOs that cannot be monitored yet, each with the missing part of the server.
+    pub(super) fn unavailable(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.slos.iter().filter_map(|(name, spec)| Some((name.as_str(), spec.requires.as_deref()?)))
     }
 
-    /// The speeds, the fastest first.
-    pub fn burns(&self) -> impl Iterator<Item = Burn> {
+    /// The burn rates, highest first.
+    pub fn burn_rates(&self) -> impl Iterator<Item = BurnRate> {
         let burn = |(name, window): (&String, &Window)| {
-            Some(Burn {
+            Some(BurnRate {
                 name: name.clone(),
-                factor: self.burn.get(name).copied()?,
+                factor: self.burn_rates.get(name).copied()?,
                 long: window.long.clone(),
                 short: window.short.clone(),
-                lasting: window.lasting.clone(),
+                pending_for: window.pending_for.clone(),
                 severity: window.severity,
             })
         };
-        let mut burns: Vec<Burn> = self.windows.iter().filter_map(burn).collect();
+        let mut burns: Vec<BurnRate> = self.windows.iter().filter_map(burn).collect();
         burns.sort_by(|a, b| b.factor.total_cmp(&a.factor));
         burns.into_iter()
     }
 
-    /// All windows, the shortest first.
+    /// All windows, shortest first.
     pub(super) fn window_names(&self) -> Vec<String> {
-        let burns: Vec<Burn> = self.burns().collect();
+        let burns: Vec<BurnRate> = self.burn_rates().collect();
         let short = burns.iter().map(|burn| burn.short.clone());
         let mut names: Vec<String> = short.chain(burns.iter().map(|b| b.long.clone())).collect();
         names.push(format!("{}d", self.window_days));
@@ -251,7 +253,7 @@ impl Slo {
     }
 }
 
-/// A time such as `5m` in seconds; 0 for what is none.
+/// A Prometheus duration such as `5m` in seconds; 0 for any other text.
 pub(super) fn seconds(text: &str) -> u64 {
     let unit = match text.chars().next_back() {
         Some('s') => 1,
@@ -264,7 +266,7 @@ pub(super) fn seconds(text: &str) -> u64 {
     number.unwrap_or_default() * unit
 }
 
-/// The rules that are not about promises.
+/// `alerts/components.yaml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Components {
@@ -279,7 +281,7 @@ pub(super) struct Record {
     pub(super) expr: String,
 }
 
-/// An alert with what its runbook says and what its test does.
+/// An alert with its runbook section and its test.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Alert {
@@ -287,28 +289,28 @@ pub(super) struct Alert {
     pub(super) name: String,
     pub(super) severity: Severity,
     pub(super) expr: String,
-    /// The metric that has to be there first.
+    /// A metric that does not exist yet; until it does, the alert is left out.
     #[serde(default)]
-    awaits: Option<String>,
+    requires: Option<String>,
     #[serde(rename = "for", default)]
-    pub(super) lasting: String,
+    pub(super) pending_for: String,
     pub(super) summary: String,
-    pub(super) meaning: String,
+    pub(super) description: String,
     /// The uid of a dashboard.
     pub(super) dashboard: String,
     pub(super) runbook: Runbook,
-    pub(super) test: Case,
+    pub(super) test: AlertTest,
 }
 
-/// How a test makes an alert fire.
+/// Series that make an alert fire, and the times at which it is checked.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Case {
-    #[serde(default = "a_minute")]
+pub(super) struct AlertTest {
+    #[serde(default = "one_minute")]
     pub(super) interval: String,
     #[serde(default)]
     pub(super) input: Vec<Input>,
-    /// When it is close, and silent.
+    /// A time at which the value is just below the limit.
     pub(super) silent: Option<String>,
     pub(super) fires: String,
     pub(super) resolved: Option<String>,
@@ -321,16 +323,17 @@ pub(super) struct Input {
     pub(super) values: String,
 }
 
-fn a_minute() -> String {
+fn one_minute() -> String {
     "1m".to_owned()
 }
 
 impl Components {
-    /// Reads the text of `alerts/components.yaml`; its numbers by name are those of `slo`. `metrics` are the
-    /// names there are.
+    /// Parses `alerts/components.yaml` and fills in the numbers of `slo`. `metrics` are the names of
+    /// all exported metrics.
     ///
     /// # Errors
-    /// When it is not one, an alert has no end, or one awaits what is there.
+    /// When the text is malformed, the test of an alert is incomplete, or an alert requires a metric
+    /// that exists by now.
     pub fn parse(text: &str, slo: &Slo, metrics: &[&str]) -> Result<Self, Error> {
         let canary = slo.canary;
         let text = text
@@ -340,22 +343,22 @@ impl Components {
             .replace("$governed", &slo.governed);
         let components: Self = yaml("components.yaml", &text)?;
         for alert in &components.alerts {
-            let ends = alert.test.silent.is_some() && alert.test.resolved.is_some();
-            if !ends && alert.severity != Severity::None {
-                let told = format!("the test of {} wants `silent` and `resolved`", alert.name);
-                return Err(Error::Component(told));
+            let complete = alert.test.silent.is_some() && alert.test.resolved.is_some();
+            if !complete && alert.severity != Severity::None {
+                let message = format!("the test of {} needs `silent` and `resolved`", alert.name);
+                return Err(Error::Component(message));
             }
-            if alert.awaits.as_deref().is_some_and(|metric| metrics.contains(&metric)) {
-                let told = format!("what {} awaits is there: remove `awaits`", alert.name);
-                return Err(Error::Component(told));
+            if let Some(metric) = alert.requires.as_deref().filter(|name| metrics.contains(name)) {
+                let message = format!("{metric} exists now: remove `requires` from {}", alert.name);
+                return Err(Error::Component(message));
             }
         }
         Ok(components)
     }
 
-    /// The alerts whose metrics are there.
+    /// The alerts whose metrics exist.
     pub(super) fn alerts(&self) -> impl Iterator<Item = &Alert> {
-        self.alerts.iter().filter(|alert| alert.awaits.is_none())
+        self.alerts.iter().filter(|alert| alert.requires.is_none())
     }
 }
 

@@ -1,5 +1,5 @@
 use super::{
-    objectives::{broken, condition},
+    objectives::{condition, error_ratio},
     *,
 };
 
@@ -18,57 +18,57 @@ fn slo() -> Slo {
 }
 
 #[test]
-fn every_burn_of_every_promise_can_happen() {
+fn every_burn_rate_of_every_slo_is_reachable() {
     let slo = slo();
     let mut pairs = 0;
     for objective in slo.objectives() {
-        for burn in slo.burns() {
+        for burn in slo.burn_rates() {
             assert!(burn.factor * (1.0 - objective.objective) < 1.0, "{objective:?} {burn:?}");
             pairs += 1;
         }
     }
-    assert_eq!(pairs, 3 * 4, "each promise that is built, at each speed");
+    assert_eq!(pairs, 3 * 4, "each available SLO at each burn rate");
 }
 
 #[test]
-fn a_burn_that_cannot_happen_is_refused() {
+fn an_unreachable_burn_rate_is_an_error() {
     let loose = SLO.replace("objective: 0.95", "objective: 0.9");
     let error = Slo::parse(&loose).unwrap_err().to_string();
     assert!(error.contains("latency can never burn fast"), "{error}");
 }
 
 #[test]
-fn what_is_misspelt_is_refused() {
+fn unknown_and_missing_keys_are_errors() {
     let error = Slo::parse(&SLO.replace("threshold_seconds", "treshold_seconds")).unwrap_err();
     assert!(error.to_string().contains("slo.yaml"), "{error}");
-    let endless = COMPONENTS.replace("resolved: 30m", "");
-    let error = Components::parse(&endless, &slo(), METRICS).unwrap_err().to_string();
-    assert!(error.contains("wants `silent` and `resolved`"), "{error}");
+    let incomplete = COMPONENTS.replace("resolved: 30m", "");
+    let error = Components::parse(&incomplete, &slo(), METRICS).unwrap_err().to_string();
+    assert!(error.contains("needs `silent` and `resolved`"), "{error}");
 }
 
 #[test]
-fn a_promise_that_awaits_something_has_no_rules() {
+fn an_unavailable_slo_has_no_rules() {
     for (name, text) in files(&sources(RUNBOOK)).unwrap() {
         assert_eq!(text.contains("freshness"), name == "deploy/SLO.md", "{name}");
     }
 }
 
 #[test]
-fn numbers_are_those_of_the_promises() {
+fn rules_take_their_numbers_from_the_slos() {
     let changed = SLO.replace("threshold_seconds: 0.5", "threshold_seconds: 0.25");
     let changed = Slo::parse(&changed.replace("fast: 14.4", "fast: 12.5")).unwrap();
     let latency = changed.objectives().find(|objective| objective.name == "latency").unwrap();
-    assert!(broken(&changed, &latency, "5m").contains("le=\"0.25\"}[5m]"));
-    let fast = changed.burns().next().unwrap();
+    assert!(error_ratio(&changed, &latency, "5m").contains("le=\"0.25\"}[5m]"));
+    let fast = changed.burn_rates().next().unwrap();
     let limit = "mlsdm:slo_errors:ratio_rate1h{slo=\"latency\"} > 12.5 * (1 - 0.95)";
     let condition = condition(&changed, &latency, &fast);
     assert!(condition.starts_with(limit), "{condition}");
-    let few = "\nand\nmlsdm:slo_errors:increase1h{slo=\"latency\"} > 2";
-    assert!(condition.ends_with(few), "{condition}");
+    let floor = "\nand\nmlsdm:slo_errors:increase1h{slo=\"latency\"} > 2";
+    assert!(condition.ends_with(floor), "{condition}");
 }
 
 #[test]
-fn a_runbook_keeps_what_is_around_its_alerts() {
+fn the_runbook_keeps_the_text_around_its_alert_sections() {
     let runbook =
         RUNBOOK.replace("<!-- end of alerts -->", "<!-- end of alerts -->\n\n## Afterwards");
     let files = files(&sources(&runbook)).unwrap();
@@ -79,19 +79,19 @@ fn a_runbook_keeps_what_is_around_its_alerts() {
 }
 
 #[test]
-fn an_alert_awaits_its_metric_and_no_longer() {
-    let awaiting = COMPONENTS.replace(
+fn an_alert_is_left_out_until_its_metric_exists() {
+    let requiring = COMPONENTS.replace(
         "  - alert: MlsdmDown\n",
-        "  - alert: MlsdmDown\n    awaits: mlsdm_to_come_total\n",
+        "  - alert: MlsdmDown\n    requires: mlsdm_future_total\n",
     );
-    let waiting = Sources { components: &awaiting, ..sources(RUNBOOK) };
-    for (name, text) in files(&waiting).unwrap() {
+    let without = Sources { components: &requiring, ..sources(RUNBOOK) };
+    for (name, text) in files(&without).unwrap() {
         assert!(
             !text.contains("alertname=\\\"MlsdmDown") && !text.contains("alert: MlsdmDown"),
             "{name}"
         );
     }
-    let there = Sources { metrics: &["mlsdm_to_come_total"], ..waiting };
-    let error = files(&there).unwrap_err().to_string();
-    assert!(error.contains("remove `awaits`"), "{error}");
+    let with = Sources { metrics: &["mlsdm_future_total"], ..without };
+    let error = files(&with).unwrap_err().to_string();
+    assert!(error.contains("remove `requires`"), "{error}");
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     lint::{RULES, lint},
-    promises,
+    slo_limits,
     world::World,
 };
 
@@ -17,15 +17,15 @@ description: Nothing is wrong with it.
 panels:
   - title: Steps
     description: Steps each second. None at all means that nobody asks, or that nothing is answered.
-    kind: lines
+    kind: timeseries
     size: [12, 6]
     unit: ops
-    more: slo
+    link: slo
     queries:
       - { expr: "sum by (engine) (rate(mlsdm_steps_total{..}[$__rate_interval]))", legend: "{{engine}}" }
   - title: Slow
     description: The slowest in twenty, in seconds. Rising means that the model is slow, or the database.
-    kind: lines
+    kind: timeseries
     size: [12, 6]
     unit: s
     queries:
@@ -40,7 +40,7 @@ datasource: loki
 panels:
   - title: Lines
     description: Lines each second. None at all means that nothing is sent, or that nothing runs.
-    kind: lines
+    kind: timeseries
     size: [12, 6]
     unit: ops
     queries:
@@ -48,7 +48,7 @@ panels:
 "#;
 
 fn good(source: &str) -> Value {
-    serde_json::from_str(&dashboard(NAME, source, &promises()).unwrap()).unwrap()
+    serde_json::from_str(&dashboard(NAME, source, &slo_limits()).unwrap()).unwrap()
 }
 
 type Change = fn(&mut Value);
