@@ -5,6 +5,8 @@
 //! | [`TestDatabase`] | an empty SQLite or PostgreSQL database, dropped at the end of the test |
 //! | [`TestStore`] | an open, migrated store on such a database |
 //! | [`app::TestApp`] | engines in the process of the test: scripted model, settable clock, faults |
+//! | [`TestServer`] | the real binary as a server process, started in a [`TestEnv`] |
+//! | [`CommandOutput`] | what a command of the binary printed and its exit code |
 //!
 //! [`on_every_database!`](crate::on_every_database) runs a test on all databases, [`eventually`] waits
 //! for another task or process. The kit is a module of the library so that unit tests and the test
@@ -25,6 +27,8 @@ use crate::{
 };
 
 pub mod app;
+mod client;
+mod command;
 mod database;
 pub mod double;
 mod eventually;
@@ -33,10 +37,14 @@ pub mod mutate;
 pub mod oidc;
 mod pgbouncer;
 pub mod postgres;
+mod server;
 mod store;
 
+pub use client::{TestResponse, http_client, http_client_builder, send};
+pub use command::{CommandOutput, TestEnv, run_mlsdm};
 pub use database::{Backend, TestDatabase, on_every_database};
-pub use eventually::{EVENTUALLY, eventually};
+pub use eventually::{DEADLINE, eventually};
+pub use server::TestServer;
 pub use store::TestStore;
 
 use crate::domain::ids::Micros;

@@ -4,11 +4,11 @@ use actix_web::{http::Method, test as app_test};
 use mlsdm::{
     domain::policy::Policy,
     http::{create_app, openapi},
-    testkit::TestDatabase,
+    testkit::{TestDatabase, run_mlsdm},
 };
 use serde_json::Value;
 
-use crate::{command::mlsdm, health::state, log::Process};
+use crate::{health::state, log::Process};
 
 /// Every path served but the viewer's.
 const SERVED: &[&str] = &[
@@ -114,7 +114,7 @@ fn operations_are_named_once_and_their_parts_exist() {
 
 #[test]
 fn the_file_in_deploy_is_what_the_command_prints() {
-    let printed = mlsdm("sqlite://unused.db", &["openapi"], &[]).exits(0).stdout;
+    let printed = run_mlsdm("sqlite://unused.db", &["openapi"], &[]).exits(0).stdout;
     let kept = include_str!("../../deploy/openapi.json");
     assert!(printed == kept, "run `mlsdm openapi > deploy/openapi.json`");
     assert!(printed.ends_with("}\n"));

@@ -1,10 +1,8 @@
 //! A server that makes vectors, as a configuration names it.
 
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{CommandOutput, TestDatabase, run_mlsdm};
 use serde_json::json;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
-
-use crate::command::{Ran, mlsdm};
 
 /// A server that gives vectors of three components.
 async fn server() -> MockServer {
@@ -15,14 +13,14 @@ async fn server() -> MockServer {
     server
 }
 
-fn run(url: &str, command: &str, dimension: &str) -> Ran {
+fn run(url: &str, command: &str, dimension: &str) -> CommandOutput {
     let env = [
         ("MLSDM__EMBEDDINGS__PROVIDER", "openai"),
         ("MLSDM__EMBEDDINGS__MODEL", "small"),
         ("MLSDM__EMBEDDINGS__BASE_URL", url),
         ("MLSDM_DIM", dimension),
     ];
-    mlsdm(TestDatabase::sqlite().url(), &[command], &env)
+    run_mlsdm(TestDatabase::sqlite().url(), &[command], &env)
 }
 
 #[tokio::test]

@@ -14,13 +14,11 @@ use mlsdm::{
     lifecycle::Tasks,
     llm::{Llm, LlmError, Reply},
     store::{Content, EngineRow, Options, Record, Store, SubjectRow, chain, keys::ContentKey},
-    testkit::TestDatabase,
+    testkit::{CONTENT_KEY, TestDatabase},
 };
 use serde_json::Value;
 use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-
-use crate::command::KEY;
 
 /// Words that make the model fail.
 pub(crate) const BREAK: &str = "break down";
@@ -35,7 +33,7 @@ impl Process {
     pub(crate) async fn start(database: &TestDatabase) -> Self {
         let store = Store::open(&Options::new(database.url())).await.unwrap();
         store.migrate().await.unwrap();
-        let content_key = Arc::new(ContentKey::from_text(KEY).unwrap());
+        let content_key = Arc::new(ContentKey::from_text(CONTENT_KEY).unwrap());
         let (embedder, metrics) = (Embedder::default(), Arc::default());
         let parts = Parts { store, content_key, llm: model(), embedder, metrics };
         let tasks = Tasks::new(Handle::current());

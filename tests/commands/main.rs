@@ -5,8 +5,6 @@ mod api;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
-mod command;
-#[cfg(test)]
 mod embedders;
 #[cfg(test)]
 mod health;

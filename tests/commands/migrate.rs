@@ -6,21 +6,18 @@ use mlsdm::{
     lifecycle::Tasks,
     startup,
     store::{Options, Record, Store},
-    testkit::{TestDatabase, anybody},
+    testkit::{CONTENT_KEY, CommandOutput, TestDatabase, anybody, run_mlsdm},
 };
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use crate::{
-    command::{KEY, Ran, mlsdm},
-    log::{Process, clear, eventful, say},
-};
+use crate::log::{Process, clear, eventful, say};
 
 /// The configuration that is moved to: vectors of another length.
 const SMALLER: (&str, &str) = ("MLSDM_DIM", "64");
 
-fn migrate(url: &str, from: &str, to: &str, env: &[(&str, &str)]) -> Ran {
-    let ran = mlsdm(url, &["engine", "migrate", from, to, "--json"], env);
+fn migrate(url: &str, from: &str, to: &str, env: &[(&str, &str)]) -> CommandOutput {
+    let ran = run_mlsdm(url, &["engine", "migrate", from, to, "--json"], env);
     for secret in ["Rex", "cat of house"] {
         assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "{ran:?}");
     }
@@ -50,7 +47,7 @@ async fn an_engine_is_copied_once_and_by_whom_is_recorded() {
     let again = migrate(database.url(), "default", "copy", &[SMALLER]).exits(0).json();
     assert_eq!(of(&again), [0, 0, 0, 5, 7]);
     assert_eq!(again["chain_hash"], first["chain_hash"]);
-    let people = mlsdm(database.url(), &["engine", "migrate", "default", "copy"], &[SMALLER]);
+    let people = run_mlsdm(database.url(), &["engine", "migrate", "default", "copy"], &[SMALLER]);
     assert!(people.exits(0).stdout.contains("already     5"));
 
     let store = Store::open_read_only(&Options::new(database.url())).await.unwrap();
@@ -65,10 +62,11 @@ async fn an_engine_is_copied_once_and_by_whom_is_recorded() {
         assert_eq!(clear(added)["actor"], "auditor");
         assert_eq!(clear(added)["source"]["engine"], "default");
     }
-    let verified = mlsdm(database.url(), &["replay", "--verify", "--json"], &[]).exits(0).json();
+    let verified =
+        run_mlsdm(database.url(), &["replay", "--verify", "--json"], &[]).exits(0).json();
     let copy = &verified["engines"][0];
     assert_eq!((&copy["engine"], &copy["verified"]), (&json!("copy"), &json!(7)));
-    mlsdm(database.url(), &["audit", "verify"], &[]).exits(0);
+    run_mlsdm(database.url(), &["audit", "verify"], &[]).exits(0);
 }
 
 #[tokio::test]
@@ -94,13 +92,13 @@ async fn what_was_decided_otherwise_shows_in_a_copy_too() {
         let mut altered = whole.clone();
         altered.set(4, pointer, value);
         let altered = altered.write().await;
-        let ran = mlsdm(altered.url(), &["replay", "--verify", "--json"], &[]).exits(1);
+        let ran = run_mlsdm(altered.url(), &["replay", "--verify", "--json"], &[]).exits(1);
         assert!(ran.stderr.contains("position 4"), "{pointer}: {ran:?}");
     }
     // an item left out of the middle is told by the victims and numbers of those after it
     rows.remove(3);
     let shorter = crate::log::Copy { rows, ..whole }.write().await;
-    mlsdm(shorter.url(), &["replay", "--verify"], &[]).exits(1);
+    run_mlsdm(shorter.url(), &["replay", "--verify"], &[]).exits(1);
 }
 
 #[tokio::test]
@@ -112,12 +110,12 @@ async fn refusals_say_what_to_do() {
     assert!(itself.stderr.contains("name a new one"), "{itself:?}");
     let nobody = migrate(url, "nobody", "copy", &[]).exits(1);
     assert!(nobody.stderr.contains("no engine \"nobody\""), "{nobody:?}");
-    mlsdm(url, &["engine", "migrate", "default", "Bad Name"], &[]).exits(2);
-    mlsdm(url, &["engine", "migrate", "default"], &[]).exits(2);
+    run_mlsdm(url, &["engine", "migrate", "default", "Bad Name"], &[]).exits(2);
+    run_mlsdm(url, &["engine", "migrate", "default"], &[]).exits(2);
     migrate(url, "default", "copy", &[SMALLER]).exits(0);
     let used = migrate(url, "copy", "default", &[]).exits(1);
     assert!(used.stderr.contains("does not exist yet"), "{used:?}");
-    let other = [("MLSDM_CONTENT_KEY", &*"42".repeat(32))];
+    let other = [("MLSDM_CONTENT_KEY", &*"31".repeat(32))];
     let key = migrate(url, "default", "third", &other).exits(1);
     assert!(key.stderr.contains("MLSDM_CONTENT_KEY"), "{key:?}");
 
@@ -150,17 +148,17 @@ async fn a_server_serves_the_copy_in_its_place() {
     process.stop().await;
     migrate(database.url(), "default", "copy", &[SMALLER]).exits(0);
     // the old one alone does not fit the configuration any more
-    let ran = mlsdm(database.url(), &["check"], &[SMALLER]).exits(1);
+    let ran = run_mlsdm(database.url(), &["check"], &[SMALLER]).exits(1);
     assert!(ran.stdout.contains("mlsdm engine migrate"), "{ran:?}");
     let moved = [SMALLER, ("MLSDM__ENGINE__DEFAULT", "copy")];
-    mlsdm(database.url(), &["check"], &moved).exits(0);
-    let applied = mlsdm(database.url(), &["policy", "apply", "--json"], &moved).exits(0).json();
+    run_mlsdm(database.url(), &["check"], &moved).exits(0);
+    let applied = run_mlsdm(database.url(), &["policy", "apply", "--json"], &moved).exits(0).json();
     assert_eq!((&applied["engine"], &applied["outcome"]), (&json!("copy"), &json!("unchanged")));
 
     let sources = Sources {
         file: None,
         dir: database.folder().unwrap().to_owned(),
-        env: [("DATABASE_URL", database.url()), ("MLSDM_CONTENT_KEY", KEY)]
+        env: [("DATABASE_URL", database.url()), ("MLSDM_CONTENT_KEY", CONTENT_KEY)]
             .into_iter()
             .chain(moved)
             .map(|(name, value)| (name.to_owned(), value.to_owned())),

@@ -1,14 +1,11 @@
 use mlsdm::{
     domain::policy::Policy,
     store::{Options, Store},
-    testkit::TestDatabase,
+    testkit::{TestDatabase, run_mlsdm},
 };
 use serde_json::json;
 
-use crate::{
-    command::mlsdm,
-    log::{Copy, Process, clear},
-};
+use crate::log::{Copy, Process, clear};
 
 const APPLY: [&str; 3] = ["policy", "apply", "--json"];
 
@@ -19,13 +16,13 @@ async fn a_configuration_is_applied_once_and_by_whom_is_recorded() {
     drop(process.default(&Policy::default()).await);
     process.stop().await;
 
-    let same = mlsdm(database.url(), &APPLY, &[]).exits(0).json();
+    let same = run_mlsdm(database.url(), &APPLY, &[]).exits(0).json();
     assert_eq!((&same["outcome"], &same["position"]), (&json!("unchanged"), &json!(1)));
     let smaller = [("MLSDM_CAPACITY", "100")];
-    let applied = mlsdm(database.url(), &APPLY, &smaller).exits(0).json();
+    let applied = run_mlsdm(database.url(), &APPLY, &smaller).exits(0).json();
     assert_eq!((&applied["outcome"], &applied["position"]), (&json!("applied"), &json!(2)));
     assert_eq!(applied["diff"], json!({ "capacity": { "before": 20_000, "after": 100 } }));
-    let again = mlsdm(database.url(), &APPLY, &smaller).exits(0).json();
+    let again = run_mlsdm(database.url(), &APPLY, &smaller).exits(0).json();
     assert_eq!((&again["outcome"], &again["position"]), (&json!("unchanged"), &json!(2)));
 
     let log = Copy::of(&database).await;
@@ -36,18 +33,19 @@ async fn a_configuration_is_applied_once_and_by_whom_is_recorded() {
         ("policy.changed", Some("auditor"))
     );
     assert_eq!(clear(changed)["diff"], json!(["capacity"]));
-    let people = mlsdm(database.url(), &["policy", "apply"], &[("MLSDM_CAPACITY", "7")]).exits(0);
+    let people =
+        run_mlsdm(database.url(), &["policy", "apply"], &[("MLSDM_CAPACITY", "7")]).exits(0);
     assert!(people.stdout.contains("capacity"), "{people:?}");
-    let fixed = mlsdm(database.url(), &APPLY, &[("MLSDM_DIM", "128")]).exits(1);
+    let fixed = run_mlsdm(database.url(), &APPLY, &[("MLSDM_DIM", "128")]).exits(1);
     assert!(fixed.stderr.contains("dimension"), "{fixed:?}");
     let nobody = ["policy", "apply", "--engine", "nobody"];
-    mlsdm(database.url(), &nobody, &[]).exits(1);
+    run_mlsdm(database.url(), &nobody, &[]).exits(1);
 }
 
 #[tokio::test]
 async fn a_new_database_gets_its_default_engine() {
     let database = TestDatabase::sqlite();
-    let created = mlsdm(database.url(), &APPLY, &[]).exits(0).json();
+    let created = run_mlsdm(database.url(), &APPLY, &[]).exits(0).json();
     assert_eq!(created["outcome"], "created");
 }
 
@@ -55,7 +53,7 @@ async fn a_new_database_gets_its_default_engine() {
 async fn a_served_file_is_left_alone() {
     let database = TestDatabase::sqlite();
     let server = Store::open(&Options::new(database.url())).await.unwrap();
-    let ran = mlsdm(database.url(), &APPLY, &[]).exits(1);
+    let ran = run_mlsdm(database.url(), &APPLY, &[]).exits(1);
     assert!(ran.stderr.contains("stop the server"), "{ran:?}");
     server.close().await;
 }

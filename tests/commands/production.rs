@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{CommandOutput, TestDatabase, run_mlsdm};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -11,10 +11,7 @@ use wiremock::{
     matchers::{method, path},
 };
 
-use crate::{
-    command::{Ran, mlsdm},
-    log::eventful,
-};
+use crate::log::eventful;
 
 /// How many lines the guide has.
 const LINES: usize = 36;
@@ -73,19 +70,19 @@ impl Good {
         fs::write(self.files.path().join("key.pem"), key.serialize_pem()).unwrap();
     }
 
-    fn check(&self, server: &MockServer, changes: &[(&str, &str)], more: &[&str]) -> Ran {
+    fn check(&self, server: &MockServer, changes: &[(&str, &str)], more: &[&str]) -> CommandOutput {
         let set = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let mut env = self.env.clone();
         env.extend(changes.iter().copied().map(set));
         let env: Vec<_> = env.iter().map(|(name, value)| (&**name, &**value)).collect();
         let uri = server.uri();
         let arguments = [&["check", "--production", "--json", "--server", &uri], more].concat();
-        mlsdm(self.database.url(), &arguments, &env)
+        run_mlsdm(self.database.url(), &arguments, &env)
     }
 }
 
 /// The items that are so.
-fn items(ran: &Ran, status: &str) -> Vec<String> {
+fn items(ran: &CommandOutput, status: &str) -> Vec<String> {
     let report = ran.json();
     let lines = report["checks"].as_array().unwrap();
     assert_eq!(lines.len(), LINES);
@@ -155,7 +152,7 @@ async fn people_get_a_table_and_a_server_that_is_away_is_told() {
     let good = Good::new().await;
     let env: Vec<_> = good.env.iter().map(|(name, value)| (&**name, &**value)).collect();
     let nowhere = ["check", "--production", "--server", "http://127.0.0.1:9"];
-    let ran = mlsdm(good.database.url(), &nowhere, &env).exits(1);
+    let ran = run_mlsdm(good.database.url(), &nowhere, &env).exits(1);
     assert!(ran.stdout.starts_with("STATUS"), "{ran:?}");
     assert_eq!(ran.stdout.lines().count(), LINES + 1);
     assert!(ran.stdout.contains("no answer from http://127.0.0.1:9"), "{ran:?}");

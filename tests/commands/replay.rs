@@ -8,18 +8,15 @@ use mlsdm::{
     },
     engine::verify::{Verification, verify},
     store::{Options, Record, Store, keys::ContentKey, state_fold::PAGE},
-    testkit::TestDatabase,
+    testkit::{CONTENT_KEY, TestDatabase, run_mlsdm},
 };
 use serde_json::{Value, json};
 
-use crate::{
-    command::{KEY, mlsdm},
-    log::{Copy, Process, clear, crowd, eventful},
-};
+use crate::log::{Copy, Process, clear, crowd, eventful};
 
 async fn verified(database: &TestDatabase) -> (Position, Verification) {
     let store = Store::open_read_only(&Options::new(database.url())).await.unwrap();
-    let key = Arc::new(ContentKey::from_text(KEY).unwrap());
+    let key = Arc::new(ContentKey::from_text(CONTENT_KEY).unwrap());
     let mut seen = 0;
     let mut progress = |position| seen = position;
     let (folder, found) =
@@ -52,18 +49,18 @@ async fn what_was_decided_is_decided_again() {
     assert_eq!(found.first_divergence, None);
     assert_eq!((found.verified, found.unverifiable, found.divergent), (head, 0, 0));
 
-    let replay = mlsdm(database.url(), &["replay", "--verify", "--json"], &[]).exits(0).json();
+    let replay = run_mlsdm(database.url(), &["replay", "--verify", "--json"], &[]).exits(0).json();
     let report = &replay["engines"][0];
     assert_eq!((&report["position"], &report["divergent"]), (&json!(head), &json!(0)));
     let last = &log.rows.last().unwrap().0;
     assert_eq!(report["chain_hash"], last.chain_hash.to_string());
     let until = ["replay", "--engine", "default", "--until", "9", "--json"];
-    let early = mlsdm(database.url(), &until, &[]).exits(0).json();
+    let early = run_mlsdm(database.url(), &until, &[]).exits(0).json();
     assert_eq!((&early["position"], early.get("divergent")), (&json!(9), None));
     let beyond = ["replay", "--engine", "default", "--until", "99999"];
-    assert!(mlsdm(database.url(), &beyond, &[]).exits(1).stderr.contains("its head is"));
-    mlsdm(database.url(), &["replay", "--until", "9"], &[]).exits(2);
-    mlsdm(database.url(), &["replay", "--engine", "nobody"], &[]).exits(1);
+    assert!(run_mlsdm(database.url(), &beyond, &[]).exits(1).stderr.contains("its head is"));
+    run_mlsdm(database.url(), &["replay", "--until", "9"], &[]).exits(2);
+    run_mlsdm(database.url(), &["replay", "--engine", "nobody"], &[]).exits(1);
 }
 
 /// One alteration: the event, where in it, what instead, and the field that has to be named.
@@ -126,9 +123,9 @@ async fn a_divergence_is_a_finding_of_the_command() {
     log.set(position, "/moral/threshold_before", json!(0.05));
     let altered = log.write().await;
     // the chain is right again, so only deciding again shows it
-    mlsdm(altered.url(), &["audit", "verify"], &[]).exits(0);
-    mlsdm(altered.url(), &["replay"], &[]).exits(0);
-    let ran = mlsdm(altered.url(), &["replay", "--verify", "--json"], &[]).exits(1);
+    run_mlsdm(altered.url(), &["audit", "verify"], &[]).exits(0);
+    run_mlsdm(altered.url(), &["replay"], &[]).exits(0);
+    let ran = run_mlsdm(altered.url(), &["replay", "--verify", "--json"], &[]).exits(1);
     let first = ran.json()["engines"][0]["first_divergence"].clone();
     assert_eq!(first["position"], position);
     assert_eq!(first["field"], "moral.threshold_before");
@@ -189,7 +186,7 @@ async fn an_attested_digest_is_recomputed() {
     let database = TestDatabase::sqlite();
     eventful(&database).await;
     let log = Copy::of(&database).await;
-    let report = mlsdm(database.url(), &["replay", "--engine", "default", "--json"], &[]);
+    let report = run_mlsdm(database.url(), &["replay", "--engine", "default", "--json"], &[]);
     let digest = report.exits(0).json()["state_digest"].clone();
     for (digest, divergent) in [(digest, 0), (json!("00"), 1)] {
         let mut attested = log.clone();
@@ -222,7 +219,7 @@ async fn what_an_erasure_took_is_unverifiable_and_not_divergent() {
     let (_, found) = verified(&whole).await;
     assert_eq!((found.divergent, found.verified + found.unverifiable), (0, head + 1), "{found:?}");
     assert!(found.unverifiable > 0);
-    mlsdm(whole.url(), &["replay", "--verify"], &[]).exits(0);
+    run_mlsdm(whole.url(), &["replay", "--verify"], &[]).exits(0);
 
     // what can be told is told all the same
     altered.set(completed, "/answer/memory_used_bytes", json!(12));
@@ -263,7 +260,7 @@ async fn a_divergence_before_damage_is_told_too() {
     let position = log.find("step.completed", |e| e["memory"].get("victim").is_some());
     log.set(position, "/memory/victim", json!(1));
     let broken = log.write().await;
-    let ran = mlsdm(broken.url(), &["replay", "--verify", "--json"], &[]).exits(1);
+    let ran = run_mlsdm(broken.url(), &["replay", "--verify", "--json"], &[]).exits(1);
     let report = &ran.json()["engines"][0];
     assert_eq!(report["first_divergence"]["field"], "memory.victim");
     assert_eq!(report["first_divergence"]["recorded"], 1);
@@ -285,9 +282,9 @@ async fn a_broken_chain_ends_the_replay_with_the_position() {
     append.insert(&[record]).await.unwrap();
     append.commit().await.unwrap();
     store.close().await;
-    let ran = mlsdm(broken.url(), &["replay", "--verify"], &[]).exits(1);
+    let ran = run_mlsdm(broken.url(), &["replay", "--verify"], &[]).exits(1);
     assert!(ran.stderr.contains("position 3"), "{ran:?}");
-    let ran = mlsdm(broken.url(), &["audit", "verify", "--json"], &[]).exits(1);
+    let ran = run_mlsdm(broken.url(), &["audit", "verify", "--json"], &[]).exits(1);
     let bad = &ran.json()["engines"][0]["first_bad"];
     assert_eq!(bad["position"], 3);
     assert!(ran.stderr.contains("position 3: a column was changed"), "{ran:?}");

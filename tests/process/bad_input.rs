@@ -3,10 +3,7 @@
 use reqwest::{RequestBuilder, header::HeaderValue};
 use serde_json::{Value, json};
 
-use crate::{
-    Kind, on_both,
-    server::{Server, Setup, send},
-};
+use mlsdm::testkit::{TestDatabase, TestEnv, TestServer, on_every_database, send};
 
 /// Largest body, as configured here.
 const BODY_MAX: usize = 64 * 1024;
@@ -14,12 +11,11 @@ const BODY_MAX: usize = 64 * 1024;
 /// A wrong request, the status and the code it must get.
 type Case = (String, RequestBuilder, u16, &'static str);
 
-on_both!(bad_input_is_named_and_leaves_no_trace, super::bad_input);
+on_every_database!(TestDatabase: bad_input_is_named_and_leaves_no_trace);
 
-async fn bad_input(kind: Kind) {
-    let database = kind.database().await;
-    let setup = Setup::new(database.url()).with("MLSDM__LIMITS__BODY_BYTES", BODY_MAX);
-    let server = setup.serve().await;
+async fn bad_input_is_named_and_leaves_no_trace(database: TestDatabase) {
+    let env = TestEnv::new(database.url()).with("MLSDM__LIMITS__BODY_BYTES", BODY_MAX);
+    let server = env.serve().await;
     server.say("ann", "My dog is called Rex").await;
     let before = server.head().await;
     let cases: Vec<Case> = [
@@ -46,7 +42,7 @@ async fn bad_input(kind: Kind) {
     server.stop().await;
 }
 
-fn generate(server: &Server) -> RequestBuilder {
+fn generate(server: &TestServer) -> RequestBuilder {
     server.post("/v1/generate")
 }
 
@@ -57,7 +53,7 @@ fn with(field: &str, value: Value) -> Value {
     body
 }
 
-fn fields(server: &Server) -> Vec<Case> {
+fn fields(server: &TestServer) -> Vec<Case> {
     let strings = |count: usize| (0..count).map(|n| (format!("k{n}"), json!("v"))).collect();
     let cases = [
         (with("prompt", json!("")), "E103"),
@@ -100,7 +96,7 @@ fn fields(server: &Server) -> Vec<Case> {
     cases.into_iter().map(case).collect()
 }
 
-fn bodies(server: &Server) -> Vec<Case> {
+fn bodies(server: &TestServer) -> Vec<Case> {
     let typed = || generate(server).header("Content-Type", "application/json");
     let deep = "[".repeat(10_000) + &"]".repeat(10_000);
     let huge = json!({"prompt": "x".repeat(BODY_MAX), "moral_value": 0.9}).to_string();
@@ -126,7 +122,7 @@ fn bodies(server: &Server) -> Vec<Case> {
     all
 }
 
-fn media_types(server: &Server) -> Vec<Case> {
+fn media_types(server: &TestServer) -> Vec<Case> {
     let body = r#"{"prompt": "swordfish", "moral_value": 0.9}"#;
     let typed = |kind: &str| {
         let request = generate(server).header("Content-Type", kind).body(body);
@@ -141,7 +137,7 @@ fn media_types(server: &Server) -> Vec<Case> {
     cases
 }
 
-fn headers(server: &Server) -> Vec<Case> {
+fn headers(server: &TestServer) -> Vec<Case> {
     let body = json!({"prompt": "swordfish", "moral_value": 0.9});
     let bytes = |value: &[u8]| HeaderValue::from_bytes(value).unwrap();
     let cases = [
@@ -159,7 +155,7 @@ fn headers(server: &Server) -> Vec<Case> {
     cases.into_iter().map(case).collect()
 }
 
-fn engines(server: &Server) -> Vec<Case> {
+fn engines(server: &TestServer) -> Vec<Case> {
     let body = json!({"prompt": "swordfish", "moral_value": 0.9});
     let ask = |id: &str| server.post(&format!("/v1/engines/{id}/generate")).json(&body);
     let long = "e".repeat(65);
@@ -184,7 +180,7 @@ fn engines(server: &Server) -> Vec<Case> {
     cases
 }
 
-fn queries(server: &Server) -> Vec<Case> {
+fn queries(server: &TestServer) -> Vec<Case> {
     let bad = [
         "/v1/events?limit=501",
         "/v1/events?limit=0",
@@ -212,7 +208,7 @@ fn queries(server: &Server) -> Vec<Case> {
 }
 
 /// Header values that only make a request worse to find, and are replaced.
-async fn junk_that_is_ignored(server: &Server) {
+async fn junk_that_is_ignored(server: &TestServer) {
     let junk = "not an id \u{e9}".as_bytes();
     let long = "r".repeat(129);
     for id in [HeaderValue::from_bytes(junk).unwrap(), HeaderValue::from_str(&long).unwrap()] {

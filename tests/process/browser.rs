@@ -8,7 +8,7 @@ use reqwest::{
     header::{COOKIE, LOCATION, SET_COOKIE},
 };
 
-use crate::server::client_builder;
+use mlsdm::testkit::http_client_builder;
 
 /// Most pages of one visit.
 const PAGES_MAX: usize = 20;
@@ -21,7 +21,7 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) fn new() -> Self {
-        let http = client_builder().redirect(reqwest::redirect::Policy::none());
+        let http = http_client_builder().redirect(reqwest::redirect::Policy::none());
         Self { http: http.build().unwrap(), cookies: BTreeMap::new() }
     }
 

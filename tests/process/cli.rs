@@ -1,33 +1,29 @@
 //! The commands, and what their exit codes promise.
 
-use crate::{
-    Kind,
-    history::History,
-    on_both,
-    server::{Server, Setup, send},
-};
+use mlsdm::testkit::{Backend, TestDatabase, TestEnv, TestServer, on_every_database, send};
+
+use crate::history::History;
 
 const GOOD: i32 = 0;
 const FINDING: i32 = 1;
 const USAGE: i32 = 2;
 const UNREACHABLE: i32 = 3;
 
-on_both!(commands_work_beside_a_server, super::commands);
+on_every_database!(TestDatabase: commands_work_while_a_server_runs);
 
-async fn commands(kind: Kind) {
-    let database = kind.database().await;
-    let setup = Setup::new(database.url());
-    let server = setup.serve().await;
+async fn commands_work_while_a_server_runs(database: TestDatabase) {
+    let env = TestEnv::new(database.url());
+    let server = env.serve().await;
     reads(&server).await;
     engines(&server).await;
-    policies(&server, &setup, kind).await;
+    policies(&server, &env, database.backend()).await;
     for arguments in [&["replay", "--verify"][..], &["replay"], &["audit", "verify"], &["check"]] {
-        setup.run(arguments).await.exits(GOOD);
+        env.run(arguments).await.exits(GOOD);
     }
     server.stop().await;
 }
 
-async fn reads(server: &Server) {
+async fn reads(server: &TestServer) {
     let answer = server.say("ann", "My dog is called Rex").await;
     server.run(&["health"]).await.exits(GOOD);
     let state = server.run(&["state", "--json"]).await.exits(GOOD).json();
@@ -40,7 +36,7 @@ async fn reads(server: &Server) {
     assert!(!events.to_string().contains("Rex"), "no contents");
 }
 
-async fn engines(server: &Server) {
+async fn engines(server: &TestServer) {
     server.run(&["engine", "create", "support"]).await.exits(GOOD);
     server.run(&["engine", "create", "support"]).await.exits(FINDING);
     server.run(&["engine", "create", "Bad Name"]).await.exits(USAGE);
@@ -62,11 +58,11 @@ async fn engines(server: &Server) {
 }
 
 /// On SQLite a changed configuration applies at the next start, on PostgreSQL only by command.
-async fn policies(server: &Server, setup: &Setup, kind: Kind) {
+async fn policies(server: &TestServer, env: &TestEnv, backend: Backend) {
     let shown = server.run(&["policy", "show", "--json"]).await.exits(GOOD).json();
     assert_eq!(shown["capacity"], 20_000, "{shown}");
-    if let Kind::Postgres = kind {
-        let changed = setup.clone().with("MLSDM_CAPACITY", 100);
+    if backend == Backend::Postgres {
+        let changed = env.clone().with("MLSDM_CAPACITY", 100);
         changed.run(&["policy", "apply"]).await.exits(GOOD);
         server.until("/v1/state", |state| state["policy"]["capacity"] == 100).await;
         let history = History::read(server, "default").await;
@@ -74,32 +70,32 @@ async fn policies(server: &Server, setup: &Setup, kind: Kind) {
         // once more changes nothing
         changed.run(&["policy", "apply"]).await.exits(GOOD);
         assert_eq!(History::read(server, "default").await.of("policy.changed").len(), 1);
-        setup.run(&["policy", "apply"]).await.exits(GOOD);
+        env.run(&["policy", "apply"]).await.exits(GOOD);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_configuration_applies_where_the_log_has_one_owner() {
-    let database = Kind::Sqlite.database().await;
-    let setup = Setup::new(database.url());
-    setup.serve().await.stop().await;
-    let server = setup.clone().with("MLSDM_CAPACITY", 100).serve().await;
+    let database = TestDatabase::sqlite();
+    let env = TestEnv::new(database.url());
+    env.serve().await.stop().await;
+    let server = env.clone().with("MLSDM_CAPACITY", 100).serve().await;
     assert_eq!(server.state("default").await["policy"]["capacity"], 100);
     server.stop().await;
-    let server = setup.clone().with("MLSDM_CAPACITY", 100).serve().await;
+    let server = env.clone().with("MLSDM_CAPACITY", 100).serve().await;
     assert_eq!(History::read(&server, "default").await.of("policy.changed").len(), 1);
     server.stop().await;
     // what makes the memories of an engine cannot change under it
-    let refused = setup.with("MLSDM_DIM", 128).run(&["serve"]).await;
+    let refused = env.with("MLSDM_DIM", 128).run(&["serve"]).await;
     assert_ne!(refused.code, GOOD, "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_configuration_waits_for_a_command_where_replicas_share_the_log() {
-    let database = Kind::Postgres.database().await;
-    let setup = Setup::new(database.url());
-    setup.serve().await.stop().await;
-    let server = setup.with("MLSDM_CAPACITY", 100).serve().await;
+    let database = TestDatabase::postgres().await;
+    let env = TestEnv::new(database.url());
+    env.serve().await.stop().await;
+    let server = env.with("MLSDM_CAPACITY", 100).serve().await;
     assert_eq!(server.state("default").await["policy"]["capacity"], 20_000);
     assert_eq!(server.read("/health").await["policy_drift"], true);
     server.stop().await;
@@ -107,17 +103,17 @@ async fn a_changed_configuration_waits_for_a_command_where_replicas_share_the_lo
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_usage_is_told_from_an_unreachable_server() {
-    let database = Kind::Sqlite.database().await;
-    let setup = Setup::new(database.url());
+    let database = TestDatabase::sqlite();
+    let env = TestEnv::new(database.url());
     let nobody = ["--server", "http://127.0.0.1:9"];
     for arguments in [&["state"][..], &["health"], &["events"], &["engine", "list"]] {
-        let run = setup.run(&[arguments, &nobody].concat()).await.exits(UNREACHABLE);
+        let run = env.run(&[arguments, &nobody].concat()).await.exits(UNREACHABLE);
         assert!(run.stderr.contains("mlsdm serve"), "it says what to do: {run:?}");
     }
     for arguments in [&["dance"][..], &["state", "--loud"], &["engine", "shutdown"]] {
-        setup.run(arguments).await.exits(USAGE);
+        env.run(arguments).await.exits(USAGE);
     }
-    let gone = Setup::new("postgres://postgres@127.0.0.1:9/nowhere")
+    let gone = TestEnv::new("postgres://postgres@127.0.0.1:9/nowhere")
         .with("MLSDM__DATABASE__ACQUIRE_TIMEOUT_SECONDS", 1);
     for arguments in [&["replay"][..], &["audit", "verify"], &["check"], &["serve"]] {
         let run = gone.run(arguments).await.exits(UNREACHABLE);
@@ -127,8 +123,8 @@ async fn wrong_usage_is_told_from_an_unreachable_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_promises_too_much_is_refused() {
-    let database = Kind::Sqlite.database().await;
-    let setup = Setup::new(database.url());
+    let database = TestDatabase::sqlite();
+    let env = TestEnv::new(database.url());
     let promises = [
         ("API_KEY", "a-key-of-somebody"),
         ("LLM_BACKEND", "openai"),
@@ -139,13 +135,13 @@ async fn a_configuration_that_promises_too_much_is_refused() {
         ("MLSDM_CAPACITY", "many"),
     ];
     for (name, value) in promises {
-        let run = setup.clone().with(name, value).run(&["check"]).await.exits(USAGE);
+        let run = env.clone().with(name, value).run(&["check"]).await.exits(USAGE);
         assert!(!run.stderr.contains("a-key-of-somebody"), "{run:?}");
         assert!(!run.stderr.is_empty(), "{name}");
     }
-    let exposed = setup.clone().with("API_HOST", "0.0.0.0").run(&["serve"]).await.exits(USAGE);
+    let exposed = env.clone().with("API_HOST", "0.0.0.0").run(&["serve"]).await.exits(USAGE);
     assert!(exposed.stderr.contains("loopback"), "{exposed:?}");
-    let shown = setup.with("MLSDM_CAPACITY", 77).run(&["config"]).await.exits(GOOD);
+    let shown = env.with("MLSDM_CAPACITY", 77).run(&["config"]).await.exits(GOOD);
     assert!(shown.stdout.contains("MLSDM_CAPACITY"), "values have their sources: {shown:?}");
     assert!(!shown.stdout.contains("424242"), "secrets are not shown");
 }
@@ -153,10 +149,10 @@ async fn a_configuration_that_promises_too_much_is_refused() {
 /// One SQLite file has one server; a second is told so, and changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_server_on_sqlite_is_refused() {
-    let database = Kind::Sqlite.database().await;
-    let setup = Setup::new(database.url());
-    let server = setup.serve().await;
-    let second = setup.run(&["serve"]).await;
+    let database = TestDatabase::sqlite();
+    let env = TestEnv::new(database.url());
+    let server = env.serve().await;
+    let second = env.run(&["serve"]).await;
     assert_ne!(second.code, GOOD, "{second:?}");
     assert!(second.stderr.contains("another process"), "{second:?}");
     server.say("ann", "Still here").await;

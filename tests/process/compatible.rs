@@ -1,6 +1,6 @@
 //! The dialects of OpenAI and Anthropic, byte for byte as their clients read them.
 
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{TestDatabase, TestEnv, TestResponse, TestServer, send};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use wiremock::{
@@ -8,18 +8,15 @@ use wiremock::{
     matchers::{body_partial_json, method},
 };
 
-use crate::{
-    server::{Reply, Server, Setup, send},
-    streaming::frames,
-};
+use crate::streaming::frames;
 
-async fn serve() -> (Server, TestDatabase) {
+async fn serve() -> (TestServer, TestDatabase) {
     let database = TestDatabase::sqlite();
-    let server = Setup::new(database.url()).serve().await;
+    let server = TestEnv::new(database.url()).serve().await;
     (server, database)
 }
 
-fn chat(server: &Server, body: &Value) -> RequestBuilder {
+fn chat(server: &TestServer, body: &Value) -> RequestBuilder {
     server.post("/v1/chat/completions").json(body)
 }
 
@@ -33,7 +30,7 @@ fn with(mut body: Value, name: &str, value: Value) -> Value {
 }
 
 #[track_caller]
-fn is_openai_error(reply: &Reply, status: u16, code: &str, kind: &str) {
+fn is_openai_error(reply: &TestResponse, status: u16, code: &str, kind: &str) {
     let error = &reply.body["error"];
     assert_eq!((reply.status, error["code"].as_str()), (status, Some(code)), "{reply:?}");
     assert_eq!(error["type"], kind, "{reply:?}");
@@ -101,7 +98,7 @@ async fn a_moral_refusal_is_an_answer_or_by_setting_an_error() {
     server.stop().await;
 
     let database = TestDatabase::sqlite();
-    let server = Setup::new(database.url()).with("MLSDM__API__REFUSAL", "error").serve().await;
+    let server = TestEnv::new(database.url()).with("MLSDM__API__REFUSAL", "error").serve().await;
     for body in [body.clone(), with(body, "stream", json!(true))] {
         let reply = send(chat(&server, &body)).await.unwrap();
         is_openai_error(&reply, 400, "content_filter", "invalid_request_error");
@@ -112,7 +109,7 @@ async fn a_moral_refusal_is_an_answer_or_by_setting_an_error() {
 #[tokio::test]
 async fn sleep_is_said_to_pass() {
     let database = TestDatabase::sqlite();
-    let server = Setup::new(database.url())
+    let server = TestEnv::new(database.url())
         .with("MLSDM__MLSDM__POLICY__RHYTHM__SLEEP_MODE", "refuse")
         .with("MLSDM_WAKE_DURATION", 1)
         .with("MLSDM_SLEEP_DURATION", 1)
@@ -273,7 +270,7 @@ async fn tool_caller() -> MockServer {
 async fn tools_pass_through_both_ways() {
     let provider = tool_caller().await;
     let database = TestDatabase::sqlite();
-    let server = Setup::new(database.url())
+    let server = TestEnv::new(database.url())
         .with("LLM_BACKEND", "openai")
         .with("MLSDM__LLM__OPENAI__BASE_URL", provider.uri())
         .with("MLSDM__LLM__MODEL", "m-1")
@@ -322,7 +319,7 @@ async fn what_is_remembered_goes_right_before_the_prompt() {
     let answer = ResponseTemplate::new(200).set_body_json(answer);
     Mock::given(method("POST")).respond_with(answer).mount(&provider).await;
     let database = TestDatabase::sqlite();
-    let server = Setup::new(database.url())
+    let server = TestEnv::new(database.url())
         .with("LLM_BACKEND", "openai")
         .with("MLSDM__LLM__OPENAI__BASE_URL", provider.uri())
         .with("MLSDM__LLM__MODEL", "m-1")

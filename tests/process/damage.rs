@@ -3,21 +3,16 @@
 use mlsdm::{
     domain::ids::EngineId,
     store::{Options, Record, Store, chain},
+    testkit::{TestDatabase, TestEnv, TestResponse, TestServer, on_every_database, send},
 };
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 use crate::{
-    Kind,
     history::{History, verifies},
     metrics::{scrape, value},
-    on_both,
-    server::{Reply, Server, Setup, send},
 };
 
-on_both!(unreadable_engines_are_refused_and_the_others_go_on, super::damaged_engines);
-on_both!(an_event_of_a_newer_binary_stops_a_running_engine, super::newer_event);
-on_both!(an_edited_event_is_found, super::edited_event);
+on_every_database!(TestDatabase: unreadable_engines_are_refused_and_the_others_go_on, an_event_of_a_newer_binary_stops_a_running_engine, an_edited_event_is_found);
 
 /// Engines, what is done to their events at position 2, and what the refusal has to name.
 const DAMAGE: [(&str, Damage, [&str; 2]); 5] = [
@@ -53,94 +48,82 @@ async fn first_events(url: &str, engine: &str) -> [Record; 2] {
     events.try_into().unwrap()
 }
 
-impl Kind {
-    /// Does to the database what only its owner can.
-    async fn tamper(self, url: &str, statement: String) {
-        let guarded = match self {
-            Self::Sqlite => format!("drop trigger if exists events_no_update; {statement}"),
-            Self::Postgres => format!("alter table events disable trigger user; {statement}"),
-        };
-        let statements = sqlx::raw_sql(AssertSqlSafe(guarded));
-        match self {
-            Self::Sqlite => {
-                let mut connection = SqliteConnection::connect(url).await.unwrap();
-                statements.execute(&mut connection).await.unwrap();
-                connection.close().await.unwrap();
-            }
-            Self::Postgres => {
-                let mut connection = PgConnection::connect(url).await.unwrap();
-                statements.execute(&mut connection).await.unwrap();
-                connection.close().await.unwrap();
-            }
-        }
-    }
+/// Changes an event in place, as the owner of the database can.
+async fn tamper(database: &TestDatabase, statement: &str) {
+    let unlock = if database.is_sqlite() {
+        "drop trigger if exists events_no_update"
+    } else {
+        "alter table events disable trigger user"
+    };
+    database.execute(&format!("{unlock}; {statement}")).await.unwrap();
+}
 
-    fn bytes(self, bytes: &[u8]) -> String {
-        match self {
-            Self::Sqlite => format!("x'{}'", hex::encode(bytes)),
-            Self::Postgres => format!("decode('{}', 'hex')", hex::encode(bytes)),
-        }
-    }
-
-    async fn damage(self, url: &str, engine: &str, damage: Damage) {
-        let columns = match damage {
-            Damage::Edited(columns) => columns.to_owned(),
-            Damage::Written(change) => {
-                let [before, mut event] = first_events(url, engine).await;
-                change(&mut event);
-                let leaf = chain::leaf(&engine.parse().unwrap(), &event);
-                let link = chain::link(before.chain_hash, event.position, leaf);
-                format!(
-                    "type = '{}', schema_version = {}, clear = {}, leaf_hash = {}, chain_hash = {}",
-                    event.kind,
-                    event.schema_version,
-                    self.bytes(&event.payload),
-                    self.bytes(&leaf.0),
-                    self.bytes(&link.0)
-                )
-            }
-        };
-        let place = format!("where engine_id = '{engine}' and position = 2");
-        self.tamper(url, format!("update events set {columns} {place}")).await;
+/// A binary literal in the dialect of the database.
+fn literal(database: &TestDatabase, bytes: &[u8]) -> String {
+    if database.is_sqlite() {
+        format!("x'{}'", hex::encode(bytes))
+    } else {
+        format!("decode('{}', 'hex')", hex::encode(bytes))
     }
 }
 
-async fn create(server: &Server, engine: &str) {
+async fn damage_second_event(database: &TestDatabase, engine: &str, damage: Damage) {
+    let columns = match damage {
+        Damage::Edited(columns) => columns.to_owned(),
+        Damage::Written(change) => {
+            let [before, mut event] = first_events(database.url(), engine).await;
+            change(&mut event);
+            let leaf = chain::leaf(&engine.parse().unwrap(), &event);
+            let link = chain::link(before.chain_hash, event.position, leaf);
+            format!(
+                "type = '{}', schema_version = {}, clear = {}, leaf_hash = {}, chain_hash = {}",
+                event.kind,
+                event.schema_version,
+                literal(database, &event.payload),
+                literal(database, &leaf.0),
+                literal(database, &link.0)
+            )
+        }
+    };
+    let place = format!("where engine_id = '{engine}' and position = 2");
+    tamper(database, &format!("update events set {columns} {place}")).await;
+}
+
+async fn create(server: &TestServer, engine: &str) {
     send(server.post("/v1/engines").json(&json!({"engine_id": engine}))).await.unwrap().ok();
     send(server.ask(engine, "ann", "My dog is called Rex")).await.unwrap().ok();
 }
 
 #[track_caller]
-fn is_refusal(reply: &Reply, names: &[&str]) {
+fn is_refusal(reply: &TestResponse, names: &[&str]) {
     reply.is_problem(503, "E403");
     let detail = reply.body["detail"].as_str().unwrap();
     assert!(names.iter().all(|name| detail.contains(name)), "{names:?} in {detail}");
 }
 
-async fn damaged_engines(kind: Kind) {
-    let database = kind.database().await;
-    let setup = Setup::new(database.url());
-    let server = setup.serve().await;
+async fn unreadable_engines_are_refused_and_the_others_go_on(database: TestDatabase) {
+    let env = TestEnv::new(database.url());
+    let server = env.serve().await;
     for (engine, ..) in DAMAGE {
         create(&server, engine).await;
     }
     server.say("ann", "My dog is called Rex").await;
     server.stop().await;
     for (engine, damage, _) in DAMAGE {
-        kind.damage(database.url(), engine, damage).await;
+        damage_second_event(&database, engine, damage).await;
     }
 
-    let server = setup.serve().await;
+    let server = env.serve().await;
     for (engine, _, [position, what]) in DAMAGE {
         let names = [engine, position, what];
         let reply = send(server.ask(engine, "ann", "Who is there?")).await.unwrap();
         is_refusal(&reply, &names);
         let reply = send(server.get(&format!("/v1/engines/{engine}/state"))).await.unwrap();
         is_refusal(&reply, &names);
-        let folded = setup.run(&["replay", "--engine", engine]).await.exits(1);
+        let folded = env.run(&["replay", "--engine", engine]).await.exits(1);
         assert!(names.iter().all(|name| folded.stderr.contains(name)), "{folded:?}");
     }
-    let verify = setup.run(&["audit", "verify"]).await.exits(1);
+    let verify = env.run(&["audit", "verify"]).await.exits(1);
     assert!(["edited", "gap"].iter().all(|engine| verify.stdout.contains(engine)), "{verify:?}");
     let answer = server.say("ann", "What is my dog called?").await;
     assert_eq!(answer["context_items"], 1, "the default engine goes on: {answer}");
@@ -148,17 +131,16 @@ async fn damaged_engines(kind: Kind) {
 }
 
 /// Another binary appends what this one does not know, while it has the engine in memory.
-async fn newer_event(kind: Kind) {
-    let database = kind.database().await;
-    let setup = Setup::new(database.url());
-    let server = setup.serve().await;
+async fn an_event_of_a_newer_binary_stops_a_running_engine(database: TestDatabase) {
+    let env = TestEnv::new(database.url());
+    let server = env.serve().await;
     create(&server, "followed").await;
     let statement = "insert into events select engine_id, position + 1, command_id, \
          'memory.dreamt', schema_version, decide_version, recorded_at, step, request_id, actor, \
          subject_ref, trace_id, clear, null, leaf_hash, chain_hash from events \
          where engine_id = 'followed' and position = 3";
-    kind.tamper(database.url(), statement.to_owned()).await;
-    rehash_last(kind, database.url()).await;
+    tamper(&database, statement).await;
+    rehash_last(&database).await;
 
     let reply = send(server.ask("followed", "ann", "Who is there?")).await.unwrap();
     is_refusal(&reply, &["followed", "position 4", "memory.dreamt"]);
@@ -167,37 +149,36 @@ async fn newer_event(kind: Kind) {
 }
 
 /// Gives the event at position 4 the hashes it was written with.
-async fn rehash_last(kind: Kind, url: &str) {
-    let store = Store::open_read_only(&Options::new(url)).await.unwrap();
+async fn rehash_last(database: &TestDatabase) {
+    let store = Store::open_read_only(&Options::new(database.url())).await.unwrap();
     let engine: EngineId = "followed".parse().unwrap();
     let [before, event] = store.read(&engine, 2, 2).await.unwrap().try_into().unwrap();
     store.close().await;
     let leaf = chain::leaf(&engine, &event);
     let link = chain::link(before.chain_hash, event.position, leaf);
-    let (leaf, link) = (kind.bytes(&leaf.0), kind.bytes(&link.0));
+    let (leaf, link) = (literal(database, &leaf.0), literal(database, &link.0));
     let columns = format!("leaf_hash = {leaf}, chain_hash = {link}");
     let place = "where engine_id = 'followed' and position = 4";
-    kind.tamper(url, format!("update events set {columns} {place}")).await;
+    tamper(database, &format!("update events set {columns} {place}")).await;
 }
 
-async fn edited_event(kind: Kind) {
-    let database = kind.database().await;
-    let setup = Setup::new(database.url())
+async fn an_edited_event_is_found(database: TestDatabase) {
+    let env = TestEnv::new(database.url())
         .with("MLSDM__AUDIT__ROUND_SECONDS", 1)
         .with("MLSDM__AUDIT__EVENTS_PER_SECOND", 1_000_000);
-    let server = setup.serve().await;
+    let server = env.serve().await;
     for number in 0..5 {
         server.say("ann", &format!("Remember the number {number}")).await;
     }
-    verifies(&setup, "default").await;
+    verifies(&env, "default").await;
     let history = History::read(&server, "default").await;
     let edited = history.of("step.completed")[2]["position"].as_u64().unwrap();
     let statement = format!(
         "update events set recorded_at = recorded_at + 1 \
          where engine_id = 'default' and position = {edited}"
     );
-    kind.tamper(database.url(), statement).await;
-    let found = setup.run(&["audit", "verify", "--json"]).await.exits(1);
+    tamper(&database, &statement).await;
+    let found = env.run(&["audit", "verify", "--json"]).await.exits(1);
     assert!(found.stdout.contains(&edited.to_string()), "{found:?}");
     // the server finds it too, unasked and in every round
     server.until_logged("audit.failed", 2).await;

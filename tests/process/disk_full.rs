@@ -9,10 +9,9 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{
-    history::{History, equals_replay, verifies},
-    server::{Reply, Server, Setup, send},
-};
+use mlsdm::testkit::{TestEnv, TestResponse, TestServer, send};
+
+use crate::history::{History, equals_replay, verifies};
 
 /// Size of the disk.
 const DISK: &str = "size=8m";
@@ -48,11 +47,11 @@ impl Disk {
         }
     }
 
-    fn setup(&self) -> Setup {
+    fn env(&self) -> TestEnv {
         let database = format!("sqlite://{}", self.path().join("mlsdm.db").display());
         match self {
-            Self::Mounted(_) => Setup::new(&database),
-            Self::Limited(_) => Setup::new(&database).wrapped(SMALL_FILES),
+            Self::Mounted(_) => TestEnv::new(&database),
+            Self::Limited(_) => TestEnv::new(&database).wrapped(SMALL_FILES),
         }
     }
 
@@ -69,7 +68,7 @@ impl Disk {
     }
 
     /// Space for the server again.
-    fn free(&self, server: &Server) {
+    fn free(&self, server: &TestServer) {
         match self {
             Self::Mounted(_) => fs::remove_file(self.ballast()).unwrap(),
             Self::Limited(_) => {
@@ -97,7 +96,7 @@ fn succeeds(command: &mut Command) -> bool {
 }
 
 /// Asks until the disk is full; gives the answers and what was said then.
-async fn until_full(server: &Server) -> (Vec<u64>, Reply) {
+async fn until_full(server: &TestServer) -> (Vec<u64>, TestResponse) {
     let mut answered = Vec::new();
     for number in 0..PROMPTS_MAX {
         let prompt = format!("{number} ") + &"memorable ".repeat(900);
@@ -113,8 +112,8 @@ async fn until_full(server: &Server) -> (Vec<u64>, Reply) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_an_error_and_changes_nothing() {
     let disk = Disk::new();
-    let setup = disk.setup();
-    let server = setup.serve().await;
+    let env = disk.env();
+    let server = env.serve().await;
     server.say("ann", "My dog is called Rex").await;
     disk.fill();
     let (answered, refusal) = until_full(&server).await;
@@ -140,15 +139,15 @@ async fn a_full_disk_is_an_error_and_changes_nothing() {
     let completed = |position: &u64| history.at(*position)["type"] == "step.completed";
     assert!(answered.iter().all(completed), "{answered:?}");
     drop(history);
-    closes_and_verifies(server, disk.setup()).await;
+    closes_and_verifies(server, disk.env()).await;
 }
 
 /// A step whose ending did not fit is open until the next start, then closed; all is verifiable.
-async fn closes_and_verifies(server: Server, setup: Setup) {
+async fn closes_and_verifies(server: TestServer, env: TestEnv) {
     server.stop().await;
-    let server = setup.serve().await;
-    equals_replay(&server, &setup, "default").await;
+    let server = env.serve().await;
+    equals_replay(&server, &env, "default").await;
     History::read(&server, "default").await.is_whole();
-    verifies(&setup, "default").await;
+    verifies(&env, "default").await;
     server.stop().await;
 }

@@ -1,10 +1,10 @@
 //! `mlsdm telemetry doctor` says what arrives at each sink and what does not.
 
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{TestDatabase, TestEnv};
 use serde_json::Value;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
-use crate::{metrics::address_of, server::Setup};
+use crate::metrics::address_of;
 
 /// The status of each sink by its name.
 fn statuses(report: &Value) -> Vec<(&str, &str)> {
@@ -16,10 +16,10 @@ fn statuses(report: &Value) -> Vec<(&str, &str)> {
 async fn it_says_what_arrived() {
     let (database, folder) = (TestDatabase::sqlite(), tempfile::tempdir().unwrap());
     let file = folder.path().join("mlsdm.log");
-    let server = Setup::new(database.url()).serve().await;
+    let server = TestEnv::new(database.url()).serve().await;
     let metrics = address_of(&server).await.rsplit(':').next().unwrap().to_owned();
     let port = server.base().rsplit(':').next().unwrap().to_owned();
-    let here = Setup::new(database.url()).with("API_PORT", port).with("METRICS_PORT", metrics);
+    let here = TestEnv::new(database.url()).with("API_PORT", port).with("METRICS_PORT", metrics);
     let bare = here.run(&["telemetry", "doctor", "--json"]).await.exits(0);
     let report: Value = serde_json::from_str(&bare.stdout).unwrap();
     let expected = [

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use crate::{
-    load::Seen,
-    server::{Server, Setup},
-};
+use mlsdm::testkit::{TestEnv, TestServer};
+
+use crate::load::Seen;
 
 /// Largest page a server gives.
 const PAGE: usize = 500;
@@ -27,7 +26,7 @@ struct Step<'a> {
 
 impl History {
     /// Reads to the present end, page by page.
-    pub(crate) async fn read(server: &Server, engine: &str) -> Self {
+    pub(crate) async fn read(server: &TestServer, engine: &str) -> Self {
         let mut events: Vec<Value> = Vec::new();
         loop {
             let after = events.last().map_or(0, position);
@@ -110,16 +109,16 @@ pub(crate) fn position(event: &Value) -> u64 {
 
 /// The state a server shows equals a fresh replay of the log at the same position. No step may be
 /// open, so that nothing is appended meanwhile.
-pub(crate) async fn equals_replay(server: &Server, setup: &Setup, engine: &str) {
+pub(crate) async fn equals_replay(server: &TestServer, env: &TestEnv, engine: &str) {
     let state = server.until_closed(engine).await;
-    let replay = setup.run(&["replay", "--engine", engine, "--json"]).await.exits(0).json();
+    let replay = env.run(&["replay", "--engine", engine, "--json"]).await.exits(0).json();
     for field in ["position", "state_digest", "chain_hash"] {
         assert_eq!(replay[field], state[field], "{field}: {replay}");
     }
 }
 
 /// Every recorded decision is decided the same again, and every hash is right.
-pub(crate) async fn verifies(setup: &Setup, engine: &str) {
-    setup.run(&["replay", "--engine", engine, "--verify"]).await.exits(0);
-    setup.run(&["audit", "verify"]).await.exits(0);
+pub(crate) async fn verifies(env: &TestEnv, engine: &str) {
+    env.run(&["replay", "--engine", engine, "--verify"]).await.exits(0);
+    env.run(&["audit", "verify"]).await.exits(0);
 }

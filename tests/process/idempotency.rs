@@ -4,36 +4,34 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::{
-    Kind,
-    history::History,
-    server::{Reply, Server, Setup, send},
-};
+use mlsdm::testkit::{TestDatabase, TestEnv, TestResponse, TestServer, send};
+
+use crate::history::History;
 
 const CALLERS: usize = 100;
 const KEY: &str = "the-one-key";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_key_over_two_replicas_is_one_step() {
-    let database = Kind::Postgres.database().await;
-    let setup = Setup::new(database.url()).latency_ms(300);
-    let (one, two) = (setup.serve().await, setup.serve().await);
+    let database = TestDatabase::postgres().await;
+    let env = TestEnv::new(database.url()).latency_ms(300);
+    let (one, two) = (env.serve().await, env.serve().await);
     one_key_is_one_step(&[&one, &two]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_key_on_sqlite_is_one_step() {
-    let database = Kind::Sqlite.database().await;
-    let server = Setup::new(database.url()).latency_ms(300).serve().await;
+    let database = TestDatabase::sqlite();
+    let server = TestEnv::new(database.url()).latency_ms(300).serve().await;
     one_key_is_one_step(&[&server]).await;
 }
 
-fn keyed(server: &Server, end_user: &str, body: &Value) -> RequestBuilder {
+fn keyed(server: &TestServer, end_user: &str, body: &Value) -> RequestBuilder {
     let request = server.post("/v1/generate").header("Idempotency-Key", KEY);
     request.header("X-MLSDM-End-User", end_user).json(body)
 }
 
-async fn one_key_is_one_step(servers: &[&Server]) {
+async fn one_key_is_one_step(servers: &[&TestServer]) {
     let body = json!({"prompt": "Water the garden once", "moral_value": 0.9});
     let replies = all_at_once(servers, &body).await;
     for reply in &replies {
@@ -62,7 +60,7 @@ async fn one_key_is_one_step(servers: &[&Server]) {
     assert_eq!(reply.ok()["step"], 2);
 }
 
-async fn all_at_once(servers: &[&Server], body: &Value) -> Vec<Reply> {
+async fn all_at_once(servers: &[&TestServer], body: &Value) -> Vec<TestResponse> {
     let mut callers = JoinSet::new();
     for number in 0..CALLERS {
         let request = keyed(servers[number % servers.len()], "ann", body);
@@ -71,7 +69,7 @@ async fn all_at_once(servers: &[&Server], body: &Value) -> Vec<Reply> {
     callers.join_all().await
 }
 
-async fn assert_one_step(server: &Server) {
+async fn assert_one_step(server: &TestServer) {
     server.until_closed("default").await;
     let history = History::read(server, "default").await;
     history.is_whole();
@@ -84,13 +82,13 @@ async fn assert_one_step(server: &Server) {
 /// A key whose step was refused tells the refusal again; one whose step failed can be used again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_frees_the_key() {
-    let database = Kind::Sqlite.database().await;
-    let setup = Setup::new(database.url());
+    let database = TestDatabase::sqlite();
+    let env = TestEnv::new(database.url());
     let body = json!({"prompt": "Wait for me", "moral_value": 0.9});
-    let slow = setup.clone().with("API_TIMEOUT", 1).latency_ms(20_000).serve().await;
+    let slow = env.clone().with("API_TIMEOUT", 1).latency_ms(20_000).serve().await;
     send(keyed(&slow, "ann", &body)).await.unwrap().is_problem(504, "E602");
     slow.stop().await;
-    let server = setup.serve().await;
+    let server = env.serve().await;
     let answered = send(keyed(&server, "ann", &body)).await.unwrap();
     assert_eq!(answered.header("idempotency-replayed"), "", "{answered:?}");
     assert_eq!(answered.ok()["step"], 2);

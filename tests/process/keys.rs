@@ -5,40 +5,37 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use tokio::{sync::watch, time::timeout};
 
-use crate::{
-    Kind, on_both,
-    server::{SOON, Server, Setup, send},
-};
+use mlsdm::testkit::{DEADLINE, TestDatabase, TestEnv, TestServer, on_every_database, send};
 
 const ADMIN: &str = "geheim-admin-key-4711";
 
 /// Callers who ask all the time.
 const CALLERS: usize = 8;
 
-fn setup(database_url: &str) -> Setup {
-    let setup = Setup::new(database_url).with("MLSDM__AUTH__MODE", "keys");
-    setup.with("ADMIN_API_KEY", ADMIN).with("MLSDM_API_KEY", ADMIN)
+fn env(database_url: &str) -> TestEnv {
+    let env = TestEnv::new(database_url).with("MLSDM__AUTH__MODE", "keys");
+    env.with("ADMIN_API_KEY", ADMIN).with("MLSDM_API_KEY", ADMIN)
 }
 
 /// Creates a key by command, and gives its id and its secret.
-async fn created(server: &Server, arguments: &[&str]) -> (String, String) {
+async fn created(server: &TestServer, arguments: &[&str]) -> (String, String) {
     let create = ["key", "create", "bot", "--role", "service", "--json"];
     let key = server.run(&[&create, arguments].concat()).await.exits(0).json();
     (key["id"].as_str().unwrap().to_owned(), key["key"].as_str().unwrap().to_owned())
 }
 
-async fn status(server: &Server, key: &str) -> u16 {
+async fn status(server: &TestServer, key: &str) -> u16 {
     send(server.get("/v1/me").header("x-api-key", key)).await.unwrap().status
 }
 
 /// Asks until the status is as wanted.
-async fn until(server: &Server, key: &str, wanted: u16) {
+async fn until(server: &TestServer, key: &str, wanted: u16) {
     let becomes = async { while status(server, key).await != wanted {} };
-    timeout(SOON, becomes).await.expect("the status does not become so");
+    timeout(DEADLINE, becomes).await.expect("the status does not become so");
 }
 
 /// Asks all the time: when each question was put and whether it was answered, until told to stop.
-async fn ask(server: &Server, key: &str, stop: watch::Receiver<bool>) -> Vec<(Instant, u16)> {
+async fn ask(server: &TestServer, key: &str, stop: watch::Receiver<bool>) -> Vec<(Instant, u16)> {
     let mut seen = Vec::new();
     while !*stop.borrow() {
         seen.push((Instant::now(), status(server, key).await));
@@ -47,12 +44,11 @@ async fn ask(server: &Server, key: &str, stop: watch::Receiver<bool>) -> Vec<(In
     seen
 }
 
-on_both!(keys_are_there_after_a_kill_and_gone_once_revoked, super::lives);
+on_every_database!(TestDatabase: keys_survive_a_kill_and_end_when_revoked);
 
-async fn lives(kind: Kind) {
-    let database = kind.database().await;
-    let setup = setup(database.url());
-    let server = setup.serve().await;
+async fn keys_survive_a_kill_and_end_when_revoked(database: TestDatabase) {
+    let env = env(database.url());
+    let server = env.serve().await;
     let (id, key) = created(&server, &[]).await;
     let (kept, stays) =
         created(&server, &["--ttl", "1h", "--rate", "100/60", "--tokens", "9"]).await;
@@ -75,7 +71,7 @@ async fn lives(kind: Kind) {
     let log = server.log();
     server.kill().await;
 
-    let server = setup.serve().await;
+    let server = env.serve().await;
     assert_eq!((status(&server, &key).await, status(&server, &stays).await), (401, 200));
     let rotated = server.run(&["key", "rotate", &kept, "--grace", "1h", "--json"]).await.exits(0);
     let fresh = rotated.json()["key"].as_str().unwrap().to_owned();
@@ -89,17 +85,17 @@ async fn lives(kind: Kind) {
     for secret in [&key, &stays, &fresh, &newest] {
         assert!(!logs.contains(secret.rsplit('_').next().unwrap()), "a secret in the log");
     }
-    let verified = setup.run(&["audit", "verify", "--engine", "_system", "--json"]).await.exits(0);
+    let verified = env.run(&["audit", "verify", "--engine", "_system", "--json"]).await.exits(0);
     assert_eq!(verified.json()["engines"][0]["verified"], 6, "created, two keys, three acts");
-    setup.run(&["replay", "--verify", "--engine", "_system"]).await.exits(0);
+    env.run(&["replay", "--verify", "--engine", "_system"]).await.exits(0);
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_know_each_others_keys() {
-    let database = Kind::Postgres.database().await;
-    let setup = setup(database.url());
-    let (one, two) = tokio::join!(setup.serve(), setup.serve());
+    let database = TestDatabase::postgres().await;
+    let env = env(database.url());
+    let (one, two) = tokio::join!(env.serve(), env.serve());
     let (id, key) = created(&one, &[]).await;
     assert_eq!(status(&one, &key).await, 200, "at once where it was created");
     until(&two, &key, 200).await;

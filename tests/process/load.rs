@@ -14,7 +14,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-use crate::server::{Reply, SOON, Server, send};
+use mlsdm::testkit::{DEADLINE, TestResponse, TestServer, send};
 
 /// Pause of a client that was turned away.
 const BACK_OFF: Duration = Duration::from_millis(20);
@@ -38,7 +38,7 @@ pub(crate) enum Outcome {
     /// 200 and its body.
     Answered(Value),
     /// An error.
-    Refused(Reply),
+    Refused(TestResponse),
     /// No complete answer.
     Lost,
 }
@@ -75,7 +75,7 @@ struct Shared {
 impl Load {
     /// Starts clients that send `requests` requests together (`u64::MAX`: until stopped), each to
     /// one of the servers. A client ends at its first lost answer.
-    pub(crate) fn start(servers: &[&Server], clients: u64, requests: u64, seed: u64) -> Self {
+    pub(crate) fn start(servers: &[&TestServer], clients: u64, requests: u64, seed: u64) -> Self {
         let counts = watch::Sender::new(Counts::default());
         let shared = Arc::new(Shared { left: AtomicU64::new(requests), counts });
         let mut tasks = JoinSet::new();
@@ -90,7 +90,7 @@ impl Load {
     /// Resolves when the counts are as wanted.
     pub(crate) async fn until(&self, wanted: impl Fn(Counts) -> bool) {
         let mut counts = self.shared.counts.subscribe();
-        let reached = timeout(SOON, counts.wait_for(|counts| wanted(*counts))).await;
+        let reached = timeout(DEADLINE, counts.wait_for(|counts| wanted(*counts))).await;
         reached.unwrap_or_else(|_| panic!("stuck at {:?}", self.counts())).unwrap();
     }
 

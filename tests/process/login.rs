@@ -7,23 +7,20 @@ use std::{
 };
 
 use mlsdm::testkit::{
-    TestDatabase,
+    CommandOutput, DEADLINE, TestDatabase, TestEnv, TestServer,
     oidc::{CLI_CLIENT, Provider, RESOURCE},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::{
-    browser::Browser,
-    server::{Run, SOON, Server, Setup},
-};
+use crate::browser::Browser;
 
 /// A provider, a server that trusts it, and somebody's home.
 struct Rig {
     provider: Provider,
-    server: Server,
-    setup: Setup,
+    server: TestServer,
+    env: TestEnv,
     home: TempDir,
     _database: TestDatabase,
 }
@@ -32,20 +29,20 @@ impl Rig {
     async fn new() -> Self {
         let (provider, database) = (Provider::node().await, TestDatabase::sqlite());
         let home = tempfile::tempdir().unwrap();
-        let setup = Setup::new(database.url())
+        let env = TestEnv::new(database.url())
             .with("MLSDM__AUTH__MODE", "oidc")
             .with("MLSDM_OIDC_ISSUER", provider.issuer())
             .with("MLSDM_OIDC_AUDIENCE", RESOURCE)
             .with("MLSDM_OIDC_CLIENT_ID", CLI_CLIENT)
             .with("HOME", home.path().display());
-        let server = setup.serve().await;
-        Self { provider, server, setup, home, _database: database }
+        let server = env.serve().await;
+        Self { provider, server, env, home, _database: database }
     }
 
     /// Runs `mlsdm login`, and a browser on the page that it names.
-    async fn login(&self, arguments: &[&str]) -> Run {
+    async fn login(&self, arguments: &[&str]) -> CommandOutput {
         let arguments = [&["login", "--json", "--server", self.server.base()], arguments].concat();
-        let mut command = self.setup.spawn(self.home.path(), &arguments);
+        let mut command = self.env.spawn(self.home.path(), &arguments);
         let mut lines = BufReader::new(command.stderr.take().unwrap()).lines();
         let page = loop {
             let line = lines.next_line().await.unwrap().expect("the address of a page");
@@ -55,13 +52,14 @@ impl Rig {
         };
         let last = Browser::new().visit(&page).await;
         assert!(last.contains("You are logged in") || last.contains("Success"), "{last}");
-        let output = tokio::time::timeout(SOON, command.wait_with_output()).await.unwrap().unwrap();
+        let output =
+            tokio::time::timeout(DEADLINE, command.wait_with_output()).await.unwrap().unwrap();
         let mut stderr = String::new();
         while let Some(line) = lines.next_line().await.unwrap() {
             stderr.push_str(&line);
         }
         let stdout = String::from_utf8(output.stdout).unwrap();
-        Run { code: output.status.code().unwrap(), stdout, stderr }
+        CommandOutput { code: output.status.code().unwrap(), stdout, stderr }
     }
 
     fn file(&self) -> PathBuf {
@@ -104,7 +102,7 @@ async fn with_a_browser_and_until_logged_out() {
 
     // a login counts for its server alone: another has it not, by whatever name
     let other = rig.server.base().replace("127.0.0.1", "localhost");
-    rig.setup.run(&["state", "--server", &other]).await.exits(1);
+    rig.env.run(&["state", "--server", &other]).await.exits(1);
 
     let told = rig.server.run(&["logout", "--json"]).await.exits(0).json();
     assert_eq!(told["logged_out"], true);
@@ -159,10 +157,10 @@ async fn a_token_that_has_ended_is_renewed_as_long_as_the_provider_does() {
 async fn what_cannot_be_says_what_to_do() {
     let database = TestDatabase::sqlite();
     let home = tempfile::tempdir().unwrap();
-    let setup = Setup::new(database.url()).with("HOME", home.path().display());
-    let run = setup.run(&["login"]).await.exits(2);
+    let env = TestEnv::new(database.url()).with("HOME", home.path().display());
+    let run = env.run(&["login"]).await.exits(2);
     assert!(run.stderr.contains("MLSDM_OIDC_CLIENT_ID"), "{run:?}");
-    let away = setup
+    let away = env
         .with("MLSDM__AUTH__MODE", "oidc")
         .with("MLSDM_OIDC_ISSUER", "http://127.0.0.1:1")
         .with("MLSDM_OIDC_AUDIENCE", RESOURCE)

@@ -12,12 +12,12 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::body_string_contains};
 
+use mlsdm::testkit::{DEADLINE, TestDatabase, TestEnv, TestServer, http_client, send};
+
 use crate::{
-    Kind,
     asked::asked,
     loki::{ask, fake, pushed},
     metrics::value,
-    server::{SOON, Server, Setup, send},
 };
 
 /// Stands in everything private.
@@ -66,8 +66,8 @@ async fn provider() -> MockServer {
     server
 }
 
-fn setup(url: &str, provider: &MockServer, loki: &MockServer, file: &Path) -> Setup {
-    Setup::new(url)
+fn env(url: &str, provider: &MockServer, loki: &MockServer, file: &Path) -> TestEnv {
+    TestEnv::new(url)
         .with("LLM_BACKEND", "openai")
         .with("OPENAI_API_KEY", "geheim-model-key")
         .with("MLSDM__LLM__MODEL", "m-1")
@@ -78,7 +78,7 @@ fn setup(url: &str, provider: &MockServer, loki: &MockServer, file: &Path) -> Se
         .with("MLSDM_ENV", "test")
 }
 
-fn step(server: &Server, id: &str, prompt: &str, moral_value: f64) -> RequestBuilder {
+fn step(server: &TestServer, id: &str, prompt: &str, moral_value: f64) -> RequestBuilder {
     let body = json!({"prompt": prompt, "moral_value": moral_value});
     server.post("/v1/generate").header("x-request-id", id).json(&body)
 }
@@ -118,9 +118,9 @@ fn selected(queries: &[&str], lines: &[Value]) -> Vec<Vec<String>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guides_queries_select_the_right_lines_on_both_roads() {
     let (provider, loki) = (provider().await, fake(ResponseTemplate::new(204)).await);
-    let (folder, database) = (tempfile::tempdir().unwrap(), Kind::Sqlite.database().await);
+    let (folder, database) = (tempfile::tempdir().unwrap(), TestDatabase::sqlite());
     let file = folder.path().join("logs/app.log");
-    let server = setup(database.url(), &provider, &loki, &file).serve().await;
+    let server = env(database.url(), &provider, &loki, &file).serve().await;
     for (id, prompt, moral_value, status) in [
         ("req-good", "Hello", 0.9, 200),
         ("req-12345", "Hello again", 0.9, 200),
@@ -214,10 +214,10 @@ fn has_all_fields(log: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_private_is_in_no_sink_at_any_level() {
     let (provider, loki) = (provider().await, fake(ResponseTemplate::new(204)).await);
-    let (folder, database) = (tempfile::tempdir().unwrap(), Kind::Sqlite.database().await);
+    let (folder, database) = (tempfile::tempdir().unwrap(), TestDatabase::sqlite());
     let file = folder.path().join("app.log");
-    let setup = setup(database.url(), &provider, &loki, &file).with("LOG_LEVEL", "TRACE");
-    let server = setup.serve().await;
+    let env = env(database.url(), &provider, &loki, &file).with("LOG_LEVEL", "TRACE");
+    let server = env.serve().await;
     let private = |prompt: &str| {
         let request = step(&server, "r", &format!("{MARKER} prompt, {prompt}"), 0.9);
         let request = request.header("authorization", format!("Bearer {MARKER}"));
@@ -246,13 +246,13 @@ async fn what_is_private_is_in_no_sink_at_any_level() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standard_output_that_nobody_reads_stops_nothing() {
-    let database = Kind::Sqlite.database().await;
+    let database = TestDatabase::sqlite();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     // the pipe has this process as its only reader, which does not read
     let unread = "mkfifo unread && exec 3<>unread && exec \"$@\" >unread";
-    let setup = Setup::new(database.url()).wrapped(unread).with("METRICS_PORT", port);
-    let server = setup.serve().await;
-    assert!(ask(&server, "/health/live", 10_000).await < SOON);
+    let env = TestEnv::new(database.url()).wrapped(unread).with("METRICS_PORT", port);
+    let server = env.serve().await;
+    assert!(ask(&server, "/health/live", 10_000).await < DEADLINE);
     let address = format!("http://127.0.0.1:{port}/metrics");
     let text = reqwest::get(address).await.unwrap().text().await.unwrap();
     let labels = "signal=\"logs\",sink=\"stdout\",reason=\"queue_full\"";
@@ -267,11 +267,11 @@ async fn a_standard_output_that_nobody_reads_stops_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_level_changes_while_the_server_runs() {
-    let database = Kind::Sqlite.database().await;
-    let server = Setup::new(database.url()).serve().await;
+    let database = TestDatabase::sqlite();
+    let server = TestEnv::new(database.url()).serve().await;
     let put = |level: &str| {
         let url = format!("{}/v1/admin/log-level", server.base());
-        crate::server::client().put(url).json(&json!({"level": level}))
+        http_client().put(url).json(&json!({"level": level}))
     };
     assert_eq!(server.read("/v1/admin/log-level").await["level"], "INFO");
     assert_eq!(send(put("ERROR")).await.unwrap().ok(), json!({"level": "ERROR"}));
@@ -295,9 +295,9 @@ async fn the_level_changes_while_the_server_runs() {
 
 #[tokio::test]
 async fn a_file_that_cannot_be_had_ends_the_start_with_what_to_do() {
-    let database = Kind::Sqlite.database().await;
+    let database = TestDatabase::sqlite();
     let file = "/proc/nowhere/app.log";
-    let run = Setup::new(database.url()).with("MLSDM__LOGGING__FILE", file).run(&["serve"]).await;
+    let run = TestEnv::new(database.url()).with("MLSDM__LOGGING__FILE", file).run(&["serve"]).await;
     assert_ne!(run.code, 0);
     assert!(run.stderr.contains("logging.file"), "{run:?}");
 }

@@ -8,11 +8,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
-use crate::{
-    Kind,
-    metrics::{scrape, value},
-    server::{SOON, Server, Setup, send},
-};
+use mlsdm::testkit::{DEADLINE, TestDatabase, TestEnv, TestServer, send};
+
+use crate::metrics::{scrape, value};
 
 /// Longest time a stop may take.
 pub(crate) const STOP: Duration = Duration::from_secs(5);
@@ -51,7 +49,7 @@ fn labels(text: &str) -> Value {
 }
 
 /// Many cheap requests, each of which leaves a line; gives how long the slowest took.
-pub(crate) async fn ask(server: &Server, path: &str, requests: usize) -> Duration {
+pub(crate) async fn ask(server: &TestServer, path: &str, requests: usize) -> Duration {
     let mut clients = JoinSet::new();
     for _ in 0..16 {
         let request = server.get(path);
@@ -69,7 +67,7 @@ pub(crate) async fn ask(server: &Server, path: &str, requests: usize) -> Duratio
 }
 
 /// Lines so far, and those that Loki did not get.
-async fn counted(server: &Server) -> (f64, f64) {
+async fn counted(server: &TestServer) -> (f64, f64) {
     let text = scrape(server).await;
     let lines = ["DEBUG", "INFO", "WARNING", "ERROR"]
         .map(|level| value(&text, &format!("mlsdm_log_messages_total{{level=\"{level}\"}}")));
@@ -81,15 +79,15 @@ async fn counted(server: &Server) -> (f64, f64) {
 }
 
 /// Stops it, which must not take long.
-async fn stops(server: Server) {
+async fn stops(server: TestServer) {
     let start = Instant::now();
     server.stop().await;
     assert!(start.elapsed() < STOP, "{:?}", start.elapsed());
 }
 
-async fn server(url: &str) -> (Server, mlsdm::testkit::TestDatabase) {
-    let database = Kind::Sqlite.database().await;
-    (Setup::new(database.url()).with("MLSDM_LOKI_URL", url).serve().await, database)
+async fn server(url: &str) -> (TestServer, mlsdm::testkit::TestDatabase) {
+    let database = TestDatabase::sqlite();
+    (TestEnv::new(database.url()).with("MLSDM_LOKI_URL", url).serve().await, database)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +119,7 @@ async fn is_survived(url: &str) {
             assert!(lines > 3_200.0);
             break;
         }
-        assert!(start.elapsed() < SOON, "{lost} of {lines}");
+        assert!(start.elapsed() < DEADLINE, "{lost} of {lines}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     server.until_logged("loki.away", 1).await;

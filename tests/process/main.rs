@@ -41,7 +41,6 @@ mod replicas;
 mod restart;
 mod schema;
 mod sdk;
-mod server;
 mod sinks;
 mod slow;
 mod streaming;
@@ -49,45 +48,7 @@ mod subjects;
 mod tls;
 mod traces;
 
-use mlsdm::testkit::TestDatabase;
-
 /// Whether the long tier was asked for (`.ci/test --extended`).
 fn extended() -> bool {
     std::env::var_os("MLSDM_TEST_EXTENDED").is_some_and(|value| value == "1")
 }
-
-/// The databases a log can live in.
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Sqlite,
-    Postgres,
-}
-
-impl Kind {
-    async fn database(self) -> TestDatabase {
-        match self {
-            Self::Sqlite => TestDatabase::sqlite(),
-            Self::Postgres => TestDatabase::postgres().await,
-        }
-    }
-}
-
-/// Runs one scenario as two tests, one a database.
-macro_rules! on_both {
-    ($name:ident, $scenario:path) => {
-        mod $name {
-            use crate::Kind;
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn sqlite() {
-                $scenario(Kind::Sqlite).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn postgres() {
-                $scenario(Kind::Postgres).await;
-            }
-        }
-    };
-}
-use on_both;

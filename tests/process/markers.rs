@@ -3,14 +3,11 @@
 
 use std::{fs, path::Path};
 
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{TestDatabase, TestEnv, TestServer, send};
 use reqwest::RequestBuilder;
 use serde_json::json;
 
-use crate::{
-    metrics::scrape,
-    server::{Server, Setup, send},
-};
+use crate::metrics::scrape;
 
 /// Stands in every secret.
 const MARKER: &str = "geheim";
@@ -32,8 +29,8 @@ fn silent(what: &str, text: &[u8]) {
     }
 }
 
-fn setup(database: &TestDatabase) -> Setup {
-    Setup::new(database.url())
+fn env(database: &TestDatabase) -> TestEnv {
+    TestEnv::new(database.url())
         .with("MLSDM__AUTH__MODE", "keys")
         .with("API_KEY", USER)
         .with("ADMIN_API_KEY", ADMIN)
@@ -48,7 +45,7 @@ fn setup(database: &TestDatabase) -> Setup {
 }
 
 /// Credentials, good and bad, in every place of a request.
-fn requests(server: &Server) -> Vec<RequestBuilder> {
+fn requests(server: &TestServer) -> Vec<RequestBuilder> {
     let bearer = |token: &str| format!("Bearer {token}");
     let get = || server.get("/v1/state");
     let post = |path: &str| server.post(path).header("x-api-key", ADMIN);
@@ -84,8 +81,8 @@ fn requests(server: &Server) -> Vec<RequestBuilder> {
 #[tokio::test]
 async fn secrets_turn_up_nowhere() {
     let database = TestDatabase::sqlite();
-    let setup = setup(&database);
-    let server = setup.serve().await;
+    let env = env(&database);
+    let server = env.serve().await;
     for (n, request) in requests(&server).into_iter().enumerate() {
         let reply = send(request).await.unwrap();
         let told = format!("{:?}{}", reply.headers, reply.body);
@@ -107,14 +104,14 @@ async fn secrets_turn_up_nowhere() {
         silent(&format!("{command:?}"), format!("{}{}", run.stdout, run.stderr).as_bytes());
     }
     // of a configuration that is refused too
-    let short = setup.clone().with("API_KEY", MARKER).run(&["check"]).await.exits(2);
+    let short = env.clone().with("API_KEY", MARKER).run(&["check"]).await.exits(2);
     silent("a refused key", short.stderr.as_bytes());
 
     let log = server.log();
     assert!(log.contains("auth.refused"), "{log}");
     silent("the log", log.as_bytes());
     // the step is in it, though nobody answered
-    assert!(server.admin_position().await > 1);
+    assert!(admin_position(&server).await > 1);
     server.stop().await;
     files(database.folder().unwrap());
 }
@@ -131,9 +128,7 @@ fn files(folder: &Path) {
     assert!(bytes > 10_000, "{bytes} bytes");
 }
 
-impl Server {
-    async fn admin_position(&self) -> u64 {
-        let state = send(self.get("/v1/state").header("x-api-key", ADMIN)).await.unwrap().ok();
-        state["position"].as_u64().unwrap()
-    }
+async fn admin_position(server: &TestServer) -> u64 {
+    let state = send(server.get("/v1/state").header("x-api-key", ADMIN)).await.unwrap().ok();
+    state["position"].as_u64().unwrap()
 }

@@ -3,17 +3,15 @@
 
 use std::net::TcpListener;
 
-use mlsdm::telemetry::metrics::contract::{ALL, Kind as Type};
-
-use crate::{
-    Kind, on_both,
-    server::{Server, Setup, send},
+use mlsdm::{
+    telemetry::metrics::contract::{ALL, Kind as Type},
+    testkit::{TestDatabase, TestEnv, TestServer, on_every_database, send},
 };
 
-on_both!(a_scripted_scenario_is_counted, super::scenario);
+on_every_database!(TestDatabase: a_scripted_scenario_is_counted);
 
 /// Where a server serves its metrics: it says so once, when it starts.
-pub(crate) async fn address_of(server: &Server) -> String {
+pub(crate) async fn address_of(server: &TestServer) -> String {
     // lines are written a little later than they are said
     server.until_logged("server.started", 1).await;
     let log = server.log();
@@ -23,7 +21,7 @@ pub(crate) async fn address_of(server: &Server) -> String {
     address.as_str().expect("it serves metrics").to_owned()
 }
 
-pub(crate) async fn scrape(server: &Server) -> String {
+pub(crate) async fn scrape(server: &TestServer) -> String {
     let answer =
         reqwest::get(format!("http://{}/metrics", address_of(server).await)).await.unwrap();
     assert_eq!(answer.status(), 200);
@@ -37,9 +35,8 @@ pub(crate) fn value(text: &str, series: &str) -> f64 {
     found.next().unwrap_or_else(|| panic!("{series} is not in\n{text}")).parse().unwrap()
 }
 
-async fn scenario(kind: Kind) {
-    let database = kind.database().await;
-    let server = Setup::new(database.url()).serve().await;
+async fn a_scripted_scenario_is_counted(database: TestDatabase) {
+    let server = TestEnv::new(database.url()).serve().await;
     let at_first = scrape(&server).await;
     assert_eq!(value(&at_first, "mlsdm_steps_total{engine=\"default\"}"), 0.0);
     send(server.ask("default", "ann", "geheim one")).await.unwrap().ok();
@@ -78,21 +75,21 @@ async fn scenario(kind: Kind) {
 
 #[tokio::test]
 async fn a_port_that_is_taken_ends_the_start_with_what_to_do() {
-    let database = Kind::Sqlite.database().await;
+    let database = TestDatabase::sqlite();
     let ports = [(); 2].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
     let [taken, free] = ports.each_ref().map(|port| port.local_addr().unwrap().port());
     let [_taken, released] = ports;
     drop(released);
-    let setup = Setup::new(database.url()).with("METRICS_PORT", taken).with("API_PORT", free);
-    let run = setup.run(&["serve"]).await;
+    let env = TestEnv::new(database.url()).with("METRICS_PORT", taken).with("API_PORT", free);
+    let run = env.run(&["serve"]).await;
     assert_ne!(run.code, 0);
     assert!(run.stderr.contains("METRICS_PORT"), "{run:?}");
 }
 
 #[tokio::test]
 async fn none_are_served_where_none_are_wanted() {
-    let database = Kind::Sqlite.database().await;
-    let server = Setup::new(database.url()).with("METRICS_ENABLED", false).serve().await;
+    let database = TestDatabase::sqlite();
+    let server = TestEnv::new(database.url()).with("METRICS_ENABLED", false).serve().await;
     server.until_logged("server.started", 1).await;
     let log = server.log();
     let started = log.lines().find(|line| line.contains("server.started")).unwrap();

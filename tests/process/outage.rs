@@ -1,14 +1,14 @@
 //! PostgreSQL goes away under load and comes back.
 
 use mlsdm::testkit::{
-    TestDatabase,
+    TestDatabase, TestEnv, TestServer,
     postgres::{Cluster, own_cluster},
+    send,
 };
 
 use crate::{
     history::{History, equals_replay, verifies},
     load::{Load, Outcome, seed},
-    server::{Server, Setup, send},
 };
 
 const CLIENTS: u64 = 16;
@@ -27,12 +27,12 @@ async fn survives(stop: impl FnOnce(&Cluster)) {
     let cluster = own_cluster();
     let database = TestDatabase::within(&cluster).await;
     // an ending that could not be recorded meanwhile is given up soon
-    let setup = Setup::new(database.url())
+    let env = TestEnv::new(database.url())
         .with("API_TIMEOUT", 5)
         .with("MLSDM__DATABASE__ACQUIRE_TIMEOUT_SECONDS", 1)
         .with("MLSDM__ENGINE__ABANDON_GRACE_SECONDS", 1)
         .latency_ms(10);
-    let server = setup.serve().await;
+    let server = env.serve().await;
     let load = Load::start(&[&server], CLIENTS, u64::MAX, seed());
     load.until(|counts| counts.answered >= 100).await;
 
@@ -60,13 +60,13 @@ async fn survives(stop: impl FnOnce(&Cluster)) {
     let history = History::read(&server, "default").await;
     history.is_whole();
     history.holds(&seen);
-    equals_replay(&server, &setup, "default").await;
-    verifies(&setup, "default").await;
+    equals_replay(&server, &env, "default").await;
+    verifies(&env, "default").await;
     server.stop().await;
 }
 
 /// Without its database: alive, not ready, no step.
-async fn assert_says_so(server: &Server) {
+async fn assert_says_so(server: &TestServer) {
     send(server.ask("default", "ann", "Are you there?")).await.unwrap().is_problem(503, "E401");
     assert_eq!(send(server.get("/health/live")).await.unwrap().status, 200);
     assert_eq!(send(server.get("/health/ready")).await.unwrap().status, 503);

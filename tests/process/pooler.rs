@@ -1,21 +1,20 @@
 //! PgBouncer in transaction mode between the server and PostgreSQL.
 
-use mlsdm::testkit::{Backend, TestDatabase};
+use mlsdm::testkit::{Backend, TestDatabase, TestEnv};
 
 use crate::{
     history::{History, equals_replay, verifies},
     load::{Load, seed},
-    server::Setup,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_works_behind_a_pooler() {
     let database = TestDatabase::on(Backend::PgBouncer).await;
-    let direct = Setup::new(database.direct_url());
+    let direct = TestEnv::new(database.direct_url());
     // migrations need a session, which a pooler in transaction mode does not give
     direct.serve().await.stop().await;
 
-    let pooled = Setup::new(database.url()).with("MLSDM__DATABASE__POOLER", "true");
+    let pooled = TestEnv::new(database.url()).with("MLSDM__DATABASE__POOLER", "true");
     let (one, two) = (pooled.serve().await, pooled.serve().await);
     let seen = Load::start(&[&one, &two], 16, 400, seed()).finish().await;
     let unanswered: Vec<_> = seen.iter().filter(|one| one.answer().is_none()).collect();

@@ -10,9 +10,12 @@ mod stack;
 
 use std::collections::BTreeSet;
 
-use mlsdm::telemetry::metrics::contract::{ALL, Kind as Type};
+use mlsdm::{
+    telemetry::metrics::contract::{ALL, Kind as Type},
+    testkit::send,
+};
 
-use crate::{metrics::address_of, server::send};
+use crate::metrics::address_of;
 use stack::{Plan, Prometheus};
 
 /// Names of the series that the contract promises.

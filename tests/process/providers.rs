@@ -6,26 +6,24 @@
 use std::sync::Arc;
 
 use mlsdm::testkit::{
-    TestDatabase,
+    TestDatabase, TestEnv, TestServer,
     double::{Act, Double, completion, cut_stream, json as answer},
+    on_every_database, send,
 };
 use serde_json::{Value, json};
 use tokio::{sync::Barrier, task::JoinSet};
 
 use crate::{
-    Kind,
     history::{equals_replay, verifies},
     metrics::{scrape, value},
-    on_both,
-    server::{Server, Setup, send},
     streaming::frames,
 };
 
 /// Stands in every prompt, and in error bodies that quote it.
 const MARKER: &str = "swordfish";
 
-fn setup(database: &TestDatabase, double: &Double) -> Setup {
-    Setup::new(database.url())
+fn env(database: &TestDatabase, double: &Double) -> TestEnv {
+    TestEnv::new(database.url())
         .with("LLM_BACKEND", "openai")
         .with("MLSDM__LLM__OPENAI__BASE_URL", &double.url)
         .with("MLSDM__LLM__MODEL", "m-1")
@@ -42,7 +40,7 @@ fn faults() -> Vec<(&'static str, Act, u16, &'static str)> {
     vec![
         ("closed at once", Act::Send(Vec::new()), 502, "E601"),
         ("hang", Act::SendAndHang(Vec::new()), 504, "E602"),
-        ("500", answer("500 Internal Server Error", "", &echo), 502, "E601"),
+        ("500", answer("500 Internal TestServer Error", "", &echo), 502, "E601"),
         ("401", answer("401 Unauthorized", "", &echo), 502, "E608"),
         ("400", answer("400 Bad Request", "", &echo), 502, "E601"),
         ("429", answer("429 Too Many Requests", "Retry-After: 7\r\n", &echo), 503, "E607"),
@@ -52,17 +50,16 @@ fn faults() -> Vec<(&'static str, Act, u16, &'static str)> {
     ]
 }
 
-on_both!(every_fault_has_its_ending_and_leaks_nothing, super::faulty);
+on_every_database!(TestDatabase: every_provider_fault_ends_its_step_and_leaks_nothing);
 
-async fn faulty(kind: Kind) {
-    let database = kind.database().await;
+async fn every_provider_fault_ends_its_step_and_leaks_nothing(database: TestDatabase) {
     let cases = faults();
     let count = cases.len() as u64;
     let (acts, told): (Vec<Act>, Vec<_>) =
         cases.into_iter().map(|(name, act, status, code)| (act, (name, status, code))).unzip();
     let double = Double::new(acts).await;
-    let setup = setup(&database, &double);
-    let server = setup.serve().await;
+    let env = env(&database, &double);
+    let server = env.serve().await;
     for (name, status, code) in told {
         let reply = send(server.ask("default", "ann", MARKER)).await.unwrap();
         let found = (reply.status, reply.body["code"].as_str().unwrap_or_default());
@@ -75,8 +72,8 @@ async fn faulty(kind: Kind) {
     let state = server.until_closed("default").await;
     assert_eq!(state["failed_count"], count, "{state}");
     assert!(!server.log().contains(MARKER), "a prompt in the log");
-    equals_replay(&server, &setup, "default").await;
-    verifies(&setup, "default").await;
+    equals_replay(&server, &env, "default").await;
+    verifies(&env, "default").await;
     server.stop().await;
 }
 
@@ -85,7 +82,7 @@ async fn a_stream_cut_upstream_is_a_failure_with_its_beginning_sealed() {
     let database = TestDatabase::sqlite();
     let piece = json!({"choices": [{"delta": {"content": "My answer is"}}]});
     let double = Double::new([cut_stream(&format!("data: {piece}\n\n"))]).await;
-    let server = setup(&database, &double).serve().await;
+    let server = env(&database, &double).serve().await;
     let body = json!({"messages": [{"role": "user", "content": "Hello"}], "stream": true});
     let told = frames(server.post("/v1/chat/completions").json(&body)).await;
     let last = told.last().unwrap().json();
@@ -103,7 +100,7 @@ async fn a_stream_cut_upstream_is_a_failure_with_its_beginning_sealed() {
 }
 
 /// Asks so many times at once.
-fn crowd(server: &Server, engine: &str, size: usize) -> JoinSet<Value> {
+fn crowd(server: &TestServer, engine: &str, size: usize) -> JoinSet<Value> {
     let mut crowd = JoinSet::new();
     for number in 0..size {
         let ask = server.ask(engine, &format!("user-{number}"), "Hello there");
@@ -123,7 +120,7 @@ async fn two_hundred_calls_run_at_once() {
     };
     let together = || Act::SendTogether(Arc::clone(&barrier), bytes.clone());
     let double = Double::new((0..CALLS).map(|_| together())).await;
-    let server = setup(&database, &double).with("API_TIMEOUT", 30).serve().await;
+    let server = env(&database, &double).with("API_TIMEOUT", 30).serve().await;
     let answers = crowd(&server, "default", CALLS).join_all().await;
     assert!(answers.iter().all(|answer| answer["outcome"] == "completed"));
     server.stop().await;
@@ -134,7 +131,7 @@ async fn others_do_not_wait_for_calls_that_hang() {
     const CALLS: usize = 50;
     let database = TestDatabase::sqlite();
     let double = Double::new((0..CALLS).map(|_| Act::SendAndHang(Vec::new()))).await;
-    let server = setup(&database, &double)
+    let server = env(&database, &double)
         .with("API_TIMEOUT", 30)
         .with("MLSDM__LLM__ENGINES", "quick=local_stub")
         .serve()
@@ -157,9 +154,9 @@ async fn others_do_not_wait_for_calls_that_hang() {
 #[tokio::test]
 async fn an_open_breaker_spares_the_provider_and_is_shown() {
     let database = TestDatabase::sqlite();
-    let fails = || answer("500 Internal Server Error", "", "{}");
+    let fails = || answer("500 Internal TestServer Error", "", "{}");
     let double = Double::new([fails(), fails()]).await;
-    let server = setup(&database, &double).with("MLSDM__LLM__BREAKER__FAILURES", 2).serve().await;
+    let server = env(&database, &double).with("MLSDM__LLM__BREAKER__FAILURES", 2).serve().await;
     for code in ["E601", "E601", "E607"] {
         let reply = send(server.ask("default", "ann", "Hello")).await.unwrap();
         assert_eq!(reply.body["code"], code, "{reply:?}");

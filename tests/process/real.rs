@@ -2,17 +2,14 @@
 
 use std::{net::TcpListener, path::Path, process::Stdio, time::Instant};
 
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{DEADLINE, TestDatabase, TestEnv, TestServer, http_client, send};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
 };
 
-use crate::{
-    history::{equals_replay, verifies},
-    server::{SOON, Server, Setup, client, send},
-};
+use crate::history::{equals_replay, verifies};
 
 /// Said one after the other by one end user; the last is about the first.
 const CONVERSATION: [&str; 10] = [
@@ -58,27 +55,27 @@ async fn embedder() -> (Child, String) {
     let url = format!("http://127.0.0.1:{port}/v1");
     let body = json!({"model": "e5", "input": "Hello"});
     let start = Instant::now();
-    let client = client();
+    let client = http_client();
     while send(client.post(format!("{url}/embeddings")).json(&body)).await.is_err() {
-        assert!(start.elapsed() < SOON, "the embedding server does not start");
+        assert!(start.elapsed() < DEADLINE, "the embedding server does not start");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     (child, url)
 }
 
-fn setup(database: &TestDatabase, embeddings: &str) -> Setup {
-    Setup::new(database.url())
+fn env(database: &TestDatabase, embeddings: &str) -> TestEnv {
+    TestEnv::new(database.url())
         .with("MLSDM__EMBEDDINGS__PROVIDER", "openai")
         .with("MLSDM__EMBEDDINGS__BASE_URL", embeddings)
         .with("MLSDM__EMBEDDINGS__MODEL", "e5")
         .with("API_TIMEOUT", 120)
 }
 
-async fn converse(server: &Server) -> Vec<Value> {
+async fn converse(server: &TestServer) -> Vec<Value> {
     let mut answers = Vec::new();
     for prompt in CONVERSATION {
         let body = json!({"messages": [{"role": "user", "content": prompt}], "user": "ann"});
-        let chat = server.post("/v1/chat/completions").json(&body).timeout(2 * SOON);
+        let chat = server.post("/v1/chat/completions").json(&body).timeout(2 * DEADLINE);
         answers.push(send(chat).await.unwrap().ok());
     }
     answers
@@ -94,7 +91,7 @@ async fn a_fact_is_remembered_over_ten_steps_and_replayed_without_a_model() {
     let database = TestDatabase::sqlite();
     let (mut model, address) = model().await;
     let (_embedder, embeddings) = embedder().await;
-    let real = setup(&database, &embeddings)
+    let real = env(&database, &embeddings)
         .with("LLM_BACKEND", "openai")
         .with("MLSDM__LLM__OPENAI__BASE_URL", address)
         .with("MLSDM__LLM__MODEL", "smollm2")
@@ -115,7 +112,7 @@ async fn a_fact_is_remembered_over_ten_steps_and_replayed_without_a_model() {
     server.stop().await;
 
     let other = TestDatabase::sqlite();
-    let recorded = setup(&other, &embeddings)
+    let recorded = env(&other, &embeddings)
         .with("LLM_BACKEND", "replay")
         .with("MLSDM__LLM__REPLAY__DATABASE", database.url());
     let server = recorded.serve().await;

@@ -5,11 +5,12 @@ use std::time::Instant;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 
+use mlsdm::testkit::{DEADLINE, TestDatabase, TestEnv, TestServer};
+
 use crate::{
-    Kind, extended,
+    extended,
     history::{History, equals_replay, position, verifies},
     load::{Load, seed},
-    server::{SOON, Server, Setup},
 };
 
 const CLIENTS: u64 = 64;
@@ -21,7 +22,7 @@ struct Tail {
 
 impl Tail {
     /// Goes on from where it stands, to the end as it is now.
-    async fn read_on(&mut self, server: &Server) {
+    async fn read_on(&mut self, server: &TestServer) {
         loop {
             let after = self.events.last().map_or(0, position);
             let page = server.read(&format!("/v1/events?after={after}&limit=500")).await;
@@ -37,9 +38,9 @@ impl Tail {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_servers_write_one_gapless_log() {
     let steps: u64 = if extended() { 10_000 } else { 2_000 };
-    let database = Kind::Postgres.database().await;
-    let setup = Setup::new(database.url());
-    let (one, two) = (setup.serve().await, setup.serve().await);
+    let database = TestDatabase::postgres().await;
+    let env = TestEnv::new(database.url());
+    let (one, two) = (env.serve().await, env.serve().await);
     let load = Load::start(&[&one, &two], CLIENTS, steps, seed());
     let mut tail = Tail { events: Vec::new() };
     while load.counts().answered < steps && load.counts().refused == 0 {
@@ -66,8 +67,8 @@ async fn two_servers_write_one_gapless_log() {
         digests.push(state["state_digest"].clone());
     }
     assert_eq!(digests[0], digests[1]);
-    equals_replay(&one, &setup, "default").await;
-    verifies(&setup, "default").await;
+    equals_replay(&one, &env, "default").await;
+    verifies(&env, "default").await;
     one.stop().await;
     two.stop().await;
 }
@@ -75,9 +76,9 @@ async fn two_servers_write_one_gapless_log() {
 /// A replica that did not run a step learns of it without being asked to run one itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_replica_follows() {
-    let database = Kind::Postgres.database().await;
-    let setup = Setup::new(database.url());
-    let (one, two) = (setup.serve().await, setup.serve().await);
+    let database = TestDatabase::postgres().await;
+    let env = TestEnv::new(database.url());
+    let (one, two) = (env.serve().await, env.serve().await);
     let before = two.state("default").await["position"].as_u64().unwrap();
     one.say("ann", "My dog is called Rex").await;
     let told = two.until("/v1/state", |state| state["position"].as_u64() > Some(before)).await;
@@ -90,9 +91,9 @@ async fn an_idle_replica_follows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_read_snapshot_disturbs_nobody() {
     const COUNT: &str = "select count(*) from events";
-    let database = Kind::Postgres.database().await;
-    let setup = Setup::new(database.url());
-    let server = setup.serve().await;
+    let database = TestDatabase::postgres().await;
+    let env = TestEnv::new(database.url());
+    let server = env.serve().await;
     server.say("ann", "Something to begin with").await;
     let mut connection = PgConnection::connect(database.url()).await.unwrap();
     let mut snapshot =
@@ -102,7 +103,7 @@ async fn a_long_read_snapshot_disturbs_nobody() {
     let load = Load::start(&[&server], 16, 500, seed());
     let start = Instant::now();
     let seen = load.finish().await;
-    assert!(start.elapsed() < SOON);
+    assert!(start.elapsed() < DEADLINE);
     assert!(seen.iter().all(|one| one.answer().is_some()), "{seen:?}");
 
     let after: i64 = sqlx::query_scalar(COUNT).fetch_one(&mut *snapshot).await.unwrap();

@@ -1,20 +1,20 @@
 //! A restart changes nothing.
 
-use mlsdm::domain::policy::Policy;
+use mlsdm::{
+    domain::policy::Policy,
+    testkit::{TestDatabase, TestEnv, TestServer, on_every_database, send},
+};
 use serde_json::Value;
 
 use crate::{
-    Kind,
     history::{History, equals_replay, verifies},
     load::{Load, seed},
-    on_both,
-    server::{Server, Setup, send},
 };
 
-on_both!(a_restart_changes_nothing, super::restarted);
+on_every_database!(TestDatabase: a_restart_changes_nothing);
 
 /// What a state says apart from figures of this process.
-async fn state(server: &Server) -> Value {
+async fn state(server: &TestServer) -> Value {
     let mut state = server.state("default").await;
     for figure in ["memory", "pelm_stats", "qilm_stats"] {
         state.as_object_mut().unwrap().remove(figure);
@@ -22,33 +22,32 @@ async fn state(server: &Server) -> Value {
     state
 }
 
-async fn restarted(kind: Kind) {
-    let database = kind.database().await;
+async fn a_restart_changes_nothing(database: TestDatabase) {
     // small enough that items are evicted and consolidated all the time
-    let setup = Setup::new(database.url()).with("MLSDM_CAPACITY", 50);
-    let server = setup.serve().await;
+    let env = TestEnv::new(database.url()).with("MLSDM_CAPACITY", 50);
+    let server = env.serve().await;
     Load::start(&[&server], 8, 300, seed()).finish().await;
     server.until_closed("default").await;
     let before = state(&server).await;
     server.stop().await;
 
-    let server = setup.serve().await;
+    let server = env.serve().await;
     assert_eq!(state(&server).await, before, "after a stop");
-    equals_replay(&server, &setup, "default").await;
+    equals_replay(&server, &env, "default").await;
     is_remembered(&server).await;
     let before = state(&server).await;
     server.kill().await;
 
-    let server = setup.serve().await;
+    let server = env.serve().await;
     assert_eq!(state(&server).await, before, "after a kill");
     past_states_can_be_read(&server).await;
-    verifies(&setup, "default").await;
+    verifies(&env, "default").await;
     server.stop().await;
 }
 
 /// What is said after a restart is found again: a whole cycle later, so in the phase it was said in,
 /// whichever that is.
-async fn is_remembered(server: &Server) {
+async fn is_remembered(server: &TestServer) {
     let rhythm = Policy::default().rhythm;
     for year in 0..rhythm.wake_duration + rhythm.sleep_duration {
         server.say("gardener", &format!("The garden was planted with roses in year {year}")).await;
@@ -57,7 +56,7 @@ async fn is_remembered(server: &Server) {
     assert!(answer["context_items"].as_u64() > Some(0), "{answer}");
 }
 
-async fn past_states_can_be_read(server: &Server) {
+async fn past_states_can_be_read(server: &TestServer) {
     let history = History::read(server, "default").await;
     let head = history.events.len() as u64;
     let now = server.state("default").await;

@@ -3,13 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{TestDatabase, TestEnv, TestServer};
 use tokio::process::Command;
 
-use crate::{
-    extended,
-    server::{Server, Setup},
-};
+use crate::extended;
 
 const KEY: &str = "a-key-of-a-test-4711";
 
@@ -21,7 +18,7 @@ fn folder() -> PathBuf {
 }
 
 /// Asks for so many seconds.
-async fn asks(server: &Server, seconds: u32, arguments: &[&str]) {
+async fn asks(server: &TestServer, seconds: u32, arguments: &[&str]) {
     let program = folder().join("target/ci/schema/venv/bin/schemathesis");
     assert!(program.exists(), "{} is missing: `.ci/test` installs it", program.display());
     let scratch = tempfile::tempdir().unwrap();
@@ -41,11 +38,11 @@ async fn asks(server: &Server, seconds: u32, arguments: &[&str]) {
     assert!(!told.contains("Selected: 0/"), "{told}");
 }
 
-async fn guarded() -> (Server, TestDatabase) {
+async fn guarded() -> (TestServer, TestDatabase) {
     let database = TestDatabase::sqlite();
-    let setup = Setup::new(database.url());
-    let setup = setup.with("MLSDM__AUTH__MODE", "keys").with("ADMIN_API_KEY", KEY);
-    (setup.serve().await, database)
+    let env = TestEnv::new(database.url());
+    let env = env.with("MLSDM__AUTH__MODE", "keys").with("ADMIN_API_KEY", KEY);
+    (env.serve().await, database)
 }
 
 #[tokio::test]

@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{TestDatabase, TestEnv};
 use tokio::process::Command;
-
-use crate::server::Setup;
 
 /// Where `.ci/test` installs the clients.
 fn installed(path: &str) -> PathBuf {
@@ -17,7 +15,7 @@ fn installed(path: &str) -> PathBuf {
 /// Runs a script of `tests/sdk` against a server of its own; it must end without a complaint.
 async fn speaks(program: PathBuf, script: &str) {
     let database = TestDatabase::sqlite();
-    let server = Setup::new(database.url()).serve().await;
+    let server = TestEnv::new(database.url()).serve().await;
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
     let output = Command::new(program)
         .arg(scripts.join(script))

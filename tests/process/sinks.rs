@@ -10,14 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{TestDatabase, TestEnv, TestServer};
 use serde_json::Value;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
 
-use crate::{
-    loki::{REQUEST, STOP, ask},
-    server::{Server, Setup},
-};
+use crate::loki::{REQUEST, STOP, ask};
 
 /// Takes everything, until it hangs.
 struct Sink(Arc<AtomicBool>);
@@ -34,7 +31,7 @@ impl Respond for Sink {
 }
 
 /// Resident memory of a process, in KiB.
-fn resident(server: &Server) -> u64 {
+fn resident(server: &TestServer) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -46,7 +43,7 @@ async fn a_long_outage_of_all_of_them_costs_no_memory() {
     let (database, sinks) = (TestDatabase::sqlite(), MockServer::start().await);
     let hanging = Arc::new(AtomicBool::new(false));
     Mock::given(any()).respond_with(Sink(Arc::clone(&hanging))).mount(&sinks).await;
-    let mut server = Setup::new(database.url())
+    let mut server = TestEnv::new(database.url())
         .with("OTEL_EXPORTER_OTLP_ENDPOINT", sinks.uri())
         .with("MLSDM_LOKI_URL", sinks.uri())
         .serve()

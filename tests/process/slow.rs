@@ -2,7 +2,7 @@
 
 use std::{fs, time::Instant};
 
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{DEADLINE, TestDatabase, TestEnv, TestServer};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -10,10 +10,8 @@ use tokio::{
     time::timeout,
 };
 
-use crate::server::{SOON, Server, Setup};
-
-async fn server(database: &TestDatabase) -> Server {
-    Setup::new(database.url())
+async fn server(database: &TestDatabase) -> TestServer {
+    TestEnv::new(database.url())
         .with("MLSDM__LIMITS__HEADER_TIMEOUT_MS", 1_000)
         .with("MLSDM__LIMITS__BODY_TIMEOUT_MS", 1_000)
         .with("MLSDM__LIMITS__WRITE_TIMEOUT_MS", 1_000)
@@ -25,14 +23,14 @@ async fn server(database: &TestDatabase) -> Server {
 /// All that a server says until it closes the connection, which it must.
 async fn until_closed(connection: &mut TcpStream) -> String {
     let mut said = Vec::new();
-    let read = timeout(SOON, connection.read_to_end(&mut said)).await;
+    let read = timeout(DEADLINE, connection.read_to_end(&mut said)).await;
     // a reset is an end too
     drop(read.expect("the server closes the connection"));
     String::from_utf8_lossy(&said).into_owned()
 }
 
 /// Asks on a connection of its own: those of a pool may be timed out just when they are used.
-async fn still_serves(server: &Server) {
+async fn still_serves(server: &TestServer) {
     let mut connection = server.connect().await;
     let request = b"GET /v1/state HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     connection.write_all(request).await.unwrap();
@@ -120,7 +118,7 @@ async fn who_does_not_read_is_cut_off() {
     assert!(is_established(&connection));
     let start = Instant::now();
     while is_established(&connection) {
-        assert!(start.elapsed() < SOON, "a connection nobody reads from stays");
+        assert!(start.elapsed() < DEADLINE, "a connection nobody reads from stays");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     still_serves(&server).await;

@@ -1,14 +1,9 @@
 //! Answers as they are made: on every route, complete only with their closing event.
 
 use futures_util::StreamExt as _;
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{TestDatabase, TestEnv, TestServer, on_every_database, send};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-
-use crate::{
-    Kind, on_both,
-    server::{Server, Setup, send},
-};
 
 /// One server-sent event.
 #[derive(Debug)]
@@ -41,16 +36,15 @@ fn parse(frame: &str) -> Frame {
     Frame { event: field("event:"), data: field("data:") }
 }
 
-fn stream(server: &Server, prompt: &str) -> RequestBuilder {
+fn stream(server: &TestServer, prompt: &str) -> RequestBuilder {
     let body = json!({"prompt": prompt, "moral_value": 0.9, "stream": true});
     server.post("/v1/generate").json(&body)
 }
 
-on_both!(the_pieces_are_the_answer, super::pieces_are_the_answer);
+on_every_database!(TestDatabase: the_pieces_add_up_to_the_answer);
 
-async fn pieces_are_the_answer(kind: Kind) {
-    let database = kind.database().await;
-    let server = Setup::new(database.url()).serve().await;
+async fn the_pieces_add_up_to_the_answer(database: TestDatabase) {
+    let server = TestEnv::new(database.url()).serve().await;
     let frames = frames(stream(&server, "My dog is called Rex")).await;
     let (last, pieces) = frames.split_last().unwrap();
     assert!(pieces.len() > 5 && pieces.iter().all(|frame| frame.event == "delta"), "{frames:?}");
@@ -69,7 +63,7 @@ async fn pieces_are_the_answer(kind: Kind) {
 #[tokio::test]
 async fn a_refusal_and_a_repetition_come_at_once() {
     let database = TestDatabase::sqlite();
-    let server = Setup::new(database.url()).serve().await;
+    let server = TestEnv::new(database.url()).serve().await;
     let body = json!({"prompt": "Anything", "moral_value": 0.1, "stream": true});
     let refused = frames(server.post("/v1/generate").json(&body)).await;
     assert_eq!(refused.len(), 1);
@@ -87,7 +81,7 @@ async fn a_refusal_and_a_repetition_come_at_once() {
 #[tokio::test]
 async fn what_fails_before_the_first_piece_has_a_status_of_its_own() {
     let database = TestDatabase::sqlite();
-    let server = Setup::new(database.url()).serve().await;
+    let server = TestEnv::new(database.url()).serve().await;
     send(server.post("/v1/admin/shutdown")).await.unwrap().ok();
     send(stream(&server, "Hello")).await.unwrap().is_problem(503, "E701");
     server.stop().await;
@@ -97,7 +91,7 @@ async fn what_fails_before_the_first_piece_has_a_status_of_its_own() {
 async fn a_reader_who_goes_away_ends_the_step() {
     let database = TestDatabase::sqlite();
     let server =
-        Setup::new(database.url()).with("MLSDM__LLM__STUB__WORD_LATENCY_MS", 200).serve().await;
+        TestEnv::new(database.url()).with("MLSDM__LLM__STUB__WORD_LATENCY_MS", 200).serve().await;
     let response = stream(&server, "My dog is called Rex").send().await.unwrap();
     let first = response.bytes_stream().next().await.unwrap().unwrap();
     assert!(first.starts_with(b"event: delta"));
@@ -114,7 +108,7 @@ async fn a_reader_who_goes_away_ends_the_step() {
 async fn a_stop_lets_a_stream_end() {
     let database = TestDatabase::sqlite();
     let mut server =
-        Setup::new(database.url()).with("MLSDM__LLM__STUB__WORD_LATENCY_MS", 50).serve().await;
+        TestEnv::new(database.url()).with("MLSDM__LLM__STUB__WORD_LATENCY_MS", 50).serve().await;
     let response = stream(&server, "My dog is called Rex").send().await.unwrap();
     let mut bytes = response.bytes_stream();
     bytes.next().await.unwrap().unwrap();
@@ -130,7 +124,7 @@ async fn a_stop_lets_a_stream_end() {
 #[tokio::test]
 async fn a_slow_reader_holds_the_model_back_until_the_deadline() {
     let database = TestDatabase::sqlite();
-    let server = Setup::new(database.url()).with("API_TIMEOUT", 1).serve().await;
+    let server = TestEnv::new(database.url()).with("API_TIMEOUT", 1).serve().await;
     let long = "word ".repeat(1_900);
     // nothing is read beyond the head: what the sockets do not take, the model has to keep
     let held = stream(&server, &long).send().await.unwrap();

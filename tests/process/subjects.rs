@@ -5,12 +5,9 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::{
-    Kind,
-    history::History,
-    on_both,
-    server::{Server, Setup, send},
-};
+use mlsdm::testkit::{TestDatabase, TestEnv, TestServer, on_every_database, send};
+
+use crate::history::History;
 
 const SUBJECTS: usize = 100;
 
@@ -22,12 +19,11 @@ const PROMPTS: [&str; 4] = [
     "Tell me about my dog called Rex",
 ];
 
-on_both!(contexts_never_cross, super::contexts);
+on_every_database!(TestDatabase: contexts_never_cross_end_users);
 
-async fn contexts(kind: Kind) {
-    let database = kind.database().await;
-    let setup = Setup::new(database.url()).with("LOG_LEVEL", "DEBUG");
-    let server = setup.latency_ms(5).serve().await;
+async fn contexts_never_cross_end_users(database: TestDatabase) {
+    let env = TestEnv::new(database.url()).with("LOG_LEVEL", "DEBUG");
+    let server = env.latency_ms(5).serve().await;
     let mut people = JoinSet::new();
     for number in 0..SUBJECTS {
         let asks: Vec<_> = PROMPTS
@@ -59,7 +55,7 @@ async fn contexts(kind: Kind) {
     assert!(!log.contains("Rex") && !log.contains("person-"), "words or names in the log");
 }
 
-async fn nothing_crossed(server: &Server) {
+async fn nothing_crossed(server: &TestServer) {
     let history = History::read(server, "default").await;
     history.is_whole();
     let completed = history.of("step.completed");
@@ -81,7 +77,7 @@ async fn nothing_crossed(server: &Server) {
     assert!(used >= SUBJECTS, "memories were used at all: {used}");
 }
 
-async fn unknown_names_find_nothing(server: &Server) {
+async fn unknown_names_find_nothing(server: &TestServer) {
     let before = server.head().await;
     let page = server.read("/v1/events?subject=nobody").await;
     assert_eq!(page["events"], json!([]));

@@ -10,7 +10,10 @@ use std::{
 };
 
 use mlsdm::{
-    testkit::{TestDatabase, mutate::mutations},
+    testkit::{
+        DEADLINE, TestDatabase, TestEnv, TestServer, http_client, http_client_builder,
+        mutate::mutations, send,
+    },
     tls::ClientCertificate,
 };
 use rcgen::{
@@ -24,8 +27,6 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-
-use crate::server::{SOON, Server, Setup, client, client_builder, send};
 
 /// An authority and the folder of what it signs.
 struct Authority {
@@ -76,7 +77,8 @@ impl Authority {
     /// A client that trusts this authority, and pools no connection.
     fn client(&self, identity: Option<(String, String)>) -> reqwest::ClientBuilder {
         let root = Certificate::from_pem(self.issuer.pem().as_bytes()).unwrap();
-        let builder = client_builder().tls_built_in_root_certs(false).add_root_certificate(root);
+        let builder =
+            http_client_builder().tls_built_in_root_certs(false).add_root_certificate(root);
         let builder = builder.pool_max_idle_per_host(0).tls_info(true);
         match identity {
             None => builder,
@@ -86,8 +88,8 @@ impl Authority {
         }
     }
 
-    fn setup(&self, database: &TestDatabase) -> Setup {
-        Setup::new(database.url())
+    fn env(&self, database: &TestDatabase) -> TestEnv {
+        TestEnv::new(database.url())
             .with("MLSDM__TLS__CERT", self.path("cert.pem").display())
             .with("MLSDM__TLS__KEY", self.path("key.pem").display())
             .with("MLSDM__TLS__RELOAD_SECONDS", 1)
@@ -101,7 +103,7 @@ fn pem_to_der(pem: &str) -> Vec<u8> {
 }
 
 /// The name in the certificate that a server shows on a new connection.
-async fn shown(authority: &Authority, server: &Server) -> String {
+async fn shown(authority: &Authority, server: &TestServer) -> String {
     let client = authority.client(None).build().unwrap();
     let response = client.get(format!("{}/health/live", server.base())).send().await.unwrap();
     let info = response.extensions().get::<tls::TlsInfo>().unwrap();
@@ -113,7 +115,7 @@ async fn shown(authority: &Authority, server: &Server) -> String {
 async fn it_speaks_http_2_and_tells_browsers_to_stay() {
     let (authority, database) = (Authority::new(), TestDatabase::sqlite());
     authority.serve("first");
-    let server = authority.setup(&database).with("MLSDM__TLS__MIN_VERSION", "1.3").serve().await;
+    let server = authority.env(&database).with("MLSDM__TLS__MIN_VERSION", "1.3").serve().await;
     let response = server.get("/v1/state").send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.version()), (200, Version::HTTP_2));
     assert_eq!(response.headers()["strict-transport-security"], "max-age=31536000");
@@ -125,13 +127,13 @@ async fn it_speaks_http_2_and_tells_browsers_to_stay() {
 
     let late = authority.client(None).max_tls_version(tls::Version::TLS_1_2).build().unwrap();
     late.get(server.base()).send().await.expect_err("1.2 is too old here");
-    client().get(server.base()).send().await.expect_err("nobody else trusts this authority");
+    http_client().get(server.base()).send().await.expect_err("nobody else trusts this authority");
 
     let mut plain = server.connect().await;
     plain.write_all(b"GET /v1/state HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut said = Vec::new();
     // an alert and the end, or only the end
-    drop(timeout(SOON, plain.read_to_end(&mut said)).await.expect("an error, not a hang"));
+    drop(timeout(DEADLINE, plain.read_to_end(&mut said)).await.expect("an error, not a hang"));
     assert!(said.is_empty() || said[0] == 21, "{said:?}");
     server.stop().await;
 }
@@ -140,7 +142,7 @@ async fn it_speaks_http_2_and_tells_browsers_to_stay() {
 async fn a_new_certificate_is_served_under_traffic_and_a_bad_one_is_not() {
     let (authority, database) = (Authority::new(), TestDatabase::sqlite());
     authority.serve("first");
-    let server = Arc::new(authority.setup(&database).serve().await);
+    let server = Arc::new(authority.env(&database).serve().await);
     let (done, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let mut traffic = JoinSet::new();
     {
@@ -185,15 +187,15 @@ async fn only_good_certificates_of_clients_are_taken() {
     let identity = |by: &Authority, expired| Some(by.sign("ann", true, expired));
     for required in [false, true] {
         let database = TestDatabase::sqlite();
-        let mut setup = authority
-            .setup(&database)
+        let mut env = authority
+            .env(&database)
             .with("MLSDM__TLS__CLIENT_CA", authority.path("ca.pem").display())
             .with("LOG_LEVEL", "DEBUG");
         if required {
-            setup = setup.with("MLSDM__TLS__CLIENT_AUTH", "required");
+            env = env.with("MLSDM__TLS__CLIENT_AUTH", "required");
         }
         let good = authority.client(identity(&authority, false)).build().unwrap();
-        let server = setup.over_tls(good).serve().await;
+        let server = env.over_tls(good).serve().await;
         assert_eq!(send(server.get("/v1/state")).await.unwrap().status, 200);
         server.until_logged("tls.client", 1).await;
         assert!(server.log().contains("\"name\":\"ann\""), "the request knows who it is");
@@ -215,14 +217,14 @@ async fn a_certificate_that_configuration_names_is_somebody() {
     let authority = Authority::new();
     authority.serve("server");
     let database = TestDatabase::sqlite();
-    let setup = authority
-        .setup(&database)
+    let env = authority
+        .env(&database)
         .with("MLSDM__TLS__CLIENT_CA", authority.path("ca.pem").display())
         .with("MLSDM__AUTH__MODE", "keys")
         .with("MLSDM__AUTH__CERTIFICATES", "ann=operator,bot=service")
         .with("ADMIN_API_KEY", "admin-key-0123456789");
     let ann = authority.client(Some(authority.sign("ann", true, false))).build().unwrap();
-    let server = setup.over_tls(ann).serve().await;
+    let server = env.over_tls(ann).serve().await;
     let me = send(server.get("/v1/me")).await.unwrap();
     assert_eq!((me.status, &me.body["subject"]), (200, &"cert:ann".into()));
     assert_eq!(me.body["method"], "certificate");
@@ -245,9 +247,9 @@ async fn commands_on_its_host_know_it_by_its_file() {
     authority.serve("server");
     other.serve("server");
     let database = TestDatabase::sqlite();
-    let server = authority.setup(&database).serve().await;
+    let server = authority.env(&database).serve().await;
     let port = server.base().rsplit(':').next().unwrap().to_owned();
-    let here = authority.setup(&database).with("API_PORT", port);
+    let here = authority.env(&database).with("API_PORT", port);
     let health = here.run(&["health", "--json"]).await.exits(0);
     assert!(health.stdout.contains("\"healthy\""), "{health:?}");
     let wrong = here.with("MLSDM__TLS__CERT", other.path("cert.pem").display());
@@ -260,12 +262,12 @@ async fn commands_on_its_host_know_it_by_its_file() {
 async fn a_server_does_not_start_with_a_pair_it_cannot_use() {
     let (authority, database) = (Authority::new(), TestDatabase::sqlite());
     authority.serve("server");
-    let setup = authority.setup(&database);
+    let env = authority.env(&database);
     let missing = Path::new("/nonexistent/cert.pem").display();
-    let run = setup.clone().with("MLSDM__TLS__CERT", missing).run(&["serve"]).await.exits(2);
+    let run = env.clone().with("MLSDM__TLS__CERT", missing).run(&["serve"]).await.exits(2);
     assert!(run.stderr.contains("/nonexistent/cert.pem"), "{run:?}");
     fs::write(authority.path("key.pem"), authority.sign("other", false, false).1).unwrap();
-    let run = setup.run(&["serve"]).await.exits(2);
+    let run = env.run(&["serve"]).await.exits(2);
     assert!(run.stderr.contains("tls.cert and tls.key"), "{run:?}");
 }
 

@@ -5,7 +5,7 @@ mod peer;
 
 use std::collections::BTreeSet;
 
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{DEADLINE, TestDatabase, TestEnv, TestResponse, TestServer, send};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -14,7 +14,6 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 use crate::{
     metrics::scrape,
     otlp::{Sink, Span},
-    server::{Reply, Server, Setup, send},
     streaming::frames,
 };
 
@@ -22,17 +21,17 @@ use crate::{
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-fn setup(database: &TestDatabase, sink: &Sink) -> Setup {
-    Setup::new(database.url()).with("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url())
+fn env(database: &TestDatabase, sink: &Sink) -> TestEnv {
+    TestEnv::new(database.url()).with("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url())
 }
 
-fn ask(server: &Server, moral_value: f64) -> RequestBuilder {
+fn ask(server: &TestServer, moral_value: f64) -> RequestBuilder {
     let body = json!({"prompt": "My dog is called Rex", "moral_value": moral_value});
     server.post("/v1/generate").json(&body)
 }
 
 /// The parts of `traceresponse`: the trace, the span, the flags.
-fn response(reply: &Reply) -> [String; 3] {
+fn response(reply: &TestResponse) -> [String; 3] {
     let header = reply.header("traceresponse");
     let parts: Vec<&str> = header.split('-').collect();
     let ["00", trace, span, flags] = parts[..] else { panic!("{header:?}") };
@@ -62,7 +61,7 @@ const ROOT: &str = "POST /v1/generate";
 #[tokio::test]
 async fn a_step_is_a_tree_of_spans() {
     let (database, sink) = (TestDatabase::sqlite(), Sink::new().await);
-    let server = setup(&database, &sink)
+    let server = env(&database, &sink)
         .with("OTEL_SERVICE_NAME", "our-memory")
         .with("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,team=a%2Cb")
         .serve()
@@ -116,12 +115,12 @@ async fn a_step_is_a_tree_of_spans() {
 #[tokio::test]
 async fn a_refusal_is_no_error_and_a_failed_model_is_one() {
     let (database, sink) = (TestDatabase::sqlite(), Sink::new().await);
-    let setup = setup(&database, &sink)
+    let env = env(&database, &sink)
         .with("LLM_BACKEND", "openai")
         .with("MLSDM__LLM__OPENAI__BASE_URL", "http://127.0.0.1:9")
         .with("MLSDM__LLM__MODEL", "m-1")
         .with("MLSDM__LLM__RETRY__ATTEMPTS", 1);
-    let server = setup.serve().await;
+    let server = env.serve().await;
     let refused = send(ask(&server, 0.1)).await.unwrap();
     let [refused_trace, ..] = response(&refused);
     assert_eq!(refused.ok()["accepted"], false);
@@ -148,8 +147,7 @@ async fn a_refusal_is_no_error_and_a_failed_model_is_one() {
 #[tokio::test]
 async fn the_span_of_a_stream_lasts_as_long_as_the_stream() {
     let (database, sink) = (TestDatabase::sqlite(), Sink::new().await);
-    let server =
-        setup(&database, &sink).with("MLSDM__LLM__STUB__WORD_LATENCY_MS", 10).serve().await;
+    let server = env(&database, &sink).with("MLSDM__LLM__STUB__WORD_LATENCY_MS", 10).serve().await;
     let body = json!({"prompt": "My dog is called Rex", "moral_value": 0.9, "stream": true});
     assert!(frames(server.post("/v1/generate").json(&body)).await.len() > 5);
     server.stop().await;
@@ -166,7 +164,7 @@ async fn the_span_of_a_stream_lasts_as_long_as_the_stream() {
 #[tokio::test]
 async fn one_trace_id_is_everywhere() {
     let (database, sink) = (TestDatabase::sqlite(), Sink::new().await);
-    let server = setup(&database, &sink).serve().await;
+    let server = env(&database, &sink).serve().await;
     let parent = format!("00-{TRACE}-{PARENT}-00");
     let reply = send(ask(&server, 0.9).header("traceparent", parent)).await.unwrap();
     let [trace, span_id, _] = response(&reply);
@@ -200,7 +198,7 @@ async fn one_trace_id_is_everywhere() {
 #[tokio::test]
 async fn without_traces_a_request_has_its_trace_id_all_the_same() {
     let database = TestDatabase::sqlite();
-    let server = Setup::new(database.url()).serve().await;
+    let server = TestEnv::new(database.url()).serve().await;
     let parent = format!("00-{TRACE}-{PARENT}-01");
     let reply = send(ask(&server, 0.9).header("traceparent", parent)).await.unwrap();
     let [trace, span, flags] = response(&reply);
@@ -222,7 +220,7 @@ async fn only_a_trusted_caller_decides_what_is_sampled() {
         ("always_off", true, "01", false),
     ] {
         let (database, sink) = (TestDatabase::sqlite(), Sink::new().await);
-        let server = setup(&database, &sink)
+        let server = env(&database, &sink)
             .with("OTEL_TRACES_SAMPLER", sampler)
             .with("MLSDM__TRACES__TRUST_CALLERS", trusted)
             .serve()
@@ -248,7 +246,7 @@ async fn providers_are_told_the_trace_only_if_they_may_know() {
         let answer = json!({"choices": [{"message": {"content": "Noted, thank you very much."}}]});
         let answer = ResponseTemplate::new(200).set_body_json(answer);
         Mock::given(any()).respond_with(answer).mount(&provider).await;
-        let server = setup(&database, &sink)
+        let server = env(&database, &sink)
             .with("LLM_BACKEND", "openai")
             .with("MLSDM__LLM__OPENAI__BASE_URL", provider.uri())
             .with("MLSDM__LLM__MODEL", "m-1")
@@ -280,7 +278,7 @@ async fn what_is_said_never_ends_up_in_a_trace() {
     let said = json!({"choices": [{"message": {"content": format!("It is {MARKER}, surely.")}}]});
     let said = ResponseTemplate::new(200).set_body_json(said);
     Mock::given(any()).respond_with(said).mount(&provider).await;
-    let server = setup(&database, &sink)
+    let server = env(&database, &sink)
         .with("LLM_BACKEND", "openai")
         .with("MLSDM__LLM__OPENAI__BASE_URL", provider.uri())
         .with("MLSDM__LLM__MODEL", "m-1")

@@ -5,17 +5,14 @@ use std::{fs, time::Instant};
 
 use mlsdm::{
     telemetry::rules::{Slo, slo_rules},
-    testkit::{TestDatabase, double::Double},
+    testkit::{DEADLINE, TestDatabase, TestEnv, double::Double, send},
 };
 use reqwest::RequestBuilder;
 use serde_json::Value;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
 use super::stack::{Alertmanager, Plan, Prometheus, repository};
-use crate::{
-    metrics::address_of,
-    server::{SOON, Setup, send},
-};
+use crate::metrics::address_of;
 
 /// The alert that is waited for.
 const ALERT: &str = "MlsdmAvailabilityBurn";
@@ -50,7 +47,7 @@ async fn told(receiver: &MockServer, status: &str, ask: impl Fn() -> RequestBuil
                 return alert.clone();
             }
         }
-        assert!(start.elapsed() < SOON, "{ALERT} is not {status}");
+        assert!(start.elapsed() < DEADLINE, "{ALERT} is not {status}");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 }
@@ -68,7 +65,7 @@ async fn a_broken_promise_reaches_a_person_and_so_does_its_end() {
     // a provider that closes every connection
     let double = Double::new([]).await;
     let database = TestDatabase::sqlite();
-    let server = Setup::new(database.url())
+    let server = TestEnv::new(database.url())
         .with("MLSDM_SLEEP_DURATION", 0)
         .with("MLSDM__LLM__ENGINES", "broken=openai:m-1")
         .with("MLSDM__LLM__OPENAI__BASE_URL", &double.url)

@@ -3,16 +3,12 @@
 use std::collections::BTreeSet;
 
 use futures_util::{StreamExt as _, stream};
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{TestDatabase, TestEnv, TestServer, send};
 use reqwest::RequestBuilder;
 use serde_json::json;
 
-use super::scenario::{admin, setup};
-use crate::{
-    extended,
-    metrics::scrape,
-    server::{Server, Setup, send},
-};
+use super::scenario::{admin, env};
+use crate::{extended, metrics::scrape};
 
 /// Inventions of one kind.
 const INVENTIONS: usize = 10_000;
@@ -32,19 +28,19 @@ fn series(text: &str) -> BTreeSet<&str> {
 }
 
 /// A path, and a name of the server, that there are not.
-fn path(server: &Server, n: usize) -> RequestBuilder {
+fn path(server: &TestServer, n: usize) -> RequestBuilder {
     server.get(&format!("/made/up/{n}")).header("Host", format!("host-{n}.example"))
 }
 
-fn key(server: &Server, n: usize) -> RequestBuilder {
+fn key(server: &TestServer, n: usize) -> RequestBuilder {
     server.get("/v1/state").header("X-API-Key", format!("made-up-key-{n}"))
 }
 
-fn engine(server: &Server, n: usize) -> RequestBuilder {
+fn engine(server: &TestServer, n: usize) -> RequestBuilder {
     admin(server.get(&format!("/v1/engines/made-up-{n}/state")))
 }
 
-fn model(server: &Server, n: usize) -> RequestBuilder {
+fn model(server: &TestServer, n: usize) -> RequestBuilder {
     let body =
         json!({"model": format!("model-{n}"), "messages": [{"role": "user", "content": "Hi"}]});
     admin(server.post("/v1/chat/completions").json(&body)).header("Host", format!("model-{n}"))
@@ -52,8 +48,8 @@ fn model(server: &Server, n: usize) -> RequestBuilder {
 
 /// Sends so many of a kind, all of which must be answered alike.
 async fn send_all(
-    server: &Server,
-    made: fn(&Server, usize) -> RequestBuilder,
+    server: &TestServer,
+    made: fn(&TestServer, usize) -> RequestBuilder,
     numbers: std::ops::Range<usize>,
     status: u16,
 ) {
@@ -68,7 +64,7 @@ async fn send_all(
 #[tokio::test(flavor = "multi_thread")]
 async fn what_callers_invent_makes_no_series() {
     let database = TestDatabase::sqlite();
-    let server = setup(&database).with("MLSDM_SLEEP_DURATION", 0).serve().await;
+    let server = env(&database).with("MLSDM_SLEEP_DURATION", 0).serve().await;
     // what hardly ever happens shows once it has
     send_all(&server, path, 0..1, 404).await;
     send_all(&server, key, 0..1, 401).await;
@@ -90,7 +86,7 @@ async fn what_callers_invent_makes_no_series() {
 async fn there_are_fewer_series_than_the_budget() {
     let database = TestDatabase::sqlite();
     let models: Vec<String> = (1..10).map(|n| format!("model-{n}")).collect();
-    let server = Setup::new(database.url())
+    let server = TestEnv::new(database.url())
         .with("LLM_BACKEND", "openai")
         .with("MLSDM__LLM__OPENAI__BASE_URL", "http://127.0.0.1:9/v1")
         .with("MLSDM__LLM__MODEL", "model-0")

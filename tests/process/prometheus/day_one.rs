@@ -1,10 +1,10 @@
 //! The first minute of a stack: zeros where nothing has happened, no holes, and no alarm.
 
-use mlsdm::testkit::TestDatabase;
+use mlsdm::testkit::{TestDatabase, TestEnv};
 use serde_json::Value;
 
 use super::stack::{Plan, Prometheus, rules};
-use crate::{metrics::address_of, server::Setup};
+use crate::metrics::address_of;
 
 async fn names_of_rules(prometheus: &Prometheus, kind: &str) -> Vec<String> {
     let data = prometheus.data("rules", &[("type", kind)]).await;
@@ -19,7 +19,7 @@ async fn names_of_rules(prometheus: &Prometheus, kind: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fresh_stack_shows_zeros_and_only_the_watchdog_fires() {
     let database = TestDatabase::sqlite();
-    let server = Setup::new(database.url()).serve().await;
+    let server = TestEnv::new(database.url()).serve().await;
     let targets = vec![address_of(&server).await];
     let prometheus = Prometheus::start(&Plan { targets, rules: rules(), ..Plan::default() }).await;
     prometheus.until("min(up{job=\"mlsdm\"})", |up| up > 0.5).await;

@@ -1,17 +1,15 @@
 //! A server that goes through all that metrics tell, on script.
 
 use mlsdm::testkit::{
-    TestDatabase,
+    TestDatabase, TestEnv, TestServer,
     double::{Double, failing},
+    send,
 };
 use reqwest::RequestBuilder;
 use serde_json::json;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
-use crate::{
-    server::{Server, Setup, send},
-    streaming::frames,
-};
+use crate::streaming::frames;
 
 /// The keys of the server's users and of its administrator.
 const USER: &str = "the-key-of-all-users";
@@ -25,7 +23,7 @@ const FAILURES: usize = 12;
 
 /// The server of the scenario with what it needs.
 pub(super) struct Rig {
-    pub(super) server: Server,
+    pub(super) server: TestServer,
     _database: TestDatabase,
     double: Double,
     /// Takes spans and log lines.
@@ -38,7 +36,7 @@ pub(super) async fn rig() -> Rig {
     let double = Double::new(failing(FAILURES)).await;
     let sink = MockServer::start().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&sink).await;
-    let server = setup(&database)
+    let server = env(&database)
         .with("MLSDM__LLM__ENGINES", format!("{BROKEN}=openai:m-1"))
         .with("MLSDM__LLM__OPENAI__BASE_URL", &double.url)
         .with("MLSDM__LLM__RETRY__ATTEMPTS", 1)
@@ -53,15 +51,15 @@ pub(super) async fn rig() -> Rig {
 }
 
 /// A replica of the next release, for everybody, on a log of its own.
-pub(super) async fn canary() -> (TestDatabase, Server) {
+pub(super) async fn canary() -> (TestDatabase, TestServer) {
     let database = TestDatabase::sqlite();
-    let server = Setup::new(database.url()).with("MLSDM_TRACK", "canary").serve().await;
+    let server = TestEnv::new(database.url()).with("MLSDM_TRACK", "canary").serve().await;
     (database, server)
 }
 
 /// A server with keys, on which users have a rate that is soon used up.
-pub(super) fn setup(database: &TestDatabase) -> Setup {
-    Setup::new(database.url())
+pub(super) fn env(database: &TestDatabase) -> TestEnv {
+    TestEnv::new(database.url())
         .with("MLSDM__AUTH__MODE", "keys")
         .with("API_KEY", USER)
         .with("ADMIN_API_KEY", ADMIN)

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::server::{Reply, SOON, client, send};
+use mlsdm::testkit::{DEADLINE, TestResponse, http_client, send};
 
 /// Pause between two looks.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
@@ -95,11 +95,11 @@ impl Program {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("it ended before it was ready: {status}\n{}", self.log());
             }
-            let reply = send(client().get(format!("{}/-/ready", self.base))).await;
+            let reply = send(http_client().get(format!("{}/-/ready", self.base))).await;
             if reply.is_ok_and(|reply| reply.status == 200) {
                 return;
             }
-            assert!(start.elapsed() < SOON, "not ready\n{}", self.log());
+            assert!(start.elapsed() < DEADLINE, "not ready\n{}", self.log());
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -155,8 +155,8 @@ impl Prometheus {
         Self(program)
     }
 
-    async fn api(&self, path: &str, query: &[(&str, &str)]) -> Reply {
-        let request = client().get(format!("{}/api/v1/{path}", self.0.base)).query(query);
+    async fn api(&self, path: &str, query: &[(&str, &str)]) -> TestResponse {
+        let request = http_client().get(format!("{}/api/v1/{path}", self.0.base)).query(query);
         send(request).await.unwrap()
     }
 
@@ -198,7 +198,7 @@ impl Prometheus {
             if let Some(number) = found.filter(|number| wanted(*number)) {
                 return number;
             }
-            assert!(start.elapsed() < SOON, "{expression} is {found:?}\n{}", self.0.log());
+            assert!(start.elapsed() < DEADLINE, "{expression} is {found:?}\n{}", self.0.log());
             tokio::time::sleep(LOOK).await;
         }
     }

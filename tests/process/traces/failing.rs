@@ -20,7 +20,7 @@ const STEPS: usize = 40;
 const SPANS: u64 = 8;
 
 /// Emitted, delivered and dropped, as the server says when it ends.
-fn closed(server: &Server) -> [u64; 3] {
+fn closed(server: &TestServer) -> [u64; 3] {
     let log = server.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut closed = lines.filter(|line| line["event_type"] == "traces.closed");
@@ -29,8 +29,8 @@ fn closed(server: &Server) -> [u64; 3] {
 }
 
 /// Runs steps, stops, and gives what became of the spans.
-async fn account(setup: Setup, reason: Option<&str>) -> [u64; 3] {
-    let mut server = setup.serve().await;
+async fn account(env: TestEnv, reason: Option<&str>) -> [u64; 3] {
+    let mut server = env.serve().await;
     for n in 0..STEPS {
         let began = Instant::now();
         server.say("ann", &format!("number {n}")).await;
@@ -47,7 +47,7 @@ async fn account(setup: Setup, reason: Option<&str>) -> [u64; 3] {
             if value.parse::<u64>().unwrap() > 0 {
                 break;
             }
-            assert!(start.elapsed() < crate::server::SOON, "{series} stays 0\n{}", server.log());
+            assert!(start.elapsed() < DEADLINE, "{series} stays 0\n{}", server.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -64,7 +64,7 @@ async fn account(setup: Setup, reason: Option<&str>) -> [u64; 3] {
 #[tokio::test]
 async fn one_that_takes_everything_has_exactly_what_was_delivered() {
     let (database, sink) = (TestDatabase::sqlite(), Sink::new().await);
-    let [emitted, delivered, dropped] = account(setup(&database, &sink), None).await;
+    let [emitted, delivered, dropped] = account(env(&database, &sink), None).await;
     assert_eq!((delivered, dropped), (emitted, 0));
     assert_eq!(sink.spans().await.len() as u64, delivered);
 }
@@ -73,20 +73,20 @@ async fn one_that_takes_everything_has_exactly_what_was_delivered() {
 async fn one_that_is_away() {
     let database = TestDatabase::sqlite();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let setup = Setup::new(database.url())
+    let env = TestEnv::new(database.url())
         .with("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{port}"))
         .with("OTEL_EXPORTER_OTLP_TIMEOUT", 500);
-    assert_eq!(account(setup, Some("unreachable")).await[1], 0);
+    assert_eq!(account(env, Some("unreachable")).await[1], 0);
 }
 
 #[tokio::test]
 async fn one_that_hangs() {
     let (database, sink) = (TestDatabase::sqlite(), Sink::hanging().await);
     // in time, and not before the process ends
-    let timely = setup(&database, &sink).with("OTEL_EXPORTER_OTLP_TIMEOUT", 500);
+    let timely = env(&database, &sink).with("OTEL_EXPORTER_OTLP_TIMEOUT", 500);
     assert_eq!(account(timely, Some("timeout")).await[1], 0);
     let (database, sink) = (TestDatabase::sqlite(), Sink::hanging().await);
-    assert_eq!(account(setup(&database, &sink), None).await[1], 0);
+    assert_eq!(account(env(&database, &sink), None).await[1], 0);
 }
 
 #[tokio::test]
@@ -95,8 +95,8 @@ async fn ones_that_refuse() {
         [(429, "overloaded"), (503, "overloaded"), (500, "upstream"), (400, "refused")]
     {
         let (database, sink) = (TestDatabase::sqlite(), Sink::refusing(status).await);
-        let setup = setup(&database, &sink).with("OTEL_EXPORTER_OTLP_TIMEOUT", 500);
-        assert_eq!(account(setup, Some(reason)).await[1], 0, "{status}");
+        let env = env(&database, &sink).with("OTEL_EXPORTER_OTLP_TIMEOUT", 500);
+        assert_eq!(account(env, Some(reason)).await[1], 0, "{status}");
     }
 }
 
@@ -111,7 +111,7 @@ async fn one_that_takes_a_part_says_so() {
     let answer = ExportTraceServiceResponse { partial_success: Some(partial) };
     let database = TestDatabase::sqlite();
     let sink = Sink::saying(&answer.encode_to_vec()).await;
-    let [emitted, delivered, dropped] = account(setup(&database, &sink), Some("refused")).await;
+    let [emitted, delivered, dropped] = account(env(&database, &sink), Some("refused")).await;
     assert_eq!(delivered + dropped, emitted);
     assert_eq!(sink.batches().await as u64, dropped, "one of each batch");
 }
@@ -122,7 +122,7 @@ async fn a_start_that_fails_ends_its_traces_too() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let began = Instant::now();
-    let run = setup(&database, &sink).with("API_PORT", port).run(&["serve"]).await;
+    let run = env(&database, &sink).with("API_PORT", port).run(&["serve"]).await;
     assert_ne!(run.code, 0);
     assert!(began.elapsed() < STOP_MAX, "{:?}", began.elapsed());
     assert!(run.stdout.contains("traces.closed"), "{run:?}");
@@ -131,7 +131,7 @@ async fn a_start_that_fails_ends_its_traces_too() {
 #[tokio::test]
 async fn a_forced_stop_still_sends_what_waits() {
     let (database, sink) = (TestDatabase::sqlite(), Sink::new().await);
-    let mut server = setup(&database, &sink).latency_ms(20_000).serve().await;
+    let mut server = env(&database, &sink).latency_ms(20_000).serve().await;
     let asked = ask(&server, 0.9);
     let mut hanging = JoinSet::new();
     hanging.spawn(async move { drop(asked.send().await) });
@@ -157,7 +157,7 @@ async fn what_cannot_be_honoured_is_refused_with_what_to_do() {
         ("OTEL_TRACES_SAMPLER_ARG", "2", "between 0 and 1"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "geheim", "name=value"),
     ] {
-        let run = Setup::new(database.url()).with(name, value).run(&["check"]).await.exits(2);
+        let run = TestEnv::new(database.url()).with(name, value).run(&["check"]).await.exits(2);
         assert!(run.stderr.contains(words) && !run.stderr.contains("geheim"), "{name}: {run:?}");
     }
 }

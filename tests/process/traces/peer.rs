@@ -5,7 +5,6 @@ use std::{net::TcpListener, path::PathBuf, process::Stdio};
 use tokio::{process::Command, time::Instant};
 
 use super::*;
-use crate::server::SOON;
 
 fn program() -> PathBuf {
     let venv = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/ci/otlp/venv/lib"));
@@ -35,18 +34,18 @@ async fn a_collector_of_other_peoples_understands_us() {
     let mut agent = agent.current_dir(folder.path()).spawn().unwrap();
     let start = Instant::now();
     while tokio::net::TcpStream::connect(("127.0.0.1", http)).await.is_err() {
-        assert!(start.elapsed() < SOON && agent.try_wait().unwrap().is_none(), "no rotel");
+        assert!(start.elapsed() < DEADLINE && agent.try_wait().unwrap().is_none(), "no rotel");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    let setup = Setup::new(database.url())
+    let env = TestEnv::new(database.url())
         .with("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{http}"))
         .with("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip");
-    let server = setup.serve().await;
+    let server = env.serve().await;
     let [trace, ..] = response(&send(ask(&server, 0.9)).await.unwrap());
     server.stop().await;
     let start = Instant::now();
     while of_trace(&sink, &trace).await.len() < 8 {
-        assert!(start.elapsed() < SOON, "{:#?}", sink.spans().await);
+        assert!(start.elapsed() < DEADLINE, "{:#?}", sink.spans().await);
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let spans = of_trace(&sink, &trace).await;
