@@ -12,7 +12,7 @@
 //!   [`evolve`](domain::evolve::evolve) folds an event into a state.
 //! - [`store`]: the event log on PostgreSQL and SQLite: the batching [writer](store::writer), the
 //!   hash [chain](store::chain), sealed contents and their [keys](store::keys), [replay](store::replay).
-//! - [`engine`]: the imperative shell: engines in memory and the [step](engine::Engine::generate).
+//! - [`engine`]: the imperative shell: engines in memory and the [step](engine::step).
 //! - [`llm`], [`embed`], [`score`]: who answers, what makes vectors, what scores prompts.
 //! - [`auth`]: who is calling, and what they may do.
 //! - [`http`], [`cli`], [`standalone`]: the faces. [`config`], [`telemetry`], [`lifecycle`]: at the side.

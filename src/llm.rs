@@ -33,7 +33,9 @@ use tracing::Instrument as _;
 
 pub use crate::breaker::Settings as BreakerSettings;
 pub use anthropic::Anthropic;
-pub use chat::{Dialect, Extra, Message, ProviderCompletion, Reply, Request, Role, ToolCall};
+pub use chat::{
+    Dialect, Extra, Message, Messages, ProviderCompletion, Reply, Request, Role, ToolCall,
+};
 pub use error::LlmError;
 pub use openai::OpenAi;
 pub use price::BadPrice;
@@ -98,8 +100,8 @@ pub struct Completion {
     pub finish_reason: String,
     /// Tokens: the provider's figures, else estimates.
     pub usage: Usage,
-    /// Whether the answer was cut to its size limit.
-    pub cut: bool,
+    /// True if the answer was cut at its size limit.
+    pub truncated: bool,
 }
 
 impl fmt::Debug for Llm {
@@ -262,7 +264,8 @@ impl Llm {
             model: named.or_else(|| target.model.clone()),
             max_tokens: request.max_tokens.min(self.shared.max_tokens),
             temperature: request.temperature.or(self.shared.temperature),
-            ..request.clone()
+            messages: request.messages.clone(),
+            extra: Arc::clone(&request.extra),
         }
     }
 }
@@ -272,7 +275,7 @@ const NOT_ALLOWED: Result<Completion, LlmError> = Err(LlmError::NotAllowed);
 fn ended(ending: ProviderCompletion, request: &Request, sink: &Sink) -> Completion {
     let ProviderCompletion { model, finish_reason, usage } = ending;
     let usage = usage.unwrap_or_else(|| estimated(request, sink));
-    Completion { model, finish_reason, usage, cut: false }
+    Completion { model, finish_reason, usage, truncated: false }
 }
 
 /// An answer that grew too long is an answer, cut.
@@ -284,7 +287,7 @@ fn cut(error: LlmError, request: &Request, sink: &Sink) -> Result<Completion, Ll
         model: request.model.clone().unwrap_or_default(),
         finish_reason: "length".to_owned(),
         usage: estimated(request, sink),
-        cut: true,
+        truncated: true,
     })
 }
 

@@ -1,9 +1,9 @@
-//! What a process does for its loaded engines unasked: follow other replicas, close steps whose
-//! deadline has passed, unload what is idle.
+//! Periodic work of a process on its engines: following other replicas, abandoning steps whose
+//! deadline is over, unloading idle engines, removing expired idempotency keys.
 
-use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::HashMap, time::Duration};
 
-use super::{Engine, Engines};
+use super::Engines;
 use crate::{
     domain::{
         command::AbandonCause,
@@ -13,18 +13,19 @@ use crate::{
     store::Head,
 };
 
-/// Shortest and longest pause between two looks at the heads of the loaded engines.
+/// Minimum and maximum interval between two polls of the heads of the loaded engines.
 const POLL_MIN: Duration = Duration::from_millis(20);
 const POLL_MAX: Duration = Duration::from_secs(1);
 
-/// Pause between two looks for expired steps and idle engines.
+/// Interval between two checks for expired steps and idle engines.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
-/// Such pauses between two removals of expired idempotency keys: a minute.
+/// Rounds of housekeeping from one removal of expired idempotency keys to the next: a minute.
 const PURGE_ROUNDS: u32 = 120;
 
 impl Engines {
-    /// Starts following (where other processes may write the log) and housekeeping.
+    /// Starts the background tasks: housekeeping, the audit if it is enabled, and the follower if other
+    /// processes may write the logs.
     pub fn start_background(&self) {
         if !self.parts().store.has_one_owner() {
             let engines = self.clone();
@@ -54,14 +55,15 @@ impl Engines {
                     pause = if moved { POLL_MIN } else { (pause * 2).min(POLL_MAX) };
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the heads of the logs could not be read");
+                    tracing::warn!(%error, "could not read the heads of the logs");
                     pause = POLL_MAX;
                 }
             }
         }
     }
 
-    /// Has the engines fold that are behind; says whether any of them gets on.
+    /// Asks the engines whose logs have new events to fold them. Returns true if any engine has made
+    /// progress since the last call.
     fn catch_up(
         &self,
         heads: &[(EngineId, Head)],
@@ -74,7 +76,7 @@ impl Engines {
             let seen = engine.view().state.position;
             if head.is_some_and(|(_, head)| head.position > seen) {
                 engine.catch_up();
-                // one that is stuck before a damaged row must not keep us busy
+                // an engine that is stuck before a damaged row makes no progress
                 moved |= seen_before.get(engine.id()) != Some(&seen);
                 behind.insert(engine.id().clone(), seen);
             }
@@ -88,7 +90,7 @@ impl Engines {
             if !stays(self.tasks(), HOUSEKEEPING).await {
                 return;
             }
-            self.close_expired().await;
+            self.abandon_expired().await;
             self.unload_idle();
             if round % PURGE_ROUNDS == 0 {
                 self.purge_idempotency().await;
@@ -100,39 +102,37 @@ impl Engines {
     async fn purge_idempotency(&self) {
         let store = &self.parts().store;
         if let Err(error) = store.purge_idempotency(store.local_time()).await {
-            tracing::warn!(%error, "expired idempotency keys could not be removed");
+            tracing::warn!(%error, "could not remove expired idempotency keys");
         }
     }
 
-    /// Closes steps whose deadline has passed. The log's clock has the last word.
-    pub async fn close_expired(&self) {
+    /// Abandons steps whose deadline is over. The writer checks that again by the clock of the log.
+    pub async fn abandon_expired(&self) {
         let now = self.parts().store.local_time();
         for engine in self.in_memory() {
             let expired: Vec<u64> = engine.view().state.expired(now).collect();
             for step in expired {
                 if let Err(error) = engine.abandon(step, AbandonCause::Deadline).await {
-                    tracing::warn!(engine = %engine.id(), step, %error, "a step could not be closed");
+                    tracing::warn!(engine = %engine.id(), step, %error, "could not abandon an expired step");
                     break;
                 }
             }
         }
     }
 
-    /// Unloads engines unused for too long and, while all together take too much, the least
-    /// recently used. Those with a running step stay, and those with an open one: somebody has to
-    /// close it. One that is shut down stays until it is resumed, here or by another replica: its
-    /// metrics would go on telling of the shutdown if nobody followed its log.
+    /// Unloads engines that have not been used for the configured time and, while the memory budget is
+    /// exceeded, the least recently used ones. Engines with running or open steps stay loaded, and so
+    /// do engines that are shut down.
     pub fn unload_idle(&self) {
         self.forget_cancelled();
         let mut engines = self.in_memory();
         engines.sort_by_key(|engine| Reverse(engine.used_at()));
-        let long_ago =
-            crate::clock::now_micros() - self.settings().idle_evict.as_micros() as Micros;
+        let expired = crate::clock::now_micros() - self.settings().idle_evict.as_micros() as Micros;
         let mut bytes = 0;
         for engine in engines {
             let size = engine.view().state.lattice.bytes();
-            let surplus = bytes > 0 && bytes + size > self.settings().memory_budget;
-            let wanted = (surplus || engine.used_at() < long_ago) && engine.is_idle();
+            let over_budget = bytes > 0 && bytes + size > self.settings().memory_budget;
+            let wanted = (over_budget || engine.used_at() < expired) && engine.is_idle();
             if wanted && self.unload(&engine) {
                 tracing::info!(engine = %engine.id(), bytes = size, "engine unloaded");
             } else {
@@ -142,14 +142,7 @@ impl Engines {
     }
 }
 
-impl Engine {
-    fn is_idle(self: &Arc<Self>) -> bool {
-        let view = self.view();
-        !self.is_busy() && view.state.open.is_empty() && view.state.shutdown.is_none()
-    }
-}
-
-/// Waits; false when the server stops.
+/// Waits for `pause`. Returns false if the server stops.
 pub(super) async fn stays(tasks: &Tasks, pause: Duration) -> bool {
     tokio::select! {
         () = tokio::time::sleep(pause) => true,
@@ -166,7 +159,7 @@ mod tests {
         testkit::app::TestApp,
     };
 
-    /// Appends an event of a type from the future.
+    /// Appends an event of a type that this version does not know.
     async fn append_unknown(app: &TestApp, engine: &EngineId) {
         let mut append = app.engines.parts().store.begin(engine).await.unwrap();
         let mut record = Record {
@@ -193,15 +186,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_engine_stuck_before_a_damaged_row_does_not_keep_us_busy() {
+    async fn an_engine_stuck_before_a_damaged_row_makes_no_progress() {
         let app = TestApp::sqlite().await;
         let engine = app.engine().await;
         append_unknown(&app, engine.id()).await;
         let heads = app.engines.parts().store.heads(&[engine.id().clone()]).await.unwrap();
         let mut seen_before = HashMap::new();
-        assert!(app.engines.catch_up(&heads, &mut seen_before), "it may get on");
+        assert!(
+            app.engines.catch_up(&heads, &mut seen_before),
+            "the first call cannot know that it is stuck"
+        );
         for _ in 0..3 {
-            assert!(!app.engines.catch_up(&heads, &mut seen_before), "it does not");
+            assert!(!app.engines.catch_up(&heads, &mut seen_before), "it made no progress");
         }
     }
 }

@@ -1,86 +1,79 @@
-//! Pages of an engine's log, without contents: `GET /v1/events`.
+//! The events of a log as `GET /v1/events` reports them, without their contents.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{Engine, EngineError};
 use crate::{
     domain::ids::{Micros, Position, SubjectRef},
     store::{Record, StoreError},
 };
 
-/// Most events on a page.
+/// Maximum number of events on a page.
 pub const PAGE_MAX: usize = 500;
 
-/// Positions one page may examine; a rare filter gives short pages with a `next`.
-const EXAMINED_MAX: usize = 20_000;
-
-/// Rows read at once.
-const READ: u32 = 1_000;
-
-/// Which events are wanted; all given conditions must hold.
+/// Selects the events for which all given conditions hold.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
-    /// Of this type.
+    /// Event type.
     pub kind: Option<String>,
-    /// Of this data subject, by name.
+    /// Name of the data subject.
     pub subject: Option<String>,
-    /// Of this step.
+    /// Step number.
     pub step: Option<u64>,
-    /// Of this request.
+    /// Request id.
     pub request_id: Option<String>,
-    /// Of this trace.
+    /// Trace id.
     pub trace_id: Option<[u8; 16]>,
-    /// Recorded at or after.
+    /// Recorded at this time or later.
     pub from: Option<Micros>,
-    /// Recorded before.
+    /// Recorded before this time.
     pub to: Option<Micros>,
 }
 
 /// A page of the log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventPage {
-    /// In order of position.
+    /// The events in the order of their positions.
     pub events: Vec<EventReport>,
-    /// Where to go on (`after`); null at the present end of the log.
+    /// The value of `after` for the next page; null at the current end of the log.
     pub next: Option<Position>,
 }
 
-/// One event as it stands in the log.
+/// One event of the log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventReport {
-    /// Its place.
+    /// The log position.
     pub position: Position,
-    /// Its type, e.g. `step.admitted`.
+    /// The event type, e.g. `step.admitted`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Version of its shape.
+    /// The version of the payload's schema.
     pub schema_version: u32,
-    /// Version of the rules that decided it.
+    /// The version of the rules that decided the event.
     pub decide_version: u32,
-    /// When, RFC 3339.
+    /// The time of recording, RFC 3339.
     pub recorded_at: String,
-    /// The command that caused it.
+    /// The id of the command that caused the event.
     pub command_id: String,
-    /// The step it belongs to.
+    /// The number of the step that the event belongs to.
     pub step: Option<u64>,
-    /// The request it came by.
+    /// The id of the request that caused the event.
     pub request_id: Option<String>,
-    /// Who: a pseudonym, or an administrator's name.
+    /// The caller: a pseudonym, or the name of an administrator.
     pub actor: Option<String>,
-    /// Whose words, by pseudonym.
+    /// The pseudonym of the data subject.
     pub subject_ref: Option<String>,
-    /// The trace it belongs to, hexadecimal.
+    /// The trace id, hexadecimal.
     pub trace_id: Option<String>,
-    /// What happened, as it was written.
+    /// The payload of the event, as recorded.
     #[schema(value_type = Object)]
     pub clear: Box<RawValue>,
-    /// SHA-256 of its sealed content.
+    /// SHA-256 of the sealed content.
     pub content_hash: Option<String>,
-    /// SHA-256 of its own columns.
+    /// SHA-256 of the event's own columns.
     pub leaf_hash: String,
-    /// SHA-256 over the log up to here.
+    /// SHA-256 over the log up to this event.
     pub chain_hash: String,
 }
 
@@ -110,59 +103,9 @@ impl TryFrom<Record> for EventReport {
     }
 }
 
-impl Engine {
-    /// The matching events after a position, at most `limit`. An unknown subject has none.
-    pub async fn events(
-        &self,
-        filter: &EventFilter,
-        after: Position,
-        limit: usize,
-    ) -> Result<EventPage, EngineError> {
-        let subject = match &filter.subject {
-            None => None,
-            Some(name) => match self.known(name).await? {
-                Some(subject) => Some(subject),
-                None => return Ok(EventPage { events: Vec::new(), next: None }),
-            },
-        };
-        let limit = limit.min(PAGE_MAX);
-        let mut page = EventPage { events: Vec::new(), next: None };
-        let (mut last, mut examined) = (after, 0);
-        loop {
-            let rows = self.parts.store.read(&self.id, last, READ).await?;
-            let at_end = rows.len() < READ as usize;
-            for record in rows {
-                if page.events.len() == limit || examined == EXAMINED_MAX {
-                    page.next = Some(last);
-                    return Ok(page);
-                }
-                if record.position != last + 1 {
-                    let what = "a gap before this position";
-                    return Err(StoreError::Corrupt { position: record.position, what }.into());
-                }
-                last = record.position;
-                examined += 1;
-                if filter.matches(&record, subject) {
-                    page.events.push(record.try_into()?);
-                }
-            }
-            if at_end {
-                return Ok(page);
-            }
-        }
-    }
-
-    /// One event.
-    pub async fn event(&self, position: Position) -> Result<EventReport, EngineError> {
-        let head = self.view().state.position;
-        let record = self.parts.store.record(&self.id, position).await?;
-        let record = record.ok_or(EngineError::Beyond { position, head })?;
-        Ok(record.try_into()?)
-    }
-}
-
 impl EventFilter {
-    fn matches(&self, record: &Record, subject: Option<SubjectRef>) -> bool {
+    /// True if the event is selected; `subject` is the pseudonym of the filter's subject.
+    pub(super) fn matches(&self, record: &Record, subject: Option<SubjectRef>) -> bool {
         self.kind.as_ref().is_none_or(|kind| *kind == record.kind)
             && subject.is_none_or(|subject| record.subject_ref == Some(subject))
             && self.step.is_none_or(|step| record.step == Some(step))

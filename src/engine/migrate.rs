@@ -1,12 +1,12 @@
-//! `engine migrate`: copies what an engine remembers into another one, with new vectors.
+//! `engine migrate`: copies the memory of an engine into another engine, with new vectors.
 //!
-//! An engine's embedder and dimension are fixed for its life, so this is the way to others. The items
-//! are read in the order in which they were stored, embedded by this server's embedder, and added
-//! to the copy under its own pseudonyms and keys. The copy's log says how far it has come: a run that
-//! ended early, however it ended, is started again and goes on from there. The source is only read.
+//! The embedder and the dimension of an engine cannot change, so a migration is the way to another
+//! embedder. It reads the items in the order in which they were stored, embeds them with this
+//! server's embedder, and adds them to the copy under the copy's own pseudonyms and keys. The log of
+//! the copy records the progress, so that an interrupted migration can be resumed. The source is only
+//! read.
 //!
-//! Deliberately not here: everything but the memory. Counters, averages and budgets of the source
-//! stay with its log, and the copy begins with its own.
+//! Deliberately not here: everything but the memory. Counters, averages and budgets are not copied.
 
 mod source;
 mod vectors;
@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::{
     Engine, EngineError, Engines,
-    generate::{AnswerText, seal},
+    content::{StoredAnswer, seal},
 };
 use crate::{
     domain::{
@@ -31,51 +31,53 @@ use crate::{
     embed::{EmbedError, Embedder},
     store::{
         seal::SealError,
-        subject::Subject,
+        subject::{Subject, SubjectError},
         writer::{Actor, Outcome, Proposal, WriteError},
     },
 };
 use source::{Exchange, Source};
 
-/// Items that are read, embedded and added at once; fewer where fewer may wait for the writer.
+/// Maximum number of items that are read, embedded and added together. The writer's queue may limit
+/// it further.
 const ITEMS_MAX: usize = 64;
 
-/// What came of a migration.
+/// The result of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MigrationReport {
-    /// Items added.
+    /// Number of items added.
     pub copied: u64,
-    /// Items left out because their text or its key is erased.
+    /// Number of items left out because their content or its key was erased.
     pub skipped: u64,
-    /// Items left out because the embedder does not take their text (too long, or without a direction).
+    /// Number of items left out because the embedder rejects their text (too long, or the vector is
+    /// zero).
     pub refused: u64,
-    /// Items that an earlier run has dealt with.
+    /// Number of items that an earlier run has processed.
     pub already: u64,
-    /// Where the copy's log ends.
+    /// The last position of the copy's log.
     pub position: Position,
     /// The chain hash there.
     pub chain_hash: Sha256,
 }
 
-/// Why an engine could not be copied, or not to its end. What is copied stays.
+/// Why a migration failed. Items that were added remain in the copy.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// Both names are the same.
-    #[error("an engine cannot be copied into itself; name a new one for the copy")]
+    /// Source and copy have the same name.
+    #[error("an engine cannot be copied into itself: choose another name for the copy")]
     Itself,
-    /// The target is somebody's engine.
+    /// The target exists and is not a copy of the source.
     #[error(
-        "engine {to} has steps of its own, or is a copy of another engine; name one that does not \
-         exist yet: it is made"
+        "engine {to} has steps of its own, or is a copy of another engine: choose the name of an \
+         engine that does not exist; the migration creates it"
     )]
     NotACopy {
-        /// The target.
+        /// The name of the target.
         to: EngineId,
     },
-    /// No vectors.
-    #[error("{0}; what is copied stays: start the migration again, and it goes on from there")]
+    /// The embedder failed.
+    #[error("{0}; start the migration again to resume it")]
     Embed(#[from] EmbedError),
-    /// One of the two engines.
+    /// The source or the copy failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -86,18 +88,24 @@ impl From<WriteError> for MigrateError {
     }
 }
 
+impl From<SubjectError> for MigrateError {
+    fn from(error: SubjectError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
 impl From<SealError> for MigrateError {
     fn from(error: SealError) -> Self {
         Self::Engine(error.into())
     }
 }
 
-/// Copies what `from` remembers into `to`, which is made if it is not there. `progress` is told the
-/// positions of the source's log that were reached, once while it is folded and once while it is
-/// copied.
+/// Copies the memory of `from` into `to`, which is created if it does not exist. Calls `progress` with
+/// the position reached in the log of the source, first while it is folded and then while its items
+/// are copied.
 ///
 /// # Errors
-/// See [`MigrateError`]; then it can be started again.
+/// See [`MigrateError`]. The migration can be started again.
 pub async fn migrate(
     engines: &Engines,
     from: &EngineId,
@@ -109,7 +117,7 @@ pub async fn migrate(
         return Err(MigrateError::Itself);
     }
     let source = Source::open(engines.parts(), from, progress).await?;
-    // before an engine is made for an embedder that does not work
+    // fail before the copy is created if the embedder does not work
     engines.parts().embedder.probe().await?;
     let copy = copy(engines, &source, to, actor).await?;
     let after = copy.view().state.copied.as_ref().map_or(0, |copied| copied.position);
@@ -130,7 +138,7 @@ pub async fn migrate(
     Ok(MigrationReport { copied, skipped, refused, already, position, chain_hash })
 }
 
-/// The engine to copy to: one that is made now, or that an earlier run began.
+/// The target engine: a new one, or the one that an earlier run created.
 async fn copy(
     engines: &Engines,
     source: &Source,
@@ -142,7 +150,7 @@ async fn copy(
         let policy = with_embedder(&source.state.policy, &parts.embedder);
         engines.create(to, policy.clone(), None, actor).await?;
         if let Some(config) = &source.state.config {
-            // it goes on following the configuration as its source does
+            // the copy follows later configuration changes as its source does
             let change = ChangePolicy {
                 policy,
                 actor: actor.to_owned(),
@@ -169,23 +177,23 @@ fn with_embedder(policy: &Policy, embedder: &Embedder) -> Policy {
     }
 }
 
-/// A migration under way.
+/// A migration in progress.
 struct Migration<'a> {
     source: &'a Source,
     copy: &'a Engine,
     actor: &'a str,
-    /// The source's position of the last item handed over; 0 for none.
+    /// The position in the source of the last item handed to the writer; 0 before the first.
     after: Position,
-    /// Copied, skipped, refused.
+    /// The numbers of items copied, skipped and refused.
     counts: [u64; 3],
 }
 
-/// The sealed text of `memory.added`: what the two events of a step hold.
+/// The content of `memory.added`: the prompt and the answer of a step.
 #[derive(Serialize)]
-struct Text<'a> {
+struct SealedExchange<'a> {
     prompt: &'a str,
     #[serde(flatten)]
-    answer: &'a AnswerText,
+    answer: &'a StoredAnswer,
 }
 
 impl Migration<'_> {
@@ -211,8 +219,8 @@ impl Migration<'_> {
                 Ok(Outcome::Committed(_) | Outcome::Duplicate(_)) => self.counts[0] += 1,
                 Err(error) => {
                     if matches!(error, WriteError::SubjectErased) {
-                        // the name is a stranger's from now on
-                        self.copy.directory.forget(subject.subject_ref);
+                        // the name belongs to a new subject from now on
+                        self.copy.subjects.forget(subject.subject_ref);
                     }
                     return Err(error.into());
                 }
@@ -221,7 +229,7 @@ impl Migration<'_> {
         Ok(())
     }
 
-    /// Everybody whose words are on a page, by name, as the copy knows them.
+    /// The data subjects of a page by name, with their pseudonyms in the copy.
     async fn subjects<'e>(
         &self,
         exchanges: &'e [Exchange<'_>],
@@ -230,7 +238,7 @@ impl Migration<'_> {
         for exchange in exchanges {
             let name = exchange.name.as_str();
             if !subjects.contains_key(name) {
-                subjects.insert(name, self.copy.subject(name).await?);
+                subjects.insert(name, self.copy.subjects.by_name_or_new(name).await?);
             }
         }
         Ok(subjects)
@@ -244,8 +252,8 @@ impl Migration<'_> {
     ) -> Result<Proposal, MigrateError> {
         let Exchange { item, prompt, answer, .. } = exchange;
         let command_id = crate::ids::command_id();
-        let text = Text { prompt, answer };
-        let content = seal(subject, command_id, &text, Some(&vector.to_bytes()))?;
+        let sealed = SealedExchange { prompt, answer };
+        let content = seal(subject, command_id, &sealed, Some(&vector.to_bytes()))?;
         let source =
             event::ItemOrigin { engine: self.source.engine.clone(), position: item.position };
         let add = Add {

@@ -1,10 +1,10 @@
-//! The answers of a log, for the `replay` provider: read once, opened, kept by prompt.
+//! Reads the recorded answers of a log for the provider `replay`.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
     EngineError,
-    generate::{AnswerText, PromptText},
+    content::{self, StoredAnswer, StoredPrompt},
 };
 use crate::{
     domain::{
@@ -13,17 +13,17 @@ use crate::{
     },
     llm::{ProviderCompletion, RecordedAnswer, Replay},
     store::{
-        Record, SealedContent, Store, StoreError, codec,
+        Record, Store, StoreError, codec,
         keys::{Column, ContentKey},
-        subject::{Directory, Subject},
+        subject::{Directory, Subjects},
     },
 };
 
-/// Events read at once.
+/// Rows per read.
 const PAGE: u32 = 500;
 
-/// Reads the answers of an engine's log, in its order, as many as are kept. Erased and withheld ones
-/// are left out.
+/// Reads the answers of an engine's log in the order of the log, up to the limits of [`Replay`].
+/// Erased and withheld answers are left out.
 pub async fn read_recorded_answers(
     store: &Store,
     content_key: &Arc<ContentKey>,
@@ -32,18 +32,18 @@ pub async fn read_recorded_answers(
     let row = store.engine(engine).await?;
     let row = row.ok_or_else(|| StoreError::EngineMissing(engine.clone()))?;
     let index_key = content_key.unwrap_index_key(engine, &row.index_key)?;
-    let directory = Directory::new(engine.clone(), Arc::clone(content_key), index_key);
-    let reader = Reader { store, engine, directory };
+    let directory = Arc::new(Directory::new(engine.clone(), Arc::clone(content_key), index_key));
+    let reader = Reader { store, engine, subjects: Subjects::new(store.clone(), directory) };
     let (mut replay, mut after) = (Replay::default(), 0);
     loop {
         let page = store.read(engine, after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(replay) };
         after = last.position;
-        if !reader.keep(&mut replay, &page).await? {
+        if !reader.add(&mut replay, &page).await? {
             tracing::warn!(
                 event_type = "llm.replay_full",
                 answers = replay.len(),
-                "the log has more answers than are kept; later ones are left out"
+                "the log has more answers than the replay provider can hold; later ones are left out"
             );
             return Ok(replay);
         }
@@ -53,24 +53,24 @@ pub async fn read_recorded_answers(
 struct Reader<'a> {
     store: &'a Store,
     engine: &'a EngineId,
-    directory: Directory,
+    subjects: Subjects,
 }
 
 impl Reader<'_> {
-    /// Keeps the answers of a page; says whether there was room for all.
-    async fn keep(&self, replay: &mut Replay, page: &[Record]) -> Result<bool, EngineError> {
+    /// Adds the answers of a page. Returns false if the limits of [`Replay`] are reached.
+    async fn add(&self, replay: &mut Replay, page: &[Record]) -> Result<bool, EngineError> {
         let answers: Vec<_> = page.iter().filter_map(answer).collect();
-        let wanted: Vec<Position> = answers
+        let positions: Vec<Position> = answers
             .iter()
             .flat_map(|(position, completed)| [completed.admitted_position, *position])
             .collect();
-        let texts = self.texts(&wanted).await?;
+        let contents = self.contents(&positions).await?;
         for (position, completed) in answers {
-            let prompt = texts.get(&completed.admitted_position).map(|text| parsed(text));
-            let answer = texts.get(&position).map(|text| parsed(text));
-            let (Some(Some(prompt)), Some(Some(answer))) = (prompt, answer) else { continue };
-            let PromptText { prompt } = prompt;
-            let AnswerText { answer: text, tool_calls } = answer;
+            let prompt = contents.get(&completed.admitted_position).map(|c| content::parse(c));
+            let answer = contents.get(&position).map(|c| content::parse(c));
+            let (Some(Ok(prompt)), Some(Ok(answer))) = (prompt, answer) else { continue };
+            let StoredPrompt { prompt } = prompt;
+            let StoredAnswer { answer: text, tool_calls } = answer;
             let StepCompleted { model, finish_reason, usage, .. } = *completed;
             let ending = ProviderCompletion { model, finish_reason, usage: Some(usage) };
             if !replay.keep(&prompt, RecordedAnswer { text, tool_calls, ending }) {
@@ -80,40 +80,26 @@ impl Reader<'_> {
         Ok(true)
     }
 
-    /// Opens the texts at positions; those without a content or a key are left out.
-    async fn texts(
+    /// Reads and opens the contents at `positions`, except those whose content or key was erased.
+    async fn contents(
         &self,
         positions: &[Position],
     ) -> Result<HashMap<Position, Vec<u8>>, EngineError> {
-        let mut texts = HashMap::with_capacity(positions.len());
-        for text in self.store.sealed_contents(self.engine, positions).await? {
-            let Some(subject) = self.subject(&text).await? else { continue };
-            let plain = subject.key.open(text.command_id, Column::Text, &text.sealed)?;
-            texts.insert(text.position, plain);
+        let mut contents = HashMap::with_capacity(positions.len());
+        for content in self.store.sealed_contents(self.engine, positions).await? {
+            let Some(subject) = self.subjects.by_ref(content.subject_ref).await? else { continue };
+            let plain = subject.key.open(content.command_id, Column::Text, &content.sealed)?;
+            contents.insert(content.position, plain);
         }
-        Ok(texts)
-    }
-
-    async fn subject(&self, text: &SealedContent) -> Result<Option<Arc<Subject>>, EngineError> {
-        if let Some(known) = self.directory.get_ref(text.subject_ref) {
-            return Ok(Some(known));
-        }
-        let rows = self.store.subjects_by_ref(self.engine, &[text.subject_ref]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let subject = Arc::new(self.directory.open(row)?);
-        self.directory.keep(&subject);
-        Ok(Some(subject))
+        Ok(contents)
     }
 }
 
-/// An answer with its position. `mlsdm audit verify` says more of what cannot be read.
+/// The position and the event, if the record is a completed step. Records that cannot be decoded are
+/// skipped; `mlsdm audit verify` reports them.
 fn answer(record: &Record) -> Option<(Position, Box<StepCompleted>)> {
     match codec::decode(&record.kind, record.schema_version, &record.payload) {
         Ok(Event::StepCompleted(completed)) => Some((record.position, completed)),
         Ok(_) | Err(_) => None,
     }
-}
-
-fn parsed<T: serde::de::DeserializeOwned>(text: &[u8]) -> Option<T> {
-    serde_json::from_slice(text).ok()
 }

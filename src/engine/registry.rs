@@ -1,4 +1,5 @@
-//! The engines of this process: created on demand, loaded by replay at first use, unloaded when idle.
+//! The engines of this process: created on request, loaded by replaying their log at first use,
+//! unloaded when idle.
 
 use std::{
     collections::HashMap,
@@ -10,7 +11,6 @@ use tokio::sync::{OnceCell, Semaphore};
 use super::{Engine, EngineError, Parts, Receipt, Settings};
 use crate::{
     domain::{
-        command::{Abandon, AbandonCause, ChangePolicy, Command},
         event::{DECIDE_VERSION, EngineCreated, Event, LOG_FORMAT},
         ids::{EngineId, Position, Sha256},
         policy::Policy,
@@ -21,8 +21,8 @@ use crate::{
         keys::IndexKey,
         replay,
         state_fold::{self, ReplayError, StateFold},
-        subject::Directory,
-        writer::{Actor, Proposal, WriteError, writer},
+        subject::{Directory, Subjects},
+        writer::{WriteError, writer},
     },
 };
 
@@ -42,11 +42,12 @@ struct Shared {
     replays: Arc<Semaphore>,
 }
 
-/// Replays for callers (`state?at_position=`) that run at once; more wait.
+/// Maximum number of concurrent replays for queries of past states (`state?at_position=`); further
+/// queries wait.
 const REPLAYS_MAX: usize = 2;
 
 impl Engines {
-    /// No engine is loaded yet. `tasks` runs their writers.
+    /// A registry without loaded engines. `tasks` runs their writers.
     pub fn new(parts: Parts, settings: Settings, tasks: Tasks) -> Self {
         let settings = Arc::new(settings);
         Self {
@@ -60,12 +61,12 @@ impl Engines {
         }
     }
 
-    /// Where the logs are, and what engines are made of.
+    /// The parts that all engines share.
     pub fn parts(&self) -> &Parts {
         &self.shared.parts
     }
 
-    /// What engines are run with.
+    /// The settings of all engines.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
     }
@@ -74,7 +75,7 @@ impl Engines {
         &self.shared.tasks
     }
 
-    /// The engines of the log, loaded or not, with their heads; without the server's own log.
+    /// All engines, loaded or not, with the heads of their logs. Excludes the server's own log.
     pub async fn list(&self) -> Result<Vec<(EngineRow, Head)>, EngineError> {
         let mut rows = self.parts().store.engines().await?;
         rows.retain(|row| !row.engine_id.is_system());
@@ -85,7 +86,8 @@ impl Engines {
         Ok(rows.into_iter().filter_map(with_head).collect())
     }
 
-    /// An engine, loaded by replaying its log if need be. Callers at the same time load it once.
+    /// An engine, loaded by replaying its log if it is not in memory. Concurrent callers share one
+    /// replay.
     pub async fn get(&self, id: &EngineId) -> Result<Arc<Engine>, EngineError> {
         let slot = {
             let mut loaded = self.loaded();
@@ -100,8 +102,8 @@ impl Engines {
         Ok(Arc::clone(engine))
     }
 
-    /// A failed load leaves no slot behind: names that strangers try must not pile up. While others
-    /// hold the slot they may be loading into it: the last of them to fail removes it.
+    /// Removes the slot after a failed load, so that requests for unknown names do not use memory.
+    /// Other callers that hold the slot may be loading into it; the last of them to fail removes it.
     fn forget_empty(&self, id: &EngineId, slot: &Slot) {
         let mut loaded = self.loaded();
         let unused = |held: &Slot| {
@@ -112,7 +114,7 @@ impl Engines {
         }
     }
 
-    /// Drops the slots that a cancelled load left behind.
+    /// Removes the slots of cancelled loads.
     pub(super) fn forget_cancelled(&self) {
         self.loaded().retain(|_, slot| slot.get().is_some() || Arc::strong_count(slot) > 1);
     }
@@ -126,13 +128,14 @@ impl Engines {
         self.loaded().values().filter_map(|slot| slot.get().cloned()).collect()
     }
 
-    /// Unloads an engine that nobody uses but the caller, if it is not the server's own log. Whoever else holds it may be about to run
-    /// a step, which the engine loaded next would take for an orphan.
+    /// Unloads an engine if only the registry and the caller hold it, and if it is not the server's
+    /// own log. Another holder may be about to run a step; an engine that is loaded again would treat
+    /// that step as left open by an earlier process.
     pub(super) fn unload(&self, engine: &Arc<Engine>) -> bool {
         let mut loaded = self.loaded();
         let unused = |slot: &Slot| {
             let same = slot.get().is_some_and(|held| Arc::ptr_eq(held, engine));
-            // the slot's and the caller's; who asks for the engine right now holds the slot
+            // the references of the slot and of the caller; a pending `get` holds the slot
             same && Arc::strong_count(slot) == 1 && Arc::strong_count(engine) == 2
         };
         let unload = !engine.id().is_system() && loaded.get(engine.id()).is_some_and(unused);
@@ -142,7 +145,7 @@ impl Engines {
         unload
     }
 
-    /// Lets go of all engines: their writers end once their last step has.
+    /// Unloads all engines. Their writers end after the last running step.
     pub fn unload_all(&self) {
         self.loaded().clear();
     }
@@ -154,15 +157,15 @@ impl Engines {
         state_fold::check_format(&row).map_err(ReplayError::from)?;
         let index_key = parts.content_key.unwrap_index_key(id, &row.index_key)?;
         let end = Position::MAX;
-        let folder = replay::replay(&parts.store, &parts.content_key, id, end, &mut |_| {}).await?;
-        parts.metrics.steps.replayed.inc_by(folder.position());
-        self.start(id, folder, index_key).await
+        let fold = replay::replay(&parts.store, &parts.content_key, id, end, &mut |_| {}).await?;
+        parts.metrics.steps.replayed.inc_by(fold.position());
+        self.start(id, fold, index_key).await
     }
 
     async fn start(
         &self,
         id: &EngineId,
-        folder: StateFold,
+        fold: StateFold,
         index_key: IndexKey,
     ) -> Result<Arc<Engine>, EngineError> {
         let mut parts = self.parts().clone();
@@ -170,10 +173,11 @@ impl Engines {
         let directory =
             Arc::new(Directory::new(id.clone(), Arc::clone(&parts.content_key), index_key));
         let limits = self.settings().limits;
-        let made = writer(id.clone(), parts.store.clone(), Arc::clone(&directory), folder, limits);
+        let subjects = Subjects::new(parts.store.clone(), Arc::clone(&directory));
+        let made = writer(id.clone(), parts.store.clone(), directory, fold, limits);
         let (writer, task) = made.ok_or_else(|| EngineError::Empty(id.clone()))?;
         let metrics = parts.metrics.engine(id);
-        // the server's own log remembers nothing: whatever makes vectors fits
+        // the server's own log has no memory, so any embedder fits
         if !id.is_system() {
             let policy = &writer.view().state.policy;
             parts.embedder =
@@ -187,7 +191,7 @@ impl Engines {
             id: id.clone(),
             parts,
             settings: Arc::clone(&self.shared.settings),
-            directory,
+            subjects,
             writer,
             metrics,
             used_at: AtomicI64::new(crate::clock::now_micros()),
@@ -196,7 +200,7 @@ impl Engines {
             digest: std::sync::Mutex::default(),
         });
         if engine.parts.store.has_one_owner() {
-            engine.close_orphans().await?;
+            engine.abandon_orphans().await?;
         }
         Ok(engine)
     }
@@ -227,13 +231,14 @@ impl Engines {
         Ok(receipt)
     }
 
-    /// The default engine, made from configuration if it is not there, and its policy brought up to
-    /// date where this process alone owns the log. Gives whether the policy differs all the same.
+    /// Creates the default engine if it does not exist. Otherwise applies the policy of the
+    /// configuration if this process is the only one that writes the log. Returns true if the
+    /// configuration differs from the policy and was not applied.
     pub async fn ensure_default(&self, policy: &Policy) -> Result<bool, EngineError> {
         let id = self.settings().default.clone();
         let hash = policy.hash().to_string();
         if self.ensure(&id, policy, Some(hash), "config").await? {
-            // its gauges have values from the start, not at the first request
+            // load it, so that its gauges have values before the first request
             self.get(&id).await?;
             return Ok(false);
         }
@@ -251,8 +256,8 @@ impl Engines {
 }
 
 impl Engines {
-    /// The server's own log, made if it is not there. It stays loaded, so that what other replicas
-    /// write into it is followed.
+    /// The server's own log, created if it does not exist. It stays loaded, so that the events of
+    /// other replicas are followed.
     pub async fn system(&self) -> Result<Arc<Engine>, EngineError> {
         let id = EngineId::system();
         let slot = self.loaded().get(&id).cloned();
@@ -263,7 +268,7 @@ impl Engines {
         self.get(&id).await
     }
 
-    /// Creates an engine if it is not there, and says whether it was this call that did.
+    /// Creates an engine if it does not exist. Returns true if this call created it.
     async fn ensure(
         &self,
         id: &EngineId,
@@ -276,7 +281,7 @@ impl Engines {
         }
         match self.create(id, policy.clone(), config_hash, actor).await {
             Ok(_) => Ok(true),
-            // another replica was first
+            // another replica created it first
             Err(EngineError::Folding(error))
                 if matches!(&*error, ReplayError::Store(StoreError::EngineExists(_))) =>
             {
@@ -315,48 +320,4 @@ fn first_record(
     record.leaf_hash = chain::leaf(id, &record);
     record.chain_hash = chain::link(chain::genesis(id), 1, record.leaf_hash);
     Ok(record)
-}
-
-impl Engine {
-    /// Applies a configuration's policy: only the fields in which it differs from the configuration
-    /// applied last, so that what an operator changed meanwhile stays.
-    pub async fn apply_config(
-        &self,
-        policy: &Policy,
-        actor: &str,
-        reason: &str,
-    ) -> Result<Receipt, EngineError> {
-        let state = &self.view().state;
-        let changed = match &state.config {
-            Some(before) => state.policy.with_changes(before, policy),
-            None => policy.clone(),
-        };
-        self.change_policy(ChangePolicy {
-            policy: changed,
-            actor: actor.to_owned(),
-            reason: reason.to_owned(),
-            config: Some(policy.clone()),
-        })
-        .await
-    }
-
-    /// Ends what a former process of this database left open: this one is provably alone.
-    async fn close_orphans(&self) -> Result<(), EngineError> {
-        let open: Vec<u64> = self.view().state.open.keys().copied().collect();
-        for step in open {
-            self.abandon(step, AbandonCause::SoleOwner).await?;
-        }
-        Ok(())
-    }
-
-    /// Gives a step up, unless it has an ending or time left.
-    pub(super) async fn abandon(&self, step: u64, cause: AbandonCause) -> Result<(), EngineError> {
-        let command = Command::Abandon(Abandon { step, cause });
-        let mut proposal = Proposal::of_engine(crate::ids::command_id(), command, Actor::Server);
-        proposal.ends_claim = true;
-        match self.commit(proposal).await {
-            Ok(_) | Err(WriteError::Refused(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
 }

@@ -1,11 +1,11 @@
-//! The state of an engine in words: `GET /v1/state`.
+//! The state of an engine as `GET /v1/state` reports it.
 
-use std::{collections::BTreeMap, sync::PoisonError};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Engine, EngineError};
+use super::Engine;
 use crate::{
     domain::{
         budget::Amount,
@@ -13,65 +13,65 @@ use crate::{
         ids::{Micros, Position, Sha256, SubjectRef},
         state::State,
     },
-    store::{replay, writer::View},
+    store::writer::View,
 };
 
-/// What an engine knows at a position.
+/// The state of an engine at a log position.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct StateReport {
     /// The engine's name.
     pub engine: String,
-    /// The last position folded.
+    /// The log position of the last event that is part of the state.
     pub position: Position,
-    /// The last step number given.
+    /// The number of the newest step.
     pub step: u64,
     /// `wake` or `sleep`.
     pub phase: &'static str,
-    /// Steps left in the phase.
+    /// Steps until the phase ends.
     pub phase_counter: u32,
-    /// The moral threshold of the asker.
+    /// The moral threshold for the caller.
     pub moral_threshold: f64,
-    /// The engine's moving average.
+    /// The exponential moving average of the engine's moral filter.
     pub moral_ema: f64,
-    /// Steps admitted.
+    /// Number of admitted steps.
     pub accepted_count: u64,
-    /// Steps refused.
+    /// Number of rejected steps.
     pub rejected_count: u64,
-    /// Admitted steps that ended without an answer.
+    /// Number of admitted steps that failed.
     pub failed_count: u64,
-    /// Admitted steps that were answered.
+    /// Number of admitted steps that were answered.
     pub completed_count: u64,
-    /// Admitted steps without an ending yet.
+    /// Number of admitted steps that are still running.
     pub open_count: u64,
-    /// Norms of the trace levels.
+    /// Euclidean norms of the three synaptic memory levels.
     pub synaptic_norms: SynapticNorms,
     /// The lattice memory.
     pub memory: MemoryReport,
-    /// The same under the original's name.
+    /// The lattice memory, under the name used by the original Python library.
     pub pelm_stats: MemoryStats,
-    /// The same under the original's older name.
+    /// The lattice memory, under an older name used by the original Python library.
     pub qilm_stats: MemoryStats,
-    /// Whether the engine admits anything.
+    /// The emergency shutdown.
     pub emergency_shutdown: ShutdownReport,
-    /// The asker's budget in the open window; left out where the policy sets none.
+    /// The caller's budget in the current window; absent if the policy sets no budget.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetReport>,
-    /// The parts a step depends on.
+    /// The state of the components that a step depends on.
     pub reliability: Reliability,
-    /// Which policy is in force; 1 is the first.
+    /// The version of the policy, from 1.
     pub policy_version: u64,
-    /// The policy in force.
+    /// The policy.
     #[schema(value_type = Object)]
     pub policy: crate::domain::policy::Policy,
-    /// Chain hash at the position, hexadecimal.
+    /// The chain hash at the position, hexadecimal.
     pub chain_hash: String,
-    /// SHA-256 over the state, hexadecimal: equal on every replica at the same position.
+    /// SHA-256 of the state, hexadecimal. Equal on all replicas at the same position.
     pub state_digest: String,
-    /// SHA-256 over the trace levels; null where an erasure made them unknown.
+    /// SHA-256 of the synaptic memory levels; null if an erasure removed a vector they depend on.
     pub trace_digest: Option<String>,
 }
 
-/// Norms of the trace levels.
+/// Euclidean norms of the three synaptic memory levels.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct SynapticNorms {
     /// The fast level.
@@ -88,57 +88,57 @@ pub struct SynapticNorms {
 /// The lattice memory.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct MemoryReport {
-    /// Items held.
+    /// Number of items.
     pub used: usize,
-    /// Items it can hold.
+    /// Maximum number of items.
     pub capacity: usize,
-    /// Resident bytes.
+    /// Memory used, in bytes.
     pub bytes: usize,
-    /// Items reachable in both phases.
+    /// Number of items that can be retrieved in both phases.
     pub consolidated: usize,
 }
 
-/// The lattice memory in the original's units.
+/// The lattice memory in the units of the original Python library.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct MemoryStats {
-    /// Items held.
+    /// Number of items.
     pub used: usize,
-    /// Items it can hold.
+    /// Maximum number of items.
     pub capacity: usize,
-    /// Resident MiB.
+    /// Memory used, in MiB.
     pub memory_mb: f64,
 }
 
-/// An emergency shutdown.
+/// The emergency shutdown of an engine.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ShutdownReport {
-    /// Whether the engine is shut down.
+    /// True if the engine is shut down.
     pub active: bool,
-    /// Since when, RFC 3339.
+    /// The time of the shutdown, RFC 3339.
     pub since: Option<String>,
-    /// Why.
+    /// The reason given for the shutdown.
     pub reason: Option<String>,
 }
 
-/// What a data subject may spend, and what it has spent.
+/// The budget of a data subject.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BudgetReport {
-    /// What may be spent in a window; 0 for no limit.
+    /// The limits per window; 0 means unlimited.
     pub limit: SpendReport,
     /// Spent by steps that have ended.
     pub spent: SpendReport,
-    /// Kept back for steps that still run.
+    /// Reserved for steps that are still running.
     pub reserved: SpendReport,
-    /// When the window ends and everything may be spent anew, RFC 3339.
+    /// The end of the window, after which the budget is available again, RFC 3339.
     pub window_ends_at: String,
 }
 
-/// Tokens, and what they cost.
+/// Tokens and their cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SpendReport {
     /// Tokens of prompts, contexts and answers.
     pub tokens: u64,
-    /// Millionths of a US dollar.
+    /// Cost in millionths of a US dollar.
     pub cost_micro_usd: u64,
 }
 
@@ -148,16 +148,16 @@ impl From<Amount> for SpendReport {
     }
 }
 
-/// The parts a step depends on.
+/// The state of the components that a step depends on.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Reliability {
-    /// Circuit breakers by provider: `closed`, `open`, `half_open`; this replica's.
+    /// The circuit breakers of this replica by provider: `closed`, `open` or `half_open`.
     pub breakers: BTreeMap<String, String>,
 }
 
 impl StateReport {
-    /// `now` says which window of the budget is open.
-    fn new(
+    /// `now` selects the budget window.
+    pub(super) fn new(
         engine: &Engine,
         view: &View,
         digest: Sha256,
@@ -224,74 +224,5 @@ fn memory(state: &State) -> MemoryReport {
         capacity: state.lattice.capacity(),
         bytes: state.lattice.bytes(),
         consolidated: state.lattice.consolidated(),
-    }
-}
-
-impl Engine {
-    /// The present state, as this replica has folded it. `asker` is a name.
-    pub async fn state(&self, asker: &str) -> Result<StateReport, EngineError> {
-        let view = self.view();
-        let asker = self.known(asker).await?;
-        let digest = self.digest_of(&view.state);
-        let now = self.parts.store.local_time().max(view.state.recorded_at);
-        Ok(StateReport::new(self, &view, digest, asker, now))
-    }
-
-    /// The state as it was after a position: folded from the log again.
-    pub async fn state_at(
-        &self,
-        position: Position,
-        asker: &str,
-    ) -> Result<StateReport, EngineError> {
-        let head = self.view().state.position;
-        if position == 0 || position > head {
-            return Err(EngineError::Beyond { position, head });
-        }
-        let asker = self.known(asker).await?;
-        // a closed semaphore would only mean that nobody waits
-        let _permit = self.replays.acquire().await.ok();
-        let (store, key) = (&self.parts.store, &self.parts.content_key);
-        let folder = replay::replay(store, key, &self.id, position, &mut |_| {}).await?;
-        let state = folder.state.ok_or_else(|| EngineError::Empty(self.id.clone()))?;
-        let digest = digest::state(&state);
-        let now = state.recorded_at;
-        let view = View { state, chain_hash: folder.chain_hash };
-        Ok(StateReport::new(self, &view, digest, asker, now))
-    }
-
-    /// The state as it was at a time: after the last event recorded then or before.
-    pub async fn state_at_time(
-        &self,
-        time: Micros,
-        asker: &str,
-    ) -> Result<StateReport, EngineError> {
-        let head = self.view().state.position;
-        let position = self.parts.store.position_at(&self.id, head, time).await?;
-        let position = position.ok_or_else(|| EngineError::Before(self.id.clone()))?;
-        self.state_at(position, asker).await
-    }
-
-    /// The pseudonym of a name, if the engine has heard of it; reading never makes one.
-    pub(super) async fn known(&self, name: &str) -> Result<Option<SubjectRef>, EngineError> {
-        let name_hmac = self.directory.name_hmac(name);
-        if let Some(subject) = self.directory.get(&name_hmac) {
-            return Ok(Some(subject.subject_ref));
-        }
-        let row = self.parts.store.subject_by_name(&self.id, &name_hmac).await?;
-        Ok(row.map(|row| row.subject_ref))
-    }
-
-    /// The digest of a published state, computed once per position.
-    fn digest_of(&self, state: &State) -> Sha256 {
-        let cached = *self.digest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((position, digest)) = cached
-            && position == state.position
-        {
-            return digest;
-        }
-        let digest = digest::state(state);
-        *self.digest.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((state.position, digest));
-        digest
     }
 }

@@ -1,9 +1,10 @@
-//! `replay --verify`: decides every recorded command again and compares.
+//! `replay --verify`: decides every recorded command again and compares the events.
 //!
-//! A command is rebuilt from its recorded events: what came from outside (scores, latencies, the
-//! answer's confidence, what was retrieved) is taken from them, what `decide` computed is compared.
-//! Memory is bounded by a page and the state; a command's events may lie on two pages. Deliberately
-//! not here: the hash chain's whole story, which is the audit's (a row that breaks it ends the fold).
+//! A command is rebuilt from its recorded events. Inputs (scores, latencies, the confidence of the
+//! answer, the retrieved positions) are taken from them; the results of `decide` are compared. Memory
+//! use is limited to a page and the state; the events of a command may lie on two pages. Deliberately
+//! not here: the complete verification of the hash chain, which is the audit's. A row that breaks the
+//! chain ends the fold.
 
 mod compare;
 mod rebuild;
@@ -27,24 +28,25 @@ use crate::{
 pub use compare::Divergence;
 use rebuild::{Rebuilt, rebuild};
 
-/// What became of deciding a log again, counted in events.
+/// The result of a verification, in numbers of events.
 #[derive(Debug, Default)]
 pub struct Verification {
-    /// Decision the same again.
+    /// Decided again with the same result.
     pub verified: u64,
-    /// The same as far as can be told: a vector was erased, or another version of the rules decided.
+    /// Not comparable, or only in part: a vector was erased, or another version of the rules decided
+    /// the event.
     pub unverifiable: u64,
-    /// Decision otherwise.
+    /// Decided again with another result.
     pub divergent: u64,
-    /// The first of those.
+    /// The first divergent event.
     pub first_divergence: Option<Divergence>,
-    /// Where the log could not be folded any further; what came before was compared.
+    /// The damage at which folding stopped. All events before it were compared.
     pub damage: Option<Box<LogDamage>>,
 }
 
-/// Folds an engine's log up to `until` (or its present end) and decides it again on the way, calling
-/// `progress` with the position reached after each page. The folder's state is of no use when
-/// there was damage.
+/// Folds an engine's log up to `until` or its current end, and decides each command again. Calls
+/// `progress` with the position reached after each page. If there was damage, the returned state is
+/// incomplete and must not be used.
 pub async fn verify(
     store: &Store,
     content_key: &Arc<ContentKey>,
@@ -52,48 +54,48 @@ pub async fn verify(
     until: Position,
     progress: &mut (dyn FnMut(Position) + Send),
 ) -> Result<(StateFold, Verification), ReplayError> {
-    let mut folder = StateFold::new(engine.clone(), Arc::clone(content_key));
+    let mut fold = StateFold::new(engine.clone(), Arc::clone(content_key));
     let mut verifier = Verifier::default();
-    while folder.position() < until {
-        let rows = store.read_for_fold(engine, folder.position(), PAGE).await?;
+    while fold.position() < until {
+        let rows = store.read_for_fold(engine, fold.position(), PAGE).await?;
         let at_end = rows.len() < PAGE as usize;
-        replay::fetch_keys(store, &mut folder, engine, &rows).await?;
+        replay::fetch_keys(store, &mut fold, engine, &rows).await?;
         let page = tokio::task::spawn_blocking(move || {
-            let mut watch = |state: Option<&State>, record: &Record, opened: &DecodedEvent| {
+            let mut observe = |state: Option<&State>, record: &Record, opened: &DecodedEvent| {
                 verifier.event(state, record, opened);
             };
-            let result = folder.apply_observed(rows, until, &mut watch);
-            (folder, verifier, result)
+            let result = fold.apply_observed(rows, until, &mut observe);
+            (fold, verifier, result)
         });
         let result;
-        (folder, verifier, result) = page.await.map_err(|e| StoreError::Other(e.to_string()))?;
+        (fold, verifier, result) = page.await.map_err(|e| StoreError::Other(e.to_string()))?;
         if let Err(damage) = result {
-            verifier.found.damage = Some(damage);
+            verifier.result.damage = Some(damage);
             break;
         }
-        progress(folder.position());
+        progress(fold.position());
         if at_end {
-            verifier.end(folder.position());
+            verifier.end(fold.position());
             break;
         }
     }
-    Ok((folder, verifier.found))
+    Ok((fold, verifier.result))
 }
 
-/// Decides along the fold.
+/// Decides commands again while the log is folded.
 #[derive(Default)]
 struct Verifier {
-    found: Verification,
-    /// The command whose events are being compared.
+    result: Verification,
+    /// The command whose events are compared.
     command: Option<CommandId>,
-    /// What is still to come of it.
+    /// The events of that command that are still to be compared.
     expected: VecDeque<Decision>,
 }
 
-/// How one event compares.
-enum Verdict {
+/// The comparison of one event.
+enum Comparison {
     Same,
-    /// As far as can be told.
+    /// Not comparable, or only in part.
     Unverifiable,
     Differs(Divergence),
 }
@@ -101,18 +103,18 @@ enum Verdict {
 impl Verifier {
     fn event(&mut self, state: Option<&State>, record: &Record, opened: &DecodedEvent) {
         match self.compare(state, record, opened) {
-            Verdict::Same => self.found.verified += 1,
-            Verdict::Unverifiable => self.found.unverifiable += 1,
-            Verdict::Differs(divergence) => self.differs(divergence),
+            Comparison::Same => self.result.verified += 1,
+            Comparison::Unverifiable => self.result.unverifiable += 1,
+            Comparison::Differs(divergence) => self.differs(divergence),
         }
     }
 
     fn differs(&mut self, divergence: Divergence) {
-        self.found.divergent += 1;
-        self.found.first_divergence.get_or_insert(divergence);
+        self.result.divergent += 1;
+        self.result.first_divergence.get_or_insert(divergence);
     }
 
-    /// A command's events are written together, so at the log's end none may be missing.
+    /// The events of a command are appended together, so none may be missing at the end of the log.
     fn end(&mut self, head: Position) {
         if let Some(missing) = self.expected.pop_front() {
             let kind = missing.event.kind();
@@ -125,29 +127,29 @@ impl Verifier {
         state: Option<&State>,
         record: &Record,
         opened: &DecodedEvent,
-    ) -> Verdict {
+    ) -> Comparison {
         let follows = self.command == Some(record.command_id);
         if !follows && let Some(missing) = self.expected.pop_front() {
             self.begin(record, VecDeque::new());
-            return Verdict::Differs(compare::kind(record, missing.event.kind()));
+            return Comparison::Differs(compare::kind(record, missing.event.kind()));
         }
         if record.decide_version != DECIDE_VERSION {
             self.begin(record, VecDeque::new());
-            return Verdict::Unverifiable;
+            return Comparison::Unverifiable;
         }
         if !follows {
-            match first(state, record, opened) {
-                First::Decided(decided) => self.begin(record, decided),
-                First::Settled(verdict) => {
+            match redecide(state, record, opened) {
+                Redecided::Events(decided) => self.begin(record, decided),
+                Redecided::Final(verdict) => {
                     self.begin(record, VecDeque::new());
                     return verdict;
                 }
             }
         }
         let Some(decided) = self.expected.pop_front() else {
-            return Verdict::Differs(compare::kind(record, "nothing"));
+            return Comparison::Differs(compare::kind(record, "nothing"));
         };
-        against(state, record, opened, &decided)
+        compare_event(state, record, opened, &decided)
     }
 
     fn begin(&mut self, record: &Record, expected: VecDeque<Decision>) {
@@ -156,67 +158,76 @@ impl Verifier {
     }
 }
 
-/// What the first event of a command leads to.
-enum First {
-    Decided(VecDeque<Decision>),
-    Settled(Verdict),
+/// The result of rebuilding a command from its first event.
+enum Redecided {
+    /// The events that the command leads to.
+    Events(VecDeque<Decision>),
+    /// The first event alone decides the comparison.
+    Final(Comparison),
 }
 
-fn first(state: Option<&State>, record: &Record, opened: &DecodedEvent) -> First {
-    let Some(state) = state else { return First::Settled(created(record, &opened.event)) };
+fn redecide(state: Option<&State>, record: &Record, opened: &DecodedEvent) -> Redecided {
+    let Some(state) = state else { return Redecided::Final(created(record, &opened.event)) };
     match rebuild(state, opened) {
         Rebuilt::Command(command) => match decide(state, &command, record.recorded_at) {
-            Ok(decided) => First::Decided(decided.into()),
+            Ok(decided) => Redecided::Events(decided.into()),
             Err(refusal) => {
                 let refused = format!("refused: {refusal}");
-                First::Settled(Verdict::Differs(compare::kind(record, &refused)))
+                Redecided::Final(Comparison::Differs(compare::kind(record, &refused)))
             }
         },
-        Rebuilt::NotDecided => First::Settled(Verdict::Same),
-        Rebuilt::NeverFirst => First::Settled(Verdict::Differs(compare::kind(record, "nothing"))),
+        Rebuilt::NotDecided => Redecided::Final(Comparison::Same),
+        Rebuilt::NeverFirst => {
+            Redecided::Final(Comparison::Differs(compare::kind(record, "nothing")))
+        }
     }
 }
 
-/// An engine is created by the shell: its policy has to be one that may be used.
-fn created(record: &Record, event: &Event) -> Verdict {
+/// `engine.created` is not decided by the domain; its policy must be valid.
+fn created(record: &Record, event: &Event) -> Comparison {
     let Event::EngineCreated(created) = event else {
-        // the fold itself refuses it
-        return Verdict::Same;
+        // the fold rejects it
+        return Comparison::Same;
     };
     if let Err(error) = created.policy.validate() {
         let field = format!("policy.{}", error.field);
-        return Verdict::Differs(Divergence::new(record.position, &field, "recorded", error.must));
+        return Comparison::Differs(Divergence::new(
+            record.position,
+            &field,
+            "recorded",
+            error.must,
+        ));
     }
     let hash = created.policy.hash().to_string();
     match &created.config_hash {
-        Some(recorded) if *recorded != hash => Verdict::Differs(Divergence::new(
+        Some(recorded) if *recorded != hash => Comparison::Differs(Divergence::new(
             record.position,
             "config_hash",
             recorded.as_str(),
             hash,
         )),
-        _ => Verdict::Same,
+        _ => Comparison::Same,
     }
 }
 
-fn against(
+fn compare_event(
     state: Option<&State>,
     record: &Record,
     opened: &DecodedEvent,
     decided: &Decision,
-) -> Verdict {
+) -> Comparison {
     let erased = is_erased(state, opened);
     let ignored = if erased { compare::TRACE_NORMS } else { "" };
     let difference = compare::envelope(record, decided)
         .or_else(|| compare::payload(record, &opened.event, &decided.event, ignored));
     match difference {
-        Some(divergence) => Verdict::Differs(divergence),
-        None if erased => Verdict::Unverifiable,
-        None => Verdict::Same,
+        Some(divergence) => Comparison::Differs(divergence),
+        None if erased => Comparison::Unverifiable,
+        None => Comparison::Same,
     }
 }
 
-/// Whether an erasure took what the trace levels after this event follow from.
+/// True if an erasure removed a vector that the synaptic memory levels after this event depend on.
 fn is_erased(state: Option<&State>, opened: &DecodedEvent) -> bool {
     let stores = match &opened.event {
         Event::StepCompleted(completed) => matches!(completed.memory, MemoryOutcome::Stored { .. }),

@@ -1,106 +1,145 @@
-//! What goes to a model and what comes back, in the words of none of the providers.
+//! Requests and answers of models, independent of any provider's API.
 //!
-//! A caller may speak the dialect of one provider: its messages are then kept as they were written
-//! beside what this server understands of them, and a provider of the same dialect is sent them
-//! unchanged. Another provider is sent what is understood, or the request is refused; nothing is
-//! dropped in silence.
+//! A client may use the dialect of one provider. Each message then holds its original JSON besides
+//! the text that this server understands. A provider of the same dialect receives the original;
+//! another one receives the text, or the request is refused. Nothing is dropped silently.
 
-use std::fmt;
+use std::{fmt, ops::Deref, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::domain::event::Usage;
 
-/// Who says a message.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The application.
     System,
-    /// The end user, and everything remembered.
+    /// The end user; also the context from the memory.
     User,
     /// The model.
     Assistant,
-    /// A tool that the model had called.
+    /// A tool that the model called.
     Tool,
 }
 
-/// Whose request format a caller speaks, or a provider understands.
+/// A request format that a client uses and a provider understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dialect {
-    /// `OpenAI` chat completions.
+    /// Chat completions by `OpenAI`.
     OpenAi,
-    /// Anthropic messages.
+    /// Messages by Anthropic.
     Anthropic,
 }
 
 /// One message of a chat.
 #[derive(Clone, PartialEq, Serialize)]
 pub struct Message {
-    /// Who says it.
+    /// The author.
     pub role: Role,
-    /// What is said, as far as it is text.
+    /// The text of the message.
     pub text: String,
-    /// The message as the caller wrote it, when there is more to it than a text.
+    /// The original JSON, if the message has more than a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<Value>,
 }
 
 impl Message {
-    /// A message that is nothing but a text.
+    /// A message that consists of a text only.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
         Self { role, text: text.into(), raw: None }
     }
 }
 
-/// A text must not reach a log by way of a debug print.
+/// Omits the text, which must not reach a log.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Message({:?}, {} bytes)", self.role, self.text.len())
     }
 }
 
-/// The caller's own wishes beside the messages (`tools`, `stop`, `top_p`, …), as they were written.
+/// The messages of a chat. A clone shares them, and an insertion copies only pointers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Messages(Arc<[Arc<Message>]>);
+
+impl Messages {
+    /// These messages with another one at an index, or at the end.
+    #[must_use]
+    pub fn with_inserted(&self, index: usize, message: Message) -> Self {
+        let (before, after) = self.split_at(index.min(self.len()));
+        let inserted = std::iter::once(Arc::new(message));
+        Self(before.iter().cloned().chain(inserted).chain(after.iter().cloned()).collect())
+    }
+}
+
+impl FromIterator<Message> for Messages {
+    fn from_iter<I: IntoIterator<Item = Message>>(messages: I) -> Self {
+        Self(messages.into_iter().map(Arc::new).collect())
+    }
+}
+
+impl From<Vec<Message>> for Messages {
+    fn from(messages: Vec<Message>) -> Self {
+        messages.into_iter().collect()
+    }
+}
+
+impl Deref for Messages {
+    type Target = [Arc<Message>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Serialize for Messages {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(AsRef::as_ref))
+    }
+}
+
+/// Request fields other than the messages (`tools`, `stop`, `top_p`, …), as the client sent them.
 #[derive(Clone, Default, PartialEq, Serialize)]
 pub struct Extra {
-    /// The dialect they are written in; without one there are none.
+    /// The dialect of the fields; `None` if there are no fields.
     pub dialect: Option<Dialect>,
-    /// By their names in that dialect.
+    /// The fields by their names in that dialect.
     pub fields: Map<String, Value>,
 }
 
-/// Tools and stop words may quote a prompt.
+/// Omits the fields: tools and stop sequences may quote a prompt.
 impl fmt::Debug for Extra {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Extra({:?}, {} fields)", self.dialect, self.fields.len())
     }
 }
 
-/// What a model is asked.
+/// A request to a model.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The model wanted; the provider's own without.
+    /// The requested model; `None` for the configured one.
     pub model: Option<String>,
-    /// The chat so far; the prompt and what is remembered are among them.
-    pub messages: Vec<Message>,
-    /// Most tokens of the answer.
+    /// The chat, including the context and the prompt.
+    pub messages: Messages,
+    /// Maximum number of tokens of the answer.
     pub max_tokens: u32,
-    /// Sampling temperature; the configured one without.
+    /// Sampling temperature; `None` for the configured one.
     pub temperature: Option<f64>,
-    /// The caller's own wishes.
-    pub extra: Extra,
+    /// Further fields.
+    pub extra: Arc<Extra>,
 }
 
-/// A call of one of the caller's tools that the model wants.
+/// A call of one of the client's tools, requested by the model.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
-    /// Names the call, so that its result can be told from others.
+    /// The id that the tool's result refers to.
     pub id: String,
-    /// The tool.
+    /// The tool's name.
     pub name: String,
-    /// Its arguments: a JSON text, as the model wrote it.
+    /// The arguments: a JSON text, as the model wrote it.
     pub arguments: String,
 }
 
@@ -110,32 +149,33 @@ impl fmt::Debug for ToolCall {
     }
 }
 
-/// How an answer ended; its text is in the [`Sink`](super::Sink).
+/// The provider's report on a complete answer. The text is in the [`Sink`](super::Sink).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderCompletion {
-    /// The model as the provider reports it.
+    /// The model's name as the provider reports it.
     pub model: String,
-    /// Why it ended, in the words of `OpenAI`: `stop`, `length`, `tool_calls`, `content_filter`.
+    /// Why the model stopped, in the terms of `OpenAI`: `stop`, `length`, `tool_calls` or
+    /// `content_filter`.
     pub finish_reason: String,
-    /// Tokens, if the provider counts them.
+    /// Token counts, if the provider reports them.
     pub usage: Option<Usage>,
 }
 
-/// A whole answer, from a function of the program this library is part of.
+/// A complete answer of a [`Function`](super::Function).
 #[derive(Clone)]
 pub struct Reply {
-    /// The answer.
+    /// The text.
     pub text: String,
-    /// The model.
+    /// The model's name.
     pub model: String,
-    /// Why it ended: `stop`, `length`.
+    /// Why the model stopped: `stop` or `length`.
     pub finish_reason: String,
-    /// Tokens.
+    /// Token counts; if both are zero, they are estimated.
     pub usage: Usage,
 }
 
 impl Reply {
-    /// An answer that is complete, by a model that counts no tokens.
+    /// An answer with estimated token counts.
     pub fn new(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
@@ -161,5 +201,28 @@ impl From<&str> for Reply {
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Reply({} bytes, {})", self.text.len(), self.finish_reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_insertion_shares_the_other_messages() {
+        let messages: Messages =
+            ["one", "two"].into_iter().map(|text| Message::text(Role::User, text)).collect();
+        let inserted = messages.with_inserted(1, Message::text(Role::User, "context"));
+        let texts: Vec<&str> = inserted.iter().map(|message| message.text.as_str()).collect();
+        assert_eq!(texts, ["one", "context", "two"]);
+        assert!(Arc::ptr_eq(&inserted[0], &messages[0]) && Arc::ptr_eq(&inserted[2], &messages[1]));
+        assert_eq!(messages.with_inserted(9, Message::text(Role::User, "last"))[2].text, "last");
+    }
+
+    #[test]
+    fn messages_are_serialized_as_a_list() {
+        let messages = Messages::from(vec![Message::text(Role::User, "Hi")]);
+        let json = serde_json::to_string(&messages).unwrap();
+        assert_eq!(json, r#"[{"role":"user","text":"Hi"}]"#);
     }
 }

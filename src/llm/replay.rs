@@ -114,8 +114,10 @@ fn digest(prompt: &str) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::llm::{Extra, Message};
+    use crate::llm::Message;
 
     fn recorded(text: &str) -> RecordedAnswer {
         let finish_reason = "stop".to_owned();
@@ -129,10 +131,11 @@ mod tests {
             messages: vec![
                 Message::text(Role::User, "remembered"),
                 Message::text(Role::User, prompt),
-            ],
+            ]
+            .into(),
             max_tokens: 10,
             temperature: None,
-            extra: Extra::default(),
+            extra: Arc::default(),
         };
         let mut sink = Sink::new(None);
         replay.call(&request, &mut sink).await.map(|_| sink.into_parts().0)

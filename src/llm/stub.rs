@@ -4,7 +4,7 @@
 //! remembered text it was given, so that a newcomer sees the memory work. To a caller who streams it
 //! speaks word by word.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{LlmError, Message, ProviderCompletion, Request, Role, Sink};
 use crate::domain::event::Usage;
@@ -60,8 +60,8 @@ async fn pause(time: Duration) {
     }
 }
 
-fn answer(messages: &[Message]) -> String {
-    let said: Vec<&Message> = messages.iter().filter(|m| m.role == Role::User).collect();
+fn answer(messages: &[Arc<Message>]) -> String {
+    let said: Vec<&Arc<Message>> = messages.iter().filter(|m| m.role == Role::User).collect();
     let Some((prompt, before)) = said.split_last() else {
         return "This is the local stub and it was asked nothing at all.".to_owned();
     };
@@ -93,11 +93,11 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::llm::{DELTAS_MAX, Delta, Extra};
+    use crate::llm::{DELTAS_MAX, Delta};
 
     fn request(texts: &[&str], max_tokens: u32) -> Request {
         let messages = texts.iter().map(|text| Message::text(Role::User, *text)).collect();
-        Request { model: None, messages, max_tokens, temperature: None, extra: Extra::default() }
+        Request { model: None, messages, max_tokens, temperature: None, extra: Arc::default() }
     }
 
     async fn told(texts: &[&str], max_tokens: u32) -> (String, ProviderCompletion) {

@@ -5,7 +5,7 @@ use mlsdm::{
         ids::{CommandId, EngineId, Sha256},
         policy::Policy,
     },
-    engine::EngineError,
+    engine::{EngineError, step},
     store::{Record, Store, chain},
     testkit::app::{TestApp, caller, generate},
 };
@@ -56,7 +56,7 @@ async fn others_go_on(app: TestApp) {
         app.engines.create(&id, Policy::default(), None, "test").await.unwrap();
         let engine = app.engines.get(&id).await.unwrap();
         let alive = CancellationToken::new();
-        engine.generate(&caller("ann"), &generate("Hello there"), None, &alive).await.unwrap();
+        step::run(&engine, &caller("ann"), &generate("Hello there"), None, &alive).await.unwrap();
         drop(engine);
         let position = append(&app.engines.parts().store, &id, kind, version, clear).await;
         assert_eq!(position, 4);

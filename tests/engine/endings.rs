@@ -159,10 +159,10 @@ async fn a_step_past_its_deadline_is_given_up_and_its_answer_comes_too_late() {
         let settings = Settings::default();
         // to the very deadline, and over it
         app.pass(settings.timeout + settings.grace);
-        app.engines.close_expired().await;
+        app.engines.abandon_expired().await;
         assert_eq!(app.kinds().await.last().unwrap(), "step.admitted");
         app.pass(Duration::from_micros(1));
-        app.engines.close_expired().await;
+        app.engines.abandon_expired().await;
         let event = failed(&app).await;
         assert_eq!((event.stage, event.code.as_str()), (FailStage::Abandoned, "deadline"));
         allowed.notify_one();

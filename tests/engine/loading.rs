@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mlsdm::{
     domain::{command::Intervene, digest, ids::EngineId, policy::Policy},
-    engine::{EngineError, Settings},
+    engine::{EngineError, Settings, step},
     store::{StoreError, faults::Fault},
     testkit::app::{NOTED, Reaction, Setup, TestApp, caller, generate},
 };
@@ -61,7 +61,7 @@ async fn an_engine_somebody_holds_stays() {
     assert_eq!(app.engines.in_memory().len(), 1);
     let alive = CancellationToken::new();
     let told =
-        engine.generate(&caller("ann"), &generate("Hello there"), None, &alive).await.unwrap();
+        step::run(&engine, &caller("ann"), &generate("Hello there"), None, &alive).await.unwrap();
     drop(engine);
     app.engines.unload_idle();
     assert!(app.engines.in_memory().is_empty());
@@ -95,7 +95,7 @@ async fn over_the_budget_the_longest_unused_go() {
         app.engines.create(&name(id), policy, None, "test").await.unwrap();
         let engine = app.engines.get(&name(id)).await.unwrap();
         let alive = CancellationToken::new();
-        engine.generate(&caller("ann"), &generate("Hello there"), None, &alive).await.unwrap();
+        step::run(&engine, &caller("ann"), &generate("Hello there"), None, &alive).await.unwrap();
         digests.push(digest::state(&engine.view().state));
     }
     assert_eq!(app.engines.in_memory().len(), 4, "with the default one");

@@ -21,6 +21,7 @@ use mlsdm::{
     engine::{
         Engine, EngineError, Settings, StepRequest,
         migrate::{MigrateError, MigrationReport, migrate},
+        step,
         verify::verify,
     },
     llm::Role,
@@ -93,7 +94,7 @@ async fn copy(app: &TestApp) -> Arc<Engine> {
 async fn context(app: &TestApp, who: &str, prompt: &str) -> String {
     let request = StepRequest { context_top_k: Some(3), ..generate(prompt) };
     let (copy, alive) = (copy(app).await, CancellationToken::new());
-    copy.generate(&caller(who), &request, None, &alive).await.unwrap();
+    step::run(&copy, &caller(who), &request, None, &alive).await.unwrap();
     let asked = app.model.requests().pop().unwrap();
     assert!(asked.messages.iter().all(|message| message.role == Role::User));
     let [context @ .., _prompt] = &asked.messages[..] else { panic!("nothing was asked") };
@@ -293,7 +294,7 @@ async fn the_copy_of_a_copy_holds_the_same_words() {
     assert_eq!(done.copied, 1);
     let engine = app.engines.get(&third).await.unwrap();
     let request = generate("What is my dog called?");
-    engine.generate(&caller("ann"), &request, None, &CancellationToken::new()).await.unwrap();
+    step::run(&engine, &caller("ann"), &request, None, &CancellationToken::new()).await.unwrap();
     assert!(app.model.requests()[0].messages[0].text.contains("Rex"));
 }
 

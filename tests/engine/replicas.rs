@@ -139,9 +139,9 @@ async fn a_living_sisters_step_is_not_closed() {
         one.model.asked(1).await;
         let mut views = other.engine().await.views();
         views.wait_for(|view| view.state.open.size() == 1).await.unwrap();
-        other.engines.close_expired().await;
+        other.engines.abandon_expired().await;
         let third = one.replica().await;
-        third.engines.close_expired().await;
+        third.engines.abandon_expired().await;
         assert_eq!(third.engine().await.view().state.open.size(), 1);
         allowed.notify_one();
     };

@@ -2,6 +2,7 @@
 
 use mlsdm::{
     domain::{digest, event::Event},
+    engine::step,
     store::codec,
     testkit::app::{Reaction, TestApp, caller, generate},
 };
@@ -15,7 +16,7 @@ pub(crate) async fn orphan(app: &TestApp) {
     let (caller, request) = (caller("ann"), generate("Never to be answered"));
     let (alive, killed) = (CancellationToken::new(), app.model.asked(asked + 1));
     tokio::select! {
-        _ = engine.generate(&caller, &request, None, &alive) => panic!("the model hangs"),
+        _ = step::run(&engine, &caller, &request, None, &alive) => panic!("the model hangs"),
         () = killed => {}
     }
     assert_eq!(engine.view().state.open.size(), 1);
@@ -81,10 +82,10 @@ async fn a_replica_leaves_open_steps_to_their_deadline() {
     orphan(&app).await;
     let app = app.restart().await;
     assert_eq!(app.engine().await.view().state.open.size(), 1);
-    app.engines.close_expired().await;
+    app.engines.abandon_expired().await;
     assert_eq!(app.engine().await.view().state.open.size(), 1);
     app.pass(std::time::Duration::from_secs(61));
-    app.engines.close_expired().await;
+    app.engines.abandon_expired().await;
     assert_eq!(app.engine().await.view().state.open.size(), 0);
     assert_eq!(app.kinds().await.last().unwrap(), "step.failed");
 }

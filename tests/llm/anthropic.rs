@@ -65,7 +65,7 @@ async fn a_whole_answer_with_its_figures() {
         .mount(&server)
         .await;
     let messages = vec![Message::text(Role::System, "Be kind"), Message::text(Role::User, "Hi")];
-    let asked = Request { messages, ..wishing(Dialect::OpenAi, json!({})) };
+    let asked = Request { messages: messages.into(), ..wishing(Dialect::OpenAi, json!({})) };
     let (called, sink) = whole(&anthropic(&format!("{}/v1", server.uri())), &asked).await;
     let ended = called.result.unwrap();
     assert_eq!((called.provider, ended.model.as_str()), ("anthropic", "claude-1"));

@@ -114,16 +114,16 @@ async fn a_body_of_ten_megabytes_is_not_read() {
 async fn a_long_answer_is_cut_whole_or_streamed() {
     let long = "x".repeat(ANSWER_BYTES_MAX + 1);
     let (called, sink) = asked([completion(&long)]).await;
-    let Completion { finish_reason, cut, .. } = called.result.unwrap();
+    let Completion { finish_reason, truncated, .. } = called.result.unwrap();
     assert_eq!(
-        (finish_reason.as_str(), cut, sink.text().len()),
+        (finish_reason.as_str(), truncated, sink.text().len()),
         ("length", true, ANSWER_BYTES_MAX)
     );
 
     let events = event(&"x".repeat(ANSWER_BYTES_MAX / 8)).repeat(9);
     let double = Double::new([cut_stream(&events)]).await;
     let (called, said, _) = streamed(&openai(&double.url), &request()).await;
-    assert!(called.result.unwrap().cut);
+    assert!(called.result.unwrap().truncated);
     assert_eq!(said.len(), ANSWER_BYTES_MAX);
 }
 

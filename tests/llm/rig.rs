@@ -54,17 +54,17 @@ pub(crate) fn anthropic(url: &str) -> Llm {
 pub(crate) fn request() -> Request {
     Request {
         model: None,
-        messages: vec![Message::text(Role::User, PROMPT)],
+        messages: vec![Message::text(Role::User, PROMPT)].into(),
         max_tokens: 64,
         temperature: None,
-        extra: Extra::default(),
+        extra: Arc::default(),
     }
 }
 
 /// The same with wishes of a dialect.
 pub(crate) fn wishing(dialect: Dialect, fields: Value) -> Request {
     let Value::Object(fields) = fields else { panic!("fields are an object") };
-    Request { extra: Extra { dialect: Some(dialect), fields }, ..request() }
+    Request { extra: Arc::new(Extra { dialect: Some(dialect), fields }), ..request() }
 }
 
 /// What came of asking for a whole answer.

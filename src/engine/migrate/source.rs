@@ -1,4 +1,5 @@
-//! The engine that is copied: folded once, its texts opened a page at a time.
+//! The source of a migration: an engine that is folded once, and whose contents are opened page by
+//! page.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,7 +13,7 @@ use crate::{
     },
     engine::{
         EngineError, Parts,
-        generate::{AnswerText, PromptText},
+        content::{StoredAnswer, StoredPrompt},
     },
     store::{
         SealedContent, Store, StoreError,
@@ -22,7 +23,7 @@ use crate::{
     },
 };
 
-/// An engine as it was when it was opened. No writer runs for it, so its embedder need not.
+/// A snapshot of an engine. It has no writer and needs no embedder.
 pub(super) struct Source {
     store: Store,
     content_key: Arc<ContentKey>,
@@ -30,12 +31,12 @@ pub(super) struct Source {
     pub(super) state: State,
 }
 
-/// An item with its words and the name of who said them.
+/// An item with its contents and the name of its data subject.
 pub(super) struct Exchange<'a> {
     pub(super) item: &'a Item,
     pub(super) name: String,
     pub(super) prompt: String,
-    pub(super) answer: AnswerText,
+    pub(super) answer: StoredAnswer,
 }
 
 impl Source {
@@ -48,52 +49,51 @@ impl Source {
         let row = store.engine(engine).await?;
         let row = row.ok_or_else(|| StoreError::EngineMissing(engine.clone()))?;
         state_fold::check_format(&row).map_err(ReplayError::from)?;
-        let folder = replay::replay(&store, &content_key, engine, Position::MAX, progress).await?;
-        let state = folder.state.ok_or_else(|| EngineError::Empty(engine.clone()))?;
+        let fold = replay::replay(&store, &content_key, engine, Position::MAX, progress).await?;
+        let state = fold.state.ok_or_else(|| EngineError::Empty(engine.clone()))?;
         Ok(Self { store, content_key, engine: engine.clone(), state })
     }
 
-    /// The words of items; those whose text or key is erased are left out.
+    /// Reads the contents of items, except those whose content or key was erased.
     pub(super) async fn exchanges<'a>(
         &self,
         items: &[&'a Item],
     ) -> Result<Vec<Exchange<'a>>, EngineError> {
-        let people = self.people(items).await?;
-        let texts = self.texts(items).await?;
+        let subjects = self.subjects(items).await?;
+        let contents = self.contents(items).await?;
         let mut exchanges = Vec::with_capacity(items.len());
         for &item in items {
-            let text = |position: &Position| texts.get(position);
-            let found = (text(&item.prompt_position), text(&item.position));
+            let found = (contents.get(&item.prompt_position), contents.get(&item.position));
             let (Some((name, key)), (Some(prompt), Some(answer))) =
-                (people.get(&item.subject), found)
+                (subjects.get(&item.subject), found)
             else {
                 continue;
             };
-            let PromptText { prompt } = opened(key, prompt)?;
-            let answer = opened(key, answer)?;
+            let StoredPrompt { prompt } = open(key, prompt)?;
+            let answer = open(key, answer)?;
             exchanges.push(Exchange { item, name: name.clone(), prompt, answer });
         }
         Ok(exchanges)
     }
 
-    /// Names and keys of whose words the items are.
-    async fn people(
+    /// The names and keys of the items' data subjects.
+    async fn subjects(
         &self,
         items: &[&Item],
     ) -> Result<HashMap<SubjectRef, (String, SubjectKey)>, EngineError> {
         let mut refs: Vec<SubjectRef> = items.iter().map(|item| item.subject).collect();
         refs.sort_unstable();
         refs.dedup();
-        let mut people = HashMap::with_capacity(refs.len());
+        let mut subjects = HashMap::with_capacity(refs.len());
         for row in self.store.subjects_by_ref(&self.engine, &refs).await? {
             let (subject, wrapped) = (row.subject_ref, &row.wrapped_key);
             let key = self.content_key.unwrap_subject_key(&self.engine, subject, wrapped)?;
-            people.insert(subject, (key.open_name(&row.sealed_name)?, key));
+            subjects.insert(subject, (key.open_name(&row.sealed_name)?, key));
         }
-        Ok(people)
+        Ok(subjects)
     }
 
-    async fn texts(
+    async fn contents(
         &self,
         items: &[&Item],
     ) -> Result<HashMap<Position, SealedContent>, EngineError> {
@@ -102,14 +102,15 @@ impl Source {
         positions.sort_unstable();
         positions.dedup();
         let sealed = self.store.sealed_contents(&self.engine, &positions).await?;
-        Ok(sealed.into_iter().map(|text| (text.position, text)).collect())
+        Ok(sealed.into_iter().map(|content| (content.position, content)).collect())
     }
 }
 
-fn opened<T: DeserializeOwned>(key: &SubjectKey, text: &SealedContent) -> Result<T, EngineError> {
-    let plain = key.open(text.command_id, Column::Text, &text.sealed)?;
-    // the parser's error may quote the text
+fn open<T: DeserializeOwned>(key: &SubjectKey, content: &SealedContent) -> Result<T, EngineError> {
+    let plain = key.open(content.command_id, Column::Text, &content.sealed)?;
+    // the parser's error may quote the content
     serde_json::from_slice(&plain).map_err(|_| {
-        StoreError::Corrupt { position: text.position, what: "its text has another shape" }.into()
+        StoreError::Corrupt { position: content.position, what: "its content has another shape" }
+            .into()
     })
 }

@@ -1,4 +1,5 @@
-//! The vectors of a page of texts: a busy server is waited for, a text that it refuses is left out.
+//! The vectors of a page of texts. Retries while the embedder is unavailable, and leaves out texts
+//! that it rejects.
 
 use std::time::Duration;
 
@@ -9,26 +10,26 @@ use crate::{
     embed::{EmbedError, Embedder},
 };
 
-/// Attempts at embedding the same texts while the embedder is away or busy.
+/// Maximum number of attempts to embed the same texts.
 const ATTEMPTS: u32 = 5;
 
-/// Pause before the second attempt; it doubles with each.
+/// Pause before the second attempt. It doubles with each further attempt.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The vectors of texts, in their order; none for a text that the embedder does not take.
+/// The vectors of texts, in their order; `None` for a text that the embedder rejects.
 pub(super) async fn vectors(
     embedder: &Embedder,
     texts: &[&str],
 ) -> Result<Vec<Option<UnitVector>>, EmbedError> {
-    match patiently(embedder, texts).await {
+    match embed_with_retries(embedder, texts).await {
         Ok(vectors) => return Ok(vectors.into_iter().map(Some).collect()),
         Err(error) if error.is_of_text() => {}
         Err(error) => return Err(error),
     }
-    // it does not say which of them
+    // the error does not name the rejected text
     let mut vectors = Vec::with_capacity(texts.len());
     for text in texts {
-        vectors.push(match patiently(embedder, &[text]).await {
+        vectors.push(match embed_with_retries(embedder, &[text]).await {
             Ok(vectors) => vectors.into_iter().next(),
             Err(error) if error.is_of_text() => None,
             Err(error) => return Err(error),
@@ -37,7 +38,10 @@ pub(super) async fn vectors(
     Ok(vectors)
 }
 
-async fn patiently(embedder: &Embedder, texts: &[&str]) -> Result<Vec<UnitVector>, EmbedError> {
+async fn embed_with_retries(
+    embedder: &Embedder,
+    texts: &[&str],
+) -> Result<Vec<UnitVector>, EmbedError> {
     let mut pause = PAUSE;
     for _ in 1..ATTEMPTS {
         match embedder.embed_all(texts).await {
@@ -61,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    /// Fails with an error the first so many times, and always at the text "bad".
+    /// Fails with an error in the first `times` calls, and always for the text "bad".
     fn embedder(error: EmbedError, times: u32) -> Embedder {
         let calls = Arc::new(AtomicU32::new(0));
         let function: crate::embed::Function = Arc::new(move |text| {
@@ -73,7 +77,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_busy_is_waited_for_and_not_for_ever() {
+    async fn an_unavailable_embedder_is_retried_a_limited_number_of_times() {
         let began = Instant::now();
         let found = vectors(&embedder(EmbedError::Overloaded, 2), &["a", "b"]).await.unwrap();
         assert!(found.iter().all(Option::is_some) && found.len() == 2);
@@ -87,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_a_refused_text_is_left_out() {
+    async fn only_rejected_texts_are_left_out() {
         for error in [EmbedError::Refused { status: 400 }, EmbedError::NoDirection] {
             let found = vectors(&embedder(error, 0), &["a", "bad", "c"]).await.unwrap();
             let there: Vec<bool> = found.iter().map(Option::is_some).collect();

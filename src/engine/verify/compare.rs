@@ -1,4 +1,4 @@
-//! A recorded event beside the one decided again: where they first differ.
+//! Compares a recorded event with the one decided again and reports the first difference.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -12,19 +12,19 @@ use crate::{
     store::{Record, codec},
 };
 
-/// The field that follows from erased vectors.
+/// The field that depends on vectors, which may have been erased.
 pub(super) const TRACE_NORMS: &str = "trace_norms";
 
-/// Where a recorded event differs from the one decided again.
+/// The first difference between a recorded event and the one decided again.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Divergence {
-    /// The event.
+    /// The position of the event.
     pub position: Position,
-    /// The dotted name of the field; `type` where the events are of two kinds.
+    /// The dotted path of the field; `type` if the event types differ.
     pub field: String,
-    /// What the log says; null where it says nothing.
+    /// The recorded value; null if the field is missing.
     pub recorded: Value,
-    /// What the rules say.
+    /// The value decided again.
     pub recomputed: Value,
 }
 
@@ -44,12 +44,12 @@ impl Divergence {
     }
 }
 
-/// Another kind of event, or none, or a refusal was due.
+/// The event types differ, or no event was expected, or the command is refused.
 pub(super) fn kind(record: &Record, recomputed: &str) -> Divergence {
     Divergence::new(record.position, "type", record.kind.as_str(), recomputed)
 }
 
-/// What stands beside the payload.
+/// Compares the fields of the envelope.
 pub(super) fn envelope(record: &Record, decided: &Decision) -> Option<Divergence> {
     let kind = decided.event.kind();
     if record.kind != kind {
@@ -68,7 +68,7 @@ pub(super) fn envelope(record: &Record, decided: &Decision) -> Option<Divergence
     Some(Divergence::new(at, "content_hash", hash.to_string(), Value::Null))
 }
 
-/// The payload, field by field as it is written; `ignored` is a top-level field that is not compared.
+/// Compares the payloads field by field in their JSON form, except the top-level field `ignored`.
 pub(super) fn payload(
     record: &Record,
     recorded: &Event,
@@ -106,7 +106,7 @@ fn difference(path: &str, old: &Value, new: &Value) -> Option<(String, Value, Va
             )
         });
     }
-    // as text: two zeros of different sign are equal numbers
+    // compared as text because 0.0 and -0.0 are equal numbers
     let text = Value::to_string;
     (text(old) != text(new)).then(|| (path.to_owned(), old.clone(), new.clone()))
 }

@@ -1,4 +1,4 @@
-//! From a recorded event back to the command that caused it.
+//! Rebuilds the command that caused a recorded event.
 
 use crate::{
     domain::{
@@ -16,13 +16,13 @@ use crate::{
     store::state_fold::DecodedEvent,
 };
 
-/// What an event came from, as the first of its command.
+/// The cause of an event that is the first of its command.
 pub(super) enum Rebuilt {
-    /// This command.
+    /// A command.
     Command(Box<Command>),
-    /// An act of the shell that is only folded.
+    /// An act of the imperative shell that the domain only folds.
     NotDecided,
-    /// It only ever follows another event of its command.
+    /// Events of this type always follow another event of their command.
     NeverFirst,
 }
 
@@ -74,7 +74,7 @@ fn admit(
         price: request.price,
         key_limit: request.key_limit,
         timeout,
-        // only the sum of both is recorded
+        // only the sum of timeout and grace is recorded
         grace: 0,
         elapsed_ms,
     }))
@@ -121,7 +121,7 @@ fn add(state: &State, opened: &DecodedEvent, e: &MemoryAdded) -> Command {
         // an added item without a subject does not fold
         subject: opened.envelope.subject.unwrap_or(SubjectRef::new(0)),
         source: e.source.clone(),
-        // what it was said to be, or it would not have been added
+        // the item would not have been added with another value
         after: state.copied.as_ref().map_or(0, |copied| copied.position),
         actor: e.actor.clone(),
         phase: e.phase,

@@ -14,12 +14,15 @@ const TEMPERATURE_MAX: f64 = 1.0;
 pub(super) fn body(request: &Request, streaming: bool) -> Result<Map<String, Value>, LlmError> {
     let same = request.extra.dialect == Some(Dialect::Anthropic);
     let mut body = if same { own_wishes(request) } else { others_wishes(request)? };
-    let (system, said): (Vec<_>, Vec<_>) =
-        request.messages.iter().partition(|message| message.role == Role::System);
+    let (system, chat): (Vec<&Message>, Vec<&Message>) = request
+        .messages
+        .iter()
+        .map(AsRef::as_ref)
+        .partition(|message| message.role == Role::System);
     if let Some(system) = joined(&system, same)? {
         body.insert("system".to_owned(), system);
     }
-    let messages: Result<Vec<_>, _> = said.into_iter().map(|m| message(m, same)).collect();
+    let messages: Result<Vec<_>, _> = chat.into_iter().map(|m| message(m, same)).collect();
     body.insert("messages".to_owned(), Value::Array(messages?));
     let Some(model) = &request.model else {
         return Err(LlmError::Untranslatable { what: "no model is named" });
@@ -112,6 +115,8 @@ fn message(message: &Message, same: bool) -> Result<Value, LlmError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::llm::Extra;
 
@@ -119,10 +124,10 @@ mod tests {
         let Value::Object(fields) = fields else { panic!("fields are an object") };
         Request {
             model: Some("claude".to_owned()),
-            messages,
+            messages: messages.into(),
             max_tokens: 64,
             temperature: Some(1.7),
-            extra: Extra { dialect: Some(dialect), fields },
+            extra: Arc::new(Extra { dialect: Some(dialect), fields }),
         }
     }
 

@@ -70,6 +70,8 @@ fn message(message: &Message, same: bool) -> Result<Value, LlmError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::llm::Extra;
 
@@ -77,10 +79,10 @@ mod tests {
         let Value::Object(fields) = fields else { panic!("fields are an object") };
         Request {
             model: Some("m-1".to_owned()),
-            messages,
+            messages: messages.into(),
             max_tokens: 64,
             temperature: Some(0.5),
-            extra: Extra { dialect, fields },
+            extra: Arc::new(Extra { dialect, fields }),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::llm::{CallReport, Extra, Llm, Message, Reply, Role};
+use crate::llm::{CallReport, Llm, Message, Reply, Role};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -50,10 +50,10 @@ fn resilience() -> Resilience {
 async fn ask(llm: &Llm, time: Duration) -> CallReport {
     let request = Request {
         model: None,
-        messages: vec![Message::text(Role::User, "Hi")],
+        messages: vec![Message::text(Role::User, "Hi")].into(),
         max_tokens: 10,
         temperature: None,
-        extra: Extra::default(),
+        extra: std::sync::Arc::default(),
     };
     llm.call(&request, &mut Sink::new(None), Instant::now() + time).await
 }

@@ -73,10 +73,13 @@ impl MessagesRequest {
             model: self.model,
             temperature,
             chat: Some(Chat {
-                messages,
+                messages: messages.into(),
                 prompt,
                 shortenable: !is_set(&self.rest, "tools"),
-                extra: Extra { dialect: Some(Dialect::Anthropic), fields: self.rest },
+                extra: std::sync::Arc::new(Extra {
+                    dialect: Some(Dialect::Anthropic),
+                    fields: self.rest,
+                }),
             }),
             ..StepRequest::default()
         };

@@ -102,10 +102,13 @@ impl ChatRequest {
             temperature,
             metadata,
             chat: Some(Chat {
-                messages,
+                messages: messages.into(),
                 prompt,
                 shortenable: !FORMING.iter().any(|field| is_set(&self.rest, field)),
-                extra: Extra { dialect: Some(Dialect::OpenAi), fields: self.rest },
+                extra: std::sync::Arc::new(Extra {
+                    dialect: Some(Dialect::OpenAi),
+                    fields: self.rest,
+                }),
             }),
         };
         Ok(Asked {

@@ -1,26 +1,47 @@
-//! What a caller is told of a step: built from its events only, so that a repeated request is told
-//! the same, whoever answers it.
+//! The answer to a step. It is built from the events only, so that a repeated request gets an equal
+//! answer, from any replica.
 
 use std::fmt;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{AnswerText, Recorded};
 use crate::domain::{
     event::{
         Envelope, RejectReason, StepAdmitted, StepCompleted, StepRejected, Usage, VerdictSource,
     },
     ids::{Position, Sha256},
 };
-use crate::{llm::ToolCall, telemetry::Redacted};
+use crate::{engine::content::StoredAnswer, llm::ToolCall, telemetry::Redacted};
+
+/// The response to a request to run a step.
+#[derive(Clone, Debug)]
+pub struct StepResponse {
+    /// The answer.
+    pub answer: Answer,
+    /// True if an earlier request with the same idempotency key ran the step.
+    pub replayed: bool,
+}
+
+impl StepResponse {
+    /// The response to the request that ran the step.
+    pub(super) const fn new(answer: Answer) -> Self {
+        Self { answer, replayed: false }
+    }
+}
+
+/// The event that ended a step, with its receipt.
+pub(super) struct Ending<'a> {
+    pub(super) envelope: &'a Envelope,
+    pub(super) chain_hash: Sha256,
+}
 
 /// The answer to a governed request.
 #[derive(Clone, PartialEq, Serialize, ToSchema)]
 pub struct Answer {
-    /// The model's text; empty when the request was rejected.
+    /// The model's text; empty if the request was rejected.
     pub response: String,
-    /// Whether the request passed the filter and the rhythm.
+    /// True if the moral filter and the sleep phase admitted the request.
     pub accepted: bool,
     /// The phase of the step: `wake` or `sleep`.
     pub phase: &'static str,
@@ -28,46 +49,46 @@ pub struct Answer {
     pub step: u64,
     /// `processed`, `morally rejected` or `sleep phase - consolidating`.
     pub note: &'static str,
-    /// The threshold the verdict used.
+    /// The moral threshold that the score was compared with.
     pub moral_threshold: f64,
-    /// Memories whose text reached the model.
+    /// The number of memories given to the model as context.
     pub context_items: usize,
     /// The id of the request that ran the step.
     pub request_id: String,
     /// `completed` or `rejected`.
     pub outcome: &'static str,
-    /// The score that decided.
+    /// The moral score that was compared with the threshold.
     pub moral_score: f64,
-    /// Whose score it was: `caller` or `scorer`.
+    /// The origin of the score: `caller` or `scorer`.
     pub moral_source: &'static str,
-    /// Where the step's ending stands in the log.
+    /// The log position of the event that ended the step.
     pub position: Position,
-    /// Receipt: the chain hash at that position, hexadecimal.
+    /// The receipt: the chain hash at that position, hexadecimal.
     pub chain_hash: String,
-    /// Why the answer ended: `stop`, `length`, …; empty when none was asked.
+    /// Why the model stopped: `stop`, `length`, …; empty if no model was called.
     pub finish_reason: String,
-    /// Tokens.
+    /// Token counts.
     pub usage: AnswerUsage,
-    /// The model as the provider reports it; empty when none was asked.
+    /// The model's name as the provider reports it; empty if no model was called.
     pub model: String,
-    /// From the request's arrival until the ending was handed to the log.
+    /// Milliseconds from the request's arrival until its ending was handed to the writer.
     pub latency_ms: f64,
-    /// Always false: a shut down engine records no step.
+    /// Always false: an engine that is shut down records no steps.
     pub emergency_shutdown: bool,
-    /// The engine as the step saw it.
+    /// The engine's state as the step saw it.
     pub cognitive_state: CognitiveState,
-    /// Who answered; empty when none was asked.
+    /// The provider that answered; empty if no model was called.
     #[serde(skip)]
     pub provider: String,
-    /// Tools that the model wants to call.
+    /// The tool calls that the model requests.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     pub tool_calls: Vec<ToolCall>,
     #[serde(skip)]
-    refused: Option<RejectReason>,
+    reason: Option<RejectReason>,
 }
 
-/// Without what was said, which must not be read in a log.
+/// Omits the text, which must not reach a log.
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer")
@@ -80,27 +101,27 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// Tokens, as the provider counted them.
+/// Token counts as the provider reports them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AnswerUsage {
-    /// Of the prompt and its context.
+    /// Tokens of the prompt and its context.
     pub prompt_tokens: u64,
-    /// Of the answer.
+    /// Tokens of the answer.
     pub completion_tokens: u64,
 }
 
-/// The engine as a step saw it.
+/// The engine's state as a step saw it.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct CognitiveState {
     /// `wake` or `sleep`.
     pub phase: &'static str,
-    /// Whether the step consulted no memory.
+    /// True if the step did not search the memory.
     pub stateless_mode: bool,
-    /// Always false, as above.
+    /// Always false: an engine that is shut down records no steps.
     pub emergency_shutdown: bool,
     /// Resident size of the lattice memory in MiB.
     pub memory_used_mb: f64,
-    /// The threshold the verdict used.
+    /// The moral threshold that the score was compared with.
     pub moral_threshold: f64,
 }
 
@@ -115,18 +136,18 @@ impl Answer {
     pub(super) fn completed(
         request_id: &str,
         admitted: &StepAdmitted,
-        ending: &Recorded<'_>,
+        ending: &Ending<'_>,
         completed: &StepCompleted,
-        text: AnswerText,
+        stored: StoredAnswer,
     ) -> Self {
-        let told = &completed.answer;
+        let facts = &completed.answer;
         Self {
-            response: text.answer,
+            response: stored.answer,
             accepted: true,
-            phase: told.phase.as_str(),
+            phase: facts.phase.as_str(),
             step: ending.envelope.step.unwrap_or_default(),
             note: "processed",
-            moral_threshold: told.moral_threshold,
+            moral_threshold: facts.moral_threshold,
             context_items: completed.context.used.len(),
             request_id: request_id.to_owned(),
             outcome: "completed",
@@ -137,18 +158,18 @@ impl Answer {
             finish_reason: completed.finish_reason.clone(),
             usage: completed.usage.into(),
             model: completed.model.clone(),
-            latency_ms: told.latency_ms,
+            latency_ms: facts.latency_ms,
             emergency_shutdown: false,
             cognitive_state: CognitiveState {
-                phase: told.phase.as_str(),
+                phase: facts.phase.as_str(),
                 stateless_mode: admitted.request.top_k == 0,
                 emergency_shutdown: false,
-                memory_used_mb: mebibytes(told.memory_used_bytes),
-                moral_threshold: told.moral_threshold,
+                memory_used_mb: mebibytes(facts.memory_used_bytes),
+                moral_threshold: facts.moral_threshold,
             },
             provider: completed.provider.clone(),
-            tool_calls: text.tool_calls,
-            refused: None,
+            tool_calls: stored.tool_calls,
+            reason: None,
         }
     }
 
@@ -159,17 +180,17 @@ impl Answer {
         chain_hash: Sha256,
         rejected: &StepRejected,
     ) -> Self {
-        let told = &rejected.answer;
+        let facts = &rejected.answer;
         Self {
             response: String::new(),
             accepted: false,
-            phase: told.phase.as_str(),
+            phase: facts.phase.as_str(),
             step: envelope.step.unwrap_or_default(),
             note: match rejected.reason {
                 RejectReason::Moral => "morally rejected",
                 RejectReason::Sleep => "sleep phase - consolidating",
             },
-            moral_threshold: told.moral_threshold,
+            moral_threshold: facts.moral_threshold,
             context_items: 0,
             request_id: request_id.to_owned(),
             outcome: "rejected",
@@ -180,24 +201,24 @@ impl Answer {
             finish_reason: String::new(),
             usage: AnswerUsage::default(),
             model: String::new(),
-            latency_ms: told.latency_ms,
+            latency_ms: facts.latency_ms,
             emergency_shutdown: false,
             cognitive_state: CognitiveState {
-                phase: told.phase.as_str(),
+                phase: facts.phase.as_str(),
                 stateless_mode: true,
                 emergency_shutdown: false,
-                memory_used_mb: mebibytes(told.memory_used_bytes),
-                moral_threshold: told.moral_threshold,
+                memory_used_mb: mebibytes(facts.memory_used_bytes),
+                moral_threshold: facts.moral_threshold,
             },
             provider: String::new(),
             tool_calls: Vec::new(),
-            refused: Some(rejected.reason),
+            reason: Some(rejected.reason),
         }
     }
 
-    /// Why the request was refused, if it was.
+    /// Why the request was rejected, if it was.
     pub const fn refusal(&self) -> Option<RejectReason> {
-        self.refused
+        self.reason
     }
 }
 

@@ -1,39 +1,38 @@
-//! What a step may cost, before it is known: for the budget of the asker.
+//! Estimates of the tokens and the price of a step, for the budget of its data subject.
 
-use super::{AnswerText, StepRequest};
+use super::request::StepRequest;
 use crate::{
     domain::{budget::Price, event::Usage, policy::Policy},
+    engine::content::StoredAnswer,
     llm::{Llm, TOKEN_CHARS, estimate_tokens},
 };
 
-/// Tokens of everything the model may be sent: the messages, and the most that may be remembered
-/// with them.
+/// Upper estimate of the tokens sent to the model: the messages and the largest context.
 pub(super) fn prompt_tokens(request: &StepRequest, policy: &Policy) -> u64 {
     let top_k = request.context_top_k.unwrap_or(policy.context.top_k);
-    let remembered =
-        if top_k > 0 { policy.context.max_chars.div_ceil(TOKEN_CHARS) as u64 } else { 0 };
-    said(request) + remembered
+    let context = if top_k > 0 { policy.context.max_chars.div_ceil(TOKEN_CHARS) as u64 } else { 0 };
+    message_tokens(request) + context
 }
 
-fn said(request: &StepRequest) -> u64 {
+fn message_tokens(request: &StepRequest) -> u64 {
     match &request.chat {
         None => estimate_tokens(&request.prompt),
         Some(chat) => chat.messages.iter().map(|message| estimate_tokens(&message.text)).sum(),
     }
 }
 
-/// What a step used that broke off: nothing before its first word, estimates after it. So going away
-/// in the middle of an answer is not free.
-pub(super) fn used(request: &StepRequest, text: &AnswerText) -> Usage {
-    let calls = text.tool_calls.iter().map(|call| estimate_tokens(&call.arguments));
-    let completion_tokens = estimate_tokens(&text.answer) + calls.sum::<u64>();
+/// The usage of a step that failed: zero if the model had sent nothing, otherwise an estimate. A
+/// client that disconnects in the middle of an answer pays for the part it has received.
+pub(super) fn partial_usage(request: &StepRequest, partial: &StoredAnswer) -> Usage {
+    let calls = partial.tool_calls.iter().map(|call| estimate_tokens(&call.arguments));
+    let completion_tokens = estimate_tokens(&partial.answer) + calls.sum::<u64>();
     if completion_tokens == 0 {
         return Usage::default();
     }
-    Usage { prompt_tokens: said(request), completion_tokens }
+    Usage { prompt_tokens: message_tokens(request), completion_tokens }
 }
 
-/// What the model costs: the one that the request names, else the configured one.
+/// The price of the requested model, or of the configured one if the request names none.
 pub(super) fn price(llm: &Llm, model: Option<&str>) -> Option<Price> {
     llm.price(model.or_else(|| llm.model())?)
 }
@@ -43,11 +42,11 @@ mod tests {
     use super::*;
     use crate::{
         engine::Chat,
-        llm::{Extra, Message, Role},
+        llm::{Message, Role},
     };
 
     #[test]
-    fn the_context_counts_where_there_may_be_one() {
+    fn the_context_is_counted_unless_the_request_disables_it() {
         let policy = Policy::default();
         let request = |context_top_k| StepRequest {
             prompt: "Hello there".to_owned(),
@@ -60,22 +59,23 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_away_pays_for_what_was_said() {
+    fn a_disconnected_client_pays_for_the_partial_answer() {
         let request = StepRequest { prompt: "Hello there".to_owned(), ..StepRequest::default() };
-        let text = |answer: &str| AnswerText { answer: answer.to_owned(), tool_calls: Vec::new() };
-        assert_eq!(used(&request, &text("")), Usage::default());
-        let paid = Usage { prompt_tokens: 3, completion_tokens: 2 };
-        assert_eq!(used(&request, &text("My dog")), paid);
+        let partial =
+            |answer: &str| StoredAnswer { answer: answer.to_owned(), tool_calls: Vec::new() };
+        assert_eq!(partial_usage(&request, &partial("")), Usage::default());
+        let usage = Usage { prompt_tokens: 3, completion_tokens: 2 };
+        assert_eq!(partial_usage(&request, &partial("My dog")), usage);
     }
 
     #[test]
-    fn all_messages_of_a_chat_count() {
+    fn all_messages_of_a_chat_are_counted() {
         let messages = ["Be brief.", "Hello there"].map(|text| Message::text(Role::User, text));
         let chat = Chat {
-            messages: messages.to_vec(),
+            messages: messages.into_iter().collect(),
             prompt: 1,
             shortenable: true,
-            extra: Extra::default(),
+            extra: std::sync::Arc::default(),
         };
         let request = StepRequest {
             prompt: "Hello there".to_owned(),

@@ -1,0 +1,111 @@
+//! The commands on an engine other than steps: by administrators, and by the server itself.
+
+use super::{Engine, EngineError, Receipt, append::commit};
+use crate::{
+    domain::{
+        command::{
+            Abandon, AbandonCause, ChangePolicy, Command, CreateKey, Intervene, RevokeKey,
+            RotateKey,
+        },
+        policy::Policy,
+    },
+    store::writer::{Actor, Proposal, WriteError},
+};
+
+impl Engine {
+    /// Admits no further step. Running steps end normally.
+    pub async fn shutdown(&self, act: Intervene) -> Result<Receipt, EngineError> {
+        let actor = act.actor.clone();
+        administer(self, Command::Shutdown(act), actor).await
+    }
+
+    /// Admits steps again.
+    pub async fn resume(&self, act: Intervene) -> Result<Receipt, EngineError> {
+        let actor = act.actor.clone();
+        administer(self, Command::Resume(act), actor).await
+    }
+
+    /// Replaces the policy.
+    pub async fn change_policy(&self, change: ChangePolicy) -> Result<Receipt, EngineError> {
+        let actor = change.actor.clone();
+        administer(self, Command::ChangePolicy(Box::new(change)), actor).await
+    }
+
+    /// Applies the policy of a configuration: only the fields that differ from the configuration
+    /// applied before, so that an operator's changes to other fields remain.
+    pub async fn apply_config(
+        &self,
+        policy: &Policy,
+        actor: &str,
+        reason: &str,
+    ) -> Result<Receipt, EngineError> {
+        let state = &self.view().state;
+        let changed = match &state.config {
+            Some(before) => state.policy.with_changes(before, policy),
+            None => policy.clone(),
+        };
+        self.change_policy(ChangePolicy {
+            policy: changed,
+            actor: actor.to_owned(),
+            reason: reason.to_owned(),
+            config: Some(policy.clone()),
+        })
+        .await
+    }
+
+    /// Creates an API key. API keys are recorded in the server's own log only.
+    pub async fn create_key(&self, create: CreateKey) -> Result<Receipt, EngineError> {
+        let actor = create.actor.clone();
+        administer(self, Command::CreateKey(Box::new(create)), actor).await
+    }
+
+    /// Revokes an API key.
+    pub async fn revoke_key(&self, revoke: RevokeKey) -> Result<Receipt, EngineError> {
+        let actor = revoke.actor.clone();
+        administer(self, Command::RevokeKey(revoke), actor).await
+    }
+
+    /// Replaces the secret of an API key.
+    pub async fn rotate_key(&self, rotate: RotateKey) -> Result<Receipt, EngineError> {
+        let actor = rotate.actor.clone();
+        administer(self, Command::RotateKey(rotate), actor).await
+    }
+
+    /// Abandons all open steps. Only for an engine whose log has no other writer: the steps were
+    /// left open by an earlier process.
+    pub(super) async fn abandon_orphans(&self) -> Result<(), EngineError> {
+        let open: Vec<u64> = self.view().state.open.keys().copied().collect();
+        for step in open {
+            self.abandon(step, AbandonCause::SoleOwner).await?;
+        }
+        Ok(())
+    }
+
+    /// Abandons a step, unless it has ended or its deadline is not over.
+    pub(super) async fn abandon(&self, step: u64, cause: AbandonCause) -> Result<(), EngineError> {
+        let command = Command::Abandon(Abandon { step, cause });
+        let mut proposal = Proposal::of_engine(crate::ids::command_id(), command, Actor::Server);
+        proposal.ends_claim = true;
+        match commit(self, proposal).await {
+            Ok(_) | Err(WriteError::Refused(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+async fn administer(
+    engine: &Engine,
+    command: Command,
+    administrator: String,
+) -> Result<Receipt, EngineError> {
+    let actor = Actor::Clear(administrator);
+    let proposal = Proposal::of_engine(crate::ids::command_id(), command, actor);
+    let committed = commit(engine, proposal).await?;
+    let view = engine.view();
+    Ok(match committed.events.first() {
+        Some((envelope, _)) => {
+            Receipt { position: envelope.position, chain_hash: committed.chain_hash }
+        }
+        None => Receipt { position: view.state.position, chain_hash: view.chain_hash },
+    })
+}

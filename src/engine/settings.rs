@@ -1,0 +1,69 @@
+//! The settings of engines and the parts that all engines share.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    domain::ids::EngineId,
+    embed::Embedder,
+    llm::Llm,
+    store::{Store, keys::ContentKey, writer::Limits},
+    telemetry::metrics::Metrics,
+};
+
+/// Operational settings. They influence no decision that is recorded in a log.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The engine of requests that name none.
+    pub default: EngineId,
+    /// Deadline of a step, from its arrival to the end of the model's answer.
+    pub timeout: Duration,
+    /// Time after the deadline in which the ending of a step must reach the log; then the step is
+    /// recorded as abandoned.
+    pub grace: Duration,
+    /// Limits of the writers.
+    pub limits: Limits,
+    /// Bytes that the memories of loaded engines may occupy. Above it, idle engines are unloaded.
+    pub memory_budget: usize,
+    /// Idle time after which an engine is unloaded.
+    pub idle_evict: Duration,
+    /// Rate at which the hash chains of all logs are verified in the background; `None` disables it.
+    pub audit: Option<Pace>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            default: EngineId::default(),
+            timeout: Duration::from_secs(30),
+            grace: Duration::from_secs(30),
+            limits: Limits::default(),
+            memory_budget: 1 << 30,
+            idle_evict: Duration::from_mins(15),
+            audit: None,
+        }
+    }
+}
+
+/// The rate of the background audit.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Maximum number of events verified per second.
+    pub events_per_second: u32,
+    /// Minimum time from the start of one round over all logs to the start of the next.
+    pub round: Duration,
+}
+
+/// The parts that all engines share.
+#[derive(Clone)]
+pub struct Parts {
+    /// The event logs.
+    pub store: Store,
+    /// The key that wraps the keys of engines and data subjects.
+    pub content_key: Arc<ContentKey>,
+    /// The model providers.
+    pub llm: Llm,
+    /// The embedder.
+    pub embedder: Embedder,
+    /// The metrics of the process.
+    pub metrics: Arc<Metrics>,
+}

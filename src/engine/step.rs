@@ -1,0 +1,119 @@
+//! A step: one governed request, from its arrival to its recorded ending.
+//!
+//! The order is a contract. `step.admitted` or `step.rejected` is durable before a model is called,
+//! and the ending is durable before the answer is complete. No lock and no transaction is held in
+//! between. [`run`] is the whole sequence; the modules here are its parts.
+//!
+//! From the route to the commit and back, in reading order:
+//!
+//! | file | part |
+//! |---|---|
+//! | `http/v1/generate.rs` (or `v1/chat`, `v1/messages`) | validates the body, authorizes the caller |
+//! | `engine/step.rs` | starts the step as a task; [`run`] |
+//! | `engine/step/request.rs` | the request and its caller |
+//! | `engine/step/admit.rs` | scores and seals the prompt, proposes `step.admitted` |
+//! | `engine/append.rs` | hands the command to the writer |
+//! | `store/writer.rs`, `store/writer/*` | batches, decides (`domain/decide.rs`), appends, commits |
+//! | `engine/step/retrieve.rs` | embeds the prompt, searches the memory, reads the contents |
+//! | `engine/step/ask.rs` | calls the model |
+//! | `llm.rs`, `llm/upstream.rs`, `llm/provider.rs` | fallbacks, retries, one provider |
+//! | `engine/step/record.rs` | seals the answer, proposes `step.completed` or `step.failed` |
+//! | `engine/step/answer.rs` | the answer, built from the events |
+//!
+//! `engine/step/replay.rs` takes the place of the last four if the idempotency key belongs to an
+//! earlier step. `estimate`, `error`, `spans`, `handle` and `engine/content.rs` are used on the way.
+
+mod admit;
+pub(super) mod answer;
+mod ask;
+pub(super) mod error;
+mod estimate;
+mod handle;
+mod record;
+mod replay;
+pub(super) mod request;
+mod retrieve;
+mod spans;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, instance::Running};
+use crate::{
+    lifecycle::Tasks,
+    llm::{Delta, Sink},
+    telemetry::traces,
+};
+use admit::Admission;
+use answer::StepResponse;
+use ask::ModelOutcome;
+use error::{Failure, StepError};
+pub use handle::StepHandle;
+use request::{Caller, Step, StepRequest};
+
+impl Engine {
+    /// Starts a step as a task of its own, so that it gets an ending even if the client disconnects:
+    /// dropping the handle cancels the step, and the task records that. The answer is sent to
+    /// `deltas` as the model produces it.
+    pub fn start(
+        self: Arc<Self>,
+        tasks: &Tasks,
+        caller: Caller,
+        request: StepRequest,
+        deltas: Option<mpsc::Sender<Delta>>,
+    ) -> StepHandle {
+        let span = tracing::Span::current();
+        span.record("engine", self.id.as_str());
+        span.record("prompt_length", request.prompt.chars().count());
+        let cancelled = CancellationToken::new();
+        let (response, handle) = StepHandle::new(cancelled.clone());
+        let task = async move {
+            let result = run(&self, &caller, &request, deltas, &cancelled).await;
+            // the receiver may be gone: the client has disconnected
+            drop(response.send(result));
+        };
+        tasks.spawn("step", traces::carried(task));
+        handle
+    }
+}
+
+/// Runs a step to its recorded ending. Cancelling the token ends it as `step.failed`. The future must
+/// run to completion: a step whose future is dropped stays open until its deadline.
+///
+/// # Errors
+/// See [`StepError`].
+pub async fn run(
+    engine: &Engine,
+    caller: &Caller,
+    request: &StepRequest,
+    deltas: Option<mpsc::Sender<Delta>>,
+    cancelled: &CancellationToken,
+) -> Result<StepResponse, StepError> {
+    let _running = Running::new(engine);
+    let step = Step::new(engine, caller, request);
+    let admitted = match admit::admit(step).await? {
+        Admission::Admitted(admitted) => admitted,
+        Admission::Rejected(answer) => return Ok(StepResponse::new(*answer)),
+        Admission::Duplicate(first) => return replay::replay(step, &first).await,
+    };
+    let mut sink = Sink::new(deltas);
+    let asking = async {
+        let retrieval = retrieve::retrieve(step, &admitted).await?;
+        ask::ask(step, &admitted, retrieval, &mut sink).await
+    };
+    let outcome = unless(cancelled, asking).await;
+    record::record(step, admitted, outcome, sink).await
+}
+
+async fn unless(
+    cancelled: &CancellationToken,
+    asking: impl Future<Output = Result<ModelOutcome, Failure>>,
+) -> Result<ModelOutcome, Failure> {
+    tokio::select! {
+        biased;
+        () = cancelled.cancelled() => Err(Failure::cancelled()),
+        outcome = asking => outcome,
+    }
+}

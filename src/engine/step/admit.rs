@@ -1,0 +1,205 @@
+//! Admission: scores and seals a request, and has the writer decide on it. Returns once
+//! `step.admitted` or `step.rejected` is durable.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use tracing::{Instrument as _, Span};
+
+use super::{
+    answer::Answer,
+    error::StepError,
+    estimate,
+    request::{Chat, Step},
+    spans,
+};
+use crate::{
+    domain::{
+        budget::KeyLimit,
+        command::{Admit, Command},
+        event::{Event, StepAdmitted},
+        ids::Micros,
+    },
+    engine::{
+        append::{self, propose},
+        content,
+    },
+    score,
+    store::{
+        subject::{Subject, SubjectError},
+        writer::{Actor, Claim, Committed, Earlier, Outcome, Proposal, WriteError, prompt_hmac},
+    },
+};
+
+/// The decision on a request.
+pub(super) enum Admission {
+    /// The step may call the model.
+    Admitted(AdmittedStep),
+    /// The moral filter or the sleep phase rejected it.
+    Rejected(Box<Answer>),
+    /// The idempotency key belongs to an earlier step.
+    Duplicate(Earlier),
+}
+
+/// A step that may call the model.
+pub(super) struct AdmittedStep {
+    /// The step's number.
+    pub(super) step: u64,
+    pub(super) event: Box<StepAdmitted>,
+    pub(super) subject: Arc<Subject>,
+    pub(super) actor: Actor,
+}
+
+/// The content of `step.admitted` and `step.rejected`.
+#[derive(Serialize)]
+struct SealedPrompt<'a> {
+    prompt: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chat: Option<&'a Chat>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: &'a BTreeMap<String, String>,
+}
+
+/// Has the request admitted or rejected. A rejection is not an error.
+pub(super) async fn admit(step: Step<'_>) -> Result<Admission, StepError> {
+    step.engine.metrics.requests.inc();
+    if step.request.model.as_ref().is_some_and(|model| !step.engine.parts.llm.allows(model)) {
+        return Err(StepError::ModelNotAllowed);
+    }
+    let span = spans::decide(&step.engine.id);
+    let admission = decide(step).instrument(span.clone()).await;
+    record_admission(&span, &admission);
+    if let Ok(Admission::Rejected(_)) = &admission {
+        step.engine.metrics.steps.latency.observe_in_trace(step.received_at.elapsed());
+    }
+    admission
+}
+
+async fn decide(step: Step<'_>) -> Result<Admission, StepError> {
+    let proposal = proposal(step).await?;
+    let subject = proposal.subject.clone();
+    let outcome = match propose(step.engine, proposal).await {
+        Err(WriteError::SubjectErased) => {
+            // the name belongs to a new subject from now on
+            if let Some(subject) = subject {
+                step.engine.subjects.forget(subject.subject_ref);
+            }
+            propose(step.engine, self::proposal(step).await?).await?
+        }
+        other => other?,
+    };
+    match outcome {
+        Outcome::Duplicate(first) => Ok(Admission::Duplicate(first)),
+        Outcome::Committed(committed) => admission(step, committed).await,
+    }
+}
+
+async fn admission(step: Step<'_>, committed: Committed) -> Result<Admission, StepError> {
+    let chain_hash = committed.chain_hash;
+    let first = committed.events.into_iter().next();
+    match (first, committed.subject) {
+        (Some((envelope, Event::StepAdmitted(event))), Some(subject)) => {
+            let actor = Actor::Subject(actor(step, &subject).await?);
+            let step = envelope.step.unwrap_or_default();
+            Ok(Admission::Admitted(AdmittedStep { step, event, subject, actor }))
+        }
+        (Some((envelope, Event::StepRejected(event))), _) => {
+            let answer = Answer::rejected(&step.caller.request_id, &envelope, chain_hash, &event);
+            Ok(Admission::Rejected(Box::new(answer)))
+        }
+        _ => Err(StepError::defect("a command `Admit` led to neither admission nor rejection")),
+    }
+}
+
+/// The command to the writer. Everything in it is computed here, outside the writer's task.
+async fn proposal(step: Step<'_>) -> Result<Proposal, StepError> {
+    let Step { engine, caller, request, .. } = step;
+    let subject = engine.subjects.by_name_or_new(caller.subject()).await?;
+    let actor = actor(step, &subject).await?;
+    let command_id = crate::ids::command_id();
+    let text = SealedPrompt {
+        prompt: &request.prompt,
+        chat: request.chat.as_ref(),
+        metadata: &request.metadata,
+    };
+    let prompt_digest: [u8; 32] = Sha256::digest(&request.prompt).into();
+    let claim = caller.idempotency_key.as_ref().map(|key| Claim {
+        route: caller.route.clone(),
+        key: key.clone(),
+        body_digest: request.body_digest(),
+    });
+    let command = command(step, &subject, &actor, &prompt_digest);
+    Ok(Proposal {
+        command_id,
+        command: Command::Admit(Box::new(command)),
+        content: Some(content::seal(&subject, command_id, &text, None)?),
+        subject: Some(subject),
+        actor: Actor::Subject(actor),
+        request_id: Some(caller.request_id.clone()),
+        trace_id: caller.trace_id,
+        prompt_digest: Some(prompt_digest),
+        claim,
+        ends_claim: false,
+    })
+}
+
+fn command(step: Step<'_>, subject: &Subject, actor: &Subject, prompt_digest: &[u8; 32]) -> Admit {
+    let Step { engine, caller, request, .. } = step;
+    let view = engine.view();
+    let policy = &view.state.policy;
+    let holder = actor.subject_ref;
+    Admit {
+        subject: subject.subject_ref,
+        caller_score: request.moral_value,
+        scored: score::score(policy.moral.scorer, &request.prompt),
+        route: caller.route.clone(),
+        model: request.model.clone(),
+        max_tokens: request.max_tokens,
+        shortenable: request.chat.as_ref().is_none_or(|chat| chat.shortenable),
+        top_k: request.context_top_k,
+        prompt_chars: request.prompt.chars().count(),
+        prompt_tokens: estimate::prompt_tokens(request, policy),
+        price: estimate::price(&engine.parts.llm, request.model.as_deref()),
+        key_limit: caller.key_limit.map(|limit| KeyLimit { holder, limit }),
+        prompt_hmac: prompt_hmac(&subject.key, prompt_digest),
+        timeout: micros(engine.settings.timeout),
+        grace: micros(engine.settings.grace),
+        elapsed_ms: step.elapsed_ms(),
+    }
+}
+
+/// The subject that stands for the authenticated principal.
+async fn actor(step: Step<'_>, subject: &Arc<Subject>) -> Result<Arc<Subject>, SubjectError> {
+    if step.caller.subject() == step.caller.actor {
+        return Ok(Arc::clone(subject));
+    }
+    step.engine.subjects.by_name_or_new(&step.caller.actor).await
+}
+
+fn micros(duration: Duration) -> Micros {
+    duration.as_micros() as Micros
+}
+
+fn record_admission(span: &Span, admission: &Result<Admission, StepError>) {
+    match admission {
+        Ok(Admission::Admitted(admitted)) => {
+            span.record("mlsdm.accepted", true);
+            span.record("mlsdm.step", admitted.step as i64);
+            span.record("mlsdm.moral.score", admitted.event.moral.value);
+            span.record("mlsdm.moral.threshold", admitted.event.moral.threshold_before);
+        }
+        Ok(Admission::Rejected(answer)) => {
+            span.record("mlsdm.accepted", false);
+            span.record("mlsdm.step", answer.step as i64);
+            span.record("mlsdm.reason", answer.note);
+            span.record("mlsdm.moral.score", answer.moral_score);
+            span.record("mlsdm.moral.threshold", answer.moral_threshold);
+        }
+        Ok(Admission::Duplicate(_)) => {
+            span.record("mlsdm.replayed", true);
+        }
+        Err(StepError::Write(error)) => append::record_error(span, error),
+        Err(_) => {}
+    }
+}

@@ -1,0 +1,100 @@
+//! A repeated request: waits for the ending of the step that the first request ran, on any replica,
+//! and builds the same answer from its events.
+
+use std::sync::Arc;
+
+use tokio::time::timeout_at;
+
+use super::{
+    answer::{Answer, Ending, StepResponse},
+    error::StepError,
+    request::Step,
+};
+use crate::{
+    domain::{
+        event::{Event, StepCompleted},
+        ids::Position,
+    },
+    engine::{
+        Engine,
+        content::{self, StoredAnswer},
+    },
+    store::{
+        Record, codec,
+        writer::{Earlier, View, WriteError},
+    },
+};
+
+/// Returns the answer of the earlier step with the same idempotency key.
+pub(super) async fn replay(step: Step<'_>, first: &Earlier) -> Result<StepResponse, StepError> {
+    let engine = step.engine;
+    if first.ended.is_none() {
+        let ended = await_first(engine, first.step);
+        timeout_at(step.deadline(), ended).await.map_err(|_| StepError::StillRunning)??;
+    }
+    let store = &engine.parts.store;
+    let admission = store.record(&engine.id, first.position).await?.ok_or_else(missing)?;
+    let ending = match first.ended {
+        Some(position) => store.record(&engine.id, position).await?,
+        None => store.ending_of(&engine.id, first.step, first.position).await?,
+    };
+    let answer = replay_answer(engine, &admission, &ending.ok_or_else(missing)?).await?;
+    Ok(StepResponse { answer, replayed: true })
+}
+
+/// Waits until the published view contains the ending of a step. Endings by other replicas are
+/// published by the follower.
+async fn await_first(engine: &Engine, step: u64) -> Result<(), StepError> {
+    let has_ended =
+        |view: &Arc<View>| view.state.step >= step && !view.state.open.contains_key(&step);
+    engine.writer.watch().wait_for(has_ended).await.map_err(|_| WriteError::Closed)?;
+    Ok(())
+}
+
+async fn replay_answer(
+    engine: &Engine,
+    admission: &Record,
+    ending: &Record,
+) -> Result<Answer, StepError> {
+    let request_id = admission.request_id.as_deref().unwrap_or_default();
+    let envelope = ending.envelope();
+    match (event(admission)?, event(ending)?) {
+        (_, Event::StepRejected(rejected)) => {
+            Ok(Answer::rejected(request_id, &envelope, ending.chain_hash, &rejected))
+        }
+        (Event::StepAdmitted(admitted), Event::StepCompleted(completed)) => {
+            let answer = stored_answer(engine, ending.position, &completed).await?;
+            let ending = Ending { envelope: &envelope, chain_hash: ending.chain_hash };
+            Ok(Answer::completed(request_id, &admitted, &ending, &completed, answer))
+        }
+        (_, Event::StepFailed(failed)) => Err(StepError::Failed {
+            step: ending.step.unwrap_or_default(),
+            stage: failed.stage,
+            code: failed.code,
+            retry_after: None,
+        }),
+        _ => Err(StepError::defect("an idempotency key belongs to events that are not a step's")),
+    }
+}
+
+async fn stored_answer(
+    engine: &Engine,
+    position: Position,
+    completed: &StepCompleted,
+) -> Result<StoredAnswer, StepError> {
+    if completed.withheld {
+        return Ok(StoredAnswer { answer: String::new(), tool_calls: Vec::new() });
+    }
+    let contents = content::open(engine, &[position]).await?;
+    let content = contents.get(&position).ok_or(StepError::Erased)?;
+    Ok(content::parse(content)?)
+}
+
+fn event(record: &Record) -> Result<Event, StepError> {
+    codec::decode(&record.kind, record.schema_version, &record.payload)
+        .map_err(|e| StepError::defect(&format!("position {}: {e}", record.position)))
+}
+
+fn missing() -> StepError {
+    StepError::defect("an idempotency key belongs to an event that is missing")
+}

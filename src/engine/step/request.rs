@@ -1,0 +1,123 @@
+//! A request to run a step, and the caller that sends it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde::{Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use crate::{
+    domain::budget::Amount,
+    engine::Engine,
+    llm::{Extra, Messages},
+};
+
+/// A validated request. Its JSON form is what an idempotency key is bound to.
+#[derive(Clone, Default, Serialize)]
+pub struct StepRequest {
+    /// The prompt: the text that is scored, embedded and remembered. Not blank.
+    pub prompt: String,
+    /// The chat that contains the prompt. Without one the prompt is the only message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat: Option<Chat>,
+    /// The requested model; `None` for the configured one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Sampling temperature; `None` for the configured one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// The caller's moral score of the prompt, in [0, 1].
+    pub moral_value: Option<f64>,
+    /// Maximum number of tokens of the answer.
+    pub max_tokens: Option<u32>,
+    /// Maximum number of memories given as context; `None` for the policy's number.
+    pub context_top_k: Option<usize>,
+    /// The caller's metadata, sealed together with the prompt.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl StepRequest {
+    /// SHA-256 of the validated request. Spelling and order of the JSON that was received do not
+    /// influence it.
+    pub(super) fn body_digest(&self) -> [u8; 32] {
+        // a plain structure always has a JSON form
+        Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into()
+    }
+}
+
+/// A chat, as clients of model APIs send it.
+#[derive(Clone, Serialize)]
+pub struct Chat {
+    /// All messages.
+    pub messages: Messages,
+    /// The index of the message that is the prompt. The context is inserted before it.
+    pub prompt: usize,
+    /// True if the sleep phase may shorten the answer. False if the answer must have a given form,
+    /// which a cut would break.
+    pub shortenable: bool,
+    /// Request fields that are passed to the provider.
+    #[serde(serialize_with = "inner")]
+    pub extra: Arc<Extra>,
+}
+
+fn inner<S: Serializer>(extra: &Arc<Extra>, serializer: S) -> Result<S::Ok, S::Error> {
+    extra.as_ref().serialize(serializer)
+}
+
+/// The caller of a step, and the request that carries it.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The name of the authenticated principal.
+    pub actor: String,
+    /// The name of the end user for whom the actor calls, if it is another than the actor.
+    pub end_user: Option<String>,
+    /// The request's id.
+    pub request_id: String,
+    /// The W3C trace id of the request.
+    pub trace_id: Option<[u8; 16]>,
+    /// The route template of the request.
+    pub route: String,
+    /// The value of the header `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+    /// The limit per budget window of the API key that authenticated the caller.
+    pub key_limit: Option<Amount>,
+}
+
+impl Caller {
+    /// The name of the data subject whose words the prompt is.
+    pub(super) fn subject(&self) -> &str {
+        self.end_user.as_ref().unwrap_or(&self.actor)
+    }
+}
+
+/// A step in progress.
+#[derive(Clone, Copy)]
+pub(super) struct Step<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) caller: &'a Caller,
+    pub(super) request: &'a StepRequest,
+    /// Latencies and the deadline are counted from here.
+    pub(super) received_at: Instant,
+}
+
+impl<'a> Step<'a> {
+    /// A step that is received now.
+    pub(super) fn new(engine: &'a Engine, caller: &'a Caller, request: &'a StepRequest) -> Self {
+        Self { engine, caller, request, received_at: Instant::now() }
+    }
+
+    /// Milliseconds since the request was received.
+    pub(super) fn elapsed_ms(&self) -> f64 {
+        milliseconds(self.received_at.elapsed())
+    }
+
+    /// The time at which the model must have answered.
+    pub(super) fn deadline(&self) -> Instant {
+        self.received_at + self.engine.settings.timeout
+    }
+}
+
+/// Milliseconds with a resolution of a microsecond, as events record them.
+pub(super) fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_micros() as f64) / 1_000.0
+}
