@@ -75,11 +75,11 @@ macro_rules! execute {
 
 mod append;
 pub mod audit;
+mod bind;
 pub mod chain;
 pub mod codec;
 pub mod content_cache;
 mod error;
-#[cfg(any(test, feature = "testkit"))]
 pub mod faults;
 pub mod keys;
 mod postgres;
@@ -93,9 +93,10 @@ mod sqlite;
 pub mod state_fold;
 pub mod subject;
 mod timings;
+mod tx;
 pub mod writer;
 
-pub use append::{Append, Begun, LogClock, PURGE_ROWS, Rows};
+pub use append::{Append, LogClock, PURGE_ROWS, Rows, UnlockedAppend};
 pub use error::{CommitError, StoreError};
 pub use postgres::PostgresStore;
 pub use probe::Snapshot;
@@ -140,9 +141,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// The log's clock: `None` is the database's own (SQLite: the system's).
     pub clock: Option<Clock>,
-    /// What is to go wrong.
-    #[cfg(any(test, feature = "testkit"))]
-    pub faults: Option<Arc<faults::Faults>>,
+    /// Test hooks; empty in a build without tests.
+    pub hooks: faults::Hooks,
 }
 
 impl Options {
@@ -157,8 +157,7 @@ impl Options {
             idle_timeout: IDLE_TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,
             clock: None,
-            #[cfg(any(test, feature = "testkit"))]
-            faults: None,
+            hooks: faults::Hooks::default(),
         }
     }
 
@@ -253,11 +252,10 @@ impl Store {
         }
     }
 
-    #[cfg(any(test, feature = "testkit"))]
-    fn faults(&self) -> Option<Arc<faults::Faults>> {
+    const fn hooks(&self) -> &faults::Hooks {
         match self {
-            Self::Sqlite(store) => store.faults.clone(),
-            Self::Postgres(store) => store.faults.clone(),
+            Self::Sqlite(store) => &store.hooks,
+            Self::Postgres(store) => &store.hooks,
         }
     }
 

@@ -181,7 +181,7 @@ mod tests {
         };
         record.leaf_hash = chain::leaf(engine, &record);
         record.chain_hash = chain::link(append.head.chain_hash, record.position, record.leaf_hash);
-        append.insert(&[record]).await.unwrap();
+        append.insert_events(&[record]).await.unwrap();
         append.commit().await.unwrap();
     }
 

@@ -12,6 +12,7 @@ use sqlx::{
 use super::{
     Clock, Options, PoolUse, Reader, StoreError, Timings,
     error::{classify, classify_migration},
+    faults::Hooks,
 };
 
 /// A connection that was idle for longer is tried out before use: its server may have gone.
@@ -32,8 +33,7 @@ pub struct PostgresStore {
     begin_read: Arc<str>,
     clock: Option<Clock>,
     pub(super) timings: Timings,
-    #[cfg(any(test, feature = "testkit"))]
-    pub(super) faults: Option<Arc<super::faults::Faults>>,
+    pub(super) hooks: Hooks,
 }
 
 impl PostgresStore {
@@ -83,8 +83,7 @@ impl PostgresStore {
                 .into(),
             clock: options.clock.clone(),
             timings: Timings::default(),
-            #[cfg(any(test, feature = "testkit"))]
-            faults: options.faults.clone(),
+            hooks: options.hooks.clone(),
         })
     }
 

@@ -5,10 +5,8 @@
 use sqlx::{Postgres, Sqlite, Transaction};
 
 use super::{
-    Content, IdempotencyKey, IdempotencyRow, Record, Store, StoreError,
-    append::{self, Tx},
-    error::classify,
-    sql,
+    Content, IdempotencyKey, IdempotencyRow, Record, Store, StoreError, append, error::classify,
+    sql, tx::Tx,
 };
 use crate::domain::ids::{EngineId, Position};
 

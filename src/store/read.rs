@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Conn, Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record, SealedContent,
     Store, StoreError, SubjectRow,
-    append::{json, signed},
+    bind::{json, signed},
     error::classify,
     records::{self, Columns},
     sql,

@@ -20,6 +20,7 @@ use sqlx::{
 use super::{
     Clock, Options, PoolUse, Reader, StoreError, Timings,
     error::{classify, classify_migration},
+    faults::Hooks,
 };
 use crate::domain::ids::Micros;
 
@@ -32,8 +33,7 @@ pub struct SqliteStore {
     path: Arc<Path>,
     clock: Clock,
     pub(super) timings: Timings,
-    #[cfg(any(test, feature = "testkit"))]
-    pub(super) faults: Option<Arc<super::faults::Faults>>,
+    pub(super) hooks: Hooks,
 }
 
 #[derive(Clone)]
@@ -71,8 +71,7 @@ impl SqliteStore {
             path: path.into(),
             clock: clock(options),
             timings: Timings::default(),
-            #[cfg(any(test, feature = "testkit"))]
-            faults: options.faults.clone(),
+            hooks: options.hooks.clone(),
         })
     }
 
@@ -89,8 +88,7 @@ impl SqliteStore {
             path: path.into(),
             clock: clock(options),
             timings: Timings::default(),
-            #[cfg(any(test, feature = "testkit"))]
-            faults: options.faults.clone(),
+            hooks: options.hooks.clone(),
         })
     }
 

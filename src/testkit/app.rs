@@ -28,7 +28,11 @@ use crate::{
     engine::{Caller, Engine, Engines, Parts, Settings, StepError, StepRequest, StepResponse},
     lifecycle::Tasks,
     llm::{Llm, LlmError, Reply, ReplyFuture, Request},
-    store::{Options, Record, Store, faults::Faults, keys::ContentKey},
+    store::{
+        Options, Record, Store,
+        faults::{Faults, Hooks},
+        keys::ContentKey,
+    },
 };
 
 /// What the model says when it has no script: sure of itself, and long enough.
@@ -168,7 +172,7 @@ impl TestApp {
         let (now, faults) = (Arc::clone(&clock), Faults::none());
         let options = Options {
             clock: Some(Arc::new(move || now.load(Ordering::Relaxed))),
-            faults: Some(Arc::clone(&faults)),
+            hooks: Hooks::new(&faults),
             max_connections: 4,
             ..Options::new(database.url())
         };

@@ -201,7 +201,7 @@ impl Copy {
             let contents = page.iter().filter_map(|(r, c)| Some((r.position, c.clone()?)));
             append.insert_contents(&contents.collect::<Vec<_>>()).await.unwrap();
             let records: Vec<_> = page.iter().map(|(record, _)| record.clone()).collect();
-            append.insert(&records).await.unwrap();
+            append.insert_events(&records).await.unwrap();
         }
         append.commit().await.unwrap();
         store.close().await;

@@ -279,7 +279,7 @@ async fn a_broken_chain_ends_the_replay_with_the_position() {
     let broken = cut.write().await;
     let store = Store::open(&Options::new(broken.url())).await.unwrap();
     let mut append = store.begin(&EngineId::default()).await.unwrap();
-    append.insert(&[record]).await.unwrap();
+    append.insert_events(&[record]).await.unwrap();
     append.commit().await.unwrap();
     store.close().await;
     let ran = run_mlsdm(broken.url(), &["replay", "--verify"], &[]).exits(1);

@@ -34,7 +34,7 @@ async fn append(store: &Store, engine: &EngineId, kind: &str, version: u32, payl
     record.leaf_hash = chain::leaf(engine, &record);
     record.chain_hash = chain::link(append.head.chain_hash, record.position, record.leaf_hash);
     let position = record.position;
-    append.insert(&[record]).await.unwrap();
+    append.insert_events(&[record]).await.unwrap();
     append.commit().await.unwrap();
     position
 }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use mlsdm::{
-    domain::ids::EngineId,
-    store::{CommitError, EngineRow, Head, Options, Rows, StoreError},
+    domain::ids::{EngineId, Position, Sha256},
+    store::{CommitError, Content, EngineRow, Head, Options, Record, Rows, StoreError},
     testkit::{TestStore, on_every_database},
 };
 
@@ -29,7 +29,7 @@ on_every_database!(
     an_unknown_engine_is_refused,
     an_engine_is_made_once,
     a_held_row_times_out,
-    a_failed_statement_spoils_the_transaction,
+    a_failed_statement_aborts_the_transaction,
     time_never_falls,
     the_databases_clock_is_used,
     events_cannot_be_changed,
@@ -77,8 +77,21 @@ async fn a_batch_larger_than_a_group_is_whole(test: TestStore) {
     assert!(rows.iter().all(|(_, content)| content.is_some()));
 }
 
-/// Rows after a head, as a writer sends them that decided before it held the lock.
-fn rows_after(name: &EngineId, head: Head, count: usize) -> Rows {
+/// Rows as a writer sends them that decided before it held the lock.
+struct Decided {
+    expected: (Position, Sha256),
+    events: Vec<Record>,
+    contents: Vec<(Position, Content)>,
+}
+
+impl Decided {
+    fn rows(&self) -> Rows<'_> {
+        Rows { expected: self.expected, events: &self.events, contents: &self.contents }
+    }
+}
+
+/// Events decided on a log with this head.
+fn decided_after(name: &EngineId, head: Head, count: usize) -> Decided {
     let events = (0..count).map(|n| {
         let vector = [1, 2, 3];
         let content = (n % 3 > 0).then(|| content("c", (n % 3 > 1).then_some(&vector[..])));
@@ -86,8 +99,8 @@ fn rows_after(name: &EngineId, head: Head, count: usize) -> Rows {
     });
     let placed = place(name, head, head.recorded_at + 1, events.collect());
     let contents = placed.iter().filter_map(|(r, content)| Some((r.position, content.clone()?)));
-    Rows {
-        after: (head.position, head.chain_hash),
+    Decided {
+        expected: (head.position, head.chain_hash),
         contents: contents.collect(),
         events: placed.into_iter().map(|(record, _)| record).collect(),
     }
@@ -97,35 +110,37 @@ async fn rows_are_appended_if_they_follow_the_head(test: TestStore) {
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let first = store.head(&name).await.unwrap();
-    let rows = rows_after(&name, first, 70);
+    let decided = decided_after(&name, first, 70);
     let begin = async || store.begin_unlocked(&name).await.unwrap();
-    let (append, follows) = begin().await.append(&rows).await.unwrap();
+    let (append, follows) = begin().await.append(decided.rows()).await.unwrap();
     assert!(follows);
     assert_eq!(append.head, first);
     append.commit().await.unwrap();
     let written = store.read_for_audit(&name, 1, 100).await.unwrap();
     let records: Vec<_> = written.iter().map(|(record, _)| record.clone()).collect();
-    assert_eq!(records, rows.events);
+    assert_eq!(records, decided.events);
     let contents = written.into_iter().filter_map(|(r, content)| Some((r.position, content?)));
-    assert_eq!(contents.collect::<Vec<_>>(), rows.contents);
+    assert_eq!(contents.collect::<Vec<_>>(), decided.contents);
 
     // nothing, after another event; the lock is held all the same
     let head = store.head(&name).await.unwrap();
     let edited = Head { chain_hash: first.chain_hash, ..head };
     for other in [first, edited] {
-        let (mut append, follows) =
-            begin().await.append(&rows_after(&name, other, 2)).await.unwrap();
+        let late = decided_after(&name, other, 2);
+        let (mut append, follows) = begin().await.append(late.rows()).await.unwrap();
         assert!(!follows);
         assert_eq!(append.head, head);
         insert(&mut append, vec![(event("x", "{}"), None)]).await;
         append.rollback().await.unwrap();
     }
-    let (append, follows) = begin().await.append(&rows_after(&name, head, 0)).await.unwrap();
+    let empty = decided_after(&name, head, 0);
+    let (append, follows) = begin().await.append(empty.rows()).await.unwrap();
     assert!(follows, "nothing follows everything");
     append.commit().await.unwrap();
     assert_eq!(store.head(&name).await.unwrap(), head);
 
-    let nobody = store.begin_unlocked(&engine("nobody")).await.unwrap().append(&rows).await;
+    let unlocked = store.begin_unlocked(&engine("nobody")).await.unwrap();
+    let nobody = unlocked.append(decided.rows()).await;
     assert_eq!(nobody.err(), Some(StoreError::EngineMissing(engine("nobody"))));
 }
 
@@ -133,15 +148,16 @@ async fn rows_that_wait_for_the_lock_follow_what_it_was_held_for(test: TestStore
     const WAITING: &str = "SELECT count(*)::text FROM pg_locks WHERE NOT granted";
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
-    let one = rows_after(&name, store.head(&name).await.unwrap(), 3);
+    let one = decided_after(&name, store.head(&name).await.unwrap(), 3);
     let last = one.events.last().unwrap();
     let (position, chain_hash) = (last.position, last.chain_hash);
-    let two = rows_after(&name, Head { position, chain_hash, recorded_at: 0 }, 2);
-    let (append, follows) = store.begin_unlocked(&name).await.unwrap().append(&one).await.unwrap();
+    let two = decided_after(&name, Head { position, chain_hash, recorded_at: 0 }, 2);
+    let unlocked = store.begin_unlocked(&name).await.unwrap();
+    let (append, follows) = unlocked.append(one.rows()).await.unwrap();
     assert!(follows);
     let behind = async {
-        let begun = store.begin_unlocked(&name).await.unwrap();
-        let (append, follows) = begun.append(&two).await.unwrap();
+        let unlocked = store.begin_unlocked(&name).await.unwrap();
+        let (append, follows) = unlocked.append(two.rows()).await.unwrap();
         assert!(follows);
         append.commit().await.unwrap();
     };
@@ -223,7 +239,7 @@ async fn a_held_row_times_out(test: TestStore) {
     store.begin(&name).await.unwrap().rollback().await.unwrap();
 }
 
-async fn a_failed_statement_spoils_the_transaction(test: TestStore) {
+async fn a_failed_statement_aborts_the_transaction(test: TestStore) {
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let mut transaction = store.begin(&name).await.unwrap();

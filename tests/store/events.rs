@@ -98,7 +98,7 @@ pub(crate) async fn insert_placed(
 ) -> Result<(), StoreError> {
     let contents = placed.iter().filter_map(|(r, content)| Some((r.position, content.clone()?)));
     append.insert_contents(&contents.collect::<Vec<_>>()).await?;
-    append.insert(&placed.into_iter().map(|(record, _)| record).collect::<Vec<_>>()).await
+    append.insert_events(&placed.into_iter().map(|(record, _)| record).collect::<Vec<_>>()).await
 }
 
 /// Appends events in one transaction; answers the new head's position.

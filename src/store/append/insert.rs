@@ -6,12 +6,10 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::begun::{Rows, now_and_head};
+use super::rows::{Rows, TimeAndHead, now_and_head};
 use crate::{
-    domain::ids::{EngineId, Micros, Position, Sha256},
-    store::{
-        Conn, Content, Head, IdempotencyRow, Record, StoreError, SubjectRow, error::classify, sql,
-    },
+    domain::ids::{EngineId, Position, Sha256},
+    store::{Conn, Content, IdempotencyRow, Record, StoreError, SubjectRow, error::classify, sql},
 };
 
 type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
@@ -45,28 +43,29 @@ pub(in crate::store) async fn contents(
     done.map_err(classify)
 }
 
-/// Locks a log and appends rows to it if they follow its head; the time and the head that was found.
-pub(in crate::store) async fn following(
+/// Locks a log and appends rows to it if its head is the expected one; returns the time and the head
+/// before the rows.
+pub(in crate::store) async fn expected(
     conn: Conn<'_>,
     engine: &EngineId,
-    rows: &Rows,
-) -> Result<Vec<(Option<Micros>, Option<Head>)>, StoreError> {
+    rows: Rows<'_>,
+) -> Result<Vec<TimeAndHead>, StoreError> {
     match conn {
         Conn::Sqlite(conn) => {
             let locked = Conn::Sqlite(&mut *conn);
             let found = fetch!(locked, sql::LOCKED_HEAD, now_and_head, [engine.as_str()])?;
-            if found.iter().filter_map(|(_, head)| *head).any(|head| head.is_at(rows.after)) {
-                sqlite_contents(conn, engine, &rows.contents).await.map_err(classify)?;
-                sqlite_events(conn, engine, &rows.events).await.map_err(classify)?;
+            if found.iter().filter_map(|(_, head)| *head).any(|head| head.is_at(rows.expected)) {
+                sqlite_contents(conn, engine, rows.contents).await.map_err(classify)?;
+                sqlite_events(conn, engine, rows.events).await.map_err(classify)?;
             }
             Ok(found)
         }
         Conn::Postgres(conn, named) => {
             let query = sqlx::query(sql::APPEND.postgres)
                 .bind(engine.as_str())
-                .bind(rows.after.0 as i64)
-                .bind(rows.after.1.0.as_slice());
-            let query = bind_events(bind_contents(query, &rows.contents), &rows.events);
+                .bind(rows.expected.0 as i64)
+                .bind(rows.expected.1.0.as_slice());
+            let query = bind_events(bind_contents(query, rows.contents), rows.events);
             let found = query.persistent(named).fetch_all(conn).await.map_err(classify)?;
             found.iter().map(now_and_head).collect()
         }
@@ -185,7 +184,7 @@ fn bind_contents<'q>(query: PgQuery<'q>, contents: &'q [(Position, Content)]) ->
         .bind(contents.iter().map(|(_, c)| c.vector.as_deref()).collect::<Vec<_>>())
 }
 
-/// Adds data subjects; whether none of them was there.
+/// Adds data subjects; false if a name was taken.
 pub(in crate::store) async fn subjects(
     conn: Conn<'_>,
     engine: &EngineId,
@@ -226,7 +225,7 @@ pub(in crate::store) async fn subjects(
     }
 }
 
-/// Adds idempotent requests; whether none of their keys was held.
+/// Adds idempotent requests; false if a key was taken.
 pub(in crate::store) async fn idempotency(
     conn: Conn<'_>,
     engine: &EngineId,

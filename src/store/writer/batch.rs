@@ -277,7 +277,7 @@ async fn insert(append: &mut Append, plan: &Plan) -> Result<(), StoreError> {
         return Err(StoreError::Serialization(why));
     }
     append.insert_contents(&plan.contents).await?;
-    append.insert(&plan.records).await
+    append.insert_events(&plan.records).await
 }
 
 /// Tells everybody in a batch what became of it. A caller may have gone; the log has it all the same.

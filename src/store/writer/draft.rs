@@ -15,13 +15,15 @@ use tokio::{task::JoinError, time::Instant};
 use super::{
     Outcome, Task, WriteError,
     batch::{Failed, Found, answer, may_be_one_commands, refuse},
-    in_flight::{Decided, Ending, IN_FLIGHT_MAX, InFlight, Transaction, Unwritten, Written},
+    in_flight::{
+        Decided, Ending, IN_FLIGHT_MAX, InFlight, OwnedRows, Transaction, Unwritten, Written,
+    },
     plan::Plan,
     proposal::Pending,
 };
 use crate::{
     domain::{ids::Sha256, state::State},
-    store::{LogClock, Rows, StoreError},
+    store::{LogClock, StoreError},
 };
 
 /// Commands decided before the thread looks whether another one waits for its core: that may be the
@@ -147,8 +149,8 @@ impl Task {
     fn send(&mut self, draft: Draft, transaction: Transaction) {
         let Draft { batch, mut plan, before, .. } = draft;
         let position = before.0.as_ref().map_or(0, |state| state.position);
-        let rows = Rows {
-            after: (position, before.1),
+        let rows = OwnedRows {
+            expected: (position, before.1),
             events: std::mem::take(&mut plan.records),
             contents: std::mem::take(&mut plan.contents),
         };

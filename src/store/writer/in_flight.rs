@@ -20,10 +20,10 @@ use super::{
 };
 use crate::{
     domain::{
-        ids::{EngineId, Micros, Sha256},
+        ids::{EngineId, Micros, Position, Sha256},
         state::State,
     },
-    store::{Append, LogClock, Rows, Store, StoreError, SubjectRow},
+    store::{Append, Content, LogClock, Record, Rows, Store, StoreError, SubjectRow},
 };
 
 /// Batches of one engine under way at once: one that is committed and one that waits for its lock.
@@ -55,7 +55,7 @@ pub(super) type Ending = Result<Written, Unwritten>;
 
 /// A batch that is in the log.
 pub(super) struct Written {
-    pub(super) rows: Rows,
+    pub(super) rows: OwnedRows,
     /// The log's clock, as told with it.
     pub(super) clock: LogClock,
 }
@@ -71,11 +71,24 @@ pub(super) enum Unwritten {
 
 /// What is sent.
 pub(super) struct Decided {
-    pub(super) rows: Rows,
+    pub(super) rows: OwnedRows,
     pub(super) subjects: Vec<SubjectRow>,
     pub(super) claims: Claims,
     /// When all of it is recorded.
     pub(super) now: Micros,
+}
+
+/// The rows of a batch and the event that they must follow.
+pub(super) struct OwnedRows {
+    pub(super) expected: (Position, Sha256),
+    pub(super) events: Vec<Record>,
+    pub(super) contents: Vec<(Position, Content)>,
+}
+
+impl OwnedRows {
+    fn borrowed(&self) -> Rows<'_> {
+        Rows { expected: self.expected, events: &self.events, contents: &self.contents }
+    }
 }
 
 /// A transaction that is begun ahead of its batch.
@@ -129,7 +142,7 @@ async fn insert(
         }
         return Err(Unwritten::Overtaken);
     };
-    let (mut append, follows) = begun?.append(&decided.rows).await?;
+    let (mut append, follows) = begun?.append(decided.rows.borrowed()).await?;
     let Decided { rows, subjects, claims, now } = &decided;
     let holds = follows
         && *now >= append.head.recorded_at

@@ -25,7 +25,7 @@ use mlsdm::{
     llm::{Llm, Stub},
     store::{
         Content, Options, Record, Store,
-        faults::Faults,
+        faults::{Faults, Hooks},
         keys::{Column, ContentKey},
         replay,
         state_fold::StateFold,
@@ -173,7 +173,7 @@ fn options(
     let now = move || clock.fetch_add(ticks.load(Ordering::Relaxed), Ordering::Relaxed);
     Options {
         clock: Some(Arc::new(now)),
-        faults: Some(faults),
+        hooks: Hooks::new(&faults),
         max_connections: 4,
         ..Options::new(database.url())
     }

@@ -62,7 +62,7 @@ pub(super) async fn foreign(rig: &TestLog, store: &Store, events: Vec<Record>) -
         record.chain_hash = chain_hash;
         rows.push(record);
     }
-    append.insert(&rows).await.unwrap();
+    append.insert_events(&rows).await.unwrap();
     append.commit().await.unwrap();
     position
 }
@@ -166,7 +166,7 @@ async fn a_missing_row_is_refused(rig: TestLog) {
     record.recorded_at = append.now;
     record.leaf_hash = chain::leaf(&rig.engine, &record);
     record.chain_hash = chain::link(append.head.chain_hash, record.position, record.leaf_hash);
-    append.insert(&[record]).await.unwrap();
+    append.insert_events(&[record]).await.unwrap();
     append.commit().await.unwrap();
     let damage = damage(&rig, &replica).await;
     assert_eq!(damage.position, 4);

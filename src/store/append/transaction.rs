@@ -1,0 +1,111 @@
+//! The transaction of an append before it holds the engine's row.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    Append, insert,
+    rows::{Rows, TimeAndHead, now_and_head},
+};
+use crate::{
+    domain::ids::{EngineId, Micros},
+    store::{Clock, Store, StoreError, faults::Hooks, sql, tx::Tx},
+};
+
+/// A transaction that does not hold the engine's row yet.
+pub struct UnlockedAppend {
+    store: Store,
+    engine: EngineId,
+    tx: Tx,
+    hooks: Hooks,
+}
+
+/// The clock that events are recorded by.
+#[derive(Clone)]
+pub enum LogClock {
+    /// A clock of this process.
+    Own(Clock),
+    /// The time of the database's clock, and the moment at which it was received here.
+    Database(Micros, Instant),
+}
+
+impl Store {
+    /// Starts an append: waits for the engine's row, at most the lock timeout.
+    pub async fn begin(&self, engine: &EngineId) -> Result<Append, StoreError> {
+        self.begin_unlocked(engine).await?.lock().await
+    }
+
+    /// Starts an append that does not ask for the engine's row yet. SQLite has no row locks: there it
+    /// waits for every other writer.
+    pub async fn begin_unlocked(&self, engine: &EngineId) -> Result<UnlockedAppend, StoreError> {
+        let hooks = self.hooks().at_begin().await?;
+        let tx = Tx::begin(self).await?;
+        Ok(UnlockedAppend { store: self.clone(), engine: engine.clone(), tx, hooks })
+    }
+}
+
+impl UnlockedAppend {
+    /// Waits for the engine's row, at most the lock timeout.
+    pub async fn lock(mut self) -> Result<Append, StoreError> {
+        // not together with BEGIN: failing with it leaves the driver's connection in an aborted
+        // transaction
+        let conn = self.tx.conn();
+        let found = fetch!(conn, sql::LOCKED_HEAD, now_and_head, [self.engine.as_str()])?;
+        self.locked(found)
+    }
+
+    /// As [`Self::lock`], and inserts the rows if the log's head is the expected one; the flag says
+    /// whether it is. One round trip (SQLite has none), so that nothing stands between these rows and
+    /// the commit before them.
+    pub async fn append(mut self, rows: Rows<'_>) -> Result<(Append, bool), StoreError> {
+        let found = insert::expected(self.tx.conn(), &self.engine, rows).await?;
+        let append = self.locked(found)?;
+        let is_expected = append.head.is_at(rows.expected);
+        if is_expected {
+            append.hooks.at_insert()?;
+        }
+        Ok((append, is_expected))
+    }
+
+    /// Gives up the transaction.
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        self.tx.rollback().await
+    }
+
+    fn locked(self, found: Vec<TimeAndHead>) -> Result<Append, StoreError> {
+        let (database_time, head) = found.into_iter().next().unwrap_or_default();
+        let own = match &self.store {
+            Store::Sqlite(store) => Some(store.clock()),
+            Store::Postgres(store) => store.clock(),
+        };
+        let clock = match own {
+            Some(own) => LogClock::Own(Arc::clone(own)),
+            None => LogClock::Database(database_time.unwrap_or_default(), Instant::now()),
+        };
+        // an engine is made together with its first event
+        let head = head.ok_or_else(|| StoreError::EngineMissing(self.engine.clone()))?;
+        let now = clock.now().max(head.recorded_at);
+        Ok(Append {
+            engine: self.engine,
+            tx: self.tx,
+            aborted: false,
+            commits: self.store.timings().commit.clone(),
+            head,
+            now,
+            clock,
+            hooks: self.hooks,
+        })
+    }
+}
+
+impl LogClock {
+    /// The log's time, without a request to the database.
+    pub fn now(&self) -> Micros {
+        match self {
+            Self::Own(clock) => clock(),
+            Self::Database(shown, since) => {
+                let passed = Micros::try_from(since.elapsed().as_micros()).unwrap_or(Micros::MAX);
+                shown.saturating_add(passed)
+            }
+        }
+    }
+}
