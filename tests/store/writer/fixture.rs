@@ -82,7 +82,8 @@ impl TestLog {
         let database = TestDatabase::on(backend).await;
         let clock = Arc::new(AtomicI64::new(START));
         let ticks = Arc::new(AtomicI64::new(0));
-        let store = Store::open(&options(&database, &clock, &ticks, Faults::none())).await.unwrap();
+        let store =
+            Store::open(&options(&database, &clock, &ticks, &Faults::none())).await.unwrap();
         store.migrate().await.unwrap();
         let key = Arc::new(ContentKey::from_text(CONTENT_KEY).unwrap());
         let engine = EngineId::default();
@@ -129,7 +130,7 @@ impl TestLog {
             self.store.close().await;
         }
         let faults = Faults::none();
-        let options = options(&self.database, clock, &self.ticks, Arc::clone(&faults));
+        let options = options(&self.database, clock, &self.ticks, &faults);
         let store = Store::open(&options).await.unwrap();
         let row = store.engine(&self.engine).await.unwrap().unwrap();
         let index_key = self.key.unwrap_index_key(&self.engine, &row.index_key).unwrap();
@@ -167,13 +168,13 @@ fn options(
     database: &TestDatabase,
     clock: &Arc<AtomicI64>,
     ticks: &Arc<AtomicI64>,
-    faults: Arc<Faults>,
+    faults: &Arc<Faults>,
 ) -> Options {
     let (clock, ticks) = (Arc::clone(clock), Arc::clone(ticks));
     let now = move || clock.fetch_add(ticks.load(Ordering::Relaxed), Ordering::Relaxed);
     Options {
         clock: Some(Arc::new(now)),
-        hooks: Hooks::new(&faults),
+        hooks: Hooks::new(faults),
         max_connections: 4,
         ..Options::new(database.url())
     }
