@@ -1,4 +1,4 @@
-//! A governed memory inside a program of one's own: no server, no network, a model of three lines.
+//! A governed memory as a library: no server, no network and a model of three lines.
 //!
 //! Run it with `cargo run --example standalone`.
 
@@ -11,15 +11,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::temp_dir().join(format!("mlsdm-standalone-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let url = format!("sqlite://{}", folder.join("memory.db").display());
-    let ran = run(&url, &mut io::stdout().lock()).await;
+    let result = run(&url, &mut io::stdout().lock()).await;
     std::fs::remove_dir_all(&folder)?;
-    ran
+    result
 }
 
-/// Stands for a real model: it only says what it was reminded of.
+/// Stands in for a real model: its answer depends on the context only.
 async fn model(request: llm::Request) -> Result<String, llm::LlmError> {
-    let reminded = request.messages.iter().any(|message| message.text.contains("called Rex"));
-    std::future::ready(Ok(match (request.messages.len(), reminded) {
+    let has_context = request.messages.iter().any(|message| message.text.contains("called Rex"));
+    std::future::ready(Ok(match (request.messages.len(), has_context) {
         (1, _) => "That is good to hear, and I will keep it in mind from now on.".to_owned(),
         (_, true) => {
             "You told me some time ago that your dog is called Rex, I remember.".to_owned()
@@ -31,29 +31,29 @@ async fn model(request: llm::Request) -> Result<String, llm::LlmError> {
     .await
 }
 
-/// What the example does, and the output it gives.
+/// Runs the example and writes its output to `out`.
 pub async fn run(url: &str, out: &mut impl Write) -> Result<(), Box<dyn std::error::Error>> {
     let engine = open(url).await?;
-    let ask = async |who: &str, prompt: &str, value: f64| {
-        engine.generate(Generate::new(prompt).end_user(who).moral_value(value)).await
+    let ask = async |user: &str, prompt: &str, value: f64| {
+        engine.generate(Generate::new(prompt).end_user(user).moral_value(value)).await
     };
-    for (who, prompt, value) in [
+    for (user, prompt, value) in [
         ("ann", "My dog is called Rex", 0.9),
         ("ann", "What is my dog called?", 0.9),
         ("bob", "What is my dog called?", 0.9),
         ("bob", "Say something harmful", 0.1),
     ] {
-        let step = ask(who, prompt, value).await?;
+        let step = ask(user, prompt, value).await?;
         let answer = if step.accepted { step.response.as_str() } else { step.note };
-        writeln!(out, "{who}: {prompt}\n  -> {answer} [remembered: {}]", step.context_items)?;
+        writeln!(out, "{user}: {prompt}\n  -> {answer} [remembered: {}]", step.context_items)?;
     }
     let before = engine.state(None).await?;
     engine.close().await?;
 
-    // everything is in the log: the same file, opened again, gives the same state
-    let again = open(url).await?;
-    let after = again.state(None).await?;
-    again.close().await?;
+    // the state is a fold over the log, so opening the file again gives the same state
+    let reopened = open(url).await?;
+    let after = reopened.state(None).await?;
+    reopened.close().await?;
     let same = if before.state_digest == after.state_digest { "the same" } else { "another" };
     writeln!(out, "{} items remembered, {same} state after a restart", after.memory.used)?;
     Ok(())
