@@ -12,6 +12,7 @@ pub mod dev;
 mod follow;
 mod jwks;
 pub mod keys;
+pub mod metrics;
 mod permission;
 mod principal;
 pub mod provider;

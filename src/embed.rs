@@ -9,15 +9,15 @@ mod cache;
 mod error;
 mod gate;
 pub mod hashing;
+pub mod metrics;
 #[cfg(feature = "minilm")]
 mod minilm;
 mod openai;
 
 use std::{fmt, future::Future, path::Path, pin::Pin, sync::Arc};
 
-use prometheus_client::metrics::counter::Counter;
-
 pub use error::{EmbedError, OpenError};
+pub use metrics::CacheMetrics;
 pub use openai::Settings as OpenaiSettings;
 
 use crate::{
@@ -182,10 +182,9 @@ impl Embedder {
         (same && fits).then(|| Self { dimension: policy.dimension, ..self.clone() })
     }
 
-    /// Texts looked up in the cache: known, being made for another, missing. Those of no cache never
-    /// move.
-    pub fn lookups(&self) -> [Counter; 3] {
-        self.cache.as_ref().map(Cache::lookups).unwrap_or_default().0
+    /// Lookups in the cache; without a cache they stay 0.
+    pub fn cache_metrics(&self) -> CacheMetrics {
+        self.cache.as_ref().map(Cache::metrics).unwrap_or_default()
     }
 
     /// The direction of a text.

@@ -59,6 +59,7 @@ pub mod ids;
 pub mod lifecycle;
 pub mod limiter;
 pub mod llm;
+pub mod metrics;
 pub mod rates;
 pub mod score;
 pub mod standalone;

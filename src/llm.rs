@@ -6,10 +6,10 @@
 //! Deliberately not here: what an answer is worth (the domain's), and any record of it (the log's).
 
 mod anthropic;
-mod attempts;
 mod chat;
 mod error;
 mod http;
+pub mod metrics;
 mod openai;
 mod price;
 mod provider;
@@ -27,7 +27,6 @@ use std::{
     sync::Arc,
 };
 
-use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -46,7 +45,10 @@ pub use sink::{ANSWER_BYTES_MAX, DELTAS_MAX, Delta, Sink};
 pub use stub::Stub;
 pub use upstream::{Bulkhead, Resilience, Retry};
 
-use crate::domain::{budget::Price, event::Usage, ids::EngineId};
+use crate::{
+    domain::{budget::Price, event::Usage, ids::EngineId},
+    metrics::Counter,
+};
 use upstream::Upstream;
 
 /// The models of an engine; cheap to clone.

@@ -6,6 +6,7 @@
 
 mod embedder;
 mod error;
+mod metrics;
 mod models;
 mod store;
 
@@ -24,7 +25,7 @@ use crate::{
     config::Config,
     engine::{Engines, Parts, Settings},
     http::{
-        AppState, caller::Models, client::Proxies, health::pulse::Pulse, metrics,
+        AppState, caller::Models, client::Proxies, health::pulse::Pulse,
         v1::events::stream::STREAMS_MAX,
     },
     lifecycle::Tasks,
@@ -63,7 +64,7 @@ pub async fn engine_registry(
     store.migrate().await?;
     let content_key = Arc::new(content_key(&config.database, store.path(), true)?);
     let embedder = embedder(config)?;
-    let metrics = Arc::new(metrics::metrics(config, &store, &llm, &embedder));
+    let metrics = Arc::new(metrics::engines(config, &llm));
     let parts = Parts { store, content_key, llm, embedder, metrics };
     Ok(Engines::new(parts, engine_settings(config), tasks.clone()))
 }
@@ -112,6 +113,7 @@ pub fn state(
     AppState {
         engines,
         auth,
+        metrics: Arc::new(metrics::requests(config)),
         tasks,
         stop,
         limiter,

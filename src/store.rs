@@ -24,6 +24,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction, pool::PoolConnection};
 
+use self::metrics::StoreMetrics;
 use crate::domain::ids::Micros;
 
 /// Maps over the rows of a statement in either dialect: `Result<Vec<_>, StoreError>`.
@@ -82,6 +83,7 @@ pub mod content_cache;
 mod error;
 pub mod faults;
 pub mod keys;
+pub mod metrics;
 mod postgres;
 mod probe;
 mod read;
@@ -92,7 +94,6 @@ mod sql;
 mod sqlite;
 pub mod state_fold;
 pub mod subject;
-mod timings;
 mod tx;
 pub mod writer;
 
@@ -105,7 +106,6 @@ pub use records::{
     SubjectRow,
 };
 pub use sqlite::SqliteStore;
-pub use timings::Timings;
 
 /// Connections a process holds at most. More wait, at most the connect timeout.
 pub const MAX_CONNECTIONS: u32 = 10;
@@ -260,10 +260,10 @@ impl Store {
     }
 
     /// How long its connections take.
-    pub const fn timings(&self) -> &Timings {
+    pub const fn metrics(&self) -> &StoreMetrics {
         match self {
-            Self::Sqlite(store) => &store.timings,
-            Self::Postgres(store) => &store.timings,
+            Self::Sqlite(store) => &store.metrics,
+            Self::Postgres(store) => &store.metrics,
         }
     }
 
@@ -274,7 +274,7 @@ impl Store {
             Self::Sqlite(store) => store.reader().await,
             Self::Postgres(store) => store.reader().await,
         };
-        self.timings().wait.observe_time(began.elapsed());
+        self.metrics().connection_wait.observe_time(began.elapsed());
         reader
     }
 }

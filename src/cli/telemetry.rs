@@ -13,10 +13,12 @@ use anyhow::Context as _;
 use clap::Subcommand;
 
 use super::Context;
-use crate::telemetry::{
-    dashboards::{Limits, dashboard},
-    metrics::contract,
-    rules::{self, Slo, Sources},
+use crate::{
+    http::metrics::contract,
+    telemetry::{
+        dashboards::{Limits, dashboard},
+        rules::{self, Slo, Sources},
+    },
 };
 
 /// Arguments of the command.

@@ -14,10 +14,9 @@ use std::{
 
 use futures_util::future::{FutureExt as _, Shared, WeakShared};
 use lru::LruCache;
-use prometheus_client::metrics::counter::Counter;
 use sha2::{Digest as _, Sha256};
 
-use super::EmbedError;
+use super::{EmbedError, metrics::CacheMetrics};
 use crate::domain::vector::UnitVector;
 
 /// Bytes of an entry beside its numbers: key, list and table.
@@ -37,25 +36,7 @@ struct Inner {
     /// Texts that are being embedded. Those who wait own the flight: nobody waits, it ends.
     flights: HashMap<Key, (u64, WeakFlight)>,
     flown: u64,
-    lookups: Lookups,
-}
-
-/// Texts looked up: known, being made for another, missing.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Lookups(pub(super) [Counter; 3]);
-
-impl Lookups {
-    fn known(&self) {
-        self.0[0].inc();
-    }
-
-    fn joined(&self) {
-        self.0[1].inc();
-    }
-
-    fn missing(&self) {
-        self.0[2].inc();
-    }
+    metrics: CacheMetrics,
 }
 
 fn key(text: &str) -> Key {
@@ -88,7 +69,7 @@ impl Cache {
             known,
             flights: HashMap::new(),
             flown: 0,
-            lookups: Lookups::default(),
+            metrics: CacheMetrics::default(),
         }))))
     }
 
@@ -103,15 +84,15 @@ impl Cache {
             let mut inner = self.inner();
             if let Some(vector) = inner.known.get(&key) {
                 let vector = vector.clone();
-                inner.lookups.known();
+                inner.metrics.hits.inc();
                 return Ok(vector);
             }
             let flying = inner.flights.get(&key).and_then(|(_, flight)| flight.upgrade());
             if let Some(flight) = flying {
-                inner.lookups.joined();
+                inner.metrics.joined.inc();
                 flight
             } else {
-                inner.lookups.missing();
+                inner.metrics.misses.inc();
                 self.begin(&mut inner, key, text, make)
             }
         };
@@ -164,9 +145,9 @@ impl Cache {
                 found.entry(*key).or_insert_with(|| {
                     let known = inner.known.get(key).cloned();
                     if known.is_some() {
-                        inner.lookups.known();
+                        inner.metrics.hits.inc();
                     } else {
-                        inner.lookups.missing();
+                        inner.metrics.misses.inc();
                         missing.push(*key);
                         wanted.push(text.to_owned());
                     }
@@ -188,8 +169,8 @@ impl Cache {
     }
 
     /// What was looked up so far.
-    pub(super) fn lookups(&self) -> Lookups {
-        self.inner().lookups.clone()
+    pub(super) fn metrics(&self) -> CacheMetrics {
+        self.inner().metrics.clone()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

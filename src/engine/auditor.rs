@@ -6,14 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Engines, Pace, background::stays};
+use super::{Engines, Pace, background::stays, metrics::EngineMetrics};
 use crate::{
     domain::ids::EngineId,
     store::{
         StoreError,
         audit::{AUDIT_PAGE, Audit, Bad, Finding, Progress, Report},
     },
-    telemetry::metrics::EngineMetrics,
 };
 
 impl Engines {

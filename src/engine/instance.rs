@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio::sync::{Semaphore, watch};
 
-use super::{Parts, Settings};
+use super::{Parts, Settings, metrics::EngineMetrics};
 use crate::{
     domain::ids::{EngineId, Micros, Position, Sha256},
     embed::Embedder,
@@ -15,7 +15,6 @@ use crate::{
         subject::Subjects,
         writer::{View, Writer},
     },
-    telemetry::metrics::EngineMetrics,
 };
 
 /// One loaded engine.

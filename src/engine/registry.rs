@@ -176,7 +176,7 @@ impl Engines {
         let subjects = Subjects::new(parts.store.clone(), Arc::clone(&directory));
         let made = writer(id.clone(), parts.store.clone(), directory, fold, limits);
         let (writer, task) = made.ok_or_else(|| EngineError::Empty(id.clone()))?;
-        let metrics = parts.metrics.engine(id);
+        let metrics = parts.metrics.load(id);
         // the server's own log has no memory, so any embedder fits
         if !id.is_system() {
             let policy = &writer.view().state.policy;
@@ -186,7 +186,7 @@ impl Engines {
                     running: parts.embedder.to_string(),
                 })?;
         }
-        self.tasks().spawn("writer", task.counted(Arc::clone(&metrics)).run());
+        self.tasks().spawn("writer", task.counted(Arc::clone(&metrics.events)).run());
         let engine = Arc::new(Engine {
             id: id.clone(),
             parts,
@@ -227,7 +227,7 @@ impl Engines {
         let record = first_record(id, created_at, created, actor)?;
         let receipt = Receipt { position: record.position, chain_hash: record.chain_hash };
         parts.store.create_engine(&row, &record, None).await?;
-        parts.metrics.steps.appended(&record.kind);
+        parts.store.metrics().appended(&record.kind);
         Ok(receipt)
     }
 

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::metrics::Metrics;
 use crate::{
     domain::ids::EngineId,
     embed::Embedder,
     llm::Llm,
     store::{Store, keys::ContentKey, writer::Limits},
-    telemetry::metrics::Metrics,
 };
 
 /// Operational settings. They influence no decision that is recorded in a log.

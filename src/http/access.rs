@@ -149,7 +149,7 @@ impl<N: Need> Allowed<N> {
             && !principal.may(permission)
         {
             if let Some(state) = request.app_data::<Data<AppState>>() {
-                state.engines.parts().metrics.denied(permission);
+                state.metrics.auth.denied(permission);
             }
             return Err(forbidden(&principal, permission));
         }

@@ -18,7 +18,9 @@ use super::{
     cors::cors,
     errors,
     health::{self, pulse::Pulse},
-    identity, openapi, rate, request, slow, v1,
+    identity,
+    metrics::HttpMetrics,
+    openapi, rate, request, slow, v1,
 };
 use crate::{
     auth::Authenticator,
@@ -36,6 +38,8 @@ pub struct AppState {
     pub engines: Engines,
     /// Knows who is calling.
     pub auth: Arc<Authenticator>,
+    /// Counts requests.
+    pub metrics: Arc<HttpMetrics>,
     /// Runs steps beyond the life of a request.
     pub tasks: Tasks,
     /// How far a stop has come.

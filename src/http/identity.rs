@@ -18,7 +18,7 @@ use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 use super::{AppState, Code, Problem, request::is_probe};
 use crate::{
-    auth::{Authenticator, Credential, Principal, Reason},
+    auth::{Authenticator, Credential, Principal, Reason, metrics::Scheme},
     telemetry::traces::TARGET,
     tls::ClientCertificate,
 };
@@ -81,7 +81,6 @@ pub async fn identify<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     if !is_probe(request.path()) {
-        let metrics = &state.engines.parts().metrics;
         let began = Instant::now();
         let span = info_span!(
             target: TARGET, "mlsdm.authenticate", mlsdm.auth.outcome = Empty, mlsdm.auth.reason = Empty
@@ -89,9 +88,9 @@ pub async fn identify<B: MessageBody + 'static>(
         let identity = identity(&state.auth, &request).instrument(span.clone()).await;
         identity.tell(&span);
         drop(span);
-        metrics.steps.overhead.authn.observe_time(began.elapsed());
+        state.engines.parts().metrics.steps.overhead.authn.observe_time(began.elapsed());
         if let Identity::Refused(reason) = &identity {
-            metrics.refused(scheme(request.headers()), *reason);
+            state.metrics.auth.refused(scheme(request.headers()), *reason);
             tracing::info!(event_type = "auth.refused", %reason, "a credential is refused");
         }
         request.extensions_mut().insert(identity);
@@ -100,11 +99,11 @@ pub async fn identify<B: MessageBody + 'static>(
 }
 
 /// By what a credential is offered, for metrics.
-fn scheme(headers: &HeaderMap) -> &'static str {
+fn scheme(headers: &HeaderMap) -> Scheme {
     match (headers.get(header::AUTHORIZATION), headers.get(API_KEY)) {
-        (Some(_), None) => "bearer",
-        (None, Some(_)) => "api_key",
-        (Some(_), Some(_)) | (None, None) => "other",
+        (Some(_), None) => Scheme::Bearer,
+        (None, Some(_)) => Scheme::ApiKey,
+        (Some(_), Some(_)) | (None, None) => Scheme::Other,
     }
 }
 

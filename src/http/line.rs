@@ -9,8 +9,8 @@ use std::{
 use actix_web::{HttpResponse, body::BoxBody, http::StatusCode};
 use tracing::{Span, error, info};
 
-use super::{Code, Problem, carried::Carried, trace};
-use crate::{domain::event::RejectReason, engine::Answer, telemetry::metrics::Metrics};
+use super::{Code, Problem, carried::Carried, metrics::HttpMetrics, trace};
+use crate::{domain::event::RejectReason, engine::Answer};
 
 /// What a governed step adds to the line of its request.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ pub(super) struct Line {
     pub(super) lines: Span,
     pub(super) started: Instant,
     pub(super) status: StatusCode,
-    pub(super) metrics: Option<Arc<Metrics>>,
+    pub(super) metrics: Option<Arc<HttpMetrics>>,
 }
 
 impl Line {
@@ -136,7 +136,7 @@ struct Streamed {
 
 impl Streamed {
     /// Where it is counted that an answer broke off, if its caller is not the one to blame.
-    fn broken_off(&self, problem: &Problem) -> Option<&Metrics> {
+    fn broken_off(&self, problem: &Problem) -> Option<&HttpMetrics> {
         let metrics = self.line.metrics.as_deref();
         metrics.filter(|_| problem.code().status().is_server_error())
     }
@@ -148,7 +148,7 @@ impl Drop for Streamed {
             Some(Ok(step)) => self.line.write(None, Some(step)),
             Some(Err(problem)) => {
                 if let Some(metrics) = self.broken_off(problem) {
-                    metrics.http.broken_off.inc();
+                    metrics.stream_failures.inc();
                 }
                 self.line.write(Some(problem), None);
             }

@@ -62,7 +62,7 @@ pub async fn limit<B: MessageBody + 'static>(
             (next.call(request).await?.map_into_boxed_body(), left)
         }
         Err(too_many) => {
-            state.engines.parts().metrics.http.rate_limited.inc();
+            state.metrics.rate_limited.inc();
             let detail = "wait as long as Retry-After says, or ask for a higher rate";
             let problem = Problem::new(Code::TooManyRequests, detail);
             let problem = problem.retry_after(whole_seconds(too_many.retry_after));

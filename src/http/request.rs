@@ -24,12 +24,10 @@ use super::{
     envelope::Envelope,
     headers::Kind,
     line::{Ending, Line, Step},
+    metrics::{HttpMetrics, UNMATCHED},
     trace::{self, Place, TRACE_RESPONSE},
 };
-use crate::{
-    ids,
-    telemetry::metrics::{Metrics, UNMATCHED},
-};
+use crate::ids;
 
 /// The header that carries a request's id in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -71,7 +69,7 @@ struct Told {
     span: Span,
     /// In the log.
     lines: Span,
-    metrics: Option<Arc<Metrics>>,
+    metrics: Option<Arc<HttpMetrics>>,
 }
 
 impl Told {
@@ -100,9 +98,7 @@ pub async fn surround<B: MessageBody + 'static>(
     request.extensions_mut().insert(ids.clone());
     let method = trace::method(request.method());
     let (kind, envelope) = (Kind::of(&request), Envelope::of(request.path()));
-    let metrics = request
-        .app_data::<web::Data<AppState>>()
-        .map(|state| Arc::clone(&state.engines.parts().metrics));
+    let metrics = request.app_data::<web::Data<AppState>>().map(|state| Arc::clone(&state.metrics));
     let route = pattern.as_deref().unwrap_or(UNMATCHED);
     let (request_id, trace_id, span_id) = (&ids.request_id, &place.trace_id, &place.span_id);
     // of the highest level, so that every line has the ids whatever is logged; what is empty is said
@@ -132,9 +128,9 @@ pub async fn surround<B: MessageBody + 'static>(
     if let Some(metrics) = metrics {
         let status =
             answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
-        metrics.http.answered(pattern.as_deref(), method, status.as_u16(), started.elapsed());
+        metrics.answered(pattern.as_deref(), method, status.as_u16(), started.elapsed());
         if answer.as_ref().is_ok_and(is_shut_down) {
-            metrics.http.shut_down.inc();
+            metrics.shutdown_refusals.inc();
         }
     }
     drop(in_span);

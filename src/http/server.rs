@@ -11,7 +11,7 @@ use actix_web::{HttpServer, dev::ServerHandle, web::Data};
 
 use super::{
     AppState, create_app,
-    metrics::{self, Exporter},
+    metrics::{self, Exporter, HttpMetrics},
 };
 use crate::{
     config::Config,
@@ -86,6 +86,7 @@ pub async fn serve(
 ) -> Result<bool, ServeError> {
     let state = Data::new(state);
     let (engines, tasks) = (state.engines.clone(), state.tasks.clone());
+    let metrics = std::sync::Arc::clone(&state.metrics);
     let tls = Tls::open(&config.tls)?;
     if let Some(rates) = &state.rates {
         tasks.spawn("rates", std::sync::Arc::clone(rates).sweep_until(tasks.stop().clone()));
@@ -109,7 +110,7 @@ pub async fn serve(
         }
     };
     let scrapes = match listener.metrics {
-        Some(listener) => Some(serve_metrics(config, &engines, &tasks, listener)?),
+        Some(listener) => Some(serve_metrics(config, &engines, &metrics, &tasks, listener)?),
         None => None,
     };
     let server = server.run();
@@ -137,11 +138,12 @@ pub async fn serve(
 fn serve_metrics(
     config: &Config,
     engines: &crate::engine::Engines,
+    metrics: &HttpMetrics,
     tasks: &Tasks,
     listener: TcpListener,
 ) -> std::io::Result<ServerHandle> {
     let policy = config.mlsdm.policy.clone();
-    let exporter = Exporter::new(engines.clone(), policy, tasks.runtime().clone());
+    let exporter = Exporter::new(engines.clone(), metrics, policy, tasks.runtime().clone());
     let (server, handle) = metrics::serve(exporter, listener)?;
     let (engines, listed) = (engines.clone(), config.monitoring.engines.clone());
     // the gauges of an engine that was never loaded would be 0, which is not a valid threshold

@@ -6,9 +6,9 @@ use tracing::{Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{Completion, Llm, LlmError, Request};
-use crate::telemetry::{
+use crate::{
     metrics::OTHER,
-    traces::{self, TARGET},
+    telemetry::traces::{self, TARGET},
 };
 
 /// While one provider is asked, and asked again.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    BreakerSettings, LlmError, Provider, ProviderCompletion, Request, Sink, attempts::Attempts,
+    BreakerSettings, LlmError, Provider, ProviderCompletion, Request, Sink, metrics::Attempts,
 };
 use crate::{
     breaker::{Breaker, Permit},

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     domain::ids::{EngineId, Micros, Position, StepNumber, SubjectRef},
-    telemetry::metrics::Histogram,
+    metrics::Histogram,
 };
 pub use rows::Rows;
 pub use transaction::{LogClock, UnlockedAppend};

@@ -10,9 +10,10 @@ use sqlx::{
 };
 
 use super::{
-    Clock, Options, PoolUse, Reader, StoreError, Timings,
+    Clock, Options, PoolUse, Reader, StoreError,
     error::{classify, classify_migration},
     faults::Hooks,
+    metrics::StoreMetrics,
 };
 
 /// A connection that was idle for longer is tried out before use: its server may have gone.
@@ -32,7 +33,7 @@ pub struct PostgresStore {
     begin_append: Arc<str>,
     begin_read: Arc<str>,
     clock: Option<Clock>,
-    pub(super) timings: Timings,
+    pub(super) metrics: StoreMetrics,
     pub(super) hooks: Hooks,
 }
 
@@ -82,7 +83,7 @@ impl PostgresStore {
             begin_read: format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {statement}")
                 .into(),
             clock: options.clock.clone(),
-            timings: Timings::default(),
+            metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
         })
     }

@@ -23,7 +23,7 @@ macro_rules! read {
         let began = Instant::now();
         let rows = fetch!(reader.conn(), $($rest)+)?;
         reader.done().await?;
-        $store.timings().read.observe_time(began.elapsed());
+        $store.metrics().read.observe_time(began.elapsed());
         rows
     }};
 }

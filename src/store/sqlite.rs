@@ -18,9 +18,10 @@ use sqlx::{
 };
 
 use super::{
-    Clock, Options, PoolUse, Reader, StoreError, Timings,
+    Clock, Options, PoolUse, Reader, StoreError,
     error::{classify, classify_migration},
     faults::Hooks,
+    metrics::StoreMetrics,
 };
 use crate::domain::ids::Micros;
 
@@ -32,7 +33,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     path: Arc<Path>,
     clock: Clock,
-    pub(super) timings: Timings,
+    pub(super) metrics: StoreMetrics,
     pub(super) hooks: Hooks,
 }
 
@@ -70,7 +71,7 @@ impl SqliteStore {
             readers: readers(options, connect),
             path: path.into(),
             clock: clock(options),
-            timings: Timings::default(),
+            metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
         })
     }
@@ -87,7 +88,7 @@ impl SqliteStore {
             readers,
             path: path.into(),
             clock: clock(options),
-            timings: Timings::default(),
+            metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
         })
     }

@@ -32,17 +32,15 @@ use tokio::{
     task::JoinError,
 };
 
-use crate::{
-    domain::{
-        ids::{EngineId, Micros, Sha256},
-        state::State,
-    },
-    telemetry::metrics::EngineMetrics,
+use crate::domain::{
+    ids::{EngineId, Micros, Sha256},
+    state::State,
 };
 
 use super::{
     LogClock, Store,
     content_cache::{CONTENT_CACHE_BYTES, ContentCache},
+    metrics::EventMetrics,
     state_fold::StateFold,
     subject::Directory,
 };
@@ -160,7 +158,7 @@ pub struct Task {
     content_cache: Arc<ContentCache>,
     views: watch::Sender<Arc<View>>,
     /// What is counted; none in a program that does not look.
-    metrics: Option<Arc<EngineMetrics>>,
+    metrics: Option<Arc<EventMetrics>>,
 }
 
 /// A writer over a folded log, and the task that must be run for it; `None` for an empty log.
@@ -199,7 +197,7 @@ pub fn writer(
 impl Task {
     /// Counts what it commits.
     #[must_use]
-    pub fn counted(self, metrics: Arc<EngineMetrics>) -> Self {
+    pub fn counted(self, metrics: Arc<EventMetrics>) -> Self {
         Self { metrics: Some(metrics), ..self }
     }
 

@@ -3,12 +3,13 @@
 
 use std::sync::{
     LazyLock,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
-
-use crate::clock;
+use crate::{
+    clock,
+    metrics::{Counter, FloatGauge},
+};
 
 /// Where log lines go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +42,6 @@ const SINKS: [(Sink, &[Reason]); 3] = [
     (Sink::Loki, &[Reason::QueueFull, Reason::Refused, Reason::Unanswered, Reason::Shutdown]),
 ];
 
-/// A gauge of seconds.
-pub type Seconds = Gauge<f64, AtomicU64>;
-
 struct Counts {
     lost: Vec<(Sink, Reason, Counter)>,
     sinks: [Counted; SINKS.len()],
@@ -59,7 +57,7 @@ pub struct Counted {
     /// Lines that it took.
     pub delivered: Counter,
     wanted: AtomicBool,
-    last_success: Seconds,
+    last_success: FloatGauge,
 }
 
 impl Counted {
@@ -70,7 +68,7 @@ impl Counted {
             delivered: Counter::default(),
             // every process has a standard output
             wanted: AtomicBool::new(sink == Sink::Stdout),
-            last_success: Seconds::default(),
+            last_success: FloatGauge::default(),
         }
     }
 }
@@ -154,7 +152,7 @@ pub fn lost() -> impl Iterator<Item = (Sink, Reason, Counter)> {
 }
 
 /// When the sinks that are wanted took something last, in seconds since 1970; 0: never.
-pub fn successes() -> impl Iterator<Item = (Sink, Seconds)> {
+pub fn successes() -> impl Iterator<Item = (Sink, FloatGauge)> {
     let wanted = COUNTS.sinks.iter().filter(|counted| counted.wanted.load(Ordering::Relaxed));
     wanted.map(|counted| (counted.sink, counted.last_success.clone()))
 }

@@ -31,7 +31,7 @@ use opentelemetry::{
     Context, KeyValue,
     context::FutureExt as _,
     global,
-    trace::{SpanContext, TraceContextExt as _, TraceId, TracerProvider as _},
+    trace::{SpanContext, TraceContextExt as _, TracerProvider as _},
 };
 use opentelemetry_http::HeaderInjector;
 use opentelemetry_otlp::{
@@ -48,7 +48,7 @@ use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
-use crate::config;
+use crate::{clock, config, metrics::Exemplar};
 
 pub use counts::{Counts, REASONS, counts};
 pub use queue::FLUSH_TIME;
@@ -155,13 +155,14 @@ pub fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
     future.with_current_context()
 }
 
-/// The trace that this runs in, if it is sampled.
-pub fn sampled() -> Option<TraceId> {
-    Context::map_current(|context| {
+/// The current trace, if it is sampled, as the exemplar of a value that is observed now.
+pub fn exemplar() -> Option<Exemplar> {
+    let trace = Context::map_current(|context| {
         let span = context.span();
         let ids = span.span_context();
         (ids.is_valid() && ids.is_sampled()).then(|| ids.trace_id())
-    })
+    });
+    trace.map(|trace| Exemplar { trace, at: clock::now_micros() })
 }
 
 /// Tells a provider which trace it is asked in, if it may know.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use mlsdm::telemetry::{
-    metrics::contract::{ALL, Kind},
-    rules::{Sources, files},
+use mlsdm::{
+    http::metrics::contract::{ALL, Kind},
+    telemetry::rules::{Sources, files},
 };
 use promql_parser::{
     parser::{self, Expr},
@@ -127,7 +127,7 @@ impl ExprVisitor for Names {
 #[test]
 fn rules_ask_only_for_what_somebody_gives() {
     let mut known: BTreeSet<String> = ["up".to_owned()].into();
-    for spec in ALL {
+    for spec in ALL.iter() {
         match spec.kind {
             Kind::Histogram => known.extend(
                 ["_bucket", "_sum", "_count"].map(|suffix| format!("{}{suffix}", spec.name)),

@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 
 use mlsdm::{
-    telemetry::metrics::contract::{ALL, Kind as Type},
+    http::metrics::contract::{ALL, Kind as Type},
     testkit::{TestDatabase, TestEnv, TestServer, on_every_database, send},
 };
 
@@ -64,7 +64,7 @@ async fn a_scripted_scenario_is_counted(database: TestDatabase) {
     assert!(value(&text, "process_resident_memory_bytes") > 1e6);
     assert!(value(&text, "mlsdm_event_append_duration_seconds_count") >= 2.0);
     assert!(!text.contains("geheim"));
-    for spec in ALL {
+    for spec in ALL.iter() {
         let name = match spec.kind {
             Type::Histogram => format!("\n{}_bucket{{", spec.name),
             Type::Counter | Type::Gauge | Type::Info => format!("\n{}", spec.name),

@@ -11,7 +11,7 @@ mod stack;
 use std::collections::BTreeSet;
 
 use mlsdm::{
-    telemetry::metrics::contract::{ALL, Kind as Type},
+    http::metrics::contract::{ALL, Kind as Type},
     testkit::send,
 };
 

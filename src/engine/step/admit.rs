@@ -30,6 +30,7 @@ use crate::{
         subject::{Subject, SubjectError},
         writer::{Actor, Claim, Committed, Earlier, Outcome, Proposal, WriteError, prompt_hmac},
     },
+    telemetry::traces,
 };
 
 /// The decision on a request.
@@ -71,7 +72,11 @@ pub(super) async fn admit(step: Step<'_>) -> Result<Admission, StepError> {
     let admission = decide(step).instrument(span.clone()).await;
     record_admission(&span, &admission);
     if let Ok(Admission::Rejected(_)) = &admission {
-        step.engine.metrics.steps.latency.observe_in_trace(step.received_at.elapsed());
+        step.engine
+            .metrics
+            .steps
+            .latency
+            .observe_with_exemplar(step.received_at.elapsed(), traces::exemplar());
     }
     admission
 }

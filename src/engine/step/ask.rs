@@ -17,8 +17,10 @@ use crate::{
         event::{ContextUse, FailStage, Latency},
         vector::UnitVector,
     },
-    llm::{CallReport, Completion, LlmError, Message, Messages, Request, Role, Sink},
-    telemetry::metrics::Call,
+    llm::{
+        CallReport, Completion, LlmError, Message, Messages, Request, Role, Sink, metrics::Call,
+    },
+    telemetry::traces,
 };
 
 /// An answered call. The text of the answer is in the sink.
@@ -91,11 +93,11 @@ fn count(step: Step<'_>, report: &CallReport, ms: f64, first_piece_ms: Option<f6
     }
     let engine = step.engine;
     let waited = Duration::from_secs_f64(ms.max(0.0) / 1_000.0);
-    engine.metrics.steps.generation.observe_in_trace(waited);
+    engine.metrics.steps.generation.observe_with_exemplar(waited, traces::exemplar());
     let usage = report.result.as_ref().ok().map(|completion| completion.usage);
     let model = report.model.as_deref();
     let price = model.and_then(|model| engine.parts.llm.price(model));
-    engine.parts.metrics.models.called(&Call {
+    engine.parts.metrics.calls.count(&Call {
         provider: report.provider,
         model,
         ms,

@@ -23,6 +23,7 @@ use crate::{
     },
     llm::Sink,
     store::writer::{Committed, Outcome, Proposal, WriteError},
+    telemetry::traces,
 };
 
 /// Records the ending of an admitted step, and returns the answer once that is durable.
@@ -154,7 +155,7 @@ fn ending(
 fn count(step: Step<'_>, model_ms: Option<f64>) {
     let steps = &step.engine.metrics.steps;
     let latency = step.received_at.elapsed();
-    steps.latency.observe_in_trace(latency);
+    steps.latency.observe_with_exemplar(latency, traces::exemplar());
     if let Some(model_ms) = model_ms {
         steps.overhead.total.observe(latency.as_secs_f64() - model_ms / 1_000.0);
     }

@@ -1,13 +1,25 @@
 #![expect(clippy::float_cmp, reason = "counts are exact, and so are sums of few digits")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use actix_web::test::{TestRequest, call_service, init_service};
+use tokio::runtime::Handle;
 
-use super::*;
+use super::{
+    contract::{ALL, Kind, json},
+    *,
+};
 use crate::{
+    auth::{Reason, metrics::Scheme},
+    domain::{event::Usage, ids::EngineId},
+    engine,
     http::{AppState, create_app},
-    telemetry::metrics::contract::{ALL, Kind},
+    llm::{self, metrics::Call},
+    metrics::{Registry, SECONDS},
+    store,
     testkit::{TestDatabase, app_state, guarded_app_state},
 };
 
@@ -17,8 +29,93 @@ const MODELS: &str = "a,b,c,d,e,f,g,h,i,j";
 /// Most series at that.
 const SERIES_MAX: usize = 2_000;
 
+/// The value of a series, written as it is exposed.
+fn value(text: &str, series: &str) -> f64 {
+    let mut found = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let value = found.next().unwrap_or_else(|| panic!("{series} is not in\n{text}"));
+    value.parse().unwrap()
+}
+
+#[test]
+fn the_exported_list_is_that_of_the_code() {
+    let exported = include_str!("../../../alerts/metrics.json");
+    let advice = "run `mlsdm telemetry metrics > alerts/metrics.json`";
+    assert!(exported == json().unwrap(), "{advice}");
+}
+
+#[test]
+fn histograms_have_a_bound_of_one_half_and_none_that_is_an_integer() {
+    for bounds in [
+        SECONDS,
+        requests::REQUEST_SECONDS,
+        llm::metrics::CALL_SECONDS,
+        llm::metrics::TOKENS,
+        store::metrics::BATCH_EVENTS,
+        store::metrics::events::SCORES,
+    ] {
+        assert!(bounds.is_sorted());
+        assert!(bounds.contains(&0.5), "{bounds:?}");
+        assert!(bounds.iter().all(|bound| bound.fract() > 0.0), "{bounds:?}");
+    }
+}
+
+const fn call<'a>(provider: &'a str, model: &'a str) -> Call<'a> {
+    Call {
+        provider,
+        model: Some(model),
+        ms: 20.0,
+        first_piece_ms: Some(10.0),
+        usage: Some(Usage { prompt_tokens: 3, completion_tokens: 4 }),
+        cost_micro_usd: 2_000_000,
+    }
+}
+
+#[test]
+fn values_invented_by_callers_add_no_series() {
+    let route = Route {
+        pattern: "/v1/{id:.*}".to_owned(),
+        template: "/v1/{id}".to_owned(),
+        methods: vec!["GET".to_owned(), "HEAD".to_owned()],
+    };
+    let http = HttpMetrics::new(&[route], "stable");
+    let models = [("openai", ["gpt".to_owned()].into())].into();
+    let engines = engine::Metrics::new([EngineId::default()], &models);
+    let mut registry = Registry::default();
+    http.register(&mut registry);
+    engines.register(&mut registry);
+    let attack = |n: u32| {
+        let (path, model) = (format!("/{n}"), format!("model-{n}"));
+        let (method, status) = (format!("M{n}"), 700 + (n % 3) as u16);
+        http.answered(Some(&path), &method, 404, Duration::ZERO);
+        http.answered(Some("/v1/{id:.*}"), &method, status, Duration::ZERO);
+        engines.calls.count(&call("openai", &model));
+        engines.calls.count(&call("their-own", &model));
+        engines.load(&format!("engine-{n}").parse().unwrap());
+        http.auth.refused(Scheme::Other, Reason::Expired);
+    };
+    // an odd method or status is shown once it has occurred; after that there is nothing new
+    attack(0);
+    let series_count = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    let before = series_count(&registry.text().unwrap());
+    (1..10_000).for_each(attack);
+    engines.calls.count(&call("openai", "gpt"));
+    let text = registry.text().unwrap();
+    assert_eq!(series_count(&text), before);
+    let unmatched = "{track=\"stable\",method=\"_OTHER\",route=\"unmatched\",status=\"404\"}";
+    assert_eq!(value(&text, &format!("http_requests_total{unmatched}")), 10_000.0);
+    let odd = "{track=\"stable\",method=\"_OTHER\",route=\"/v1/{id}\",status=\"other\"}";
+    assert_eq!(value(&text, &format!("http_requests_total{odd}")), 10_000.0);
+    let cost = |model| {
+        let labels = format!("{{provider=\"openai\",model=\"{model}\"}}");
+        value(&text, &format!("mlsdm_llm_cost_usd_total{labels}"))
+    };
+    assert_eq!((cost("gpt"), cost("other")), (2.0, 20_000.0));
+    let expired = "{scheme=\"other\",reason=\"expired\"}";
+    assert_eq!(value(&text, &format!("mlsdm_auth_failures_total{expired}")), 10_000.0);
+}
+
 fn exporter(state: &AppState) -> Exporter {
-    Exporter::new(state.engines.clone(), state.policy.clone(), Handle::current())
+    Exporter::new(state.engines.clone(), &state.metrics, state.policy.clone(), Handle::current())
 }
 
 /// The samples by series, and the types by name.
@@ -71,7 +168,7 @@ async fn a_fresh_server_shows_every_name_of_the_contract_and_no_other_at_zero() 
     let (state, _database) = state(&[("LLM_BACKEND", "local_stub")]).await;
     let scrape = Scrape::of(&exporter(&state));
     let mut seen = BTreeSet::new();
-    for spec in ALL {
+    for spec in ALL.iter() {
         let samples = scrape.samples_of(spec);
         assert!(!samples.is_empty(), "{} shows nothing", spec.name);
         for series in samples.keys() {
@@ -164,7 +261,7 @@ async fn refusals_of_callers_are_counted_by_cause() {
     ];
     let clock = Arc::new(crate::clock::now_micros);
     let (state, _database) = guarded_app_state(&env, clock).await;
-    let exporter = exporter(&state);
+    let (exporter, engines) = (exporter(&state), state.engines.clone());
     let app = init_service(create_app(web::Data::new(state))).await;
     let ask = |path: &str, key: &str| {
         TestRequest::get().uri(path).insert_header(("X-API-Key", key)).to_request()
@@ -173,8 +270,11 @@ async fn refusals_of_callers_are_counted_by_cause() {
     let key = "a-key-of-sixteen-or-more-letters";
     assert_eq!(call_service(&app, ask("/v1/events", key)).await.status(), 403);
     assert_eq!(call_service(&app, ask("/v1/state", key)).await.status(), 200);
+    engines.parts().metrics.load(&"elsewhere".parse().unwrap());
     let text = exporter.scrape().unwrap();
     assert!(!text.contains("geheim"));
+    let overflow = "mlsdm_label_overflow_total{metric=\"mlsdm_steps_total\"}";
+    assert_eq!(value(&text, overflow), 1.0);
     let scrape = Scrape::of(&exporter);
     let failed = "{scheme=\"api_key\",reason=\"unknown_api_key\"}";
     assert_eq!(scrape.get(&format!("mlsdm_auth_failures_total{failed}")), 1.0);

@@ -88,7 +88,7 @@ impl UnlockedAppend {
             engine: self.engine,
             tx: self.tx,
             aborted: false,
-            commits: self.store.timings().commit.clone(),
+            commits: self.store.metrics().commit.clone(),
             head,
             now,
             clock,

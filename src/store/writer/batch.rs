@@ -203,10 +203,8 @@ impl Task {
 
     /// Counts an attempt that the database undid, not one whose outcome is unknown.
     pub(super) fn count_conflict(&self, cause: &WriteError) {
-        if let (WriteError::Store(StoreError::Serialization(_)), Some(metrics)) =
-            (cause, &self.metrics)
-        {
-            metrics.steps.conflicts.inc();
+        if let WriteError::Store(StoreError::Serialization(_)) = cause {
+            self.store.metrics().conflicts.inc();
         }
     }
 
@@ -214,9 +212,12 @@ impl Task {
     pub(super) fn count(&self, plan: &Plan, began: Instant) {
         let outcomes = plan.outcomes.iter().chain(&plan.attested);
         let events: usize = outcomes.map(|outcome| self.count_events(outcome)).sum();
-        if let Some(metrics) = self.metrics.as_ref().filter(|_| events > 0) {
-            metrics.steps.append.observe_time(began.elapsed());
-            metrics.steps.batch.observe(events as f64);
+        if events == 0 {
+            return;
+        }
+        self.store.metrics().append.observe_time(began.elapsed());
+        self.store.metrics().batch_events.observe(events as f64);
+        if let Some(metrics) = &self.metrics {
             metrics.threshold_is(self.views.borrow().state.threshold(None));
         }
     }
@@ -224,8 +225,10 @@ impl Task {
     /// Counts the events of one command; gives how many.
     fn count_events(&self, outcome: &Result<Outcome, WriteError>) -> usize {
         let Ok(Outcome::Committed(committed)) = outcome else { return 0 };
+        let events = || committed.events.iter().map(|(_, event)| event);
+        self.store.metrics().committed(events());
         if let Some(metrics) = &self.metrics {
-            metrics.committed(committed.events.iter().map(|(_, event)| event));
+            metrics.committed(events());
         }
         committed.events.len()
     }

@@ -7,7 +7,7 @@ use std::sync::{
 
 use prometheus_client::metrics::counter::Counter;
 
-use crate::{clock, telemetry::metrics::Real};
+use crate::{clock, metrics::FloatGauge};
 
 /// Why a span is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct Counts {
     pub dropped: [Counter; REASONS.len()],
     /// Whether there is a collector.
     wanted: AtomicBool,
-    last_success: Real,
+    last_success: FloatGauge,
 }
 
 static COUNTS: LazyLock<Counts> = LazyLock::new(|| Counts {
@@ -51,7 +51,7 @@ static COUNTS: LazyLock<Counts> = LazyLock::new(|| Counts {
     delivered: Counter::default(),
     dropped: Default::default(),
     wanted: AtomicBool::new(false),
-    last_success: Real::default(),
+    last_success: FloatGauge::default(),
 });
 
 /// What became of the spans so far.
@@ -67,7 +67,7 @@ impl Counts {
 
     /// When a batch was delivered last, in seconds since 1970, 0 before the first; none without a
     /// collector.
-    pub fn last_success(&self) -> Option<Real> {
+    pub fn last_success(&self) -> Option<FloatGauge> {
         self.wanted.load(Ordering::Relaxed).then(|| self.last_success.clone())
     }
 

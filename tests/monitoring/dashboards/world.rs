@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlsdm::telemetry::metrics::contract::{ALL, Kind, Spec};
+use mlsdm::http::metrics::contract::{ALL, Kind, Spec};
 use serde_json::Value;
 
 use super::{NAMES, lint::source, load};

@@ -78,7 +78,7 @@ async fn a_serialization_failure_is_tried_again(rig: TestLog) {
     let first = replica.step(&rig, "s", "first").await;
     assert!(replica.faults.all_happened());
     assert_eq!(first.events[0].0.position, 3, "nothing of the attempts is left");
-    assert_eq!(replica.counts.steps.conflicts.get(), 3);
+    assert_eq!(replica.store.metrics().conflicts.get(), 3);
     // four in a row are enough
     replica.faults.plan((0..4).map(|_| Fault::CommitFails(again())));
     let refused = replica.admit(&rig, Prompt { by: "s", text: "x", key: None }).await;

@@ -27,6 +27,7 @@ use mlsdm::{
         Content, Options, Record, Store,
         faults::{Faults, Hooks},
         keys::{Column, ContentKey},
+        metrics::EventMetrics,
         replay,
         state_fold::StateFold,
         subject::{Directory, Subject},
@@ -35,7 +36,6 @@ use mlsdm::{
             prompt_hmac, writer,
         },
     },
-    telemetry::metrics::{EngineMetrics, Metrics},
     testkit::{Backend, CONTENT_KEY, START, TestDatabase},
 };
 use tokio::task::JoinSet;
@@ -60,7 +60,6 @@ pub(super) struct TestReplica {
     pub(super) store: Store,
     pub(super) writer: Writer,
     pub(super) faults: Arc<Faults>,
-    pub(super) counts: Arc<EngineMetrics>,
     directory: Arc<Directory>,
     task: JoinSet<()>,
 }
@@ -136,11 +135,12 @@ impl TestLog {
         let index_key = self.key.unwrap_index_key(&self.engine, &row.index_key).unwrap();
         let (id, key) = (self.engine.clone(), Arc::clone(&self.key));
         let directory = Arc::new(Directory::new(id.clone(), key, index_key));
-        let (folder, counts) = (self.replay(&store).await, Metrics::default().engine(&id));
+        let folder = self.replay(&store).await;
         let made = writer(id, store.clone(), Arc::clone(&directory), folder, limits).unwrap();
         let (writer, writing) = made;
-        let task = JoinSet::from_iter([writing.counted(Arc::clone(&counts)).run()]);
-        TestReplica { store, writer, faults, counts, directory, task }
+        let task =
+            JoinSet::from_iter([writing.counted(Arc::new(EventMetrics::of_one_engine())).run()]);
+        TestReplica { store, writer, faults, directory, task }
     }
 
     pub(super) async fn replay(&self, store: &Store) -> StateFold {
