@@ -10,7 +10,7 @@ use mlsdm::{
         policy::Policy,
     },
     embed::Embedder,
-    engine::{Caller, Engine, Engines, Parts, Settings, StepRequest},
+    engine::{Caller, Engine, Engines, Parts, Settings, StepRequest, step},
     lifecycle::Tasks,
     llm::{Llm, LlmError, Reply},
     store::{Content, EngineRow, Options, Record, Store, SubjectRow, chain, keys::ContentKey},
@@ -91,7 +91,7 @@ pub(crate) async fn say(engine: &Engine, who: &str, prompt: &str, moral_value: f
         ..StepRequest::default()
     };
     // a failure is an outcome too
-    drop(engine.generate(&caller, &request, None, &CancellationToken::new()).await);
+    drop(step::run(engine, &caller, &request, None, &CancellationToken::new()).await);
 }
 
 /// A log with every event type that is decided, some steps at the same time.
