@@ -13,6 +13,7 @@ pub mod metrics;
 #[cfg(feature = "minilm")]
 mod minilm;
 mod openai;
+mod probe;
 
 use std::{fmt, future::Future, path::Path, pin::Pin, sync::Arc};
 
@@ -23,6 +24,7 @@ pub use openai::Settings as OpenaiSettings;
 use crate::{
     breaker::State,
     domain::{
+        embedders,
         policy::{EmbedderId, Policy},
         vector::UnitVector,
     },
@@ -31,26 +33,7 @@ use cache::Cache;
 #[cfg(feature = "minilm")]
 use minilm::Minilm;
 use openai::Openai;
-
-/// The name of the sentence transformer in a policy.
-pub const MINILM_ID: &str = "minilm-l6-v2";
-
-/// Its version.
-pub const MINILM_VERSION: u32 = 1;
-
-/// The components of its vectors.
-pub const MINILM_DIMENSION: usize = 384;
-
-/// The version of every embedder reached over the `OpenAI` API.
-pub const OPENAI_VERSION: u32 = 1;
-
-/// The name, in a policy, of a model reached over the `OpenAI` API.
-pub fn openai_id(model: &str) -> String {
-    format!("openai:{model}")
-}
-
-/// What a probe embeds: it has to be answered with a vector of the right dimension.
-const PROBE: &str = "The quick brown fox jumps over the lazy dog.";
+use probe::PROBE;
 
 /// Numbers on their way.
 pub type Embedding = Pin<Box<dyn Future<Output = Result<Vec<f32>, EmbedError>> + Send>>;
@@ -100,7 +83,7 @@ impl Default for Embedder {
 impl Embedder {
     /// The built-in one; serves engines of every dimension, this is the one it has by itself.
     pub fn hashing(dimension: usize) -> Self {
-        Self::new(hashing::ID, hashing::VERSION, dimension, Model::Hashing)
+        Self::new(embedders::HASHING_ID, embedders::HASHING_VERSION, dimension, Model::Hashing)
     }
 
     /// The sentence transformer all-MiniLM-L6-v2, from a folder with its `model.safetensors`,
@@ -112,7 +95,12 @@ impl Embedder {
         #[cfg(feature = "minilm")]
         {
             let model = Model::Minilm(Minilm::load(folder)?);
-            Ok(Self::new(MINILM_ID, MINILM_VERSION, MINILM_DIMENSION, model))
+            Ok(Self::new(
+                embedders::MINILM_ID,
+                embedders::MINILM_VERSION,
+                embedders::MINILM_DIMENSION,
+                model,
+            ))
         }
         #[cfg(not(feature = "minilm"))]
         Err(OpenError::NotBuilt { folder: folder.to_owned() })
@@ -123,9 +111,9 @@ impl Embedder {
     /// # Errors
     /// The address is none, or the key is not one that a header can hold.
     pub fn openai(settings: &OpenaiSettings) -> Result<Self, OpenError> {
-        let id = openai_id(&settings.model);
+        let id = embedders::openai_id(&settings.model);
         let model = Model::Openai(Openai::new(settings)?);
-        Ok(Self::new(&id, OPENAI_VERSION, settings.dimension, model))
+        Ok(Self::new(&id, embedders::OPENAI_VERSION, settings.dimension, model))
     }
 
     /// A function of the program this library is part of. Change its name or its version whenever

@@ -1,13 +1,13 @@
-//! Moral scorers: from a prompt to a value in [0, 1], with its reasons.
+//! Moral scorers: they map a prompt to a value in [0, 1] and its components.
 //!
-//! A scorer has a name and a version, both recorded with every verdict, so that a verdict can be
-//! explained years later. What a value leads to is not decided here but by the moral filter.
+//! The name and version of the scorer are recorded with every verdict, so that a verdict can be
+//! explained later. The consequence of a value is decided by the moral filter.
 
 pub mod lexicon;
 
 use crate::domain::{event::ScorerResult, policy::ScorerId};
 
-/// Scores a prompt by the policy's scorer; nothing comes of `none`.
+/// Scores a prompt with the policy's scorer; `None` if the policy has no scorer.
 pub fn score(scorer: ScorerId, prompt: &str) -> Option<ScorerResult> {
     match scorer {
         ScorerId::None => None,

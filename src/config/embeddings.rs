@@ -6,9 +6,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use super::error::{Fault, check};
-use crate::{
-    domain::policy::{EmbedderId, Policy},
-    embed::{self, hashing},
+use crate::domain::{
+    embedders,
+    policy::{EmbedderId, Policy},
 };
 
 /// Who makes the vectors.
@@ -50,9 +50,15 @@ impl Embeddings {
     /// The embedder's name and version, which engines made from this configuration record.
     pub fn embedder_id(&self) -> EmbedderId {
         let (id, version) = match self.provider {
-            EmbeddingsProvider::Hashing => (hashing::ID.to_owned(), hashing::VERSION),
-            EmbeddingsProvider::Minilm => (embed::MINILM_ID.to_owned(), embed::MINILM_VERSION),
-            EmbeddingsProvider::Openai => (embed::openai_id(&self.model), embed::OPENAI_VERSION),
+            EmbeddingsProvider::Hashing => {
+                (embedders::HASHING_ID.to_owned(), embedders::HASHING_VERSION)
+            }
+            EmbeddingsProvider::Minilm => {
+                (embedders::MINILM_ID.to_owned(), embedders::MINILM_VERSION)
+            }
+            EmbeddingsProvider::Openai => {
+                (embedders::openai_id(&self.model), embedders::OPENAI_VERSION)
+            }
         };
         EmbedderId { id, version }
     }
@@ -108,7 +114,7 @@ impl Embeddings {
                 check(MINILM_MODELS.contains(&model), "embeddings.model", must)?;
                 let must = "a folder with all-MiniLM-L6-v2 when embeddings.provider is minilm";
                 check(!self.path.as_os_str().is_empty(), "embeddings.path", must)?;
-                let fits = policy.dimension == embed::MINILM_DIMENSION;
+                let fits = policy.dimension == embedders::MINILM_DIMENSION;
                 let must = "384 when embeddings.provider is minilm";
                 check(fits, "mlsdm.policy.dimension", must)
             }

@@ -1,10 +1,15 @@
-//! Budgets: what each data subject spent, and what its running steps may still spend.
+//! Budgets: the tokens and the cost that each data subject has spent, and the amounts reserved for
+//! running steps.
 //!
-//! Time is cut into tumbling windows of the log's clock, and only the open one is kept: it is
-//! replaced by an empty one as a whole, so a turn costs the same however many there were. An API key
-//! may have a limit too, whomever it speaks for: then it holds an account beside that of the data
-//! subject, in a second set of the same windows, and a step has to fit both. A step reserves what it may cost when it is admitted; its ending replaces that by what it did cost.
-//! Deliberately not here: who is refused (`decide`), and what a model costs (the shell's).
+//! The log's time is divided into tumbling windows of `policy.budget.window_seconds`. The state
+//! holds the accounts of the current window only; an event of the next window replaces them by an
+//! empty set, so the change of window takes the same time for any number of accounts. An API key
+//! can have a limit of its own. Its account is in a second set of accounts with the same windows,
+//! and a step must fit both limits.
+//!
+//! An admitted step reserves its estimated maximum; the event that ends the step replaces the
+//! reservation by the actual amount. Not here: the refusal of a step (`decide`) and the price list
+//! of models (configuration).
 
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
@@ -14,25 +19,26 @@ use super::{
     policy,
 };
 
-/// Most holders with an account in one window; another one is refused until the next.
+/// The maximum number of accounts in one window; a step of a further holder is refused until the
+/// next window.
 pub const HOLDERS_MAX: usize = 100_000;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
-/// Prices are per this many tokens.
+/// Prices are stated per this number of tokens.
 const PRICED_TOKENS: u128 = 1_000_000;
 
-/// Tokens, and what they cost.
+/// An amount of tokens and its cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
-    /// Tokens of prompts, contexts and answers.
+    /// Tokens of prompts, contexts and answers together.
     pub tokens: u64,
-    /// Millionths of a US dollar.
+    /// Cost in millionths of a US dollar.
     pub cost_micro_usd: u64,
 }
 
 impl Amount {
-    /// The sum; no figure grows beyond what it can hold.
+    /// The sum of both amounts, each part saturating at `u64::MAX`.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
@@ -41,7 +47,7 @@ impl Amount {
         }
     }
 
-    /// The difference; no figure falls below 0.
+    /// The difference of both amounts, each part saturating at 0.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {
         Self {
@@ -60,7 +66,7 @@ pub struct Usage {
     pub completion_tokens: u64,
 }
 
-/// What a model costs, in millionths of a US dollar per million tokens.
+/// The price of a model in millionths of a US dollar per million tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
     /// Tokens of the prompt and its context.
@@ -70,7 +76,9 @@ pub struct Price {
 }
 
 impl Price {
-    /// What so many tokens cost, rounded up: nothing is free by being small.
+    /// The cost of `usage` in millionths of a US dollar:
+    /// `⌈(prompt_tokens · input + completion_tokens · output) / 1,000,000⌉`, saturating at
+    /// `u64::MAX`. Rounding up makes no call free.
     pub fn of(self, usage: Usage) -> u64 {
         let cost = self.input_share(usage.prompt_tokens).saturating_add(
             u128::from(usage.completion_tokens).saturating_mul(u128::from(self.output)),
@@ -78,7 +86,8 @@ impl Price {
         u64::try_from(cost.div_ceil(PRICED_TOKENS)).unwrap_or(u64::MAX)
     }
 
-    /// The longest answer that `cost` pays for, after a prompt of so many tokens.
+    /// The most answer tokens that `cost` (millionths of a US dollar) pays for after a prompt of
+    /// `prompt_tokens`; `u64::MAX` if answers are free.
     pub fn affordable(self, cost: u64, prompt_tokens: u64) -> u64 {
         let left = u128::from(cost) * PRICED_TOKENS;
         let left = left.saturating_sub(self.input_share(prompt_tokens));
@@ -91,7 +100,8 @@ impl Price {
     }
 }
 
-/// What a step used, at the price that was recorded when it was admitted.
+/// The amount that a step spent: all tokens of `usage`, and their cost at the price that was
+/// recorded when the step was admitted (0 without a price).
 pub fn used(usage: Usage, price: Option<Price>) -> Amount {
     Amount {
         tokens: usage.prompt_tokens.saturating_add(usage.completion_tokens),
@@ -99,45 +109,46 @@ pub fn used(usage: Usage, price: Option<Price>) -> Amount {
     }
 }
 
-/// The limit of the API key that a step came with, whomever the key speaks for.
+/// The limit of the API key that authenticated a step. It applies to all data subjects the key acts
+/// for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyLimit {
-    /// The key, by its pseudonym in this engine.
+    /// The pseudonym of the key in this engine; identifies its account.
     pub holder: SubjectRef,
-    /// What it may spend in a window; 0 for no limit.
+    /// The most that may be spent in one window; 0 means no limit.
     pub limit: Amount,
 }
 
-/// What an admitted step may spend: `budget` and `key_budget` in `step.admitted`.
+/// The amount reserved for an admitted step: `budget` and `key_budget` of `step.admitted`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
-    /// Who pays.
+    /// The account that is charged: a data subject or an API key.
     pub holder: SubjectRef,
-    /// The limits in force; 0 for none.
+    /// The limit in force at admission; 0 means no limit.
     pub limit: Amount,
-    /// The window it belongs to: the log's time divided by the window's length.
+    /// The window of the reservation: ⌊recorded time / window length⌋.
     pub window: i64,
     /// The amount reserved until the step ends.
     pub reserved: Amount,
 }
 
-/// One holder's window.
+/// One account in the current window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// By steps that have ended.
+    /// Spent by steps that have ended.
     pub spent: Amount,
-    /// For steps that have not.
+    /// Reserved for steps that are still open.
     pub reserved: Amount,
 }
 
 impl Account {
-    /// Spent or kept back.
+    /// The sum of the spent and the reserved amounts.
     pub const fn taken(&self) -> Amount {
         self.spent.plus(self.reserved)
     }
 }
 
-/// The accounts of the open window.
+/// The accounts of the current window.
 #[derive(Clone, Debug)]
 pub struct Accounts {
     window: i64,
@@ -145,42 +156,42 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// A window in which nobody has spent anything.
+    /// An empty set of accounts for `window`.
     pub fn open(window: i64) -> Self {
         Self { window, holders: RedBlackTreeMapSync::new_sync() }
     }
 
-    /// The account of a holder in a window; an empty one in any window but the open one.
+    /// The account of `holder` in `window`; an empty account if `window` is not the current one.
     pub fn get(&self, holder: SubjectRef, window: i64) -> Account {
         let open = Some(&self.holders).filter(|_| window == self.window);
         open.and_then(|holders| holders.get(&holder)).copied().unwrap_or_default()
     }
 
-    /// Whether a window has no room for a holder.
+    /// True if `window` already has [`HOLDERS_MAX`] accounts and none belongs to `holder`.
     pub fn is_full_for(&self, holder: SubjectRef, window: i64) -> bool {
         window == self.window
             && self.holders.size() >= HOLDERS_MAX
             && !self.holders.contains_key(&holder)
     }
 
-    /// The open window.
+    /// The number of the current window.
     pub const fn window(&self) -> i64 {
         self.window
     }
 
-    /// Everybody with an account, by pseudonym.
+    /// All accounts, ordered by pseudonym.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&SubjectRef, &Account)> {
         self.holders.iter()
     }
 
-    /// Makes `window` the open one.
+    /// Makes `window` the current one; discards the accounts of the window before.
     pub(super) fn turn(&mut self, window: i64) {
         if window != self.window {
             *self = Self::open(window);
         }
     }
 
-    /// Keeps back what a step may spend.
+    /// Adds a reservation to its account.
     pub(super) fn reserve(&mut self, reservation: &Reservation) {
         self.turn(reservation.window);
         let account = self.get(reservation.holder, self.window);
@@ -188,8 +199,8 @@ impl Accounts {
         self.holders.insert_mut(reservation.holder, Account { reserved, ..account });
     }
 
-    /// Replaces a reservation by what was spent. One of an earlier window, or of a holder who was
-    /// forgotten meanwhile, changes nothing.
+    /// Replaces a reservation by the amount spent. No effect if the window of the reservation is
+    /// over or its holder was erased.
     pub(super) fn settle(&mut self, reservation: &Reservation, spent: Amount) {
         let Some(account) = self.holders.get(&reservation.holder).copied() else { return };
         if reservation.window != self.window {
@@ -202,29 +213,30 @@ impl Accounts {
         self.holders.insert_mut(reservation.holder, settled);
     }
 
-    /// Closes the account of an erased holder.
+    /// Removes the account of an erased holder.
     pub(super) fn forget(&mut self, holder: SubjectRef) {
         self.holders.remove_mut(&holder);
     }
 }
 
 impl policy::Budget {
-    /// The window that a time lies in.
+    /// The number of the window that contains `time`: ⌊time / window length⌋.
     pub const fn window(&self, time: Micros) -> i64 {
         time.div_euclid(self.length())
     }
 
-    /// When the window of a time ends: the first time of the next.
+    /// The end of the window that contains `time`, which is the start of the next window.
     pub const fn window_end(&self, time: Micros) -> Micros {
         (self.window(time) + 1).saturating_mul(self.length())
     }
 
-    /// What may be spent; 0 for no limit.
+    /// The limit per window; 0 means no limit.
     pub const fn limit(&self) -> Amount {
         Amount { tokens: self.tokens, cost_micro_usd: self.cost_micro_usd }
     }
 
-    /// In microseconds. A window of no length is not a valid policy.
+    /// The window length in microseconds. A policy with length 0 is invalid; it counts as one
+    /// second here, to keep the division defined.
     const fn length(&self) -> i64 {
         let seconds = if self.window_seconds == 0 { 1 } else { self.window_seconds };
         seconds as i64 * MICROS_PER_SECOND

@@ -1,4 +1,4 @@
-//! What is asked of an engine. `decide` turns a command into events or a refusal.
+//! Commands to an engine. `decide` turns a command into events or a [`Refusal`].
 
 use super::{
     budget::{HOLDERS_MAX, KeyLimit, Price},
@@ -10,37 +10,38 @@ use super::{
     vector::UnitVector,
 };
 
-/// One command; whose it is and its content travel beside it (`store::writer`).
+/// A command. Its actor and the content that belongs to it (prompt, answer) are in
+/// `store::writer::Proposal`.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// May this request go to the model?
+    /// Admit a request: decide whether the model may be called.
     Admit(Box<Admit>),
-    /// The model answered.
+    /// Record the answer of an admitted step.
     Complete(Box<Complete>),
-    /// The step ended without an answer.
+    /// Record that an admitted step ended without an answer.
     Fail(Fail),
-    /// Nobody ended the step.
+    /// End an admitted step for which no ending arrived.
     Abandon(Abandon),
-    /// Remember what another engine remembers.
+    /// Store a copy of another engine's memory item.
     Add(Box<Add>),
-    /// Admit nothing from now on.
+    /// Emergency shutdown: refuse all further admissions.
     Shutdown(Intervene),
-    /// Admit again.
+    /// End the emergency shutdown.
     Resume(Intervene),
     /// Replace the policy.
     ChangePolicy(Box<ChangePolicy>),
     /// Record the digest of the present state.
     Attest,
-    /// Take an API key from now on.
+    /// Create an API key.
     CreateKey(Box<CreateKey>),
-    /// Take it no longer.
+    /// Revoke an API key.
     RevokeKey(RevokeKey),
-    /// Give it another secret.
+    /// Replace the secret of an API key.
     RotateKey(RotateKey),
 }
 
 impl Command {
-    /// The vector that travels with it.
+    /// The vector to be stored with the resulting event.
     pub fn vector(&self) -> Option<&UnitVector> {
         match self {
             Self::Complete(complete) => complete.vector.as_ref(),
@@ -59,187 +60,190 @@ impl Command {
     }
 }
 
-/// A request.
+/// A request for a step.
 #[derive(Clone, Debug)]
 pub struct Admit {
-    /// Whose words.
+    /// The data subject of the request.
     pub subject: SubjectRef,
-    /// The caller's own score.
+    /// The moral score given by the caller (`moral_value`), in [0, 1].
     pub caller_score: Option<f64>,
-    /// The scorer's opinion.
+    /// The result of the engine's scorer.
     pub scored: Option<ScorerResult>,
-    /// The route template it came by.
+    /// The route template of the HTTP request.
     pub route: String,
-    /// The model asked for.
+    /// The requested model.
     pub model: Option<String>,
-    /// Tokens asked for.
+    /// The requested `max_tokens`.
     pub max_tokens: Option<u32>,
-    /// Whether the answer may be cut short in sleep.
+    /// True if the answer may be limited to `max_sleep_tokens` in the sleep phase.
     pub shortenable: bool,
-    /// Memories asked for; the policy's number without.
+    /// The requested number of memory items; `None` for the policy's `context.top_k`.
     pub top_k: Option<usize>,
     /// Length of the prompt in characters.
     pub prompt_chars: usize,
-    /// Tokens that the prompt and its context may have, roughly; only a budget reads them.
+    /// Estimated tokens of the prompt and its context; read by budgets only.
     pub prompt_tokens: u64,
-    /// What the model costs, if anybody knows; only a budget reads it.
+    /// The price of the model, if it is configured; read by budgets only.
     pub price: Option<Price>,
-    /// The limit of the API key it came with, if that has one.
+    /// The limit of the API key that authenticated the request, if the key has one.
     pub key_limit: Option<KeyLimit>,
-    /// Keyed hash of the prompt, hexadecimal.
+    /// HMAC of the prompt under the data subject's key, in hexadecimal.
     pub prompt_hmac: String,
-    /// How long the step may take, in microseconds.
+    /// Timeout of the step in microseconds.
     pub timeout: Micros,
-    /// How much longer its ending may take to arrive, in microseconds.
+    /// Time after the timeout within which the ending must be recorded, in microseconds.
     pub grace: Micros,
-    /// Time since the request arrived, for the answer of a refusal.
+    /// Milliseconds since the request arrived; reported in the answer of a rejection.
     pub elapsed_ms: f64,
 }
 
-/// An answer.
+/// The answer of a model to an admitted step.
 #[derive(Clone, Debug)]
 pub struct Complete {
-    /// Which step.
+    /// The step number.
     pub step: u64,
-    /// Who answered.
+    /// The provider that answered.
     pub provider: String,
-    /// The model as reported.
+    /// The model name reported by the provider.
     pub model: String,
-    /// Tokens.
+    /// Tokens counted by the provider.
     pub usage: Usage,
-    /// Why the answer ended.
+    /// The finish reason: `stop`, `length`, …
     pub finish_reason: String,
-    /// Where the time went.
+    /// Durations of the parts of the step.
     pub latency: Latency,
-    /// Calls made to providers.
+    /// The number of calls made to providers.
     pub attempts: u32,
-    /// The context given.
+    /// The memory context given to the model.
     pub context: ContextUse,
-    /// How sure the answer sounds.
+    /// The confidence of the answer, in [0, 1] (see [`confidence`](super::confidence)).
     pub confidence: f64,
-    /// Whether it goes round in circles.
+    /// True if the answer repeats itself (see [`is_looping`](super::confidence::is_looping)).
     pub looping: bool,
-    /// Whether it was cut to its size limit.
+    /// True if the answer was truncated to the size limit.
     pub cut: bool,
-    /// The prompt's vector; absent in a replay after its erasure.
+    /// The vector of the prompt; `None` in a replay after the data subject was erased.
     pub vector: Option<UnitVector>,
 }
 
-/// An ending without an answer.
+/// The failure of an admitted step.
 #[derive(Clone, Debug)]
 pub struct Fail {
-    /// Which step.
+    /// The step number.
     pub step: u64,
-    /// Where it ended.
+    /// The stage that failed.
     pub stage: FailStage,
-    /// A short name of the cause.
+    /// A short name of the cause, such as `timeout`.
     pub code: String,
-    /// From the request's arrival.
+    /// Milliseconds since the request arrived.
     pub latency_ms: f64,
-    /// Calls made to providers.
+    /// The number of calls made to providers.
     pub attempts: u32,
-    /// Tokens spent all the same.
+    /// Tokens spent although the step failed.
     pub usage: Usage,
 }
 
-/// Why a step is given up.
+/// The reason for abandoning a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AbandonCause {
-    /// The log's clock passed its deadline.
+    /// The log's clock has passed the deadline of the step.
     Deadline,
-    /// This process alone may write the log, and it has just started.
+    /// This process is the only writer of the log and has just started, so no process can still be
+    /// running the step.
     SoleOwner,
 }
 
-/// Give a step up.
+/// Abandons an open step.
 #[derive(Clone, Copy, Debug)]
 pub struct Abandon {
-    /// Which step.
+    /// The step number.
     pub step: u64,
-    /// Why.
+    /// The reason given by the actor.
     pub cause: AbandonCause,
 }
 
-/// An item of another engine.
+/// A copy of an item in the memory of another engine.
 #[derive(Clone, Debug)]
 pub struct Add {
-    /// Whose words, by this engine's pseudonym.
+    /// The data subject, as a pseudonym of this engine.
     pub subject: SubjectRef,
-    /// Where it is remembered.
+    /// The position of the item in the other engine's log.
     pub source: ItemOrigin,
-    /// The position at the source that has to be the last one added so far; 0 for none. So items
-    /// handed over one after another are added in order or not at all, and never twice.
+    /// The source position that must be the last one added so far; 0 for none. It makes a sequence
+    /// of additions idempotent and ordered: an item out of order is refused, and none is added
+    /// twice.
     pub after: Position,
-    /// Who adds it, by clear name.
+    /// The administrator, as a plain name.
     pub actor: String,
-    /// Its phase value.
+    /// The phase value of the item, in [0, 1].
     pub phase: f32,
     /// How sure its answer sounds.
     pub confidence: f64,
-    /// Whether it is consolidated.
+    /// True if the item is consolidated.
     pub consolidated: bool,
-    /// Its prompt's vector, by this engine's embedder; absent in a replay after its erasure.
+    /// The vector of the prompt, made by this engine's embedder; `None` in a replay after the data
+    /// subject was erased.
     pub vector: Option<UnitVector>,
 }
 
-/// An administrator's act.
+/// An administrator's shutdown or resumption.
 #[derive(Clone, Debug)]
 pub struct Intervene {
-    /// Who, by clear name.
+    /// The administrator, as a plain name.
     pub actor: String,
-    /// Why.
+    /// The reason given by the actor.
     pub reason: String,
 }
 
-/// A new policy.
+/// The replacement of the policy.
 #[derive(Clone, Debug)]
 pub struct ChangePolicy {
-    /// The whole of it.
+    /// The complete new policy.
     pub policy: Policy,
-    /// Who, by clear name.
+    /// The administrator, as a plain name.
     pub actor: String,
-    /// Why.
+    /// The reason given by the actor.
     pub reason: String,
-    /// The configuration's policy, when configuration caused it.
+    /// The policy of the configuration, if the configuration caused the change.
     pub config: Option<Policy>,
 }
 
-/// A new API key.
+/// The creation of an API key.
 #[derive(Clone, Debug)]
 pub struct CreateKey {
-    /// Its name for good.
+    /// The permanent id of the key.
     pub id: KeyId,
-    /// SHA-256 of its secret.
+    /// SHA-256 of the key's secret.
     pub hash: Sha256,
-    /// What it is given.
+    /// The permissions and limits of the key.
     pub grant: KeyGrant,
-    /// Who, by clear name.
+    /// The administrator, as a plain name.
     pub actor: String,
 }
 
-/// An API key's end.
+/// The revocation of an API key.
 #[derive(Clone, Debug)]
 pub struct RevokeKey {
     /// The key.
     pub id: KeyId,
-    /// Who, by clear name.
+    /// The administrator, as a plain name.
     pub actor: String,
 }
 
-/// An API key's other secret.
+/// The replacement of an API key's secret.
 #[derive(Clone, Debug)]
 pub struct RotateKey {
     /// The key.
     pub id: KeyId,
     /// SHA-256 of the new secret.
     pub hash: Sha256,
-    /// For how long the one before still counts.
+    /// Seconds for which the previous secret remains valid.
     pub grace_seconds: u32,
-    /// Who, by clear name.
+    /// The administrator, as a plain name.
     pub actor: String,
 }
 
-/// What a budget limits.
+/// The unit of a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BudgetUnit {
     /// Tokens of prompts, contexts and answers.
@@ -257,7 +261,7 @@ impl std::fmt::Display for BudgetUnit {
     }
 }
 
-/// Why a command yields no event.
+/// The reason for refusing a command; a refused command records no event.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// The engine is shut down.
@@ -266,45 +270,45 @@ pub enum Refusal {
         /// The reason given at the shutdown.
         reason: String,
     },
-    /// The data subject, or the API key, has spent its budget, or the running steps may.
+    /// The budget of the data subject or of the API key is spent or reserved by open steps.
     #[error(
         "the budget of {limit} {unit} is spent, or held by steps that still run; \
          the next window begins in {} s", seconds(*retry_after)
     )]
     Budget {
-        /// What there is none left of.
+        /// The unit that is exhausted.
         unit: BudgetUnit,
-        /// How much there was.
+        /// The limit per window.
         limit: u64,
-        /// Until the window ends, in microseconds.
+        /// Microseconds until the window ends.
         retry_after: Micros,
     },
-    /// Too many data subjects have spent something in this window.
+    /// The current window already has [`HOLDERS_MAX`] accounts.
     #[error(
         "{HOLDERS_MAX} data subjects have an account in this window, and there is no room for \
          another; try again in {} s, or have the operator shorten policy.budget.window_seconds",
         seconds(*retry_after)
     )]
     BudgetHolders {
-        /// Until the window ends, in microseconds.
+        /// Microseconds until the window ends.
         retry_after: Micros,
     },
-    /// Costs are limited and nobody knows what the model costs.
+    /// Costs are limited, and no price is configured for the model.
     #[error(
         "costs are limited (policy.budget.cost_micro_usd, or by the API key) and the model has no price; \
          ask a model with a price, or have the operator configure one"
     )]
     NoPrice,
-    /// The score cannot be judged.
+    /// The moral score is missing or out of range.
     #[error(transparent)]
     Score(#[from] ScoreError),
-    /// The step has ended already, or never began.
+    /// The step has already ended, or never started.
     #[error("step {step} is not open: its ending is already recorded")]
     NotOpen {
         /// The step.
         step: u64,
     },
-    /// The step's deadline has not passed.
+    /// The deadline of the step has not passed.
     #[error("step {step} still has until {deadline} µs")]
     NotExpired {
         /// The step.
@@ -312,10 +316,10 @@ pub enum Refusal {
         /// Its deadline.
         deadline: Micros,
     },
-    /// The policy breaks a bound.
+    /// The policy violates a bound.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// The policy changes what cannot be changed.
+    /// The policy changes a field that is fixed for the life of an engine.
     #[error(
         "policy.{field} is fixed for the life of an engine; \
          `mlsdm engine migrate` copies an engine into a new one with another"
@@ -324,50 +328,51 @@ pub enum Refusal {
         /// The field.
         field: &'static str,
     },
-    /// Items are copied from another engine already.
+    /// This engine already holds copies from a different engine.
     #[error("this engine is a copy of engine {engine}; copy into an engine of its own")]
     OtherSource {
-        /// Where they come from.
+        /// The engine that the existing items were copied from.
         engine: EngineId,
     },
-    /// An item's turn has passed, or has not come.
+    /// The item was already added, or an item before it is missing.
     #[error(
         "the item at position {position} cannot be added: the last one added is that at {last}; \
          run one migration at a time, and start it again: it goes on from there"
     )]
     OutOfOrder {
-        /// The item's position at its source.
+        /// The position of the item in the source engine's log.
         position: Position,
-        /// The last one's; 0 for none.
+        /// The source position of the last added item; 0 for none.
         last: Position,
     },
-    /// An API key breaks a bound.
+    /// The API key violates a bound.
     #[error(transparent)]
     Key(#[from] InvalidKey),
-    /// No such API key, or it has expired and can only be revoked.
+    /// The API key does not exist, or it has expired (an expired key can be revoked, but not
+    /// rotated).
     #[error("there is no API key {id} that counts; GET /v1/keys lists them")]
     NoKey {
-        /// As it was asked for.
+        /// The requested id.
         id: KeyId,
     },
-    /// The id of an API key is taken.
+    /// An API key with this id exists.
     #[error("there is an API key of this id already; create another")]
     KeyExists,
-    /// Too many API keys.
+    /// The maximum number of API keys exists.
     #[error("there are {KEYS_MAX} API keys, which is the most; revoke one that is not needed")]
     TooManyKeys,
-    /// The vector has another dimension than the engine.
+    /// The dimension of the vector differs from that of the engine.
     #[error("a vector of dimension {found} does not fit an engine of dimension {expected}")]
     Dimension {
-        /// The engine's.
+        /// The dimension of the engine.
         expected: usize,
-        /// The vector's.
+        /// The dimension of the vector.
         found: usize,
     },
 }
 
 impl Refusal {
-    /// After which time, in microseconds, the same command may be accepted, where that is known.
+    /// Microseconds after which the same command may be accepted, if that is known.
     pub const fn retry_after(&self) -> Option<Micros> {
         match self {
             Self::Budget { retry_after, .. } | Self::BudgetHolders { retry_after } => {
@@ -391,7 +396,7 @@ impl Refusal {
     }
 }
 
-/// Whole seconds, rounded up.
+/// Converts microseconds to seconds, rounding up.
 const fn seconds(micros: Micros) -> u64 {
     micros.unsigned_abs().div_ceil(1_000_000)
 }

@@ -1,15 +1,15 @@
-//! How far an answer can be relied on, read off its words alone.
+//! The confidence in an answer, computed from its wording.
 //!
-//! The rules are those of the system this one replaces, to the bit, including what its Python
-//! takes for white space, lines and lower case. They look at form only: whether an answer is
-//! true is not here.
+//! The rules are those of the original Python system and give the same bits, including Python's
+//! definitions of white space, lines and lower case. They consider the form of an answer only, not
+//! its truth.
 
 use std::collections::{HashMap, HashSet};
 
-/// The confidence in a blank answer.
+/// The confidence of a blank answer.
 pub const BLANK_CONFIDENCE: f64 = 0.1;
 
-/// Words that admit doubt; each lowers the confidence once, wherever it stands.
+/// Phrases that express doubt; each one present lowers the confidence once.
 const DOUBT: [&str; 11] = [
     "i think",
     "maybe",
@@ -37,13 +37,16 @@ const LOOP_RUN: usize = 4;
 const LOOP_LINES_MIN: usize = 4;
 const LOOP_LINE_SHARE: f64 = 0.5;
 
-/// Whether an answer holds nothing but white space.
+/// True if the answer consists of white space only.
 pub fn is_blank(answer: &str) -> bool {
     answer.chars().all(is_space)
 }
 
-/// The confidence in an answer, from 0 to 1: less for words of doubt, for fewer than ten words
-/// and for repetition; [`BLANK_CONFIDENCE`] for a blank one.
+/// The confidence `c` of an answer, in [0, 1]; [`BLANK_CONFIDENCE`] for a blank one.
+///
+/// `c = 1 − 0.1·d − 0.2·[w < 10] − 0.3·r·[r > 0.3]`, clamped to [0, 1], where `d` is the number of
+/// distinct phrases of doubt, `w` the number of words, and `r` the fraction of words that repeat an
+/// earlier word.
 pub fn confidence(answer: &str) -> f64 {
     if is_blank(answer) {
         return BLANK_CONFIDENCE;
@@ -64,8 +67,9 @@ pub fn confidence(answer: &str) -> f64 {
     confidence.clamp(0.0, 1.0)
 }
 
-/// Whether a model has lost itself in repetition: at least 18 tokens, and too many of them
-/// repeated, one token four times running, or one line making up half of four or more.
+/// True if the answer repeats itself: it has at least 18 tokens, and either at least 45 % of them
+/// repeat an earlier token, or one token occurs four times in a row, or one line makes up half of
+/// at least four non-blank lines.
 pub fn is_looping(answer: &str) -> bool {
     let lower = answer.to_lowercase();
     let tokens = tokens(&lower);
@@ -75,13 +79,13 @@ pub fn is_looping(answer: &str) -> bool {
             || line_share(answer) >= LOOP_LINE_SHARE)
 }
 
-/// Runs of `a-z`, `0-9` and `'`.
+/// Splits into runs of `a-z`, `0-9` and `'`.
 fn tokens(lower: &str) -> Vec<&str> {
     let within = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '\'';
     lower.split(|c| !within(c)).filter(|token| !token.is_empty()).collect()
 }
 
-/// The part of the words that were there before; 0 of no words.
+/// The fraction of words that repeat an earlier word; 0 without words.
 fn repetition(words: &[&str]) -> f64 {
     if words.is_empty() {
         return 0.0;
@@ -94,7 +98,7 @@ fn longest_run(tokens: &[&str]) -> usize {
     tokens.chunk_by(|a, b| a == b).map(<[&str]>::len).max().unwrap_or(0)
 }
 
-/// The most frequent line's share of the non-blank lines; 0 of fewer than four lines.
+/// The fraction of non-blank lines equal to the most frequent one; 0 for fewer than four lines.
 fn line_share(answer: &str) -> f64 {
     let lines: Vec<&str> = answer
         .split(is_line_end)
@@ -111,12 +115,13 @@ fn line_share(answer: &str) -> f64 {
     counts.into_values().max().unwrap_or(0) as f64 / lines.len() as f64
 }
 
-/// White space as in Python's `str.split`: Unicode's, and the four ASCII separators.
+/// White space as defined by Python's `str.split`: Unicode white space and the four ASCII
+/// separators.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
-/// Line ends as in Python's `str.splitlines`.
+/// Line ends as defined by Python's `str.splitlines`.
 fn is_line_end(c: char) -> bool {
     let ascii = ('\n'..='\r').contains(&c) || ('\x1c'..='\x1e').contains(&c);
     ascii || matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}')

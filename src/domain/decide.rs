@@ -1,58 +1,31 @@
-//! `decide`: a state, a command and the log's time give events, or a refusal. Nothing changes here;
-//! the events are folded by `evolve` once they are in the log.
+//! `decide`: a pure function from a state, a command and the log's time to events or a refusal.
+//!
+//! It changes no state: `evolve` folds the events once they are committed.
 
 mod adding;
 mod budget;
+mod decision;
 mod ending;
 mod keys;
 
 use self::budget::Grant;
+pub use self::decision::{Decision, Retention};
 use super::{
     command::{Admit, ChangePolicy, Command, Intervene, Refusal},
     event::{
         AnswerMetadata, Event, Intervention, MoralVerdict, POSITIONS_MAX, PolicyChanged, Positions,
         RejectReason, RequestFacts, StateAttested, StepAdmitted, StepRejected,
     },
-    ids::{Micros, Position, StepNumber, SubjectRef},
+    ids::{Micros, Position},
     moral::ScoredRequest,
     policy::SleepMode,
     rhythm::{self, Phase, RhythmState},
     state::State,
 };
 
-/// Which part of a command's content an event keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retention {
-    /// Nothing.
-    Nothing,
-    /// The text.
-    Text,
-    /// The text and the vector.
-    TextAndVector,
-}
-
-/// An event to be recorded.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
-    /// What happened.
-    pub event: Event,
-    /// The step it belongs to.
-    pub step: Option<StepNumber>,
-    /// Whose words the step's are.
-    pub subject: Option<SubjectRef>,
-    /// What it keeps of the command's content.
-    pub retention: Retention,
-}
-
-impl Decision {
-    const fn of_engine(event: Event) -> Self {
-        Self { event, step: None, subject: None, retention: Retention::Nothing }
-    }
-}
-
-/// Decides one command at `now`, the log's clock.
+/// Decides one command at `now`, the log's time.
 ///
-/// No events means the command is already fulfilled (a second shutdown, an unchanged policy).
+/// An empty list means that the command has no effect: a second shutdown, an unchanged policy.
 pub fn decide(state: &State, command: &Command, now: Micros) -> Result<Vec<Decision>, Refusal> {
     match command {
         Command::Admit(admit) => self::admit(state, admit, now),
@@ -77,7 +50,8 @@ fn one(decided: Decision) -> Vec<Decision> {
     vec![decided]
 }
 
-/// Budget first: a refusal there is no step. Then the moral verdict, then the rhythm.
+/// Decides an admission: first the budget (a refusal records no step), then the moral verdict, then
+/// the rhythm.
 fn admit(state: &State, admit: &Admit, now: Micros) -> Result<Vec<Decision>, Refusal> {
     if let Some(shutdown) = &state.shutdown {
         return Err(Refusal::Shutdown { reason: shutdown.reason.clone() });
@@ -173,7 +147,7 @@ fn facts(state: &State, admit: &Admit, grant: &Grant) -> RequestFacts {
     }
 }
 
-/// What was asked, but no more than the phase allows.
+/// The requested answer tokens, limited to the maximum of the phase.
 fn phase_tokens(state: &State, admit: &Admit) -> u32 {
     let rhythm = &state.policy.rhythm;
     let limit = match state.rhythm.phase {

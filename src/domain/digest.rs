@@ -1,8 +1,9 @@
-//! The canonical digest of a state: equal states, and only they, have equal digests.
+//! The canonical digest of a state: two states have the same digest iff they are equal.
 //!
-//! A fixed-order binary of our own: integers big-endian, floats by their bits, texts and lists with
-//! their length first, maps sorted. It covers nothing that an erasure may take away — the vectors of
-//! memory and traces have a digest of their own — and nothing that differs between processes.
+//! The input of the hash has a fixed order: integers big-endian, floats as their bits, texts and
+//! lists with their length first, maps sorted by key. It excludes data that an erasure may remove
+//! (the vectors of memory and trace levels; the latter have a digest of their own) and data that
+//! differs between processes.
 
 use sha2::Digest as _;
 
@@ -15,7 +16,7 @@ use super::{
     synaptic::Traces,
 };
 
-/// SHA-256 over the state.
+/// The SHA-256 digest of a state.
 pub fn state(state: &State) -> Sha256 {
     let mut out = Writer::new();
     out.int(u64::from(FOLD_VERSION));
@@ -51,7 +52,7 @@ pub fn state(state: &State) -> Sha256 {
     out.finish()
 }
 
-/// SHA-256 over the trace levels; `None` where they were erased.
+/// The SHA-256 digest of the trace levels; `None` if they were erased.
 pub fn traces(traces: Option<&Traces>) -> Option<Sha256> {
     traces.map(|traces| {
         let mut out = Writer::new();
@@ -102,8 +103,8 @@ fn items(out: &mut Writer, state: &State) {
     }
 }
 
-/// Nothing at all where nobody has a budget: the digests of such logs are those of binaries from
-/// before there were any, so this section needs no new fold version.
+/// Writes nothing if no account and no reservation exists: logs from before budgets existed keep
+/// their digests, and no new fold version was needed.
 fn budgets(out: &mut Writer, state: &State) {
     let accounts = &state.accounts;
     let held: Vec<_> = state
@@ -142,8 +143,7 @@ fn accounts_and_held(
     }
 }
 
-/// Nothing at all in an engine that is no copy: the digests of such logs are those of binaries from
-/// before there were any, so this section needs no new fold version.
+/// Writes nothing if no item was copied from another engine, so that older logs keep their digests.
 fn copied(out: &mut Writer, state: &State) {
     let Some(copied) = &state.copied else { return };
     out.text("copied");
@@ -151,7 +151,7 @@ fn copied(out: &mut Writer, state: &State) {
     out.int(copied.position);
 }
 
-/// Nothing at all where no API key has a limit, as above.
+/// Writes nothing if no API key has a limit, so that older logs keep their digests.
 fn key_budgets(out: &mut Writer, state: &State) {
     let accounts = &state.key_accounts;
     let held: Vec<_> = state
@@ -166,7 +166,7 @@ fn key_budgets(out: &mut Writer, state: &State) {
     accounts_and_held(out, accounts, held);
 }
 
-/// Nothing at all where there are no API keys: only in the server's own log there ever are.
+/// Writes nothing without API keys, which exist only in the server's own log.
 fn keys(out: &mut Writer, state: &State) {
     if state.keys.iter().len() == 0 {
         return;
@@ -200,7 +200,7 @@ fn granted(out: &mut Writer, grant: &KeyGrant) {
     out.amount(grant.budget.unwrap_or_default());
 }
 
-/// Hashes as it is written, so a digest needs no copy of the state.
+/// Hashes incrementally, so that a digest needs no copy of the state.
 struct Writer(sha2::Sha256);
 
 impl Writer {

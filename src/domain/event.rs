@@ -1,8 +1,9 @@
-//! What happened: the payloads of the log, past tense.
+//! The events of an engine's log, named in the past tense.
 //!
-//! Each struct is the `clear` part of one event type, as it is stored (JSON). What belongs to every
-//! event — position, time, subject — is the [`Envelope`]; text and vectors are contents, kept apart
-//! so that they can be deleted. Versions and the wire names are the codec's business (`store::codec`).
+//! Each struct is the payload of one event type and is stored as JSON. The fields common to all
+//! events, such as position, time and subject, are in the [`Envelope`]. Prompts, answers and
+//! vectors are stored separately as content, so that they can be deleted. Schema versions and their
+//! upcasters are in `store::codec`.
 
 mod key;
 mod step;
@@ -21,64 +22,66 @@ pub use step::{
     StepRejected, VerdictSource,
 };
 
-/// The version of `decide`: recorded with every event, raised when the same input decides otherwise.
+/// The version of `decide`, recorded with every event. It must be raised when `decide` gives a
+/// different result for the same input.
 pub const DECIDE_VERSION: u32 = 1;
 
-/// The version of `evolve`: part of the digest, raised when the same log folds to another state.
+/// The version of `evolve`, part of the state digest. It must be raised when the same log folds to
+/// a different state.
 pub const FOLD_VERSION: u32 = 1;
 
 /// The newest log format this binary reads and writes.
 pub const LOG_FORMAT: u32 = 1;
 
-/// What every event carries beside its payload, as far as the fold needs it.
+/// The fields common to all events that `evolve` reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Envelope {
-    /// Place in the engine's log.
+    /// The position in the engine's log.
     pub position: Position,
-    /// When, by the log's clock; never falls from one event to the next.
+    /// The time by the log's clock; it never decreases from one event to the next.
     pub recorded_at: Micros,
-    /// The step this event belongs to.
+    /// The step that the event belongs to.
     pub step: Option<StepNumber>,
-    /// Whose words the step's are.
+    /// The data subject of the step.
     pub subject: Option<SubjectRef>,
-    /// SHA-256 of the stored content, if the event has any.
+    /// SHA-256 of the stored content, if the event has content.
     pub content_hash: Option<Sha256>,
 }
 
-/// One event's payload.
+/// An event: its type and payload.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The engine began, with this policy.
+    /// The engine was created with a policy.
     EngineCreated(Box<EngineCreated>),
     /// The policy was replaced.
     PolicyChanged(Box<PolicyChanged>),
-    /// A request passed the filter and the rhythm; the model may be called.
+    /// A request passed the moral filter and the rhythm; the model may be called.
     StepAdmitted(Box<StepAdmitted>),
-    /// A request was refused.
+    /// A request was rejected.
     StepRejected(Box<StepRejected>),
     /// An admitted step was answered.
     StepCompleted(Box<StepCompleted>),
     /// An admitted step ended without an answer.
     StepFailed(Box<StepFailed>),
-    /// An item was copied from another engine.
+    /// A memory item was copied from another engine.
     MemoryAdded(Box<MemoryAdded>),
-    /// Items became reachable in both phases.
+    /// Memory items became visible in both phases.
     MemoryConsolidated(Positions),
-    /// Items left because the capacity shrank.
+    /// Memory items were removed because the capacity was reduced.
     MemoryEvicted(Positions),
-    /// The engine admits nothing until it is resumed.
+    /// The engine was shut down: it refuses all requests until it is resumed.
     EngineShutdown(Intervention),
-    /// The engine admits again.
+    /// The engine was resumed.
     EngineResumed(Intervention),
-    /// A data subject's keys and contents were destroyed.
+    /// The key and the contents of a data subject were destroyed.
     SubjectErased(SubjectErased),
-    /// The digest of the state before this event.
+    /// The digest of the state before this event was recorded.
     StateAttested(StateAttested),
     /// An API key was created.
     KeyCreated(Box<KeyCreated>),
     /// An API key was revoked.
     KeyRevoked(KeyRevoked),
-    /// An API key has another secret.
+    /// The secret of an API key was replaced.
     KeyRotated(KeyRotated),
 }
 
@@ -129,65 +132,66 @@ impl Event {
 /// `engine.created`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EngineCreated {
-    /// Every parameter that decides.
+    /// The policy of the engine.
     pub policy: Policy,
-    /// Format of the log from here on.
+    /// The log format from this event on.
     pub log_format: u32,
-    /// Hash of the configuration's policy, when the engine was created from configuration.
+    /// Hash of the policy in the configuration, if the engine was created from the configuration.
     pub config_hash: Option<String>,
 }
 
 /// `policy.changed`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PolicyChanged {
-    /// The whole new policy.
+    /// The complete new policy.
     pub policy: Policy,
-    /// Dotted names of the fields that differ from the old one.
+    /// Dotted names of the changed fields.
     pub diff: Vec<String>,
-    /// Who: an administrator's clear name, or `config`.
+    /// The administrator, as a plain name, or `config`.
     pub actor: String,
-    /// Why, in the actor's words.
+    /// The reason given by the actor.
     pub reason: String,
-    /// Hash of the configuration's policy, when configuration caused it.
+    /// Hash of the policy in the configuration, if the configuration caused the change.
     pub config_hash: Option<String>,
-    /// That policy itself: the next change of configuration is told from it.
+    /// The policy in the configuration; the next change of the configuration is computed against
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Policy>,
 }
 
-/// Where a copied item is remembered.
+/// The origin of a copied memory item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemOrigin {
-    /// The engine.
+    /// The source engine.
     pub engine: EngineId,
-    /// The item's position in that engine's log.
+    /// The position of the item in the source engine's log.
     pub position: Position,
 }
 
 /// `memory.added`
 ///
-/// Its content is the prompt and the answer in one text, so the item it makes has one position for
-/// both. It belongs to no step: what is counted of steps does not change.
+/// Its content holds the prompt and the answer together, so the item has one position for both. The
+/// event belongs to no step and changes no step counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemoryAdded {
-    /// What it is a copy of.
+    /// The item that was copied.
     pub source: ItemOrigin,
-    /// Who, by clear name: an administrative act.
+    /// The administrator, as a plain name.
     pub actor: String,
-    /// The how-many-th item ever stored here.
+    /// The store number: this is the `n`-th item ever stored in this engine, counted from 1.
     pub n: u64,
-    /// Its eviction key at that moment.
+    /// Its eviction key when it was stored: `n + ⌊capacity · confidence⌋`.
     pub key: u64,
-    /// Its phase value, as at its source.
+    /// Its phase value in the source engine, in [0, 1].
     pub phase: f32,
-    /// How sure its answer sounds, as at its source.
+    /// The confidence of its answer in the source engine, in [0, 1].
     pub confidence: f64,
-    /// Whether it was consolidated at its source.
+    /// True if it was consolidated in the source engine.
     pub consolidated: bool,
-    /// The item that left for it.
+    /// The item that was evicted to make room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub victim: Option<Position>,
-    /// Norms of L1, L2, L3 afterwards.
+    /// Euclidean norms of L1, L2, L3 after the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_norms: Option<[f32; 3]>,
 }
@@ -195,36 +199,36 @@ pub struct MemoryAdded {
 /// `memory.consolidated`, `memory.evicted`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Positions {
-    /// The items, at most [`POSITIONS_MAX`].
+    /// The positions of the items, at most [`POSITIONS_MAX`].
     pub positions: Vec<Position>,
 }
 
-/// Most items named by one event.
+/// The maximum number of items in one event.
 pub const POSITIONS_MAX: usize = 1_000;
 
 /// `engine.shutdown`, `engine.resumed`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intervention {
-    /// Who, by clear name: an administrative act.
+    /// The administrator, as a plain name.
     pub actor: String,
-    /// Why, in the actor's words.
+    /// The reason given by the actor.
     pub reason: String,
 }
 
 /// `subject.erased`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubjectErased {
-    /// The pseudonym whose key was destroyed.
+    /// The pseudonym of the erased data subject.
     pub subject_ref: SubjectRef,
-    /// Who, by clear name.
+    /// The administrator, as a plain name.
     pub actor: String,
-    /// Why, in the actor's words.
+    /// The reason given by the actor.
     pub reason: String,
 }
 
 /// `state.attested`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateAttested {
-    /// State digest at the position before this event, in hexadecimal.
+    /// The state digest at the position before this event, in hexadecimal.
     pub digest: String,
 }

@@ -1,7 +1,8 @@
 //! `evolve`: folds one recorded event into a state.
 //!
-//! It assigns recorded outcomes. What it computes — trace levels from the stored vector, eviction
-//! keys, the effects of a changed policy — is under the fold version, which is part of the digest.
+//! It assigns the outcomes that `decide` recorded. The few values it computes (trace levels from
+//! stored vectors, eviction keys, the effects of a changed policy) depend on
+//! [`FOLD_VERSION`](super::event::FOLD_VERSION), which is part of the state digest.
 
 use std::sync::Arc;
 
@@ -18,17 +19,17 @@ use super::{
     vector::UnitVector,
 };
 
-/// An event that does not follow from the state before it: the log is damaged.
+/// An event that contradicts the state before it: the log is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("position {position}: {what}")]
 pub struct FoldError {
-    /// Where.
+    /// The position of the event.
     pub position: Position,
-    /// What does not fit.
+    /// The contradiction.
     pub what: &'static str,
 }
 
-/// Folds the first event of a log.
+/// Folds the first event of a log, which must be `engine.created`.
 pub fn begin(envelope: &Envelope, event: &Event) -> Result<State, FoldError> {
     if let Event::EngineCreated(created) = event
         && envelope.position == 1
@@ -39,10 +40,11 @@ pub fn begin(envelope: &Envelope, event: &Event) -> Result<State, FoldError> {
     Err(FoldError { position: envelope.position, what })
 }
 
-/// Folds one event. `vector` is the stored vector of a `step.completed` or a `memory.added`, if it
-/// still exists.
+/// Folds one event. `vector` is the stored vector of a `step.completed` or `memory.added` event, if
+/// it has not been erased.
 ///
-/// On an error the state is as it was: an event is folded whole or not at all.
+/// # Errors
+/// The event contradicts the state. The state is then unchanged.
 pub fn evolve(
     state: &mut State,
     envelope: &Envelope,
@@ -90,7 +92,7 @@ pub fn evolve(
     Ok(())
 }
 
-/// One event being folded.
+/// The envelope of the event that is folded.
 struct Fold<'a> {
     envelope: &'a Envelope,
 }
@@ -168,7 +170,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    /// The step that is ended here.
+    /// The open step that the event ends.
     fn ending(&self, state: &State) -> Result<(StepNumber, OpenStep), FoldError> {
         let (step, subject) = self.step()?;
         let Some(open) = state.open.get(&step).copied() else {
@@ -178,8 +180,8 @@ impl Fold<'_> {
         Ok((step, open))
     }
 
-    /// Closes a step and replaces its reservations, if it has any, by what it spent. Where nobody
-    /// knows what that is, each pays all that was reserved.
+    /// Closes a step and replaces its reservations by `spent`; with `None` (the amount is unknown)
+    /// by the full amount reserved.
     fn close(&self, state: &mut State, step: StepNumber, open: &OpenStep, spent: Option<Amount>) {
         state.open.remove_mut(&step);
         turn(state, self.envelope.recorded_at);
@@ -191,7 +193,7 @@ impl Fold<'_> {
         }
     }
 
-    /// Nobody knows what an abandoned step spent.
+    /// Folds a failed step. The amount spent by an abandoned step is unknown.
     fn failed(&self, state: &mut State, event: &StepFailed) -> Result<(), FoldError> {
         let (step, open) = self.ending(state)?;
         let known = event.stage != FailStage::Abandoned;
@@ -259,7 +261,7 @@ impl Fold<'_> {
         self.store(state, item, (event.victim, event.trace_norms), vector)
     }
 
-    /// Whether an item can be stored as it is recorded.
+    /// Checks that an item can be stored as recorded.
     fn storable(
         &self,
         state: &State,
@@ -274,7 +276,7 @@ impl Fold<'_> {
         self.check(fits, "its vector has another dimension")
     }
 
-    /// Stores an item in place of its victim and takes its vector into the trace levels.
+    /// Stores an item in place of its victim and adds its vector to the trace levels.
     fn store(
         &self,
         state: &mut State,
@@ -319,7 +321,8 @@ fn policy_changed(state: &mut State, event: &PolicyChanged, now: Micros) {
     }
 }
 
-/// Removes what the subject left, and flags its open steps so that their endings keep nothing.
+/// Removes the items, averages and accounts of the subject, and flags its open steps so that their
+/// endings store no content.
 fn subject_erased(state: &mut State, event: &SubjectErased) {
     for position in state.lattice.positions_of(event.subject_ref) {
         state.lattice.remove(position);
@@ -332,7 +335,7 @@ fn subject_erased(state: &mut State, event: &SubjectErased) {
     for_each_open(state, |open| open.subject == event.subject_ref, |open| open.erased = true);
 }
 
-/// Opens the windows of a time.
+/// Makes the budget window that contains `time` the current one.
 fn turn(state: &mut State, time: Micros) {
     let window = state.policy.budget.window(time);
     state.accounts.turn(window);

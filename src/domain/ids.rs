@@ -1,29 +1,29 @@
-//! Names and numbers that identify things: engines, data subjects, commands.
+//! Identifiers: engines, data subjects, commands, API keys, positions and digests.
 //!
-//! They are plain values. Random ones are made in the shell and come in as arguments.
+//! They are plain values. Random ids are generated outside the domain and passed in.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-/// A place in an engine's log: 1, 2, 3 … in commit order. 0 is "before the first event".
+/// A position in an engine's log: 1, 2, 3 … in commit order. 0 means "before the first event".
 pub type Position = u64;
 
-/// The number of a step within its engine, from 1.
+/// The number of a step within its engine, counted from 1.
 pub type StepNumber = u64;
 
 /// Microseconds since the Unix epoch, by the log's clock.
 pub type Micros = i64;
 
-/// Longest engine name, in characters.
+/// The maximum length of an engine name in characters.
 pub const ENGINE_ID_MAX: usize = 64;
 
-/// The name of an engine: 1–64 characters of `a-z 0-9 - _`.
+/// The name of an engine: 1 to 64 characters of `a-z 0-9 - _`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EngineId(Arc<str>);
 
-/// Why a text is not an engine name.
+/// The text is not an engine name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "an engine id is 1 to {ENGINE_ID_MAX} characters of a-z, 0-9, '-' and '_', but not {:?}",
@@ -32,11 +32,11 @@ pub struct EngineId(Arc<str>);
 pub struct InvalidEngineId;
 
 impl EngineId {
-    /// The engine that exists from the first start.
+    /// The engine that the server creates at its first start.
     pub const DEFAULT: &str = "default";
 
-    /// The log of acts on the server itself. It is kept like an engine's and is none: no text that
-    /// comes from outside is its name.
+    /// The server's own log of administrative acts. It is stored like an engine's log, but no
+    /// engine can have this name: [`FromStr`] refuses it.
     pub const SYSTEM: &str = "_system";
 
     /// The name of the server's own log.
@@ -44,12 +44,12 @@ impl EngineId {
         Self(Self::SYSTEM.into())
     }
 
-    /// Whether it is the name of the server's own log.
+    /// True for the server's own log.
     pub fn is_system(&self) -> bool {
         self.as_str() == Self::SYSTEM
     }
 
-    /// The name of a log: that of an engine, or of the server's own.
+    /// Parses the name of a log: an engine's, or the server's own.
     pub fn of_log(text: &str) -> Result<Self, InvalidEngineId> {
         if text == Self::SYSTEM { Ok(Self::system()) } else { text.parse() }
     }
@@ -104,7 +104,7 @@ macro_rules! opaque_id {
         pub struct $name(u128);
 
         impl $name {
-            /// Wraps 128 bits made elsewhere.
+            /// Makes an id from its 128 bits.
             pub const fn new(bits: u128) -> Self {
                 Self(bits)
             }
@@ -155,23 +155,24 @@ macro_rules! opaque_id {
     };
 }
 
-/// Why a text is not a 128-bit id.
+/// The text is not a 128-bit id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an id is 32 hexadecimal digits")]
 pub struct InvalidId;
 
 opaque_id! {
-    /// The random pseudonym of a data subject (or an actor) within one engine.
+    /// The random pseudonym of a data subject, an actor or an API key within one engine.
     SubjectRef
 }
 
 opaque_id! {
-    /// Identifies one command, so that a commit of unknown outcome can be found in the log.
+    /// The id of a command. It is stored with every event of the command, so that a commit of
+    /// unknown outcome can be found in the log.
     CommandId
 }
 
 opaque_id! {
-    /// Names an API key for good, through all its rotations.
+    /// The permanent id of an API key; a rotation keeps it.
     KeyId
 }
 
@@ -180,7 +181,7 @@ opaque_id! {
 #[serde(try_from = "String", into = "String")]
 pub struct Sha256(pub [u8; 32]);
 
-/// Why a text is not a SHA-256 digest.
+/// The text is not a SHA-256 digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a SHA-256 digest is 64 hexadecimal digits")]
 pub struct InvalidSha256;

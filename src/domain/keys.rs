@@ -1,147 +1,66 @@
-//! The API keys of a server: what its own log, `_system`, folds to.
+//! The API keys of a server, folded from its own log, `_system`.
 //!
-//! A key is known by the SHA-256 of its secret, which is 256 random bits: nothing here, and nothing in
-//! the log, opens anything. What a key was given is recorded as names; what a role may do is
-//! configuration, and read anew by every server. Keys that have expired stay until another is created,
-//! so that they can be seen for a while. Deliberately not here: secrets, and who may create a key.
+//! The log holds the SHA-256 of a key's secret, which is 256 random bits, so the log discloses no
+//! usable key. The grant names roles and engines; the configuration defines the permissions of a
+//! role, so they can differ between servers. Expired keys remain listed until the next key is
+//! created. Not here: secrets, and the permission to create keys.
+
+mod grant;
 
 use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    budget::Amount,
     event::{KeyCreated, KeyRevoked, KeyRotated},
-    ids::{EngineId, KeyId, Micros, Position, Sha256},
+    ids::{KeyId, Micros, Position, Sha256},
 };
 
-/// Most keys that count at once; another one is refused.
-pub const KEYS_MAX: usize = 10_000;
-/// Longest name of a key and of a role, in characters.
-pub const NAME_MAX: usize = 100;
-/// Most roles of a key.
-pub const ROLES_MAX: usize = 16;
-/// Most engines of a key.
-pub const ENGINES_MAX: usize = 100;
-/// Longest time for which the secret before a rotation still counts, in seconds: a week.
-pub const GRACE_SECONDS_MAX: u32 = 604_800;
-/// Longest window of a rate, in seconds: a day.
-pub const RATE_WINDOW_MAX: u32 = 86_400;
-/// Most requests of a rate.
-pub const RATE_REQUESTS_MAX: u32 = 1_000_000;
-/// What stands for all engines.
-pub const ALL_ENGINES: &str = "*";
+pub use grant::{
+    ALL_ENGINES, ENGINES_MAX, InvalidKey, KeyGrant, KeyRate, NAME_MAX, RATE_REQUESTS_MAX,
+    RATE_WINDOW_MAX, ROLES_MAX,
+};
 
+/// The maximum number of valid keys.
+pub const KEYS_MAX: usize = 10_000;
+/// The maximum validity of the previous secret after a rotation, in seconds: one week.
+pub const GRACE_SECONDS_MAX: u32 = 604_800;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
-/// How often a key may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyRate {
-    /// Requests in a window.
-    pub requests: u32,
-    /// The window's length.
-    pub window_seconds: u32,
-}
-
-/// What a key was given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyGrant {
-    /// What people call it; clear text in the log.
-    pub name: String,
-    /// Names of roles.
-    pub roles: Vec<String>,
-    /// Names of engines; [`ALL_ENGINES`] alone for all.
-    pub engines: Vec<String>,
-    /// When it ends; without: when it is revoked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<Micros>,
-    /// How often it may be used; without: as often as its roles may.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rate: Option<KeyRate>,
-    /// What it may spend in each window of each engine's budget, 0 for no limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<Amount>,
-}
-
-/// A key that must not be recorded: the field, and what it has to be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field} must be {must}")]
-pub struct InvalidKey {
-    /// The field.
-    pub field: &'static str,
-    /// The condition it violates.
-    pub must: &'static str,
-}
-
-const fn check(ok: bool, field: &'static str, must: &'static str) -> Result<(), InvalidKey> {
-    if ok { Ok(()) } else { Err(InvalidKey { field, must }) }
-}
-
-fn is_name(text: &str) -> bool {
-    (1..=NAME_MAX).contains(&text.chars().count())
-        && text.trim() == text
-        && !text.chars().any(char::is_control)
-}
-
-impl KeyGrant {
-    /// Checks every bound; the first violated one is named. `now` is the log's clock.
-    pub fn validate(&self, now: Micros) -> Result<(), InvalidKey> {
-        check(is_name(&self.name), "name", "1 to 100 printable characters without space around")?;
-        let roles = (1..=ROLES_MAX).contains(&self.roles.len());
-        let roles = roles && self.roles.iter().all(|role| is_name(role));
-        check(roles, "roles", "a list of 1 to 16 roles")?;
-        let all = self.engines == [ALL_ENGINES];
-        let named = (1..=ENGINES_MAX).contains(&self.engines.len())
-            && self.engines.iter().all(|engine| engine.parse::<EngineId>().is_ok());
-        check(all || named, "engines", "a list of 1 to 100 engines, or [\"*\"] for all")?;
-        check(self.expires_at.is_none_or(|end| end > now), "expires_at", "in the future")?;
-        let rate = |rate: KeyRate| {
-            (1..=RATE_REQUESTS_MAX).contains(&rate.requests)
-                && (1..=RATE_WINDOW_MAX).contains(&rate.window_seconds)
-        };
-        let must = "1 to 1000000 requests in a window of 1 to 86400 seconds";
-        check(self.rate.is_none_or(rate), "rate", must)?;
-        let limited = |budget: Amount| budget.tokens > 0 || budget.cost_micro_usd > 0;
-        let must = "a limit of tokens, of cost_micro_usd, or of both";
-        check(self.budget.is_none_or(limited), "budget", must)
-    }
-}
-
-/// The secret before the last rotation.
+/// The secret that a rotation replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Previous {
-    /// SHA-256 of it.
+    /// SHA-256 of the secret.
     pub hash: Sha256,
-    /// Until when it still counts.
+    /// The end of its validity.
     pub until: Micros,
 }
 
-/// A key.
+/// An API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
-    /// What it was given.
+    /// Its permissions and limits.
     pub grant: KeyGrant,
     /// SHA-256 of its secret.
     pub hash: Sha256,
     /// When it was created.
     pub created_at: Micros,
-    /// By whom, by clear name.
+    /// The administrator who created it, as a plain name.
     pub created_by: String,
-    /// When its secret was replaced last.
+    /// The time of the last rotation.
     pub rotated_at: Option<Micros>,
-    /// The secret before that, if it was given time.
+    /// The previous secret, if the last rotation had a grace period.
     pub previous: Option<Previous>,
 }
 
 impl ApiKey {
-    /// Whether its time is over.
+    /// True if the key has expired at `now`.
     pub fn is_expired(&self, now: Micros) -> bool {
         self.grant.expires_at.is_some_and(|end| end <= now)
     }
 }
 
-/// All keys.
+/// The API keys of a server.
 #[derive(Clone, Debug)]
 pub struct ApiKeys {
     keys: RedBlackTreeMapSync<KeyId, Arc<ApiKey>>,
@@ -155,22 +74,22 @@ impl Default for ApiKeys {
 }
 
 impl ApiKeys {
-    /// One of them, expired or not.
+    /// The key with this id, valid or expired.
     pub fn get(&self, id: KeyId) -> Option<&Arc<ApiKey>> {
         self.keys.get(&id)
     }
 
-    /// All of them, in the order in which they were created.
+    /// All keys by id.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&KeyId, &Arc<ApiKey>)> {
         self.keys.iter()
     }
 
-    /// How many count at a time.
+    /// The number of keys that are valid at `now`.
     pub fn count(&self, now: Micros) -> usize {
         self.keys.values().filter(|key| !key.is_expired(now)).count()
     }
 
-    /// The position of the event that changed them last; 0 for none.
+    /// The position of the last event that changed the keys; 0 for none.
     pub const fn changed(&self) -> Position {
         self.changed
     }
@@ -230,7 +149,7 @@ impl ApiKeys {
     }
 }
 
-/// A time so many seconds later.
+/// `now` plus `seconds`, saturating.
 pub(super) const fn after(now: Micros, seconds: u32) -> Micros {
     now.saturating_add((seconds as i64).saturating_mul(MICROS_PER_SECOND))
 }

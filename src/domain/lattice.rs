@@ -1,12 +1,14 @@
-//! The phase-entangled lattice memory: a bounded memory of unit vectors, each with a phase.
+//! The phase-entangled lattice memory: a bounded set of unit vectors, each with a phase, and their
+//! exact search.
 //!
-//! It holds at most `capacity` items in steady state and says who goes when another one comes;
-//! its search is exact. Every part is a persistent structure, so a clone costs O(1) and is at
-//! once the undo point of a fold and the view that searches run on while the fold goes on.
+//! It holds at most `capacity` items and determines the next item to evict. All parts are
+//! persistent data structures, so a clone costs O(1); clones serve as roll-back points of a fold
+//! and as the read views of searches.
 //!
-//! Not here: whether an answer is worth remembering, and what an item's words were.
+//! Not here: the decision to store an answer, and the content of an item.
 
 mod chunk;
+mod item;
 mod kernel;
 mod search;
 #[cfg(test)]
@@ -15,56 +17,34 @@ mod tests;
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync, VectorSync};
 
 use self::chunk::{Chunk, ROWS};
+pub use self::item::Item;
 pub use self::search::{Hit, Query, SearchResult};
 use super::{
-    ids::{Position, Sha256, SubjectRef},
+    ids::{Position, SubjectRef},
     vector::{UnitVector, VectorError},
 };
 
-/// What is remembered of one step, besides its vector.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Item {
-    /// The position of the event that stored it: its identity.
-    pub position: Position,
-    /// The position of the event that holds its prompt.
-    pub prompt_position: Position,
-    /// Its store number: the n-th item ever stored, from 1.
-    pub number: u64,
-    /// Whose words it holds.
-    pub subject: SubjectRef,
-    /// The hash of its content.
-    pub content_hash: Sha256,
-    /// The phase in which it was stored.
-    pub phase: f32,
-    /// The confidence of its answer, from 0 to 1.
-    pub confidence: f64,
-    /// Whether a sleep has consolidated it, so that it is found in every phase.
-    pub consolidated: bool,
-    /// Whether every data subject may find it.
-    pub shared: bool,
-}
-
-// What the memory is made of in bytes, as on 64-bit machines; a test compares. Constants, because
-// answers record `bytes()`: every build has to compute the same from the same log.
+// Sizes in bytes on 64-bit machines; a test compares them with `size_of`. They are constants
+// because answers record `bytes()`: every build must compute the same value from the same log.
 /// A chunk without its rows.
 const CHUNK_BYTES: usize = 1_888;
-/// A row in its chunk beside its quantised components: the item and the pointer to its vector.
+/// A row in its chunk without its quantised components: the item and the pointer to its vector.
 const ROW_BYTES: usize = 112;
-/// An exact vector beside its components.
+/// The header of an exact vector.
 const VECTOR_BYTES: usize = 16;
-/// An item outside its chunk: three tree entries with their nodes.
+/// The index entries of an item: three tree nodes.
 const INDEX_BYTES: usize = 320;
 
-/// The memory. A clone is a snapshot: neither side sees later changes of the other.
+/// The memory. A clone is a snapshot, independent of later changes of the original.
 #[derive(Clone, Debug)]
 pub struct Lattice {
     dimension: usize,
     capacity: usize,
-    /// Dense: every chunk but the last is full.
+    /// Dense: all chunks except the last are full.
     chunks: VectorSync<Chunk>,
     /// Position → row number over all chunks.
     rows: RedBlackTreeMapSync<Position, usize>,
-    /// (eviction key, store number) → position; the first goes first.
+    /// (eviction key, store number) → position; the first entry is evicted first.
     order: RedBlackTreeMapSync<(u64, u64), Position>,
     unconsolidated: RedBlackTreeSetSync<Position>,
 }
@@ -82,34 +62,34 @@ impl Lattice {
         }
     }
 
-    /// How many items there are. After the capacity shrank it may exceed it, until the surplus
-    /// was evicted.
+    /// The number of items. It can exceed the capacity after the capacity was reduced, until the
+    /// surplus is evicted.
     pub fn len(&self) -> usize {
         self.rows.size()
     }
 
-    /// Whether nothing is remembered.
+    /// True without items.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// How many items it is meant to hold.
+    /// The maximum number of items.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Components of each vector.
+    /// The number of components of each vector.
     pub fn dimension(&self) -> usize {
         self.dimension
     }
 
-    /// How many items are consolidated.
+    /// The number of consolidated items.
     pub fn consolidated(&self) -> usize {
         self.len() - self.unconsolidated.size()
     }
 
-    /// An estimate of the resident bytes. It depends on how many items there are and on nothing else:
-    /// an item whose vector was erased counts as if it had it.
+    /// An estimate of the resident size in bytes. It depends on the number of items only: an item
+    /// whose vector was erased counts like any other.
     pub fn bytes(&self) -> usize {
         let chunk = CHUNK_BYTES + ROWS * (self.dimension + ROW_BYTES);
         let item = self.dimension * size_of::<f32>() + VECTOR_BYTES + INDEX_BYTES;
@@ -126,7 +106,7 @@ impl Lattice {
         self.rows.values().filter_map(|&row| self.item(row))
     }
 
-    /// Every item of one data subject, in the order of their positions. Reads the whole memory.
+    /// The positions of all items of one data subject, ascending. Scans the whole memory.
     pub fn positions_of(&self, subject: SubjectRef) -> Vec<Position> {
         let owned = |item: &&Item| item.subject == subject;
         let items = self.chunks.iter().flat_map(Chunk::items).filter(owned);
@@ -140,13 +120,13 @@ impl Lattice {
         self.unconsolidated.iter().copied()
     }
 
-    /// The place in the eviction order of the `number`-th item ever stored, at the present
-    /// capacity: `number + ⌊capacity · confidence⌋`. The smallest goes first.
+    /// The eviction key of the `number`-th item ever stored: `number + ⌊capacity · confidence⌋`.
+    /// The item with the smallest key is evicted first.
     pub fn eviction_key(&self, number: u64, confidence: f64) -> u64 {
         eviction_key(self.capacity, number, confidence)
     }
 
-    /// Who has to go if one more item is stored now; nobody while there is room.
+    /// The item to evict before another one is stored; `None` below capacity.
     pub fn victim(&self) -> Option<&Item> {
         if self.len() < self.capacity {
             return None;
@@ -155,8 +135,8 @@ impl Lattice {
         self.get(*position)
     }
 
-    /// Who has to go to fit `capacity`: at most `limit` positions, in the order of eviction
-    /// under that capacity.
+    /// The items to evict for a reduced `capacity`: at most `limit` positions, in the order of
+    /// eviction under that capacity.
     pub fn surplus(&self, capacity: usize, limit: usize) -> Vec<Position> {
         let count = self.len().saturating_sub(capacity).min(limit);
         if count == 0 {
@@ -171,10 +151,10 @@ impl Lattice {
         order.into_iter().map(|(_, _, position)| position).collect()
     }
 
-    /// Remembers an item, in place of one that has its position. Without a vector (it was
-    /// erased) the item counts like any other but is never found.
+    /// Inserts an item, replacing one with the same position. An item without a vector (it was
+    /// erased) counts towards the capacity but is never found.
     ///
-    /// Evicts nobody: the caller removes the [`victim`](Self::victim) first, by name.
+    /// Evicts no item: the caller removes the [`victim`](Self::victim) first.
     ///
     /// # Errors
     /// The vector has another dimension; the memory is then unchanged.
@@ -196,7 +176,7 @@ impl Lattice {
         Ok(())
     }
 
-    /// Forgets an item; the last row moves into its place.
+    /// Removes an item. The last row moves into its place.
     pub fn remove(&mut self, position: Position) -> Option<Item> {
         let row = *self.rows.get(&position)?;
         let (last, vector) = self.pop()?;
@@ -212,7 +192,7 @@ impl Lattice {
         Some(item)
     }
 
-    /// Changes the capacity and with it every item's place in the eviction order. Evicts nobody.
+    /// Changes the capacity and recomputes the eviction order. Evicts no item.
     pub fn set_capacity(&mut self, capacity: usize) {
         self.capacity = capacity;
         let mut order = RedBlackTreeMapSync::new_sync();
@@ -223,7 +203,7 @@ impl Lattice {
         self.order = order;
     }
 
-    /// Marks an item consolidated; one that is not there (any more) is passed over.
+    /// Marks an item as consolidated. No effect if the item does not exist.
     pub fn consolidate(&mut self, position: Position) {
         if !self.unconsolidated.remove_mut(&position) {
             return;
@@ -247,7 +227,7 @@ impl Lattice {
         }
     }
 
-    /// Takes the last row out of the chunks.
+    /// Removes the last row.
     fn pop(&mut self) -> Option<(Item, Option<UnitVector>)> {
         let last = self.chunks.get_mut(self.chunks.len().checked_sub(1)?)?;
         let row = last.pop();

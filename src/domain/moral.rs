@@ -1,7 +1,23 @@
-//! The moral filter: a threshold that moves with what it sees.
+//! The moral filter: it accepts or rejects a request by comparing its moral score with a moving
+//! threshold.
 //!
-//! [`MoralFilter::judge`] computes a verdict and the movement it causes, [`MoralFilter::apply`] assigns a
-//! recorded movement; so a replay repeats no arithmetic. All of it is `f64` in a fixed order.
+//! A score `v` is in [0, 1]; 1 is harmless. A request is accepted iff `v ≥ T`, where `T` is the
+//! threshold of its data subject before the request. The policy gives `T₀` (`initial_threshold`),
+//! `T_max` (`max_threshold`) and `α` (`ema_alpha`). `E` is an exponential moving average, updated
+//! with each verdict by `E ← α·x + (1−α)·E`. The policy's `adaptation` defines `x` and `T`:
+//!
+//! - `vigilant`: `x` is 1 if `v < T₀`, else 0, so `E` estimates the rate of harmful requests. There
+//!   is one average for the engine, `E`, and one for each data subject, `E_s`;
+//!   `T = min(T_max, T₀ + (T_max − T₀) · max(E_s, share · E))`.
+//! - `homeostatic`: `x` is 1 if the request was accepted, else 0, so `E` estimates the acceptance
+//!   rate. If `E − target > dead_band`, `T` rises by `step`, up to `max_threshold`; if
+//!   `E − target < −dead_band`, it falls by `step`, down to `min_threshold`. All data subjects share
+//!   one threshold.
+//! - `fixed`: `T = T₀`.
+//!
+//! [`MoralFilter::judge`] computes a verdict and the new values; [`MoralFilter::apply`] assigns the
+//! values that the event recorded, so a replay repeats no arithmetic. All arithmetic is `f64` in a
+//! fixed order.
 
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
@@ -11,25 +27,27 @@ use super::{
     policy::{Adaptation, CallerScore, Moral},
 };
 
-/// Most data subjects whose own average is kept; one more forgets the smallest.
+/// The maximum number of data subjects with a moving average of their own; one more evicts the
+/// subject with the smallest average.
 pub const SUBJECTS_MAX: usize = 10_000;
 
-/// An own average below this is not worth keeping.
+/// A subject's average below this value is not stored.
 const SUBJECT_EMA_MIN: f64 = 1e-9;
 
-/// The average of harmful offers nears 1 without reaching it; from here on it moves no threshold.
+/// The average rate of harmful requests approaches 1 asymptotically; from this value on the filter
+/// counts as saturated.
 const EMA_SATURATED: f64 = 0.95;
 
-/// The threshold at a degree of alarm, 0 to 1.
+/// The threshold of `vigilant`: `min(T_max, T₀ + (T_max − T₀) · alarm)`, with `alarm` in [0, 1].
 fn vigilant_threshold(policy: &Moral, alarm: f64) -> f64 {
     let room = policy.max_threshold - policy.initial_threshold;
     policy.max_threshold.min(policy.initial_threshold + room * alarm)
 }
 
-/// A score that cannot be judged.
+/// The reason why a request has no usable score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScoreError {
-    /// Neither the caller nor a scorer gave one.
+    /// Neither the caller nor a scorer gave a score.
     #[error("moral_value is required: this engine's policy runs no scorer")]
     Missing,
     /// NaN, infinite or outside the range.
@@ -37,32 +55,32 @@ pub enum ScoreError {
     OutOfRange,
 }
 
-/// The average kept for one data subject.
+/// The moving average of one data subject.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct SubjectAverage {
     ema: f64,
     verdict_at: Position,
 }
 
-/// The filter's state; clones share structure.
+/// The state of the filter. Clones share structure.
 #[derive(Clone, Debug)]
 pub struct MoralFilter {
     threshold: f64,
     ema: f64,
     subjects: RedBlackTreeMapSync<SubjectRef, SubjectAverage>,
-    /// Smallest average first, then oldest verdict: who is forgotten next. Averages are positive,
-    /// so the order of their bits is their order.
+    /// The order of eviction: smallest average first, then oldest verdict. Averages are positive,
+    /// so their bits sort like their values.
     order: RedBlackTreeSetSync<(u64, Position, SubjectRef)>,
 }
 
-/// A request about to be judged.
+/// The scores of a request that is to be judged.
 #[derive(Clone, Copy, Debug)]
 pub struct ScoredRequest<'a> {
-    /// Whose request.
+    /// The data subject of the request.
     pub subject: SubjectRef,
-    /// The caller's score.
+    /// The score given by the caller, in [0, 1].
     pub caller: Option<f64>,
-    /// The scorer's opinion.
+    /// The result of the engine's scorer.
     pub scorer: Option<&'a ScorerResult>,
 }
 
@@ -77,27 +95,28 @@ impl MoralFilter {
         }
     }
 
-    /// The engine's average: of acceptance (`homeostatic`) or of harmful offers (`vigilant`).
+    /// The engine's moving average `E`: the acceptance rate (`homeostatic`) or the rate of harmful
+    /// requests (`vigilant`).
     pub const fn ema(&self) -> f64 {
         self.ema
     }
 
-    /// A data subject's own average; 0 when none is kept.
+    /// The moving average of a data subject; 0 if none is stored.
     pub fn subject_ema(&self, subject: SubjectRef) -> f64 {
         self.subjects.get(&subject).map_or(0.0, |kept| kept.ema)
     }
 
-    /// The kept averages by subject: `(subject, average, position of the last verdict)`.
+    /// The stored averages: `(subject, average, position of the last verdict)`.
     pub fn subjects(&self) -> impl Iterator<Item = (SubjectRef, f64, Position)> + '_ {
         self.subjects.iter().map(|(subject, kept)| (*subject, kept.ema, kept.verdict_at))
     }
 
-    /// How many subjects' averages are kept.
+    /// The number of data subjects with a stored average.
     pub fn subject_count(&self) -> usize {
         self.subjects.size()
     }
 
-    /// The threshold of a data subject; of one never heard of with `None`.
+    /// The threshold of a data subject; with `None`, that of a data subject without a history.
     pub fn threshold(&self, policy: &Moral, subject: Option<SubjectRef>) -> f64 {
         let own = subject.map_or(0.0, |s| self.subject_ema(s));
         self.threshold_at(policy, own, self.ema)
@@ -114,12 +133,12 @@ impl MoralFilter {
         }
     }
 
-    /// Between which values the threshold of somebody without a history can lie.
+    /// The range `[lowest, highest]` of the threshold of a data subject without a history.
     pub fn bounds(policy: &Moral) -> [f64; 2] {
         let initial = policy.initial_threshold;
         match policy.adaptation {
             Adaptation::Fixed => [initial, initial],
-            // it may start outside, and moves inside with its first step
+            // the initial threshold may be outside; the first verdict clamps it
             Adaptation::Homeostatic => {
                 [policy.min_threshold.min(initial), policy.max_threshold.max(initial)]
             }
@@ -127,8 +146,8 @@ impl MoralFilter {
         }
     }
 
-    /// Whether the threshold cannot move on in the direction in which it is pushed. At rest at its
-    /// floor, `vigilant` is not saturated: nothing harmful is offered.
+    /// True if the threshold cannot move further in the direction in which verdicts push it.
+    /// `vigilant` at its floor is not saturated: it rests there while no harmful request arrives.
     pub fn is_saturated(&self, policy: &Moral) -> bool {
         match policy.adaptation {
             Adaptation::Fixed => false,
@@ -139,7 +158,8 @@ impl MoralFilter {
         }
     }
 
-    /// The verdict on an offer, and the movement it causes. Accepted iff `value ≥ threshold_before`.
+    /// Judges a request: accepted iff `value ≥ threshold_before`. The verdict also holds the values
+    /// of the filter after it.
     pub fn judge(
         &self,
         policy: &Moral,
@@ -195,7 +215,7 @@ impl MoralFilter {
             self.threshold_at(policy, verdict.subject_ema_after, verdict.ema_after);
     }
 
-    /// Assigns the movement a verdict recorded.
+    /// Assigns the values that a recorded verdict holds.
     pub fn apply(
         &mut self,
         adaptation: Adaptation,
@@ -222,7 +242,7 @@ impl MoralFilter {
         }
     }
 
-    /// Drops what is kept of a data subject.
+    /// Removes the average of a data subject.
     pub fn forget(&mut self, subject: SubjectRef) {
         if let Some(kept) = self.subjects.get(&subject).copied() {
             self.order.remove_mut(&(kept.ema.to_bits(), kept.verdict_at, subject));
@@ -230,7 +250,8 @@ impl MoralFilter {
         }
     }
 
-    /// A changed policy: another adaptation starts anew, other bounds clamp the threshold.
+    /// Applies a change of policy: a different adaptation restarts the filter; otherwise the
+    /// threshold is clamped to the new bounds.
     pub fn policy_changed(&mut self, before: &Moral, after: &Moral) {
         if before.adaptation == after.adaptation {
             self.threshold = self.threshold.clamp(after.min_threshold, after.max_threshold);
@@ -241,13 +262,14 @@ impl MoralFilter {
 }
 
 impl MoralVerdict {
-    /// Whether the request passed.
+    /// True if the request was accepted.
     pub fn accepted(&self) -> bool {
         self.value >= self.threshold_before
     }
 }
 
-/// Homeostatic acceptance starts in the middle, vigilance at rest.
+/// The initial average: `homeostatic` starts at an acceptance rate of one half, `vigilant` at no
+/// harmful requests.
 const fn start_ema(adaptation: Adaptation) -> f64 {
     match adaptation {
         Adaptation::Homeostatic => 0.5,
@@ -255,7 +277,7 @@ const fn start_ema(adaptation: Adaptation) -> f64 {
     }
 }
 
-/// `E ← α·x + (1−α)·E`
+/// The exponential moving average: `α·x + (1−α)·E`.
 fn moved(alpha: f64, x: f64, ema: f64) -> f64 {
     alpha * x + (1.0 - alpha) * ema
 }

@@ -1,7 +1,8 @@
-//! The policy of an engine: every parameter that decides an outcome.
+//! The policy of an engine: every parameter that determines an outcome.
 //!
-//! It is recorded in `engine.created` and `policy.changed`, so a replay needs no configuration.
-//! What a policy does not hold — addresses, deadlines, credentials — decides no outcome.
+//! `engine.created` and `policy.changed` record the complete policy, so a replay needs no
+//! configuration. Addresses, timeouts and credentials determine no outcome and are not part of a
+//! policy.
 
 mod change;
 mod check;
@@ -9,20 +10,23 @@ mod check;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::ids::Sha256;
+use super::{
+    embedders::{HASHING_ID, HASHING_VERSION},
+    ids::Sha256,
+};
 pub use check::PolicyError;
 
-/// All parameters that decide; defaults are those of the design's table.
+/// All parameters of an engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// Components of a memory vector, 1..=4096. Fixed for the life of an engine.
+    /// Number of components of a vector, 1..=4096. Fixed for the life of an engine.
     pub dimension: usize,
-    /// The embedder that makes those vectors. Fixed for the life of an engine.
+    /// The embedder that computes the vectors. Fixed for the life of an engine.
     pub embedder: EmbedderId,
-    /// Items the lattice memory holds, 1..=1,000,000.
+    /// Maximum number of items in the lattice memory, 1..=1,000,000.
     pub capacity: usize,
-    /// Whose memories a step may see.
+    /// Visibility of memory items.
     pub memory: Memory,
     /// The wake/sleep rhythm.
     pub rhythm: Rhythm,
@@ -30,33 +34,33 @@ pub struct Policy {
     pub moral: Moral,
     /// The lattice memory.
     pub lattice: Lattice,
-    /// The context given to the model.
+    /// The memory context given to the model.
     pub context: Context,
     /// The trace levels L1, L2, L3.
     pub trace: Trace,
-    /// What a data subject may spend. Left out of the canonical form while it is the default, so
-    /// that policies from before there were budgets keep their hashes.
+    /// The budget of each data subject. The canonical JSON omits it while it has its default value,
+    /// so that policies recorded before budgets existed keep their hashes.
     #[serde(skip_serializing_if = "Budget::is_default")]
     pub budget: Budget,
 }
 
-/// An embedder's name and version: vectors of different ones are never compared.
+/// Name and version of an embedder. Vectors of different embedders are never compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbedderId {
     /// Name, e.g. `hashing`.
     pub id: String,
-    /// Version; a change of the arithmetic raises it.
+    /// Version; raised whenever the embedder gives different vectors for the same text.
     pub version: u32,
 }
 
-/// Whose memories may become a step's context.
+/// The memory items that a step may use as context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MemoryScope {
-    /// Only those of the step's own data subject.
+    /// Items of the step's own data subject.
     Subject,
-    /// Those of every data subject of the engine.
+    /// Items of all data subjects of the engine.
     Engine,
 }
 
@@ -64,17 +68,17 @@ pub enum MemoryScope {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Memory {
-    /// Whose memories a step may see.
+    /// Visibility of memory items.
     pub scope: MemoryScope,
 }
 
-/// What happens to a request that arrives in sleep.
+/// Treatment of requests in the sleep phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SleepMode {
-    /// It is answered with at most `max_sleep_tokens`.
+    /// The answer has at most `max_sleep_tokens` tokens.
     Short,
-    /// It is rejected, and ticks all the same, so that the engine wakes up.
+    /// The request is rejected. It ticks nevertheless, so that the sleep phase ends.
     Refuse,
 }
 
@@ -82,39 +86,39 @@ pub enum SleepMode {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rhythm {
-    /// Steps awake, ≥ 1.
+    /// Length of the wake phase in admitted steps, ≥ 1.
     pub wake_duration: u32,
-    /// Steps asleep; 0 never sleeps.
+    /// Length of the sleep phase in admitted steps; 0 disables sleep.
     pub sleep_duration: u32,
-    /// What happens to requests in sleep.
+    /// Treatment of requests in the sleep phase.
     pub sleep_mode: SleepMode,
-    /// Most tokens of an answer given awake, ≥ 1.
+    /// Maximum answer tokens in the wake phase, ≥ 1.
     pub max_wake_tokens: u32,
-    /// Most tokens of an answer given asleep, ≥ 1.
+    /// Maximum answer tokens in the sleep phase, ≥ 1.
     pub max_sleep_tokens: u32,
 }
 
-/// How the moral threshold moves.
+/// The adaptation of the moral threshold; the formulas are in [`moral`](super::moral).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Adaptation {
-    /// Answers to what is offered; never below `initial_threshold`.
+    /// Rises with the rate of harmful requests; never below `initial_threshold`.
     Vigilant,
-    /// The original system's: answers to its own accept rate.
+    /// Moves with the acceptance rate, as in the original system.
     Homeostatic,
-    /// Never moves.
+    /// Constant at `initial_threshold`.
     Fixed,
 }
 
-/// What a score given by the caller counts for.
+/// The role of a score given by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallerScore {
-    /// The caller's, else the scorer's, else the request is refused.
+    /// The caller's score decides; without one the scorer's; without both the request is refused.
     Accept,
-    /// The smaller of those present.
+    /// The smaller of the caller's and the scorer's score decides.
     Min,
-    /// Only the scorer's.
+    /// Only the scorer's score decides.
     Ignore,
 }
 
@@ -122,37 +126,38 @@ pub enum CallerScore {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScorerId {
-    /// Word lists.
+    /// Scores by word lists.
     Lexicon,
     /// No scorer: callers must give `moral_value`.
     None,
 }
 
-/// The moral filter. Thresholds, shares and averages are in [0, 1].
+/// The moral filter. All values are in [0, 1]; the formulas are in [`moral`](super::moral).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Moral {
-    /// How the threshold moves.
+    /// The adaptation of the threshold.
     pub adaptation: Adaptation,
-    /// Threshold at the start, and the floor of `vigilant`.
+    /// `T₀`: the initial threshold, and the lowest of `vigilant`.
     pub initial_threshold: f64,
-    /// Lowest threshold of `homeostatic`.
+    /// The lowest threshold of `homeostatic`.
     pub min_threshold: f64,
-    /// Highest threshold.
+    /// `T_max`: the highest threshold.
     pub max_threshold: f64,
-    /// Weight of the newest verdict in the moving averages, in (0, 1].
+    /// `α`: the weight of the newest verdict in the moving averages, in (0, 1].
     pub ema_alpha: f64,
-    /// `homeostatic`: distance from `target` within which nothing moves.
+    /// `homeostatic`: the deviation of the acceptance rate from `target` that moves nothing.
     pub dead_band: f64,
-    /// `homeostatic`: movement of the threshold per verdict.
+    /// `homeostatic`: the change of the threshold per verdict.
     pub step: f64,
-    /// `homeostatic`: the accept rate aimed at.
+    /// `homeostatic`: the target acceptance rate.
     pub target: f64,
-    /// `vigilant`: how much of the engine's average reaches every data subject.
+    /// `vigilant`: the factor with which the engine's average raises the threshold of every data
+    /// subject.
     pub share: f64,
     /// The scorer run on every prompt.
     pub scorer: ScorerId,
-    /// What the caller's own score counts for.
+    /// The role of a score given by the caller.
     pub caller_score: CallerScore,
 }
 
@@ -160,54 +165,57 @@ pub struct Moral {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lattice {
-    /// Largest phase distance, inclusive, at which an unconsolidated item is found.
+    /// Maximum phase distance, inclusive, at which an unconsolidated item is found, in [0, 1].
     pub phase_tolerance: f32,
-    /// Phase value of items stored awake.
+    /// Phase value of items stored in the wake phase, in [0, 1].
     pub wake_phase: f32,
-    /// Phase value of items stored asleep.
+    /// Phase value of items stored in the sleep phase, in [0, 1].
     pub sleep_phase: f32,
-    /// Least confidence, inclusive, of an answer that is remembered.
+    /// Minimum confidence, inclusive, of an answer that is stored, in [0, 1].
     pub min_store_confidence: f64,
-    /// Least cosine of an item that is found.
+    /// Minimum cosine similarity of an item that is found, in [0, 1].
     pub min_similarity: f64,
 }
 
-/// The context given to the model.
+/// The memory context given to the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Context {
-    /// Most items, 0..=20; 0 gives none.
+    /// Maximum number of items, 0..=20; 0 disables the context.
     pub top_k: usize,
-    /// Most characters of remembered text.
+    /// Maximum length of the context in characters, 0..=100,000.
     pub max_chars: usize,
 }
 
-/// The trace levels: decays λ, thresholds θ, gains g.
+/// Parameters of the trace levels: decays λ, thresholds θ, gains g; the formulas are in
+/// [`synaptic`](super::synaptic).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Trace {
-    /// Decay per store of L1, L2, L3; 1 ≥ λ1 > λ2 > λ3 > 0.
+    /// λ1, λ2, λ3: the fraction of each level that is lost with each stored item; 1 ≥ λ1 > λ2 > λ3
+    /// > 0.
     pub lambda: [f32; 3],
-    /// Norms of L1 and L2 above which they pass something on; > 0.
+    /// θ1, θ2: the norm above which L1 spills into L2, and L2 into L3; > 0.
     pub theta: [f32; 2],
-    /// The part passed on from L1 to L2 and from L2 to L3; in [0, 1].
+    /// g1, g2: the fraction that spills from L1 to L2, and from L2 to L3; in [0, 1].
     pub gain: [f32; 2],
 }
 
-/// What one data subject may spend in a window of time. Windows tumble: they begin at whole
-/// multiples of their length since the Unix epoch, by the log's clock.
+/// The limits of each data subject in a tumbling window of time. Windows start at whole multiples
+/// of their length since the Unix epoch, by the log's clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Budget {
-    /// Tokens of prompts, contexts and answers; 0 for no limit.
+    /// Maximum tokens of prompts, contexts and answers together; 0 means no limit.
     pub tokens: u64,
-    /// Millionths of a US dollar; 0 for no limit. Models without a price are refused under one.
+    /// Maximum cost in millionths of a US dollar; 0 means no limit. With a limit, requests to
+    /// models without a price are refused.
     pub cost_micro_usd: u64,
     /// Length of a window in seconds, ≥ 1.
     pub window_seconds: u32,
 }
 
-/// Named lengths of wake and sleep.
+/// Named lengths of the wake and sleep phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
@@ -234,7 +242,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             dimension: 384,
-            embedder: EmbedderId { id: "hashing".to_owned(), version: 1 },
+            embedder: EmbedderId { id: HASHING_ID.to_owned(), version: HASHING_VERSION },
             capacity: 20_000,
             memory: Memory::default(),
             rhythm: Rhythm::default(),
@@ -319,23 +327,24 @@ impl Budget {
         *self == Self::default()
     }
 
-    /// Whether anything is limited.
+    /// True if the policy limits tokens or cost.
     pub const fn is_set(&self) -> bool {
         self.tokens > 0 || self.cost_micro_usd > 0
     }
 }
 
 impl Policy {
-    /// What the engine's vectors are made by, and how long they are, for people.
+    /// Embedder and dimension as text for messages, such as `hashing 1, dimension 384`.
     pub fn vectors(&self) -> String {
         let EmbedderId { id, version } = &self.embedder;
         format!("{id} {version}, dimension {}", self.dimension)
     }
 
-    /// SHA-256 over the policy's canonical JSON (fields in declaration order, shortest floats; no
-    /// budget while it is the default).
+    /// SHA-256 of the policy's canonical JSON: fields in declaration order, shortest representation
+    /// of floats, no budget while it has its default value.
     ///
-    /// Serialising this plain structure cannot fail; the empty text stands for that impossible case.
+    /// Serialising this structure cannot fail; the hash of the empty text stands for that
+    /// impossible case.
     pub fn hash(&self) -> Sha256 {
         let json = serde_json::to_vec(self).unwrap_or_default();
         Sha256(sha2::Sha256::digest(json).into())

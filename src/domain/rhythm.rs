@@ -1,16 +1,19 @@
-//! The wake/sleep rhythm: a phase and a counter that ticks once per admitted step.
+//! The wake/sleep rhythm: a phase and a counter of admitted steps.
+//!
+//! Each admitted step decrements the counter; at 0 the phase flips and the counter is reloaded with
+//! the duration of the new phase. The transition from wake to sleep consolidates the memory.
 
 use serde::{Deserialize, Serialize};
 
 use super::policy;
 
-/// Awake or asleep.
+/// The phase of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Answers at full length.
+    /// Answers have up to `max_wake_tokens`.
     Wake,
-    /// Answers briefly, or not at all, while memories are consolidated.
+    /// Answers are limited to `max_sleep_tokens` or refused, by the policy's `sleep_mode`.
     Sleep,
 }
 
@@ -36,9 +39,9 @@ pub struct RhythmState {
 /// The effect of one tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
-    /// The rhythm afterwards.
+    /// The rhythm after the tick.
     pub tick: RhythmState,
-    /// Whether memories are consolidated now.
+    /// True if this tick consolidates the memory.
     pub consolidates: bool,
 }
 
@@ -47,9 +50,9 @@ pub const fn start(policy: &policy::Rhythm) -> RhythmState {
     RhythmState { phase: Phase::Wake, counter: policy.wake_duration }
 }
 
-/// One tick: the counter falls, at 0 the phase flips and the counter is loaded again.
+/// One tick: decrements the counter; at 0 the phase flips and the counter is reloaded.
 ///
-/// With `sleep_duration` 0 the phase stays wake, and reaching 0 consolidates all the same.
+/// With `sleep_duration` 0 the phase stays wake, and the memory is consolidated at 0 nevertheless.
 pub const fn tick(now: RhythmState, policy: &policy::Rhythm) -> Transition {
     let counter = now.counter.saturating_sub(1);
     if counter > 0 {

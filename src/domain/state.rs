@@ -1,7 +1,7 @@
-//! The state of an engine: a fold over its log and nothing else.
+//! The state of an engine, folded from its log.
 //!
-//! Every part shares structure between clones, so a clone is a roll-back point or a published view
-//! for the price of a few reference counts. Only `evolve` changes a state.
+//! All parts share structure between clones, so a clone costs a few reference counts; clones serve
+//! as roll-back points and as published read views. Only `evolve` changes a state.
 
 use std::sync::Arc;
 
@@ -19,95 +19,96 @@ use super::{
     synaptic::{self, Traces},
 };
 
-/// A step that was admitted and has no ending yet.
+/// An admitted step without a recorded ending.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OpenStep {
-    /// Where it was admitted.
+    /// The position of the event that admitted it.
     pub position: Position,
-    /// Whose it is.
+    /// The data subject of the step.
     pub subject: SubjectRef,
-    /// When it is given up.
+    /// The time after which the step may be abandoned.
     pub deadline: Micros,
-    /// The phase it runs in.
+    /// The phase in which it was admitted.
     pub phase: Phase,
-    /// The threshold its verdict used.
+    /// The threshold used by its verdict.
     pub threshold: f64,
-    /// What it may spend.
+    /// The reservation on the data subject's account.
     pub budget: Option<Reservation>,
-    /// What the API key it came with may spend on it.
+    /// The reservation on the API key's account.
     pub key_budget: Option<Reservation>,
-    /// What its model costs.
+    /// The price of its model.
     pub price: Option<Price>,
-    /// Whether its data subject was erased meanwhile.
+    /// True if its data subject was erased after the admission.
     pub erased: bool,
 }
 
 /// An emergency shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shutdown {
-    /// Since when.
+    /// The time of the shutdown.
     pub since: Micros,
-    /// Why.
+    /// The reason given by the administrator.
     pub reason: String,
 }
 
-/// How steps have gone so far.
+/// The number of steps by outcome, over the life of the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepCounts {
-    /// Steps that reached, or may reach, the model.
+    /// Admitted steps, open ones included.
     pub accepted: u64,
-    /// Steps that were refused.
+    /// Rejected steps.
     pub rejected: u64,
-    /// Admitted steps that ended without an answer.
+    /// Admitted steps that failed.
     pub failed: u64,
-    /// Admitted steps that were answered.
+    /// Admitted steps that completed with an answer.
     pub completed: u64,
 }
 
-/// Everything an engine knows at a position.
+/// The state of an engine at a position of its log.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// The last event folded.
+    /// The position of the last folded event.
     pub position: Position,
-    /// When it was recorded.
+    /// The time at which that event was recorded.
     pub recorded_at: Micros,
-    /// The parameters in force.
+    /// The policy in force.
     pub policy: Arc<Policy>,
-    /// Which policy this is; 1 is the first.
+    /// The version of the policy; 1 is the first.
     pub policy_version: u64,
     /// Hash of the policy in force.
     pub policy_hash: Sha256,
-    /// The configuration's policy that was applied last; none for engines made otherwise.
+    /// The last applied policy of the configuration; `None` for engines created by the API.
     pub config: Option<Arc<Policy>>,
-    /// The last step number given.
+    /// The last assigned step number.
     pub step: StepNumber,
-    /// How steps have gone.
+    /// The number of steps by outcome.
     pub counts: StepCounts,
-    /// Phase and counter.
+    /// The phase and its counter.
     pub rhythm: RhythmState,
     /// The moral filter.
     pub filter: MoralFilter,
     /// Set while the engine is shut down.
     pub shutdown: Option<Shutdown>,
-    /// Items ever stored.
+    /// The number of items ever stored.
     pub stored: u64,
     /// The lattice memory.
     pub lattice: Lattice,
-    /// The trace levels; `None` after a replay over erased vectors, until the next reset.
+    /// The trace levels; `None` if a replay met an erased vector, until the next erasure resets
+    /// them.
     pub traces: Option<Traces>,
-    /// Norms of L1, L2, L3 as the log recorded them last.
+    /// The last recorded norms of L1, L2, L3.
     pub trace_norms: [f32; 3],
-    /// Steps without an ending.
+    /// The open steps by number.
     pub open: RedBlackTreeMapSync<StepNumber, OpenStep>,
-    /// What data subjects spent in the open window.
+    /// The budget accounts of data subjects in the current window.
     pub accounts: Accounts,
-    /// What API keys with a limit spent in it.
+    /// The budget accounts of API keys in the current window.
     pub key_accounts: Accounts,
-    /// The item of another engine that was added last; none for an engine that is no copy.
+    /// The origin of the last item copied from another engine; `None` if no item was copied.
     pub copied: Option<ItemOrigin>,
-    /// The API keys of the server, in its own log; elsewhere none.
+    /// The API keys of the server; empty except in the server's own log.
     pub keys: ApiKeys,
-    /// The last position whose state was attested; 0 for none.
+    /// The position of the last `state.attested` event; 0 for none.
     pub attested: Position,
 }
 
@@ -140,12 +141,13 @@ impl State {
         }
     }
 
-    /// The moral threshold of a data subject; of one never heard of with `None`.
+    /// The moral threshold of a data subject; with `None`, that of a data subject without a
+    /// history.
     pub fn threshold(&self, subject: Option<SubjectRef>) -> f64 {
         self.filter.threshold(&self.policy.moral, subject)
     }
 
-    /// The phase value items of a phase are stored and searched with.
+    /// The phase value with which items of a phase are stored and searched.
     pub fn phase_value(&self, phase: Phase) -> f32 {
         match phase {
             Phase::Wake => self.policy.lattice.wake_phase,
@@ -153,13 +155,13 @@ impl State {
         }
     }
 
-    /// The arithmetic of the trace levels.
+    /// The parameters of the trace levels.
     pub fn trace_params(&self) -> synaptic::Params {
         let trace = &self.policy.trace;
         synaptic::Params { lambda: trace.lambda, theta: trace.theta, gain: trace.gain }
     }
 
-    /// Whose items a step of this subject may see; `None` means everybody's.
+    /// The data subject whose items a step of `subject` may see; `None` means all.
     pub fn visible_to(&self, subject: SubjectRef) -> Option<SubjectRef> {
         match self.policy.memory.scope {
             MemoryScope::Subject => Some(subject),
@@ -167,7 +169,7 @@ impl State {
         }
     }
 
-    /// The open steps whose deadline lies before `now`, oldest first.
+    /// The open steps whose deadline is before `now`, oldest first.
     pub fn expired(&self, now: Micros) -> impl Iterator<Item = StepNumber> + '_ {
         self.open.iter().filter(move |(_, open)| open.deadline < now).map(|(step, _)| *step)
     }

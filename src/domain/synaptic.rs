@@ -1,39 +1,44 @@
-//! The multi-level synaptic memory: three decaying traces of what was remembered.
+//! The multi-level synaptic memory: three decaying traces of the stored vectors.
 //!
-//! Each stored item decays all three levels and adds its vector to the first; what piles up on a
-//! level beyond a threshold spills into the next, slower one. The traces are for observation:
-//! they say how much of the recent past points one way. Nothing is retrieved from them.
+//! With each stored unit vector `e`, and parameters λ (decay), θ (threshold) and g (gain):
+//!
+//! - decay: `Lᵢ ← (1 − λᵢ) · Lᵢ` for i = 1, 2, 3
+//! - input: `L₁ ← L₁ + e`
+//! - spill, for i = 1, 2: if `‖Lᵢ‖ > θᵢ`, then `Lᵢ₊₁ ← Lᵢ₊₁ + gᵢ·Lᵢ` and `Lᵢ ← (1 − gᵢ) · Lᵢ`
+//!
+//! The traces are for observation: their norms show how strongly recent items point in one
+//! direction. Retrieval does not use them.
 
 use std::sync::Arc;
 
 use super::vector::{UnitVector, norm};
 
-/// How fast the levels fade and when they spill over.
+/// The parameters of the trace levels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Params {
-    /// The part of L1, L2, L3 that is lost at each stored item; `1 ≥ λ1 > λ2 > λ3 > 0`.
+    /// λ: the fraction of L1, L2, L3 that is lost with each stored item; `1 ≥ λ1 > λ2 > λ3 > 0`.
     pub lambda: [f32; 3],
-    /// The norm above which L1 spills into L2, and L2 into L3; positive.
+    /// θ: the norm above which L1 spills into L2, and L2 into L3; positive.
     pub theta: [f32; 2],
-    /// The part that spills; from 0 to 1.
+    /// g: the fraction that spills; in [0, 1].
     pub gain: [f32; 2],
 }
 
-/// The three trace vectors. A clone is three pointers; recording copies what is shared.
+/// The three trace vectors. A clone copies three pointers; recording copies shared vectors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Traces([Arc<[f32]>; 3]);
 
 impl Traces {
-    /// No traces at all, in `dimension` components.
+    /// Three zero vectors of `dimension` components.
     pub fn zero(dimension: usize) -> Self {
         let zero: Arc<[f32]> = vec![0.0; dimension].into();
         Self([zero.clone(), zero.clone(), zero])
     }
 
-    /// Takes one stored item in: decay, add to L1, then spill L1 → L2 → L3.
+    /// Records one stored item: decay, input, then the spills L1 → L2 → L3.
     ///
-    /// The spill test is on a level's norm. (Comparing single components, as the system this
-    /// replaces does, never fires at 384 dimensions.)
+    /// The spill condition is on the norm of a level. The original system compares single
+    /// components, which never exceeds θ at 384 dimensions.
     pub fn record(&mut self, params: &Params, item: &UnitVector) {
         for (level, lambda) in self.0.iter_mut().zip(params.lambda) {
             let keep = 1.0 - lambda;
@@ -78,7 +83,7 @@ mod tests {
     const DEFAULT: Params =
         Params { lambda: [0.5, 0.1, 0.01], theta: [1.2, 2.5], gain: [0.45, 0.3] };
 
-    /// Items with a theme in common: any two have a cosine of 0.5.
+    /// Items with a common component: any two have a cosine of 0.5.
     fn themed(dimension: usize, index: usize) -> UnitVector {
         let mut values = vec![0.0; dimension];
         values[0] = 1.0;

@@ -1,66 +1,69 @@
-//! Unit vectors: what a prompt becomes before it can be remembered or searched for.
+//! Unit vectors, the form in which texts are stored and searched.
 //!
-//! Everything is checked once, on the way in, so that no later code meets a NaN, a wrong length
-//! or a zero vector. All sums are accumulated in `f64` in one fixed order, so the same text gives
-//! the same bits on every CPU. How a text becomes numbers is not here but in `embed`.
+//! All conditions are checked on construction, so no other code meets a NaN, a wrong dimension or a
+//! zero vector. Sums are accumulated in `f64` in one fixed order, so the same text gives the same
+//! bits on every CPU. Not here: the embedding of texts (`embed`).
 
 use multiversion::multiversion;
 
 use std::sync::Arc;
 
-/// Smallest length (Euclidean norm) that still has a direction.
+/// The minimum Euclidean norm of a vector before it is normalised.
 pub const NORM_MIN: f64 = 1e-9;
 
-/// How far the length of a stored unit vector may be from 1.
+/// The maximum deviation of a stored vector's norm from 1.
 pub const STORED_NORM_TOLERANCE: f64 = 1e-3;
 
 /// Independent partial sums of a dot product.
 const LANES: usize = 16;
 
-/// Why numbers are not a unit vector.
+/// The reason why numbers are not a unit vector.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum VectorError {
-    /// The vector has another length than the engine's dimension.
+    /// The number of components differs from the engine's dimension.
     #[error("a vector has {actual} components where this engine's dimension is {expected}")]
     Dimension {
         /// The engine's dimension.
         expected: usize,
-        /// The number of components that came.
+        /// The number of components.
         actual: usize,
     },
     /// A component is NaN or infinite.
     #[error("component {index} of a vector is not a finite number")]
     NotFinite {
-        /// The first offending component, from 0.
+        /// The index of the first such component, from 0.
         index: usize,
     },
-    /// The vector has no direction.
+    /// The norm is too small for the vector to have a direction.
     #[error("a vector of length {norm:e} has no direction; it must be longer than {NORM_MIN:e}")]
     TooShort {
         /// The Euclidean norm.
         norm: f64,
     },
-    /// A stored vector is not of length 1.
+    /// The norm of a stored vector differs from 1.
     #[error("a stored vector has length {norm} instead of 1; the stored bytes are damaged")]
     NotUnit {
         /// The Euclidean norm.
         norm: f64,
     },
-    /// Stored bytes do not divide into 32-bit numbers.
+    /// The stored bytes are not a whole number of 32-bit components.
     #[error("{bytes} stored bytes are not a whole number of 32-bit components")]
     Ragged {
-        /// How many bytes there were.
+        /// The number of bytes.
         bytes: usize,
     },
 }
 
-/// A vector of length 1 (to rounding), shared and never changed: a clone is a pointer.
+/// A vector of norm 1 (up to rounding), immutable and shared: a clone copies a pointer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnitVector(Arc<[f32]>);
 
 impl UnitVector {
-    /// Scales `values` to length 1, after checking their number, that all are finite and that
-    /// they have a direction.
+    /// Checks `values` and scales them to norm 1.
+    ///
+    /// # Errors
+    /// The number of components is not `dimension`, a component is not finite, or the norm is at
+    /// most [`NORM_MIN`].
     pub fn normalise(values: &[f32], dimension: usize) -> Result<Self, VectorError> {
         check(values, dimension)?;
         let norm = norm(values);
@@ -70,7 +73,7 @@ impl UnitVector {
         Ok(Self(values.iter().map(|&v| (f64::from(v) / norm) as f32).collect()))
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote, taking the values exactly as they are.
+    /// Reads bytes written by [`to_bytes`](Self::to_bytes), without scaling.
     pub fn from_stored(bytes: &[u8], dimension: usize) -> Result<Self, VectorError> {
         let (words, rest) = bytes.as_chunks::<4>();
         if !rest.is_empty() {
@@ -85,7 +88,7 @@ impl UnitVector {
         Ok(Self(values))
     }
 
-    /// The components as little-endian `f32`s.
+    /// The components as little-endian `f32`.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.0.iter().flat_map(|v| v.to_le_bytes()).collect()
     }
@@ -95,8 +98,8 @@ impl UnitVector {
         &self.0
     }
 
-    /// The cosine of the angle between two vectors of one dimension, to the rounding of their
-    /// lengths; the same bits on every CPU.
+    /// The dot product of two vectors of the same dimension: their cosine, up to the rounding of
+    /// their norms; the same bits on every CPU.
     pub fn dot(&self, other: &Self) -> f64 {
         dot(&self.0, &other.0)
     }
@@ -112,14 +115,14 @@ fn check(values: &[f32], dimension: usize) -> Result<(), VectorError> {
     }
 }
 
-/// The Euclidean norm. It cannot overflow: squares of `f32` are at most 1.2e77.
+/// The Euclidean norm. It cannot overflow: a square of an `f32` is at most 1.2e77.
 pub(super) fn norm(values: &[f32]) -> f64 {
     dot(values, values).sqrt()
 }
 
-/// The dot product: 16 partial sums in `f64`, component `i` into sum `i % 16`, then the sums in
-/// order. A product of two `f32` is exact in `f64`, so a multiplication fused with its addition
-/// would give the same bits too.
+/// The dot product: component `i` is added to partial sum `i % 16` in `f64`, then the sums are
+/// added in order. The product of two `f32` is exact in `f64`, so a fused multiply-add gives the
+/// same bits.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512vl",
     "x86_64+avx2",

@@ -12,12 +12,6 @@ use std::collections::BTreeMap;
 
 use crate::domain::vector::{UnitVector, VectorError};
 
-/// Names this embedder in a policy.
-pub const ID: &str = "hashing";
-
-/// Changes whenever any text would get another vector.
-pub const VERSION: u32 = 1;
-
 /// The dimension of an engine that names none.
 pub const DIMENSION_DEFAULT: usize = 384;
 

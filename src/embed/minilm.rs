@@ -19,8 +19,8 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config, DTYPE};
 use tokenizers::{Tokenizer, TruncationParams};
 
-use super::{EmbedError, MINILM_DIMENSION, OpenError, PROBE, gate::Gate};
-use crate::domain::vector::UnitVector;
+use super::{EmbedError, OpenError, gate::Gate, probe::PROBE};
+use crate::domain::{embedders::MINILM_DIMENSION, vector::UnitVector};
 
 /// Tokens of a text that count, the two that mark its ends included.
 const TOKENS_MAX: usize = 256;

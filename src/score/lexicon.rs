@@ -1,13 +1,14 @@
 //! The `lexicon` scorer: counts harmful and kind words.
 //!
-//! Every text starts at 0.8; each harmful word costs 0.15, each kind word gives 0.05. It is the
-//! scorer of the system this one replaces, to the bit. It knows nothing of meaning ("kill the
-//! process" is harmful to it), so it is a first fence and no judge.
+//! `value = 0.8 − 0.15·h + 0.05·k`, clamped to [0, 1], where `h` and `k` are the numbers of harmful
+//! and kind words, repetitions included. It is the scorer of the original system and gives the same
+//! bits. It does not consider meaning ("kill the process" counts as harmful), so it is a coarse
+//! first filter.
 
-/// Names this scorer in the log.
+/// The name of this scorer in the log.
 pub const ID: &str = "lexicon";
 
-/// Changes whenever any text would score differently.
+/// The version; raised whenever any text scores differently.
 pub const VERSION: u32 = 1;
 
 const BASE: f64 = 0.8;
@@ -50,18 +51,18 @@ const KIND: [&str; 15] = [
     "understanding",
 ];
 
-/// What the words of a prompt add up to.
+/// The score of a prompt and its components.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LexiconScore {
-    /// From 0 (harmful) to 1 (kind).
+    /// The score, from 0 (harmful) to 1 (harmless).
     pub value: f64,
-    /// How many harmful words it has, repetitions included.
+    /// The number of harmful words, repetitions included.
     pub harmful: u32,
-    /// How many kind words it has, repetitions included.
+    /// The number of kind words, repetitions included.
     pub kind: u32,
 }
 
-/// Scores a prompt by its whole words, in either case.
+/// Scores a prompt by its whole words, ignoring case.
 pub fn score(prompt: &str) -> LexiconScore {
     let (mut harmful, mut kind) = (0, 0);
     let mut word = String::new();

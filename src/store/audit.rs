@@ -1,9 +1,9 @@
-//! Verifying a log from its stored bytes: every leaf, the chain, every contents row.
+//! Verifies a log from its stored bytes: all leaves, the chain, all contents rows.
 //!
-//! Catches an edit, swap, insertion or deletion of any byte or row of events and contents but a cut
-//! at the newest end and a rewrite of everything; those need a hash kept outside the database.
-//! Memory is bounded by one page and by the number of erasures and forgotten items. The log may
-//! grow meanwhile: what was appended before the last page is read is verified too.
+//! Detects any edit, swap, insertion or deletion in events and contents, with two exceptions:
+//! truncation at the newest end, and a consistent rewrite of the whole log. Both require a chain
+//! hash kept outside of the database. Memory is bounded by one page and the number of erasures.
+//! Events appended during the verification are verified up to the last page read.
 
 use std::collections::HashMap;
 
@@ -15,63 +15,64 @@ use super::{
 };
 use crate::domain::ids::{EngineId, Micros, Position, Sha256, SubjectRef};
 
-/// Events read at once, with their contents.
+/// Events per page, with their contents.
 pub const AUDIT_PAGE: u32 = 128;
-/// Positions searched at once for erasures.
-const REMOVALS_WINDOW: u64 = 20_000;
+/// Positions searched for erasures per query.
+const ERASURES_WINDOW: u64 = 20_000;
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The engine.
     pub engine: EngineId,
-    /// How many events, from the first on, are as they were written.
+    /// The number of intact events from the first on.
     pub verified: u64,
     /// The newest position when the verification ended.
     pub head: Position,
-    /// The chain hash after the last verified event: compare it with one kept elsewhere.
+    /// The chain hash after the last verified event, for comparison with one kept outside of the
+    /// database.
     pub chain_hash: Sha256,
-    /// The first thing that is not as it was written.
+    /// The first inconsistency.
     pub first_bad: Option<Bad>,
 }
 
-/// A place where the stored bytes contradict themselves.
+/// An inconsistency of the stored bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bad {
-    /// Where.
+    /// The position.
     pub position: Position,
-    /// What.
+    /// The kind of inconsistency.
     pub what: Finding,
 }
 
-/// What is wrong at a position.
+/// The kinds of inconsistency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Finding {
-    /// There are events but no engine, or an engine without its first event.
+    /// Events without an engine, or an engine without its first event.
     #[error("the engine's row or its first event is missing")]
     NoEngine,
-    /// A row that does not have the form of an event.
+    /// The row does not have the form of an event.
     #[error("the row cannot be read ({0})")]
     Unreadable(&'static str),
-    /// The position does not follow the one before.
+    /// The position does not follow the previous one.
     #[error("an event before it is missing")]
     Gap,
-    /// The time falls.
+    /// The time is before that of the previous event.
     #[error("it was recorded before the event before it")]
     TimeFalls,
-    /// The columns do not have the hash stored with them.
+    /// The hash of the columns differs from the stored leaf hash.
     #[error("a column was changed")]
     Leaf,
-    /// The hash does not continue the chain.
+    /// The stored chain hash does not continue the chain.
     #[error("the chain is broken")]
     Chain,
-    /// The contents row does not have the hash stored with the event.
+    /// The hash of the contents row differs from the event's content hash.
     #[error("its contents were changed")]
     Content,
-    /// The contents row is gone and no erasure explains it.
+    /// The contents row is missing, and no erasure explains it.
     #[error("its contents are missing without an erasure")]
     ContentMissing,
-    /// A contents row that no event was written with.
+    /// A contents row without an event.
     #[error("contents that no event was written with")]
     ContentStray,
 }
@@ -91,27 +92,28 @@ pub async fn verify(
     }
 }
 
-/// A verification on its way, a page at a time, for who wants to pause in between.
+/// A verification in progress. It processes one page per call, so that callers can pause in
+/// between.
 pub struct Audit<'a> {
     store: &'a Store,
     engine: &'a EngineId,
     position: Position,
     chain_hash: Sha256,
     recorded_at: Micros,
-    removals: Removals,
+    erasures: Erasures,
 }
 
-/// How far a verification is.
+/// The progress of a verification.
 #[derive(Debug)]
 pub enum Progress {
-    /// All is well up to here, and there may be more.
+    /// Verified up to this position; there may be more events.
     At(Position),
-    /// At the end of the log, or at the first bad place.
+    /// Ended at the end of the log or at the first inconsistency.
     Ended(Report),
 }
 
 impl<'a> Audit<'a> {
-    /// At the first event.
+    /// Starts before the first event.
     pub fn new(store: &'a Store, engine: &'a EngineId) -> Self {
         Self {
             store,
@@ -119,11 +121,11 @@ impl<'a> Audit<'a> {
             position: 0,
             chain_hash: genesis(engine),
             recorded_at: Micros::MIN,
-            removals: Removals::default(),
+            erasures: Erasures::default(),
         }
     }
 
-    /// Verifies the next [`AUDIT_PAGE`] events. Not to be called again once it has ended.
+    /// Verifies the next [`AUDIT_PAGE`] events. Must not be called again after [`Progress::Ended`].
     pub async fn page(&mut self) -> Result<Progress, StoreError> {
         if self.position == 0 && self.store.engine(self.engine).await?.is_none() {
             return self.ended(Some(Bad { position: 0, what: Finding::NoEngine })).await;
@@ -163,7 +165,7 @@ impl<'a> Audit<'a> {
     ) -> Result<Option<Bad>, StoreError> {
         for (record, content) in rows {
             let mut finding = self.event(record, content.as_ref());
-            if finding == Some(Finding::ContentMissing) && self.is_removed(record).await? {
+            if finding == Some(Finding::ContentMissing) && self.is_erased(record).await? {
                 finding = None;
             }
             if let Some(what) = finding {
@@ -176,7 +178,7 @@ impl<'a> Audit<'a> {
         Ok(None)
     }
 
-    /// All that can be said of an event by itself and the one before.
+    /// Checks an event against itself and the previous one.
     fn event(&self, record: &Record, content: Option<&Content>) -> Option<Finding> {
         if record.position != self.position + 1 {
             return Some(Finding::Gap);
@@ -201,24 +203,17 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Whether a later erasure, or a later forgetting of the event or of its step's item, explains
-    /// missing contents. What was read so far may be too old: the contents may just have gone.
-    async fn is_removed(&mut self, record: &Record) -> Result<bool, StoreError> {
-        if self.removals.explain(record, record.position) {
+    /// True if a later erasure explains missing contents. Erasures are read again before the answer
+    /// is no: the contents may have been erased during the verification.
+    async fn is_erased(&mut self, record: &Record) -> Result<bool, StoreError> {
+        if self.erasures.explain(record) {
             return Ok(true);
         }
-        self.removals.extend(self.store, self.engine, record.position).await?;
-        if self.removals.explain(record, record.position) {
-            return Ok(true);
-        }
-        let Some(step) = record.step else {
-            return Ok(false);
-        };
-        let ending = self.store.ending_of(self.engine, step, record.position).await?;
-        Ok(ending.is_some_and(|item| self.removals.explain(record, item.position)))
+        self.erasures.extend(self.store, self.engine, record.position).await?;
+        Ok(self.erasures.explain(record))
     }
 
-    /// What no single event shows.
+    /// Checks that concern no single event.
     async fn rest(&self) -> Result<Option<Bad>, StoreError> {
         if self.position == 0 {
             return Ok(Some(Bad { position: 1, what: Finding::NoEngine }));
@@ -228,35 +223,28 @@ impl<'a> Audit<'a> {
     }
 }
 
-/// The fields of the removing events' JSON that matter here.
+/// The field of `subject.erased` that is needed here.
 #[derive(Deserialize)]
 struct Erased {
     subject_ref: SubjectRef,
 }
 
-#[derive(Deserialize)]
-struct Forgotten {
-    positions: Vec<Position>,
-}
-
-/// What later events removed: each with the position of the last event that did.
+/// The erased subjects, each with the position of its last erasure.
 #[derive(Default)]
-struct Removals {
+struct Erasures {
     until: Position,
     subjects: HashMap<SubjectRef, Position>,
-    items: HashMap<Position, Position>,
 }
 
-impl Removals {
-    /// Whether the record's subject, or the item made at `item`, was removed after it.
-    fn explain(&self, record: &Record, item: Position) -> bool {
-        let subject = record.subject_ref.and_then(|subject| self.subjects.get(&subject));
-        let removed = [subject, self.items.get(&item)];
-        removed.into_iter().flatten().any(|by| *by > record.position)
+impl Erasures {
+    /// True if the record's subject was erased after the record.
+    fn explain(&self, record: &Record) -> bool {
+        let erased = record.subject_ref.and_then(|subject| self.subjects.get(&subject));
+        erased.is_some_and(|position| *position > record.position)
     }
 
-    /// Reads on, from `after` at the earliest, to the present head. The events themselves are
-    /// verified when the audit reaches them; one that does not parse removes nothing.
+    /// Reads further erasures, from `after` at the earliest, up to the current head. The erasures
+    /// themselves are verified when the audit reaches them; one that does not parse erases nothing.
     async fn extend(
         &mut self,
         store: &Store,
@@ -266,8 +254,8 @@ impl Removals {
         let head = store.head(engine).await?.position;
         self.until = self.until.max(after);
         while self.until < head {
-            let until = self.until.saturating_add(REMOVALS_WINDOW).min(head);
-            for record in store.removals(engine, self.until, until).await? {
+            let until = self.until.saturating_add(ERASURES_WINDOW).min(head);
+            for record in store.erasures(engine, self.until, until).await? {
                 self.add(&record);
             }
             self.until = until;
@@ -275,14 +263,9 @@ impl Removals {
         Ok(())
     }
 
-    fn add(&mut self, removal: &Record) {
-        if removal.kind == "subject.erased" {
-            if let Ok(erased) = serde_json::from_slice::<Erased>(&removal.payload) {
-                self.subjects.insert(erased.subject_ref, removal.position);
-            }
-        } else if let Ok(forgotten) = serde_json::from_slice::<Forgotten>(&removal.payload) {
-            let items = forgotten.positions.into_iter().map(|item| (item, removal.position));
-            self.items.extend(items);
+    fn add(&mut self, erasure: &Record) {
+        if let Ok(erased) = serde_json::from_slice::<Erased>(&erasure.payload) {
+            self.subjects.insert(erased.subject_ref, erasure.position);
         }
     }
 }

@@ -1,22 +1,23 @@
-//! The hash chain: what makes an edit of the log visible.
+//! The hash chain, which makes edits of the log evident.
 //!
 //! ```text
-//! leaf    = SHA-256(0x00 ‖ format ‖ every column in table order but leaf_hash and chain_hash)
+//! leaf = SHA-256(0x00 ‖ format ‖ all columns in table order except leaf_hash and chain_hash)
 //! chain_0 = SHA-256(0x02 ‖ engine_id)
 //! chain_n = SHA-256(0x02 ‖ chain_{n−1} ‖ position ‖ leaf)
 //! ```
-//! A column is one tag byte (0 = NULL, 1 = a value) and, for a value, its length (8 bytes,
-//! big-endian) and its bytes exactly as stored; integers are 8 bytes big-endian, two's complement.
-//! So NULL and empty differ, and no two rows have the same encoding.
+//! A column is encoded as one tag byte (0 = NULL, 1 = a value) and, for a value, its length (8
+//! bytes, big-endian) and its bytes as stored; integers are 8 bytes big-endian, two's complement.
+//! NULL and the empty value therefore differ, and no two rows have the same encoding.
 
 use sha2::{Digest, Sha256 as Hasher};
 
-use super::records::Record;
-use crate::domain::ids::{EngineId, Position, Sha256};
+use super::records::{Head, Record};
+use crate::domain::ids::{EngineId, Micros, Position, Sha256};
 
-/// The version of the leaf's encoding.
+/// The version of the leaf encoding.
 const LEAF_FORMAT: u8 = 1;
-/// Domain separation after RFC 6962: leaves begin with 0x00, inner nodes with 0x01, links with 0x02.
+/// Domain separation as in RFC 6962: leaves start with 0x00, inner nodes with 0x01, links with
+/// 0x02.
 const LEAF: u8 = 0x00;
 const LINK: u8 = 0x02;
 
@@ -33,7 +34,7 @@ fn maybe(hash: &mut Hasher, bytes: Option<&[u8]>) {
     }
 }
 
-/// The hash of one event. The record's own `leaf_hash` and `chain_hash` are not part of it.
+/// The hash of one event, excluding the record's `leaf_hash` and `chain_hash`.
 pub fn leaf(engine: &EngineId, record: &Record) -> Sha256 {
     let mut hash = Hasher::new();
     hash.update([LEAF, LEAF_FORMAT]);
@@ -58,6 +59,13 @@ pub fn leaf(engine: &EngineId, record: &Record) -> Sha256 {
 /// The chain hash before the first event.
 pub fn genesis(engine: &EngineId) -> Sha256 {
     Sha256(Hasher::new().chain_update([LINK]).chain_update(engine.as_str()).finalize().into())
+}
+
+impl Head {
+    /// The head of an empty log.
+    pub fn before_first(engine: &EngineId) -> Self {
+        Self { position: 0, chain_hash: genesis(engine), recorded_at: Micros::MIN }
+    }
 }
 
 /// The chain hash after the event at `position`.

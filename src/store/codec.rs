@@ -1,68 +1,68 @@
-//! Between events and rows: wire names, versions, upcasters.
+//! Encodes events to rows and decodes them: type names, schema versions, upcasters.
 //!
-//! An event is stored as its type name, a schema version and JSON bytes. Reading goes through the
-//! upcasters, pure functions from version N to N+1 on the raw JSON, so that the domain knows only the
-//! newest shape. Unknown additive fields are ignored; an unknown type or a newer version is refused,
-//! because folding past it would give a wrong state.
+//! An event is stored as its type name, a schema version and a JSON payload. Decoding applies
+//! upcasters, pure functions from version N to N+1 on the raw JSON, so that the domain knows only
+//! the newest schema. Unknown fields are ignored. An unknown type or a newer version is an error,
+//! because skipping it would give a wrong state.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::domain::event::Event;
 
-/// Why a row is not an event this binary can fold.
+/// The reason why a row cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
     /// Written by a newer binary.
     #[error("event type {kind:?} is unknown; run a binary that knows it")]
     UnknownType {
-        /// The type in the row.
+        /// The event type.
         kind: String,
     },
     /// Written by a newer binary.
     #[error("{kind} has version {found}, this binary reads up to {newest}; run a newer binary")]
     NewerVersion {
-        /// The type in the row.
+        /// The event type.
         kind: String,
-        /// The version in the row.
+        /// The schema version of the row.
         found: u32,
-        /// The newest version read here.
+        /// The newest version that this binary reads.
         newest: u32,
     },
-    /// The row's JSON is not what its type and version promise.
+    /// The payload does not match its type and version.
     #[error("{kind} is damaged: {source}")]
     Damaged {
-        /// The type in the row.
+        /// The event type.
         kind: String,
-        /// What the parser met.
+        /// The error of the JSON parser.
         source: serde_json::Error,
     },
-    /// An event that has no JSON form.
+    /// The event has no JSON form.
     #[error("an event cannot be written: {0}")]
     Unwritable(serde_json::Error),
 }
 
-/// Room for the JSON of nearly every event, in bytes: it grows by itself if need be.
+/// The initial capacity for a payload in bytes; sufficient for nearly all events.
 const PAYLOAD_CAPACITY: usize = 1_024;
 
-/// From version N to N+1 of one event type.
+/// Converts a payload from version N to N+1 of its event type.
 type Upcaster = fn(Value) -> Value;
 
-/// `(type, version it reads, function)`; log format 1 has none yet.
+/// `(type, version read, function)`; log format 1 has none.
 const UPCASTERS: &[(&str, u32, Upcaster)] = &[];
 
 /// An event as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedEvent {
-    /// Wire name.
+    /// The name of the event type.
     pub kind: &'static str,
-    /// Version of the JSON's shape.
+    /// The version of the payload's schema.
     pub schema_version: u32,
-    /// JSON bytes, kept as they are: the chain covers them.
+    /// The JSON payload. Its bytes are covered by the hash chain, so they are never reformatted.
     pub payload: Vec<u8>,
 }
 
-/// The newest version of an event type.
+/// The newest schema version of an event type.
 fn newest(kind: &str, upcasters: &[(&str, u32, Upcaster)]) -> u32 {
     upcasters
         .iter()
@@ -72,7 +72,7 @@ fn newest(kind: &str, upcasters: &[(&str, u32, Upcaster)]) -> u32 {
         .unwrap_or(1)
 }
 
-/// The stored form of an event.
+/// Encodes an event.
 pub fn encode(event: &Event) -> Result<EncodedEvent, CodecError> {
     let payload = match event {
         Event::EngineCreated(e) => json(e),
@@ -100,7 +100,7 @@ fn json<T: Serialize>(event: &T) -> Result<Vec<u8>, CodecError> {
     Ok(payload)
 }
 
-/// The event a row holds.
+/// Decodes the event of a row.
 pub fn decode(kind: &str, schema_version: u32, payload: &[u8]) -> Result<Event, CodecError> {
     let row = Row { kind, schema_version, payload };
     match kind {

@@ -1,8 +1,10 @@
-//! Sealed texts that were written or read lately, so that what is remembered costs no query.
+//! A cache of sealed contents that were recently written or read, so that memory retrieval needs no
+//! query.
 //!
-//! They stay sealed: a text is opened with its subject's key at each use, and erasing the subject takes
-//! that key away. A position is never written twice, so nothing here can be out of date. Bounded in
-//! bytes; the text used longest ago makes room. Deliberately not here: which texts a step may see.
+//! Entries stay sealed: each use opens them with the subject's key, so an erasure of the subject,
+//! which deletes the key, makes them unreadable. A position is written once, so no entry becomes
+//! stale. The size is bounded in bytes with least-recently-used eviction. Not here: access control
+//! to contents.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,13 +13,13 @@ use lru::LruCache;
 use super::{Content, Record, SealedContent};
 use crate::domain::ids::Position;
 
-/// Bytes entries for one engine: some ten thousand exchanges of a few sentences.
+/// The capacity per engine in bytes: about ten thousand exchanges of a few sentences.
 pub const CONTENT_CACHE_BYTES: usize = 8 << 20;
 
-/// Bytes of an entry beside its text: ids, list and table.
+/// The overhead of an entry in bytes: ids, list node and table slot.
 const ENTRY_OVERHEAD: usize = 160;
 
-/// The texts of one engine.
+/// The content cache of one engine.
 #[derive(Debug)]
 pub struct ContentCache(Mutex<Inner>);
 
@@ -29,31 +31,31 @@ struct Inner {
 }
 
 impl ContentCache {
-    /// An empty store of at most so many bytes.
+    /// An empty cache of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
         Self(Mutex::new(Inner { entries: LruCache::unbounded(), bytes: 0, bytes_max }))
     }
 
-    /// The texts at these positions that are here, and the positions of the others.
+    /// The cached contents at these positions, and the positions of the others.
     pub fn get(&self, positions: &[Position]) -> (Vec<Arc<SealedContent>>, Vec<Position>) {
         let mut inner = self.inner();
         let (mut found, mut missing) = (Vec::with_capacity(positions.len()), Vec::new());
         for position in positions {
             match inner.entries.get(position) {
-                Some(text) => found.push(Arc::clone(text)),
+                Some(content) => found.push(Arc::clone(content)),
                 None => missing.push(*position),
             }
         }
         (found, missing)
     }
 
-    /// Keeps texts that were read.
-    pub fn insert(&self, texts: impl IntoIterator<Item = Arc<SealedContent>>) {
+    /// Inserts contents that were read from the store.
+    pub fn insert(&self, contents: impl IntoIterator<Item = Arc<SealedContent>>) {
         let mut inner = self.inner();
-        texts.into_iter().for_each(|text| inner.insert(text));
+        contents.into_iter().for_each(|content| inner.insert(content));
     }
 
-    /// Keeps the texts of a batch that is in the log.
+    /// Inserts the contents of a committed batch.
     pub(super) fn insert_committed(&self, records: &[Record], contents: Vec<(Position, Content)>) {
         let mut records = records.iter();
         // both are in the order of their positions
@@ -75,9 +77,9 @@ impl ContentCache {
 }
 
 impl Inner {
-    fn insert(&mut self, text: Arc<SealedContent>) {
-        self.bytes += size(&text);
-        if let Some((_, before)) = self.entries.push(text.position, text) {
+    fn insert(&mut self, content: Arc<SealedContent>) {
+        self.bytes += size(&content);
+        if let Some((_, before)) = self.entries.push(content.position, content) {
             self.bytes -= size(&before);
         }
         while self.bytes > self.bytes_max {
@@ -87,8 +89,8 @@ impl Inner {
     }
 }
 
-fn size(text: &SealedContent) -> usize {
-    text.sealed.len() + ENTRY_OVERHEAD
+fn size(content: &SealedContent) -> usize {
+    content.sealed.len() + ENTRY_OVERHEAD
 }
 
 #[cfg(test)]
@@ -96,7 +98,7 @@ mod tests {
     use super::*;
     use crate::domain::ids::{CommandId, SubjectRef};
 
-    fn text(position: Position, bytes: usize) -> Arc<SealedContent> {
+    fn content(position: Position, bytes: usize) -> Arc<SealedContent> {
         Arc::new(SealedContent {
             position,
             command_id: CommandId::new(1),
@@ -105,35 +107,35 @@ mod tests {
         })
     }
 
-    fn here(texts: &ContentCache, positions: &[Position]) -> Vec<Position> {
-        texts.get(positions).0.iter().map(|text| text.position).collect()
+    fn here(cache: &ContentCache, positions: &[Position]) -> Vec<Position> {
+        cache.get(positions).0.iter().map(|content| content.position).collect()
     }
 
     #[test]
     fn the_text_used_longest_ago_makes_room() {
-        let texts = ContentCache::new(3 * (100 + ENTRY_OVERHEAD));
-        texts.insert((1..=3).map(|position| text(position, 100)));
-        assert_eq!(texts.get(&[1, 9]).1, [9]);
-        texts.insert([text(4, 100)]);
-        assert_eq!(here(&texts, &[1, 2, 3, 4]), [1, 3, 4]);
-        texts.insert([text(5, 200)]);
-        assert_eq!(here(&texts, &[1, 2, 3, 4, 5]), [4, 5], "in bytes, not in number");
+        let cache = ContentCache::new(3 * (100 + ENTRY_OVERHEAD));
+        cache.insert((1..=3).map(|position| content(position, 100)));
+        assert_eq!(cache.get(&[1, 9]).1, [9]);
+        cache.insert([content(4, 100)]);
+        assert_eq!(here(&cache, &[1, 2, 3, 4]), [1, 3, 4]);
+        cache.insert([content(5, 200)]);
+        assert_eq!(here(&cache, &[1, 2, 3, 4, 5]), [4, 5], "in bytes, not in number");
     }
 
     #[test]
     fn one_that_does_not_fit_at_all_is_not_kept() {
-        let texts = ContentCache::new(1_000);
-        texts.insert([text(1, 10), text(2, 5_000), text(3, 10)]);
-        assert_eq!(here(&texts, &[1, 2, 3]), [3]);
-        assert!(texts.inner().bytes < 1_000);
+        let cache = ContentCache::new(1_000);
+        cache.insert([content(1, 10), content(2, 5_000), content(3, 10)]);
+        assert_eq!(here(&cache, &[1, 2, 3]), [3]);
+        assert!(cache.inner().bytes < 1_000);
     }
 
     #[test]
     fn the_same_text_counts_once() {
-        let texts = ContentCache::new(1_000);
+        let cache = ContentCache::new(1_000);
         for _ in 0..50 {
-            texts.insert([text(1, 100)]);
+            cache.insert([content(1, 100)]);
         }
-        assert_eq!(texts.inner().bytes, 100 + ENTRY_OVERHEAD);
+        assert_eq!(cache.inner().bytes, 100 + ENTRY_OVERHEAD);
     }
 }

@@ -1,7 +1,7 @@
-//! What can go wrong between us and a database, in words that say what to do.
+//! Errors of the store, classified by their remedy.
 //!
-//! Every driver error is classified here and nowhere else. The driver's error itself is dropped:
-//! PostgreSQL puts column values into its details, and no value of a row may reach a log line.
+//! All driver errors are classified here. The driver's own error is dropped: PostgreSQL includes
+//! column values in its details, and no value of a row may reach a log.
 
 use std::path::PathBuf;
 
@@ -9,24 +9,24 @@ use sqlx::migrate::MigrateError;
 
 use crate::domain::ids::{EngineId, Position};
 
-/// A failed request to the store.
+/// An error of the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// No connection, a lost one, or none free in time. Retry after a pause.
+    /// No connection could be opened, it was lost, or none was free in time. Retry after a pause.
     #[error("the database is unavailable ({0}); check that it runs and is reachable, then retry")]
     Unavailable(String),
-    /// A statement or a lock took longer than its limit. Retry after a pause.
+    /// A statement or a lock exceeded its timeout. Retry after a pause.
     #[error(
         "the database did not answer in time ({0}); retry, or raise the statement or lock timeout"
     )]
     Timeout(String),
-    /// The database asks for the whole transaction again (SQLSTATE 40001 or 40P01).
+    /// The transaction must be retried (SQLSTATE 40001 or 40P01).
     #[error("the database gave up the transaction ({0}); run it again")]
     Serialization(String),
-    /// The disk under the database is full.
+    /// The disk of the database is full.
     #[error("the database's disk is full ({0}); free space there")]
     DiskFull(String),
-    /// The database, or this handle on it, takes no writes.
+    /// The database, or this handle to it, is read-only.
     #[error("the database is read-only ({0}); use the primary, or open it for writing")]
     ReadOnly(String),
     /// Another process holds the SQLite file.
@@ -34,65 +34,66 @@ pub enum StoreError {
         "{0} is already served by another process; stop that one, or use PostgreSQL to share a log"
     )]
     Locked(PathBuf),
-    /// The database file could not be made or opened.
+    /// The database file could not be created or opened.
     #[error("cannot open {path}: {reason}; check the path and its permissions")]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         reason: String,
     },
-    /// The database URL names no database that this program can open.
+    /// The database URL is invalid or has an unsupported scheme.
     #[error(
         "the database URL is not usable: {0}; use sqlite://path/to/file.db or postgres://user@host/name"
     )]
     Url(String),
-    /// The tables are missing or not those of this version.
+    /// The tables are missing or have a different version.
     #[error(
         "the database's tables do not fit this version ({0}); run `mlsdm serve` of this version once, with a direct URL"
     )]
     Unmigrated(String),
-    /// No such engine.
+    /// The engine does not exist.
     #[error("there is no engine \"{0}\"; create it first")]
     EngineMissing(EngineId),
     /// The engine exists already.
     #[error("there already is an engine \"{0}\"; use it, or choose another name")]
     EngineExists(EngineId),
-    /// A stored row does not have the shape every row is written with.
+    /// A stored row has an invalid form.
     #[error(
         "the row at position {position} is damaged ({what}); run `mlsdm audit verify` and restore from a backup"
     )]
     Corrupt {
-        /// Its position, 0 if that itself is unreadable or the table has none.
+        /// The position; 0 if it is unreadable or the table has none.
         position: Position,
-        /// The column or the property at fault.
+        /// The invalid column or property.
         what: &'static str,
     },
-    /// Anything else the database said.
+    /// Any other error of the database.
     #[error("the database refused: {0}; this is a defect or a missing right, see its log")]
     Other(String),
 }
 
-/// How a commit can end without success.
+/// The error of a commit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// Nothing was written.
+    /// Nothing was committed.
     #[error("the commit failed: {0}")]
     Failed(#[source] StoreError),
-    /// The connection broke before the answer came: it may or may not be written. Lock the engine's
-    /// row again (that waits the old transaction out) and look for our command ids in the tail.
+    /// The connection broke before the response, so the transaction may be committed. Lock the
+    /// engine's row again, which waits for the old transaction to end, and search the tail of the
+    /// log for the command ids.
     #[error("the outcome of the commit is unknown: {0}")]
     Unknown(#[source] StoreError),
 }
 
 impl StoreError {
-    /// Whether the same request can succeed later without anybody changing anything.
+    /// True if a retry of the same request can succeed without intervention.
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Timeout(_) | Self::Serialization(_))
     }
 }
 
-/// Turns a driver error into ours.
+/// Classifies a driver error.
 #[expect(clippy::needless_pass_by_value, reason = "used as map_err(classify)")]
 #[expect(clippy::wildcard_enum_match_arm, reason = "sqlx::Error is non-exhaustive")]
 pub(super) fn classify(error: sqlx::Error) -> StoreError {
@@ -120,7 +121,7 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// PostgreSQL's codes: appendix A of its manual.
+/// Classifies by SQLSTATE (PostgreSQL documentation, appendix A).
 fn sqlstate(code: &str, text: String) -> StoreError {
     match code {
         "40001" | "40P01" => StoreError::Serialization(text),
@@ -135,7 +136,7 @@ fn sqlstate(code: &str, text: String) -> StoreError {
     }
 }
 
-/// SQLite's extended result codes; the low byte is the primary one.
+/// Classifies by SQLite's extended result code, whose low byte is the primary code.
 fn sqlite(code: u32, message: &str, text: String) -> StoreError {
     match code & 0xff {
         5 | 6 => StoreError::Timeout(text),
@@ -150,12 +151,13 @@ fn sqlite(code: u32, message: &str, text: String) -> StoreError {
     }
 }
 
-/// Sorts the errors of COMMIT: only a clear word of the server means that nothing was written.
+/// Classifies an error of COMMIT. Only a definite answer of the server proves that nothing was
+/// committed.
 pub(super) fn classify_commit(error: sqlx::Error) -> CommitError {
     let certain =
         error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| {
             match code.len() {
-                // a server that is going away, or that says itself that it does not know
+                // the server is shutting down, or reports that the outcome is unknown
                 5 => !(code.starts_with("57P") || code.starts_with("08") || code == "40003"),
                 // SQLITE_IOERR: the journal may or may not have reached the disk
                 _ => code.parse().is_ok_and(|code: u32| code & 0xff != 10),
@@ -165,7 +167,7 @@ pub(super) fn classify_commit(error: sqlx::Error) -> CommitError {
     if certain { CommitError::Failed(error) } else { CommitError::Unknown(error) }
 }
 
-/// Sorts the errors of the migrator.
+/// Classifies an error of the migrator.
 #[expect(clippy::wildcard_enum_match_arm, reason = "MigrateError is non-exhaustive")]
 pub(super) fn classify_migration(error: MigrateError) -> StoreError {
     match error {

@@ -1,8 +1,8 @@
-//! The keys: one content key wraps an index key per engine and a key per data subject.
+//! The key hierarchy: a content key wraps one index key per engine and one key per data subject.
 //!
-//! The content key never touches text. A subject's text, vectors, name and request hashes hang on
-//! the subject's own key, so destroying its one wrapped row erases them all, backups of the log
-//! included.
+//! The content key never encrypts content. A subject's text, vectors, name and request hashes
+//! depend on the subject's own key, so deleting its wrapped row erases all of them, in backups of
+//! the log as well.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,15 +17,18 @@ use zeroize::Zeroizing;
 
 use super::{
     Hmac,
-    seal::{KEY_BYTES, Place, SealError, Secret, open, random_key, seal},
+    seal::{AssociatedData, KEY_BYTES, SealError, Secret, open, random_key, seal},
 };
 use crate::domain::ids::{CommandId, EngineId, SubjectRef};
 
-/// The deployment's key, `MLSDM_CONTENT_KEY` or `MLSDM_CONTENT_KEY_FILE`.
+/// The block size of SHA-256.
+const HMAC_BLOCK_BYTES: usize = 64;
+
+/// The content key of a deployment, `MLSDM_CONTENT_KEY` or `MLSDM_CONTENT_KEY_FILE`.
 #[derive(Clone)]
 pub struct ContentKey(Secret);
 
-/// The key under which an engine looks up names.
+/// The key of an engine's name index.
 #[derive(Clone)]
 pub struct IndexKey(Secret);
 
@@ -34,13 +37,13 @@ pub struct IndexKey(Secret);
 pub struct SubjectKey {
     engine: EngineId,
     subject: SubjectRef,
-    /// What is wrapped; the two below are derived from it.
+    /// The wrapped key, from which the two below are derived.
     root: Secret,
     sealing: Secret,
     hashing: Secret,
 }
 
-/// Which part of an event's contents.
+/// A column of the contents of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
     /// `contents.sealed`.
@@ -50,7 +53,7 @@ pub enum Column {
 }
 
 impl ContentKey {
-    /// Reads 64 hexadecimal digits or 44 characters of base64; white space around is ignored.
+    /// Parses 64 hexadecimal digits or 44 characters of base64; surrounding white space is ignored.
     pub fn from_text(text: &str) -> Result<Self, SealError> {
         let text = text.trim();
         let mut key = Secret::default();
@@ -62,14 +65,14 @@ impl ContentKey {
         Ok(Self(key))
     }
 
-    /// Reads a key file with one such text.
+    /// Reads a key file that contains one such text.
     pub fn from_file(path: &Path) -> Result<Self, SealError> {
         let text = fs::read_to_string(path).map_err(|error| file_error(path, &error))?;
         Self::from_text(&Zeroizing::new(text))
     }
 
-    /// Reads the key file, or makes one that only its owner can read. The file appears whole or
-    /// not at all: text sealed under a key that did not survive a crash would be lost.
+    /// Reads the key file, or creates one that only its owner can read. The creation is atomic:
+    /// content sealed under a key that did not survive a crash would be lost.
     pub fn load_or_create(path: &Path) -> Result<Self, SealError> {
         if !path.exists() {
             create_key_file(path).map_err(|error| file_error(path, &error))?;
@@ -79,22 +82,22 @@ impl ContentKey {
 
     /// Wraps an engine's index key.
     pub fn wrap_index_key(&self, engine: &EngineId, key: &IndexKey) -> Result<Vec<u8>, SealError> {
-        seal(&self.0, &index_key_place(engine), key.0.as_slice())
+        seal(&self.0, &index_key_data(engine), key.0.as_slice())
     }
 
-    /// Unwraps an engine's index key. The first thing done with a database: it tells whether the
-    /// content key is the right one.
+    /// Unwraps an engine's index key. This is the first operation on a database, since it proves
+    /// that the content key is the right one.
     pub fn unwrap_index_key(
         &self,
         engine: &EngineId,
         wrapped: &[u8],
     ) -> Result<IndexKey, SealError> {
-        self.unwrap(&index_key_place(engine), wrapped).map(IndexKey)
+        self.unwrap(&index_key_data(engine), wrapped).map(IndexKey)
     }
 
     /// Wraps a data subject's key.
     pub fn wrap_subject_key(&self, key: &SubjectKey) -> Result<Vec<u8>, SealError> {
-        seal(&self.0, &subject_key_place(&key.engine, key.subject), key.root.as_slice())
+        seal(&self.0, &subject_key_data(&key.engine, key.subject), key.root.as_slice())
     }
 
     /// Unwraps a data subject's key.
@@ -104,12 +107,12 @@ impl ContentKey {
         subject: SubjectRef,
         wrapped: &[u8],
     ) -> Result<SubjectKey, SealError> {
-        let root = self.unwrap(&subject_key_place(engine, subject), wrapped)?;
+        let root = self.unwrap(&subject_key_data(engine, subject), wrapped)?;
         Ok(SubjectKey::new(engine.clone(), subject, root))
     }
 
-    fn unwrap(&self, place: &Place, wrapped: &[u8]) -> Result<Secret, SealError> {
-        let key = open(&self.0, place, wrapped).map_err(|_| SealError::WrongContentKey)?;
+    fn unwrap(&self, data: &AssociatedData, wrapped: &[u8]) -> Result<Secret, SealError> {
+        let key = open(&self.0, data, wrapped).map_err(|_| SealError::WrongContentKey)?;
         let key = Zeroizing::new(key);
         let mut secret = Secret::default();
         if key.len() != KEY_BYTES {
@@ -121,19 +124,19 @@ impl ContentKey {
 }
 
 impl IndexKey {
-    /// A fresh random key.
+    /// Generates a random key.
     pub fn generate() -> Result<Self, SealError> {
         random_key().map(Self)
     }
 
-    /// What a name is looked up by.
+    /// The HMAC by which a name is looked up.
     pub fn name_hmac(&self, engine: &EngineId, name: &str) -> Hmac {
         hmac(&self.0, &[engine.as_str().as_bytes(), name.as_bytes()])
     }
 }
 
 impl SubjectKey {
-    /// A fresh random key for a data subject.
+    /// Generates a random key for a data subject.
     pub fn generate(engine: &EngineId, subject: SubjectRef) -> Result<Self, SealError> {
         Ok(Self::new(engine.clone(), subject, random_key()?))
     }
@@ -144,73 +147,73 @@ impl SubjectKey {
         Self { engine, subject, root, sealing, hashing }
     }
 
-    /// Seals a part of the contents of an event of `command`.
+    /// Seals one column of the contents of an event of `command`.
     pub fn seal(
         &self,
         command: CommandId,
         column: Column,
         text: &[u8],
     ) -> Result<Vec<u8>, SealError> {
-        seal(&self.sealing, &self.content_place(command, column), text)
+        seal(&self.sealing, &self.content_data(command, column), text)
     }
 
-    /// Opens a part of the contents of an event of `command`.
+    /// Opens one column of the contents of an event of `command`.
     pub fn open(
         &self,
         command: CommandId,
         column: Column,
         sealed: &[u8],
     ) -> Result<Vec<u8>, SealError> {
-        open(&self.sealing, &self.content_place(command, column), sealed)
+        open(&self.sealing, &self.content_data(command, column), sealed)
     }
 
     /// Seals the subject's name.
     pub fn seal_name(&self, name: &str) -> Result<Vec<u8>, SealError> {
-        seal(&self.sealing, &self.place("mlsdm subject name"), name.as_bytes())
+        seal(&self.sealing, &self.associated_data("mlsdm subject name"), name.as_bytes())
     }
 
     /// Opens the subject's name.
     pub fn open_name(&self, sealed: &[u8]) -> Result<String, SealError> {
-        let name = open(&self.sealing, &self.place("mlsdm subject name"), sealed)?;
+        let name = open(&self.sealing, &self.associated_data("mlsdm subject name"), sealed)?;
         String::from_utf8(name).map_err(|_| SealError::Damaged)
     }
 
-    /// A hash that only this key can make, such as of a prompt or a request body; `label` keeps
-    /// different uses apart.
+    /// An HMAC under the subject's key, such as of a prompt or a request body; `label` separates
+    /// uses.
     pub fn hmac(&self, label: &str, bytes: &[u8]) -> Hmac {
         hmac(&self.hashing, &[label.as_bytes(), bytes])
     }
 
-    fn place(&self, purpose: &str) -> Place {
+    fn associated_data(&self, purpose: &str) -> AssociatedData {
         let subject = self.subject.get().to_be_bytes();
-        Place::new(purpose).and(self.engine.as_str().as_bytes()).and(&subject)
+        AssociatedData::new(purpose).and(self.engine.as_str().as_bytes()).and(&subject)
     }
 
-    fn content_place(&self, command: CommandId, column: Column) -> Place {
+    fn content_data(&self, command: CommandId, column: Column) -> AssociatedData {
         let column: &[u8] = match column {
             Column::Text => b"sealed",
             Column::Vector => b"vector",
         };
-        self.place("mlsdm content").and(&command.get().to_be_bytes()).and(column)
+        self.associated_data("mlsdm content").and(&command.get().to_be_bytes()).and(column)
     }
 }
 
-fn index_key_place(engine: &EngineId) -> Place {
-    Place::new("mlsdm index key").and(engine.as_str().as_bytes())
+fn index_key_data(engine: &EngineId) -> AssociatedData {
+    AssociatedData::new("mlsdm index key").and(engine.as_str().as_bytes())
 }
 
-fn subject_key_place(engine: &EngineId, subject: SubjectRef) -> Place {
+fn subject_key_data(engine: &EngineId, subject: SubjectRef) -> AssociatedData {
     let engine = engine.as_str().as_bytes();
-    Place::new("mlsdm subject key").and(engine).and(&subject.get().to_be_bytes())
+    AssociatedData::new("mlsdm subject key").and(engine).and(&subject.get().to_be_bytes())
 }
 
 /// HMAC-SHA-256 over parts, each length-prefixed.
 fn hmac(key: &Secret, parts: &[&[u8]]) -> Hmac {
-    // qualified, because the cipher's KeyInit has a constructor of the same name; HMAC takes keys
-    // of any length, so this cannot fail
-    let Ok(mut mac) = <HmacOf<Sha256> as Mac>::new_from_slice(key.as_slice()) else {
-        unreachable!("HMAC refuses no key length");
-    };
+    // HMAC pads a key with zeros to the block of its hash; from a whole block the construction
+    // cannot fail. Qualified, because the cipher's KeyInit has a constructor of the same name.
+    let mut block = Zeroizing::new([0; HMAC_BLOCK_BYTES]);
+    block[..KEY_BYTES].copy_from_slice(key.as_slice());
+    let mut mac = <HmacOf<Sha256> as Mac>::new((&*block).into());
     for part in parts {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part);
@@ -218,7 +221,8 @@ fn hmac(key: &Secret, parts: &[&[u8]]) -> Hmac {
     mac.finalize().into_bytes().into()
 }
 
-/// The 32 random bytes in a file that only its owner may read; made if it is missing.
+/// Reads 32 random bytes from a file that only its owner may read; creates the file if it is
+/// missing.
 pub fn secret_file(path: &Path) -> Result<Secret, SealError> {
     ContentKey::load_or_create(path).map(|key| key.0)
 }
@@ -229,12 +233,12 @@ fn create_key_file(path: &Path) -> io::Result<()> {
     let draft = PathBuf::from(name);
     let key = random_key().map_err(io::Error::other)?;
     let text = Zeroizing::new(hex::encode(key.as_slice()));
-    // one left by a crashed process with our id
+    // a leftover of a crashed process with the same id
     fs::remove_file(&draft).ok();
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    // unlike a rename, a link does not replace a key that another process just made
+    // unlike a rename, a link does not replace a key that another process has just created
     let linked = fs::hard_link(&draft, path);
     fs::remove_file(&draft)?;
     match linked {

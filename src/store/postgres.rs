@@ -1,4 +1,4 @@
-//! Opening a PostgreSQL database: pool, timeouts, PgBouncer, migrations.
+//! Opens a PostgreSQL database: pool, timeouts, PgBouncer, migrations.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -10,23 +10,24 @@ use sqlx::{
 };
 
 use super::{
-    Clock, Options, PoolUse, Reader, StoreError,
-    error::{classify, classify_migration},
+    connection::{PoolUse, Reader},
+    error::{StoreError, classify, classify_migration},
     faults::Hooks,
     metrics::StoreMetrics,
+    options::{Clock, Options},
 };
 
-/// A connection that was idle for longer is tried out before use: its server may have gone.
+/// A connection that was idle for longer is pinged before use, because its server may be gone.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
-/// The newest migration.
+/// The version of the newest migration.
 const VERSION: i64 = 1;
 
-/// A handle on a PostgreSQL database.
+/// A handle to a PostgreSQL database.
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: PgPool,
-    /// For migrations: without the pool's timeouts.
+    /// For migrations, which run without the pool's timeouts.
     connect: Arc<PgConnectOptions>,
     pooler: bool,
     read_only: bool,
@@ -58,7 +59,7 @@ impl PostgresStore {
                 })
             })
             .connect_with(if options.pooler {
-                // PgBouncer refuses start-up parameters that it does not know
+                // PgBouncer refuses unknown start-up parameters
                 connect.clone().statement_cache_capacity(0).extra_float_digits(None)
             } else {
                 connect.clone().options([
@@ -73,7 +74,8 @@ impl PostgresStore {
             connect: connect.into(),
             pooler: options.pooler,
             read_only,
-            // one round trip; the level is named because a server can have another default
+            // one round trip; the isolation level is explicit because the server's default may
+            // differ
             begin_append: format!(
                 "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
                  SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
@@ -104,7 +106,8 @@ impl PostgresStore {
         conn.close().await.map_err(classify)
     }
 
-    /// A pooler in transaction mode cannot carry the migrator's lock; the tables must be there.
+    /// Checks the version of the tables. A pooler in transaction mode cannot hold the migrator's
+    /// session lock, so the migration must already be done.
     async fn check_migrated(&self) -> Result<(), StoreError> {
         const DONE: &str = "SELECT max(version) FROM _sqlx_migrations WHERE success";
         let mut reader = self.pool.begin().await.map_err(classify)?;
@@ -141,7 +144,7 @@ impl PostgresStore {
         self.pool.begin_with(begin).await.map_err(classify)
     }
 
-    /// Begins a transaction that sees the log as it is now for as long as it lives.
+    /// Begins a transaction with a snapshot of the log that lasts until it ends.
     pub(super) async fn begin_snapshot(
         &self,
     ) -> Result<Transaction<'static, Postgres>, StoreError> {
@@ -150,12 +153,12 @@ impl PostgresStore {
         self.pool.begin_with(begin).await.map_err(classify)
     }
 
-    /// Whether statements may be named.
+    /// True if statements may be named.
     pub(super) const fn named(&self) -> bool {
         !self.pooler
     }
 
-    /// The clock that replaces the database's.
+    /// The clock that replaces the database's in tests.
     pub(super) const fn clock(&self) -> Option<&Clock> {
         self.clock.as_ref()
     }

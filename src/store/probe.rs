@@ -1,6 +1,7 @@
-//! What the database does without us: the limits that benchmarks put beside our own figures.
+//! Measurements of the database alone, which benchmarks report as the limit of the server's own
+//! figures.
 //!
-//! Used by `mlsdm bench` only. Nothing here takes the engine's row, decides or hashes.
+//! Used by `mlsdm bench` only. The probes neither lock an engine's row nor decide nor hash.
 
 use sqlx::{Postgres, Sqlite, Transaction};
 
@@ -10,16 +11,16 @@ use super::{
 };
 use crate::domain::ids::{EngineId, Position};
 
-/// A view of the log held open; ends when dropped.
+/// A database snapshot; it ends when dropped.
 pub enum Snapshot {
-    /// Of SQLite.
+    /// A SQLite read transaction.
     Sqlite(Transaction<'static, Sqlite>),
-    /// Of PostgreSQL.
+    /// A PostgreSQL read transaction.
     Postgres(Transaction<'static, Postgres>),
 }
 
 impl Store {
-    /// Commits one small row: the price of durability.
+    /// Commits one small row: the cost of durability.
     pub async fn probe_commit(&self, engine: &EngineId, n: u64) -> Result<(), StoreError> {
         let mut tx = Tx::begin(self).await?;
         let row = IdempotencyRow {
@@ -38,7 +39,7 @@ impl Store {
         tx.commit().await.map_err(classify)
     }
 
-    /// Inserts a batch of finished rows under another engine's name and commits.
+    /// Inserts prepared rows under another engine's name and commits.
     pub async fn probe_insert(
         &self,
         engine: &EngineId,
@@ -51,7 +52,7 @@ impl Store {
         tx.commit().await.map_err(classify)
     }
 
-    /// Holds on to a view of the log as it is now, as a long report or a backup does.
+    /// Holds a snapshot of the log, as a long report or a backup does.
     pub async fn probe_snapshot(&self) -> Result<Snapshot, StoreError> {
         const FIRST: &str = "SELECT position FROM events LIMIT 1";
         match self {
@@ -68,7 +69,7 @@ impl Store {
         }
     }
 
-    /// Fetches a page as replay does and looks at nothing but how many rows came.
+    /// Fetches a page as replay does, and counts its rows.
     pub async fn probe_read(
         &self,
         engine: &EngineId,

@@ -1,6 +1,7 @@
-//! Reads outside any append. Each sees one committed state; none takes a lock.
+//! Reads outside of appends. Each sees one committed state and takes no lock.
 //!
-//! Callers bound lists and limits; what does not exist is absent from the answer, not an error.
+//! Callers limit the length of lists and pages. A missing row is absent from the result, not an
+//! error.
 
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::domain::ids::{EngineId, Micros, Position, StepNumber, SubjectRef};
 
-/// Fetches outside a transaction and hands the connection back.
+/// Runs a query outside of a transaction and returns the connection to the pool.
 macro_rules! read {
     ($store:expr, $($rest:tt)+) => {{
         let mut reader = $store.reader().await?;
@@ -28,26 +29,26 @@ macro_rules! read {
     }};
 }
 
-/// A page for the audit: rows up to the first that cannot be read.
+/// A page of the audit: the rows up to the first unreadable one.
 pub(super) struct AuditPage {
     pub(super) rows: Vec<(Record, Option<Content>)>,
-    /// Why the row after them could not be read.
+    /// The error of the next row, if it is unreadable.
     pub(super) unreadable: Option<StoreError>,
 }
 
 impl Store {
-    /// All engines, by name.
+    /// All engines by name.
     pub async fn engines(&self) -> Result<Vec<EngineRow>, StoreError> {
         Ok(read!(self, sql::ENGINES, records::engine, []))
     }
 
-    /// One engine.
+    /// The engine with this name.
     pub async fn engine(&self, engine: &EngineId) -> Result<Option<EngineRow>, StoreError> {
         let rows = read!(self, sql::ENGINE, records::engine, [engine.as_str()]);
         Ok(rows.into_iter().next())
     }
 
-    /// The newest events of some engines, in one query; engines without events are left out.
+    /// The heads of several engines in one query; engines without events are omitted.
     pub async fn heads(&self, engines: &[EngineId]) -> Result<Vec<(EngineId, Head)>, StoreError> {
         Ok(read!(
             self,
@@ -58,7 +59,7 @@ impl Store {
         ))
     }
 
-    /// The newest event of an engine; that before the first if there is none.
+    /// The head of an engine's log; [`Head::before_first`] if the log is empty.
     pub async fn head(&self, engine: &EngineId) -> Result<Head, StoreError> {
         let rows = read!(self, sql::HEAD, first_head, [engine.as_str()]);
         Ok(rows.into_iter().next().unwrap_or_else(|| Head::before_first(engine)))
@@ -97,7 +98,7 @@ impl Store {
         page.unreadable.map_or(Ok(page.rows), Err)
     }
 
-    /// As [`Store::read_for_audit`], but a damaged row only ends the page.
+    /// Like [`Store::read_for_audit`], but an unreadable row ends the page.
     pub(super) async fn audit_page(
         &self,
         engine: &EngineId,
@@ -119,18 +120,18 @@ impl Store {
         Ok(page)
     }
 
-    /// The `subject.erased` and `memory.forgotten` events in `after < position <= until`.
-    pub(super) async fn removals(
+    /// The `subject.erased` events with `after < position <= until`.
+    pub(super) async fn erasures(
         &self,
         engine: &EngineId,
         after: Position,
         until: Position,
     ) -> Result<Vec<Record>, StoreError> {
         let name = engine.as_str();
-        Ok(read!(self, sql::READ_REMOVALS, records::record, [name, after as i64, until as i64]))
+        Ok(read!(self, sql::READ_ERASURES, records::record, [name, after as i64, until as i64]))
     }
 
-    /// The contents at these positions, those that exist, in order.
+    /// The existing contents at these positions, in order.
     pub async fn contents(
         &self,
         engine: &EngineId,
@@ -145,7 +146,7 @@ impl Store {
         ))
     }
 
-    /// One event.
+    /// The event at this position.
     pub async fn record(
         &self,
         engine: &EngineId,
@@ -156,9 +157,11 @@ impl Store {
         Ok(rows.into_iter().next())
     }
 
-    /// The last position up to `head` that was recorded at or before a time; none if the log is
-    /// younger. The times of a log never go back, so this asks for as many events as `head` has
-    /// binary digits, and needs no index of times.
+    /// The last position up to `head` that was recorded at or before `time`; `None` if there is
+    /// none.
+    ///
+    /// Times never decrease within a log, so a binary search needs as many queries as `head` has
+    /// binary digits, and no index of times.
     pub async fn position_at(
         &self,
         engine: &EngineId,
@@ -179,7 +182,8 @@ impl Store {
         Ok((before > 0).then_some(before))
     }
 
-    /// The first `step.completed`, `step.failed` or `step.rejected` of a step after a position.
+    /// The first `step.completed`, `step.failed` or `step.rejected` event of a step after a
+    /// position.
     pub async fn ending_of(
         &self,
         engine: &EngineId,
@@ -191,7 +195,7 @@ impl Store {
         Ok(rows.into_iter().next())
     }
 
-    /// The data subjects with these pseudonyms, those that exist.
+    /// The existing data subjects with these pseudonyms.
     pub async fn subjects_by_ref(
         &self,
         engine: &EngineId,
@@ -203,7 +207,7 @@ impl Store {
         Ok(rows)
     }
 
-    /// The sealed texts at these positions, with what it takes to open them.
+    /// The sealed texts at these positions, with the fields needed to open them.
     pub async fn sealed_contents(
         &self,
         engine: &EngineId,
@@ -211,14 +215,14 @@ impl Store {
     ) -> Result<Vec<SealedContent>, StoreError> {
         Ok(read!(
             self,
-            sql::SEALED_TEXTS,
+            sql::SEALED_CONTENTS,
             records::sealed_content,
             sqlite [engine.as_str(), json(positions.iter().copied())],
             postgres [engine.as_str(), signed(positions)]
         ))
     }
 
-    /// The data subject with this name. A read never makes one.
+    /// The data subject with this name HMAC. A read never creates one.
     pub async fn subject_by_name(
         &self,
         engine: &EngineId,
@@ -234,7 +238,7 @@ impl Store {
         Ok(rows.into_iter().next())
     }
 
-    /// One idempotent request, expired or not.
+    /// The idempotent request with this key, expired or not.
     pub async fn idempotency_row(
         &self,
         engine: &EngineId,
@@ -246,7 +250,7 @@ impl Store {
         Ok(rows.into_iter().next())
     }
 
-    /// The first contents row of an engine that belongs to no event.
+    /// The first contents row without an event.
     pub(super) async fn stray_content(
         &self,
         engine: &EngineId,
@@ -255,7 +259,7 @@ impl Store {
         Ok(rows.into_iter().next())
     }
 
-    /// The names under which there are events or contents but no engine.
+    /// The engine names of events or contents for which no engine exists.
     pub async fn unknown_engines(&self) -> Result<Vec<String>, StoreError> {
         Ok(read!(self, sql::UNKNOWN_ENGINES, name, []))
     }
@@ -277,7 +281,7 @@ fn name(row: &impl Columns) -> Result<String, StoreError> {
     row.text(0).map_err(classify)
 }
 
-/// Keeps the error of one row apart from that of the statement.
+/// Separates the error of one row from that of the query.
 #[expect(clippy::unnecessary_wraps, reason = "the shape of every row function")]
 fn tolerated(
     row: &impl Columns,

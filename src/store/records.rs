@@ -1,6 +1,6 @@
-//! The rows of the log as plain values, and how they are read from either dialect.
+//! The rows of the store as plain values, and their decoding in both dialects.
 //!
-//! Here a row is bytes, numbers and names: what an event *means* is the codec's affair.
+//! A row consists of bytes, numbers and names; the codec interprets the events.
 
 #[cfg(test)]
 mod tests;
@@ -17,38 +17,38 @@ use crate::domain::{
 /// An HMAC-SHA-256 value.
 pub type Hmac = [u8; 32];
 
-/// One event as it stands in the log, all columns but the engine's name.
+/// A row of `events` without the engine's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its place in the log.
+    /// The position in the log.
     pub position: Position,
-    /// The command that caused it.
+    /// The command that caused the event.
     pub command_id: CommandId,
     /// The event type, such as `step.admitted` (column `type`).
     pub kind: String,
-    /// The version of the event's shape.
+    /// The version of the payload's schema.
     pub schema_version: u32,
-    /// The version of the rules that decided it.
+    /// The version of `decide` that produced the event.
     pub decide_version: u32,
-    /// When, by the log's clock.
+    /// The time by the log's clock.
     pub recorded_at: Micros,
-    /// The step it belongs to, if any.
+    /// The step that the event belongs to.
     pub step: Option<StepNumber>,
-    /// The HTTP request (or the command line) that caused it.
+    /// The id of the HTTP request (or command-line run) that caused the event.
     pub request_id: Option<String>,
-    /// Who authenticated: a pseudonym, or a clear name on administrative acts.
+    /// The authenticated actor: a pseudonym, or a plain name for administrative acts.
     pub actor: Option<String>,
-    /// Whose words it holds.
+    /// The data subject of its content.
     pub subject_ref: Option<SubjectRef>,
     /// The W3C trace id of the request.
     pub trace_id: Option<[u8; 16]>,
-    /// The JSON of the event, byte for byte as it was written.
+    /// The JSON payload (column `clear`), byte for byte as written.
     pub payload: Vec<u8>,
     /// The hash of its contents row, if it was written with one.
     pub content_hash: Option<Sha256>,
     /// The hash of all columns before this one.
     pub leaf_hash: Sha256,
-    /// The hash of the log up to and with this event.
+    /// The hash of the log up to and including this event.
     pub chain_hash: Sha256,
 }
 
@@ -65,7 +65,7 @@ impl Record {
     }
 }
 
-/// The erasable part of an event: both sealed, nonce in front.
+/// The erasable part of an event. Both fields are sealed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Content {
     /// The sealed text.
@@ -81,97 +81,92 @@ impl std::fmt::Debug for Content {
     }
 }
 
-/// A sealed text with what it takes to open it.
+/// A sealed text with the fields needed to open it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedContent {
-    /// The event it belongs to.
+    /// The position of its event.
     pub position: Position,
-    /// The command it was sealed for.
+    /// The command in its associated data.
     pub command_id: CommandId,
-    /// Whose key opens it.
+    /// The data subject whose key opens it.
     pub subject_ref: SubjectRef,
     /// The sealed bytes.
     pub sealed: Vec<u8>,
 }
 
-/// One engine.
+/// A row of `engines`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineRow {
-    /// Its name.
+    /// The name of the engine.
     pub engine_id: EngineId,
-    /// When it was made, by the log's clock.
+    /// The time of its creation by the log's clock.
     pub created_at: Micros,
-    /// The newest set of event types and versions that may be written.
+    /// The log format: the newest set of event types and schema versions that may be written.
     pub log_format: u32,
     /// The key of its name index, wrapped by the content key.
     pub index_key: Vec<u8>,
 }
 
-/// The key and the sealed name of a data subject.
+/// A row of `subject_keys`: the key and the sealed name of a data subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubjectRow {
-    /// Its pseudonym.
+    /// The pseudonym.
     pub subject_ref: SubjectRef,
-    /// Its name under the engine's index key.
+    /// The HMAC of the name under the engine's index key.
     pub name_hmac: Hmac,
-    /// Its key, wrapped by the content key.
+    /// The subject's key, wrapped by the content key.
     pub wrapped_key: Vec<u8>,
-    /// Its name, sealed by its key.
+    /// The name, sealed by the subject's key.
     pub sealed_name: Vec<u8>,
 }
 
-/// What identifies an idempotent request within an engine.
+/// The identity of an idempotent request within an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey {
-    /// The caller's name under the engine's index key.
+    /// The HMAC of the caller's name under the engine's index key.
     pub name_hmac: Hmac,
-    /// The route the key was sent to.
+    /// The route of the request.
     pub route: String,
     /// The `Idempotency-Key` header.
     pub key: String,
 }
 
-/// An idempotent request: running until `ended_position` is set.
+/// A row of `idempotency`. The request is running until `ended_position` is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyRow {
-    /// What identifies it.
+    /// The identity of the request.
     pub id: IdempotencyKey,
-    /// The request's body under the subject's key.
+    /// The HMAC of the request body under the subject's key.
     pub body_hmac: Hmac,
-    /// The step it started.
+    /// The step that the request started.
     pub step: StepNumber,
-    /// The position of that step's first event.
+    /// The position of the step's first event.
     pub position: Position,
-    /// The position of its ending.
+    /// The position of the step's ending.
     pub ended_position: Option<Position>,
-    /// From when the row may be removed, by the log's clock.
+    /// The time from which the row may be deleted, by the log's clock.
     pub expires_at: Micros,
 }
 
-/// The newest event of an engine.
+/// The head of a log: its newest event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Its position; 0 in an empty log.
+    /// Its position; 0 for an empty log.
     pub position: Position,
-    /// Its chain hash; the genesis in an empty log.
+    /// Its chain hash; the genesis hash for an empty log.
     pub chain_hash: Sha256,
-    /// When it was recorded; `Micros::MIN` in an empty log.
+    /// The time at which it was recorded; `Micros::MIN` for an empty log.
     pub recorded_at: Micros,
 }
 
 impl Head {
-    /// The head of a log without events.
-    pub fn before_first(engine: &EngineId) -> Self {
-        Self { position: 0, chain_hash: super::chain::genesis(engine), recorded_at: Micros::MIN }
-    }
-
-    /// Whether it is this event.
+    /// True if the head is this event.
     pub fn is_at(&self, event: (Position, Sha256)) -> bool {
         (self.position, self.chain_hash) == event
     }
 }
 
-/// Typed access to a row's columns by number, the same for both dialects.
+/// Typed access to the columns of a row by index, in both dialects.
 pub(super) trait Columns {
     fn int(&self, column: usize) -> Result<i64, sqlx::Error>;
     fn maybe_int(&self, column: usize) -> Result<Option<i64>, sqlx::Error>;
@@ -208,10 +203,10 @@ macro_rules! columns_of {
 columns_of!(PgRow);
 columns_of!(SqliteRow);
 
-/// How many columns [`record`] reads; what is joined to it follows.
+/// The number of columns that [`record`] reads; joined columns follow.
 const RECORD_COLUMNS: usize = 15;
 
-/// The error of a column that cannot be what it should be.
+/// The error for an invalid column.
 fn damaged<E>(position: Position, what: &'static str) -> impl Fn(E) -> StoreError {
     move |_| StoreError::Corrupt { position, what }
 }

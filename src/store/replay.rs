@@ -1,6 +1,7 @@
-//! Folds a whole log, or a log up to a position, from the rows alone.
+//! Replays a log, completely or up to a position.
 //!
-//! Reading and folding overlap: while one page is folded on a blocking thread the next is read.
+//! Reading and folding overlap: the next page is read while the previous one is folded on a
+//! blocking thread.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::{
     state_fold::{DamageCause, LogDamage, PAGE, RecordWithVector, ReplayError, StateFold},
 };
 
-/// Folds an engine's log up to `until` (or its present end), calling `progress` with the position
+/// Folds an engine's log up to `until` or its current end. Calls `progress` with the position
 /// reached after each page.
 pub async fn replay(
     store: &Store,
@@ -26,7 +27,7 @@ pub async fn replay(
     Ok(fold)
 }
 
-/// Folds what came after a fold's position, up to `until` or the present end.
+/// Folds the events after the fold's position, up to `until` or the current end.
 pub async fn advance(
     store: &Store,
     fold: &mut StateFold,
@@ -58,7 +59,7 @@ pub async fn advance(
     Ok(())
 }
 
-/// Fetches the keys that a fold needs for these rows and does not have yet.
+/// Fetches the subject keys that a fold needs for these rows and has not cached.
 pub async fn fetch_keys(
     store: &Store,
     fold: &mut StateFold,

@@ -1,8 +1,9 @@
-//! Sealing: AES-256-GCM with a random nonce in front.
+//! Authenticated encryption with AES-256-GCM; the random nonce precedes the ciphertext.
 //!
-//! What sealed bytes belong to is authenticated with them, every part length-prefixed, so they open
-//! only in the place they were made for. A random 96-bit nonce is safe for 2³² seals under one
-//! key; a key belongs to one data subject and is never reused after erasure.
+//! The associated data names the purpose and the owner of the sealed bytes, each part
+//! length-prefixed, so they open only in the place they were sealed for. A random 96-bit nonce is
+//! safe for 2³² messages per key (NIST SP 800-38D, 8.3); each data subject has its own key, which
+//! is never reused after erasure.
 
 use std::path::PathBuf;
 
@@ -12,49 +13,50 @@ use aes_gcm::{
 };
 use zeroize::Zeroizing;
 
-/// Bytes of every key here.
+/// The length of all keys in bytes.
 pub const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
 
-/// 32 secret bytes, wiped when dropped.
+/// A 256-bit key, zeroed when dropped.
 pub(super) type Secret = Zeroizing<[u8; KEY_BYTES]>;
 
-/// Why something could not be sealed, opened or loaded. Never holds key material or text.
+/// The reason why bytes could not be sealed or opened, or a key could not be loaded. Contains no
+/// key material and no content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// The content key is not the one this database was made with.
+    /// The content key is not the one that this database was created with.
     #[error(
         "the content key does not open this database's keys; start with the MLSDM_CONTENT_KEY (or MLSDM_CONTENT_KEY_FILE) it was made with"
     )]
     WrongContentKey,
-    /// Sealed bytes that do not open with their own key.
+    /// The sealed bytes fail authentication under their own key.
     #[error(
         "sealed bytes do not open: they were changed or belong to another event; run `mlsdm audit verify`"
     )]
     Damaged,
-    /// A content key of the wrong form.
+    /// The content key has an invalid form.
     #[error(
         "a content key is 32 random bytes as 64 hexadecimal digits or as base64; make one with `openssl rand -hex 32`"
     )]
     BadKey,
-    /// A key file that cannot be used.
+    /// The key file cannot be used.
     #[error("cannot use the content key file {path}: {reason}; check the path and its permissions")]
     KeyFile {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         reason: String,
     },
-    /// No randomness.
+    /// The operating system provides no random bytes.
     #[error("the operating system gives no random bytes; nothing can be sealed safely")]
     NoRandomness,
 }
 
-/// What sealed bytes belong to.
-pub(super) struct Place(Vec<u8>);
+/// The associated data of sealed bytes.
+pub(super) struct AssociatedData(Vec<u8>);
 
-impl Place {
-    /// Starts with what the bytes are for, so that no two uses of a key overlap.
+impl AssociatedData {
+    /// Starts with the purpose, so that no two uses of a key share their associated data.
     pub(super) fn new(purpose: &str) -> Self {
         Self(Vec::new()).and(purpose.as_bytes())
     }
@@ -66,28 +68,32 @@ impl Place {
     }
 }
 
-/// 32 fresh random bytes.
+/// Generates a random key.
 pub fn random_key() -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
     let mut key = Secret::default();
     OsRng.try_fill_bytes(key.as_mut()).map_err(|_| SealError::NoRandomness)?;
     Ok(key)
 }
 
-/// Seals bytes for a place: nonce ‖ ciphertext ‖ tag.
-pub(super) fn seal(key: &Secret, place: &Place, text: &[u8]) -> Result<Vec<u8>, SealError> {
+/// Seals bytes: nonce ‖ ciphertext ‖ tag.
+pub(super) fn seal(key: &Secret, data: &AssociatedData, text: &[u8]) -> Result<Vec<u8>, SealError> {
     let mut nonce = [0; NONCE_BYTES];
     OsRng.try_fill_bytes(&mut nonce).map_err(|_| SealError::NoRandomness)?;
-    let payload = Payload { msg: text, aad: &place.0 };
+    let payload = Payload { msg: text, aad: &data.0 };
     let sealed = cipher(key).encrypt(Nonce::from_slice(&nonce), payload);
-    // the only failure is a text beyond 64 GiB
+    // fails only for messages beyond 64 GiB
     let sealed = sealed.map_err(|_| SealError::Damaged)?;
     Ok([nonce.as_slice(), &sealed].concat())
 }
 
-/// Opens what [`seal`] made for the same place.
-pub(super) fn open(key: &Secret, place: &Place, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+/// Opens bytes that [`seal`] made with the same associated data.
+pub(super) fn open(
+    key: &Secret,
+    data: &AssociatedData,
+    sealed: &[u8],
+) -> Result<Vec<u8>, SealError> {
     let (nonce, rest) = sealed.split_at_checked(NONCE_BYTES).ok_or(SealError::Damaged)?;
-    let payload = Payload { msg: rest, aad: &place.0 };
+    let payload = Payload { msg: rest, aad: &data.0 };
     cipher(key).decrypt(Nonce::from_slice(nonce), payload).map_err(|_| SealError::Damaged)
 }
 

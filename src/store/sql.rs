@@ -1,10 +1,9 @@
-//! Every statement of the store, both dialects side by side.
+//! All statements of the store, in both dialects.
 //!
-//! Lists go to PostgreSQL as arrays and to SQLite as one JSON text, joined by CROSS JOIN: that keeps
-//! the order, where SQLite by itself would rather scan a whole log than a list of five.
+//! PostgreSQL receives lists as arrays, SQLite as one JSON text joined by CROSS JOIN, which fixes
+//! the join order: SQLite's planner would otherwise scan a whole log instead of a short list.
 //!
-//! A test has each dialect's
-//! database plan each text, which stands in for compile-time checking.
+//! A test lets each database plan all its statements, in place of compile-time checking.
 
 /// One statement in both dialects.
 #[derive(Clone, Copy)]
@@ -15,7 +14,7 @@ pub(super) struct Sql {
     pub(super) postgres: &'static str,
 }
 
-/// A statement that both dialects understand.
+/// A statement with the same text in both dialects.
 const fn same(text: &'static str) -> Sql {
     Sql { sqlite: text, postgres: text }
 }
@@ -42,9 +41,9 @@ macro_rules! event_names {
     };
 }
 
-/// The contents of each event of a log. PostgreSQL is held (`OFFSET 0`) to looking each up by its
-/// position: an engine that is younger than the statistics counts as one without rows, and a join is
-/// then as likely planned to read all its contents for every event.
+/// The contents of each event of a log. `OFFSET 0` makes PostgreSQL look up each row by its
+/// position: statistics older than an engine count it as empty, and the planner would then scan all
+/// its contents for every event.
 macro_rules! contents_of_events {
     (sqlite) => {
         "LEFT JOIN contents AS c ON c.engine_id = e.engine_id AND c.position = e.position "
@@ -79,7 +78,7 @@ macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
         $($(#[$doc])* pub(super) const $name: Sql = $sql;)+
 
-        /// All of them, for the test that has them planned.
+        /// All statements, for the test that plans them.
         #[cfg(test)]
         pub(super) const ALL: &[(&str, Sql)] = &[$((stringify!($name), $name)),+];
     };
@@ -94,13 +93,14 @@ statements! {
     ENGINE = same(
         "SELECT engine_id, created_at, log_format, index_key FROM engines WHERE engine_id = $1");
 
-    /// Makes an engine.
+    /// Creates an engine.
     INSERT_ENGINE = same(
         "INSERT INTO engines (engine_id, created_at, log_format, index_key) \
          VALUES ($1, $2, $3, $4)");
 
-    /// Locks a log for the writer (SQLite's BEGIN IMMEDIATE has done so), then reads the database's
-    /// clock in microseconds (SQLite has none of that grain) and the head of the log.
+    /// Locks a log for the writer (on SQLite, BEGIN IMMEDIATE has done so), and reads the
+    /// database's clock in microseconds (NULL on SQLite, whose clock is coarser) and the head of
+    /// the log.
     LOCKED_HEAD = Sql {
         sqlite: "SELECT NULL, h.position, h.chain_hash, h.recorded_at FROM (SELECT 1) LEFT JOIN \
              (SELECT position, chain_hash, recorded_at FROM events WHERE engine_id = $1 \
@@ -108,12 +108,12 @@ statements! {
         postgres: "SELECT now, head, chain, recorded FROM locked_head($1)",
     };
 
-    /// The newest event of one log.
+    /// The head of one log.
     HEAD = same(
         "SELECT position, chain_hash, recorded_at FROM events WHERE engine_id = $1 \
          ORDER BY position DESC LIMIT 1");
 
-    /// The newest event of each of some logs.
+    /// The heads of several logs.
     HEADS = Sql {
         sqlite: "SELECT e.engine_id, e.position, e.chain_hash, e.recorded_at \
              FROM json_each($1) AS name CROSS JOIN events AS e ON e.engine_id = name.value \
@@ -136,17 +136,17 @@ statements! {
     /// A page of events with their contents.
     READ_FOR_AUDIT = with_contents!(", c.sealed, c.vector");
 
-    /// The events that allow contents to be missing, within a window of positions.
-    READ_REMOVALS = same(concat!(
+    /// The erasures within a range of positions; they explain missing contents.
+    READ_ERASURES = same(concat!(
         "SELECT ", event_columns!(), " FROM events AS e \
          WHERE e.engine_id = $1 AND e.position > $2 AND e.position <= $3 \
-         AND e.type IN ('subject.erased', 'memory.forgotten') ORDER BY e.position"));
+         AND e.type = 'subject.erased' ORDER BY e.position"));
 
     /// One event.
     RECORD = same(concat!(
         "SELECT ", event_columns!(), " FROM events AS e WHERE e.engine_id = $1 AND e.position = $2"));
 
-    /// When one event was recorded.
+    /// The time of one event.
     RECORDED_AT = same(
         "SELECT recorded_at FROM events WHERE engine_id = $1 AND position = $2");
 
@@ -157,8 +157,8 @@ statements! {
          AND e.type IN ('step.completed', 'step.failed', 'step.rejected') \
          ORDER BY e.position LIMIT 1"));
 
-    /// Sealed texts by position, with the columns their seals are bound to.
-    SEALED_TEXTS = Sql {
+    /// Sealed texts by position, with the columns in their associated data.
+    SEALED_CONTENTS = Sql {
         sqlite: "SELECT e.position, e.command_id, e.subject_ref, c.sealed \
              FROM json_each($2) AS wanted \
              CROSS JOIN events AS e ON e.engine_id = $1 AND e.position = wanted.value \
@@ -179,13 +179,13 @@ statements! {
              AND position = ANY($2::bigint[]) ORDER BY position",
     };
 
-    /// The first contents row that belongs to no event.
+    /// The first contents row without an event.
     STRAY_CONTENT = same(
         "SELECT c.position FROM contents AS c WHERE c.engine_id = $1 AND NOT EXISTS \
          (SELECT 1 FROM events AS e WHERE e.engine_id = c.engine_id AND e.position = c.position) \
          ORDER BY c.position LIMIT 1");
 
-    /// Names under which there are events or contents but no engine: one index step a name.
+    /// The engine names of events or contents without an engine: one index step per name.
     UNKNOWN_ENGINES = same(
         "WITH RECURSIVE \
          logs(name) AS (SELECT min(engine_id) FROM events UNION ALL SELECT \
@@ -214,7 +214,7 @@ statements! {
              WHERE engine_id = $1 AND name_hmac = ANY($2::bytea[])",
     };
 
-    /// Adds one data subject (SQLite) or many (PostgreSQL); those that are there stay as they are.
+    /// Inserts one data subject (SQLite) or many (PostgreSQL); existing rows are unchanged.
     INSERT_SUBJECTS = Sql {
         sqlite: "INSERT INTO subject_keys \
              (engine_id, subject_ref, name_hmac, wrapped_key, sealed_name) \
@@ -225,7 +225,7 @@ statements! {
              ON CONFLICT DO NOTHING",
     };
 
-    /// Destroys a data subject's key.
+    /// Deletes the key of a data subject.
     DELETE_SUBJECT = Sql {
         sqlite: "DELETE FROM subject_keys WHERE engine_id = $1 AND subject_ref = $2",
         postgres: "DELETE FROM keys.subject_keys WHERE engine_id = $1 AND subject_ref = $2",
@@ -242,8 +242,7 @@ statements! {
              AND name_hmac = k.name_hmac AND route = k.route AND key = k.key OFFSET 0) AS i"),
     };
 
-    /// Adds one idempotent request (SQLite) or many (PostgreSQL); those that are there stay as they
-    /// are.
+    /// Inserts one idempotent request (SQLite) or many (PostgreSQL); existing rows are unchanged.
     INSERT_IDEMPOTENCY = Sql {
         sqlite: "INSERT INTO idempotency (engine_id, name_hmac, route, key, body_hmac, step, \
              position, ended_position, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
@@ -254,7 +253,7 @@ statements! {
              $9::bigint[]) AS u ON CONFLICT DO NOTHING",
     };
 
-    /// Notes the endings of steps.
+    /// Records the endings of steps.
     END_IDEMPOTENCY = Sql {
         sqlite: "UPDATE idempotency SET ended_position = u.value ->> 1 FROM json_each($2) AS u \
              WHERE engine_id = $1 AND step = u.value ->> 0",
@@ -263,14 +262,14 @@ statements! {
              WHERE engine_id = $1 AND idempotency.step = u.step",
     };
 
-    /// Frees the keys of steps for another try.
+    /// Releases the idempotency keys of steps, so that they can be retried.
     FREE_IDEMPOTENCY = Sql {
         sqlite: "DELETE FROM idempotency WHERE engine_id = $1 \
              AND step IN (SELECT value FROM json_each($2))",
         postgres: "DELETE FROM idempotency WHERE engine_id = $1 AND step = ANY($2::bigint[])",
     };
 
-    /// Removes some expired idempotent requests.
+    /// Deletes a limited number of expired idempotent requests.
     PURGE_IDEMPOTENCY = Sql {
         sqlite: "DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency \
              WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
@@ -278,7 +277,7 @@ statements! {
              WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
     };
 
-    /// Appends events: the head of SQLite's VALUES list, PostgreSQL's whole statement.
+    /// Inserts events: the start of SQLite's VALUES list, PostgreSQL's complete statement.
     INSERT_EVENTS = Sql {
         sqlite: concat!("INSERT INTO events (", event_names!(), ") "),
         postgres: concat!("INSERT INTO events (", event_names!(), ") SELECT $1, u.* \
@@ -287,16 +286,17 @@ statements! {
              $13::bytea[], $14::bytea[], $15::bytea[], $16::bytea[]) AS u"),
     };
 
-    /// Adds contents: the head of SQLite's VALUES list, PostgreSQL's whole statement.
+    /// Inserts contents: the start of SQLite's VALUES list, PostgreSQL's complete statement.
     INSERT_CONTENTS = Sql {
         sqlite: "INSERT INTO contents (engine_id, position, sealed, vector) ",
         postgres: "INSERT INTO contents (engine_id, position, sealed, vector) SELECT $1, u.* \
              FROM unnest($2::bigint[], $3::bytea[], $4::bytea[]) AS u",
     };
 
-    /// PostgreSQL's [`LOCKED_HEAD`], [`INSERT_CONTENTS`] and [`INSERT_EVENTS`] at once, the inserts
-    /// only if the head is the one expected: what was decided before may wait for its lock there,
-    /// and needs nobody to be woken when it is free. SQLite has no way to anybody: one by one.
+    /// PostgreSQL's [`LOCKED_HEAD`], [`INSERT_CONTENTS`] and [`INSERT_EVENTS`] in one statement; it
+    /// inserts only if the head is the expected one. A batch decided in advance waits for the lock
+    /// inside the database, without a further round trip. SQLite has no round trips to save and
+    /// runs the statements one by one.
     APPEND = Sql {
         sqlite: LOCKED_HEAD.sqlite,
         postgres: concat!(
@@ -311,7 +311,7 @@ statements! {
              SELECT now, head, chain, recorded FROM locked"),
     };
 
-    /// Removes contents by position.
+    /// Deletes contents by position.
     DELETE_CONTENTS = Sql {
         sqlite: "DELETE FROM contents WHERE engine_id = $1 \
              AND position IN (SELECT value FROM json_each($2))",

@@ -1,4 +1,4 @@
-//! Opening a SQLite file: who may, with which pragmas, one writer and many readers.
+//! Opens a SQLite file: process lock, pragmas, one write connection and a pool of readers.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
@@ -7,7 +7,6 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use secrecy::ExposeSecret;
@@ -18,18 +17,19 @@ use sqlx::{
 };
 
 use super::{
-    Clock, Options, PoolUse, Reader, StoreError,
-    error::{classify, classify_migration},
+    connection::{PoolUse, Reader},
+    error::{StoreError, classify, classify_migration},
     faults::Hooks,
     metrics::StoreMetrics,
+    options::{Clock, DatabaseKind, Options},
 };
-use crate::domain::ids::Micros;
+use crate::clock::now_micros;
 
-/// A handle on a SQLite file.
+/// A handle to a SQLite file.
 #[derive(Clone)]
 pub struct SqliteStore {
-    /// One connection: SQLite has one writer anyway. `None` when opened for reading.
-    writer: Option<Writer>,
+    /// One connection, because SQLite allows one writer; `None` if opened read-only.
+    writer: Option<WriteConnection>,
     readers: SqlitePool,
     path: Arc<Path>,
     clock: Clock,
@@ -38,9 +38,9 @@ pub struct SqliteStore {
 }
 
 #[derive(Clone)]
-struct Writer {
+struct WriteConnection {
     pool: SqlitePool,
-    /// Held while the file is served.
+    /// The process lock, held while the file is open for writing.
     lock: Arc<File>,
 }
 
@@ -58,14 +58,14 @@ impl SqliteStore {
                 connect
                     .clone()
                     .journal_mode(SqliteJournalMode::Wal)
-                    // NORMAL may lose the last commits with the power
+                    // NORMAL can lose the last commits in a power failure
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
                     .pragma("secure_delete", "ON"),
             )
             .await
             .map_err(classify)?;
-        let writer = Some(Writer { pool: writer, lock: Arc::new(lock) });
+        let writer = Some(WriteConnection { pool: writer, lock: Arc::new(lock) });
         Ok(Self {
             writer,
             readers: readers(options, connect),
@@ -81,7 +81,7 @@ impl SqliteStore {
         let path = std::fs::canonicalize(connect.get_filename())
             .map_err(|error| file_error(connect.get_filename(), &error))?;
         let readers = readers(options, connect.filename(&path));
-        // a file that is no database is found here and not at the first read
+        // fails here, not at the first read, if the file is not a database
         drop(readers.acquire().await.map_err(classify)?);
         Ok(Self {
             writer: None,
@@ -114,11 +114,11 @@ impl SqliteStore {
     }
 
     pub(super) async fn close(&self) {
-        // the writer last: it folds the write-ahead log into the file
+        // the writer last: closing it checkpoints the write-ahead log
         self.readers.close().await;
-        if let Some(Writer { pool, lock }) = &self.writer {
+        if let Some(WriteConnection { pool, lock }) = &self.writer {
             pool.close().await;
-            // an unlock can only fail if the lock is gone already
+            // an unlock fails only if the lock is already released
             lock.unlock().ok();
         }
     }
@@ -131,16 +131,17 @@ impl SqliteStore {
         self.readers.acquire().await.map(Reader::Sqlite).map_err(classify)
     }
 
-    /// A write transaction. IMMEDIATE: one that read first could not become a writer.
+    /// Begins a write transaction with IMMEDIATE: a transaction that starts with a read may be
+    /// unable to upgrade to writing.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.writer()?.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| {
             let busy = matches!(error, sqlx::Error::PoolTimedOut);
-            // the one write connection is taken: what PostgreSQL calls a lock timeout
+            // the write connection is in use, which corresponds to a lock timeout of PostgreSQL
             if busy { StoreError::Timeout(error.to_string()) } else { classify(error) }
         })
     }
 
-    /// Begins a transaction that sees the log as it is at its first read.
+    /// Begins a read transaction; its snapshot is taken at the first read.
     pub(super) async fn begin_snapshot(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.readers.begin().await.map_err(classify)
     }
@@ -155,23 +156,30 @@ impl SqliteStore {
         &self.clock
     }
 
-    fn writer(&self) -> Result<&Writer, StoreError> {
+    fn writer(&self) -> Result<&WriteConnection, StoreError> {
         self.writer.as_ref().ok_or_else(|| StoreError::ReadOnly("opened for reading".to_owned()))
     }
 }
 
-/// The file that a URL names.
-pub(super) fn file(options: &Options) -> Result<PathBuf, StoreError> {
-    connect_options(options).map(|connect| connect.get_filename().to_owned())
+impl Options {
+    /// The file of a SQLite URL, existing or not; `None` for PostgreSQL.
+    pub fn sqlite_file(&self) -> Result<Option<PathBuf>, StoreError> {
+        match self.database()? {
+            DatabaseKind::Sqlite => {
+                connect_options(self).map(|connect| Some(connect.get_filename().to_owned()))
+            }
+            DatabaseKind::Postgres => Ok(None),
+        }
+    }
 }
 
-/// Whether a connection can begin a transaction; one that cannot is replaced.
+/// True if a connection is outside of a transaction; otherwise the pool replaces it.
 ///
-/// A full disk makes SQLite roll back by itself; the driver's own ROLLBACK then fails, and it counts
-/// itself inside a transaction for ever.
+/// SQLite rolls back by itself on a full disk. The driver's own ROLLBACK then fails, and the driver
+/// considers the connection inside a transaction forever.
 async fn is_between_transactions(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     if conn.is_in_transaction() {
-        // the driver may just not have come to its ROLLBACK yet
+        // the driver may not have run its ROLLBACK yet
         conn.ping().await?;
     }
     Ok(!conn.is_in_transaction())
@@ -197,10 +205,10 @@ fn readers(options: &Options, connect: SqliteConnectOptions) -> SqlitePool {
 }
 
 fn clock(options: &Options) -> Clock {
-    options.clock.clone().unwrap_or_else(|| Arc::new(system_time))
+    options.clock.clone().unwrap_or_else(|| Arc::new(now_micros))
 }
 
-/// Makes the file, readable by its owner only, and its folder; answers its absolute path.
+/// Creates the file and its folder, accessible by their owner only; returns the absolute path.
 fn create(path: &Path) -> Result<PathBuf, StoreError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         DirBuilder::new()
@@ -213,8 +221,8 @@ fn create(path: &Path) -> Result<PathBuf, StoreError> {
     std::fs::canonicalize(path).map_err(|error| file_error(path, &error))
 }
 
-/// Takes the process lock of a database. SQLite's own locks would let a second server in between
-/// two transactions of the first.
+/// Takes the process lock of a database. SQLite's own locks would admit a second server between two
+/// transactions of the first.
 fn lock(path: &Path) -> Result<File, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
@@ -239,10 +247,4 @@ fn owned_file(path: &Path) -> Result<File, StoreError> {
 
 fn file_error(path: &Path, error: &io::Error) -> StoreError {
     StoreError::File { path: path.to_owned(), reason: error.to_string() }
-}
-
-#[expect(clippy::disallowed_methods, reason = "SQLite's log clock is the system's, read here")]
-fn system_time() -> Micros {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_micros() as Micros)
 }

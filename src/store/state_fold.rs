@@ -1,7 +1,7 @@
-//! Folds rows of the log into a state: replay, catching up, the tail under the lock.
+//! Folds rows of a log into a state, for replay, catching up, and the tail read under the lock.
 //!
-//! Each row's leaf and link are recomputed on the way, so a state is never built on an edited log.
-//! Contents are not read here but for the vectors that the trace levels need.
+//! The fold recomputes each row's leaf and chain hash, so no state is built from an edited log. Of
+//! the contents it reads only the vectors, which the trace levels need.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,95 +23,95 @@ use super::{
     seal::SealError,
 };
 
-/// Most subject keys kept for folding; a full cache is emptied.
+/// The maximum number of cached subject keys; a full cache is emptied.
 const KEYS_MAX: usize = 10_000;
 
-/// Rows read at once when a log is folded.
+/// Rows per page when a log is folded.
 pub const PAGE: u32 = 2_000;
 
-/// A log that cannot be folded: where, and what is wrong there.
+/// A log that cannot be folded, with the position and the cause.
 #[derive(Debug, thiserror::Error)]
 #[error("engine {engine}, position {position}: {cause}")]
 pub struct LogDamage {
-    /// Which engine.
+    /// The engine.
     pub engine: EngineId,
-    /// Where.
+    /// The position of the row.
     pub position: Position,
-    /// What.
+    /// The cause.
     #[source]
     pub cause: DamageCause,
 }
 
-/// What makes a row unusable.
+/// The reason why a row cannot be folded.
 #[derive(Debug, thiserror::Error)]
 pub enum DamageCause {
-    /// The row does not follow the one before.
+    /// A row is missing.
     #[error("a row is missing: position {found} came instead")]
     Gap {
-        /// What came instead.
+        /// The position of the row found instead.
         found: Position,
     },
-    /// The row or an earlier one was edited.
+    /// This row or an earlier one was edited.
     #[error("the hash chain is broken; `mlsdm audit verify` shows where it was edited")]
     Chain,
-    /// Unknown, newer or damaged.
+    /// The event cannot be decoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// It does not follow from the state before.
+    /// The event contradicts the state before it.
     #[error(transparent)]
     Fold(#[from] FoldError),
-    /// Its content cannot be opened.
+    /// The sealed vector cannot be opened.
     #[error("its vector cannot be opened: {0}")]
     Key(#[from] SealError),
-    /// Its vector is no vector.
+    /// The vector is invalid.
     #[error("its vector is damaged: {0}")]
     Vector(#[from] VectorError),
-    /// The log was written in a format of the future.
+    /// The log has a newer format.
     #[error("log format {found} is newer than {LOG_FORMAT}; run a newer binary")]
     Format {
-        /// The log's format.
+        /// The format of the log.
         found: u32,
     },
 }
 
-/// Why folding stopped.
+/// The error of a replay.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// The log is damaged.
+    /// The log cannot be folded.
     #[error(transparent)]
     Damage(#[from] Box<LogDamage>),
-    /// The database did not answer.
+    /// The log cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// A row and the sealed vector beside it.
+/// A row and its sealed vector.
 pub type RecordWithVector = (Record, Option<Vec<u8>>);
 
-/// A state being folded, with the chain hash that proves what it was folded from.
+/// A fold in progress: the state and the chain hash of the events folded so far.
 pub struct StateFold {
     engine: EngineId,
     content_key: Arc<ContentKey>,
     keys: HashMap<SubjectRef, Option<Arc<SubjectKey>>>,
     erased: HashSet<SubjectRef>,
-    /// `None` before the first event.
+    /// The state; `None` before the first event.
     pub state: Option<State>,
     /// Chain hash of the last folded event.
     pub chain_hash: Sha256,
 }
 
-/// A row's place, payload and vector, ready to be folded.
+/// A decoded event with its envelope and vector.
 pub struct DecodedEvent {
-    /// Its place.
+    /// The envelope.
     pub envelope: Envelope,
-    /// Its payload.
+    /// The event.
     pub event: Event,
-    /// Its vector, if it was stored with one that still exists.
+    /// The vector, if the event has one that has not been erased.
     pub vector: Option<UnitVector>,
 }
 
 impl StateFold {
-    /// Nothing folded yet.
+    /// A fold before the first event.
     pub fn new(engine: EngineId, content_key: Arc<ContentKey>) -> Self {
         let chain_hash = chain::genesis(&engine);
         Self {
@@ -124,24 +124,24 @@ impl StateFold {
         }
     }
 
-    /// The last folded position.
+    /// The position of the last folded event; 0 before the first.
     pub fn position(&self) -> Position {
         self.state.as_ref().map_or(0, |state| state.position)
     }
 
-    /// The key it opens subject keys with.
+    /// The content key, which unwraps subject keys.
     pub fn content_key(&self) -> Arc<ContentKey> {
         Arc::clone(&self.content_key)
     }
 
-    /// Whether an erasure of this subject was folded.
+    /// True if an erasure of this subject was folded.
     pub fn is_erased(&self, subject: SubjectRef) -> bool {
         self.erased.contains(&subject)
     }
 
-    /// The subjects whose keys are needed for these rows and not known yet.
+    /// The subjects whose keys these rows need and the cache does not hold.
     pub fn missing_keys(&mut self, rows: &[RecordWithVector]) -> Vec<SubjectRef> {
-        // before asking, so that the rows' own keys are among those asked for
+        // emptied first, so that the keys of these rows are among those returned
         if self.keys.len() + rows.len() > KEYS_MAX {
             self.keys.clear();
         }
@@ -156,7 +156,7 @@ impl StateFold {
         refs
     }
 
-    /// Takes the keys of subjects; those asked for and not among the rows are gone.
+    /// Caches the keys of subjects. A requested subject without a row was erased.
     pub fn add_keys(&mut self, asked: &[SubjectRef], rows: &[SubjectRow]) -> Result<(), SealError> {
         self.keys.extend(asked.iter().map(|subject| (*subject, None)));
         for row in rows {
@@ -179,7 +179,8 @@ impl StateFold {
         self.apply_observed(rows, until, &mut |_, _, _| {})
     }
 
-    /// The same, showing each event to `watch` with its row and the state before it.
+    /// Like [`Self::apply`], and calls `watch` with the state before each event, its row and the
+    /// event.
     pub fn apply_observed(
         &mut self,
         rows: Vec<RecordWithVector>,
@@ -259,7 +260,7 @@ impl StateFold {
     }
 }
 
-/// Refuses an engine whose log a newer binary has moved on to a format unknown here.
+/// Checks that this binary supports the log format of an engine.
 pub fn check_format(engine: &EngineRow) -> Result<(), Box<LogDamage>> {
     if engine.log_format <= LOG_FORMAT {
         return Ok(());

@@ -18,7 +18,7 @@ on_every_database!(
     any_flipped_byte_is_found,
     moved_rows_are_found,
     manipulated_contents_are_found,
-    erased_and_forgotten_contents_may_be_missing,
+    contents_of_an_erased_subject_may_be_missing,
     falling_time_is_found,
     a_damaged_row_is_found,
     an_engine_without_its_row_is_found,
@@ -209,35 +209,38 @@ async fn manipulated_contents_are_found(test: TestStore) {
     }
 }
 
-async fn erased_and_forgotten_contents_may_be_missing(test: TestStore) {
+async fn contents_of_an_erased_subject_may_be_missing(test: TestStore) {
     log(&test).await;
     let (store, name) = (&test.store, engine("e"));
-    let mut transaction = store.begin(&name).await.unwrap();
-    // step 1 is at 2 and 4: forgetting its item removes the prompt too
-    transaction.delete_contents(&[2, 4]).await.unwrap();
-    let forgotten = vec![(event("memory.forgotten", r#"{"positions":[4]}"#), None)];
-    let placed = place(&name, transaction.head, transaction.now, forgotten);
-    insert_placed(&mut transaction, placed).await.unwrap();
-    transaction.commit().await.unwrap();
+    let of_subject_7 = vec![(step_event("step.admitted", 4, 7), content("prompt", None))];
+    let position = append(store, &name, of_subject_7).await;
+    delete_content(&test, position).await;
+    let missing = Some(Bad { position, what: Finding::ContentMissing });
+    assert_eq!(audit(&test).await.first_bad, missing);
+    append(store, &name, vec![erasure(7)]).await;
     assert_eq!(audit(&test).await.first_bad, None);
 
-    test.database.execute("DELETE FROM contents WHERE position = 5").await.unwrap();
+    delete_content(&test, 5).await;
     let missing = Some(Bad { position: 5, what: Finding::ContentMissing });
-    assert_eq!(audit(&test).await.first_bad, missing, "another step's");
-    // an erasure of somebody else explains nothing, one of subject 5 does
+    assert_eq!(audit(&test).await.first_bad, missing, "belongs to a different subject");
     for (subject, first_bad) in [(6, missing), (5, None)] {
-        let erased = format!(r#"{{"subject_ref":"{subject:032x}","positions":[5]}}"#);
-        append(store, &name, vec![(event("subject.erased", &erased), None)]).await;
-        assert_eq!(audit(&test).await.first_bad, first_bad);
+        append(store, &name, vec![erasure(subject)]).await;
+        assert_eq!(audit(&test).await.first_bad, first_bad, "erasure of subject {subject}");
     }
-    let later = vec![(step_event("step.admitted", 4, 5), content("again", None))];
+    let later = vec![(step_event("step.admitted", 5, 5), content("again", None))];
     let position = append(store, &name, later).await;
-    test.database
-        .execute(&format!("DELETE FROM contents WHERE position = {position}"))
-        .await
-        .unwrap();
+    delete_content(&test, position).await;
     let missing = Bad { position, what: Finding::ContentMissing };
-    assert_eq!(audit(&test).await.first_bad, Some(missing), "after the erasure");
+    assert_eq!(audit(&test).await.first_bad, Some(missing), "written after the erasure");
+}
+
+fn erasure(subject: u128) -> (Record, Option<Content>) {
+    (event("subject.erased", &format!(r#"{{"subject_ref":"{subject:032x}"}}"#)), None)
+}
+
+async fn delete_content(test: &TestStore, position: Position) {
+    let delete = format!("DELETE FROM contents WHERE position = {position}");
+    test.database.execute(&delete).await.unwrap();
 }
 
 async fn falling_time_is_found(test: TestStore) {

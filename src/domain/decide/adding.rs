@@ -1,4 +1,4 @@
-//! Decisions that store an item without a step: a copy of what another engine remembers.
+//! Decisions that store an item without a step: copies of another engine's items.
 
 use crate::domain::{
     command::{Add, Refusal},
@@ -7,10 +7,14 @@ use crate::domain::{
     state::State,
 };
 
-use super::{Decision, Retention, ending::norms_after};
+use super::{
+    decision::{Decision, Retention},
+    ending::norms_after,
+};
 
-/// Stores the item as it is at its source, in the source's order and once. The source judged the
-/// answer when it stored it, so this engine's `min_store_confidence` is not asked.
+/// Stores the item with the values of the source engine, in the source's order and at most once.
+/// The source engine already checked the confidence, so `min_store_confidence` of this engine does
+/// not apply.
 pub(super) fn add(state: &State, add: &Add) -> Result<Decision, Refusal> {
     let last = last_added(state, add)?;
     let position = add.source.position;
@@ -37,7 +41,8 @@ pub(super) fn add(state: &State, add: &Add) -> Result<Decision, Refusal> {
     })
 }
 
-/// One source only: an engine is a copy of one other, and its state keeps one position for it.
+/// The source position of the last added item. An engine has copies from one source only, because
+/// its state holds one source position.
 fn last_added(state: &State, add: &Add) -> Result<Position, Refusal> {
     match &state.copied {
         None => Ok(0),

@@ -1,5 +1,4 @@
-//! The part of an admission that is about money: whether there is any left, and how much of it the
-//! step may take.
+//! The budget part of an admission: checks that budget is left and reserves the step's maximum.
 
 use crate::domain::{
     budget::{self, Accounts, Amount, Reservation},
@@ -9,9 +8,9 @@ use crate::domain::{
     state::State,
 };
 
-/// What an admitted step may spend.
+/// The tokens and reservations granted to an admitted step.
 pub(super) struct Grant {
-    /// Most tokens of the answer.
+    /// The maximum number of answer tokens.
     pub(super) max_tokens: u32,
     /// Reserved on the account of the data subject; `None` if the policy has no budget.
     pub(super) reservation: Option<Reservation>,
@@ -19,15 +18,15 @@ pub(super) struct Grant {
     pub(super) key_reservation: Option<Reservation>,
 }
 
-/// Somebody who has a limit, and what is left of it: more than nothing of either.
+/// An account with a limit and its remaining amount, which is above 0 in each limited unit.
 struct Payer {
     holder: SubjectRef,
     limit: Amount,
     left: Amount,
 }
 
-/// Grants at most `max_tokens`, and as many as the asker's budget and that of the API key have left:
-/// at least one, so that the last step of a window may overdraw them by its prompt.
+/// Grants `max_tokens`, limited to the remaining budgets of the data subject and the API key, but
+/// at least one token: the last step of a window may overdraw a budget by its prompt.
 pub(super) fn grant(
     state: &State,
     admit: &Admit,
@@ -69,7 +68,7 @@ pub(super) fn grant(
     })
 }
 
-/// A holder who may still spend something of both.
+/// Checks that the account has some of each limited unit left.
 fn payer(
     state: &State,
     accounts: &Accounts,

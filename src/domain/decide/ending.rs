@@ -1,4 +1,4 @@
-//! Decisions that end a step. The first ending wins; a later one is refused.
+//! Decisions that end a step. The first ending is recorded; any later one is refused.
 
 use crate::domain::{
     command::{Abandon, AbandonCause, Complete, Fail, Refusal},
@@ -11,13 +11,14 @@ use crate::domain::{
     vector::UnitVector,
 };
 
-use super::{Decision, Retention};
+use super::decision::{Decision, Retention};
 
 fn open(state: &State, step: u64) -> Result<OpenStep, Refusal> {
     state.open.get(&step).copied().ok_or(Refusal::NotOpen { step })
 }
 
-/// An answer; it is remembered unless it is doubtful, circular or its subject was erased.
+/// Completes a step. The answer is stored in memory unless its confidence is too low, it repeats
+/// itself, or its data subject was erased.
 pub(super) fn complete(state: &State, complete: &Complete) -> Result<Decision, Refusal> {
     let open = open(state, complete.step)?;
     let memory = remember(state, &open, complete);
@@ -76,7 +77,7 @@ fn remember(state: &State, open: &OpenStep, complete: &Complete) -> MemoryOutcom
     }
 }
 
-/// The norms of the trace levels once this vector is recorded.
+/// The norms of the trace levels after `vector` is recorded.
 pub(super) fn norms_after(state: &State, vector: &UnitVector) -> Result<[f32; 3], Refusal> {
     let (expected, found) = (state.policy.dimension, vector.as_slice().len());
     if expected != found {
@@ -87,7 +88,7 @@ pub(super) fn norms_after(state: &State, vector: &UnitVector) -> Result<[f32; 3]
     Ok(traces.norms())
 }
 
-/// An ending without an answer; what was said until then is kept, but never remembered.
+/// Fails a step. Text received so far is stored with the event, but not in memory.
 pub(super) fn fail(state: &State, fail: &Fail) -> Result<Decision, Refusal> {
     let open = open(state, fail.step)?;
     let event = StepFailed {
@@ -102,7 +103,7 @@ pub(super) fn fail(state: &State, fail: &Fail) -> Result<Decision, Refusal> {
     Ok(of_step(fail.step, &open, Event::StepFailed(Box::new(event)), retention))
 }
 
-/// Gives a step up; before its deadline only a process that is provably alone may.
+/// Abandons a step. Before its deadline only the sole writer of the log may do so.
 pub(super) fn abandon(state: &State, abandon: Abandon, now: Micros) -> Result<Decision, Refusal> {
     let open = open(state, abandon.step)?;
     let code = match abandon.cause {

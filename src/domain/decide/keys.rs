@@ -1,6 +1,6 @@
 //! API keys: created, revoked and rotated in the server's own log.
 
-use super::Decision;
+use super::decision::Decision;
 use crate::domain::{
     command::{CreateKey, Refusal, RevokeKey, RotateKey},
     event::{Event, KeyCreated, KeyRevoked, KeyRotated},
@@ -9,7 +9,7 @@ use crate::domain::{
     state::State,
 };
 
-/// A key, as long as there is room for one.
+/// Creates a key if fewer than [`KEYS_MAX`] valid keys exist.
 pub(super) fn create(state: &State, create: &CreateKey, now: Micros) -> Result<Decision, Refusal> {
     create.grant.validate(now)?;
     if state.keys.get(create.id).is_some() {
@@ -26,7 +26,7 @@ pub(super) fn create(state: &State, create: &CreateKey, now: Micros) -> Result<D
     }))))
 }
 
-/// An expired key can be revoked too: then it is no longer listed.
+/// Revokes a key. An expired key can be revoked, which removes it from the list.
 pub(super) fn revoke(state: &State, revoke: &RevokeKey) -> Result<Decision, Refusal> {
     if state.keys.get(revoke.id).is_none() {
         return Err(Refusal::NoKey { id: revoke.id });
@@ -35,7 +35,8 @@ pub(super) fn revoke(state: &State, revoke: &RevokeKey) -> Result<Decision, Refu
     Ok(Decision::of_engine(Event::KeyRevoked(event)))
 }
 
-/// The secret before counts for the grace that was asked for, and the one before that no longer.
+/// Replaces the secret of a key. The previous secret stays valid for the requested grace period;
+/// the one before it becomes invalid at once.
 pub(super) fn rotate(state: &State, rotate: &RotateKey, now: Micros) -> Result<Decision, Refusal> {
     let key = state.keys.get(rotate.id).filter(|key| !key.is_expired(now));
     if key.is_none() {

@@ -1,4 +1,4 @@
-//! What happened to API keys; only in the server's own log.
+//! Events of API keys. They occur only in the server's own log, `_system`.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,35 +10,35 @@ use crate::domain::{
 /// `key.created`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyCreated {
-    /// Its name for good; the actor of what it does is `key:` and this.
+    /// The permanent id of the key; requests made with it have the actor `key:<id>`.
     pub id: KeyId,
-    /// SHA-256 of its secret.
+    /// SHA-256 of the key's secret.
     pub hash: Sha256,
-    /// What it was given.
+    /// The permissions and limits of the key.
     pub grant: KeyGrant,
-    /// Who, by clear name: an administrative act.
+    /// The administrator, as a plain name.
     pub actor: String,
 }
 
 /// `key.revoked`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRevoked {
-    /// The key.
+    /// The id of the key.
     pub id: KeyId,
-    /// Who, by clear name.
+    /// The administrator, as a plain name.
     pub actor: String,
 }
 
 /// `key.rotated`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRotated {
-    /// The key.
+    /// The id of the key.
     pub id: KeyId,
-    /// SHA-256 of its new secret.
+    /// SHA-256 of the new secret.
     pub hash: Sha256,
-    /// Until when the secret before still counts; without: no longer.
+    /// The end of the previous secret's validity; `None` if it became invalid at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_until: Option<Micros>,
-    /// Who, by clear name.
+    /// The administrator, as a plain name.
     pub actor: String,
 }

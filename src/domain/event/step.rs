@@ -1,4 +1,4 @@
-//! The payloads of `step.*`.
+//! Events of a step: `step.admitted`, `step.rejected`, `step.completed`, `step.failed`.
 
 use std::collections::BTreeMap;
 
@@ -10,87 +10,89 @@ use crate::domain::{
     rhythm::{Phase, RhythmState},
 };
 
-/// What was asked, without its text.
+/// The facts of a request, without its content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestFacts {
-    /// The route template it came by.
+    /// The route template of the HTTP request.
     pub route: String,
-    /// The model asked for.
+    /// The requested model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Tokens asked for.
+    /// The requested `max_tokens`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens_asked: Option<u32>,
-    /// Tokens granted: what the phase and the budget allow.
+    /// The granted answer tokens: the requested number limited by phase and budget.
     pub max_tokens: u32,
-    /// Whether the answer may be cut short in sleep (not with tools or a response format).
+    /// True if the answer may be limited to `max_sleep_tokens` in the sleep phase (false for
+    /// requests with tools or a response format).
     pub shortenable: bool,
-    /// Memories wanted as context.
+    /// The number of memory items requested as context.
     pub top_k: usize,
     /// Length of the prompt in characters.
     pub prompt_chars: usize,
-    /// Keyed hash of the prompt, in hexadecimal: equal prompts of one subject can be told, others not.
+    /// HMAC of the prompt under the data subject's key, in hexadecimal: it identifies equal prompts
+    /// of one subject and reveals nothing without the key.
     pub prompt_hmac: String,
-    /// Tokens that the prompt and its context may have, roughly; only under a budget.
+    /// Estimated tokens of the prompt and its context; present if a budget applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<u64>,
-    /// What the model costs; only under a budget, and if it was known.
+    /// The price of the model; present if a budget applies and a price is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
-    /// The limit of the API key it came with, if that has one.
+    /// The limit of the API key that authenticated the request, if the key has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_limit: Option<KeyLimit>,
 }
 
-/// A scorer's opinion.
+/// The result of a moral scorer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScorerResult {
     /// The scorer's name.
     pub id: String,
-    /// Its version.
+    /// The scorer's version.
     pub version: u32,
-    /// Its score in [0, 1]; 1 is harmless.
+    /// The score in [0, 1]; 1 is harmless.
     pub value: f64,
-    /// What it is made of.
+    /// The components of the score by name.
     pub parts: BTreeMap<String, f64>,
 }
 
-/// Whose score decided.
+/// The source of the score that decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictSource {
     /// The caller's `moral_value`.
     Caller,
-    /// The scorer's.
+    /// The engine's scorer.
     Scorer,
 }
 
-/// A moral verdict: inputs, the value that decided, and how the filter moved.
+/// A moral verdict: its inputs, the deciding score, and the resulting change of the filter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MoralVerdict {
-    /// The caller's score.
+    /// The score given by the caller, in [0, 1].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<f64>,
-    /// The scorer's opinion.
+    /// The result of the engine's scorer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scorer: Option<ScorerResult>,
     /// The score that decided.
     pub value: f64,
-    /// Whose it was.
+    /// The source of that score.
     pub source: VerdictSource,
-    /// The asker's threshold the verdict used.
+    /// The data subject's threshold `T` at the time of the verdict; accepted if `value ≥ T`.
     pub threshold_before: f64,
-    /// The asker's threshold afterwards.
+    /// The data subject's threshold after the verdict.
     pub threshold_after: f64,
-    /// The engine's average before.
+    /// The engine's moving average `E` before the verdict.
     pub ema_before: f64,
-    /// The engine's average afterwards.
+    /// The engine's moving average after the verdict.
     pub ema_after: f64,
-    /// The asker's own average before; 0 when none is kept.
+    /// The data subject's own moving average before the verdict; 0 if none is stored.
     pub subject_ema_before: f64,
-    /// The asker's own average afterwards; 0 when none is kept.
+    /// The data subject's own moving average after the verdict; 0 if none is stored.
     pub subject_ema_after: f64,
-    /// The subject whose average was forgotten to make room.
+    /// The subject whose average was evicted to make room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgot: Option<SubjectRef>,
 }
@@ -98,200 +100,201 @@ pub struct MoralVerdict {
 /// `step.admitted`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepAdmitted {
-    /// What was asked.
+    /// The request.
     pub request: RequestFacts,
-    /// Why it was allowed.
+    /// The verdict that accepted it.
     pub moral: MoralVerdict,
     /// The phase the step runs in.
     pub phase: Phase,
-    /// The rhythm afterwards.
+    /// The rhythm after the event.
     pub tick: RhythmState,
-    /// When an ending not yet recorded is given up.
+    /// The time after which the step may be abandoned if no ending is recorded.
     pub deadline: Micros,
-    /// What it may spend; only under a budget.
+    /// The reservation on the data subject's account; present if the policy has a budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Reservation>,
-    /// The same of the API key it came with; only if that has a limit.
+    /// The reservation on the API key's account; present if the key has a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_budget: Option<Reservation>,
-    /// Which policy decided: 1 is the first.
+    /// The version of the policy that decided; 1 is the first.
     pub policy_version: u64,
 }
 
-/// What the caller was told beside the text; recorded, so that a repeated request is told the same.
+/// Metadata returned to the caller with the answer. It is recorded so that an idempotent retry of
+/// the request receives the same values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AnswerMetadata {
-    /// The threshold the verdict used.
+    /// The threshold used by the verdict.
     pub moral_threshold: f64,
     /// The phase of the step.
     pub phase: Phase,
-    /// Resident size of the lattice memory.
+    /// Estimated resident size of the lattice memory in bytes.
     pub memory_used_bytes: u64,
-    /// From the request's arrival until the ending was handed to the log.
+    /// Milliseconds from the arrival of the request until its last event was handed to the writer.
     pub latency_ms: f64,
 }
 
-/// Why a request was refused.
+/// The reason for rejecting a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RejectReason {
-    /// Its score was under the threshold.
+    /// The score is below the threshold.
     Moral,
-    /// The engine sleeps and its policy refuses meanwhile.
+    /// The engine is in the sleep phase and `sleep_mode` is `refuse`.
     Sleep,
 }
 
 /// `step.rejected`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepRejected {
-    /// What was asked.
+    /// The request.
     pub request: RequestFacts,
     /// The verdict.
     pub moral: MoralVerdict,
-    /// Why.
+    /// The reason.
     pub reason: RejectReason,
-    /// The phase it met.
+    /// The phase when the request arrived.
     pub phase: Phase,
-    /// The rhythm afterwards; a moral refusal does not tick.
+    /// The rhythm after the event; `None` for a moral rejection, which does not tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tick: Option<RhythmState>,
-    /// Which policy decided.
+    /// The version of the policy that decided.
     pub policy_version: u64,
-    /// What the caller was told.
+    /// The metadata returned to the caller.
     pub answer: AnswerMetadata,
 }
 
-/// Where the time went, in milliseconds.
+/// Durations of the parts of a step in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Making the prompt a vector.
+    /// Embedding the prompt.
     pub embed_ms: f64,
-    /// Searching the memory and reading the remembered text.
+    /// Searching the memory and reading the contents of the items found.
     pub retrieve_ms: f64,
     /// Waiting for the model.
     pub model_ms: f64,
-    /// All, from arrival until the ending was handed to the log.
+    /// The whole step, from the arrival of the request until the ending was handed to the writer.
     pub total_ms: f64,
-    /// Part of `model_ms`: until the first piece of an answer that was streamed.
+    /// The part of `model_ms` until the first piece of a streamed answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_piece_ms: Option<f64>,
 }
 
-/// The context a step was given.
+/// The memory context of a step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ContextUse {
-    /// Position of the view that was searched.
+    /// The log position of the state that was searched.
     pub view: Position,
-    /// The phase value searched with.
+    /// The phase value of the search.
     pub phase: f32,
-    /// Items that could have been found.
+    /// The number of items that were visible to the search.
     pub candidates: usize,
-    /// Items whose text reached the model, best first.
+    /// The positions of the items quoted to the model, best match first.
     pub used: Vec<Position>,
-    /// Characters of the context.
+    /// The length of the context in characters.
     pub chars: usize,
 }
 
-/// What became of a step in the lattice memory.
+/// The effect of a step on the lattice memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum MemoryOutcome {
     /// An item was stored.
     Stored {
-        /// The how-many-th item ever stored.
+        /// The store number: this is the `n`-th item ever stored, counted from 1.
         n: u64,
-        /// Its eviction key at that moment.
+        /// Its eviction key when it was stored: `n + ⌊capacity · confidence⌋`.
         key: u64,
-        /// Its phase value.
+        /// Its phase value, in [0, 1].
         phase: f32,
-        /// The item that left for it.
+        /// The item that was evicted to make room.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         victim: Option<Position>,
     },
     /// Nothing was stored.
     NotStored {
-        /// Why.
+        /// The reason.
         why: NotStoredReason,
     },
 }
 
-/// Why an answer is not remembered.
+/// The reason for not storing an answer in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotStoredReason {
-    /// Its confidence is under `min_store_confidence`.
+    /// The confidence is below `min_store_confidence`.
     Confidence,
-    /// It goes round in circles.
+    /// The answer repeats itself.
     Looping,
-    /// Its data subject was erased meanwhile.
+    /// The data subject was erased while the step was running.
     Erased,
 }
 
 /// `step.completed`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepCompleted {
-    /// Where the step was admitted.
+    /// The position of the event that admitted the step.
     pub admitted_position: Position,
-    /// Who answered.
+    /// The provider that answered.
     pub provider: String,
-    /// The model as reported by the provider.
+    /// The model name reported by the provider.
     pub model: String,
-    /// Tokens.
+    /// Tokens counted by the provider.
     pub usage: Usage,
-    /// Why the answer ended: `stop`, `length`, …
+    /// The finish reason: `stop`, `length`, …
     pub finish_reason: String,
-    /// Where the time went.
+    /// Durations of the parts of the step.
     pub latency: Latency,
-    /// Calls made to providers.
+    /// The number of calls made to providers.
     pub attempts: u32,
-    /// The context given.
+    /// The memory context given to the model.
     pub context: ContextUse,
-    /// How sure the answer sounds, in [0, 1].
+    /// The confidence of the answer, in [0, 1].
     pub confidence: f64,
-    /// Flags: `looping`.
+    /// Quality flags; the only one is `looping`.
     pub quality: Vec<String>,
-    /// Whether the answer was kept from the caller.
+    /// True if the answer was not delivered to the caller.
     pub withheld: bool,
-    /// Whether the answer was cut to its size limit.
+    /// True if the answer was truncated to the size limit.
     pub cut: bool,
-    /// What the lattice memory did.
+    /// The effect on the lattice memory.
     pub memory: MemoryOutcome,
-    /// Norms of L1, L2, L3 afterwards, if an item was stored.
+    /// Euclidean norms of L1, L2, L3 after the event, if an item was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_norms: Option<[f32; 3]>,
-    /// What the caller was told.
+    /// The metadata returned to the caller.
     pub answer: AnswerMetadata,
 }
 
-/// Where an admitted step ended without an answer.
+/// The stage in which an admitted step failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailStage {
-    /// No vector could be made.
+    /// The prompt could not be embedded.
     Embedding,
-    /// The model could not be asked.
+    /// The call to the model failed.
     Llm,
-    /// The model said nothing.
+    /// The model returned an empty answer.
     EmptyResponse,
-    /// The caller went away.
+    /// The caller cancelled the request.
     Cancelled,
-    /// Nobody recorded an ending in time.
+    /// No ending was recorded before the deadline.
     Abandoned,
 }
 
 /// `step.failed`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepFailed {
-    /// Where the step was admitted.
+    /// The position of the event that admitted the step.
     pub admitted_position: Position,
-    /// Where it ended.
+    /// The stage that failed.
     pub stage: FailStage,
     /// A short name of the cause, e.g. `timeout`, `deadline`, `sole_owner`.
     pub code: String,
-    /// From the request's arrival; 0 for abandoned steps.
+    /// Milliseconds since the request arrived; 0 for abandoned steps.
     pub latency_ms: f64,
-    /// Calls made to providers.
+    /// The number of calls made to providers.
     pub attempts: u32,
-    /// Tokens spent all the same.
+    /// Tokens spent although the step failed.
     pub usage: Usage,
 }

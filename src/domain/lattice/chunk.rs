@@ -1,18 +1,18 @@
-//! Sixty-four rows of the lattice, laid out for scanning.
+//! A chunk: 64 rows of the lattice, laid out for scanning.
 //!
-//! What the scan reads is in arrays of its own: the quantised rows, what they lost by
-//! quantisation, and whose and of which phase they are. The exact vectors and the items'
-//! remaining fields are beside them, and copying a chunk copies no exact vector.
+//! The fields that a scan reads are arrays of their own: quantised rows, residuals of the
+//! quantisation, data subjects and phases. The exact vectors are shared pointers, so copying a
+//! chunk copies no exact vector.
 
 use multiversion::multiversion;
 
-use super::Item;
+use super::item::Item;
 use crate::domain::{
     ids::SubjectRef,
     vector::{UnitVector, VectorError, norm},
 };
 
-/// Rows of a chunk: one bit each in a `u64`.
+/// Rows of a chunk, one bit each in a `u64`.
 pub(super) const ROWS: usize = 64;
 
 /// The largest magnitude of a quantised component of a row.
@@ -33,7 +33,7 @@ pub(super) struct Chunk {
     shared: u64,
 }
 
-/// Who may be found.
+/// The condition that a row must meet to be found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ItemFilter {
     pub(super) phase: f32,
@@ -79,17 +79,17 @@ impl Chunk {
         &self.codes
     }
 
-    /// Multiplied with a row's codes these give the row, but for its residual.
+    /// The scale of each row: `row ≈ scale · codes`.
     pub(super) fn scales(&self) -> &[f32; ROWS] {
         &self.scales
     }
 
-    /// At least the length of what each row lost by quantisation.
+    /// An upper bound of the norm of each row's quantisation residual.
     pub(super) fn residuals(&self) -> &[f32; ROWS] {
         &self.residuals
     }
 
-    /// Appends a row; the caller knows that there is room and that the dimension is right.
+    /// Appends a row. The caller ensures that the chunk is not full and that the dimension matches.
     pub(super) fn push(&mut self, item: Item, vector: Option<UnitVector>) {
         let row = self.items.len();
         self.describe(row, &item, vector.as_ref());
@@ -97,7 +97,7 @@ impl Chunk {
         self.vectors.push(vector);
     }
 
-    /// Takes the last row out.
+    /// Removes the last row.
     pub(super) fn pop(&mut self) -> Option<(Item, Option<UnitVector>)> {
         let item = self.items.pop()?;
         let bit = 1 << self.items.len();
@@ -107,20 +107,20 @@ impl Chunk {
         Some((item, self.vectors.pop().flatten()))
     }
 
-    /// Puts another row in the place of row `row`; returns what was there.
+    /// Replaces row `row` and returns its item.
     pub(super) fn replace(&mut self, row: usize, item: Item, vector: Option<UnitVector>) -> Item {
         self.describe(row, &item, vector.as_ref());
         self.vectors[row] = vector;
         std::mem::replace(&mut self.items[row], item)
     }
 
-    /// Marks a row consolidated.
+    /// Marks a row as consolidated.
     pub(super) fn consolidate(&mut self, row: usize) {
         self.items[row].consolidated = true;
         self.consolidated |= 1 << row;
     }
 
-    /// One bit for each row that `filter` lets through and that can be compared at all.
+    /// A bit mask of the rows that `filter` accepts and that have a vector.
     pub(super) fn matching(&self, filter: &ItemFilter) -> u64 {
         let mut rows = self.searchable;
         if let Some(subject) = filter.subject {
@@ -152,8 +152,8 @@ fn bits<T>(values: &[T; ROWS], test: impl Fn(&T) -> bool) -> u64 {
     values.iter().enumerate().fold(0, |mask, (row, value)| mask | u64::from(test(value)) << row)
 }
 
-/// Quantises to `i8`: returns the scale, and a length the loss does not exceed. Wider vectors change
-/// its speed and no bit of its result.
+/// Quantises to `i8`. Returns the scale and an upper bound of the residual's norm. The vector width
+/// of the CPU changes the speed only.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512vl",
     "x86_64+avx2",
@@ -166,18 +166,18 @@ fn quantise_row(values: &[f32], codes: &mut [i8]) -> (f32, f32) {
     let mut lost = Vec::with_capacity(values.len());
     for (code, &value) in codes.iter_mut().zip(values) {
         let exact = value / scale;
-        // to the nearest, in arithmetic that vectors have; whatever it gives, the loss is exact
+        // rounds to nearest with operations that vectorise; the residual is computed exactly
         *code = (exact + 0.5_f32.copysign(exact)) as i8;
         lost.push(value - scale * f32::from(*code));
     }
     (scale, (norm(&lost) + ROUNDING) as f32)
 }
 
-/// More than the roundings in a residual add up to: each is below 1.3e-7 of its component, so
-/// together they are below 1.3e-7 of the length of a unit vector.
+/// An upper bound of the rounding in a residual: each component is off by less than 1.3e-7 of its
+/// value, so the norm is off by less than 1.3e-7 for a unit vector.
 const ROUNDING: f64 = 1e-5;
 
-/// A query in `i16`, fine enough that the rows' residuals dominate the error.
+/// A query quantised to `i16`, fine enough that the residuals of the rows dominate the error.
 pub(super) struct QuantisedQuery {
     pub(super) codes: Vec<i16>,
     pub(super) scale: f64,
@@ -185,7 +185,7 @@ pub(super) struct QuantisedQuery {
 }
 
 impl QuantisedQuery {
-    /// Quantises so that a sum of `dimension` products with rows cannot leave `i32`.
+    /// Quantises such that a sum of `dimension` products with row codes fits into `i32`.
     pub(super) fn new(query: &UnitVector) -> Self {
         let values = query.as_slice();
         let room = i64::from(i32::MAX) / (i64::from(CODE_MAX) * values.len().max(1) as i64);
@@ -203,7 +203,7 @@ impl QuantisedQuery {
     }
 }
 
-/// Checks that a vector fits a lattice of `dimension`.
+/// Checks that a vector has `dimension` components.
 pub(super) fn fits(vector: &UnitVector, dimension: usize) -> Result<(), VectorError> {
     let actual = vector.as_slice().len();
     if actual == dimension {

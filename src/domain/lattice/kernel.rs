@@ -1,17 +1,17 @@
-//! The integer scan kernel of the lattice search.
+//! The integer kernel of the lattice search.
 //!
-//! One call scores one chunk of quantised rows against one quantised query. All arithmetic is in
-//! integers that cannot overflow, so every CPU and both kernels give the same numbers; only the
-//! speed differs. What the scores mean, and how far they may be off, is in `search`.
+//! One call scores a chunk of quantised rows against a quantised query. The integer arithmetic
+//! cannot overflow, so all CPUs and both kernels give the same numbers; only the speed differs. The
+//! meaning of the scores and their error bounds are in `search`.
 
 use multiversion::multiversion;
 
-/// Scores rows: `out[r]` becomes the dot product of row `r` and the query.
+/// Computes `out[r]`, the dot product of row `r` and the query.
 ///
 /// `rows` holds `out.len()` rows of `query.len()` values each.
 pub(super) type Kernel = fn(rows: &[i8], query: &[i16], out: &mut [i32]);
 
-/// The kernel for the widest vectors this CPU has; chosen at the first call.
+/// The kernel for the widest vector instructions of this CPU, selected at the first call.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512vl",
     "x86_64+avx2",
@@ -22,7 +22,7 @@ pub(super) fn widest(rows: &[i8], query: &[i16], out: &mut [i32]) {
     portable(rows, query, out);
 }
 
-/// The same kernel without any run-time choice.
+/// The same kernel without run-time selection.
 #[expect(clippy::inline_always, reason = "compiled anew, with wider vectors, in each `widest`")]
 #[inline(always)]
 pub(super) fn portable(rows: &[i8], query: &[i16], out: &mut [i32]) {

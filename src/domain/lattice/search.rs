@@ -1,12 +1,14 @@
-//! Exact nearest-neighbour search in two steps.
+//! Exact nearest-neighbour search in two passes.
 //!
-//! First an integer scan gives each candidate a score with a known error bound; then every
-//! candidate whose upper bound reaches the k-th best lower bound is scored exactly, in the fixed
-//! order of [`UnitVector::dot`]. So the result equals that of comparing every vector, ties and
-//! all, at the cost of reading one byte a component.
+//! The first pass scans quantised rows in integer arithmetic and gives each candidate a score with
+//! a known error bound. The second computes the exact score of every candidate whose upper bound
+//! reaches the k-th best lower bound, in the fixed order of [`UnitVector::dot`]. The result
+//! therefore equals that of a full comparison, ties included, while the scan reads one byte per
+//! component.
 //!
-//! The bound: with row `v = s·c + e` and query `q = t·d + f` (codes `c`, `d`, losses `e`, `f`),
-//! `q·v = t·s·(d·c) + f·v + (t·d)·e`, so the error is at most `|f||v| + (|q|+|f|)|e|`.
+//! Error bound: let a row be `v = s·c + e` and the query `q = t·d + f`, with codes `c`, `d`, scales
+//! `s`, `t` and residuals `e`, `f`. Then `q·v = t·s·(d·c) + f·v + (t·d)·e`, and the error of
+//! `t·s·(d·c)` is at most `‖f‖·‖v‖ + (‖q‖ + ‖f‖)·‖e‖`.
 
 use super::{
     Chunk, Lattice,
@@ -18,48 +20,49 @@ use crate::domain::{
     vector::{STORED_NORM_TOLERANCE, UnitVector, VectorError},
 };
 
-/// Room for the lengths of "unit" vectors not being exactly 1.
+/// The maximum norm of a stored vector.
 const LENGTH: f64 = 1.0 + STORED_NORM_TOLERANCE;
 
-/// Room for the roundings of `f64` in bounds and exact scores.
+/// An allowance for the rounding of `f64` in bounds and exact scores.
 const SLACK: f64 = 1e-9;
 
-/// What to look for.
+/// A search query.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// The direction to be near to.
+    /// The query vector.
     pub vector: &'a UnitVector,
-    /// The phase of the step that asks.
+    /// The phase value of the step.
     pub phase: f32,
-    /// How far an item's phase may be from it (inclusive), unless the item is consolidated.
+    /// The maximum phase distance of an item, inclusive; consolidated items are exempt.
     pub phase_tolerance: f32,
-    /// Hits with a smaller cosine are dropped.
+    /// The minimum cosine similarity of a hit.
     pub min_similarity: f64,
-    /// The largest number of hits; 0 finds nothing.
+    /// The maximum number of hits.
     pub k: usize,
-    /// Whose items are visible, besides the shared ones; `None` sees all.
+    /// The data subject whose items are visible, in addition to shared ones; `None` makes all
+    /// visible.
     pub subject: Option<SubjectRef>,
 }
 
-/// A remembered item near to the query.
+/// An item found by a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hit {
-    /// The item.
+    /// The position that identifies the item.
     pub position: Position,
-    /// The event that holds its prompt.
+    /// The position of the event that holds its prompt.
     pub prompt_position: Position,
-    /// Whose words it holds.
+    /// The data subject of its content.
     pub subject: SubjectRef,
-    /// The cosine.
+    /// The cosine similarity.
     pub score: f64,
 }
 
 /// The outcome of a search.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SearchResult {
-    /// The nearest items: score descending, then position descending.
+    /// The nearest items, by score descending, then position descending.
     pub hits: Vec<Hit>,
-    /// How many items were visible and of a fitting phase.
+    /// The number of items that were visible and within the phase tolerance.
     pub candidates: usize,
 }
 
@@ -72,7 +75,7 @@ impl Lattice {
         self.search_with(kernel::widest, query)
     }
 
-    /// The search with a kernel of choice; which one makes no difference but speed.
+    /// The search with a given kernel; kernels differ in speed only.
     pub(super) fn search_with(
         &self,
         kernel: Kernel,
@@ -98,7 +101,8 @@ impl Lattice {
         })
     }
 
-    /// Scores `contenders` (by upper bound, descending) exactly, as far as they can matter.
+    /// Computes the exact scores of `contenders` (sorted by upper bound, descending) that can still
+    /// reach the result.
     fn rescore(&self, query: &Query<'_>, k: usize, contenders: &[Contender]) -> Vec<Hit> {
         let mut hits: Vec<Hit> = Vec::with_capacity(k + 1);
         for contender in contenders {
@@ -130,21 +134,22 @@ impl Lattice {
     }
 }
 
-/// A row that may be among the nearest.
+/// A row that may belong to the result.
 #[derive(Clone, Copy, Debug)]
 struct Contender {
     upper: f64,
     row: usize,
 }
 
-/// The integer scan: keeps the k best lower bounds and all who may reach the worst of them.
+/// The integer scan: tracks the k best lower bounds and all rows whose upper bound reaches the
+/// worst of them.
 struct Scan {
     kernel: Kernel,
     query: QuantisedQuery,
     k: usize,
     /// At most `k` lower bounds, descending.
     lower: Vec<f64>,
-    /// Nobody below this matters: the k-th lower bound, or the smallest score asked for.
+    /// Rows with an upper bound below this are out: the k-th lower bound, or `min_similarity`.
     floor: f64,
     /// At most one for each row.
     contenders: Vec<Contender>,
@@ -204,7 +209,7 @@ impl Scan {
         }
     }
 
-    /// Takes a lower bound in; the floor rises once k of them are known.
+    /// Records a lower bound; the floor rises once k of them are known.
     fn raise(&mut self, lower: f64) {
         if self.lower.len() == self.k && lower <= self.floor {
             return;
@@ -218,7 +223,7 @@ impl Scan {
         }
     }
 
-    /// Who is still in the running, by upper bound, descending.
+    /// The remaining contenders by upper bound, descending.
     fn finish(&mut self) -> &[Contender] {
         let floor = self.floor;
         self.contenders.retain(|contender| contender.upper >= floor);

@@ -1,11 +1,11 @@
-//! Policies compared and changed field by field, as trees of JSON.
+//! Comparison and change of policies field by field, as JSON trees.
 
 use serde_json::Value;
 
 use super::Policy;
 
 impl Policy {
-    /// Every field, also what the canonical form leaves out.
+    /// All fields as JSON, including those that the canonical form omits.
     pub fn tree(&self) -> Result<Value, serde_json::Error> {
         let mut tree = serde_json::to_value(self)?;
         if let Some(sections) = tree.as_object_mut() {
@@ -14,7 +14,7 @@ impl Policy {
         Ok(tree)
     }
 
-    /// The names of the top-level fields (dotted one level) in which two policies differ.
+    /// The dotted names of the fields in which two policies differ.
     pub fn diff(&self, other: &Self) -> Vec<String> {
         let (Ok(a), Ok(b)) = (self.tree(), other.tree()) else {
             return Vec::new();
@@ -24,16 +24,19 @@ impl Policy {
         names
     }
 
-    /// This policy with the fields replaced that a partial one names; unknown fields are errors.
+    /// Replaces the fields that the partial policy `changes` contains.
+    ///
+    /// # Errors
+    /// An unknown field or a value of the wrong type.
     pub fn merged(&self, changes: &Value) -> Result<Self, serde_json::Error> {
         let mut value = self.tree()?;
         overlay(&mut value, changes);
         serde_json::from_value(value)
     }
 
-    /// This policy with the fields changed that differ between two configurations.
+    /// Applies the fields that differ between two versions of the configuration.
     ///
-    /// So a value set by an operator survives a start whose configuration did not touch it.
+    /// A value set by an operator thus survives a start whose configuration did not change it.
     #[must_use]
     pub fn with_changes(&self, before: &Self, after: &Self) -> Self {
         let values = (self.tree(), before.tree(), after.tree());

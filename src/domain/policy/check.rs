@@ -1,14 +1,14 @@
-//! Validation of a policy, once, on entry to the log.
+//! Validation of a policy before it is recorded.
 
 use super::{CallerScore, Moral, Policy, ScorerId, Trace};
 
-/// A policy that must not be recorded: the field, and what it has to be.
+/// A violated bound: the field and its condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("policy.{field} must be {must}")]
 pub struct PolicyError {
     /// Dotted name of the field.
     pub field: &'static str,
-    /// The condition it violates.
+    /// The condition, for use after "must be".
     pub must: &'static str,
 }
 
@@ -17,7 +17,10 @@ const fn check(ok: bool, field: &'static str, must: &'static str) -> Result<(), 
 }
 
 impl Policy {
-    /// Checks every bound of the policy table; the first violated one is named.
+    /// Checks all bounds.
+    ///
+    /// # Errors
+    /// The first violated bound.
     pub fn validate(&self) -> Result<(), PolicyError> {
         check((1..=4096).contains(&self.dimension), "dimension", "between 1 and 4096")?;
         check((1..=1_000_000).contains(&self.capacity), "capacity", "between 1 and 1,000,000")?;
@@ -68,7 +71,7 @@ impl Trace {
     }
 }
 
-/// NaN is in no range.
+/// True if `x` is in [0, 1]; false for NaN.
 fn unit(x: f64) -> bool {
     (0.0..=1.0).contains(&x)
 }

@@ -109,7 +109,7 @@ fn function_words_are_sorted() {
 }
 
 /// Goal: nobody changes the vectors of existing engines unawares. If this fails, raise
-/// [`VERSION`].
+/// `HASHING_VERSION`.
 #[test]
 fn version_one_stays_as_it_is() {
     let text = "My dog is called Rex. 我的狗 ÄÖÜ naïve 42, dog dog!";

@@ -81,6 +81,15 @@ fn hashes_differ_by_label_engine_and_key() {
 }
 
 #[test]
+fn an_hmac_equals_that_of_the_standard() {
+    let key = content_key(7).0;
+    let mut mac = <HmacOf<Sha256> as Mac>::new_from_slice(key.as_slice()).unwrap();
+    mac.update(&5_u64.to_be_bytes());
+    mac.update(b"hello");
+    assert_eq!(hmac(&key, &[b"hello"]), <[u8; 32]>::from(mac.finalize().into_bytes()));
+}
+
+#[test]
 fn a_content_key_is_read_from_hex_and_base64() {
     let bytes: Vec<u8> = (0..32_u8).map(|n| n * 8 + 3).collect();
     let expected = ContentKey::from_text(&format!(" {}\n", hex::encode(&bytes))).unwrap();

@@ -77,7 +77,7 @@ async fn postgres_joins_by_whole_keys_for_an_engine_it_has_no_statistics_of() {
     for (name, sql) in [
         ("READ_FOR_FOLD", super::READ_FOR_FOLD),
         ("READ_FOR_AUDIT", super::READ_FOR_AUDIT),
-        ("SEALED_TEXTS", super::SEALED_TEXTS),
+        ("SEALED_CONTENTS", super::SEALED_CONTENTS),
         ("IDEMPOTENCY", super::IDEMPOTENCY),
     ] {
         let given = lists

@@ -1,0 +1,81 @@
+//! The options for opening a database.
+
+use std::{sync::Arc, time::Duration};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{error::StoreError, faults::Hooks};
+use crate::domain::ids::Micros;
+
+/// Default of the maximum number of connections of a process. Further requests wait up to the
+/// connect timeout.
+pub const MAX_CONNECTIONS: u32 = 10;
+/// Default time after which the server cancels a statement.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default time for which a writer waits for an engine's row, or for SQLite's write lock.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Default time after which the server ends an idle transaction, so that it does not hold an
+/// engine's row.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default time to wait for a connection, new or pooled.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A source of the current time that replaces the log's clock in tests.
+pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
+
+/// The options for opening a database.
+#[derive(Clone)]
+pub struct Options {
+    /// `sqlite://path/to/file.db` or `postgres://user:password@host/name`.
+    pub url: SecretString,
+    /// See [`MAX_CONNECTIONS`].
+    pub max_connections: u32,
+    /// True if PgBouncer in transaction mode is between this process and the server: no named
+    /// statements, and every statement in an explicit transaction.
+    pub pooler: bool,
+    /// See [`STATEMENT_TIMEOUT`]; SQLite has none.
+    pub statement_timeout: Duration,
+    /// See [`LOCK_TIMEOUT`].
+    pub lock_timeout: Duration,
+    /// See [`IDLE_TIMEOUT`]; SQLite has none.
+    pub idle_timeout: Duration,
+    /// See [`CONNECT_TIMEOUT`].
+    pub connect_timeout: Duration,
+    /// The log's clock; `None` for the database's own (with SQLite, the system clock).
+    pub clock: Option<Clock>,
+    /// Test hooks; empty in a build without tests.
+    pub hooks: Hooks,
+}
+
+impl Options {
+    /// The default options for a database URL.
+    pub fn new(url: impl Into<SecretString>) -> Self {
+        Self {
+            url: url.into(),
+            max_connections: MAX_CONNECTIONS,
+            pooler: false,
+            statement_timeout: STATEMENT_TIMEOUT,
+            lock_timeout: LOCK_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            connect_timeout: CONNECT_TIMEOUT,
+            clock: None,
+            hooks: Hooks::default(),
+        }
+    }
+
+    /// The database system that the URL names.
+    pub(super) fn database(&self) -> Result<DatabaseKind, StoreError> {
+        let url = self.url.expose_secret();
+        match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => Ok(DatabaseKind::Sqlite),
+            Some("postgres" | "postgresql") => Ok(DatabaseKind::Postgres),
+            _ => Err(StoreError::Url("it starts with neither sqlite: nor postgres:".to_owned())),
+        }
+    }
+}
+
+/// A database system.
+pub(super) enum DatabaseKind {
+    Sqlite,
+    Postgres,
+}
