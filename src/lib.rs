@@ -1,26 +1,13 @@
-//! MLSDM: a governed cognitive memory server between applications and large language models.
+//! MLSDM: a governed memory server for applications that use a large language model.
 //!
-//! Each request is one *step*: scored against an adaptive moral threshold, given context from a
-//! bounded memory, answered by a model, and remembered. Every step is appended as events to a log
-//! before its answer is returned, and an engine's whole state is a fold over that log.
-//!
-//! # Map
-//!
-//! Dependencies point one way: `http, cli → engine → (store, llm, embed, score) → domain`.
-//!
-//! - [`domain`]: pure. [`decide`](domain::decide::decide) turns a state and a command into events,
-//!   [`evolve`](domain::evolve::evolve) folds an event into a state.
-//! - [`store`]: the event log on PostgreSQL and SQLite: the batching [writer](store::writer), the
-//!   hash [chain](store::chain), sealed contents and their [keys](store::keys), [replay](store::replay).
-//! - [`engine`]: the imperative shell: engines in memory and the [step](engine::step).
-//! - [`llm`], [`embed`], [`score`]: who answers, what makes vectors, what scores prompts.
-//! - [`auth`]: who is calling, and what they may do.
-//! - [`http`], [`cli`], [`standalone`]: the faces. [`config`], [`telemetry`], [`lifecycle`]: at the side.
+//! Each request is one *step*: the engine scores the prompt against an adaptive moral threshold, adds
+//! context from a bounded memory, calls the model and remembers the answer. Each step is appended as
+//! events to a log before its answer is complete, and the state of an engine is a fold over its log.
 //!
 //! # As a library
 //!
-//! [`Engine`] is one governed memory inside a program, without a server: give it a model and a
-//! place for its log, and ask. `examples/standalone.rs` is a whole program.
+//! [`Engine`] is one governed memory inside a program, without a server. It needs a model and a path for
+//! its log; `examples/standalone.rs` is a complete program.
 //!
 //! ```no_run
 //! use mlsdm::{Engine, Generate};
@@ -35,39 +22,67 @@
 //! # }
 //! ```
 //!
-//! # Invariants
+//! The library consists of [`Engine`], [`Builder`], [`Generate`], [`Answer`], [`StateReport`], [`Error`] and the
+//! modules [`llm`], [`embed`] and [`domain`] (for its policy). All other modules are internals of the
+//! server; they are public for its binaries and tests only and may change in any version.
 //!
-//! - The same log gives the same state, bit for bit, on any CPU.
-//! - A complete answer that was returned is in the log; a request that reached a model is in the
-//!   log even if the process died meanwhile.
-//! - No lock or transaction is held across a call to a model.
-//! - completed + rejected + failed + open = steps; the first ending of a step wins.
-//! - One data subject's words never become another's context unless the policy says so aloud.
-//! - Prompt and answer text never reaches a log line or an error message.
-//! - Every queue, batch, page and cache has a named limit and a stated behaviour when full.
+//! # Modules
+//!
+//! Imports point one way: `cli → startup → http → engine → (store, llm, embed, score) → domain`.
+//!
+//! - [`domain`] is pure. [`decide`](domain::decide::decide) turns a state and a command into events,
+//!   [`evolve`](domain::evolve::evolve) folds an event into a state.
+//! - [`store`] has the event log on PostgreSQL and SQLite: the batching [writer](store::writer), the hash
+//!   [chain](store::chain), encrypted contents and their [keys](store::keys), and [replay](store::replay).
+//! - [`engine`] has the engines in memory and the [step](engine::step).
+//! - [`llm`], [`embed`] and [`score`] have the model providers, the embedders and the scorers.
+//! - [`auth`] turns a credential into a principal with roles and permissions.
+//! - [`startup`] builds all parts from the [configuration](config); [`http`] serves them.
+//! - [`metrics`] has metric primitives; [`telemetry`] has logs and traces.
+//!
+//! The README describes the architecture, its invariants and the way of a step through these modules.
 
+#[doc(hidden)]
 pub mod auth;
+#[doc(hidden)]
 pub mod breaker;
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod clock;
+#[doc(hidden)]
 pub mod config;
 pub mod domain;
 pub mod embed;
+#[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
 pub mod http;
+#[doc(hidden)]
 pub mod ids;
+#[doc(hidden)]
 pub mod lifecycle;
+#[doc(hidden)]
 pub mod limiter;
 pub mod llm;
+#[doc(hidden)]
 pub mod metrics;
+#[doc(hidden)]
 pub mod rates;
+#[doc(hidden)]
 pub mod score;
+#[doc(hidden)]
 pub mod standalone;
+#[doc(hidden)]
 pub mod startup;
+#[doc(hidden)]
 pub mod store;
+#[doc(hidden)]
 pub mod telemetry;
 #[cfg(any(test, feature = "testkit"))]
+#[doc(hidden)]
 pub mod testkit;
+#[doc(hidden)]
 pub mod tls;
 
 pub use engine::{Answer, StateReport};
