@@ -1,9 +1,10 @@
-//! Models: who answers an admitted step.
+//! Model providers: they answer admitted steps.
 //!
-//! [`Llm::call`] asks one of a closed set of providers, under one deadline, and says what came of it
-//! with the number of attempts. The answer itself goes to a [`Sink`], piece by piece, so that a
-//! caller can have it as it is made and the log has what was said before a failure.
-//! Deliberately not here: what an answer is worth (the domain's), and any record of it (the log's).
+//! [`Llm::call`] calls the first of a list of providers under one deadline, and the next one if that
+//! fails. [`CallReport`] holds the result and the number of attempts. The answer itself goes to a
+//! [`Sink`], piece by piece, so that a client can be streamed to and the log has the part that was
+//! received before a failure. Deliberately not here: the value of an answer (the domain), and its
+//! record (the log).
 
 mod anthropic;
 mod chat;
@@ -14,11 +15,14 @@ mod openai;
 mod price;
 mod provider;
 mod replay;
+mod report;
 mod setup;
+mod setup_error;
 mod sink;
 mod spans;
 mod sse;
 mod stub;
+mod tokens;
 mod upstream;
 
 use std::{
@@ -30,80 +34,58 @@ use std::{
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-pub use crate::breaker::Settings as BreakerSettings;
-pub use anthropic::Anthropic;
+pub use anthropic::{Anthropic, AnthropicSettings};
 pub use chat::{
     Dialect, Extra, Message, Messages, ProviderCompletion, Reply, Request, Role, ToolCall,
 };
 pub use error::LlmError;
-pub use openai::OpenAi;
+pub use http::http_client;
+pub use openai::{OpenAi, OpenAiSettings};
 pub use price::BadPrice;
 pub use provider::{Function, Provider, ReplyFuture};
 pub use replay::{RecordedAnswer, Replay};
-pub use setup::SetupError;
+pub use report::{CallReport, Completion};
+pub use setup::{LlmSetup, Route};
+pub use setup_error::SetupError;
 pub use sink::{ANSWER_BYTES_MAX, DELTAS_MAX, Delta, Sink};
 pub use stub::Stub;
+pub use tokens::{TOKEN_CHARS, estimate_tokens};
 pub use upstream::{Bulkhead, Resilience, Retry};
 
 use crate::{
-    domain::{budget::Price, event::Usage, ids::EngineId},
-    metrics::Counter,
+    domain::{budget::Price, ids::EngineId},
+    metrics::{Counter, OTHER},
 };
 use upstream::Upstream;
 
-/// The models of an engine; cheap to clone.
+/// The models of an engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Llm {
     shared: Arc<Shared>,
-    /// Who is asked first, and who instead if that fails, in this order; never empty.
+    /// The order in which providers are called: the first one, then its fallbacks. Never empty.
     targets: Arc<[Target]>,
 }
 
-/// What the models of all engines have in common.
+/// What the models of all engines share.
 struct Shared {
-    /// Each provider once: its breaker and its bulkhead are those of all engines.
+    /// Each provider once, so that all engines share its circuit breaker and its bulkhead.
     upstreams: Vec<Arc<Upstream>>,
-    /// Engines whose models are others than the rest's.
+    /// The engines that have their own order of providers.
     engines: HashMap<EngineId, Arc<[Target]>>,
-    /// Models that a request may name; any, if there are none.
+    /// The models that a request may name. Empty: any model.
     allowed: Vec<String>,
     prices: HashMap<String, Price>,
-    /// Most tokens ever asked for.
+    /// Upper limit of the tokens of an answer.
     max_tokens: u32,
+    /// The temperature of requests that name none.
     temperature: Option<f64>,
 }
 
-/// A provider, and the model it is asked for when the request names none.
+/// A provider, and the model for requests that name none.
 #[derive(Clone)]
 struct Target {
     upstream: Arc<Upstream>,
     model: Option<String>,
-}
-
-/// What came of a call.
-#[derive(Clone, Debug)]
-pub struct CallReport {
-    /// Who was asked last.
-    pub provider: &'static str,
-    /// For which model, if that provider has several.
-    pub model: Option<String>,
-    /// How many calls were made to providers.
-    pub attempts: u32,
-    /// How the answer ended, or why there is none.
-    pub result: Result<Completion, LlmError>,
-}
-
-/// How an answer ended.
-#[derive(Clone, Debug)]
-pub struct Completion {
-    /// The model as the provider reports it.
-    pub model: String,
-    /// Why it ended: `stop`, `length`, `tool_calls`, `content_filter`.
-    pub finish_reason: String,
-    /// Tokens: the provider's figures, else estimates.
-    pub usage: Usage,
-    /// True if the answer was cut at its size limit.
-    pub truncated: bool,
 }
 
 impl fmt::Debug for Llm {
@@ -113,32 +95,59 @@ impl fmt::Debug for Llm {
 }
 
 impl Llm {
-    /// Asks this provider only, once a call.
+    /// One provider, with a single attempt per call.
     pub fn new(provider: Provider) -> Self {
         Self::protected(provider, Resilience::NONE)
     }
 
-    /// Asks this provider only.
+    /// One provider, protected by retries, a circuit breaker and a bulkhead.
     pub fn protected(provider: Provider, resilience: Resilience) -> Self {
-        let upstream = Arc::new(Upstream::new(provider, resilience));
-        let targets = [Target { upstream: Arc::clone(&upstream), model: None }];
-        let shared = Shared {
-            upstreams: vec![upstream],
+        let routes = vec![Route { provider: provider.name(), model: None }];
+        Self::with_setup(LlmSetup {
+            providers: vec![provider],
+            resilience,
+            routes,
             engines: HashMap::new(),
             allowed: Vec::new(),
             prices: HashMap::new(),
             max_tokens: u32::MAX,
             temperature: None,
-        };
-        Self { shared: Arc::new(shared), targets: Arc::new(targets) }
+        })
     }
 
-    /// The built-in model.
+    /// Several providers, with an order of fallbacks per engine.
+    pub fn with_setup(setup: LlmSetup) -> Self {
+        let LlmSetup { providers, resilience, routes, engines, .. } = setup;
+        let upstreams: Vec<Arc<Upstream>> = providers
+            .into_iter()
+            .map(|provider| Arc::new(Upstream::new(provider, resilience)))
+            .collect();
+        let targets = |routes: Vec<Route>| -> Arc<[Target]> {
+            let target = |Route { provider, model }| {
+                let upstream = upstreams.iter().find(|u| u.provider.name() == provider)?;
+                Some(Target { upstream: Arc::clone(upstream), model })
+            };
+            routes.into_iter().filter_map(target).collect()
+        };
+        let engines = engines.into_iter().map(|(engine, routes)| (engine, targets(routes)));
+        let (engines, targets) = (engines.collect(), targets(routes));
+        let shared = Shared {
+            upstreams,
+            engines,
+            allowed: setup.allowed,
+            prices: setup.prices,
+            max_tokens: setup.max_tokens,
+            temperature: setup.temperature,
+        };
+        Self { shared: Arc::new(shared), targets }
+    }
+
+    /// The built-in stub model.
     pub fn stub(stub: Stub) -> Self {
         Self::new(Provider::Stub(stub))
     }
 
-    /// A function of the program this library is part of.
+    /// A function of the program that uses this library.
     pub fn function(function: Function) -> Self {
         Self::new(Provider::Function(function))
     }
@@ -150,18 +159,17 @@ impl Llm {
         Self { shared: Arc::clone(&self.shared), targets: Arc::clone(targets) }
     }
 
-    /// The name of the provider that is asked first.
+    /// The name of the provider that is called first.
     pub fn provider(&self) -> &'static str {
         self.targets.first().map_or("none", |target| target.upstream.provider.name())
     }
 
-    /// The model that is asked when a request names none, if the provider has several.
+    /// The configured model, for requests that name none. `None` if the provider has only one.
     pub fn model(&self) -> Option<&str> {
         self.targets.first().and_then(|target| target.model.as_deref())
     }
 
-    /// Whether a request may name this model: one on the list, or the configured one; any, where
-    /// there is no list.
+    /// True if a request may name this model: it is listed or configured, or there is no list.
     pub fn allows(&self, model: &str) -> bool {
         let allowed = &self.shared.allowed;
         allowed.is_empty()
@@ -169,19 +177,19 @@ impl Llm {
             || self.model() == Some(model)
     }
 
-    /// The models that a request may name, as far as they are known: the configured one first.
+    /// The names of the configured model and of all listed models, in this order.
     pub fn models(&self) -> Vec<&str> {
         let own = self.model();
         let listed = self.shared.allowed.iter().map(String::as_str);
         own.into_iter().chain(listed.filter(|name| Some(*name) != own)).collect()
     }
 
-    /// What a model costs, if that is configured.
+    /// The price of a model, if it is configured.
     pub fn price(&self, model: &str) -> Option<Price> {
         self.shared.prices.get(model).copied()
     }
 
-    /// The circuit breakers of all providers, by name: `closed`, `open` or `half_open`.
+    /// The states of all providers' circuit breakers: `closed`, `open` or `half_open`.
     pub fn breakers(&self) -> BTreeMap<String, String> {
         let state = |upstream: &Arc<Upstream>| {
             (upstream.provider.name().to_owned(), upstream.breaker().to_owned())
@@ -189,25 +197,25 @@ impl Llm {
         self.shared.upstreams.iter().map(state).collect()
     }
 
-    /// All providers that may be asked, each with the models that are known by name.
+    /// All providers with the names of their models, as far as the configuration names them.
     pub fn known(&self) -> BTreeMap<&'static str, BTreeSet<String>> {
         let mut known: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
         for upstream in &self.shared.upstreams {
             known.entry(upstream.provider.name()).or_default();
         }
         let orders = self.shared.engines.values().chain([&self.targets]);
-        for (place, target) in orders.flat_map(|order| order.iter().enumerate()) {
+        for (index, target) in orders.flat_map(|order| order.iter().enumerate()) {
             let models = known.entry(target.upstream.provider.name()).or_default();
             models.extend(target.model.clone());
-            // a model that a request names is the first provider's
-            if place == 0 {
+            // a model that a request names belongs to the first provider
+            if index == 0 {
                 models.extend(self.shared.allowed.iter().cloned());
             }
         }
         known
     }
 
-    /// The attempts at all providers, by name and how they went.
+    /// The counters of attempts, by provider and outcome.
     pub fn attempts(&self) -> impl Iterator<Item = (&'static str, &'static str, Counter)> {
         let counters = |upstream: &Arc<Upstream>| {
             let name = upstream.provider.name();
@@ -220,90 +228,62 @@ impl Llm {
         self.shared.upstreams.iter().flat_map(counters)
     }
 
-    /// Asks for an answer until `deadline`. Dropping the future cancels the call; what was said until
-    /// then is in the sink.
+    /// Calls the providers in their order until one answers or the deadline is over. Dropping the
+    /// future cancels the call; the sink then holds the part of the answer received so far.
     pub async fn call(&self, request: &Request, sink: &mut Sink, deadline: Instant) -> CallReport {
-        let mut called =
-            CallReport { provider: self.provider(), model: None, attempts: 0, result: NOT_ALLOWED };
+        let not_allowed = Err(LlmError::NotAllowed);
+        let mut report =
+            CallReport { provider: self.provider(), model: None, attempts: 0, result: not_allowed };
         if request.model.as_ref().is_some_and(|model| !self.allows(model)) {
-            return called;
+            return report;
         }
-        for (place, target) in self.targets.iter().enumerate() {
-            let asked = self.asked(request, target, place == 0);
-            let alternative = place + 1 < self.targets.len();
-            let before = called.attempts;
-            let span = spans::chat(self, target.upstream.provider.name(), &asked);
+        for (index, target) in self.targets.iter().enumerate() {
+            let request = self.request_for(target, request, index == 0);
+            let has_fallback = index + 1 < self.targets.len();
+            let before = report.attempts;
+            let provider = target.upstream.provider.name();
+            let label = request.model.as_deref().map(|model| self.label(model));
+            let span = spans::chat(provider, label, &request);
             let call =
-                target.upstream.call(&asked, sink, deadline, alternative, &mut called.attempts);
-            let result = call.instrument(span.clone()).await.map_or_else(
-                |error| cut(error, &asked, sink),
-                |ending| Ok(ended(ending, &asked, sink)),
-            );
-            spans::answered(&span, self, &asked, &result, called.attempts - before);
-            let may_go_on = match &result {
-                Ok(_) => false,
+                target.upstream.call(&request, sink, deadline, has_fallback, &mut report.attempts);
+            let result = report::completion(call.instrument(span.clone()).await, &request, sink);
+            spans::record_result(&span, label, &result, report.attempts - before);
+            let ends = match &result {
+                Ok(_) => true,
                 Err(error) => {
-                    error.may_fall_back() && !sink.has_started() && Instant::now() < deadline
+                    !error.may_fall_back() || sink.has_started() || Instant::now() >= deadline
                 }
             };
-            // why somebody failed says more than why another was not asked
-            if place == 0 || result.is_ok() || called.attempts > before {
-                (called.provider, called.result) = (target.upstream.provider.name(), result);
-                called.model = asked.model;
+            // a failure after an attempt says more than a fallback that was never called
+            if index == 0 || result.is_ok() || report.attempts > before {
+                (report.provider, report.result) = (provider, result);
+                report.model = request.model;
             }
-            if !may_go_on {
+            if ends {
                 break;
             }
         }
-        called
+        report
     }
 
-    /// The request as one provider gets it. A model that the caller names is the first provider's:
-    /// it means nothing to another.
-    fn asked(&self, request: &Request, target: &Target, first: bool) -> Request {
-        let named = request.model.clone().filter(|_| first);
+    /// The request for one provider. A model that the client names belongs to the first provider; it
+    /// has no meaning for the others.
+    fn request_for(&self, target: &Target, request: &Request, is_first: bool) -> Request {
+        let named = request.model.clone().filter(|_| is_first);
         Request {
             model: named.or_else(|| target.model.clone()),
+            messages: request.messages.clone(),
             max_tokens: request.max_tokens.min(self.shared.max_tokens),
             temperature: request.temperature.or(self.shared.temperature),
-            messages: request.messages.clone(),
             extra: Arc::clone(&request.extra),
         }
     }
-}
 
-const NOT_ALLOWED: Result<Completion, LlmError> = Err(LlmError::NotAllowed);
-
-fn ended(ending: ProviderCompletion, request: &Request, sink: &Sink) -> Completion {
-    let ProviderCompletion { model, finish_reason, usage } = ending;
-    let usage = usage.unwrap_or_else(|| estimated(request, sink));
-    Completion { model, finish_reason, usage, truncated: false }
-}
-
-/// An answer that grew too long is an answer, cut.
-fn cut(error: LlmError, request: &Request, sink: &Sink) -> Result<Completion, LlmError> {
-    if error != LlmError::TooLong {
-        return Err(error);
-    }
-    Ok(Completion {
-        model: request.model.clone().unwrap_or_default(),
-        finish_reason: "length".to_owned(),
-        usage: estimated(request, sink),
-        truncated: true,
-    })
-}
-
-/// Characters of a token, roughly, in the languages models are mostly asked in.
-pub const TOKEN_CHARS: usize = 4;
-
-/// How many tokens a text has, roughly, where nobody counts them.
-pub fn estimate_tokens(text: &str) -> u64 {
-    text.chars().count().div_ceil(TOKEN_CHARS) as u64
-}
-
-fn estimated(request: &Request, sink: &Sink) -> Usage {
-    Usage {
-        prompt_tokens: request.messages.iter().map(|m| estimate_tokens(&m.text)).sum(),
-        completion_tokens: estimate_tokens(sink.text()),
+    /// The name of a model in spans: `other` unless the configuration names it, because clients can
+    /// invent names.
+    fn label<'m>(&self, model: &'m str) -> &'m str {
+        let configured = self.targets.iter().any(|target| target.model.as_deref() == Some(model));
+        let listed = self.shared.allowed.iter().any(|name| name == model);
+        if configured || listed { model } else { OTHER }
     }
 }

@@ -8,6 +8,7 @@ mod embedder;
 mod error;
 mod metrics;
 mod models;
+mod providers;
 mod store;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use self::{
     embedder::embedder,
     error::StartError,
     models::llm,
+    providers::providers,
     store::{content_key, store_options},
 };
 use crate::{

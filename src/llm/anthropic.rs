@@ -1,17 +1,28 @@
-//! Anthropic's messages.
+//! Anthropic's messages API.
 //!
-//! Requests of chat completions are translated as far as they are texts and a few plain wishes; what
-//! else they say is refused, not dropped. Deliberately not here: retries and deadlines (`upstream`).
+//! Requests in the dialect of chat completions are translated if they consist of texts and a few
+//! common fields; others are refused. Deliberately not here: retries and deadlines (`upstream`).
 
 mod request;
 mod response;
 
 use reqwest::{Client, Url, header::HeaderValue};
+use secrecy::SecretString;
 
-use super::{LlmError, ProviderCompletion, Request, Sink, http, setup::SetupError, sse::Events};
-use crate::config;
+use super::{
+    LlmError, ProviderCompletion, Request, Sink, http, setup_error::SetupError, sse::Events,
+};
+/// The settings of a server of messages.
+pub struct AnthropicSettings<'a> {
+    /// The base URL, with or without a final `/v1`; `/v1/messages` is appended.
+    pub base_url: &'a str,
+    /// The API key, if the server needs one.
+    pub api_key: Option<&'a SecretString>,
+    /// The value of the header `anthropic-version`, a date.
+    pub version: &'a str,
+}
 
-/// A server of messages.
+/// A client of a server of messages.
 #[derive(Clone)]
 pub struct Anthropic {
     http: Client,
@@ -21,16 +32,19 @@ pub struct Anthropic {
 }
 
 impl Anthropic {
-    /// A server; nothing is sent yet. A final `/v1` of its address may be left out.
-    pub(super) fn new(http: Client, config: &config::Anthropic) -> Result<Self, SetupError> {
-        let base = config.base_url.trim_end_matches('/');
+    /// Creates the client. Sends nothing.
+    ///
+    /// # Errors
+    /// [`SetupError::Url`] or [`SetupError::Header`] with the name of the setting.
+    pub fn new(http: Client, settings: &AnthropicSettings<'_>) -> Result<Self, SetupError> {
+        let base = settings.base_url.trim_end_matches('/');
         let base = base.strip_suffix("/v1").unwrap_or(base);
         let url = Url::parse(&format!("{base}/v1/messages"))
             .map_err(|_| SetupError::Url("llm.anthropic.base_url"))?;
         let header =
             |key| http::secret_header("", key).ok_or(SetupError::Header("llm.anthropic.api_key"));
-        let key = config.key().map(header).transpose()?;
-        let version = HeaderValue::from_str(&config.version)
+        let key = settings.api_key.map(header).transpose()?;
+        let version = HeaderValue::from_str(settings.version)
             .map_err(|_| SetupError::Header("llm.anthropic.version"))?;
         Ok(Self { http, url, key, version })
     }

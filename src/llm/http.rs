@@ -1,7 +1,7 @@
-//! What all providers over HTTP have in common: the client, errors by status, bounded bodies.
+//! HTTP for all providers: the client, errors by status, size limits.
 //!
-//! An answer that is an error is dropped unread: its text may quote the prompt. So is the text of a
-//! transport error, which may name a proxy's password.
+//! The body of an error response is not read because it may quote the prompt. The text of a transport
+//! error is dropped because it may contain a proxy's password.
 
 use std::time::Duration;
 
@@ -13,25 +13,28 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
-use super::{LlmError, Sink, setup::SetupError};
+use super::{LlmError, Sink, setup_error::SetupError};
 use crate::telemetry::traces;
 
-/// How long connecting may take, within the deadline of a call.
+/// Timeout of a connection attempt, within the deadline of a call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Largest answer that is not streamed, in bytes; a larger one is malformed.
+/// Maximum size of an answer that is not streamed, in bytes. A larger one is malformed.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Longest wait that a provider's `Retry-After` is taken for; a longer one counts as this.
+/// Maximum `Retry-After` of a provider. A longer one counts as this.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
-/// How requests name this program.
+/// The value of the header `User-Agent`.
 const USER_AGENT: &str = concat!("mlsdm/", env!("CARGO_PKG_VERSION"));
 
-/// The client of all providers: it holds their connections. A proxy is used if the environment
-/// names one. A redirect is not followed: it could take the key elsewhere.
-pub(super) fn client() -> Result<Client, SetupError> {
-    // whoever was first in this process has installed the same
+/// Creates the HTTP client that all providers share, with its connection pool. It uses a proxy if the
+/// environment names one. It does not follow redirects, which could send the key to another host.
+///
+/// # Errors
+/// [`SetupError::Client`].
+pub fn http_client() -> Result<Client, SetupError> {
+    // fails if the provider is installed already; it is always the same
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -41,14 +44,14 @@ pub(super) fn client() -> Result<Client, SetupError> {
         .map_err(SetupError::Client)
 }
 
-/// A key as the value of a header that no debug print shows.
+/// A key as a header value that is marked as sensitive, so that its debug form hides it.
 pub(super) fn secret_header(prefix: &str, key: &SecretString) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&format!("{prefix}{}", key.expose_secret())).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-/// Sends a request; what comes back is an answer, at least by its status.
+/// Sends a request and returns the response if its status is 2xx.
 pub(super) async fn send(request: RequestBuilder) -> Result<Response, LlmError> {
     let mut headers = HeaderMap::new();
     traces::outgoing(&mut headers);
@@ -60,7 +63,7 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Response, LlmError> 
     Err(by_status(status.as_u16(), retry_after(response.headers())))
 }
 
-/// What a status other than 2xx means.
+/// The error of a status other than 2xx.
 pub(super) const fn by_status(status: u16, retry_after: Option<Duration>) -> LlmError {
     match status {
         401 | 403 => LlmError::Unauthorized { status },
@@ -70,7 +73,7 @@ pub(super) const fn by_status(status: u16, retry_after: Option<Duration>) -> Llm
     }
 }
 
-/// Seconds, or a date.
+/// The value of `Retry-After`: seconds or a date (RFC 9110, section 10.2.3).
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let until = |date: OffsetDateTime| {
@@ -82,13 +85,14 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
-/// Whether a response is a stream of events: some servers answer whole whatever they are asked.
+/// True if the response is a stream of events. Some servers answer a streaming request without
+/// streaming.
 pub(super) fn is_stream(response: &Response) -> bool {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     kind.is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"))
 }
 
-/// Reads an answer that comes whole.
+/// Reads a response that is not streamed.
 pub(super) async fn json<T: DeserializeOwned>(mut response: Response) -> Result<T, LlmError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|_| LlmError::BrokenOff)? {
@@ -100,45 +104,46 @@ pub(super) async fn json<T: DeserializeOwned>(mut response: Response) -> Result<
     parse(&bytes)
 }
 
-/// Reads one JSON text; the parser's own words may quote it and are dropped.
+/// Parses a JSON text. The parser's error is dropped because it may quote the text.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, LlmError> {
-    serde_json::from_slice(text).map_err(|_| LlmError::Malformed { what: "not the JSON expected" })
+    serde_json::from_slice(text)
+        .map_err(|_| LlmError::Malformed { what: "the JSON has an unexpected shape" })
 }
 
-/// What a stream that ends too early is: an answer that broke off, or none that ever began.
-pub(super) const fn broken(sink: &Sink) -> LlmError {
+/// The error of a stream that ends early: it depends on whether the answer had begun.
+pub(super) const fn early_end(sink: &Sink) -> LlmError {
     if sink.has_started() { LlmError::BrokenOff } else { LlmError::Unreachable }
 }
 
-/// Longest name of a model that is passed on, in characters.
+/// Maximum length of a model's name in the log, in characters.
 const MODEL_CHARS_MAX: usize = 200;
 
-/// A model's name as the provider reports it, which goes to the log; the one asked for without.
-pub(super) fn reported(model: Option<String>, wanted: &str) -> String {
+/// The model's name as the provider reports it, or the requested name.
+pub(super) fn reported_model(model: Option<String>, requested: &str) -> String {
     let model = model.filter(|name| !name.is_empty() && name.chars().count() <= MODEL_CHARS_MAX);
-    model.unwrap_or_else(|| wanted.to_owned())
+    model.unwrap_or_else(|| requested.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn waits(value: &'static str) -> Option<Duration> {
+    fn wait(value: &'static str) -> Option<Duration> {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
         retry_after(&headers)
     }
 
     #[test]
-    fn a_wait_is_seconds_or_a_date_and_bounded() {
-        assert_eq!(waits("7"), Some(Duration::from_secs(7)));
-        assert_eq!(waits("99999999"), Some(RETRY_AFTER_MAX));
-        assert_eq!(waits("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO), "in the past");
-        assert_eq!(waits("Fri, 06 Nov 2133 08:49:37 GMT"), Some(RETRY_AFTER_MAX));
-        assert_eq!((waits("soon"), waits("-1")), (None, None));
+    fn retry_after_is_seconds_or_a_date_and_limited() {
+        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
+        assert_eq!(wait("99999999"), Some(RETRY_AFTER_MAX));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO), "in the past");
+        assert_eq!(wait("Fri, 06 Nov 2133 08:49:37 GMT"), Some(RETRY_AFTER_MAX));
+        assert_eq!((wait("soon"), wait("-1")), (None, None));
     }
 
     #[test]
-    fn statuses_have_classes() {
+    fn statuses_map_to_errors() {
         assert_eq!(by_status(403, None), LlmError::Unauthorized { status: 403 });
         let wait = Some(Duration::from_secs(1));
         assert_eq!(by_status(529, wait), LlmError::Overloaded { retry_after: wait });
@@ -151,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_not_printed() {
+    fn the_debug_form_of_a_header_hides_the_key() {
         let header = secret_header("Bearer ", &SecretString::from("geheim")).unwrap();
         assert!(!format!("{header:?}").contains("geheim"));
         assert!(secret_header("", &SecretString::from("two\nlines")).is_none());

@@ -1,6 +1,6 @@
-//! Chat completions: `OpenAI` and everything that speaks like it (vLLM, Ollama, llama.cpp, Azure).
+//! Chat completions: `OpenAI` and compatible servers (vLLM, Ollama, llama.cpp, Azure).
 //!
-//! Deliberately not here: retries and deadlines (`upstream`), and which model may be asked.
+//! Deliberately not here: retries and deadlines (`upstream`), and the list of allowed models.
 
 mod request;
 mod response;
@@ -9,14 +9,27 @@ use reqwest::{
     Client, Url,
     header::{AUTHORIZATION, HeaderName, HeaderValue},
 };
+use secrecy::SecretString;
 
-use super::{LlmError, ProviderCompletion, Request, Sink, http, setup::SetupError, sse::Events};
-use crate::config;
-
-/// Where Azure wants the key.
+use super::{
+    LlmError, ProviderCompletion, Request, Sink, http, setup_error::SetupError, sse::Events,
+};
+/// The header in which Azure expects the key.
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
-/// A server of chat completions.
+/// The settings of a server of chat completions.
+pub struct OpenAiSettings<'a> {
+    /// The base URL; `/chat/completions` is appended.
+    pub base_url: &'a str,
+    /// The API key, if the server needs one.
+    pub api_key: Option<&'a SecretString>,
+    /// Azure's `api-version`; empty for other servers.
+    pub api_version: &'a str,
+    /// The request field that limits the tokens of an answer.
+    pub max_tokens_field: &'static str,
+}
+
+/// A client of a server of chat completions.
 #[derive(Clone)]
 pub struct OpenAi {
     http: Client,
@@ -26,22 +39,24 @@ pub struct OpenAi {
 }
 
 impl OpenAi {
-    /// A server; nothing is sent yet.
-    pub(super) fn new(http: Client, config: &config::OpenAi) -> Result<Self, SetupError> {
-        let mut url = format!("{}/chat/completions", config.base_url.trim_end_matches('/'));
-        let azure = !config.api_version.is_empty();
-        if azure {
-            url = format!("{url}?api-version={}", config.api_version);
+    /// Creates the client. Sends nothing.
+    ///
+    /// # Errors
+    /// [`SetupError::Url`] or [`SetupError::Header`] with the name of the setting.
+    pub fn new(http: Client, settings: &OpenAiSettings<'_>) -> Result<Self, SetupError> {
+        let mut url = format!("{}/chat/completions", settings.base_url.trim_end_matches('/'));
+        let is_azure = !settings.api_version.is_empty();
+        if is_azure {
+            url = format!("{url}?api-version={}", settings.api_version);
         }
         let url = Url::parse(&url).map_err(|_| SetupError::Url("llm.openai.base_url"))?;
         let header = |key| {
-            let (name, prefix) = if azure { (API_KEY, "") } else { (AUTHORIZATION, "Bearer ") };
+            let (name, prefix) = if is_azure { (API_KEY, "") } else { (AUTHORIZATION, "Bearer ") };
             let value = http::secret_header(prefix, key);
             Ok((name, value.ok_or(SetupError::Header("llm.openai.api_key"))?))
         };
-        let key = config.key().map(header).transpose()?;
-        let max_tokens_field = config.max_tokens_field.as_str();
-        Ok(Self { http, url, key, max_tokens_field })
+        let key = settings.api_key.map(header).transpose()?;
+        Ok(Self { http, url, key, max_tokens_field: settings.max_tokens_field })
     }
 
     pub(super) async fn call(

@@ -1,27 +1,27 @@
-//! One provider, asked once: a closed set behind one function.
+//! The closed set of providers, behind one function that makes a single attempt.
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use super::{Anthropic, LlmError, OpenAi, ProviderCompletion, Replay, Reply, Request, Sink, Stub};
 
-/// An answer on its way.
+/// The future of a [`Function`]'s answer.
 pub type ReplyFuture = Pin<Box<dyn Future<Output = Result<Reply, LlmError>> + Send>>;
 
-/// A model of the caller's own.
+/// A model in the program that uses this library.
 pub type Function = Arc<dyn Fn(Request) -> ReplyFuture + Send + Sync>;
 
-/// Who answers.
+/// A model provider.
 #[derive(Clone)]
 pub enum Provider {
-    /// Built in: deterministic, needs nothing.
+    /// The built-in stub: deterministic, without a network.
     Stub(Stub),
-    /// Chat completions, by `OpenAI` or others.
+    /// Chat completions by `OpenAI` or a compatible server.
     OpenAi(OpenAi),
-    /// Anthropic's messages.
+    /// Anthropic's messages API.
     Anthropic(Anthropic),
-    /// What a log has recorded.
+    /// The recorded answers of a log.
     Replay(Arc<Replay>),
-    /// A function of the program this library is part of.
+    /// A function of the program that uses this library.
     Function(Function),
 }
 
@@ -32,7 +32,7 @@ impl fmt::Debug for Provider {
 }
 
 impl Provider {
-    /// Its name in events and metrics.
+    /// The provider's name in events, metrics and configuration.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Stub(_) => "local_stub",
@@ -43,7 +43,7 @@ impl Provider {
         }
     }
 
-    /// Asks once. The text goes to the sink; dropping the future cancels the call.
+    /// Makes one attempt. The text goes to the sink. Dropping the future cancels the call.
     pub(super) async fn call(
         &self,
         request: &Request,

@@ -1,86 +1,35 @@
-//! The models that a configuration names.
+//! The settings of a server's models.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
-use reqwest::Client;
+use super::{Provider, Resilience};
+use crate::domain::{budget::Price, ids::EngineId};
 
-use super::{
-    Anthropic, BreakerSettings, Bulkhead, Llm, OpenAi, Provider, Replay, Resilience, Retry, Shared,
-    Stub, Target, http, upstream::Upstream,
-};
-use crate::config::{self, Choice, LlmProvider};
-
-/// Why models cannot be set up. Quotes no value: it may hold a key.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// The address of a provider.
-    #[error("{0} is not a URL such as https://host/v1; correct it")]
-    Url(&'static str),
-    /// What cannot be sent in a header.
-    #[error("{0} has characters that cannot be sent, such as a line break; correct it")]
-    Header(&'static str),
-    /// The HTTP client.
-    #[error("the HTTP client cannot be made; check the proxy variables of the environment")]
-    Client(#[source] reqwest::Error),
+/// The providers and models of all engines, for [`Llm::with_setup`](super::Llm::with_setup).
+pub struct LlmSetup {
+    /// The providers, each once.
+    pub providers: Vec<Provider>,
+    /// The protection of each provider.
+    pub resilience: Resilience,
+    /// The order in which providers are called. Must not be empty; providers that are not among
+    /// `providers` are left out.
+    pub routes: Vec<Route>,
+    /// The orders of engines that have their own.
+    pub engines: HashMap<EngineId, Vec<Route>>,
+    /// The models that a request may name. Empty: any model.
+    pub allowed: Vec<String>,
+    /// The prices of models by name.
+    pub prices: HashMap<String, Price>,
+    /// Upper limit of the tokens of an answer.
+    pub max_tokens: u32,
+    /// The temperature of requests that name none; `None` leaves it to the provider.
+    pub temperature: Option<f64>,
 }
 
-impl Llm {
-    /// The models of a configuration; `recorded` are the answers of the `replay` provider.
-    pub fn configured(config: &config::Llm, recorded: &Arc<Replay>) -> Result<Self, SetupError> {
-        let mut upstreams = HashMap::new();
-        let mut client = None;
-        // made once, and not at all for what needs no network
-        let mut http = || -> Result<Client, SetupError> {
-            let made = client.take().map_or_else(http::client, Ok)?;
-            Ok(client.insert(made).clone())
-        };
-        for provider in config.providers() {
-            let made = match provider {
-                LlmProvider::LocalStub => Provider::Stub(stub(&config.stub)),
-                LlmProvider::Openai => Provider::OpenAi(OpenAi::new(http()?, &config.openai)?),
-                LlmProvider::Anthropic => {
-                    Provider::Anthropic(Anthropic::new(http()?, &config.anthropic)?)
-                }
-                LlmProvider::Replay => Provider::Replay(Arc::clone(recorded)),
-            };
-            upstreams.insert(provider, Arc::new(Upstream::new(made, resilience(config))));
-        }
-        let targets = |first: &Choice| -> Arc<[Target]> {
-            let target = |choice: Choice| {
-                let upstream = upstreams.get(&choice.provider)?;
-                Some(Target { upstream: Arc::clone(upstream), model: choice.model })
-            };
-            config.order(first).into_iter().filter_map(target).collect()
-        };
-        let engines = config.engines.iter().map(|e| (e.engine.clone(), targets(&e.choice)));
-        let prices = config.prices.iter().map(|p| (p.model.clone(), p.price));
-        Ok(Self {
-            targets: targets(&config.first()),
-            shared: Arc::new(Shared {
-                engines: engines.collect(),
-                allowed: config.models.clone(),
-                prices: prices.collect(),
-                max_tokens: config.max_tokens,
-                temperature: Some(config.temperature),
-                upstreams: upstreams.into_values().collect(),
-            }),
-        })
-    }
-}
-
-fn stub(config: &config::Stub) -> Stub {
-    Stub { latency: config.latency(), word_latency: config.word_latency(), fault: None }
-}
-
-const fn resilience(config: &config::Llm) -> Resilience {
-    let config::Llm { retry, breaker, bulkhead, .. } = config;
-    Resilience {
-        retry: Retry { attempts: retry.attempts, base: retry.base(), max: retry.max() },
-        breaker: BreakerSettings {
-            failures: breaker.failures,
-            open: breaker.open(),
-            probes: breaker.probes,
-        },
-        bulkhead: Bulkhead { concurrency: bulkhead.concurrency, queue: bulkhead.queue },
-    }
+/// A provider in the order of calls.
+pub struct Route {
+    /// The provider's [name](Provider::name).
+    pub provider: &'static str,
+    /// The model for requests that name none; `None` if the provider has only one.
+    pub model: Option<String>,
 }

@@ -1,19 +1,18 @@
-//! The span of a call, with the attributes that OpenTelemetry's conventions for generative AI name. None of
-//! them holds a message.
+//! The span of a call, with the attributes of OpenTelemetry's semantic conventions for generative AI.
+//! No attribute holds a message.
 
 use opentelemetry::{Array, Value};
 use tracing::{Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::{Completion, Llm, LlmError, Request};
+use super::{Completion, LlmError, Request};
 use crate::{
     metrics::OTHER,
     telemetry::traces::{self, TARGET},
 };
 
-/// While one provider is asked, and asked again.
-pub(super) fn chat(llm: &Llm, provider: &'static str, request: &Request) -> Span {
-    let model = request.model.as_deref().map(|model| known(llm, model));
+/// Covers the calls of one provider, retries included. `model` is the label of the requested model.
+pub(super) fn chat(provider: &'static str, model: Option<&str>, request: &Request) -> Span {
     info_span!(
         target: TARGET,
         "chat",
@@ -33,19 +32,18 @@ pub(super) fn chat(llm: &Llm, provider: &'static str, request: &Request) -> Span
     )
 }
 
-/// Tells how it was answered.
-pub(super) fn answered(
+/// Records the result.
+pub(super) fn record_result(
     span: &Span,
-    llm: &Llm,
-    asked: &Request,
+    model: Option<&str>,
     result: &Result<Completion, LlmError>,
     attempts: u32,
 ) {
     span.record("mlsdm.llm.attempts", i64::from(attempts));
     match result {
         Ok(ended) => {
-            // a provider may repeat the name that a caller made up
-            if asked.model.as_deref().is_none_or(|model| known(llm, model) != OTHER) {
+            // a provider may repeat a name that the client invented
+            if model != Some(OTHER) {
                 span.record("gen_ai.response.model", &*ended.model);
             }
             let reasons = Array::String(vec![ended.finish_reason.clone().into()]);
@@ -53,15 +51,8 @@ pub(super) fn answered(
             span.record("gen_ai.usage.input_tokens", ended.usage.prompt_tokens as i64);
             span.record("gen_ai.usage.output_tokens", ended.usage.completion_tokens as i64);
         }
-        // nobody failed
+        // not a failure of the provider
         Err(LlmError::CallerGone) => {}
         Err(error) => traces::failed(span, error.code()),
     }
-}
-
-/// A model that configuration names; those that callers make up are one.
-fn known<'m>(llm: &Llm, model: &'m str) -> &'m str {
-    let configured = llm.targets.iter().any(|target| target.model.as_deref() == Some(model));
-    let listed = llm.shared.allowed.iter().any(|name| name == model);
-    if configured || listed { model } else { OTHER }
 }

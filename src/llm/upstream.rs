@@ -1,61 +1,59 @@
-//! One provider with what protects it and its callers: breaker, bulkhead, and trying again.
+//! One provider with its circuit breaker, its bulkhead and its retries.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{
-    BreakerSettings, LlmError, Provider, ProviderCompletion, Request, Sink, metrics::Attempts,
-};
+use super::{LlmError, Provider, ProviderCompletion, Request, Sink, metrics::Attempts};
 use crate::{
-    breaker::{Breaker, Permit},
+    breaker::{self, Breaker, Permit},
     limiter::Limiter,
 };
 
-/// Longest wait for a place in the bulkhead; the deadline of every call is earlier.
-const PLACE_WAIT: Duration = Duration::from_hours(1);
+/// Maximum wait for the bulkhead. The deadline of every call is earlier.
+const SLOT_WAIT: Duration = Duration::from_hours(1);
 
-/// How a failed call is tried again.
+/// The retries of failed attempts.
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
-    /// Most calls for one answer, the first included.
+    /// Maximum number of attempts, the first included.
     pub attempts: u32,
-    /// Longest wait before the second call; doubled for each further one.
+    /// Maximum backoff before the second attempt. It doubles with each further attempt.
     pub base: Duration,
-    /// Longest wait ever, but for one that the provider asks for.
+    /// Upper limit of the backoff, except for a `Retry-After` of the provider.
     pub max: Duration,
 }
 
-/// How many calls of one provider may run and wait.
+/// The limits of concurrent calls to one provider.
 #[derive(Clone, Copy, Debug)]
 pub struct Bulkhead {
-    /// Calls that run at once.
+    /// Maximum number of concurrent calls.
     pub concurrency: usize,
-    /// Calls that wait for those; more are refused.
+    /// Maximum number of waiting calls. Further calls are refused.
     pub queue: usize,
 }
 
-/// What protects a provider and its callers.
+/// The protection of a provider and of its callers.
 #[derive(Clone, Copy, Debug)]
 pub struct Resilience {
-    /// How a failed call is tried again.
+    /// The retries of failed attempts.
     pub retry: Retry,
-    /// When the provider is left alone.
-    pub breaker: BreakerSettings,
-    /// How many calls may run and wait.
+    /// The circuit breaker.
+    pub breaker: breaker::Settings,
+    /// The limits of concurrent calls.
     pub bulkhead: Bulkhead,
 }
 
 impl Resilience {
-    /// One call, whatever happened before: for what runs in this process.
+    /// A single attempt without protection, for models that run in this process.
     pub const NONE: Self = Self {
         retry: Retry { attempts: 1, base: Duration::ZERO, max: Duration::ZERO },
-        breaker: BreakerSettings { failures: 0, open: Duration::ZERO, probes: 1 },
+        breaker: breaker::Settings { failures: 0, open: Duration::ZERO, probes: 1 },
         bulkhead: Bulkhead { concurrency: tokio::sync::Semaphore::MAX_PERMITS, queue: 0 },
     };
 }
 
-/// A provider and what protects it.
+/// A protected provider.
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) provider: Provider,
@@ -70,26 +68,26 @@ impl Upstream {
         let Resilience { retry, breaker, bulkhead } = resilience;
         Self {
             breaker: Breaker::new("llm", provider.name(), breaker),
-            bulkhead: Limiter::new(bulkhead.concurrency, bulkhead.queue, PLACE_WAIT),
+            bulkhead: Limiter::new(bulkhead.concurrency, bulkhead.queue, SLOT_WAIT),
             provider,
             retry,
             attempts: Attempts::default(),
         }
     }
 
-    /// The breaker's state.
+    /// The name of the breaker's state.
     pub(super) fn breaker(&self) -> &'static str {
         self.breaker.state().name()
     }
 
-    /// Asks, and asks again where that may help, until the deadline. Adds to `attempts` the calls
-    /// made. With an `alternative`, a provider that wants a long wait is not waited for.
+    /// Calls the provider, with retries, until the deadline. Adds the number of calls to `attempts`. If
+    /// there is a fallback, it does not wait for a `Retry-After` above the maximum backoff.
     pub(super) async fn call(
         &self,
         request: &Request,
         sink: &mut Sink,
         deadline: Instant,
-        alternative: bool,
+        has_fallback: bool,
         attempts: &mut u32,
     ) -> Result<ProviderCompletion, LlmError> {
         let mut tries = 0;
@@ -102,14 +100,14 @@ impl Upstream {
                 return result;
             }
             let wait = self.retry.wait(tries, error);
-            if Instant::now() + wait >= deadline || (alternative && wait > self.retry.max) {
+            if Instant::now() + wait >= deadline || (has_fallback && wait > self.retry.max) {
                 return result;
             }
             sleep(wait).await;
         }
     }
 
-    /// Asks once.
+    /// Makes one attempt.
     async fn attempt(
         &self,
         request: &Request,
@@ -117,32 +115,32 @@ impl Upstream {
         deadline: Instant,
         attempts: &mut u32,
     ) -> Result<ProviderCompletion, LlmError> {
-        let place = timeout_at(deadline, self.bulkhead.admit()).await;
-        let Ok(Some(_place)) = place else { return Err(LlmError::BulkheadFull) };
+        let slot = timeout_at(deadline, self.bulkhead.admit()).await;
+        let Ok(Some(_slot)) = slot else { return Err(LlmError::BulkheadFull) };
         let permit = self.breaker.admit();
         let permit = permit.map_err(|retry_after| LlmError::BreakerOpen { retry_after })?;
         let call = timeout_at(deadline, self.provider.call(request, sink));
         let result = call.await.unwrap_or(Err(LlmError::Timeout));
-        // what cannot be said was not sent
+        // an untranslatable request is not sent
         *attempts += u32::from(!matches!(result, Err(LlmError::Untranslatable { .. })));
-        tell(permit, &result);
+        report(permit, &result);
         result
     }
 }
 
-/// Tells the breaker what a call shows of the provider.
-fn tell<T>(permit: Permit, result: &Result<T, LlmError>) {
+/// Reports the result to the breaker.
+fn report<T>(permit: Permit, result: &Result<T, LlmError>) {
     match result {
         Err(error) if error.is_fault() => permit.failed(),
-        // refused, but by somebody who is there
+        // the provider is available even if it refuses the request
         Ok(_) | Err(LlmError::Refused { .. } | LlmError::TooLong) => permit.succeeded(),
         Err(_) => drop(permit),
     }
 }
 
 impl Retry {
-    /// How long to wait after so many calls: random up to a bound that doubles, so that callers
-    /// who failed together do not come again together; but no less than the provider asks for.
+    /// The backoff after `tries` attempts: exponential with full jitter, so that concurrent failures do
+    /// not lead to concurrent retries, but at least the provider's `Retry-After`.
     fn wait(&self, tries: u32, error: &LlmError) -> Duration {
         let doubled = 2_u32.saturating_pow(tries - 1);
         let bound = self.base.saturating_mul(doubled).min(self.max);

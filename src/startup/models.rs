@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{StartError, content_key, store_options};
+use super::{StartError, content_key, providers, store_options};
 use crate::{
     config::{Config, LlmProvider},
     engine::{EngineError, read_recorded_answers},
@@ -18,7 +18,7 @@ pub async fn llm(config: &Config) -> Result<Llm, StartError> {
     } else {
         Replay::default()
     };
-    Ok(Llm::configured(&config.llm, &Arc::new(replay))?)
+    Ok(providers(&config.llm, &Arc::new(replay))?)
 }
 
 /// The answers in the event log of the `replay` provider. The server's own log may still be missing

@@ -7,6 +7,7 @@ use mlsdm::{
     llm::{
         CallReport, DELTAS_MAX, Delta, Dialect, Extra, Llm, Message, Replay, Request, Role, Sink,
     },
+    startup,
 };
 use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
@@ -29,7 +30,7 @@ pub(crate) fn llm(env: &[(&str, &str)]) -> Llm {
         flags: Vec::new(),
     };
     let config = Config::load(sources).unwrap().config;
-    Llm::configured(&config.llm, &Arc::new(Replay::default())).unwrap()
+    startup::providers(&config.llm, &Arc::new(Replay::default())).unwrap()
 }
 
 /// Chat completions at an address, with a key.

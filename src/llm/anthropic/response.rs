@@ -80,7 +80,7 @@ pub(super) async fn whole(
         }
     }
     Ok(ProviderCompletion {
-        model: http::reported(model, wanted),
+        model: http::reported_model(model, wanted),
         finish_reason: reason(stop_reason.as_deref()).to_owned(),
         usage: usage.and_then(Counts::usage),
     })
@@ -98,13 +98,13 @@ pub(super) async fn streamed(
             Ok(Some(event)) => {
                 if stream.take(&event, sink).await? {
                     return Ok(ProviderCompletion {
-                        model: http::reported(stream.model, wanted),
+                        model: http::reported_model(stream.model, wanted),
                         finish_reason: reason(stream.stop.as_deref()).to_owned(),
                         usage: stream.counts.usage(),
                     });
                 }
             }
-            Ok(None) | Err(LlmError::BrokenOff) => return Err(http::broken(sink)),
+            Ok(None) | Err(LlmError::BrokenOff) => return Err(http::early_end(sink)),
             Err(error) => return Err(error),
         }
     }

@@ -73,7 +73,7 @@ pub(super) async fn whole(
     };
     take(said, sink).await?;
     Ok(ProviderCompletion {
-        model: http::reported(completion.model, wanted),
+        model: http::reported_model(completion.model, wanted),
         finish_reason: reason(finish_reason.as_deref(), sink).to_owned(),
         usage: completion.usage.and_then(usage),
     })
@@ -91,7 +91,7 @@ pub(super) async fn streamed(
             Ok(Some(event)) => event,
             // some servers end with the reason and say no more
             Ok(None) if finish.is_some() => break,
-            Ok(None) | Err(LlmError::BrokenOff) => return Err(http::broken(sink)),
+            Ok(None) | Err(LlmError::BrokenOff) => return Err(http::early_end(sink)),
             Err(error) => return Err(error),
         };
         if event.data.trim() == DONE {
@@ -113,10 +113,10 @@ pub(super) async fn streamed(
         }
     }
     if !done && finish.is_none() {
-        return Err(http::broken(sink));
+        return Err(http::early_end(sink));
     }
     Ok(ProviderCompletion {
-        model: http::reported(model, wanted),
+        model: http::reported_model(model, wanted),
         finish_reason: reason(finish.as_deref(), sink).to_owned(),
         usage: counts.and_then(usage),
     })

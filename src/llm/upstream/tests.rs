@@ -42,7 +42,7 @@ fn silent() -> Provider {
 fn resilience() -> Resilience {
     Resilience {
         retry: Retry { attempts: 3, base: Duration::from_millis(200), max: Duration::from_secs(5) },
-        breaker: BreakerSettings { failures: 4, open: Duration::from_secs(30), probes: 1 },
+        breaker: breaker::Settings { failures: 4, open: Duration::from_secs(30), probes: 1 },
         bulkhead: Bulkhead { concurrency: 1, queue: 1 },
     }
 }
