@@ -1,39 +1,40 @@
-//! The HTTP frame: one app factory, one error shape, and what surrounds every request.
+//! The HTTP API.
 //!
-//! A handler returns its answer or a [`Problem`]; everything else (ids, headers, the access line,
-//! limits, errors of the framework) happens here. Deliberately not here: SQL, and decisions.
+//! [`routes`] lists the routes, `middleware` the middleware in the order in which it runs. A handler
+//! takes an authorized caller ([`EngineCall`](engine::EngineCall) or
+//! [`Authorized`](access::Authorized)) and returns its answer or a [`Problem`]. Deliberately not here:
+//! SQL, and decisions of the domain.
 
 pub mod access;
-pub mod app;
-pub mod caller;
-mod carried;
+pub mod access_log;
+mod app;
+mod caller;
 pub mod client;
-mod cors;
+mod docs;
 pub mod endpoint;
-pub mod envelope;
-pub mod errors;
-mod failures;
+pub mod engine;
 pub mod governance;
-mod headers;
 pub mod health;
 pub mod identity;
-pub mod line;
 pub mod metrics;
+mod middleware;
 pub mod openapi;
 mod parameters;
+mod paths;
+pub mod probe_cache;
 pub mod problem;
-pub mod rate;
-pub mod request;
+pub mod request_id;
+mod retain_body;
+pub mod routes;
 pub mod server;
-mod slow;
+pub mod state;
 pub mod stream;
 #[cfg(test)]
 mod tests;
-mod trace;
+mod trace_context;
 pub mod v1;
 
-pub use app::{AppState, create_app};
+pub use app::create_app;
 pub use endpoint::Endpoint;
-pub use identity::Identity;
 pub use problem::{Code, Problem};
-pub use request::RequestIds;
+pub use state::AppState;

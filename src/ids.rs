@@ -1,28 +1,29 @@
-//! Makes ids. Deliberately the only place: the domain takes them as arguments.
+//! Generates ids. The only module that does: the domain takes ids as arguments and stays
+//! deterministic.
 
 use uuid::Uuid;
 
 use crate::domain::ids::{CommandId, KeyId, SubjectRef};
 
-/// A new command's id: sorts by time, so that those of one batch lie together in an index.
-#[expect(clippy::disallowed_methods, reason = "ids are made here")]
+/// A new command id (UUID version 7). Sorts by time, so that the ids of a batch are adjacent in an index.
+#[expect(clippy::disallowed_methods, reason = "the only module that generates ids")]
 pub fn command_id() -> CommandId {
     CommandId::new(Uuid::now_v7().as_u128())
 }
 
-/// A new API key's id: sorts by time, so that keys are listed in the order in which they were made.
-#[expect(clippy::disallowed_methods, reason = "ids are made here")]
+/// A new API key id (UUID version 7). Sorts by time, so that keys are listed in order of creation.
+#[expect(clippy::disallowed_methods, reason = "the only module that generates ids")]
 pub fn key_id() -> KeyId {
     KeyId::new(Uuid::now_v7().as_u128())
 }
 
-/// A new pseudonym: random, so that it tells nothing about when the subject came.
+/// A new pseudonym of a data subject. Random, so that it does not reveal when it was created.
 pub fn subject_ref() -> SubjectRef {
     SubjectRef::new(random())
 }
 
-/// A new request id: 36 characters that sort by time.
-#[expect(clippy::disallowed_methods, reason = "ids are made here")]
+/// A new request id (UUID version 7), 36 characters.
+#[expect(clippy::disallowed_methods, reason = "the only module that generates ids")]
 pub fn request_id() -> String {
     Uuid::now_v7().to_string()
 }
@@ -34,17 +35,17 @@ pub fn trace_id() -> String {
 
 /// A new W3C span id: 16 hexadecimal digits, never all zero.
 pub fn span_id() -> String {
-    // the lower half has the two bits that are fixed
+    // the lower half contains the UUID's variant bits, so it is never zero
     format!("{:016x}", random() as u64)
 }
 
-/// Random bits: so that waits differ from process to process.
+/// Random bits, for jitter.
 pub fn random_bits() -> u32 {
     random() as u32
 }
 
-/// 122 random bits; the 6 fixed ones of a version 4 UUID make it non-zero.
-#[expect(clippy::disallowed_methods, reason = "ids are made here")]
+/// 122 random bits. The 6 fixed bits of a UUID version 4 make the number non-zero.
+#[expect(clippy::disallowed_methods, reason = "the only module that generates ids")]
 fn random() -> u128 {
     Uuid::new_v4().as_u128()
 }

@@ -1,8 +1,8 @@
-//! Starting and stopping: long-lived tasks, signals, and the three stages of a stop.
+//! Long-lived tasks, signals, and the three stages of a shutdown.
 //!
-//! A first SIGTERM or SIGINT makes the server *leaving* (not ready, still serving), after the drain
-//! time *soft* stopped (finish what runs, take nothing new); a second signal stops it *hard*.
-//! Deliberately not here: what a task does when it is told to stop.
+//! The first SIGTERM or SIGINT starts the stage *leaving* (not ready, still serving). After the drain
+//! time the *soft* stop follows (complete running work, accept no new work). A second signal starts the
+//! *hard* stop. Deliberately not here: the reaction of a task to each stage.
 
 use std::{future::Future, io, time::Duration};
 
@@ -13,10 +13,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, error_span, info, warn};
 
-/// How long tasks may take to end after they are forced to.
+/// Time for tasks to end after the hard stop has begun.
 const FORCED_WAIT: Duration = Duration::from_secs(1);
 
-/// How far a stop has come; cheap to clone.
+/// The stage of the shutdown. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     leaving: CancellationToken,
@@ -25,45 +25,45 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Whether the server wants no more traffic; it still serves.
+    /// True from the stage *leaving* on: the server is not ready but still serves.
     pub fn is_leaving(&self) -> bool {
         self.leaving.is_cancelled()
     }
 
-    /// Whether nothing new is taken.
+    /// True from the soft stop on: the server accepts no new work.
     pub fn is_soft(&self) -> bool {
         self.soft.is_cancelled()
     }
 
-    /// Resolves when nothing new is to be taken; running work may end.
+    /// Resolves when the soft stop begins.
     pub async fn soft(&self) {
         self.soft.cancelled().await;
     }
 
-    /// Resolves when everything is to end at once.
+    /// Resolves when the hard stop begins.
     pub async fn hard(&self) {
         self.hard.cancelled().await;
     }
 
-    /// Not ready from now on.
+    /// Starts the stage *leaving*.
     pub fn leave(&self) {
         self.leaving.cancel();
     }
 
-    /// Nothing new from now on.
+    /// Starts the soft stop.
     pub fn begin(&self) {
         self.leave();
         self.soft.cancel();
     }
 
-    /// Everything ends now.
+    /// Starts the hard stop.
     pub fn force(&self) {
         self.begin();
         self.hard.cancel();
     }
 }
 
-/// The long-lived tasks of the process, which a stop waits for.
+/// The long-lived tasks of the process. A shutdown waits for them.
 #[derive(Clone, Debug)]
 pub struct Tasks {
     runtime: Handle,
@@ -72,8 +72,8 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// No task yet. They will run on this runtime, whoever spawns them: the server's worker threads
-    /// have runtimes of their own, which end with them.
+    /// Tasks will run on this runtime, also if a worker thread of the server spawns them: the workers'
+    /// own runtimes end with the workers.
     pub fn new(runtime: Handle) -> Self {
         Self { runtime, tracker: TaskTracker::new(), stop: Stop::default() }
     }
@@ -83,7 +83,7 @@ impl Tasks {
         &self.runtime
     }
 
-    /// Tells tasks and handlers about a stop.
+    /// The stage of the shutdown.
     pub const fn stop(&self) -> &Stop {
         &self.stop
     }
@@ -93,19 +93,19 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        // a span of the highest level, so that it names the task whatever is logged
+        // level ERROR, so that log lines name the task at any log level
         self.launch(self.tracker.track_future(task.instrument(error_span!("task", task = name))));
     }
 
-    /// Turns signals into stages; `drain` is the time between leaving and the soft stop.
+    /// Starts the stages on signals; `drain` is the time between *leaving* and the soft stop.
     ///
-    /// Errors when the process may not listen for signals.
+    /// Fails if the process cannot register signal handlers.
     pub fn listen(&self, drain: Duration) -> io::Result<()> {
         let mut signals = Signals::new()?;
         let stop = self.stop.clone();
-        // not tracked: it has to hear a second signal while `wait` waits for the others
+        // not tracked, because it must handle a second signal while `wait` waits for the tracked tasks
         self.launch(async move {
-            // after a stop begun otherwise the next signal forces it
+            // if the soft stop began without a signal, the next signal starts the hard stop
             tokio::select! {
                 () = signals.next() => {}
                 () = stop.soft() => {
@@ -113,7 +113,7 @@ impl Tasks {
                     return stop.force();
                 }
             }
-            info!(event_type = "server.leaving", "stopping: not ready, still serving");
+            info!(event_type = "server.leaving", "shutdown requested: not ready, still serving");
             stop.leave();
             tokio::select! {
                 () = tokio::time::sleep(drain) => stop.begin(),
@@ -125,7 +125,7 @@ impl Tasks {
         Ok(())
     }
 
-    /// Runs a task that [`Self::wait`] does not wait for: it ends with the stop itself.
+    /// Runs a task that [`Self::wait`] does not wait for, because it carries out the shutdown.
     pub fn spawn_stopper(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.launch(task);
     }
@@ -134,8 +134,8 @@ impl Tasks {
         self.runtime.spawn(task);
     }
 
-    /// Waits for all tasks to end; when `timeout` has passed or a second signal came, forces them,
-    /// waits a moment more, and answers false.
+    /// Waits for all tasks to end. After `timeout` or a second signal, starts the hard stop, waits one
+    /// more second and returns false.
     pub async fn wait(&self, timeout: Duration) -> bool {
         self.tracker.close();
         let ended = tokio::select! {
@@ -144,7 +144,7 @@ impl Tasks {
             () = tokio::time::sleep(timeout) => false,
         };
         if !ended {
-            warn!(event_type = "server.forced", "tasks did not end in time; they are forced");
+            warn!(event_type = "server.forced", "tasks did not end in time; forcing them to stop");
             self.stop.force();
             let _late = tokio::time::timeout(FORCED_WAIT, self.tracker.wait()).await;
         }
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_soft_stop_is_waited_for() {
+    async fn a_task_that_ends_at_the_soft_stop_is_awaited() {
         let tasks = Tasks::new(Handle::current());
         let stop = tasks.stop().clone();
         tasks.spawn("test", async move { stop.soft().await });
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_does_not_end_is_forced() {
+    async fn a_task_that_does_not_end_is_forced_to_stop() {
         let tasks = Tasks::new(Handle::current());
         let stop = tasks.stop().clone();
         tasks.spawn("stubborn", async move { stop.hard().await });
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_second_signal_forces() {
+    async fn a_second_signal_starts_the_hard_stop() {
         let tasks = Tasks::new(Handle::current());
         tasks.listen(Duration::ZERO).unwrap();
         send("TERM");

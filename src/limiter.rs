@@ -1,5 +1,4 @@
-//! What may run at once, requests served or calls of a provider: a semaphore with a bounded queue
-//! before it.
+//! A concurrency limit with a bounded queue, for requests served and for calls of a provider.
 
 use std::{
     sync::{
@@ -14,7 +13,8 @@ use tokio::{
     time::timeout,
 };
 
-/// Admits at most `concurrency`; `queue` more wait, at most `wait`; others are refused.
+/// Admits at most `concurrency` callers at once; `queue` more wait for at most `wait`; all others
+/// are rejected.
 #[derive(Debug)]
 pub struct Limiter {
     running: Arc<Semaphore>,
@@ -23,12 +23,12 @@ pub struct Limiter {
     wait: Duration,
 }
 
-/// The right to run; ends when dropped.
+/// A permit to run; releases its place when dropped.
 #[derive(Debug)]
 pub struct Admission(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl Limiter {
-    /// A limiter with nobody in it.
+    /// A limiter with all places free.
     pub fn new(concurrency: usize, queue: usize, wait: Duration) -> Self {
         Self {
             running: Arc::new(Semaphore::new(concurrency)),
@@ -38,21 +38,21 @@ impl Limiter {
         }
     }
 
-    /// Admits now, after a wait, or (`None`) not at all: the queue is full or the wait was too long.
+    /// Waits for a permit; `None` if the queue is full or the wait timed out.
     pub async fn admit(&self) -> Option<Admission> {
         if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
             return Some(Admission(permit));
         }
-        let _place = Place::take(&self.waiting, self.queue)?;
+        let _slot = QueueSlot::take(&self.waiting, self.queue)?;
         let permit = timeout(self.wait, Arc::clone(&self.running).acquire_owned()).await;
         permit.ok()?.ok().map(Admission)
     }
 }
 
-/// A place in the queue; given back when dropped, also when the caller goes away.
-struct Place<'a>(&'a AtomicUsize);
+/// A slot in the queue; released when dropped, also if the caller cancels the wait.
+struct QueueSlot<'a>(&'a AtomicUsize);
 
-impl<'a> Place<'a> {
+impl<'a> QueueSlot<'a> {
     fn take(waiting: &'a AtomicUsize, queue: usize) -> Option<Self> {
         let next = |n: usize| (n < queue).then_some(n + 1);
         waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()?;
@@ -60,7 +60,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_full_queue_refuses_and_a_free_place_admits_the_waiting() {
+    async fn a_full_queue_rejects_and_a_released_permit_admits_the_next_in_the_queue() {
         let limiter = Limiter::new(1, 1, Duration::from_mins(1));
         let first = limiter.admit().await.unwrap();
         let mut second = Box::pin(limiter.admit());
@@ -81,11 +81,11 @@ mod tests {
         assert!(limiter.admit().await.is_none(), "the queue is full");
         drop(first);
         assert!(second.await.is_some());
-        assert!(limiter.admit().await.is_some(), "places are given back");
+        assert!(limiter.admit().await.is_some(), "slots are released");
     }
 
     #[tokio::test]
-    async fn who_goes_away_gives_back_the_place() {
+    async fn a_cancelled_wait_releases_its_slot() {
         let limiter = Limiter::new(1, 1, Duration::from_mins(1));
         let _first = limiter.admit().await.unwrap();
         assert!(limiter.admit().now_or_never().is_none());
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_ends() {
+    async fn a_wait_times_out() {
         let limiter = Limiter::new(1, 1, Duration::ZERO);
         let _first = limiter.admit().await.unwrap();
         assert!(limiter.admit().await.is_none());

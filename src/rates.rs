@@ -1,12 +1,13 @@
-//! How often each holder may ask: one token bucket (GCRA, by `governor`) a holder.
+//! Rate limits: one token bucket per caller (GCRA, from the crate `governor`).
 //!
-//! A holder is an actor or, without one, a client address; of IPv6 addresses the network of 64 bits,
-//! which is what one household gets. A bucket holds a burst of requests and is refilled evenly. The
-//! number of buckets is bounded: holders beyond it share one bucket, so that a flood of identities
-//! costs strangers their comfort and the server no memory. Buckets that are full again say nothing
-//! and are swept in the background. Counts are those of this process: with replicas behind a load
-//! balancer each grants the rate. Deliberately not here: who the holder of a request is
-//! ([`crate::http::rate`]), and money ([`crate::domain::budget`]).
+//! The key of a bucket is the authenticated actor or, without one, the client address; IPv6 addresses
+//! count by their /64 network, which is what one customer gets. A bucket holds a burst of requests and
+//! refills evenly. The number of buckets is bounded: keys above the bound share one bucket, so a flood
+//! of identities slows down unknown callers but cannot exhaust memory. A background task removes full
+//! buckets, which are equal to new ones. Counters are local to the process: with several replicas
+//! behind a load balancer, each replica grants the rate. Deliberately not here: which bucket a request
+//! uses (`http::middleware::rate_limit`), and budgets of tokens and costs
+//! ([`crate::domain::budget`]).
 
 #[cfg(test)]
 mod tests;
@@ -30,24 +31,24 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::lifecycle::Stop;
 
-/// Parts of the map with a lock each; a sweep holds one at a time.
+/// The map is split into shards with a lock each; a sweep holds one lock at a time.
 const SHARDS: usize = 16;
 
 /// Pause between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
-/// Who a rate is granted to.
+/// The key of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Holder {
-    /// Somebody who has proven who he is.
+pub enum BucketKey {
+    /// An authenticated caller.
     Actor(String),
-    /// Somebody at an address; made by [`Holder::at`].
+    /// A client address; use [`BucketKey::address`] to construct it.
     Address(IpAddr),
 }
 
-impl Holder {
-    /// The holder at an address.
-    pub fn at(address: IpAddr) -> Self {
+impl BucketKey {
+    /// The key for an address: an IPv4 address or an IPv6 /64 network.
+    pub fn address(address: IpAddr) -> Self {
         Self::Address(match address.to_canonical() {
             IpAddr::V6(address) => {
                 let network = u128::from(address) & (u128::MAX << 64);
@@ -58,27 +59,26 @@ impl Holder {
     }
 }
 
-/// So many requests in so long a time, and so many of them at once.
+/// A rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Requests in a window, in the long run.
+    /// Requests per window, on average.
     pub requests: NonZeroU32,
     /// The window.
     pub window: Duration,
-    /// Requests that may come at once.
+    /// Size of the bucket: requests that may arrive at once.
     pub burst: NonZeroU32,
 }
 
-/// Most requests of a window or a burst.
+/// Upper bound of requests per window and of a burst.
 const REQUESTS_MAX: u32 = 1_000_000;
 /// Longest window in seconds.
 const WINDOW_MAX: u64 = 86_400;
-/// A burst is this part of the requests of a window, unless it is given.
+/// Default burst: requests per window divided by this.
 const BURST_PART: u32 = 5;
 
 impl Rate {
-    /// The rate of these numbers, if each is within its bounds: requests and bursts between 1 and
-    /// 1,000,000, seconds between 1 and 86,400.
+    /// `None` if a number is out of bounds: requests and burst 1 to 1,000,000, seconds 1 to 86,400.
     pub fn new(requests: u32, seconds: u64, burst: Option<u32>) -> Option<Self> {
         let bounded = |n: u32| NonZeroU32::new(n).filter(|n| n.get() <= REQUESTS_MAX);
         let seconds = Some(seconds).filter(|seconds| (1..=WINDOW_MAX).contains(seconds))?;
@@ -89,7 +89,7 @@ impl Rate {
         })
     }
 
-    /// The time in which one more request is granted; never zero.
+    /// Time until one token is refilled; never zero.
     pub fn interval(&self) -> Duration {
         (self.window / self.requests.get()).max(Duration::from_nanos(1))
     }
@@ -99,28 +99,28 @@ impl Rate {
     }
 }
 
-/// What a holder may still do.
+/// The state of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
-    /// The rate.
+pub struct Allowance {
+    /// The rate limit of the bucket.
     pub rate: Rate,
     /// Requests that would be granted now, at most the burst.
     pub remaining: u32,
-    /// Until the whole burst is there again.
+    /// Time until the bucket is full.
     pub reset: Duration,
 }
 
-/// A request too many.
+/// The bucket is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many requests; wait {retry_after:?}")]
-pub struct TooMany {
-    /// What the holder may still do: nothing.
-    pub left: Left,
-    /// Until the next request is granted.
+#[error("rate limit exceeded; retry in {} seconds", retry_after.as_secs_f64().ceil())]
+pub struct RateExceeded {
+    /// The state of the bucket.
+    pub allowance: Allowance,
+    /// Time until the next request is granted.
     pub retry_after: Duration,
 }
 
-/// Time since the limiter was made, by the clock that tests may move.
+/// Time since the limiter was created, on tokio's clock, which tests can pause.
 #[derive(Clone, Copy, Debug)]
 struct Elapsed(Instant);
 
@@ -134,12 +134,11 @@ impl Clock for Elapsed {
 
 type Gcra = RateLimiter<NotKeyed, InMemoryState, Elapsed, StateInformationMiddleware>;
 
-/// What one holder has left.
 #[derive(Debug)]
 struct Bucket {
     rate: Rate,
     gcra: Option<Gcra>,
-    /// When the whole burst is there again.
+    /// Time at which the bucket is full.
     full_at: Duration,
 }
 
@@ -152,72 +151,71 @@ impl Bucket {
         Self { rate, gcra, full_at: Duration::ZERO }
     }
 
-    fn left(&self, now: Duration) -> Left {
+    fn allowance(&self, now: Duration) -> Allowance {
         let reset = self.full_at.saturating_sub(now);
         let missing = reset.as_nanos().div_ceil(self.rate.interval().as_nanos());
         let remaining = self.rate.burst.get().saturating_sub(missing as u32);
-        Left { rate: self.rate, remaining, reset }
+        Allowance { rate: self.rate, remaining, reset }
     }
 
-    fn take(&mut self, clock: Elapsed) -> Result<Left, TooMany> {
+    fn take(&mut self, clock: Elapsed) -> Result<Allowance, RateExceeded> {
         let now = clock.now();
-        let Some(gcra) = &self.gcra else { return Ok(self.left(now)) };
+        let Some(gcra) = &self.gcra else { return Ok(self.allowance(now)) };
         match gcra.check() {
             Ok(snapshot) => {
                 let missing = self.rate.burst.get() - snapshot.remaining_burst_capacity();
-                // a part of a request that is there already is not seen: never too early
+                // the snapshot counts whole tokens, so this is never too early
                 self.full_at = now + self.rate.interval() * missing;
-                Ok(self.left(now))
+                Ok(self.allowance(now))
             }
             Err(until) => {
-                let left = Left { remaining: 0, ..self.left(now) };
-                Err(TooMany { left, retry_after: until.wait_time_from(now) })
+                let allowance = Allowance { remaining: 0, ..self.allowance(now) };
+                Err(RateExceeded { allowance, retry_after: until.wait_time_from(now) })
             }
         }
     }
 }
 
-/// The buckets of all holders.
+/// The buckets of all callers.
 #[derive(Debug)]
 pub struct Rates {
     default: Rate,
     roles: Vec<(String, Rate)>,
-    shards: [Mutex<HashMap<Holder, Bucket>>; SHARDS],
+    shards: [Mutex<HashMap<BucketKey, Bucket>>; SHARDS],
     shard_max: usize,
-    /// Of all holders for whom there is no room.
+    /// For all keys above `shard_max`.
     shared: Mutex<Bucket>,
     hasher: RandomState,
     clock: Elapsed,
 }
 
 impl Rates {
-    /// Rates of which nothing is used; `roles` have rates of their own, and at most `holders` have
-    /// buckets of their own.
-    pub fn new(default: Rate, roles: Vec<(String, Rate)>, holders: usize) -> Self {
+    /// Creates a limiter without buckets. `roles` override the default rate; at most `buckets_max`
+    /// keys get a bucket of their own.
+    pub fn new(default: Rate, roles: Vec<(String, Rate)>, buckets_max: usize) -> Self {
         let clock = Elapsed(Instant::now());
         Self {
             default,
             roles,
             shards: std::array::from_fn(|_| Mutex::default()),
-            shard_max: (holders / SHARDS).max(1),
+            shard_max: (buckets_max / SHARDS).max(1),
             shared: Mutex::new(Bucket::new(default, clock)),
             hasher: RandomState::new(),
             clock,
         }
     }
 
-    /// The rate of somebody in these roles: the highest of theirs, else everybody's.
-    pub fn of_roles<'a>(&self, roles: impl IntoIterator<Item = &'a str>) -> Rate {
+    /// The highest rate of these roles, or the default rate.
+    pub fn for_roles<'a>(&self, roles: impl IntoIterator<Item = &'a str>) -> Rate {
         let rate = |role: &str| self.roles.iter().find(|(name, _)| name == role);
         let rates = roles.into_iter().filter_map(rate).map(|(_, rate)| *rate);
         rates.min_by_key(Rate::interval).unwrap_or(self.default)
     }
 
-    /// Takes one request off a holder's bucket, or says how long to wait. A holder whose rate has
-    /// changed begins anew.
-    pub fn take(&self, holder: &Holder, rate: Rate) -> Result<Left, TooMany> {
-        let mut shard = self.shard(holder);
-        if let Some(bucket) = shard.get_mut(holder) {
+    /// Takes one token. A bucket whose rate has changed starts full.
+    pub fn take(&self, key: &BucketKey, rate: Rate) -> Result<Allowance, RateExceeded> {
+        let mut shard = self.shard(key);
+        if let Some(bucket) = shard.get_mut(key) {
             if bucket.rate != rate {
                 *bucket = Bucket::new(rate, self.clock);
             }
@@ -225,29 +223,31 @@ impl Rates {
         }
         if shard.len() < self.shard_max {
             let bucket = Bucket::new(rate, self.clock);
-            return shard.entry(holder.clone()).or_insert(bucket).take(self.clock);
+            return shard.entry(key.clone()).or_insert(bucket).take(self.clock);
         }
         drop(shard);
         lock(&self.shared).take(self.clock)
     }
 
-    /// What a holder has left, without taking any of it.
-    pub fn left(&self, holder: &Holder, rate: Rate) -> Left {
+    /// The state of a bucket; takes no token.
+    pub fn allowance(&self, key: &BucketKey, rate: Rate) -> Allowance {
         let now = self.clock.now();
-        let shard = self.shard(holder);
-        match shard.get(holder) {
-            Some(bucket) if bucket.rate == rate => bucket.left(now),
-            None if shard.len() >= self.shard_max => lock(&self.shared).left(now),
-            Some(_) | None => Left { rate, remaining: rate.burst.get(), reset: Duration::ZERO },
+        let shard = self.shard(key);
+        match shard.get(key) {
+            Some(bucket) if bucket.rate == rate => bucket.allowance(now),
+            None if shard.len() >= self.shard_max => lock(&self.shared).allowance(now),
+            Some(_) | None => {
+                Allowance { rate, remaining: rate.burst.get(), reset: Duration::ZERO }
+            }
         }
     }
 
-    /// Buckets in memory, without the shared one.
+    /// Number of buckets, without the shared one.
     pub fn buckets(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    /// Forgets holders who have everything left, for whom a new bucket would be the same.
+    /// Removes full buckets: a new bucket would be equal.
     pub fn sweep(&self) {
         for shard in &self.shards {
             let now = self.clock.now();
@@ -259,7 +259,7 @@ impl Rates {
         }
     }
 
-    /// Sweeps now and then until the server stops.
+    /// Calls [`Self::sweep`] every ten seconds until the server stops.
     pub async fn sweep_until(self: Arc<Self>, stop: Stop) {
         let mut ticks = interval(SWEEP_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -271,8 +271,8 @@ impl Rates {
         }
     }
 
-    fn shard(&self, holder: &Holder) -> MutexGuard<'_, HashMap<Holder, Bucket>> {
-        let hash = self.hasher.hash_one(holder);
+    fn shard(&self, key: &BucketKey) -> MutexGuard<'_, HashMap<BucketKey, Bucket>> {
+        let hash = self.hasher.hash_one(key);
         lock(&self.shards[hash as usize % SHARDS])
     }
 }

@@ -27,8 +27,10 @@ use crate::{
     config::Config,
     engine::{Engines, Parts, Settings},
     http::{
-        AppState, caller::Models, client::Proxies, health::pulse::Pulse,
-        v1::events::stream::STREAMS_MAX,
+        AppState,
+        client::Proxies,
+        probe_cache::ProbeCache,
+        state::{Models, STREAMS_MAX},
     },
     lifecycle::Tasks,
     limiter::Limiter,
@@ -132,7 +134,7 @@ pub fn state(
         refusal: config.api.refusal,
         policy: config.mlsdm.policy.clone(),
         started: crate::clock::now_micros(),
-        pulse: Pulse::default(),
+        probes: ProbeCache::default(),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
     }
 }

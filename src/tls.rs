@@ -1,9 +1,9 @@
-//! TLS of the server: its certificate, exchanged while it serves, and the certificates of clients.
+//! TLS: the server certificate, which can be replaced at run time, and client certificates.
 //!
-//! A new pair of files is taken on SIGHUP and when their content changes; connections that are open
-//! go on with the old one. A pair that cannot be used is logged and changes nothing. Deliberately not
-//! here: what a client may do once it has shown a certificate. The authorities of clients are read at
-//! the start only.
+//! The server reloads certificate and key on SIGHUP and when the files change; open connections keep the
+//! old certificate. A pair that is not valid is logged, and the old one stays in use. The certificate
+//! authorities of clients are read only at start. Deliberately not here: the permissions of a client
+//! with a certificate (`auth`).
 
 mod client;
 pub mod own;
@@ -41,52 +41,55 @@ use crate::{
     lifecycle::Stop,
 };
 
-/// Largest file of certificates or a key, in bytes.
+/// Largest certificate or key file, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Why there is no TLS.
+/// Why TLS cannot be configured.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file.
+    /// A file cannot be read.
     #[error("cannot read {}: {source}; check tls.cert, tls.key and tls.client_ca", path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A file without what it should have.
-    #[error("{} has no {what} in PEM", path.display())]
+    /// A file does not contain the expected PEM block.
+    #[error("{} contains no {what} in PEM format; check tls.cert, tls.key and tls.client_ca", path.display())]
     Pem {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// What is missing.
+        /// The missing block.
         what: &'static str,
     },
-    /// A certificate and a key that cannot be used, or not together.
-    #[error("tls.cert and tls.key cannot be used: {0}; give a chain and the key of its first one")]
+    /// The certificate or the key is not valid, or they do not belong together.
+    #[error(
+        "tls.cert and tls.key cannot be used: {0}; tls.cert must be a certificate chain and tls.key the \
+         key of its first certificate"
+    )]
     Pair(rustls::Error),
-    /// An authority that is none.
-    #[error("tls.client_ca cannot be used: {0}")]
+    /// A certificate authority is not valid.
+    #[error("tls.client_ca cannot be used: {0}; it must contain CA certificates")]
     ClientCa(#[from] VerifierBuilderError),
-    /// Settings that the library refuses.
-    #[error("TLS cannot be set up: {0}")]
+    /// rustls rejected the settings.
+    #[error("TLS cannot be configured: {0}; check the section tls of the configuration")]
     Setup(rustls::Error),
-    /// The process may not hear SIGHUP.
-    #[error("cannot listen for SIGHUP: {0}")]
+    /// The process cannot register a handler for SIGHUP.
+    #[error("cannot register a handler for SIGHUP: {0}")]
     Signal(io::Error),
 }
 
-/// What a server needs to speak TLS.
+/// The TLS configuration of a server.
 pub struct Tls {
     /// For the listener.
     pub config: ServerConfig,
-    /// The certificate it serves.
+    /// The server certificate.
     pub certificate: Arc<Certificate>,
 }
 
 impl Tls {
-    /// TLS as configured; none without a certificate.
+    /// Reads the configured files; `None` if no certificate is configured.
     pub fn open(settings: &config::Tls) -> Result<Option<Self>, TlsError> {
         let Some((cert, key)) = settings.pair() else { return Ok(None) };
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -105,7 +108,7 @@ impl Tls {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        // the listener adds the protocols it speaks, HTTP/2 first
+        // the listener sets the ALPN protocols, HTTP/2 first
         let config = builder.with_cert_resolver(Arc::clone(&certificate) as _);
         Ok(Some(Self { config, certificate }))
     }
@@ -128,14 +131,14 @@ fn client_verifier(
     Ok(builder.build()?)
 }
 
-/// The server's certificate, which may be exchanged.
+/// The server certificate, which can be replaced at run time.
 #[derive(Debug)]
 pub struct Certificate {
     cert: PathBuf,
     key: PathBuf,
     provider: Arc<CryptoProvider>,
     current: ArcSwap<CertifiedKey>,
-    /// Of the files when they were last read, good or bad.
+    /// Digest of the files when they were last read, valid or not.
     seen: ArcSwap<[u8; 32]>,
 }
 
@@ -152,21 +155,21 @@ impl Certificate {
         })
     }
 
-    /// When it ends, in seconds since the Unix epoch; none if it cannot be read.
+    /// Expiry in seconds since the Unix epoch; `None` if the certificate cannot be parsed.
     pub fn ends_at(&self) -> Option<i64> {
         let current = self.current.load();
         let (_, certificate) = X509Certificate::from_der(current.end_entity_cert().ok()?).ok()?;
         Some(certificate.validity().not_after.timestamp())
     }
 
-    /// Takes the files' pair if they have changed. Gives whether it did.
+    /// Loads the files if they have changed. Returns true if it did.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let files = Files::read(&self.cert, &self.key)?;
         let digest = files.digest();
         if **self.seen.load() == digest {
             return Ok(false);
         }
-        // also of a bad pair, which is complained about once
+        // also for an invalid pair, so that it is logged once
         self.seen.store(Arc::new(digest));
         let pair = files.pair(&self.cert, &self.key, &self.provider)?;
         self.current.store(Arc::new(pair));
@@ -186,35 +189,38 @@ impl Certificate {
             loop {
                 tokio::select! {
                     () = stop.soft() => return,
-                    _ = hangup.recv() => self.look(true).await,
-                    _ = ticks.tick() => self.look(false).await,
+                    _ = hangup.recv() => self.reload_and_log(true).await,
+                    _ = ticks.tick() => self.reload_and_log(false).await,
                 }
             }
         })
     }
 
-    /// Reloads and says what came of it; of files that are the same only if somebody asked.
-    async fn look(self: &Arc<Self>, asked: bool) {
+    /// Reloads and logs the result; unchanged files are logged only after a signal.
+    async fn reload_and_log(self: &Arc<Self>, signalled: bool) {
         let certificate = Arc::clone(self);
         let reloaded = tokio::task::spawn_blocking(move || certificate.reload()).await;
         match reloaded {
             Ok(Ok(true)) => {
-                tracing::info!(event_type = "tls.reloaded", "a new certificate is served");
+                tracing::info!(event_type = "tls.reloaded", "loaded a new TLS certificate");
             }
-            Ok(Ok(false)) if asked => {
+            Ok(Ok(false)) if signalled => {
                 tracing::info!(
                     event_type = "tls.unchanged",
-                    "the certificate's files are the same"
+                    "the TLS certificate files have not changed"
                 );
             }
             Ok(Ok(false)) => {}
             Ok(Err(error)) => {
                 tracing::error!(
                     event_type = "tls.reload_failed",
-                    "the old certificate is served on: {error}"
+                    "the new TLS certificate is not valid, the old one stays in use: {error}"
                 );
             }
-            Err(error) => tracing::error!(event_type = "tls.reload_failed", "{error}"),
+            Err(error) => tracing::error!(
+                event_type = "tls.reload_failed",
+                "reloading the TLS certificate failed: {error}"
+            ),
         }
     }
 }
@@ -225,7 +231,7 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
-/// What the two files hold.
+/// The contents of the certificate and the key file.
 struct Files {
     cert: Vec<u8>,
     key: zeroize::Zeroizing<Vec<u8>>,

@@ -62,7 +62,7 @@ async fn answers_and_refusals_of_a_server_are_told_apart() {
     let live = client.get("/health/live", &[]).await.unwrap();
     assert_eq!(live, json!({"status": "alive"}));
     let refused = client.get("/nowhere", &[]).await.unwrap_err().to_string();
-    assert!(refused.starts_with("E901 No such resource: "), "{refused}");
+    assert!(refused.starts_with("E901 The resource does not exist: "), "{refused}");
     assert!(refused.contains("status 404"), "{refused}");
 }
 

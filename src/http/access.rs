@@ -1,8 +1,9 @@
-//! What a route demands of its caller, in the type of its handler.
+//! Access control: the type of a handler's first argument states what the route requires.
 //!
-//! A handler's first argument is its guard: [`Allowed`] with the permission it needs, or [`Anyone`].
-//! [`Endpoint`](super::Endpoint) takes no handler without one, and the API document reads the same
-//! type: what is demanded and what is documented cannot differ.
+//! The first argument of a handler is its guard: [`Authorized`] or
+//! [`EngineCall`](super::engine::EngineCall) with the required permission, or [`Public`].
+//! [`Endpoint`](super::Endpoint) accepts no handler without a guard, and the OpenAPI document is
+//! generated from the same type, so that documentation and enforcement cannot differ.
 
 use std::{
     future::{Ready, ready},
@@ -12,25 +13,25 @@ use std::{
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web::Data};
 
-use super::{AppState, Code, Identity, Problem, caller};
+use super::{AppState, Code, Problem, caller, identity::Identity};
 use crate::{
     auth::{Permission, Principal},
     engine,
 };
 
-/// What a route demands.
+/// The requirement of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Nothing.
+    /// None.
     Public,
-    /// Somebody known.
+    /// A valid credential.
     Authenticated,
-    /// Somebody who may do this.
+    /// A valid credential with this permission.
     Permission(Permission),
 }
 
 impl Access {
-    /// The name in the API document.
+    /// The name in the OpenAPI document.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Public => "none",
@@ -40,54 +41,54 @@ impl Access {
     }
 }
 
-/// What a caller needs, as a type.
-pub trait Need: 'static {
-    /// The same as a value.
+/// A requirement as a type.
+pub trait Requirement: 'static {
+    /// The requirement as a value.
     const ACCESS: Access;
 }
 
-/// The needs: a type for each.
-pub mod may {
-    use super::{Access, Need, Permission};
+/// A valid credential, with any permissions.
+#[derive(Debug)]
+pub struct Authenticated;
 
-    macro_rules! needs {
+impl Requirement for Authenticated {
+    const ACCESS: Access = Access::Authenticated;
+}
+
+/// One type per permission that a route requires.
+pub mod permission {
+    use super::{Access, Permission, Requirement};
+
+    macro_rules! permissions {
         ($($name:ident)*) => {$(
             #[doc = concat!("[`Permission::", stringify!($name), "`].")]
             #[derive(Debug)]
             pub struct $name;
 
-            impl Need for $name {
+            impl Requirement for $name {
                 const ACCESS: Access = Access::Permission(Permission::$name);
             }
         )*};
     }
 
-    needs! { Generate StateRead AuditRead AdminShutdown EngineAdmin KeyAdmin ServerAdmin }
-
-    /// To be somebody known, and nothing more.
-    #[derive(Debug)]
-    pub struct BeKnown;
-
-    impl Need for BeKnown {
-        const ACCESS: Access = Access::Authenticated;
-    }
+    permissions! { Generate StateRead AuditRead AdminShutdown EngineAdmin KeyAdmin ServerAdmin }
 }
 
-/// A handler's first argument.
+/// The first argument of a handler.
 pub trait Guard: FromRequest {
-    /// What it demands.
+    /// The requirement it enforces.
     const ACCESS: Access;
 }
 
-/// The arguments of a handler whose first is a guard.
-pub trait Guarded: FromRequest {
-    /// What the guard demands.
+/// The arguments of a handler, of which the first is a [`Guard`].
+pub trait GuardedArgs: FromRequest {
+    /// The requirement of the guard.
     const ACCESS: Access;
 }
 
-macro_rules! guarded {
+macro_rules! guarded_args {
     ($($argument:ident)*) => {
-        impl<G: Guard + 'static, $($argument: FromRequest + 'static),*> Guarded
+        impl<G: Guard + 'static, $($argument: FromRequest + 'static),*> GuardedArgs
             for (G, $($argument,)*)
         {
             const ACCESS: Access = G::ACCESS;
@@ -95,92 +96,78 @@ macro_rules! guarded {
     };
 }
 
-guarded! {}
-guarded! { A }
-guarded! { A B }
-guarded! { A B C }
-guarded! { A B C D }
+guarded_args! {}
+guarded_args! { A }
+guarded_args! { A B }
+guarded_args! { A B C }
+guarded_args! { A B C D }
 
-/// Anyone at all, and who it is if that is known.
+/// The guard of a public route.
 #[derive(Debug)]
-pub struct Anyone(pub Option<Arc<Principal>>);
+pub struct Public;
 
-impl FromRequest for Anyone {
+impl FromRequest for Public {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self(Identity::of(request).known().ok())))
+    fn from_request(_: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self))
     }
 }
 
-impl Guard for Anyone {
+impl Guard for Public {
     const ACCESS: Access = Access::Public;
 }
 
-/// A caller who has what is needed.
+/// A caller who meets the requirement `R`.
 #[derive(Debug)]
-pub struct Allowed<N> {
-    /// Who.
+pub struct Authorized<R> {
+    /// The authenticated principal.
     pub principal: Arc<Principal>,
-    /// The same as engines are told, with whom they speak for.
+    /// The caller as engines see it.
     pub caller: engine::Caller,
-    need: PhantomData<N>,
+    requirement: PhantomData<R>,
 }
 
-impl<N: Need> Guard for Allowed<N> {
-    const ACCESS: Access = N::ACCESS;
+impl<R: Requirement> Guard for Authorized<R> {
+    const ACCESS: Access = R::ACCESS;
 }
 
-impl<N: Need> FromRequest for Allowed<N> {
+impl<R: Requirement> FromRequest for Authorized<R> {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Self::of(request))
+        ready(Self::authorize(request))
     }
 }
 
-impl<N: Need> Allowed<N> {
-    /// The caller of a request, if it has what is needed and speaks for whom it may.
-    pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
-        let principal = Identity::of(request).known()?;
-        if let Access::Permission(permission) = N::ACCESS
+impl<R: Requirement> Authorized<R> {
+    /// Authorizes the caller of a request, and the end user it acts for.
+    pub(super) fn authorize(request: &HttpRequest) -> Result<Self, Problem> {
+        let principal = Identity::of(request).authenticated()?;
+        if let Access::Permission(permission) = R::ACCESS
             && !principal.may(permission)
         {
             if let Some(state) = request.app_data::<Data<AppState>>() {
                 state.metrics.auth.denied(permission);
             }
-            return Err(forbidden(&principal, permission));
+            return Err(permission_denied(&principal, permission));
         }
-        let caller = caller::of(request, &principal)?;
-        Ok(Self { principal, caller, need: PhantomData })
-    }
-
-    /// The same caller, speaking for whom the body names, unless the header names somebody.
-    pub fn on_behalf_of(mut self, user: Option<String>) -> Result<Self, Problem> {
-        if let (None, Some(user)) = (&self.caller.end_user, user) {
-            self.caller.end_user = Some(caller::end_user(&self.principal, &user)?);
-        }
-        Ok(self)
-    }
-
-    /// Whose words the request's are.
-    pub fn subject(&self) -> &str {
-        self.caller.end_user.as_deref().unwrap_or(&self.caller.actor)
+        let caller = caller::from_request(request, &principal)?;
+        Ok(Self { principal, caller, requirement: PhantomData })
     }
 }
 
-fn forbidden(principal: &Principal, permission: Permission) -> Problem {
+fn permission_denied(principal: &Principal, permission: Permission) -> Problem {
     tracing::warn!(
         event_type = "auth.forbidden",
         actor = principal.subject,
         %permission,
-        "a request is not permitted"
+        "permission denied"
     );
     let detail = format!(
-        "this needs the permission {permission}, which none of your roles has; GET /v1/me shows \
-         what you may do"
+        "none of your roles grants the permission {permission}; GET /v1/me lists your permissions"
     );
     Problem::new(Code::Forbidden, detail)
 }

@@ -1,8 +1,8 @@
-//! Where a request comes from: the peer of its connection or, behind trusted proxies, who they say.
+//! The client address of a request: the peer of its connection or, behind trusted proxies, the address
+//! that they forward.
 //!
-//! Each proxy appends the address it was called from, so only the right end of the list is worth
-//! anything: hops are taken off it as long as they are trusted, and the first that is not is the
-//! client. What stands further left was written by that client.
+//! Each proxy appends the address of its own peer. From the right, the first address that is not a
+//! trusted proxy is the client; everything further left is under the client's control and ignored.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -17,12 +17,12 @@ use ipnet::IpNet;
 
 use crate::config::ForwardedHeader;
 
-/// The proxies in front of this server, and the header in which they write.
+/// The trusted proxies, and the header in which they forward addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
-    /// Networks whose word is taken.
+    /// Networks of trusted proxies.
     pub trusted: Vec<IpNet>,
-    /// Where they write. One of the two, never both: proxies pass on the one they do not know.
+    /// The header that is read. Never both, because proxies pass on an unknown header unchanged.
     pub header: ForwardedHeader,
 }
 
@@ -31,9 +31,9 @@ impl Proxies {
         self.trusted.iter().any(|network| network.contains(&address))
     }
 
-    /// The address of the client that made a request.
+    /// The client address of a request.
     pub fn client(&self, head: &RequestHead) -> IpAddr {
-        // a request without a connection is one of a test, or of a socket in the file system
+        // requests in tests and over Unix sockets have no peer address
         let peer = head.peer_addr.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
         self.origin(peer.to_canonical(), head.headers())
     }
@@ -49,7 +49,7 @@ impl Proxies {
         let lines: Vec<_> = headers.get_all(name).collect();
         let mut last = peer;
         for line in lines.into_iter().rev() {
-            // a line that is no text is one hop that nobody can read
+            // a line that is not text counts as one unreadable hop
             let line = line.to_str().unwrap_or_default();
             for hop in line.rsplit(',') {
                 let named = match self.header {
@@ -59,7 +59,7 @@ impl Proxies {
                 match named.and_then(address) {
                     Some(address) if self.trust(address) => last = address,
                     Some(address) => return address,
-                    // hidden or broken: the hop that took it answers for it
+                    // obfuscated or invalid: fall back to the last trusted hop
                     None => return last,
                 }
             }
@@ -68,14 +68,14 @@ impl Proxies {
     }
 }
 
-/// The node after `for=` in one element of `Forwarded`.
+/// The value of `for=` in an element of `Forwarded` (RFC 7239).
 fn for_of(element: &str) -> Option<&str> {
     let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
     let (_, node) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
     Some(node.trim().trim_matches('"'))
 }
 
-/// An address with or without a port, as proxies write it: `192.0.2.1:80`, `[2001:db8::1]:80`.
+/// Parses an address with or without a port, such as `192.0.2.1:80` or `[2001:db8::1]:80`.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rightmost_hop_that_is_not_trusted_is_the_client() {
+    fn the_rightmost_untrusted_hop_is_the_client() {
         let peer = "10.0.0.1";
         for (lines, client) in [
             (&[][..], "10.0.0.1"),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_not_believed() {
+    fn an_untrusted_peer_cannot_set_the_client_address() {
         let lines = [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.1")];
         for header in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
             assert_eq!(origin(header, "203.0.113.9", &lines), "203.0.113.9");
@@ -138,14 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_configured_header_counts() {
+    fn only_the_configured_header_is_read() {
         let lines = [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=198.51.100.2")];
         assert_eq!(origin(ForwardedHeader::XForwardedFor, "10.0.0.1", &lines), "192.0.2.1");
         assert_eq!(origin(ForwardedHeader::Forwarded, "10.0.0.1", &lines), "198.51.100.2");
     }
 
     #[test]
-    fn the_standard_header_is_read() {
+    fn the_header_forwarded_is_parsed() {
         for (line, client) in [
             ("for=192.0.2.1", "192.0.2.1"),
             ("For=\"[2001:db8::1]:4711\";proto=https;by=10.0.0.1", "2001:db8::1"),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a client writes, its proxy's last word decides.
+        /// The address that the proxy appends decides.
         #[test]
         fn nothing_a_client_writes_changes_the_client(
             junk in proptest::collection::vec(any::<u8>(), 0..300),

@@ -1,5 +1,5 @@
-//! What governed a step, beside an answer in the dialect of a model's API: headers `X-MLSDM-*` and an
-//! object `mlsdm` in the body. The names are those of `POST /v1/generate`.
+//! The governance of a step, next to its answer in the dialect of OpenAI or Anthropic: `X-MLSDM-*`
+//! headers and the object `mlsdm` in the body, with the names of `POST /v1/generate`.
 
 use std::sync::Arc;
 
@@ -11,37 +11,37 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{AppState, Code, Problem, line};
+use super::{AppState, Code, Problem, access_log};
 use crate::{
     config::MoralRefusal,
     domain::event::RejectReason,
     engine::{Answer, Caller, Engine, StepRequest, StepResponse},
 };
 
-/// What governed a step.
+/// Governance of a step.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Governance {
-    /// Whether the request passed the filter and the rhythm.
+    /// False if the moral filter or the sleep phase rejected the request.
     pub accepted: bool,
     /// `completed` or `rejected`.
     pub outcome: &'static str,
     /// `processed`, `morally rejected` or `sleep phase - consolidating`.
     pub note: &'static str,
-    /// The step's number.
+    /// Step number.
     pub step: u64,
-    /// The phase of the step: `wake` or `sleep`.
+    /// Phase of the step: `wake` or `sleep`.
     pub phase: &'static str,
-    /// The score that decided.
+    /// Moral score that was compared with the threshold.
     pub moral_score: f64,
-    /// The threshold the verdict used.
+    /// Moral threshold at the time of the step.
     pub moral_threshold: f64,
-    /// Memories whose text reached the model.
+    /// Memories in the model's context.
     pub context_items: usize,
-    /// Where the step's ending stands in the log.
+    /// Position of the step's outcome in the event log.
     pub position: u64,
-    /// Receipt: the chain hash at that position, hexadecimal.
+    /// Chain hash at that position, hexadecimal.
     pub chain_hash: String,
-    /// The id of the request that ran the step.
+    /// Id of the request that ran the step.
     pub request_id: String,
 }
 
@@ -63,7 +63,7 @@ impl From<&Answer> for Governance {
     }
 }
 
-/// Runs a step and answers in a dialect, with headers that say what governed it.
+/// Runs a step and answers with `T`, the body of a dialect, and the governance headers.
 pub async fn answer<T>(
     state: &Data<AppState>,
     engine: Arc<Engine>,
@@ -73,19 +73,19 @@ pub async fn answer<T>(
 where
     T: for<'a> From<&'a Answer> + Serialize,
 {
-    let told = engine.start(&state.tasks, caller, request, None).response().await?;
-    if let Some(refused) = refusal_as_error(&told.answer, state.refusal) {
-        return Err(refused);
+    let step = engine.start(&state.tasks, caller, request, None).response().await?;
+    if let Some(problem) = rejection(&step.answer, state.refusal) {
+        return Err(problem);
     }
     let mut response = HttpResponse::Ok();
-    headers(&mut response, &told);
-    let mut response = response.json(T::from(&told.answer));
-    line::note(&mut response, &told.answer);
+    set_headers(&mut response, &step);
+    let mut response = response.json(T::from(&step.answer));
+    access_log::record_step(&mut response, &step.answer);
     Ok(response)
 }
 
-fn headers(response: &mut HttpResponseBuilder, told: &StepResponse) {
-    let answer = &told.answer;
+fn set_headers(response: &mut HttpResponseBuilder, step: &StepResponse) {
+    let answer = &step.answer;
     let values = [
         ("x-mlsdm-accepted", answer.accepted.to_string()),
         ("x-mlsdm-step", answer.step.to_string()),
@@ -101,28 +101,30 @@ fn headers(response: &mut HttpResponseBuilder, told: &StepResponse) {
             response.insert_header((HeaderName::from_static(name), value));
         }
     }
-    replayed(response, told);
+    set_replayed(response, step);
 }
 
-/// Says so when an earlier request with the same idempotency key ran the step.
-pub fn replayed(response: &mut HttpResponseBuilder, told: &StepResponse) {
-    if told.replayed {
+/// Sets `Idempotency-Replayed` if an earlier request with the same idempotency key ran the step.
+pub fn set_replayed(response: &mut HttpResponseBuilder, step: &StepResponse) {
+    if step.replayed {
         response.insert_header(("Idempotency-Replayed", "true"));
     }
 }
 
-/// The error a refusal is in the dialects of models' APIs: none for a moral one, which is an answer,
-/// unless it is set so; a client may try again once the engine is awake.
-pub fn refusal_as_error(answer: &Answer, refusal: MoralRefusal) -> Option<Problem> {
-    match (answer.refusal()?, refusal) {
+/// The error for a rejected request in the dialects of OpenAI and Anthropic. A moral rejection is an
+/// answer unless it is configured as an error; in the sleep phase the client should retry.
+pub fn rejection(answer: &Answer, moral: MoralRefusal) -> Option<Problem> {
+    match (answer.refusal()?, moral) {
         (RejectReason::Moral, MoralRefusal::Answer) => None,
         (RejectReason::Moral, MoralRefusal::Error) => {
-            let detail = "the prompt's score is under the moral threshold; do not send it again";
+            let detail = "the moral score of the prompt is below the threshold; sending it again \
+                          does not help";
             Some(Problem::new(Code::ContentFilter, detail))
         }
-        (RejectReason::Sleep, _) => Some(Problem::new(
-            Code::Asleep,
-            "send it again; each request brings it nearer to waking",
-        )),
+        (RejectReason::Sleep, _) => {
+            let detail = "the engine is in its sleep phase; send the request again, each request \
+                          shortens the phase";
+            Some(Problem::new(Code::Asleep, detail))
+        }
     }
 }

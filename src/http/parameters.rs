@@ -1,14 +1,14 @@
-//! What several routes read from a query.
+//! Query parameters that several routes have.
 
 use super::{Code, Problem};
 use crate::{clock, domain::ids::Micros};
 
-/// The answer to a parameter that is not what it must be.
+/// The error for an invalid parameter.
 pub(super) fn bad(name: &str, must: &str) -> Problem {
     Problem::new(Code::BadParameter, format!("{name} must be {must}"))
 }
 
-/// A time in RFC 3339.
+/// Parses a time in RFC 3339.
 pub(super) fn micros(name: &str, text: &str) -> Result<Micros, Problem> {
     clock::micros(text).ok_or_else(|| bad(name, "a time such as 2026-01-31T12:00:00Z"))
 }

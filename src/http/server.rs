@@ -2,12 +2,21 @@
 //!
 //! Deliberately not here: building what is served ([`startup`](crate::startup)).
 
+mod error;
+
 use std::{
     net::{SocketAddr, TcpListener},
+    sync::Arc,
     time::Duration,
 };
 
-use actix_web::{HttpServer, dev::ServerHandle, web::Data};
+use actix_web::{
+    HttpServer,
+    dev::{Server, ServerHandle},
+    web::Data,
+};
+
+pub use error::ServeError;
 
 use super::{
     AppState, create_app,
@@ -15,46 +24,14 @@ use super::{
 };
 use crate::{
     config::Config,
+    engine::Engines,
     lifecycle::Tasks,
-    tls::{self, Tls, TlsError},
+    tls::{self, Tls},
 };
 
 /// How long background tasks may take to end after the listener has stopped, in addition to the
 /// timeout of a step.
 const SETTLE: Duration = Duration::from_secs(5);
-
-/// Why a server cannot listen or stops serving.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// TLS cannot be configured.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The address of the API is not available.
-    #[error(
-        "cannot listen on {address}: {source}; choose another API_PORT or stop the process that \
-         uses it"
-    )]
-    Listen {
-        /// Address and port from the configuration.
-        address: String,
-        /// The operating system's error.
-        source: std::io::Error,
-    },
-    /// The address of the metrics is not available.
-    #[error(
-        "cannot serve metrics on {address}: {source}; choose another METRICS_PORT, or set \
-         METRICS_ENABLED=false"
-    )]
-    ListenMetrics {
-        /// Address and port from the configuration.
-        address: String,
-        /// The operating system's error.
-        source: std::io::Error,
-    },
-    /// The listener failed.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
 
 /// Binds the address of the API.
 pub fn listen(config: &Config) -> Result<TcpListener, ServeError> {
@@ -86,34 +63,16 @@ pub async fn serve(
 ) -> Result<bool, ServeError> {
     let state = Data::new(state);
     let (engines, tasks) = (state.engines.clone(), state.tasks.clone());
-    let metrics = std::sync::Arc::clone(&state.metrics);
+    let metrics = Arc::clone(&state.metrics);
     let tls = Tls::open(&config.tls)?;
     if let Some(rates) = &state.rates {
-        tasks.spawn("rates", std::sync::Arc::clone(rates).sweep_until(tasks.stop().clone()));
+        tasks.spawn("rates", Arc::clone(rates).sweep_until(tasks.stop().clone()));
     }
-    let server = HttpServer::new(move || create_app(state.clone()))
-        .workers(config.api.workers())
-        .shutdown_timeout(config.api.timeout().as_secs() + 1)
-        // Nagle's algorithm would delay the pieces of a stream
-        .tcp_nodelay(true)
-        .client_request_timeout(config.limits.header_timeout())
-        .tls_handshake_timeout(config.limits.header_timeout())
-        .keep_alive(config.limits.keep_alive())
-        .on_connect(tls::on_connect)
-        .disable_signals();
-    let server = match tls {
-        None => server.listen(listener.api)?,
-        Some(Tls { config: rustls, certificate }) => {
-            let watching = certificate.watch(config.tls.reload(), tasks.stop().clone())?;
-            tasks.spawn("tls", watching);
-            server.listen_rustls_0_23(listener.api, rustls)?
-        }
-    };
+    let server = http_server(config, state, tls, listener.api)?;
     let scrapes = match listener.metrics {
         Some(listener) => Some(serve_metrics(config, &engines, &metrics, &tasks, listener)?),
         None => None,
     };
-    let server = server.run();
     tasks.spawn_stopper(stop(server.handle(), tasks.clone()));
     let hard = tasks.stop().clone();
     tokio::select! {
@@ -133,11 +92,40 @@ pub async fn serve(
     Ok(in_time)
 }
 
+/// The server of the API, which starts when it is polled.
+fn http_server(
+    config: &Config,
+    state: Data<AppState>,
+    tls: Option<Tls>,
+    listener: TcpListener,
+) -> Result<Server, ServeError> {
+    let tasks = state.tasks.clone();
+    let server = HttpServer::new(move || create_app(state.clone()))
+        .workers(config.api.workers())
+        .shutdown_timeout(config.api.timeout().as_secs() + 1)
+        // Nagle's algorithm would delay the pieces of a stream
+        .tcp_nodelay(true)
+        .client_request_timeout(config.limits.header_timeout())
+        .tls_handshake_timeout(config.limits.header_timeout())
+        .keep_alive(config.limits.keep_alive())
+        .on_connect(tls::on_connect)
+        .disable_signals();
+    let server = match tls {
+        None => server.listen(listener)?,
+        Some(Tls { config: rustls, certificate }) => {
+            let watching = certificate.watch(config.tls.reload(), tasks.stop().clone())?;
+            tasks.spawn("tls", watching);
+            server.listen_rustls_0_23(listener, rustls)?
+        }
+    };
+    Ok(server.run())
+}
+
 /// Serves metrics until the returned handle stops it: after the last request, so that a drain is
 /// visible in the metrics.
 fn serve_metrics(
     config: &Config,
-    engines: &crate::engine::Engines,
+    engines: &Engines,
     metrics: &HttpMetrics,
     tasks: &Tasks,
     listener: TcpListener,

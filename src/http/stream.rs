@@ -1,15 +1,15 @@
-//! A step's answer as server-sent events, whatever dialect they are written in.
+//! The answer of a step as server-sent events, in the dialect of the route.
 //!
-//! Nothing is sent before there is something to say: a request that is refused or fails before the
-//! first piece gets a plain error with its own status. After that a failure is an event of the stream.
-//! The closing event is made of the recorded outcome, so it is sent only after the step's ending is in
-//! the log; without it the answer is incomplete. The connection pulls: a slow reader slows the model
-//! down, a reader who goes away cancels the step.
+//! The response head is sent with the first piece of the answer: a request that is rejected or fails
+//! earlier gets a plain error with its own status. A later failure is an event of the stream. The
+//! closing event is sent only after the step's outcome is in the event log; without it the answer is
+//! incomplete. The connection pulls the pieces, so a slow client slows down the model, and a client that
+//! disconnects cancels the step.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
-    HttpResponse,
+    HttpResponse, HttpResponseBuilder,
     http::header,
     web::{Bytes, Data},
 };
@@ -18,89 +18,90 @@ use tokio::{sync::mpsc, time::timeout};
 use utoipa::ToSchema;
 
 use super::{
-    AppState, Problem, governance,
-    line::{self, Ending},
+    AppState, Problem,
+    access_log::{self, StreamOutcome},
+    governance,
 };
 use crate::{
     engine::{Answer, Caller, Engine, StepError, StepHandle, StepRequest, StepResponse},
     llm::{DELTAS_MAX, Delta},
 };
 
-/// One server-sent event.
+/// A server-sent event.
 #[derive(ToSchema)]
 pub struct StreamEvent {
-    /// The position of an event of the log.
+    /// The position of an event of the event log.
     pub id: Option<String>,
-    /// Its name, in dialects whose events have one.
+    /// The name of the event, in dialects with named events.
     pub event: Option<String>,
-    /// One line: JSON, or `[DONE]` where the dialect ends with it.
+    /// One line: JSON, or `[DONE]` at the end of a stream in the dialect of `OpenAI`.
     pub data: String,
 }
 
-/// A comment is sent after so long a silence, so that proxies keep the connection.
+/// Idle time after which a comment is sent, so that proxies keep the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// How a dialect writes a stream. Each function gives whole frames.
+/// Writes a stream in the dialect of a route. Each function returns complete frames.
 pub trait Dialect: 'static {
-    /// What comes before everything else.
+    /// The frames before the first piece.
     fn begin(&mut self) -> String;
     /// A piece of the answer.
     fn piece(&mut self, piece: &Delta) -> String;
-    /// The recorded answer; its text has been sent.
+    /// The frames after the last piece, from the recorded answer.
     fn end(&mut self, answer: &Answer) -> String;
-    /// The error a refused request gets, where a refusal is no answer.
-    fn refused(&self, _answer: &Answer) -> Option<Problem> {
+    /// The error for a rejected request, if the dialect does not answer a rejection with 200.
+    fn rejection(&self, _answer: &Answer) -> Option<Problem> {
         None
     }
-    /// A failure after the stream had begun.
+    /// A failure after the first piece.
     fn fail(&mut self, problem: &Problem) -> String;
 }
 
 /// Runs a step and streams its answer.
 pub async fn step(
     state: &Data<AppState>,
-    engine: std::sync::Arc<Engine>,
+    engine: Arc<Engine>,
     caller: Caller,
     request: StepRequest,
     dialect: impl Dialect,
 ) -> Result<HttpResponse, Problem> {
     let (sender, pieces) = mpsc::channel(DELTAS_MAX);
-    let started = engine.start(&state.tasks, caller, request, Some(sender));
-    let mut live = Live { started, pieces };
-    match live.next().await {
-        Moment::Pieces(first) => Ok(streamed(live, &first, dialect)),
-        Moment::Told(told) => {
-            let told = (*told)?;
-            dialect.refused(&told.answer).map_or_else(|| Ok(at_once(&told, dialect)), Err)
+    let step = engine.start(&state.tasks, caller, request, Some(sender));
+    let mut running = RunningStep { step, pieces };
+    match running.next().await {
+        Progress::Pieces(first) => Ok(streamed(running, &first, dialect)),
+        Progress::Finished(response) => {
+            let response = (*response)?;
+            let rejection = dialect.rejection(&response.answer);
+            rejection.map_or_else(|| Ok(unstreamed(&response, dialect)), Err)
         }
     }
 }
 
-/// A step under way.
-struct Live {
-    started: StepHandle,
+/// A running step and the pieces of its answer.
+struct RunningStep {
+    step: StepHandle,
     pieces: mpsc::Receiver<Delta>,
 }
 
-enum Moment {
-    /// One or more.
+enum Progress {
+    /// At least one piece.
     Pieces(Vec<Delta>),
-    Told(Box<Result<StepResponse, StepError>>),
+    Finished(Box<Result<StepResponse, StepError>>),
 }
 
-impl Live {
-    /// The pieces that are there, or after the last one the outcome: pieces that came faster than
-    /// they could be sent go together. May be dropped and called again.
-    async fn next(&mut self) -> Moment {
+impl RunningStep {
+    /// All pieces that have arrived, or the outcome after the last piece. Cancel safe.
+    async fn next(&mut self) -> Progress {
         let mut pieces = Vec::new();
         match self.pieces.recv_many(&mut pieces, DELTAS_MAX).await {
-            0 => Moment::Told(Box::new(self.started.response().await)),
-            _ => Moment::Pieces(pieces),
+            0 => Progress::Finished(Box::new(self.step.response().await)),
+            _ => Progress::Pieces(pieces),
         }
     }
 }
 
-fn response() -> actix_web::HttpResponseBuilder {
+fn event_stream() -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
         .content_type("text/event-stream")
@@ -109,19 +110,19 @@ fn response() -> actix_web::HttpResponseBuilder {
     response
 }
 
-/// An answer without pieces: the request was refused, or is told what it was told before.
-fn at_once(told: &StepResponse, mut dialect: impl Dialect) -> HttpResponse {
+/// The stream of an answer that is already complete: a rejection, or an idempotent replay.
+fn unstreamed(step: &StepResponse, mut dialect: impl Dialect) -> HttpResponse {
     let mut body = dialect.begin();
-    body.push_str(&written(&pieces(&told.answer), &mut dialect));
-    body.push_str(&dialect.end(&told.answer));
-    let mut response = response();
-    governance::replayed(&mut response, told);
+    body.push_str(&frames(&pieces(&step.answer), &mut dialect));
+    body.push_str(&dialect.end(&step.answer));
+    let mut response = event_stream();
+    governance::set_replayed(&mut response, step);
     let mut response = response.body(body);
-    line::note(&mut response, &told.answer);
+    access_log::record_step(&mut response, &step.answer);
     response
 }
 
-/// A whole answer as pieces.
+/// A complete answer as pieces.
 fn pieces(answer: &Answer) -> Vec<Delta> {
     let text = Some(&answer.response).filter(|text| !text.is_empty());
     let text = text.map(|text| Delta::Text(text.clone()));
@@ -134,55 +135,55 @@ fn pieces(answer: &Answer) -> Vec<Delta> {
     text.into_iter().chain(calls).collect()
 }
 
-fn written(pieces: &[Delta], dialect: &mut impl Dialect) -> String {
+fn frames(pieces: &[Delta], dialect: &mut impl Dialect) -> String {
     pieces.iter().map(|piece| dialect.piece(piece)).collect()
 }
 
-fn streamed(live: Live, first: &[Delta], mut dialect: impl Dialect) -> HttpResponse {
-    let begin = dialect.begin() + &written(first, &mut dialect);
+fn streamed(running: RunningStep, first: &[Delta], mut dialect: impl Dialect) -> HttpResponse {
+    let begin = dialect.begin() + &frames(first, &mut dialect);
     let opening = futures_util::stream::once(std::future::ready(Ok(Bytes::from(begin))));
-    let ending = Ending::default();
-    let rest = unfold(Some((live, dialect, ending.clone())), |open| async {
-        let (mut live, mut dialect, ending) = open?;
-        let (frame, goes_on) = match timeout(KEEP_ALIVE, live.next()).await {
+    let outcome = StreamOutcome::default();
+    let rest = unfold(Some((running, dialect, outcome.clone())), |open| async {
+        let (mut running, mut dialect, outcome) = open?;
+        let (frame, is_open) = match timeout(KEEP_ALIVE, running.next()).await {
             Err(_) => (":\n\n".to_owned(), true),
-            Ok(Moment::Pieces(pieces)) => (written(&pieces, &mut dialect), true),
-            Ok(Moment::Told(told)) => (last(*told, &mut dialect, &ending), false),
+            Ok(Progress::Pieces(pieces)) => (frames(&pieces, &mut dialect), true),
+            Ok(Progress::Finished(result)) => (last_frame(*result, &mut dialect, &outcome), false),
         };
-        let next = goes_on.then_some((live, dialect, ending));
+        let next = is_open.then_some((running, dialect, outcome));
         Some((Ok::<_, actix_web::Error>(Bytes::from(frame)), next))
     });
-    let mut response = response().streaming(opening.chain(rest));
-    response.extensions_mut().insert(ending);
+    let mut response = event_stream().streaming(opening.chain(rest));
+    response.extensions_mut().insert(outcome);
     response
 }
 
-fn last(
-    told: Result<StepResponse, StepError>,
+fn last_frame(
+    result: Result<StepResponse, StepError>,
     dialect: &mut impl Dialect,
-    ending: &Ending,
+    outcome: &StreamOutcome,
 ) -> String {
-    match told {
-        Ok(told) => {
-            ending.set(Ok((&told.answer).into()));
-            dialect.end(&told.answer)
+    match result {
+        Ok(step) => {
+            outcome.set(Ok((&step.answer).into()));
+            dialect.end(&step.answer)
         }
         Err(error) => {
             let problem = Problem::from(error);
             let frame = dialect.fail(&problem);
-            ending.set(Err(problem));
+            outcome.set(Err(problem));
             frame
         }
     }
 }
 
-/// A frame with a name.
+/// A frame with an event name.
 pub fn named(event: &str, data: &impl serde::Serialize) -> String {
     format!("event: {event}\n{}", data_only(data))
 }
 
-/// A frame without a name.
+/// A frame without an event name.
 pub fn data_only(data: &impl serde::Serialize) -> String {
-    // plain structures always have a JSON form, and it has no line breaks
+    // plain structs always serialise, and serde_json writes no line breaks
     format!("data: {}\n\n", serde_json::to_string(data).unwrap_or_default())
 }

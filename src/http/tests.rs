@@ -1,4 +1,5 @@
 mod damaged;
+mod document;
 mod headers;
 mod rates;
 
@@ -14,7 +15,7 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AppState, Endpoint, access::Anyone, create_app};
+use super::{AppState, Endpoint, access::Public, create_app};
 use crate::{
     config::{Format, Level},
     domain::ids::EngineId,
@@ -35,26 +36,26 @@ async fn state(stop: Stop) -> (AppState, TestDatabase) {
     (AppState { stop, ..state }, database)
 }
 
-async fn echo(_: Anyone, body: web::Json<Echo>) -> String {
+async fn echo(_: Public, body: web::Json<Echo>) -> String {
     std::future::ready(body.n.to_string()).await
 }
 
-async fn query(_: Anyone, query: web::Query<Echo>) -> String {
+async fn query(_: Public, query: web::Query<Echo>) -> String {
     std::future::ready(query.n.to_string()).await
 }
 
-async fn engine(_: Anyone, path: web::Path<(EngineId, u64)>) -> String {
+async fn engine(_: Public, path: web::Path<(EngineId, u64)>) -> String {
     std::future::ready(path.0.to_string()).await
 }
 
-async fn panics(_: Anyone) -> String {
+async fn panics(_: Public) -> String {
     std::future::ready(()).await;
     panic!("geheim")
 }
 
 fn routes(services: &mut web::ServiceConfig) {
     services
-        .service(Endpoint::at("/echo").on(Method::POST, echo).build())
+        .service(Endpoint::at("/echo").post(echo).build())
         .service(Endpoint::at("/query").get(query).build())
         .service(Endpoint::at("/engines/{engine}/events/{position}").get(engine).build())
         .service(Endpoint::at("/panics").get(panics).build());
@@ -108,7 +109,7 @@ async fn answer<R, B: MessageBody>(
     Answer { status, headers, body: body.to_vec() }
 }
 
-/// The app with a few routes of the tests', and the answer to one request.
+/// The answer to one request of an app with test routes.
 async fn ask(stop: Stop, request: test::TestRequest) -> Answer {
     let (state, _database) = state(stop).await;
     let app = test::init_service(create_app(web::Data::new(state)).configure(routes)).await;
@@ -130,7 +131,7 @@ async fn code(request: test::TestRequest) -> (u16, String) {
 }
 
 #[actix_web::test]
-async fn a_good_request_passes() {
+async fn a_valid_request_is_answered_with_security_headers() {
     let answer = ask(Stop::default(), post("{\"n\": 7}")).await;
     assert_eq!((answer.status.as_u16(), answer.body.as_slice()), (200, b"7".as_slice()));
     assert_eq!(answer.header("x-content-type-options"), "nosniff");
@@ -140,7 +141,7 @@ async fn a_good_request_passes() {
 }
 
 #[actix_web::test]
-async fn errors_of_the_framework_are_problems() {
+async fn errors_of_the_framework_are_answered_as_problems() {
     let long = Box::leak(format!("{{\"n\": \"{}\"}}", "x".repeat(2000)).into_boxed_str());
     let cases = [
         (post("{\"n\": "), 400, "E101"),
@@ -173,7 +174,7 @@ async fn a_missing_content_type_is_unsupported() {
 }
 
 #[actix_web::test]
-async fn method_not_allowed_names_the_methods() {
+async fn a_405_names_the_methods_of_the_resource() {
     let answer = ask(Stop::default(), test::TestRequest::delete().uri("/health/live")).await;
     assert_eq!(answer.header("allow"), "GET, HEAD");
     let answer = ask(Stop::default(), get("/echo")).await;
@@ -181,23 +182,23 @@ async fn method_not_allowed_names_the_methods() {
 }
 
 #[actix_web::test]
-async fn request_and_trace_ids_are_kept_or_made() {
+async fn valid_request_and_trace_ids_are_adopted_and_others_replaced() {
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let request = get("/nowhere")
         .insert_header(("x-request-id", "req-12345"))
         .insert_header(("traceparent", format!("00-{trace}-00f067aa0ba902b7-01")));
-    let kept = ask(Stop::default(), request).await;
-    assert_eq!(kept.header("x-request-id"), "req-12345");
-    assert_eq!(kept.json()["trace_id"], trace);
+    let adopted = ask(Stop::default(), request).await;
+    assert_eq!(adopted.header("x-request-id"), "req-12345");
+    assert_eq!(adopted.json()["trace_id"], trace);
 
     let request = get("/nowhere").insert_header(("x-request-id", "no spaces"));
-    let made = ask(Stop::default(), request).await;
-    assert_eq!(made.header("x-request-id").len(), 36);
-    assert_ne!(made.json()["trace_id"], trace);
+    let replaced = ask(Stop::default(), request).await;
+    assert_eq!(replaced.header("x-request-id").len(), 36);
+    assert_ne!(replaced.json()["trace_id"], trace);
 }
 
 #[actix_web::test]
-async fn a_leaving_server_is_alive_but_not_ready_and_serves() {
+async fn a_server_that_drains_is_alive_and_serves_but_is_not_ready() {
     let stop = Stop::default();
     stop.leave();
     assert_eq!(ask(stop.clone(), get("/health/live")).await.status, 200);
@@ -208,7 +209,7 @@ async fn a_leaving_server_is_alive_but_not_ready_and_serves() {
 }
 
 #[actix_web::test]
-async fn a_stopping_server_takes_nothing_new() {
+async fn a_stopping_server_rejects_new_requests() {
     let stop = Stop::default();
     stop.begin();
     let refused = ask(stop.clone(), post("{\"n\": 1}")).await;
@@ -218,7 +219,7 @@ async fn a_stopping_server_takes_nothing_new() {
 }
 
 #[actix_web::test]
-async fn the_concurrency_limit_spares_health() {
+async fn the_concurrency_limit_does_not_apply_to_health_probes() {
     let limits = Limiter::new(1, 0, Duration::ZERO);
     let _busy = limits.admit().await.unwrap();
     let (state, _database) = state(Stop::default()).await;
@@ -231,7 +232,7 @@ async fn the_concurrency_limit_spares_health() {
 }
 
 #[actix_web::test]
-async fn the_documentation_is_served_and_can_be_turned_off() {
+async fn the_documentation_is_served_unless_it_is_disabled() {
     let document = ask(Stop::default(), get("/openapi.json")).await.json();
     assert_eq!(document["info"]["title"], "MLSDM Cognitive API");
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
@@ -253,7 +254,7 @@ async fn the_documentation_is_served_and_can_be_turned_off() {
 }
 
 #[actix_web::test]
-async fn each_request_is_one_line_with_ids_route_and_code() {
+async fn each_request_is_one_log_line_with_ids_route_and_code() {
     let buffer = Buffer::default();
     let guard =
         tracing::subscriber::set_default(subscriber(Level::Info, Format::Json, buffer.clone()));
@@ -264,7 +265,7 @@ async fn each_request_is_one_line_with_ids_route_and_code() {
     drop(guard);
     let lines = buffer.lines();
     let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    // what the server does unasked, on a database that has gone, may leave lines too
+    // background tasks may log errors, since the database of the test is gone
     let asked =
         |line: &Value| line["event_type"].as_str().is_some_and(|of| of.starts_with("http."));
     let lines: Vec<Value> = lines.filter(asked).collect();
@@ -293,7 +294,7 @@ async fn each_request_is_one_line_with_ids_route_and_code() {
 }
 
 #[actix_web::test]
-async fn a_spent_budget_is_429_with_the_time_to_wait() {
+async fn an_exhausted_budget_is_answered_with_429_and_retry_after() {
     let (state, _database) = app_state(&[("MLSDM__MLSDM__POLICY__BUDGET__TOKENS", "10")]).await;
     let app = test::init_service(create_app(web::Data::new(state))).await;
     let generate = || {

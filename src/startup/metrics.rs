@@ -4,8 +4,8 @@ use crate::{
     config::Config,
     engine,
     http::{
-        app::endpoints,
         metrics::{HttpMetrics, Route},
+        routes::endpoints,
     },
     llm::Llm,
 };

@@ -1,4 +1,4 @@
-//! The certificate of a client, as the handshake has verified it.
+//! The client certificate of a connection, verified by the TLS handshake.
 
 use std::any::Any;
 
@@ -8,20 +8,20 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
 
-/// Who a client is by its certificate. On a connection only if an authority of `tls.client_ca` has
-/// signed it and it is valid now.
+/// The identity in a client certificate. A connection has it only if an authority in `tls.client_ca` has
+/// signed the certificate and it has not expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The common name, else the first alternative name, else the whole subject.
+    /// The common name, else the first subject alternative name, else the subject.
     pub name: String,
-    /// The whole subject, such as `O=Example, CN=ann`.
+    /// The subject, such as `O=Example, CN=ann`.
     pub subject: String,
-    /// The alternative names: of hosts, mail, and URIs such as SPIFFE's.
+    /// The subject alternative names of the types DNS, email and URI (such as SPIFFE ids).
     pub alternatives: Vec<String>,
 }
 
 impl ClientCertificate {
-    /// What a certificate says; none if it cannot be read or names nobody.
+    /// Parses a certificate; `None` if it is not valid or has no name.
     pub fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
         let subject = certificate.subject();
@@ -54,14 +54,17 @@ fn text(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-/// Puts the certificate of a connection's client where its requests find it:
-/// `request.conn_data::<ClientCertificate>()`.
+/// Stores the client certificate of a connection, for `request.conn_data::<ClientCertificate>()`.
 pub fn on_connect(connection: &dyn Any, data: &mut Extensions) {
     let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else { return };
     let (_, session) = stream.get_ref();
     let first = session.peer_certificates().and_then(|chain| chain.first());
     if let Some(certificate) = first.and_then(ClientCertificate::read) {
-        tracing::debug!(event_type = "tls.client", name = certificate.name, "a client is known");
+        tracing::debug!(
+            event_type = "tls.client",
+            name = certificate.name,
+            "the connection has a client certificate"
+        );
         data.insert(certificate);
     }
 }

@@ -1,8 +1,8 @@
-//! Speaking to the server on this host: its certificate is known from the file that it serves.
+//! TLS client for the server on this host, which trusts exactly the certificate in `tls.cert`.
 //!
-//! Neither a name nor an authority says more than that file, and the address of a local server is
-//! seldom a name that a certificate has. After the file was exchanged the server is known again once
-//! it serves the new one, within `tls.reload_seconds`.
+//! A host name check would fail, because the address of a local server is rarely in its certificate, and
+//! would prove less than the certificate file. After the file was replaced, connections fail until the
+//! server has reloaded it (within `tls.reload_seconds`).
 
 use std::sync::Arc;
 
@@ -16,30 +16,30 @@ use rustls::{
 use super::{TlsError, certificates, read};
 use crate::config;
 
-/// What speaks to the local server, if it has a certificate.
+/// The client configuration for the local server; `None` if it has no certificate.
 ///
 /// # Errors
-/// [`TlsError`] if the file of `tls.cert` cannot be used.
+/// [`TlsError`] if the file in `tls.cert` is not valid.
 pub fn client(settings: &config::Tls) -> Result<Option<ClientConfig>, TlsError> {
     let Some((cert, _)) = settings.pair() else { return Ok(None) };
     let chain = certificates(cert, &read(cert)?)?;
     let leaf = chain.into_iter().next();
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let own = Own { leaf, provider: Arc::clone(&provider) };
+    let verifier = PinnedCertificate { leaf, provider: Arc::clone(&provider) };
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(own));
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     Ok(Some(builder.with_no_client_auth()))
 }
 
-/// Accepts one certificate, from whoever proves to have its key.
+/// Accepts one certificate. The handshake verifies that the peer has its key.
 #[derive(Debug)]
-struct Own {
+struct PinnedCertificate {
     leaf: Option<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Own {
+impl ServerCertVerifier for PinnedCertificate {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -3,7 +3,7 @@
 use actix_web::{http::Method, test::TestRequest};
 use mlsdm::{
     auth::Permission,
-    http::{access::Access, app::endpoints, openapi},
+    http::{access::Access, openapi, routes::endpoints},
 };
 use serde_json::{Value, json};
 

@@ -53,7 +53,7 @@ fn origins_are_exact_or_all() {
 fn rates_are_limited_unless_that_is_turned_off() {
     let rate = |variables: &[(&str, &str)]| {
         let rates = env(variables).unwrap().config.limits.rate.rates()?;
-        let rate = rates.of_roles([]);
+        let rate = rates.for_roles([]);
         Some((rate.requests.get(), rate.window.as_secs(), rate.burst.get()))
     };
     assert_eq!(rate(&[]), Some((100, 60, 20)));

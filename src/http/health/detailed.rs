@@ -1,4 +1,4 @@
-//! GET /health/detailed, GET /status
+//! `GET /health/detailed` and `/status`: components, circuit breakers and lag.
 
 use std::collections::BTreeMap;
 
@@ -10,101 +10,104 @@ use super::summary::policy_drift;
 use crate::{
     auth::Authenticator,
     embed::Embedder,
-    http::{AppState, access::Anyone},
+    http::{AppState, access::Public},
     llm::Llm,
     store::Store,
 };
 
-/// What runs, since when, and how far behind it is.
+/// A report on the server and its components.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Detailed {
-    /// `healthy`, `degraded` (the log cannot be written or the default engine is not loaded), or
-    /// `leaving`.
+    /// `healthy`, `degraded` (the event log does not accept writes or the default engine is not loaded),
+    /// or `leaving` (the server is about to stop).
     pub status: &'static str,
-    /// Of this program.
+    /// Version of the server.
     pub version: &'static str,
-    /// When it started, RFC 3339.
+    /// Start time, RFC 3339.
     pub started_at: String,
-    /// Seconds since then.
+    /// Seconds since the start.
     pub uptime_seconds: u64,
-    /// What steps depend on.
+    /// Components that steps depend on.
     pub backends: Backends,
-    /// Circuit breakers by what is called, of this replica: `closed`, `open` or `half_open`.
+    /// Circuit breakers of this replica by component: `closed`, `open` or `half_open`.
     pub breakers: BTreeMap<String, String>,
-    /// How callers prove who they are.
+    /// Authentication.
     pub auth: AuthStatus,
-    /// Engines in memory.
+    /// Loaded engines.
     pub engines: EnginesInMemory,
-    /// Whether the configured policy differs from the one the default engine was given last; null
-    /// while that is not loaded.
+    /// True if the configured policy differs from the one that was last applied to the default engine;
+    /// null if that engine is not loaded.
     pub policy_drift: Option<bool>,
 }
 
-/// What steps depend on.
+/// Components that steps depend on.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Backends {
-    /// The log.
+    /// Event log.
     pub log: LogBackend,
-    /// Who answers.
+    /// Provider of the model.
     pub model: &'static str,
-    /// What makes vectors.
+    /// Id of the embedder.
     pub embedder: String,
-    /// Its version.
+    /// Version of the embedder.
     pub embedder_version: u32,
 }
 
-/// How callers prove who they are.
+/// Authentication.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuthStatus {
     /// `oidc`, `keys`, `oidc+keys`, `dev` or `none`.
     pub mode: &'static str,
-    /// The identity provider's keys; null without a provider.
+    /// Keys of the identity provider; null without one.
     pub provider_keys: Option<ProviderKeysStatus>,
 }
 
-/// The keys of the identity provider.
+/// Keys of the identity provider.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProviderKeysStatus {
-    /// How many.
+    /// Number of keys.
     pub keys: usize,
-    /// Seconds since they were fetched; null before.
+    /// Seconds since they were fetched; null if they never were.
     pub age_seconds: Option<i64>,
-    /// `ok`, or `error` when there are none or they are too old to count.
+    /// `ok`, or `error` if there are none or they are too old to be used.
     pub status: &'static str,
 }
 
-/// The log.
+/// Event log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LogBackend {
     /// `sqlite` or `postgresql`.
     pub kind: &'static str,
-    /// `ok`, or `error` when it cannot be written.
+    /// `ok`, or `error` if it does not accept writes.
     pub status: &'static str,
 }
 
-/// Engines in memory, all together.
+/// Loaded engines, in total.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EnginesInMemory {
-    /// How many.
+    /// Number of loaded engines.
     pub loaded: usize,
-    /// Events in the log that the engine furthest behind has not folded yet; null when the log does
-    /// not say.
+    /// Largest number of events in the log that an engine has not processed yet; null if the log cannot
+    /// be read.
     pub log_lag_events: Option<u64>,
-    /// Steps without an ending.
+    /// Steps without an outcome.
     pub open_steps: usize,
-    /// Bytes their memories take.
+    /// Size of their memories in bytes.
     pub memory_bytes: usize,
 }
 
-/// What runs, since when, and how far behind it is. Always 200: probes ask `/health`.
+/// Get a detailed report.
+///
+/// Returns components, circuit breakers, loaded engines and lag. The status is always 200; use `/health`
+/// or `/health/ready` for probes.
 #[utoipa::path(
     get,
     path = "/health/detailed",
     tag = "health",
     responses((status = 200, description = "The report", body = Detailed))
 )]
-pub async fn get(_: Anyone, state: Data<AppState>) -> Json<Detailed> {
-    let writable = state.pulse.writable(&state).await.is_ok();
+pub async fn get(_: Public, state: Data<AppState>) -> Json<Detailed> {
+    let writable = state.probes.writable(&state.engines).await.is_ok();
     let engines = in_memory(&state).await;
     let id = &state.engines.settings().default;
     let default = state.engines.in_memory().into_iter().find(|engine| engine.id() == id);
@@ -153,7 +156,7 @@ fn breakers(llm: &Llm, embedder: &Embedder) -> BTreeMap<String, String> {
 }
 
 async fn in_memory(state: &AppState) -> EnginesInMemory {
-    let heads = state.pulse.heads(state).await;
+    let heads = state.probes.heads(&state.engines).await;
     let loaded = state.engines.in_memory();
     let behind = |engine: &std::sync::Arc<crate::engine::Engine>| {
         let head = heads.as_ref()?.get(engine.id())?;

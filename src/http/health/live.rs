@@ -1,4 +1,4 @@
-//! GET /health/live
+//! `GET /health/live`: liveness.
 
 use std::future::{Ready, ready};
 
@@ -6,22 +6,24 @@ use actix_web::web::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::access::Anyone;
+use crate::http::access::Public;
 
-/// That the process answers.
+/// The result of the liveness probe.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Live {
     /// Always `alive`.
     status: &'static str,
 }
 
-/// Whether the process is alive: it is, if it answers. A failure means: restart it.
+/// Check liveness.
+///
+/// Succeeds whenever the process answers. If it fails, restart the process.
 #[utoipa::path(
     get,
     path = "/health/live",
     tag = "health",
-    responses((status = 200, description = "The process answers", body = Live))
+    responses((status = 200, description = "The process is alive", body = Live))
 )]
-pub fn get(_: Anyone) -> Ready<Json<Live>> {
+pub fn get(_: Public) -> Ready<Json<Live>> {
     ready(Json(Live { status: "alive" }))
 }

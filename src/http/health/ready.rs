@@ -1,39 +1,45 @@
-//! GET /health/ready
+//! `GET /health/ready`: readiness.
 
 use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::{AppState, Code, Problem, access::Anyone, problem::ProblemBody};
+use crate::http::{AppState, Code, Problem, access::Public, problem::responses::ReadyProblems};
 
-/// That traffic is welcome.
+/// The result of the readiness probe.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Ready {
-    /// Always `ready`; anything else is a 503.
+    /// Always `ready`; a server that is not ready answers 503.
     status: &'static str,
 }
 
-/// Whether traffic is welcome: the log can be written, tokens can be verified where nothing else
-/// counts, and the default engine is loaded. A failure means: send it elsewhere, do not restart.
+/// Check readiness.
+///
+/// Succeeds if the event log accepts writes, the keys of the identity provider are known (if it is the
+/// only way to authenticate), and the default engine is loaded. If it fails, route traffic to other
+/// replicas; do not restart the process.
 #[utoipa::path(
     get,
     path = "/health/ready",
     tag = "health",
     responses(
-        (status = 200, description = "Send traffic", body = Ready),
-        (status = 503, description = "Send no traffic (E4xx, E702, E705)", body = ProblemBody,
-         content_type = "application/problem+json")
+        (status = 200, description = "The server is ready for traffic", body = Ready),
+        ReadyProblems,
     )
 )]
-pub async fn get(_: Anyone, state: Data<AppState>) -> Result<Json<Ready>, Problem> {
+pub async fn get(_: Public, state: Data<AppState>) -> Result<Json<Ready>, Problem> {
     if state.stop.is_leaving() {
-        return Err(Problem::new(Code::Draining, "the server is stopping; send no traffic"));
+        return Err(Problem::new(
+            Code::Draining,
+            "the server is stopping; route traffic to another replica",
+        ));
     }
-    state.pulse.writable(&state).await?;
+    state.probes.writable(&state.engines).await?;
     if !state.auth.is_ready() {
-        let detail = "the identity provider's keys could not be fetched yet; see its address";
+        let detail =
+            "the keys of the identity provider could not be fetched yet; check auth.oidc.issuer";
         return Err(Problem::new(Code::Starting, detail));
     }
-    state.pulse.default_engine(&state).await?;
+    state.probes.default_engine(&state.engines, &state.tasks).await?;
     Ok(Json(Ready { status: "ready" }))
 }

@@ -1,4 +1,4 @@
-//! GET /health
+//! `GET /health`: summary of the server and its default engine.
 
 use actix_web::{HttpResponse, http::header, web::Data};
 use serde::Serialize;
@@ -6,102 +6,105 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{policy::Policy, state::State},
-    http::{AppState, Problem, access::Anyone, problem::ProblemBody},
+    http::{AppState, Problem, access::Public, problem::ProblemBody},
 };
 
-/// From this share of its capacity on the memory's check warns; full is its normal state.
+/// Fill level from which the memory check warns. A full memory is normal: it evicts items.
 const MEMORY_WARNING_PERCENT: f64 = 95.0;
 
-/// When to ask again after a 503, in seconds.
+/// `Retry-After` of a 503, in seconds.
 const RETRY_AFTER: u32 = 1;
 
-/// How the server and its default engine are.
+/// Health of the server and its default engine.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `healthy`, or `degraded` on a fault.
+    /// `healthy`, or `degraded` if a check fails.
     pub status: &'static str,
-    /// The last step number given.
+    /// Number of the last step.
     pub step: u64,
     /// `wake` or `sleep`.
     pub phase: &'static str,
     /// Items in memory.
     pub memory_used: usize,
-    /// Items it can hold.
+    /// Capacity of the memory, in items.
     pub memory_capacity: usize,
-    /// What was looked at.
+    /// Checks.
     pub checks: Checks,
-    /// Whether the configured policy differs from the one the engine was given last;
+    /// True if the configured policy differs from the one that was last applied to the engine;
     /// `mlsdm policy apply` applies it.
     pub policy_drift: bool,
 }
 
-/// What was looked at.
+/// Checks of the default engine and the event log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Checks {
-    /// The lattice memory.
+    /// Memory.
     pub memory: MemoryCheck,
-    /// The moral filter.
+    /// Moral filter.
     pub moral_filter: MoralCheck,
-    /// The rhythm.
+    /// Sleep-wake rhythm.
     pub phase: PhaseCheck,
-    /// The log.
+    /// Event log.
     pub log: LogCheck,
 }
 
-/// The lattice memory.
+/// Check of the memory.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MemoryCheck {
-    /// `ok`, or `warning` from 95 % on: nothing is wrong, the least valuable items leave.
+    /// `ok`, or `warning` from 95 % on, where the least valuable items are evicted; not a fault.
     pub status: &'static str,
-    /// Items held.
+    /// Items in memory.
     pub used: usize,
-    /// Items it can hold.
+    /// Capacity of the memory, in items.
     pub capacity: usize,
-    /// The share of them, two decimals.
+    /// Fill level in percent, with two decimals.
     pub percentage: f64,
 }
 
-/// The moral filter.
+/// Check of the moral filter.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MoralCheck {
-    /// `ok`, or `error` outside the policy's bounds.
+    /// `ok`, or `error` if the threshold is outside the policy's bounds.
     pub status: &'static str,
-    /// The threshold of a data subject never heard of.
+    /// Threshold for a new data subject.
     pub threshold: f64,
 }
 
-/// The rhythm.
+/// Check of the sleep-wake rhythm.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PhaseCheck {
     /// `wake` or `sleep`.
     pub current: &'static str,
-    /// The last step number given.
+    /// Number of the last step.
     pub step: u64,
 }
 
-/// The log.
+/// Check of the event log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LogCheck {
-    /// `ok`, or `error` when it cannot be written.
+    /// `ok`, or `error` if it does not accept writes.
     pub status: &'static str,
-    /// The last position folded.
+    /// Position of the last event that the engine has processed.
     pub position: u64,
 }
 
-/// How the server and its default engine are; 503 when the log cannot be written.
+/// Get a health summary.
+///
+/// Returns the health of the server and its default engine, with status 503 if the event log does not
+/// accept writes.
 #[utoipa::path(
     get,
     path = "/health",
     tag = "health",
     responses(
-        (status = 200, description = "Steps can be recorded", body = Health),
-        (status = 503, description = "The log cannot be written (status `degraded`); or, as a problem, the default engine is not loaded (E4xx, E705)",
+        (status = 200, description = "The event log accepts writes", body = Health),
+        (status = 503, description = "The event log does not accept writes (status `degraded`), or the default engine is not loaded (a problem, E4xx or E705)",
          content((Health = "application/json"), (ProblemBody = "application/problem+json"))),
     )
 )]
-pub async fn get(_: Anyone, state: Data<AppState>) -> Result<HttpResponse, Problem> {
-    let writable = state.pulse.writable(&state).await;
-    let engine = state.pulse.default_engine(&state).await?;
+pub async fn get(_: Public, state: Data<AppState>) -> Result<HttpResponse, Problem> {
+    let writable = state.probes.writable(&state.engines).await;
+    let engine = state.probes.default_engine(&state.engines, &state.tasks).await?;
     let health = Health::new(&engine.view().state, &state.policy, writable.is_ok());
     let mut response = if writable.is_ok() {
         HttpResponse::Ok()
@@ -113,8 +116,8 @@ pub async fn get(_: Anyone, state: Data<AppState>) -> Result<HttpResponse, Probl
     Ok(response.json(health))
 }
 
-/// Whether the configuration asks for another policy than the engine was given from configuration
-/// last; what an operator changed since is no drift.
+/// True if the configured policy differs from the one that was last applied from the configuration.
+/// Changes by an operator do not count.
 pub(crate) fn policy_drift(state: &State, configured: &Policy) -> bool {
     state.config.as_deref().is_some_and(|applied| applied != configured)
 }

@@ -1,8 +1,8 @@
-//! What each operation demands, from the types of its handlers: a security requirement, the
-//! permission by name, and the answers for who does not have it.
+//! Adds the access requirement of each operation, read from the guard of its handler: security
+//! requirement, permission, and the responses 401 and 403.
 
 use utoipa::openapi::{
-    Components, ContentBuilder, OpenApi, Ref, ResponseBuilder,
+    Components, OpenApi,
     extensions::ExtensionsBuilder,
     path::Operation,
     security::{
@@ -10,15 +10,21 @@ use utoipa::openapi::{
     },
 };
 
-use super::operations;
-use crate::http::{access::Access, app::endpoints, envelope::Envelope, identity::API_KEY};
+use super::operations::operations;
+use crate::http::{
+    Code,
+    access::Access,
+    identity::API_KEY,
+    problem::{envelope::Envelope, responses::responses},
+    routes::endpoints,
+};
 
-/// The extension that names an operation's permission.
+/// The extension with the permission of an operation.
 const PERMISSION: &str = "x-mlsdm-permission";
-/// The names of the schemes.
+/// The names of the security schemes: access token and API key.
 const SCHEMES: [&str; 2] = ["token", "key"];
 
-/// Adds to a document with all its paths.
+/// Describes all operations of a document.
 pub(super) fn describe(document: &mut OpenApi) {
     let components = document.components.get_or_insert_with(Components::default);
     let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
@@ -32,13 +38,13 @@ pub(super) fn describe(document: &mut OpenApi) {
             let same = |method: &str| method.eq_ignore_ascii_case(name);
             let found = endpoint.methods().iter().find(|(method, _)| same(method.as_str()));
             if let Some((_, access)) = found {
-                demand(operation, *access, Envelope::of(&path));
+                require(operation, *access, Envelope::of(&path));
             }
         }
     }
 }
 
-fn demand(operation: &mut Operation, access: Access, envelope: Envelope) {
+fn require(operation: &mut Operation, access: Access, envelope: Envelope) {
     let none: [&str; 0] = [];
     let any = SCHEMES.map(|scheme| SecurityRequirement::new(scheme, none));
     operation.security =
@@ -48,22 +54,6 @@ fn demand(operation: &mut Operation, access: Access, envelope: Envelope) {
     if access == Access::Public {
         return;
     }
-    let answer = |description: &str| {
-        let schema = Ref::from_schema_name(match envelope {
-            Envelope::Problem => "ProblemBody",
-            Envelope::OpenAi => "OpenAiError",
-            Envelope::Anthropic => "AnthropicError",
-        });
-        let content = ContentBuilder::new().schema(Some(schema)).build();
-        ResponseBuilder::new()
-            .description(description)
-            .content(envelope.content_type(), content)
-            .build()
-            .into()
-    };
-    let answers = &mut operation.responses.responses;
-    answers.insert("401".to_owned(), answer("No valid token or key (E201)"));
-    let forbidden =
-        "The permission is missing, or an end user is named who is somebody else (E202, E203)";
-    answers.insert("403".to_owned(), answer(forbidden));
+    let codes = [Code::Unauthenticated, Code::Forbidden, Code::OtherSubject];
+    operation.responses.responses.extend(responses(envelope, codes.into_iter()));
 }

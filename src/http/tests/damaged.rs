@@ -1,11 +1,11 @@
-//! Heads that are damaged on purpose: refused or served, never a fault, never repeated.
+//! Mutated request heads are rejected or served, but never cause a server error.
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 
 use super::*;
 use crate::testkit::mutate::mutations;
 
-/// Headers this server reads, with a good value.
+/// Headers that the server reads, with a valid value.
 const READ: [(&str, &str); 12] = [
     ("x-request-id", "req-1.2_A"),
     ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
@@ -21,11 +21,11 @@ const READ: [(&str, &str); 12] = [
     ("access-control-request-method", "POST"),
 ];
 
-/// Variants of each header.
+/// Mutations of each header.
 const TIMES: usize = 150;
 
 #[actix_web::test]
-async fn damaged_headers_never_make_a_fault() {
+async fn mutated_headers_never_cause_a_server_error() {
     for standard in ["x-forwarded-for", "forwarded"] {
         let (state, _database) = app_state(&[
             ("RATE_LIMIT_REQUESTS", "1000000"),
@@ -62,7 +62,7 @@ async fn damaged_headers_never_make_a_fault() {
 }
 
 #[actix_web::test]
-async fn damaged_targets_never_make_a_fault() {
+async fn mutated_request_targets_never_cause_a_server_error() {
     let (state, _database) = app_state(&[]).await;
     let app = test::init_service(create_app(web::Data::new(state))).await;
     let mut asked = 0;

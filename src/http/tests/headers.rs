@@ -1,18 +1,18 @@
-//! Security headers and CORS, over everything that is served.
+//! Security headers and CORS of all routes.
 
 use super::*;
 use crate::http::openapi;
 
 const PAGE: &str = "https://app.example.com";
 
-/// A value each path parameter takes.
+/// Fills path parameters with valid values.
 fn filled(path: &str) -> String {
     let path = path.replace("{engine}", "default").replace("{position}", "1");
     path.replace("{model}", "local-stub")
 }
 
 #[actix_web::test]
-async fn every_answer_has_the_security_headers() {
+async fn every_response_has_the_security_headers() {
     let (state, _database) = app_state(&[]).await;
     let app = test::init_service(create_app(web::Data::new(state)).configure(routes)).await;
     let document = serde_json::to_value(openapi::document()).unwrap();
@@ -23,7 +23,7 @@ async fn every_answer_has_the_security_headers() {
     for path in &paths {
         for method in [Method::GET, Method::POST, Method::OPTIONS, Method::TRACE] {
             let request = test::TestRequest::default().method(method.clone()).uri(path);
-            // only the head: streams do not end
+            // reads only the head, because event streams do not end
             let headers = match app.call(request.to_request()).await {
                 Ok(response) => response.headers().clone(),
                 Err(error) => error.error_response().headers().clone(),
@@ -57,7 +57,7 @@ async fn cors(origins: &str) -> (AppState, TestDatabase) {
 }
 
 #[actix_web::test]
-async fn listed_origins_may_call_and_read() {
+async fn pages_of_configured_origins_may_send_requests_and_read_responses() {
     let (state, _database) = cors("https://app.example.com,http://localhost:3000").await;
     let app = test::init_service(create_app(web::Data::new(state))).await;
     let allowed = answer(&app, preflight(PAGE).to_request()).await;
@@ -76,12 +76,12 @@ async fn listed_origins_may_call_and_read() {
     assert!(read.header("access-control-expose-headers").contains("content-type"));
     let error = get("/nowhere").insert_header(("origin", PAGE)).to_request();
     let error = answer(&app, error).await;
-    assert_eq!(error.header("access-control-allow-origin"), PAGE, "errors can be read too");
+    assert_eq!(error.header("access-control-allow-origin"), PAGE, "pages can also read errors");
     assert_eq!(error.code(), "E901");
 }
 
 #[actix_web::test]
-async fn other_origins_may_not() {
+async fn pages_of_other_origins_may_not() {
     let (state, _database) = cors(PAGE).await;
     let app = test::init_service(create_app(web::Data::new(state))).await;
     for origin in [
@@ -100,12 +100,12 @@ async fn other_origins_may_not() {
     let (state, _database) = app_state(&[]).await;
     let app = test::init_service(create_app(web::Data::new(state))).await;
     let closed = answer(&app, preflight(PAGE).to_request()).await;
-    assert_eq!(closed.header("access-control-allow-origin"), "", "nobody by default");
+    assert_eq!(closed.header("access-control-allow-origin"), "", "no origin is allowed by default");
     assert_eq!((closed.status.as_u16(), closed.code()), (405, "E902".to_owned()));
 }
 
 #[actix_web::test]
-async fn every_origin_is_allowed_only_without_credentials() {
+async fn the_wildcard_allows_every_origin_without_credentials() {
     let (state, _database) = cors("*").await;
     let app = test::init_service(create_app(web::Data::new(state))).await;
     for request in [preflight(PAGE), get("/v1/state").insert_header(("origin", PAGE))] {

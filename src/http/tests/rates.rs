@@ -1,4 +1,4 @@
-//! Rate limits as callers see them. A window of a day: nothing comes back while a test runs.
+//! Rate limits of the API. The window of a day ensures that no token is refilled during a test.
 
 use std::net::SocketAddr;
 
@@ -17,7 +17,7 @@ fn from(peer: &str, uri: &str) -> test::TestRequest {
 }
 
 #[actix_web::test]
-async fn answers_say_what_is_left_and_one_too_many_is_429() {
+async fn responses_have_rate_limit_headers_and_a_request_above_the_limit_gets_429() {
     let (state, _database) = app_state(&DAILY).await;
     let app = test::init_service(create_app(web::Data::new(state))).await;
     for (uri, status, remaining) in [("/v1/state", 200, "1"), ("/nowhere", 404, "0")] {
@@ -51,7 +51,7 @@ async fn answers_say_what_is_left_and_one_too_many_is_429() {
 }
 
 #[actix_web::test]
-async fn only_trusted_proxies_say_who_asks() {
+async fn only_trusted_proxies_may_forward_a_client_address() {
     let (state, _database) = app_state(&DAILY).await;
     let state = web::Data::new(state);
     let app = test::init_service(create_app(state.clone())).await;
@@ -64,11 +64,15 @@ async fn only_trusted_proxies_say_who_asks() {
         let client = std::net::Ipv4Addr::from(0x0100_0000 + n).to_string();
         refused += u32::from(answer(&app, forwarded("203.0.113.9", &client)).await.status == 429);
     }
-    assert_eq!(refused, 9_998, "a stranger stays one holder, whoever he says he is");
+    assert_eq!(refused, 9_998, "an untrusted peer has one bucket, whatever it forwards");
     assert_eq!(state.rates.as_ref().unwrap().buckets(), 1);
     for n in 1..5 {
         let answer = answer(&app, forwarded("10.0.0.1", &format!("192.0.2.{n}"))).await;
-        assert_eq!(answer.header("ratelimit-remaining"), "1", "the proxy's word counts");
+        assert_eq!(
+            answer.header("ratelimit-remaining"),
+            "1",
+            "the address that the proxy forwards is used"
+        );
     }
     assert_eq!(state.rates.as_ref().unwrap().buckets(), 5);
 }

@@ -1,4 +1,4 @@
-//! POST /v1/admin/shutdown and /v1/admin/resume
+//! `POST /v1/admin/shutdown` and `/v1/admin/resume`: emergency shutdown of an engine.
 
 use actix_web::{
     HttpRequest,
@@ -12,46 +12,50 @@ use crate::{
     engine::{Engine, Receipt},
     http::{
         AppState, Code, Problem,
-        access::{Allowed, may},
-        caller::{Loaded, engine_of},
-        problem::ProblemBody,
+        access::{Authorized, permission},
+        engine::{engine_by_id, engine_in_path},
+        problem::responses::InterventionProblems,
     },
 };
 
 /// Longest reason, in characters.
 const REASON_MAX: usize = 500;
 
-/// Why.
+/// The body of a shutdown or resume.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reason {
-    /// In the actor's words; recorded in the log in clear.
+    /// The reason, stored unencrypted in the event log; at most 500 characters.
     reason: Option<String>,
 }
 
-/// Which engines.
+/// The engines to act on.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct Which {
-    /// Every engine that exists for the caller instead of one.
+    /// Act on all engines that the caller can see.
     #[serde(default)]
     all: bool,
 }
 
-/// What was done.
+/// The result of a shutdown or resume.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Intervened {
     /// `shutdown initiated` or `resumed`.
     status: &'static str,
-    /// The engines concerned.
+    /// Ids of the engines.
     engines: Vec<String>,
-    /// Position of the event; of the head, when nothing had to be done. For one engine only.
+    /// Position of the event, or of the last event if the engine already was in this state. Null
+    /// unless exactly one engine was addressed.
     position: Option<u64>,
-    /// Chain hash there, hexadecimal.
+    /// Chain hash at that position, hexadecimal.
     chain_hash: Option<String>,
 }
 
-/// Admits nothing from now on; running steps end normally.
+/// Shut an engine down.
+///
+/// The engine rejects all new steps with 503 until it is resumed. Running steps complete normally. The
+/// event log records the actor and the reason.
 #[utoipa::path(
     post,
     path = "/v1/admin/shutdown",
@@ -59,25 +63,25 @@ pub struct Intervened {
     params(Which),
     request_body = Option<Reason>,
     responses(
-        (status = 200, description = "Shut down", body = Intervened),
-        (status = 400, description = "Bad input (E1xx)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "No such engine (E408)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The log is unavailable or damaged (E4xx)", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The engines are shut down", body = Intervened),
+        InterventionProblems,
     )
 )]
 pub async fn shutdown(
-    allowed: Allowed<may::AdminShutdown>,
+    authorized: Authorized<permission::AdminShutdown>,
     state: Data<AppState>,
     request: HttpRequest,
     which: Query<Which>,
     body: Bytes,
 ) -> Result<Json<Intervened>, Problem> {
-    let act = intervene(&allowed, &body)?;
-    let target = Target::of(&allowed, &state, &request, which.all).await?;
+    let act = intervene(&authorized, &body)?;
+    let target = Target::of(&authorized, &state, &request, which.all).await?;
     target.each("shutdown initiated", async |engine| engine.shutdown(act.clone()).await).await
 }
 
-/// Admits again.
+/// Resume an engine.
+///
+/// The engine accepts steps again after a shutdown.
 #[utoipa::path(
     post,
     path = "/v1/admin/resume",
@@ -85,56 +89,61 @@ pub async fn shutdown(
     params(Which),
     request_body = Option<Reason>,
     responses(
-        (status = 200, description = "Resumed", body = Intervened),
-        (status = 400, description = "Bad input (E1xx)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "No such engine (E408)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The log is unavailable or damaged (E4xx)", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The engines are resumed", body = Intervened),
+        InterventionProblems,
     )
 )]
 pub async fn resume(
-    allowed: Allowed<may::AdminShutdown>,
+    authorized: Authorized<permission::AdminShutdown>,
     state: Data<AppState>,
     request: HttpRequest,
     which: Query<Which>,
     body: Bytes,
 ) -> Result<Json<Intervened>, Problem> {
-    let act = intervene(&allowed, &body)?;
-    let target = Target::of(&allowed, &state, &request, which.all).await?;
+    let act = intervene(&authorized, &body)?;
+    let target = Target::of(&authorized, &state, &request, which.all).await?;
     target.each("resumed", async |engine| engine.resume(act.clone()).await).await
 }
 
-/// The body may be missing altogether.
-fn intervene(allowed: &Allowed<may::AdminShutdown>, body: &[u8]) -> Result<Intervene, Problem> {
+/// Parses the body, which may be empty.
+fn intervene(
+    authorized: &Authorized<permission::AdminShutdown>,
+    body: &[u8],
+) -> Result<Intervene, Problem> {
     let reason = if body.is_empty() {
         Reason::default()
     } else {
-        serde_json::from_slice(body)
-            .map_err(|_| Problem::new(Code::BadField, "send nothing, or {\"reason\": \"…\"}"))?
+        serde_json::from_slice(body).map_err(|_| {
+            Problem::new(
+                Code::BadField,
+                "the body is not valid; send no body, or {\"reason\": \"…\"}",
+            )
+        })?
     };
     let reason = reason.reason.unwrap_or_else(|| "unspecified".to_owned());
     if reason.chars().count() > REASON_MAX {
-        let detail = format!("a reason may have at most {REASON_MAX} characters");
+        let detail = format!("reason is longer than {REASON_MAX} characters; shorten it");
         return Err(Problem::new(Code::BadField, detail));
     }
-    Ok(Intervene { actor: allowed.caller.actor.clone(), reason })
+    Ok(Intervene { actor: authorized.caller.actor.clone(), reason })
 }
 
 struct Target(Vec<std::sync::Arc<Engine>>);
 
 impl Target {
     async fn of(
-        allowed: &Allowed<may::AdminShutdown>,
+        authorized: &Authorized<permission::AdminShutdown>,
         state: &AppState,
         request: &HttpRequest,
         all: bool,
     ) -> Result<Self, Problem> {
         if !all {
-            return Ok(Self(vec![Loaded::of(allowed, state, request).await?.0]));
+            return Ok(Self(vec![engine_in_path(&authorized.principal, state, request).await?]));
         }
         let mut engines = Vec::new();
         let all = state.engines.list().await?.into_iter().map(|(row, _)| row.engine_id);
-        for id in all.filter(|id| allowed.principal.engines.contains(id)) {
-            engines.push(engine_of(allowed, state, &id).await?);
+        for id in all.filter(|id| authorized.principal.engines.contains(id)) {
+            engines.push(engine_by_id(&authorized.principal, state, &id).await?);
         }
         Ok(Self(engines))
     }

@@ -1,18 +1,19 @@
-//! Bounds of what a request may ask, shared by the routes that run steps.
+//! Validates the fields that all routes with steps have in common.
 
 use std::collections::BTreeMap;
 
 use crate::http::{Code, Problem};
 
-/// Most memories that may be asked for.
+/// Upper bound of `context_top_k`.
 const TOP_K_MAX: i64 = 20;
-/// Most notes of the caller's own.
+/// Upper bound of the entries of `metadata`.
 const METADATA_MAX: usize = 16;
-/// Longest name and longest text of a note, in characters.
+/// Longest name of an entry, in characters.
 const METADATA_NAME_MAX: usize = 64;
+/// Longest text of an entry, in characters.
 const METADATA_TEXT_MAX: usize = 512;
 
-/// The caller's own moral score.
+/// The caller's moral score of the prompt.
 pub(super) fn moral_value(value: Option<f64>) -> Result<Option<f64>, Problem> {
     if value.is_some_and(|value| !(0.0..=1.0).contains(&value)) {
         let detail = "moral_value must be between 0 and 1";
@@ -21,13 +22,13 @@ pub(super) fn moral_value(value: Option<f64>) -> Result<Option<f64>, Problem> {
     Ok(value)
 }
 
-/// Most tokens of the answer, at most `max`.
+/// Upper bound of the answer's tokens, 1 to `max`.
 pub(super) fn max_tokens(value: Option<i64>, max: i64) -> Result<Option<u32>, Problem> {
     let value = bounded(value, 1, max, Code::MaxTokensRange, "max_tokens")?;
     Ok(value.map(|n| n as u32))
 }
 
-/// Most memories given as context.
+/// Upper bound of the memories in the context.
 pub(super) fn context_top_k(value: Option<i64>) -> Result<Option<usize>, Problem> {
     let value = bounded(value, 0, TOP_K_MAX, Code::ContextTopKRange, "context_top_k")?;
     Ok(value.map(|n| n as usize))
@@ -46,7 +47,7 @@ fn bounded(
     Err(Problem::new(code, format!("{name} must be between {min} and {max}")))
 }
 
-/// The caller's own notes.
+/// Metadata of the prompt.
 pub(super) fn metadata(metadata: &BTreeMap<String, String>) -> Result<(), Problem> {
     let short = metadata.iter().all(|(name, text)| {
         (1..=METADATA_NAME_MAX).contains(&name.chars().count())

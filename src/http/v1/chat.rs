@@ -1,3 +1,3 @@
-//! `/v1/chat`: the routes of `OpenAI`'s API for chats.
+//! Chat routes in the dialect of `OpenAI`.
 
 pub mod completions;

@@ -1,6 +1,6 @@
-//! POST /v1/embeddings
+//! `POST /v1/embeddings`: embeds texts with the embedder of an engine, in the dialect of `OpenAI`.
 //!
-//! The vectors an engine remembers by, in the dialect of `OpenAI`. No step: nothing is recorded.
+//! Runs no step and records nothing.
 
 use actix_web::{
     HttpRequest,
@@ -11,34 +11,35 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{chat::completions::OpenAiError, moderations::texts};
+use super::moderations::texts;
 use crate::{
     domain::{confidence::is_blank, vector::UnitVector},
     http::{
         AppState, Code, Problem,
-        access::{Allowed, may},
-        caller::Addressed,
+        access::{Authorized, permission},
+        engine::EngineCall,
+        problem::responses::EmbeddingProblems,
     },
     llm::estimate_tokens,
 };
 
-/// Most texts of one request.
+/// Upper bound of the texts of a request.
 const INPUTS_MAX: usize = 256;
 
-/// Texts to embed.
+/// A request for embeddings.
 #[derive(Deserialize, ToSchema)]
 pub struct EmbeddingRequest {
-    /// A text, or a list of at most 256.
+    /// A string, or a list of up to 256 strings.
     #[schema(value_type = Object)]
     input: Value,
-    /// `engine/model` names an engine; the embedder is the engine's.
+    /// `engine/model` selects an engine. The embedder is always that of the engine.
     model: Option<String>,
     /// `float` or `base64` (little-endian 32-bit floats).
     #[serde(default)]
     encoding_format: Encoding,
-    /// Only the engine's own dimension.
+    /// Only the dimension of the engine's embedder is supported.
     dimensions: Option<usize>,
-    /// Not used: nothing is remembered.
+    /// Ignored.
     #[serde(rename = "user")]
     _user: Option<String>,
 }
@@ -51,37 +52,34 @@ enum Encoding {
     Base64,
 }
 
-/// The vectors, in the dialect of `OpenAI`.
+/// Embeddings in the order of the texts.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EmbeddingList {
     object: &'static str,
     #[schema(value_type = Vec<Object>)]
     data: Vec<Value>,
-    /// The embedder with its version.
+    /// The embedder and its version.
     model: String,
-    /// Estimates: an embedder counts no tokens.
+    /// Estimated token counts.
     #[schema(value_type = Object)]
     usage: Value,
 }
 
-/// Embeds texts without running a step. Vectors have length 1.
+/// Embed texts (`OpenAI` dialect).
+///
+/// Uses the embedder of the engine. Runs no step and records nothing. All vectors have length 1.
 #[utoipa::path(
     post,
     path = "/v1/embeddings",
     tag = "compatible",
     request_body = EmbeddingRequest,
     responses(
-        (status = 200, description = "A vector for each text, in order", body = EmbeddingList),
-        (status = 400, description = "Bad input (E1xx)", body = OpenAiError),
-        (status = 404, description = "No such engine (E408)", body = OpenAiError),
-        (status = 413, description = "The body is too large (E904)", body = OpenAiError),
-        (status = 415, description = "Not application/json (E903)", body = OpenAiError),
-        (status = 502, description = "The embedder failed (E604)", body = OpenAiError),
-        (status = 503, description = "The log is unavailable or damaged (E4xx)", body = OpenAiError),
+        (status = 200, description = "One vector per text, in the order of the texts", body = EmbeddingList),
+        EmbeddingProblems,
     )
 )]
 pub async fn post(
-    allowed: Allowed<may::Generate>,
+    authorized: Authorized<permission::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
     body: Json<EmbeddingRequest>,
@@ -89,18 +87,23 @@ pub async fn post(
     let body = body.into_inner();
     let texts = texts(&body.input, INPUTS_MAX)?;
     if texts.iter().any(|text| is_blank(text)) {
-        return Err(Problem::new(Code::PromptBlank, "each text of input needs some text"));
+        return Err(Problem::new(
+            Code::PromptBlank,
+            "input contains a blank text; send at least one word in each",
+        ));
     }
-    let to = Addressed::by(&allowed, &state, &request, body.model.as_deref()).await?;
-    let embedder = to.engine.embedder();
-    if body.dimensions.is_some_and(|asked| asked != embedder.dimension()) {
-        let detail = format!("dimensions can only be {}, the engine's own", embedder.dimension());
+    let model = body.model.as_deref();
+    let (call, _) = EngineCall::for_model(authorized, &state, &request, model).await?;
+    let embedder = call.engine.embedder();
+    if body.dimensions.is_some_and(|dimensions| dimensions != embedder.dimension()) {
+        let detail =
+            format!("dimensions must be {}, that of the engine's embedder", embedder.dimension());
         return Err(Problem::new(Code::BadField, detail));
     }
     let vectors = embedder.embed_all(&texts).await?;
     let data = vectors.iter().enumerate().map(|(index, vector)| {
         json!({
-            "object": "embedding", "index": index, "embedding": written(vector, body.encoding_format),
+            "object": "embedding", "index": index, "embedding": encoded(vector, body.encoding_format),
         })
     });
     let tokens: u64 = texts.iter().map(|text| estimate_tokens(text)).sum();
@@ -112,7 +115,7 @@ pub async fn post(
     }))
 }
 
-fn written(vector: &UnitVector, encoding: Encoding) -> Value {
+fn encoded(vector: &UnitVector, encoding: Encoding) -> Value {
     match encoding {
         Encoding::Float => json!(vector.as_slice()),
         Encoding::Base64 => Value::String(STANDARD.encode(vector.to_bytes())),

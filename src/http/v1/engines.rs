@@ -1,4 +1,4 @@
-//! GET and POST /v1/engines
+//! `GET` and `POST /v1/engines`: lists and creates engines.
 
 use actix_web::{
     HttpResponse,
@@ -11,70 +11,72 @@ use crate::{
     domain::{ids::EngineId, policy::Policy},
     http::{
         AppState, Code, Problem,
-        access::{Allowed, may},
-        problem::ProblemBody,
+        access::{Authorized, permission},
+        problem::responses::{EngineListProblems, EngineProblems},
     },
 };
 
-/// All engines of the log.
+/// Engines that the caller can see.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EngineList {
-    /// By name.
+    /// Sorted by id.
     engines: Vec<EngineSummary>,
 }
 
-/// One engine.
+/// An engine.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EngineSummary {
-    /// Its name.
+    /// Id of the engine.
     engine_id: String,
-    /// When it was made, RFC 3339.
+    /// Time of creation, RFC 3339.
     created_at: String,
-    /// Format of its log.
+    /// Format version of its event log.
     log_format: u32,
-    /// Its last position.
+    /// Position of its last event.
     position: u64,
-    /// Chain hash there, hexadecimal.
+    /// Chain hash at that position, hexadecimal.
     chain_hash: String,
-    /// Whether this replica has it in memory.
+    /// True if this replica has loaded the engine.
     loaded: bool,
 }
 
-/// A new engine.
+/// A request to create an engine.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewEngine {
-    /// Its name: 1 to 64 characters of a-z, 0-9, '-' and '_'.
+    /// Id of the engine: 1 to 64 characters of a-z, 0-9, '-' and '_'.
     #[schema(example = "support")]
     engine_id: String,
-    /// The fields in which its policy differs from the server's configuration.
+    /// Fields of the policy that differ from the server's configuration.
     #[schema(value_type = Option<Object>)]
     policy: Option<serde_json::Value>,
 }
 
-/// A created engine and the receipt of its first event.
+/// A created engine.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CreatedEngine {
-    /// Its name.
+    /// Id of the engine.
     engine_id: String,
-    /// Position of `engine.created`.
+    /// Position of the event `engine.created`.
     position: u64,
-    /// Chain hash there, hexadecimal.
+    /// Chain hash at that position, hexadecimal.
     chain_hash: String,
 }
 
-/// Lists the engines of the log that exist for the caller, loaded or not.
+/// List engines.
+///
+/// Returns all engines that the caller can see, whether or not they are loaded.
 #[utoipa::path(
     get,
     path = "/v1/engines",
     tag = "engines",
     responses(
         (status = 200, description = "The engines", body = EngineList),
-        (status = 503, description = "The log is unavailable (E401)", body = ProblemBody, content_type = "application/problem+json"),
+        EngineListProblems,
     )
 )]
 pub async fn list(
-    allowed: Allowed<may::EngineAdmin>,
+    authorized: Authorized<permission::EngineAdmin>,
     state: Data<AppState>,
 ) -> Result<Json<EngineList>, Problem> {
     let loaded: Vec<EngineId> =
@@ -88,29 +90,27 @@ pub async fn list(
         chain_hash: head.chain_hash.to_string(),
         loaded: loaded.contains(&row.engine_id),
     };
-    let own =
-        engines.into_iter().filter(|(row, _)| allowed.principal.engines.contains(&row.engine_id));
+    let own = engines
+        .into_iter()
+        .filter(|(row, _)| authorized.principal.engines.contains(&row.engine_id));
     Ok(Json(EngineList { engines: own.map(summary).collect() }))
 }
 
-/// Creates an engine with a log of its own.
+/// Create an engine.
+///
+/// The engine gets its own event log. Dimension and embedder of its policy cannot be changed later.
 #[utoipa::path(
     post,
     path = "/v1/engines",
     tag = "engines",
     request_body = NewEngine,
     responses(
-        (status = 201, description = "Created", body = CreatedEngine),
-        (status = 400, description = "Bad input (E1xx)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "It exists already (E409)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large (E904)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "Not application/json (E903)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "The policy is not acceptable (E801)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The log is unavailable (E401)", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 201, description = "The engine was created", body = CreatedEngine),
+        EngineProblems,
     )
 )]
 pub async fn post(
-    allowed: Allowed<may::EngineAdmin>,
+    authorized: Authorized<permission::EngineAdmin>,
     state: Data<AppState>,
     body: Json<NewEngine>,
 ) -> Result<HttpResponse, Problem> {
@@ -119,15 +119,16 @@ pub async fn post(
         body.engine_id.parse().map_err(|e: crate::domain::ids::InvalidEngineId| {
             Problem::new(Code::InvalidEngineId, e.to_string())
         })?;
-    if !allowed.principal.engines.contains(&id) {
-        let detail = "this engine id is not among those you may use; GET /v1/me lists them";
+    if !authorized.principal.engines.contains(&id) {
+        let detail =
+            "you may not use this engine id; GET /v1/me lists the engines of your credential";
         return Err(Problem::new(Code::Forbidden, detail));
     }
     let policy = match body.policy {
         None => state.policy.clone(),
         Some(changes) => merged(&state.policy, &changes)?,
     };
-    let receipt = state.engines.create(&id, policy, None, &allowed.caller.actor).await?;
+    let receipt = state.engines.create(&id, policy, None, &authorized.caller.actor).await?;
     Ok(HttpResponse::Created().json(CreatedEngine {
         engine_id: id.to_string(),
         position: receipt.position,
@@ -137,7 +138,7 @@ pub async fn post(
 
 fn merged(base: &Policy, changes: &serde_json::Value) -> Result<Policy, Problem> {
     base.merged(changes).map_err(|error| {
-        let detail = format!("the policy cannot be read: {error}");
+        let detail = format!("the policy cannot be parsed: {error}");
         Problem::new(Code::BadPolicy, detail)
     })
 }

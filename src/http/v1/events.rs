@@ -1,4 +1,4 @@
-//! GET /v1/events, GET /v1/events/{position}
+//! `GET /v1/events` and `/v1/events/{position}`: reads the event log of an engine.
 
 pub mod stream;
 
@@ -14,94 +14,101 @@ use crate::{
     engine::{EventFilter, EventPage, EventReport, PAGE_MAX},
     http::{
         Problem,
-        access::{Allowed, may},
-        caller::Loaded,
+        access::permission,
+        engine::EngineCall,
         parameters::{bad, micros},
-        problem::ProblemBody,
+        problem::responses::{EventListProblems, EventProblems},
     },
 };
 
-/// Events of a page, when the caller names no number.
+/// Default of `limit`.
 const PAGE_DEFAULT: usize = 100;
 
-/// Which events.
+/// A filter of events.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub struct Wanted {
+pub struct EventQuery {
     /// Only events after this position.
     #[serde(default)]
+    #[param(example = 0)]
     after: Position,
-    /// At most this many, 1 to 500; 100 without.
+    /// Upper bound of the events of the page, 1 to 500; default 100.
+    #[param(example = 100)]
     limit: Option<usize>,
-    /// Of this type, e.g. `step.admitted`.
+    /// Only events of this type, such as `step.admitted`.
+    #[param(example = "step.admitted")]
     r#type: Option<String>,
-    /// Of this data subject, by name.
+    /// Only events of the data subject with this name.
     subject: Option<String>,
-    /// Of this step.
+    /// Only events of this step.
+    #[param(example = 1)]
     step: Option<u64>,
-    /// Of this request.
+    /// Only events of the request with this id.
     request_id: Option<String>,
-    /// Of this trace, 32 hexadecimal digits.
+    /// Only events of the trace with this id, 32 hexadecimal digits.
+    #[param(example = "4bf92f3577b34da6a3ce929d0e0e4736")]
     trace_id: Option<String>,
-    /// Recorded at or after this time, RFC 3339.
+    /// Only events recorded at or after this time, RFC 3339.
+    #[param(example = "2026-01-31T12:00:00Z")]
     from: Option<String>,
-    /// Recorded before this time, RFC 3339.
+    /// Only events recorded before this time, RFC 3339.
+    #[param(example = "2030-01-31T12:00:00Z")]
     to: Option<String>,
 }
 
-/// A page of an engine's log, without contents. A rare filter may give a short page with a `next`.
+/// List events.
+///
+/// Returns a page of the engine's event log, without prompts and answers. A page may be shorter than
+/// `limit` although more events match; `next` is the value of `after` for the next page, or null at the
+/// end.
 #[utoipa::path(
     get,
     path = "/v1/events",
     tag = "audit",
-    params(Wanted),
+    params(EventQuery),
     responses(
-        (status = 200, description = "The page", body = EventPage),
-        (status = 400, description = "Bad query (E110)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "No such engine (E408)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The log is unavailable or damaged (E4xx)", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "A page of events", body = EventPage),
+        EventListProblems,
     )
 )]
 pub async fn list(
-    _: Allowed<may::AuditRead>,
-    wanted: Query<Wanted>,
-    engine: Loaded<may::AuditRead>,
+    call: EngineCall<permission::AuditRead>,
+    query: Query<EventQuery>,
 ) -> Result<Json<EventPage>, Problem> {
-    let wanted = wanted.into_inner();
-    let limit = wanted.limit.unwrap_or(PAGE_DEFAULT);
+    let query = query.into_inner();
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(bad("limit", &format!("between 1 and {PAGE_MAX}")));
     }
-    let after = wanted.after;
-    let filter = wanted.filter()?;
-    Ok(Json(engine.0.events(&filter, after, limit).await?))
+    let after = query.after;
+    let filter = query.filter()?;
+    Ok(Json(call.engine.events(&filter, after, limit).await?))
 }
 
-/// One event.
+/// Get an event.
+///
+/// Returns the event at a position of the engine's event log, without prompts and answers.
 #[utoipa::path(
     get,
     path = "/v1/events/{position}",
     tag = "audit",
-    params(("position" = u64, Path, description = "Its place in the log, from 1")),
+    params(("position" = u64, Path, description = "Position in the event log, from 1")),
     responses(
         (status = 200, description = "The event", body = EventReport),
-        (status = 400, description = "Not a position (E110)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "No such engine or event (E408, E410)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The log is unavailable or damaged (E4xx)", body = ProblemBody, content_type = "application/problem+json"),
+        EventProblems,
     )
 )]
 pub async fn get(
-    _: Allowed<may::AuditRead>,
+    call: EngineCall<permission::AuditRead>,
     request: HttpRequest,
-    engine: Loaded<may::AuditRead>,
 ) -> Result<Json<EventReport>, Problem> {
     let position = request.match_info().query("position").parse();
-    let position: i64 = position.map_err(|_| bad("position", "a whole number"))?;
-    let position = u64::try_from(position).map_err(|_| bad("position", "a whole number"))?;
-    Ok(Json(engine.0.event(position).await?))
+    let position: i64 = position.map_err(|_| bad("position", "an integer"))?;
+    let position = u64::try_from(position).map_err(|_| bad("position", "an integer"))?;
+    Ok(Json(call.engine.event(position).await?))
 }
 
-impl Wanted {
+impl EventQuery {
     fn filter(self) -> Result<EventFilter, Problem> {
         let trace_id = self.trace_id.map(|text| {
             let mut id = [0; 16];

@@ -1,4 +1,4 @@
-//! GET and PUT /v1/admin/log-level
+//! `GET` and `PUT /v1/admin/log-level`: the log level of this replica.
 
 use actix_web::web::Json;
 use serde::{Deserialize, Serialize};
@@ -8,51 +8,52 @@ use crate::{
     config::Level,
     http::{
         Problem,
-        access::{Allowed, may},
-        problem::ProblemBody,
+        access::{Authorized, permission},
+        problem::responses::LogLevelProblems,
     },
     telemetry::logs::level,
 };
 
-/// Where it is.
-pub(in crate::http) const PATH: &str = "/v1/admin/log-level";
-
-/// How much is logged.
+/// A log level.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogLevel {
-    /// The least severe level that is logged: `TRACE`, `DEBUG`, `INFO`, `WARNING` or `ERROR`.
+    /// The lowest level that is logged: `TRACE`, `DEBUG`, `INFO`, `WARNING` or `ERROR`.
     #[schema(value_type = String, example = "DEBUG", pattern = "^(TRACE|DEBUG|INFO|WARNING|ERROR)$")]
     level: Level,
 }
 
-/// How much this replica logs.
+/// Get the log level.
+///
+/// Returns the current log level of this replica.
 #[utoipa::path(
     get,
     path = "/v1/admin/log-level",
     tag = "admin",
-    responses((status = 200, description = "The present level", body = LogLevel))
+    responses((status = 200, description = "The current log level", body = LogLevel))
 )]
-pub async fn get(_: Allowed<may::ServerAdmin>) -> Json<LogLevel> {
+pub async fn get(_: Authorized<permission::ServerAdmin>) -> Json<LogLevel> {
     Json(LogLevel { level: level::level() })
 }
 
-/// Changes how much this replica logs, until it is started again. Who did it is logged.
+/// Set the log level.
+///
+/// Changes the log level of this replica until it restarts. The log names the actor.
 #[utoipa::path(
     put,
     path = "/v1/admin/log-level",
     tag = "admin",
     request_body = LogLevel,
     responses(
-        (status = 200, description = "The level from now on", body = LogLevel),
-        (status = 400, description = "Bad input (E1xx)", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The new log level", body = LogLevel),
+        LogLevelProblems,
     )
 )]
 pub async fn put(
-    allowed: Allowed<may::ServerAdmin>,
+    authorized: Authorized<permission::ServerAdmin>,
     wanted: Json<LogLevel>,
 ) -> Result<Json<LogLevel>, Problem> {
-    level::change(wanted.level, &allowed.principal.subject)
+    level::change(wanted.level, &authorized.principal.subject)
         .map_err(|error| Problem::internal(&error))?;
     Ok(wanted)
 }

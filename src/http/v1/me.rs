@@ -1,4 +1,4 @@
-//! GET /v1/me
+//! `GET /v1/me`: identity and permissions of the caller.
 
 use std::future::{Ready, ready};
 
@@ -8,57 +8,59 @@ use utoipa::ToSchema;
 
 use crate::{
     auth::Permission,
-    http::access::{Allowed, may},
-    rates::Left,
+    http::access::{Authenticated, Authorized},
+    rates::Allowance,
 };
 
-/// Who the caller is, as far as this server knows.
+/// The authenticated caller.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Me {
-    /// The actor of everything the caller does, and whose words theirs are.
+    /// The actor in the event log, and the data subject of the caller's prompts.
     subject: String,
-    /// What people call them.
+    /// Display name.
     name: Option<String>,
-    /// Their roles.
+    /// Roles.
     roles: Vec<String>,
-    /// What these let them do.
+    /// Permissions that the roles grant.
     permissions: Vec<&'static str>,
-    /// The engines that exist for them; `*` is all.
+    /// Engines that the caller can see; `*` stands for all.
     engines: Vec<String>,
-    /// How they proved who they are: `oidc`, `key`, `dev`, or `none` where nobody has to.
+    /// Authentication method: `oidc`, `key`, `dev`, or `none` if the server requires no authentication.
     method: &'static str,
-    /// Until when that counts, RFC 3339.
+    /// Expiry of the credential, RFC 3339.
     expires_at: Option<String>,
-    /// How often they may still ask; missing where rates are not limited.
+    /// Rate limit of the caller; absent if the server has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<Limits>,
 }
 
-/// How often a caller may still ask.
+/// The rate limit of a caller.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Limits {
-    /// Requests in a window, in the long run.
+    /// Requests per window, on average.
     requests: u32,
-    /// The window in seconds.
+    /// Length of the window in seconds.
     window_seconds: u64,
-    /// Requests that may come at once.
+    /// Requests that may arrive at once.
     burst: u32,
     /// Requests that would be granted now.
     remaining: u32,
 }
 
-impl From<&Left> for Limits {
-    fn from(left: &Left) -> Self {
+impl From<&Allowance> for Limits {
+    fn from(allowance: &Allowance) -> Self {
         Self {
-            requests: left.rate.requests.get(),
-            window_seconds: left.rate.window.as_secs(),
-            burst: left.rate.burst.get(),
-            remaining: left.remaining,
+            requests: allowance.rate.requests.get(),
+            window_seconds: allowance.rate.window.as_secs(),
+            burst: allowance.rate.burst.get(),
+            remaining: allowance.remaining,
         }
     }
 }
 
-/// Who the caller is and what they may do.
+/// Get the caller.
+///
+/// Returns identity, roles, permissions, visible engines and rate limit of the caller.
 #[utoipa::path(
     get,
     path = "/v1/me",
@@ -66,8 +68,8 @@ impl From<&Left> for Limits {
     responses((status = 200, description = "The caller", body = Me))
 )]
 #[expect(clippy::needless_pass_by_value, reason = "a handler owns what it extracts")]
-pub fn get(allowed: Allowed<may::BeKnown>, request: HttpRequest) -> Ready<Json<Me>> {
-    let principal = &allowed.principal;
+pub fn get(authorized: Authorized<Authenticated>, request: HttpRequest) -> Ready<Json<Me>> {
+    let principal = &authorized.principal;
     ready(Json(Me {
         subject: principal.subject.clone(),
         name: principal.name.clone(),
@@ -78,6 +80,6 @@ pub fn get(allowed: Allowed<may::BeKnown>, request: HttpRequest) -> Ready<Json<M
         expires_at: principal
             .expires_at
             .map(|s| crate::clock::rfc3339(s.saturating_mul(1_000_000))),
-        limits: request.extensions().get::<Left>().map(Limits::from),
+        limits: request.extensions().get::<Allowance>().map(Limits::from),
     }))
 }

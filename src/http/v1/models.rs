@@ -1,4 +1,5 @@
-//! GET /v1/models, /v1/models/{model}
+//! `GET /v1/models` and `/v1/models/{model}`: the models that requests may name, in the dialect of
+//! `OpenAI`.
 
 use actix_web::{
     HttpRequest,
@@ -7,27 +8,27 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::chat::completions::OpenAiError;
 use crate::http::{
     AppState, Code, Problem,
-    access::{Allowed, may},
-    caller::Loaded,
+    access::{Authorized, permission},
+    engine::engine_in_path,
+    problem::responses::{ModelListProblems, ModelProblems},
 };
 
-/// The models that requests may name, in the dialect of `OpenAI`.
+/// Models that requests may name.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ModelList {
     object: &'static str,
     data: Vec<Model>,
 }
 
-/// One model.
+/// A model.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Model {
-    /// Its name; `engine/name` asks it as part of another engine's step.
+    /// Name of the model. As `engine/name` it also selects the engine.
     id: String,
     object: &'static str,
-    /// When this server started, in seconds.
+    /// Start time of this server, in seconds since the Unix epoch.
     created: i64,
     owned_by: &'static str,
 }
@@ -43,60 +44,63 @@ impl Model {
     }
 }
 
-/// The models that requests may name: the configured one first.
+/// List models (`OpenAI` dialect).
+///
+/// Returns the models that requests may name, the configured model first.
 #[utoipa::path(
     get,
     path = "/v1/models",
     tag = "compatible",
     responses(
         (status = 200, description = "The models", body = ModelList),
-        (status = 400, description = "Bad engine id (E109)", body = OpenAiError),
-        (status = 404, description = "No such engine (E408)", body = OpenAiError),
+        ModelListProblems,
     )
 )]
 pub async fn list(
-    allowed: Allowed<may::Generate>,
+    authorized: Authorized<permission::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
 ) -> Result<Json<ModelList>, Problem> {
-    is_of_caller(&allowed, &state, &request).await?;
+    check_engine(&authorized, &state, &request).await?;
     let names = state.models.all();
     let data = names.map(|name| Model::new(name, &state)).collect();
     Ok(Json(ModelList { object: "list", data }))
 }
 
-/// One model by name.
+/// Get a model (`OpenAI` dialect).
+///
+/// Returns a model that requests may name.
 #[utoipa::path(
     get,
     path = "/v1/models/{model}",
     tag = "compatible",
-    params(("model" = String, Path, description = "Its name, which may have slashes")),
+    params(("model" = String, Path, description = "Name of the model, which may contain slashes")),
     responses(
         (status = 200, description = "The model", body = Model),
-        (status = 400, description = "Bad engine id (E109)", body = OpenAiError),
-        (status = 404, description = "No such model or engine (E408, E901)", body = OpenAiError),
+        ModelProblems,
     )
 )]
 pub async fn get(
-    allowed: Allowed<may::Generate>,
+    authorized: Authorized<permission::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
 ) -> Result<Json<Model>, Problem> {
-    is_of_caller(&allowed, &state, &request).await?;
+    check_engine(&authorized, &state, &request).await?;
     let name = request.match_info().query("model");
-    let known = state.models.knows(name).then(|| Json(Model::new(name, &state)));
-    let detail = "no such model; GET /v1/models lists them";
+    let known = state.models.contains(name).then(|| Json(Model::new(name, &state)));
+    let detail = "requests may not name this model; GET /v1/models lists the allowed models";
     known.ok_or_else(|| Problem::new(Code::NotFound, detail))
 }
 
-/// All engines have the same models; but an engine that does not exist for the caller has none.
-async fn is_of_caller(
-    allowed: &Allowed<may::Generate>,
+/// All engines have the same models, but a request for an engine that the caller cannot see is
+/// answered with 404.
+async fn check_engine(
+    authorized: &Authorized<permission::Generate>,
     state: &AppState,
     request: &HttpRequest,
 ) -> Result<(), Problem> {
     if request.match_info().get("engine").is_some() {
-        Loaded::of(allowed, state, request).await?;
+        engine_in_path(&authorized.principal, state, request).await?;
     }
     Ok(())
 }

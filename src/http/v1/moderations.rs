@@ -1,7 +1,7 @@
-//! POST /v1/moderations
+//! `POST /v1/moderations`: scores texts with the scorer of an engine, in the dialect of `OpenAI`.
 //!
-//! What the engine's scorer thinks of texts, without a step: nothing is recorded, remembered or
-//! adapted. There is one category, this server's own: the scorer gives no opinion on those of `OpenAI`.
+//! Runs no step: nothing is recorded or remembered, and the threshold does not adapt. The only category
+//! is `mlsdm/moral`; the scorer does not know the categories of `OpenAI`.
 
 use actix_web::{
     HttpRequest,
@@ -11,87 +11,86 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::chat::completions::OpenAiError;
 use crate::{
     domain::policy::Policy,
     engine::Engine,
     http::{
         AppState, Code, Problem,
-        access::{Allowed, may},
-        caller::Addressed,
+        access::{Authorized, permission},
+        engine::EngineCall,
+        problem::responses::ModerationProblems,
     },
     score,
 };
 
-/// Most texts of one request.
+/// Upper bound of the texts of a request.
 const INPUTS_MAX: usize = 256;
 
-/// The category, in both lists of a result.
+/// The name of the only category.
 const CATEGORY: &str = "mlsdm/moral";
 
-/// Texts to judge.
+/// A request for moderation.
 #[derive(Deserialize, ToSchema)]
 pub struct ModerationRequest {
-    /// A text, or a list of at most 256.
+    /// A string, or a list of up to 256 strings.
     #[schema(value_type = Object)]
     input: Value,
-    /// `engine/model` names an engine; the scorer is the engine's.
+    /// `engine/model` selects an engine. The scorer is always that of the engine.
     model: Option<String>,
 }
 
-/// The judgement, in the dialect of `OpenAI`.
+/// Results in the order of the texts.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Moderation {
     id: String,
-    /// The scorer with its version.
+    /// The scorer and its version.
     model: String,
     results: Vec<ModerationResult>,
 }
 
-/// The judgement on one text.
+/// The result for one text.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ModerationResult {
-    /// Whether a step with this prompt would be refused now.
+    /// True if a step with this prompt would be rejected now.
     flagged: bool,
     #[schema(value_type = Object)]
     categories: Map<String, Value>,
     /// 1 minus the moral score: 1 is harmful.
     #[schema(value_type = Object)]
     category_scores: Map<String, Value>,
-    /// The score in this server's own terms, and the asker's threshold.
+    /// Moral score, and the caller's moral threshold.
     #[schema(value_type = Object)]
     mlsdm: Value,
 }
 
-/// Scores texts without running a step.
+/// Score texts (`OpenAI` dialect).
+///
+/// Uses the scorer of the engine and the caller's moral threshold. Runs no step and records nothing.
 #[utoipa::path(
     post,
     path = "/v1/moderations",
     tag = "compatible",
     request_body = ModerationRequest,
     responses(
-        (status = 200, description = "A result for each text", body = Moderation),
-        (status = 400, description = "Bad input (E1xx), or the engine has no scorer (E111)", body = OpenAiError),
-        (status = 404, description = "No such engine (E408)", body = OpenAiError),
-        (status = 413, description = "The body is too large (E904)", body = OpenAiError),
-        (status = 415, description = "Not application/json (E903)", body = OpenAiError),
-        (status = 503, description = "The log is unavailable or damaged (E4xx)", body = OpenAiError),
+        (status = 200, description = "One result per text, in the order of the texts", body = Moderation),
+        ModerationProblems,
     )
 )]
 pub async fn post(
-    allowed: Allowed<may::Generate>,
+    authorized: Authorized<permission::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
     body: Json<ModerationRequest>,
 ) -> Result<Json<Moderation>, Problem> {
     let body = body.into_inner();
     let texts = texts(&body.input, INPUTS_MAX)?;
-    let to = Addressed::by(&allowed, &state, &request, body.model.as_deref()).await?;
-    let threshold = to.engine.state(allowed.subject()).await?.moral_threshold;
-    judge(&to.engine, &allowed.caller.request_id, &texts, threshold).map(Json)
+    let model = body.model.as_deref();
+    let (call, _) = EngineCall::for_model(authorized, &state, &request, model).await?;
+    let threshold = call.engine.state(call.subject()).await?.moral_threshold;
+    moderate(&call.engine, &call.caller.request_id, &texts, threshold).map(Json)
 }
 
-fn judge(
+fn moderate(
     engine: &Engine,
     request_id: &str,
     texts: &[&str],
@@ -103,7 +102,8 @@ fn judge(
     let mut results = Vec::with_capacity(texts.len());
     for text in texts {
         let scored = score::score(policy.moral.scorer, text).ok_or_else(|| {
-            let detail = "this engine has no scorer (policy.moral.scorer = none)";
+            let detail =
+                "this engine has no scorer (policy.moral.scorer = none); set one in its policy";
             Problem::new(Code::MoralValueRequired, detail)
         })?;
         let flagged = scored.value < threshold;
@@ -121,14 +121,14 @@ fn judge(
     Ok(Moderation { id: format!("modr-{request_id}"), model, results })
 }
 
-/// A text or a list of texts.
+/// The texts of `input`.
 pub(super) fn texts(input: &Value, max: usize) -> Result<Vec<&str>, Problem> {
     let texts: Option<Vec<&str>> = match input {
         Value::String(text) => Some(vec![text]),
         Value::Array(items) => items.iter().map(Value::as_str).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
     };
-    let detail = format!("input must be a text or a list of 1 to {max} texts");
+    let detail = format!("input must be a string or a list of 1 to {max} strings");
     texts
         .filter(|texts| (1..=max).contains(&texts.len()))
         .ok_or_else(|| Problem::new(Code::BadField, detail))

@@ -1,4 +1,4 @@
-//! GET /v1/state
+//! `GET /v1/state`: the state of an engine.
 
 use actix_web::web::{Json, Query};
 use serde::Deserialize;
@@ -9,24 +9,28 @@ use crate::{
     engine::StateReport,
     http::{
         Problem,
-        access::{Allowed, may},
-        caller::Loaded,
+        access::permission,
+        engine::EngineCall,
         parameters::{bad, micros},
-        problem::ProblemBody,
+        problem::responses::StateProblems,
     },
 };
 
-/// At which moment.
+/// A point in time.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct At {
-    /// The state as it was after this position. With neither this nor `at_time`: the present one.
+    /// Return the state after the event at this position. Default: the current state.
+    #[param(example = 1)]
     at_position: Option<Position>,
-    /// The state as it was at this time, RFC 3339; of the future, that after the last event.
+    /// Return the state at this time, RFC 3339. A time in the future gives the current state.
+    #[param(example = "2030-01-31T12:00:00Z")]
     at_time: Option<String>,
 }
 
-/// The state of an engine, now, after a position or at a time.
+/// Get the state of an engine.
+///
+/// Returns the current state, or a past state that is computed from the event log.
 #[utoipa::path(
     get,
     path = "/v1/state",
@@ -34,22 +38,19 @@ pub struct At {
     params(At),
     responses(
         (status = 200, description = "The state", body = StateReport),
-        (status = 400, description = "Bad query or engine id (E109, E110)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "No such engine or position (E408, E410)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The log is unavailable or damaged (E4xx)", body = ProblemBody, content_type = "application/problem+json"),
+        StateProblems,
     )
 )]
 pub async fn get(
-    allowed: Allowed<may::StateRead>,
+    call: EngineCall<permission::StateRead>,
     at: Query<At>,
-    engine: Loaded<may::StateRead>,
 ) -> Result<Json<StateReport>, Problem> {
-    let (engine, asker) = (engine.0, allowed.subject());
+    let (engine, subject) = (&call.engine, call.subject());
     let report = match (at.at_position, &at.at_time) {
-        (None, None) => engine.state(asker).await?,
-        (Some(position), None) => engine.state_at(position, asker).await?,
-        (None, Some(time)) => engine.state_at_time(micros("at_time", time)?, asker).await?,
-        (Some(_), Some(_)) => return Err(bad("at_position", "left out where at_time is given")),
+        (None, None) => engine.state(subject).await?,
+        (Some(position), None) => engine.state_at(position, subject).await?,
+        (None, Some(time)) => engine.state_at_time(micros("at_time", time)?, subject).await?,
+        (Some(_), Some(_)) => return Err(bad("at_position", "omitted if at_time is given")),
     };
     Ok(Json(report))
 }

@@ -17,7 +17,7 @@ fn every_code_is_unique_well_formed_and_in_order() {
 }
 
 #[test]
-fn every_status_is_valid_and_429_and_503_say_when_to_retry() {
+fn every_status_is_valid_and_only_429_and_503_have_a_retry_after() {
     for code in Code::ALL {
         assert_eq!(code.status().as_u16(), code.status_number(), "{code:?}");
         let temporary = matches!(code.status_number(), 429 | 503);

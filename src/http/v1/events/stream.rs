@@ -1,8 +1,8 @@
-//! GET /v1/events/stream: the log as server-sent events.
+//! `GET /v1/events/stream`: the event log of an engine as server-sent events.
 //!
-//! Pulled by the connection, so a slow reader costs one page and nothing queues up. The stream ends
-//! when the server stops, when the engine is unloaded and on a fault of the log: who reads on sends
-//! `Last-Event-ID` (browsers do it by themselves) and misses nothing.
+//! The connection pulls the events, so a slow client costs one page of memory. The stream ends when the
+//! server stops, when the engine is unloaded, and when the log cannot be read. A client continues with
+//! `Last-Event-ID`, which browsers send by themselves, and misses no event.
 
 use std::{
     sync::{Arc, Weak},
@@ -23,61 +23,58 @@ use crate::{
     domain::ids::Position,
     engine::{Engine, EngineError, EventFilter, EventReport},
     http::{
-        AppState, Code, Problem,
-        access::{Allowed, may},
-        caller::Loaded,
-        problem::ProblemBody,
+        AppState, Code, Problem, access::permission, engine::EngineCall,
+        problem::responses::EventStreamProblems, state::STREAMS_MAX,
     },
     lifecycle::Stop,
     store::writer::View,
 };
 
-/// Streams served at once; one more gets 503.
-pub const STREAMS_MAX: usize = 64;
-/// Most events sent at once.
+/// Events read at once.
 const PAGE: usize = 100;
-/// A comment is sent after so long a silence, so that proxies keep the connection.
+/// Idle time after which a comment is sent, so that proxies keep the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Where the reader stopped last time.
+/// The header with the position of the last event that the client has read.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// From where on.
+/// The start of the stream.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct From {
-    /// Only events after this position; the header `Last-Event-ID` counts more.
+    /// Only events after this position. The header `Last-Event-ID` has priority.
     #[serde(default)]
     after: Position,
 }
 
-/// The log from a position on, and what is appended from now on.
+/// Stream events.
+///
+/// Sends the engine's events after a position, then new events as they are appended, without prompts and
+/// answers.
 #[utoipa::path(
     get,
     path = "/v1/events/stream",
     tag = "audit",
-    params(From, ("Last-Event-ID" = Option<u64>, Header, description = "The last position read")),
+    params(From, ("Last-Event-ID" = Option<u64>, Header, description = "Position of the last event that the client has read")),
     responses(
-        (status = 200, description = "Server-sent events: `id` is the position, `data` an event in one line of JSON", body = crate::http::stream::StreamEvent, content_type = "text/event-stream"),
-        (status = 400, description = "Bad query or header (E110, E112)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "No such engine (E408)", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Too many streams (E704), or the log is unavailable or damaged (E4xx)", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "Server-sent events: `id` is the position, `data` is the event as one line of JSON", body = crate::http::stream::StreamEvent, content_type = "text/event-stream"),
+        EventStreamProblems,
     )
 )]
 pub async fn get(
-    _: Allowed<may::AuditRead>,
+    call: EngineCall<permission::AuditRead>,
     state: Data<AppState>,
     request: HttpRequest,
     from: Query<From>,
-    engine: Loaded<may::AuditRead>,
 ) -> Result<HttpResponse, Problem> {
     let after = last_event_id(&request)?.unwrap_or(from.after);
     let Ok(permit) = Arc::clone(&state.streams).try_acquire_owned() else {
-        let detail = format!("{STREAMS_MAX} streams are open; close one, or read pages");
+        let detail =
+            format!("{STREAMS_MAX} event streams are open; close one, or use GET /v1/events");
         return Err(Problem::new(Code::OverConcurrency, detail));
     };
     let reader = Reader {
-        engine: Arc::downgrade(&engine.0),
-        views: engine.0.views(),
+        engine: Arc::downgrade(&call.engine),
+        views: call.engine.views(),
         stop: state.stop.clone(),
         after,
         _permit: permit,
@@ -96,13 +93,13 @@ pub async fn get(
 fn last_event_id(request: &HttpRequest) -> Result<Option<Position>, Problem> {
     let Some(value) = request.headers().get(LAST_EVENT_ID) else { return Ok(None) };
     let position = value.to_str().ok().and_then(|text| text.parse().ok());
-    let bad = || Problem::new(Code::BadHeader, "Last-Event-ID must be a position of the log");
+    let bad = || Problem::new(Code::BadHeader, "Last-Event-ID must be a position in the event log");
     position.map(Some).ok_or_else(bad)
 }
 
-/// One stream's place in a log.
+/// The state of one stream.
 struct Reader {
-    /// Weak: a stream does not keep an engine in memory.
+    /// Weak, so that a stream does not keep its engine loaded.
     engine: Weak<Engine>,
     views: watch::Receiver<Arc<View>>,
     stop: Stop,
@@ -114,7 +111,7 @@ impl Reader {
     /// The next bytes; `None` ends the stream.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            // before the read, so that what is published during it is not missed
+            // before the read, so that an event published during it is not missed
             self.views.mark_unchanged();
             match self.page().await? {
                 Ok(events) if events.is_empty() => {}
@@ -124,7 +121,7 @@ impl Reader {
                     return Some(frames.into());
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a stream of events ends");
+                    tracing::warn!(%error, "the event stream ends because the event log cannot be read");
                     return None;
                 }
             }
@@ -146,7 +143,7 @@ impl Reader {
     }
 }
 
-/// One event of the stream. A line break in JSON is white space, and would end the field.
+/// An event of the stream. Line breaks in the JSON are white space, but would end the field `data`.
 fn frame(event: &EventReport) -> Option<String> {
     let data = serde_json::to_string(event).ok()?.replace(['\r', '\n'], " ");
     Some(format!("id: {}\ndata: {data}\n\n", event.position))

@@ -1,4 +1,4 @@
-//! What is asked for with a key, and whether the caller may give it.
+//! Requests for API keys, and the check against privilege escalation.
 
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -14,52 +14,52 @@ use crate::{
     http::{Code, Problem},
 };
 
-/// A new API key.
+/// A request to create an API key.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
-    /// What people call it: 1 to 100 characters. Clear text in the log.
+    /// Display name, 1 to 100 characters, stored unencrypted in the system log.
     #[schema(example = "the support bot", min_length = 1, max_length = 100)]
     name: String,
-    /// Its roles, 1 to 16, which may do nothing that the caller may not.
+    /// 1 to 16 roles, whose permissions the caller must have.
     #[schema(example = json!(["service"]), min_items = 1, max_items = 16)]
     roles: Vec<String>,
-    /// The engines that exist for it, 1 to 100 of the caller's; `*` alone for all. Default: the
-    /// default engine.
+    /// 1 to 100 engines that the key can see, of those that the caller can see; `*` alone stands for
+    /// all. Default: the default engine.
     #[schema(min_items = 1, max_items = 100)]
     engines: Option<Vec<String>>,
-    /// When it ends, RFC 3339. Default: when it is revoked.
+    /// Time of expiry, RFC 3339. Default: never.
     #[schema(example = "2030-01-31T12:00:00Z")]
     expires_at: Option<String>,
-    /// How often it may be used, on each replica. Default: as often as its roles may.
+    /// Rate limit on each replica. Default: that of its roles.
     rate: Option<RateLimit>,
-    /// What it may spend in each engine. Default: what the end users it speaks for may.
+    /// Budget in each engine, in addition to the budgets of its end users. Default: none.
     budget: Option<KeyBudget>,
 }
 
-/// How a key is rotated.
+/// A request to rotate an API key.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    /// For how many seconds the secret before still counts, at most 604800.
+    /// Time for which the previous secret stays valid, in seconds; at most 604800, default 0.
     #[serde(default)]
     #[schema(maximum = 604_800)]
     pub(super) grace_seconds: u32,
 }
 
 impl Rotation {
-    /// The body may be missing altogether.
+    /// Parses the body, which may be empty.
     pub(super) fn read(body: &[u8]) -> Result<Self, Problem> {
         if body.is_empty() {
             return Ok(Self::default());
         }
-        let detail = "send nothing, or {\"grace_seconds\": 0 to 604800}";
+        let detail = "the body is not valid; send no body, or {\"grace_seconds\": <0 to 604800>}";
         serde_json::from_slice(body).map_err(|_| Problem::new(Code::BadField, detail))
     }
 }
 
 impl NewKey {
-    /// As it is recorded; its bounds are checked when it is.
+    /// The grant as an event records it. The domain checks its bounds.
     pub(super) fn grant(self, default: &EngineId) -> Result<KeyGrant, Problem> {
         let time = |text: String| -> Result<i64, Problem> {
             let detail = "expires_at must be a time such as 2030-01-31T12:00:00Z";
@@ -76,7 +76,7 @@ impl NewKey {
     }
 }
 
-/// Whether a key exists for somebody: all its engines do.
+/// True if the principal can see all engines of the key.
 pub(super) fn is_visible(principal: &Principal, key: &ApiKey) -> bool {
     principal.engines.covers(&engines(&key.grant))
 }
@@ -85,30 +85,33 @@ fn engines(grant: &KeyGrant) -> EngineScope {
     EngineScope::named(grant.engines.iter().map(String::as_str))
 }
 
-/// Whether somebody may give this: roles that there are, and nothing that they do not have.
+/// Checks that the roles exist and that the principal has all permissions and engines of the grant.
 pub(super) fn check(principal: &Principal, known: &Roles, grant: &KeyGrant) -> Result<(), Problem> {
     if let Some(unknown) = grant.roles.iter().find(|role| !known.has(role)) {
         let shown: String = unknown.chars().filter(|c| !c.is_control()).take(64).collect();
-        let detail = format!("roles: \"{shown}\" is neither built in nor one of auth.roles");
+        let detail = format!(
+            "roles: the role \"{shown}\" does not exist; use a built-in role or one of auth.roles"
+        );
         return Err(Problem::new(Code::BadField, detail));
     }
     let (_, permissions) = known.resolve(grant.roles.iter().map(String::as_str));
     if let Some(more) = permissions.iter().find(|permission| !principal.may(*permission)) {
-        return Err(refused(principal, &format!("the permission {more}, which you do not have")));
+        return Err(denied(principal, &format!("the permission {more}, which you do not have")));
     }
     if !principal.engines.covers(&engines(grant)) {
-        return Err(refused(principal, "an engine that is not among yours"));
+        return Err(denied(principal, "an engine that you cannot see"));
     }
     Ok(())
 }
 
-fn refused(principal: &Principal, what: &str) -> Problem {
+fn denied(principal: &Principal, what: &str) -> Problem {
     tracing::warn!(
         event_type = "auth.forbidden",
         actor = principal.subject,
         permission = %Permission::KeyAdmin,
-        "a key would be given {what}"
+        "API key denied: it would have {what}"
     );
-    let detail = format!("the key would have {what}; GET /v1/me shows what you may give");
+    let detail =
+        format!("the key would have {what}; GET /v1/me lists your permissions and engines");
     Problem::new(Code::Forbidden, detail)
 }

@@ -1,4 +1,4 @@
-//! Keys as they are shown.
+//! API keys in responses.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,14 +13,14 @@ use crate::{
     },
 };
 
-/// How often a key may be used.
+/// The rate limit of an API key.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
-    /// Requests in a window, 1 to 1000000; a fifth of them may come at once.
+    /// Requests per window, 1 to 1000000; a fifth of them may arrive at once.
     #[schema(minimum = 1, maximum = 1_000_000)]
     requests: u32,
-    /// The window in seconds, 1 to 86400.
+    /// Length of the window in seconds, 1 to 86400.
     #[schema(minimum = 1, maximum = 86_400)]
     window_seconds: u32,
 }
@@ -31,15 +31,15 @@ impl From<RateLimit> for KeyRate {
     }
 }
 
-/// What a key may spend in each engine, in each window of the engine's policy
-/// (`budget.window_seconds`). At least one of the two is a limit.
+/// The budget of an API key in each engine and budget window (`budget.window_seconds` of the engine's
+/// policy). At least one of the two limits must not be 0.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyBudget {
-    /// Tokens of prompts, contexts and answers; 0 for no limit.
+    /// Tokens of prompts, contexts and answers; 0 means no limit.
     #[serde(default)]
     tokens: u64,
-    /// Millionths of a US dollar; 0 for no limit.
+    /// Cost in millionths of a US dollar; 0 means no limit.
     #[serde(default)]
     cost_micro_usd: u64,
 }
@@ -50,41 +50,41 @@ impl From<KeyBudget> for Amount {
     }
 }
 
-/// All keys that exist for the caller.
+/// API keys that the caller can see.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct KeyList {
-    /// The oldest first.
+    /// Oldest first.
     pub(super) keys: Vec<KeySummary>,
 }
 
-/// One key, without its secret.
+/// An API key without its secret.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct KeySummary {
-    /// Its name for good.
+    /// Id of the key, which never changes.
     id: String,
-    /// The actor of what is done with it.
+    /// The actor of requests with this key.
     subject: String,
-    /// What people call it.
+    /// Display name.
     name: String,
-    /// Its roles.
+    /// Roles.
     roles: Vec<String>,
-    /// The engines that exist for it; `*` is all.
+    /// Engines that the key can see; `*` stands for all.
     engines: Vec<String>,
-    /// When it was created, RFC 3339.
+    /// Time of creation, RFC 3339.
     created_at: String,
-    /// By whom.
+    /// The actor who created the key.
     created_by: String,
-    /// When it ends, RFC 3339; null: when it is revoked.
+    /// Time of expiry, RFC 3339; null: never.
     expires_at: Option<String>,
-    /// Whether that is over.
+    /// True if the key has expired.
     expired: bool,
-    /// When its secret was replaced last, RFC 3339.
+    /// Time of the last rotation, RFC 3339.
     rotated_at: Option<String>,
-    /// Until when the secret before that still counts, RFC 3339.
+    /// End of the validity of the previous secret, RFC 3339; null if it is not valid.
     previous_until: Option<String>,
-    /// How often it may be used; null: as often as its roles may.
+    /// Rate limit; null: that of its roles.
     rate: Option<RateLimit>,
-    /// What it may spend; null: what the end users may.
+    /// Budget; null: none besides the budgets of its end users.
     budget: Option<KeyBudget>,
 }
 
@@ -114,30 +114,30 @@ impl KeySummary {
     }
 }
 
-/// A key with a new secret. No `Debug`: the secret is shown to nobody else.
+/// An API key with a new secret. Deliberately without `Debug`, so that the secret is not logged.
 #[derive(Serialize, ToSchema)]
 pub struct CreatedKey {
-    /// The secret, to be sent as `X-API-Key` or `Authorization: Bearer`. It is kept nowhere.
+    /// The secret, for the header `X-API-Key` or `Authorization: Bearer`. It is not stored.
     #[schema(example = "mlsdm_<id>_<secret>")]
     pub(super) key: String,
-    /// What there is to know about the key.
+    /// The key without its secret.
     #[serde(flatten)]
     pub(super) summary: KeySummary,
-    /// Position of the event in the server's own log.
+    /// Position of the event in the system log.
     pub(super) position: u64,
-    /// Chain hash there, hexadecimal.
+    /// Chain hash at that position, hexadecimal.
     pub(super) chain_hash: String,
 }
 
-/// A key that counts no longer.
+/// A revoked API key.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RevokedKey {
-    /// Its id.
+    /// Id of the key.
     pub(super) id: String,
-    /// `revoked`
+    /// Always `revoked`.
     pub(super) status: &'static str,
-    /// Position of the event in the server's own log.
+    /// Position of the event in the system log.
     pub(super) position: u64,
-    /// Chain hash there, hexadecimal.
+    /// Chain hash at that position, hexadecimal.
     pub(super) chain_hash: String,
 }

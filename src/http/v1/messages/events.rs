@@ -1,20 +1,21 @@
-//! The named events of a streamed message.
+//! Events of a streamed message.
 
 use serde_json::{Value, json};
 
-use super::{MessagesUsage, stop_reason};
+use super::response::{MessagesUsage, stop_reason};
 use crate::{
     config::MoralRefusal,
     engine::Answer,
     http::{
-        Problem, envelope,
+        Problem,
         governance::{self, Governance},
+        problem::envelope,
         stream::{self, named},
     },
     llm::Delta,
 };
 
-/// Which block of the message is being written.
+/// The content block that is open.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Block {
     None,
@@ -22,14 +23,14 @@ enum Block {
     Tool(usize),
 }
 
-/// Writes a stream in the dialect of Anthropic. `message_delta` has the receipt (`mlsdm`); without
-/// `message_stop` the answer is incomplete.
+/// Writes a stream in the dialect of Anthropic. The event `message_delta` has the governance of the
+/// step (`mlsdm`); an answer without `message_stop` is incomplete.
 pub(super) struct Events {
     id: String,
     model: String,
     refusal: MoralRefusal,
     block: Block,
-    /// Blocks begun so far.
+    /// Number of blocks opened.
     blocks: usize,
 }
 
@@ -42,8 +43,8 @@ impl Events {
         self.blocks.saturating_sub(1)
     }
 
-    /// Ends the block being written, if any, and begins another.
-    fn turn_to(&mut self, block: Block, start: &Value) -> String {
+    /// Closes the open block, if any, and opens another.
+    fn open(&mut self, block: Block, start: &Value) -> String {
         let mut frames = self.close();
         self.block = block;
         self.blocks += 1;
@@ -84,7 +85,7 @@ impl stream::Dialect for Events {
             Delta::Text(text) => {
                 let mut frames = String::new();
                 if self.block != Block::Text {
-                    frames = self.turn_to(Block::Text, &json!({"type": "text", "text": ""}));
+                    frames = self.open(Block::Text, &json!({"type": "text", "text": ""}));
                 }
                 frames + &self.delta(&json!({"type": "text_delta", "text": text}))
             }
@@ -92,7 +93,7 @@ impl stream::Dialect for Events {
                 let mut frames = String::new();
                 if self.block != Block::Tool(*index) {
                     let start = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
-                    frames = self.turn_to(Block::Tool(*index), &start);
+                    frames = self.open(Block::Tool(*index), &start);
                 }
                 let delta = json!({"type": "input_json_delta", "partial_json": arguments});
                 frames + &self.delta(&delta)
@@ -112,8 +113,8 @@ impl stream::Dialect for Events {
         self.close() + &named("message_delta", &delta) + &named("message_stop", &stop)
     }
 
-    fn refused(&self, answer: &Answer) -> Option<Problem> {
-        governance::refusal_as_error(answer, self.refusal)
+    fn rejection(&self, answer: &Answer) -> Option<Problem> {
+        governance::rejection(answer, self.refusal)
     }
 
     fn fail(&mut self, problem: &Problem) -> String {

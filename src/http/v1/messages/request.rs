@@ -1,4 +1,4 @@
-//! What a client of Anthropic's API may ask, understood as far as it concerns a step.
+//! Parses the requests of Anthropic's clients.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -18,16 +18,16 @@ use crate::{
     llm::{Dialect, Extra, Message, Role},
 };
 
-/// A request for a message. Fields not named here are passed on to the model as they are.
+/// A request for a message. Other fields are passed to the model unchanged.
 #[derive(Deserialize, ToSchema)]
 pub struct MessagesRequest {
-    /// The model, or `engine/model`; `default` asks the configured one.
+    /// The model, or `engine/model`; `default` is the configured model.
     model: Option<String>,
-    /// The chat so far; the last message of role `user` is the prompt.
+    /// The chat; the last message with role `user` is the prompt.
     #[schema(value_type = Vec<Object>, min_items = 1)]
     messages: Vec<Value>,
     max_tokens: Option<i64>,
-    /// A text or a list of text blocks.
+    /// The system prompt: a string or a list of text blocks.
     #[schema(value_type = Option<Object>)]
     system: Option<Value>,
     #[schema(minimum = 0.0, maximum = 1.0)]
@@ -42,19 +42,19 @@ pub struct MessagesRequest {
 
 #[derive(Deserialize, ToSchema)]
 struct Metadata {
-    /// Whose words the prompt is: the data subject.
+    /// The data subject of the prompt.
     user_id: Option<String>,
 }
 
-/// A chat as a step, and how its caller wants to be answered.
-pub(super) struct Asked {
+/// A validated request.
+pub(super) struct ParsedRequest {
     pub(super) generate: StepRequest,
     pub(super) user: Option<String>,
-    pub(super) streams: bool,
+    pub(super) stream: bool,
 }
 
 impl MessagesRequest {
-    pub(super) fn validate(self) -> Result<Asked, Problem> {
+    pub(super) fn validate(self) -> Result<ParsedRequest, Problem> {
         let temperature = self.temperature;
         if temperature.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
             return Err(bad("temperature must be between 0 and 1"));
@@ -83,15 +83,15 @@ impl MessagesRequest {
             }),
             ..StepRequest::default()
         };
-        Ok(Asked {
+        Ok(ParsedRequest {
             generate,
             user: self.metadata.and_then(|metadata| metadata.user_id),
-            streams: self.stream.unwrap_or(false),
+            stream: self.stream.unwrap_or(false),
         })
     }
 }
 
-/// The instructions; kept as they were written when they are more than one text.
+/// The system prompt. A list of blocks is also passed to the model unchanged.
 fn read_system(system: Value) -> Result<Message, Problem> {
     let text = text_of(&system).map_err(|what| bad(format!("system: {what}")))?;
     let raw = (!system.is_string()).then_some(system);

@@ -1,24 +1,25 @@
-//! The chunks of a streamed chat completion.
+//! Chunks of a streamed chat completion.
 
 use serde_json::{Value, json};
 
-use super::{Usage, finish_reason};
+use super::response::{Usage, finish_reason};
 use crate::{
     config::MoralRefusal,
     engine::Answer,
     http::{
-        Problem, envelope,
+        Problem,
         governance::{self, Governance},
+        problem::envelope,
         stream,
     },
     llm::Delta,
 };
 
-/// Ends every complete stream.
+/// The last event of a complete stream.
 const DONE: &str = "data: [DONE]\n\n";
 
-/// Writes a stream in the dialect of `OpenAI`. The last chunk with a choice has the receipt (`mlsdm`);
-/// without `[DONE]` the answer is incomplete.
+/// Writes a stream in the dialect of `OpenAI`. The last chunk with a choice has the governance of the
+/// step (`mlsdm`); an answer without `[DONE]` is incomplete.
 pub(super) struct Chunks {
     pub(super) id: String,
     pub(super) created: i64,
@@ -94,8 +95,8 @@ impl stream::Dialect for Chunks {
         frames + DONE
     }
 
-    fn refused(&self, answer: &Answer) -> Option<Problem> {
-        governance::refusal_as_error(answer, self.refusal)
+    fn rejection(&self, answer: &Answer) -> Option<Problem> {
+        governance::rejection(answer, self.refusal)
     }
 
     fn fail(&mut self, problem: &Problem) -> String {

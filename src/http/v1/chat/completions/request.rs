@@ -1,4 +1,4 @@
-//! What a client of `OpenAI`'s API may ask, understood as far as it concerns a step.
+//! Parses the requests of `OpenAI`'s clients.
 
 use std::collections::BTreeMap;
 
@@ -13,22 +13,22 @@ use crate::{
     llm::{Dialect, Extra, Message, Role},
 };
 
-/// Most messages of a chat.
+/// Upper bound of the messages of a chat.
 pub(crate) const MESSAGES_MAX: usize = 2_048;
-/// Most tokens that may be asked for; the phase grants fewer.
+/// Upper bound of `max_tokens`. The phase of the engine may lower it.
 pub(crate) const MAX_TOKENS_MAX: i64 = 1_000_000;
 /// Longest prompt of a chat, in characters.
 pub(crate) const PROMPT_MAX: usize = 100_000;
 
-/// Fields that give an answer a form which cutting it short would break.
+/// Fields that require a structured answer, which truncation would break.
 const FORMING: [&str; 4] = ["tools", "functions", "response_format", "tool_choice"];
 
-/// A chat completion request. Fields not named here are passed on to the model as they are.
+/// A request for a chat completion. Other fields are passed to the model unchanged.
 #[derive(Deserialize, ToSchema)]
 pub struct ChatRequest {
-    /// The model, or `engine/model`; `default` or nothing asks the configured one.
+    /// The model, or `engine/model`. Default, also as the name `default`: the configured model.
     model: Option<String>,
-    /// The chat so far; the last message of role `user` is the prompt.
+    /// The chat; the last message with role `user` is the prompt.
     #[schema(value_type = Vec<Object>, min_items = 1)]
     messages: Vec<Value>,
     max_tokens: Option<i64>,
@@ -37,9 +37,9 @@ pub struct ChatRequest {
     temperature: Option<f64>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
-    /// Only 1.
+    /// Only 1 is supported.
     n: Option<i64>,
-    /// Whose words the prompt is: the data subject.
+    /// The data subject of the prompt.
     user: Option<String>,
     #[serde(default)]
     metadata: Option<BTreeMap<String, String>>,
@@ -51,36 +51,36 @@ pub struct ChatRequest {
 
 #[derive(Deserialize, ToSchema)]
 struct StreamOptions {
-    /// Whether a last chunk counts the tokens.
+    /// Send a last chunk with the token usage.
     #[serde(default)]
     include_usage: bool,
 }
 
-/// What only this server understands.
+/// Options of this server.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Extension {
-    /// The caller's own moral score of the prompt, 0 (harmful) to 1 (harmless).
+    /// The caller's moral score of the prompt, from 0 (harmful) to 1 (harmless).
     #[schema(minimum = 0.0, maximum = 1.0)]
     pub(crate) moral_value: Option<f64>,
-    /// Most memories given as context.
+    /// Upper bound of the memories in the context.
     #[schema(minimum = 0, maximum = 20)]
     pub(crate) context_top_k: Option<i64>,
 }
 
-/// A chat as a step, and how its caller wants to be answered.
-pub(super) struct Asked {
+/// A validated request.
+pub(super) struct ParsedRequest {
     pub(super) generate: StepRequest,
     pub(super) user: Option<String>,
-    pub(super) streams: bool,
+    pub(super) stream: bool,
     pub(super) include_usage: bool,
 }
 
 impl ChatRequest {
-    pub(super) fn validate(self) -> Result<Asked, Problem> {
+    pub(super) fn validate(self) -> Result<ParsedRequest, Problem> {
         if self.n.is_some_and(|n| n != 1) {
             return Err(bad(
-                "n must be 1: each answer is a step of its own; send the request again",
+                "n must be 1, because each answer is a step of its own; send the request n times",
             ));
         }
         let temperature = self.temperature;
@@ -111,16 +111,16 @@ impl ChatRequest {
                 }),
             }),
         };
-        Ok(Asked {
+        Ok(ParsedRequest {
             generate,
             user: self.user,
-            streams: self.stream.unwrap_or(false),
+            stream: self.stream.unwrap_or(false),
             include_usage: self.stream_options.is_some_and(|options| options.include_usage),
         })
     }
 }
 
-/// Whether a field says something.
+/// True if a field is present and not null.
 pub(crate) fn is_set(fields: &Map<String, Value>, name: &str) -> bool {
     fields.get(name).is_some_and(|value| !value.is_null())
 }
@@ -129,32 +129,34 @@ pub(crate) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(Code::BadChat, detail)
 }
 
-/// Reads each message; a fault names its place, never its text.
+/// Parses all messages. An error names the index of the message and never quotes its text.
 pub(crate) fn messages(
     values: &[Value],
     read: fn(&Value) -> Result<Message, &'static str>,
 ) -> Result<Vec<Message>, Problem> {
     if values.is_empty() || values.len() > MESSAGES_MAX {
-        return Err(bad(format!("messages must be 1 to {MESSAGES_MAX} messages")));
+        return Err(bad(format!("messages must contain 1 to {MESSAGES_MAX} messages")));
     }
     let read =
         |(index, value)| read(value).map_err(|what| bad(format!("messages[{index}]: {what}")));
     values.iter().enumerate().map(read).collect()
 }
 
-/// Which message is the prompt: the last one of role `user`.
+/// The index of the prompt: the last message with role `user`.
 pub(crate) fn prompt_of(messages: &[Message]) -> Result<usize, Problem> {
     let last = messages.iter().rposition(|message| message.role == Role::User);
-    let prompt = last.ok_or_else(|| bad("send at least one message of role `user`"))?;
+    let prompt = last.ok_or_else(|| {
+        bad("messages has no message with role `user`, which is the prompt; send one")
+    })?;
     let text = &messages[prompt].text;
     if is_blank(text) {
-        let detail = "the last message of role `user` is the prompt and needs some text";
+        let detail = "the last message with role `user` is the prompt and has no text; send at least one word";
         return Err(Problem::new(Code::PromptBlank, detail));
     }
     if text.chars().count() > PROMPT_MAX {
         let detail = format!(
-            "the last message of role `user` is the prompt and may have at most {PROMPT_MAX} \
-             characters"
+            "the last message with role `user` is the prompt and is longer than {PROMPT_MAX} \
+             characters; shorten it"
         );
         return Err(Problem::new(Code::PromptTooLong, detail));
     }
@@ -177,7 +179,7 @@ fn read(value: &Value) -> Result<Message, &'static str> {
     Ok(Message { role, text, raw: (!plain).then(|| value.clone()) })
 }
 
-/// The text of a message: all of it, or its text parts, a line each.
+/// The text of a message: its content, or its text parts joined by line breaks.
 pub(crate) fn text_of(content: &Value) -> Result<String, &'static str> {
     match content {
         Value::Null => Ok(String::new()),
@@ -185,10 +187,10 @@ pub(crate) fn text_of(content: &Value) -> Result<String, &'static str> {
         Value::Array(parts) => {
             let texts = parts.iter().filter(|part| part["type"] == "text");
             let texts: Option<Vec<&str>> = texts.map(|part| part["text"].as_str()).collect();
-            Ok(texts.ok_or("a part of type text needs a text")?.join("\n"))
+            Ok(texts.ok_or("a part of type text has no text")?.join("\n"))
         }
         Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
-            Err("content must be a text or a list of parts")
+            Err("content must be a string or a list of parts")
         }
     }
 }

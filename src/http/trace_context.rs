@@ -1,8 +1,8 @@
-//! The span of a request, with the attributes that OpenTelemetry's stable HTTP conventions name.
+//! The trace context of a request (W3C) and its server span (OpenTelemetry HTTP conventions).
 //!
-//! Only what comes from closed sets, and ids: `url.path` is the route's template, and the query, the host,
-//! the address and the agent of a caller are left out. A span ends with the head of its answer, or of one
-//! that is streamed with the end of the stream.
+//! Attributes come from closed sets or are ids: `url.path` is the route template; query, host, client
+//! address and user agent are deliberately left out. The span ends when the response head is sent, or
+//! for a streamed response when the stream ends.
 
 use actix_web::{
     body::{BodySize, BoxBody, MessageBody},
@@ -11,62 +11,62 @@ use actix_web::{
 };
 use tracing::{Span, field::Empty, info_span};
 
-use super::{carried::Carried, request::is_probe};
+use super::{paths::is_probe, retain_body::RetainBody};
 use crate::{
     ids,
     telemetry::traces::{self, Remote, TARGET},
 };
 
-/// The trace an answer belongs to.
+/// The response header with the trace context (W3C Trace Context Level 2 draft).
 pub(super) const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 
-/// The caller's span.
+/// The request header with the client's trace context.
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The method of a span whose request has an odd one.
+/// The value of `http.request.method` for an unknown method.
 const OTHER: &str = "_OTHER";
 
-/// Where a request is in its trace.
+/// The position of a request in its trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct TraceContext {
     /// 32 hexadecimal digits.
     pub(super) trace_id: String,
     /// 16 hexadecimal digits.
     pub(super) span_id: String,
-    /// Whether the span is exported.
+    /// True if the span is exported.
     pub(super) sampled: bool,
 }
 
-impl Place {
-    /// As `traceresponse` has it.
+impl TraceContext {
+    /// The value of the `traceresponse` header.
     pub(super) fn response(&self) -> String {
         format!("00-{}-{}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
     }
 }
 
-/// Begins the span of a request for this route: a child of the caller's, if it names one. Probes have
-/// none: they come every second and say nothing.
-pub(super) fn begin(request: &ServiceRequest, route: Option<&str>) -> (Span, Place) {
+/// Opens the server span of a request, as a child of the client's span if `traceparent` names one.
+/// Health probes get no span, because they are frequent and carry no information.
+pub(super) fn begin(request: &ServiceRequest, route: Option<&str>) -> (Span, TraceContext) {
     let parent = request.headers().get(TRACE_PARENT).and_then(|value| value.to_str().ok());
     let parent = parent.and_then(Remote::parse);
     let span = if is_probe(request.path()) { Span::none() } else { span(request, route) };
     if let Some(parent) = &parent {
         parent.adopt(&span);
     }
-    let place = match traces::ids(&span) {
-        Some(ids) => Place {
+    let context = match traces::ids(&span) {
+        Some(ids) => TraceContext {
             trace_id: ids.trace_id().to_string(),
             span_id: ids.span_id().to_string(),
             sampled: ids.is_sampled(),
         },
-        // no traces: requests belong to one all the same
-        None => Place {
+        // tracing is disabled; the request gets a trace id all the same
+        None => TraceContext {
             trace_id: parent.map_or_else(ids::trace_id, |parent| parent.trace_id()),
             span_id: ids::span_id(),
             sampled: false,
         },
     };
-    (span, place)
+    (span, context)
 }
 
 fn span(request: &ServiceRequest, route: Option<&str>) -> Span {
@@ -89,8 +89,8 @@ fn span(request: &ServiceRequest, route: Option<&str>) -> Span {
     )
 }
 
-/// Tells the span how the request was answered.
-pub(super) fn answered(span: &Span, status: StatusCode, error_code: Option<&str>) {
+/// Adds the status and the error code to the span.
+pub(super) fn record_response(span: &Span, status: StatusCode, error_code: Option<&str>) {
     span.record("http.response.status_code", i64::from(status.as_u16()));
     if let Some(code) = error_code {
         span.record("mlsdm.error_code", code);
@@ -100,8 +100,8 @@ pub(super) fn answered(span: &Span, status: StatusCode, error_code: Option<&str>
     }
 }
 
-/// Keeps the span open until a streamed answer has been sent.
-pub(super) fn until_sent(
+/// Keeps the span open until a streamed response has been sent.
+pub(super) fn retain_span(
     response: ServiceResponse<BoxBody>,
     span: &Span,
 ) -> ServiceResponse<BoxBody> {
@@ -109,7 +109,7 @@ pub(super) fn until_sent(
         return response;
     }
     let span = span.clone();
-    response.map_body(|_, body| Carried::boxed(body, (), span))
+    response.map_body(|_, body| RetainBody::boxed(body, (), span))
 }
 
 fn name(method: &str, route: Option<&str>) -> String {
@@ -120,7 +120,7 @@ fn name(method: &str, route: Option<&str>) -> String {
     }
 }
 
-/// A method from a closed set.
+/// The method, from a closed set.
 pub(super) fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,6 +1,7 @@
-//! Errors of the framework as problems: bodies, queries and paths that cannot be read.
+//! Converts errors of the framework to problems: invalid bodies, queries and paths.
 //!
-//! A parser's message may quote the body, hence a prompt; only what it expected is passed on.
+//! A parser's message may quote the body and thus a prompt. Only the part about what was expected is
+//! sent to the client.
 
 use std::{
     future::{Ready, ready},
@@ -17,34 +18,38 @@ use serde_json::error::Category;
 use super::{Code, Problem};
 use crate::domain::ids::{EngineId, InvalidEngineId};
 
-/// Longest field name that is repeated to the caller, in bytes.
+/// Longest field name that an error repeats, in bytes.
 const NAME_MAX: usize = 64;
 
-/// JSON bodies of at most `bytes_max` bytes.
-pub fn json(bytes_max: usize) -> JsonConfig {
+/// Limits JSON bodies to `bytes_max` bytes.
+pub(in crate::http) fn json(bytes_max: usize) -> JsonConfig {
     JsonConfig::default()
         .limit(bytes_max)
         .error_handler(move |error, _| json_problem(&error, bytes_max).into())
 }
 
-/// Query strings.
-pub fn query() -> QueryConfig {
+/// Errors of query strings.
+pub(in crate::http) fn query() -> QueryConfig {
     QueryConfig::default().error_handler(|error, _| {
         let QueryPayloadError::Deserialize(error) = &error else {
-            return Problem::new(Code::BadParameter, "the query cannot be read").into();
+            return Problem::new(
+                Code::BadParameter,
+                "the query string cannot be parsed; check its percent-encoding",
+            )
+            .into();
         };
         Problem::new(Code::BadParameter, expectation(&error.to_string())).into()
     })
 }
 
-/// Path parameters.
-pub fn path() -> PathConfig {
+/// Errors of path parameters.
+pub(in crate::http) fn path() -> PathConfig {
     PathConfig::default().error_handler(|error, request| path_problem(&error, request).into())
 }
 
-/// The answer for paths that nothing serves.
-pub fn not_found() -> Ready<Result<HttpResponse, Problem>> {
-    let detail = "nothing is served at this path; /openapi.json lists what is";
+/// Answers requests whose path has no route.
+pub(in crate::http) fn not_found() -> Ready<Result<HttpResponse, Problem>> {
+    let detail = "no route has this path; /openapi.json lists all routes";
     ready(Err(Problem::new(Code::NotFound, detail)))
 }
 
@@ -53,28 +58,35 @@ fn json_problem(error: &JsonPayloadError, bytes_max: usize) -> Problem {
         JsonPayloadError::Overflow { .. }
         | JsonPayloadError::OverflowKnownLength { .. }
         | JsonPayloadError::Payload(PayloadError::Overflow) => {
-            let detail = format!("a body may have at most {bytes_max} bytes");
+            let detail = format!(
+                "the body is larger than {bytes_max} bytes; send less, or raise limits.body_bytes"
+            );
             Problem::new(Code::PayloadTooLarge, detail)
         }
-        JsonPayloadError::ContentType => {
-            Problem::new(Code::UnsupportedMediaType, "send Content-Type: application/json")
-        }
+        JsonPayloadError::ContentType => Problem::new(
+            Code::UnsupportedMediaType,
+            "the body is not declared as JSON; send the header Content-Type: application/json",
+        ),
         JsonPayloadError::Deserialize(error) => match error.classify() {
             Category::Data => Problem::new(Code::BadField, expectation(&error.to_string())),
             Category::Syntax | Category::Eof | Category::Io => {
                 let (line, column) = (error.line(), error.column());
-                let detail = format!("not JSON at line {line} column {column}");
+                let detail = format!("invalid JSON at line {line} column {column}");
                 Problem::new(Code::BadJson, detail)
             }
         },
         JsonPayloadError::Payload(PayloadError::Io(error))
             if error.kind() == ErrorKind::TimedOut =>
         {
-            Problem::new(Code::BodyTimedOut, "send the body at once, with the head")
+            Problem::new(
+                Code::BodyTimedOut,
+                "the body did not arrive in time; send it together with the head",
+            )
         }
-        JsonPayloadError::Payload(_) | JsonPayloadError::Serialize(_) | _ => {
-            Problem::new(Code::BadRequest, "the body could not be read to its end")
-        }
+        JsonPayloadError::Payload(_) | JsonPayloadError::Serialize(_) | _ => Problem::new(
+            Code::BadRequest,
+            "the body could not be read completely; check Content-Length and Content-Encoding",
+        ),
     }
 }
 
@@ -84,12 +96,15 @@ fn path_problem(error: &PathError, request: &HttpRequest) -> Problem {
         return Problem::new(Code::InvalidEngineId, InvalidEngineId.to_string());
     }
     let PathError::Deserialize(error) = error else {
-        return Problem::new(Code::BadParameter, "the path cannot be read");
+        return Problem::new(
+            Code::BadParameter,
+            "the path cannot be parsed; check its percent-encoding",
+        );
     };
     Problem::new(Code::BadParameter, expectation(&error.to_string()))
 }
 
-/// A deserialiser's message without what it found: `expected f64 at line 1 column 9`.
+/// The part of a parser's message that does not quote the input: `expected f64 at line 1 column 9`.
 fn expectation(message: &str) -> String {
     let name = |prefix| {
         let (name, _) = message.strip_prefix(prefix)?.split_once('`')?;
@@ -99,7 +114,7 @@ fn expectation(message: &str) -> String {
     if let Some(missing) = name("missing field `") {
         return format!("the field `{missing}` is missing");
     }
-    // the last one: what was found may itself contain the word
+    // the last occurrence: the quoted input may contain the same text
     let expected = message.rsplit_once(", expected ").map(|(_, expected)| expected);
     let unknown = message.starts_with("unknown field");
     match (name("unknown field `"), expected) {
@@ -107,7 +122,7 @@ fn expectation(message: &str) -> String {
         (Some(field), None) => format!("unknown field `{field}`"),
         (None, Some(known)) if unknown => format!("unknown field, expected {known}"),
         (None, Some(expected)) => format!("wrong type or value: expected {expected}"),
-        (None, None) => "a value could not be read".to_owned(),
+        (None, None) => "a value cannot be parsed".to_owned(),
     }
 }
 
@@ -116,7 +131,7 @@ mod tests {
     use super::expectation;
 
     #[test]
-    fn what_was_found_is_never_repeated() {
+    fn an_error_never_quotes_the_input() {
         let cases = [
             (
                 "invalid type: string \"a secret, expected nothing\", expected f64 at line 1 column 9",
@@ -128,7 +143,7 @@ mod tests {
             ),
             ("unknown field `my secret`, expected `prompt`", "unknown field, expected `prompt`"),
             ("missing field `prompt` at line 1 column 2", "the field `prompt` is missing"),
-            ("a secret", "a value could not be read"),
+            ("a secret", "a value cannot be parsed"),
         ];
         for (message, shown) in cases {
             assert_eq!(expectation(message), shown);

@@ -1,48 +1,45 @@
-//! Headers of every answer that keep browsers from doing what an API never asks for.
+//! Security headers of every response.
 //!
-//! What is no HTTP at all (a broken request line, a head too large) is answered by the framework
-//! before any of this runs, without a body.
+//! Requests that are not valid HTTP (a malformed request line, an oversized head) never get here: the
+//! framework answers them without a body.
 
 use actix_web::{
     dev::ServiceRequest,
     http::header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
-use super::request::is_under;
+use crate::http::paths::{DOCS, is_under};
 
-/// Paths with the pages of the API documentation, which load scripts and styles.
-const DOCS: &str = "/docs";
-
-/// What the pages of the documentation may do: load what this server has.
+/// Content security policy of the documentation pages: only resources of this server.
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; \
      style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
      frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-/// What every other answer may do: nothing.
+/// Content security policy of all other responses.
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// A year, as is usual. Subdomains are not this server's business.
+/// One year, without subdomains, which may belong to other servers.
 const STRICT_TRANSPORT: &str = "max-age=31536000";
 
-/// What the answer to a request is seen as.
+/// The properties of a request that its security headers depend on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kind {
+pub(super) struct SecurityHeaders {
     docs: bool,
     tls: bool,
 }
 
-impl Kind {
-    pub(super) fn of(request: &ServiceRequest) -> Self {
+impl SecurityHeaders {
+    pub(super) fn new(request: &ServiceRequest) -> Self {
         let (docs, tls) = (is_under(request.path(), DOCS), request.app_config().secure());
         Self { docs, tls }
     }
 
-    /// An error that no page of the documentation is.
-    pub(super) const fn error(self) -> Self {
+    /// The headers of an error response, which is never a documentation page.
+    pub(super) const fn of_error(self) -> Self {
         Self { docs: false, ..self }
     }
 
-    pub(super) fn set(self, headers: &mut HeaderMap) {
+    pub(super) fn insert_into(self, headers: &mut HeaderMap) {
         let mut set =
             |name: HeaderName, value| headers.insert(name, HeaderValue::from_static(value));
         set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");

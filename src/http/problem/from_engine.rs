@@ -1,5 +1,6 @@
-//! The one table from errors of the engine and the log to problems. Exhaustive: a new error does not
-//! compile until it has a code.
+//! Converts errors of the engine and the event log to problems.
+//!
+//! Every match is exhaustive: a new error variant does not compile until it has a code here.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ impl From<StepError> for Problem {
             StepError::Write(error) => error.into(),
             StepError::Failed { step, stage, ref code, retry_after } => {
                 let problem = Self::new(failed(stage, code), error.to_string());
-                let problem = problem.of_step(step, code);
+                let problem = problem.with_step(step, code);
                 match retry_after {
                     Some(wait) if problem.code() == Code::ModelUnavailable => {
                         problem.retry_after(whole_seconds(wait))
@@ -29,7 +30,7 @@ impl From<StepError> for Problem {
                 Self::new(Code::IdempotencyRunning, error.to_string()).retry_after(1)
             }
             StepError::TooLate { step } => {
-                Self::new(Code::StepAbandoned, error.to_string()).of_step(step, "too_late")
+                Self::new(Code::StepAbandoned, error.to_string()).with_step(step, "too_late")
             }
             StepError::ModelNotAllowed => Self::new(Code::ModelCannot, error.to_string()),
             StepError::Erased => Self::new(Code::Erased, error.to_string()),
@@ -66,8 +67,8 @@ impl From<EmbedError> for Problem {
     }
 }
 
-/// Whole seconds, at least one, that are not too short.
-pub(super) const fn whole_seconds(wait: Duration) -> u64 {
+/// A duration in seconds for `Retry-After`: rounded up, at least 1.
+pub(in crate::http) const fn whole_seconds(wait: Duration) -> u64 {
     let rounded = if wait.subsec_nanos() > 0 { wait.as_secs() + 1 } else { wait.as_secs() };
     if rounded == 0 { 1 } else { rounded }
 }
@@ -82,10 +83,11 @@ impl From<EngineError> for Problem {
                     Self::new(Code::EngineRefused, damage.to_string()).caused_by(damage)
                 }
             },
-            EngineError::Seal(ref cause) => {
-                Self::new(Code::EngineRefused, "the engine's keys cannot be opened")
-                    .caused_by(cause)
-            }
+            EngineError::Seal(ref cause) => Self::new(
+                Code::EngineRefused,
+                "the keys of the engine cannot be decrypted; check the configured content key",
+            )
+            .caused_by(cause),
             EngineError::Embedder { .. } | EngineError::Empty(_) => {
                 Self::new(Code::EngineRefused, error.to_string())
             }
@@ -129,7 +131,7 @@ impl From<Refusal> for Problem {
             Refusal::Key(_) => Code::BadField,
             Refusal::NoKey { .. } => Code::KeyNotFound,
             Refusal::TooManyKeys => Code::TooManyKeys,
-            // no route adds items, and the ids of keys are made here
+            // unreachable through the API: no route adds items, and the server generates key ids
             Refusal::OtherSource { .. } | Refusal::OutOfOrder { .. } | Refusal::KeyExists => {
                 Code::Internal
             }
@@ -159,11 +161,18 @@ impl From<StoreError> for Problem {
             | StoreError::Unmigrated(_)
             | StoreError::Other(_) => Code::Internal,
         };
-        let shown = match &error {
-            // a driver's text may name hosts and files: it is for the log
-            StoreError::Unavailable(_) => "the log's database is unavailable; try again".to_owned(),
-            StoreError::Timeout(_) => "the log's database is too slow; try again".to_owned(),
-            StoreError::DiskFull(_) => "the disk of the log is full; free space there".to_owned(),
+        let detail = match &error {
+            // driver messages may contain host and file names, so they are logged and not sent
+            StoreError::Unavailable(_) => {
+                "the database of the event log is unavailable; try again later".to_owned()
+            }
+            StoreError::Timeout(_) => {
+                "the database of the event log did not answer in time; try again later".to_owned()
+            }
+            StoreError::DiskFull(_) => {
+                "the disk of the event log is full; free disk space on the database server"
+                    .to_owned()
+            }
             StoreError::EngineMissing(_)
             | StoreError::EngineExists(_)
             | StoreError::Corrupt { .. } => error.to_string(),
@@ -173,9 +182,13 @@ impl From<StoreError> for Problem {
             | StoreError::File { .. }
             | StoreError::Url(_)
             | StoreError::Unmigrated(_)
-            | StoreError::Other(_) => return Self::new(code, "the log refused").caused_by(&error),
+            | StoreError::Other(_) => {
+                let detail = "the event log did not accept the request; search the server's log for \
+                              this request_id to find the cause";
+                return Self::new(code, detail).caused_by(&error);
+            }
         };
-        let problem = Self::new(code, shown);
+        let problem = Self::new(code, detail);
         let expected = matches!(code, Code::EngineNotFound | Code::EngineExists);
         if expected { problem } else { problem.caused_by(&error) }
     }

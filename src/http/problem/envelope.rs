@@ -1,26 +1,28 @@
-//! The shape of an error's body: a problem, or what clients of a model's API expect on its routes.
+//! The format of error bodies: RFC 9457, or the format that clients of OpenAI and Anthropic expect on
+//! the routes in their dialect.
 //!
-//! The path alone decides, so that errors of the framework have the shape too.
+//! The path alone decides, so that errors of the framework have the same format.
 
 use actix_web::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use super::{
-    Code, Problem,
-    problem::PROBLEM_JSON,
-    request::{RequestIds, is_under},
-    v1::ENGINES,
+use super::{Code, PROBLEM_JSON, Problem};
+use crate::http::{
+    paths::{ENGINES, is_under},
+    request_id::RequestIds,
 };
 
-/// Paths below a version and engine whose clients are `OpenAI`'s.
+/// Routes in the dialect of `OpenAI`, below the version and the engine.
 const OPENAI: [&str; 4] = ["/chat", "/embeddings", "/models", "/moderations"];
-/// Paths whose clients are Anthropic's.
+/// Routes in the dialect of Anthropic.
 const ANTHROPIC: [&str; 1] = ["/messages"];
 
-/// A shape of errors.
+/// The format of an error body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Envelope {
-    /// RFC 9457.
+    /// `application/problem+json` (RFC 9457).
     Problem,
     /// `{"error": {"message", "type", "param", "code"}}`
     OpenAi,
@@ -28,8 +30,24 @@ pub enum Envelope {
     Anthropic,
 }
 
+/// The error body of `OpenAI`'s API.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OpenAiError {
+    #[schema(value_type = Object)]
+    error: Value,
+}
+
+/// The error body of Anthropic's API.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AnthropicError {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[schema(value_type = Object)]
+    error: Value,
+}
+
 impl Envelope {
-    /// The shape that errors of a path have.
+    /// The format for a path.
     pub fn of(path: &str) -> Self {
         let rest = path.strip_prefix("/v1").unwrap_or_default();
         let of_engine = rest.strip_prefix(ENGINES).and_then(|rest| rest.strip_prefix('/'));
@@ -45,7 +63,7 @@ impl Envelope {
         }
     }
 
-    /// The media type of errors.
+    /// The media type of the body.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Problem => PROBLEM_JSON,
@@ -53,18 +71,26 @@ impl Envelope {
         }
     }
 
-    /// An error's body.
-    pub fn body(self, problem: &Problem, ids: &RequestIds) -> String {
-        let body = match self {
+    /// The name of the body's schema in the OpenAPI document.
+    pub(in crate::http) const fn schema(self) -> &'static str {
+        match self {
+            Self::Problem => "ProblemBody",
+            Self::OpenAi => "OpenAiError",
+            Self::Anthropic => "AnthropicError",
+        }
+    }
+
+    /// The body of an error.
+    pub(in crate::http) fn value(self, problem: &Problem, ids: &RequestIds) -> Value {
+        match self {
             Self::Problem => serde_json::to_value(problem.body(ids)).unwrap_or_default(),
             Self::OpenAi => openai(problem, Some(&ids.request_id)),
             Self::Anthropic => anthropic(problem, Some(&ids.request_id)),
-        };
-        body.to_string()
+        }
     }
 }
 
-/// An error in the words of `OpenAI`'s API.
+/// An error in the format of `OpenAI`'s API.
 pub fn openai(problem: &Problem, request_id: Option<&str>) -> Value {
     let status = problem.code().status();
     let kind = match status {
@@ -75,7 +101,7 @@ pub fn openai(problem: &Problem, request_id: Option<&str>) -> Value {
         _ if status.is_server_error() => "server_error",
         _ => "invalid_request_error",
     };
-    // the one code that clients of this dialect know
+    // the only code that clients of OpenAI handle
     let content_filter = problem.code() == Code::ContentFilter;
     let code = if content_filter { "content_filter" } else { problem.code().text() };
     json!({"error": {
@@ -87,7 +113,7 @@ pub fn openai(problem: &Problem, request_id: Option<&str>) -> Value {
     }})
 }
 
-/// An error in the words of Anthropic's API.
+/// An error in the format of Anthropic's API.
 pub fn anthropic(problem: &Problem, request_id: Option<&str>) -> Value {
     let kind = match problem.code().status() {
         StatusCode::UNAUTHORIZED => "authentication_error",
@@ -113,7 +139,7 @@ mod tests {
     use super::Envelope;
 
     #[test]
-    fn the_path_decides() {
+    fn the_path_decides_the_format_of_errors() {
         for (path, envelope) in [
             ("/v1/chat/completions", Envelope::OpenAi),
             ("/v1/chat/nonsense", Envelope::OpenAi),

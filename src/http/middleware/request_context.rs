@@ -1,0 +1,184 @@
+//! Gives every request its ids, spans, response headers, error body, metrics and access log entry.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use actix_web::{
+    Error, HttpMessage as _, HttpResponse, ResponseError as _,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    error::InternalError,
+    http::{
+        StatusCode,
+        header::{self, HeaderMap, HeaderValue},
+    },
+    middleware::Next,
+    web,
+};
+use futures_util::FutureExt as _;
+use tracing::{Instrument as _, Span, error_span, field::Empty};
+
+use super::{cors, security_headers::SecurityHeaders};
+use crate::http::{
+    AppState, Code, Problem,
+    access_log::{AccessLog, StepFields, StreamOutcome},
+    metrics::{HttpMetrics, UNMATCHED},
+    problem::envelope::Envelope,
+    request_id::{REQUEST_ID, RequestIds},
+    trace_context::{self, TRACE_RESPONSE, TraceContext},
+};
+
+/// Everything about a request that its response needs.
+struct RequestContext {
+    ids: RequestIds,
+    trace: TraceContext,
+    security: SecurityHeaders,
+    envelope: Envelope,
+    started: Instant,
+    trace_span: Span,
+    log_span: Span,
+    metrics: Option<Arc<HttpMetrics>>,
+    method: &'static str,
+    /// The path template of the route; a path is chosen by clients and must not become a label.
+    pattern: Option<String>,
+}
+
+/// The outermost middleware: the client gets a response with ids even if a handler panics.
+pub(in crate::http) async fn request_context<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let context = RequestContext::new(&request);
+    request.extensions_mut().insert(context.ids.clone());
+    let inner = next.call(request).instrument(context.log_span.clone());
+    let inner = inner.instrument(context.trace_span.clone());
+    let outcome = AssertUnwindSafe(inner).catch_unwind().await;
+    let _in_trace = context.trace_span.enter();
+    let result = match outcome {
+        Ok(Ok(response)) => Ok(context.finish(response.map_into_boxed_body())),
+        Ok(Err(error)) => Err(context.fail(&Failure(error.to_string()))),
+        Err(_panic) => Err(context.fail(&Failure("a handler panicked".to_owned()))),
+    };
+    context.count(&result);
+    result
+}
+
+/// Why a request ended without a response.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Failure(String);
+
+impl RequestContext {
+    fn new(request: &ServiceRequest) -> Self {
+        let started = Instant::now();
+        let pattern = request.match_pattern();
+        let (trace_span, trace) = trace_context::begin(request, pattern.as_deref());
+        let ids = RequestIds::new(request.headers(), trace.trace_id.clone());
+        trace_span.record("mlsdm.request_id", &ids.request_id);
+        let method = trace_context::method(request.method());
+        let log_span = log_span(&ids, &trace, method, pattern.as_deref().unwrap_or(UNMATCHED));
+        let state = request.app_data::<web::Data<AppState>>();
+        Self {
+            ids,
+            trace,
+            security: SecurityHeaders::new(request),
+            envelope: Envelope::of(request.path()),
+            started,
+            trace_span,
+            log_span,
+            metrics: state.map(|state| Arc::clone(&state.metrics)),
+            method,
+            pattern,
+        }
+    }
+
+    /// Completes a response: headers, error body, access log.
+    fn finish(&self, mut response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+        self.set_headers(response.headers_mut(), self.security);
+        let problem = response.response_mut().extensions_mut().remove::<Problem>();
+        let denied_origin = cors::problem(response.response());
+        if let Some(problem) = &denied_origin {
+            *response.response_mut().status_mut() = problem.code().status();
+        }
+        let problem = problem.or(denied_origin);
+        let log = self.access_log(response.status());
+        let stream = response.response_mut().extensions_mut().remove::<StreamOutcome>();
+        if let (None, Some(outcome)) = (&problem, stream) {
+            return response.map_body(|_, body| log.write_after(body, outcome));
+        }
+        let step = response.response_mut().extensions_mut().remove::<StepFields>();
+        log.write(problem.as_ref(), step.as_ref());
+        let Some(problem) = problem else {
+            return trace_context::retain_span(response, &self.trace_span);
+        };
+        response.response_mut().extensions_mut().insert(problem.code());
+        response.map_body(|head, _| self.error_body(&mut head.headers, &problem))
+    }
+
+    /// The response to a request whose handler returned none.
+    fn fail(&self, failure: &Failure) -> Error {
+        let problem = Problem::internal(failure);
+        let mut response: HttpResponse = problem.error_response();
+        response.extensions_mut().remove::<Problem>();
+        self.set_headers(response.headers_mut(), self.security.of_error());
+        self.access_log(response.status()).write(Some(&problem), None);
+        let body = self.error_body(response.headers_mut(), &problem);
+        InternalError::from_response(problem, response.set_body(body)).into()
+    }
+
+    fn error_body(&self, headers: &mut HeaderMap, problem: &Problem) -> BoxBody {
+        let content_type = HeaderValue::from_static(self.envelope.content_type());
+        headers.insert(header::CONTENT_TYPE, content_type);
+        BoxBody::new(self.envelope.value(problem, &self.ids).to_string())
+    }
+
+    fn set_headers(&self, headers: &mut HeaderMap, security: SecurityHeaders) {
+        let texts = [(REQUEST_ID, &self.ids.request_id), (TRACE_RESPONSE, &self.trace.response())];
+        for (name, text) in texts {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                headers.insert(name, value);
+            }
+        }
+        security.insert_into(headers);
+    }
+
+    fn access_log(&self, status: StatusCode) -> AccessLog {
+        AccessLog {
+            trace_span: self.trace_span.clone(),
+            log_span: self.log_span.clone(),
+            started: self.started,
+            status,
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    fn count(&self, result: &Result<ServiceResponse<BoxBody>, Error>) {
+        let Some(metrics) = &self.metrics else { return };
+        let status =
+            result.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
+        let latency = self.started.elapsed();
+        metrics.answered(self.pattern.as_deref(), self.method, status.as_u16(), latency);
+        if result.as_ref().is_ok_and(is_emergency_shutdown) {
+            metrics.shutdown_refusals.inc();
+        }
+    }
+}
+
+fn log_span(ids: &RequestIds, trace: &TraceContext, method: &str, route: &str) -> Span {
+    // level ERROR, so that every log line has the ids at any log level; code further inside records
+    // the empty fields
+    error_span!(
+        "request",
+        request_id = ids.request_id,
+        trace_id = trace.trace_id,
+        span_id = trace.span_id,
+        method,
+        route,
+        engine = Empty,
+        prompt_length = Empty
+    )
+}
+
+/// An engine that an operator has shut down is not an error of the server.
+fn is_emergency_shutdown(response: &ServiceResponse<BoxBody>) -> bool {
+    response.response().extensions().get::<Code>() == Some(&Code::EmergencyShutdown)
+}

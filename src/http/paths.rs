@@ -1,0 +1,40 @@
+//! Paths that more than one module knows.
+
+/// Prefix of the engine collection, below the API version.
+pub(super) const ENGINES: &str = "/engines";
+
+/// Prefix of the routes of a named engine.
+pub(super) const ENGINE_SCOPE: &str = "/v1/engines/{engine}";
+
+/// API keys.
+pub(super) const KEYS: &str = "/v1/keys";
+
+/// Log level of this replica.
+pub(super) const LOG_LEVEL: &str = "/v1/admin/log-level";
+
+/// The OpenAPI document.
+pub(super) const OPENAPI: &str = "/openapi.json";
+
+/// The viewer of the OpenAPI document.
+pub(super) const DOCS: &str = "/docs";
+
+/// Paths that are answered without authentication, rate limit and concurrency limit.
+pub(super) const PROBES: [&str; 2] = ["/health", "/status"];
+
+/// Short paths and the paths whose handlers they share.
+pub(super) const ALIASES: [(&str, &str); 4] = [
+    ("/generate", "/v1/generate"),
+    ("/admin/shutdown", "/v1/admin/shutdown"),
+    ("/me", "/v1/me"),
+    ("/status", "/health/detailed"),
+];
+
+/// True for the paths of health probes.
+pub(super) fn is_probe(path: &str) -> bool {
+    PROBES.iter().any(|probe| is_under(path, probe))
+}
+
+/// True if `path` is `prefix` or lies below it.
+pub(super) fn is_under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

@@ -1,0 +1,81 @@
+//! The state that all handlers and middleware share.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+
+use super::{client::Proxies, metrics::HttpMetrics, probe_cache::ProbeCache};
+use crate::{
+    auth::Authenticator,
+    config::MoralRefusal,
+    domain::{ids::Micros, policy::Policy},
+    engine::Engines,
+    lifecycle::{Stop, Tasks},
+    limiter::Limiter,
+    rates::Rates,
+};
+
+/// Event streams served at once; further requests are answered with 503.
+pub const STREAMS_MAX: usize = 64;
+
+/// Shared by all workers. [`startup::state`](crate::startup::state) builds it.
+pub struct AppState {
+    /// The engines.
+    pub engines: Engines,
+    /// Verifies credentials.
+    pub auth: Arc<Authenticator>,
+    /// Counts requests.
+    pub metrics: Arc<HttpMetrics>,
+    /// Runs steps that outlive their request.
+    pub tasks: Tasks,
+    /// The stage of the shutdown.
+    pub stop: Stop,
+    /// Limits the requests served at once.
+    pub limiter: Limiter,
+    /// Limits the rate of requests; `None` disables the limit.
+    pub rates: Option<Arc<Rates>>,
+    /// The trusted proxies in front of the server.
+    pub proxies: Proxies,
+    /// Origins whose pages may call the API.
+    pub cors_origins: Vec<String>,
+    /// Time limit for receiving a request body.
+    pub body_timeout: Duration,
+    /// Largest request body in bytes.
+    pub body_bytes: usize,
+    /// Serves `/docs` and `/openapi.json`.
+    pub docs: bool,
+    /// The models that requests may name.
+    pub models: Models,
+    /// How the routes in the dialects of OpenAI and Anthropic answer a moral refusal.
+    pub refusal: MoralRefusal,
+    /// The policy of engines that are created without one.
+    pub policy: Policy,
+    /// Start time of the server.
+    pub started: Micros,
+    /// Recent results of the health probes.
+    pub probes: ProbeCache,
+    /// One permit per open event stream.
+    pub streams: Arc<Semaphore>,
+}
+
+/// The models that requests may name.
+#[derive(Clone, Debug)]
+pub struct Models {
+    /// The configured model.
+    pub default: String,
+    /// Further models that requests may name.
+    pub others: Vec<String>,
+}
+
+impl Models {
+    /// The configured model, then the others.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        let others = self.others.iter().filter(|other| **other != self.default);
+        std::iter::once(&self.default).chain(others).map(String::as_str)
+    }
+
+    /// True if requests may name this model.
+    pub fn contains(&self, model: &str) -> bool {
+        self.default == model || self.others.iter().any(|other| other == model)
+    }
+}
