@@ -134,16 +134,16 @@ async fn a_failing_provider_is_left_alone_until_a_probe_succeeds() {
 #[tokio::test(start_paused = true)]
 async fn who_refuses_a_request_is_there_all_the_same() {
     let breaker = Breaker::new("llm", "test", resilience().breaker);
-    let fault = || tell(breaker.admit().unwrap(), &Err::<(), _>(UPSTREAM));
+    let fault = || report(breaker.admit().unwrap(), &Err::<(), _>(UPSTREAM));
     for _ in 0..10 {
         fault();
         fault();
-        tell(breaker.admit().unwrap(), &Err::<(), _>(LlmError::Refused { status: 400 }));
+        report(breaker.admit().unwrap(), &Err::<(), _>(LlmError::Refused { status: 400 }));
     }
     assert_eq!(breaker.state().name(), "closed");
     // of these nothing is known of the provider
     (0..3).for_each(|_| fault());
-    tell(breaker.admit().unwrap(), &Err::<(), _>(LlmError::CallerGone));
+    report(breaker.admit().unwrap(), &Err::<(), _>(LlmError::CallerGone));
     fault();
     assert_eq!(breaker.state().name(), "open");
 }
