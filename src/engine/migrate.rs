@@ -68,7 +68,7 @@ pub enum MigrateError {
     /// The target exists and is not a copy of the source.
     #[error(
         "engine {to} has steps of its own, or is a copy of another engine: choose the name of an \
-         engine that does not exist; the migration creates it"
+         engine that does not exist yet; the migration creates it"
     )]
     NotACopy {
         /// The name of the target.

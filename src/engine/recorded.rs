@@ -72,8 +72,8 @@ impl Reader<'_> {
             let StoredPrompt { prompt } = prompt;
             let StoredAnswer { answer: text, tool_calls } = answer;
             let StepCompleted { model, finish_reason, usage, .. } = *completed;
-            let ending = ProviderCompletion { model, finish_reason, usage: Some(usage) };
-            if !replay.keep(&prompt, RecordedAnswer { text, tool_calls, ending }) {
+            let completion = ProviderCompletion { model, finish_reason, usage: Some(usage) };
+            if !replay.add(&prompt, RecordedAnswer { text, tool_calls, completion }) {
                 return Ok(false);
             }
         }

@@ -1,78 +1,78 @@
-//! Why a model did not answer, and what follows from it.
+//! Why a model did not answer, and whether a retry or a fallback can help.
 
 use std::time::Duration;
 
-/// Why a model did not answer. Never holds what it was asked, nor what the provider said: an error
-/// body may quote the prompt.
+/// Why a model did not answer. Holds neither the request nor the provider's response: an error body
+/// may quote the prompt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LlmError {
-    /// No connection, or it broke before an answer began.
+    /// No connection, or it closed before the answer began.
     #[error("the provider cannot be reached")]
     Unreachable,
-    /// It took longer than the step's deadline.
+    /// The deadline of the step is over.
     #[error("the model did not answer before the deadline")]
     Timeout,
-    /// It has too much to do (429, 529).
-    #[error("the provider is overloaded or limits the rate")]
+    /// The provider is overloaded or limits the rate (429, 529).
+    #[error("the provider is overloaded or limits the rate of requests")]
     Overloaded {
-        /// When it wants to be asked again.
+        /// The provider's `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// It failed (5xx).
+    /// The provider failed (5xx).
     #[error("the provider failed with status {status}")]
     Upstream {
         /// The HTTP status.
         status: u16,
     },
-    /// It does not accept our key (401, 403).
-    #[error("the provider refused our credentials with status {status}; check the API key")]
+    /// The provider rejects the API key (401, 403).
+    #[error("the provider rejected the credentials with status {status}; check the API key")]
     Unauthorized {
         /// The HTTP status.
         status: u16,
     },
-    /// It does not accept the request (other 4xx).
-    #[error("the provider refused the request with status {status}")]
+    /// The provider rejects the request (other 4xx).
+    #[error("the provider rejected the request with status {status}")]
     Refused {
         /// The HTTP status.
         status: u16,
     },
-    /// Its answer is not of the shape it promises.
-    #[error("the provider's answer cannot be understood: {what}")]
+    /// The response violates the provider's API.
+    #[error("the provider's response is malformed: {what}")]
     Malformed {
-        /// What is wrong with it.
+        /// The violation.
         what: &'static str,
     },
-    /// The connection broke after the answer had begun.
-    #[error("the answer broke off")]
+    /// The connection closed after the answer had begun.
+    #[error("the answer ended early")]
     BrokenOff,
-    /// The request says what this provider's dialect cannot.
-    #[error("the provider cannot be asked for this: {what}")]
+    /// The provider's API has no form for the request.
+    #[error("the request cannot be translated for the provider: {what}")]
     Untranslatable {
-        /// What it is.
+        /// The part without a translation.
         what: &'static str,
     },
-    /// The model is not among those that may be asked.
-    #[error("the model is not among those that may be asked")]
+    /// The requested model is not allowed.
+    #[error("the requested model is not allowed")]
     NotAllowed,
-    /// The provider failed too often lately and is left alone for a while.
-    #[error("the provider failed too often lately; its circuit breaker is open")]
+    /// The provider's circuit breaker is open.
+    #[error("the provider's circuit breaker is open after repeated failures")]
     BreakerOpen {
-        /// When it will be tried again.
+        /// The time until the breaker admits a probe.
         retry_after: Duration,
     },
-    /// Too many calls of this provider run and wait already.
-    #[error("too many calls wait for the provider")]
+    /// The provider's bulkhead and its queue are full.
+    #[error("too many calls are waiting for the provider")]
     BulkheadFull,
-    /// The caller went away.
-    #[error("the caller went away")]
+    /// The client disconnected.
+    #[error("the client disconnected")]
     CallerGone,
-    /// The answer is as long as it may be; what there is of it is used.
-    #[error("the answer is too long")]
+    /// The answer exceeds the size limit. The part within the limit is used.
+    #[error("the answer exceeds the size limit")]
     TooLong,
-    /// Nothing is recorded for this prompt (the `replay` provider).
-    #[error("no answer to this prompt is recorded")]
+    /// The log has no answer to this prompt (provider `replay`).
+    #[error("the log has no answer to this prompt")]
     NotRecorded,
-    /// A fault set by a test, or by a program's own function.
+    /// A fault injected by a test, or returned by a [`Function`](super::Function).
     #[error("the model is unavailable ({code})")]
     Unavailable {
         /// A short name of the cause.
@@ -103,7 +103,7 @@ impl LlmError {
         }
     }
 
-    /// When it may be worth asking again, if the provider or its breaker says so.
+    /// The time after which a retry may succeed, if the provider or its breaker names one.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded { retry_after } => *retry_after,
@@ -125,7 +125,7 @@ impl LlmError {
         }
     }
 
-    /// Whether the same call may succeed a little later, with the same provider.
+    /// True if a retry with the same provider may succeed.
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable
@@ -147,7 +147,7 @@ impl LlmError {
         }
     }
 
-    /// Whether it speaks against the provider, which its circuit breaker counts.
+    /// True if the provider is at fault. The circuit breaker counts these errors.
     pub const fn is_fault(&self) -> bool {
         match self {
             Self::Unreachable
@@ -169,7 +169,7 @@ impl LlmError {
         }
     }
 
-    /// Whether another provider may be asked instead.
+    /// True if a fallback provider may be called.
     pub const fn may_fall_back(&self) -> bool {
         match self {
             Self::CallerGone | Self::TooLong | Self::Timeout | Self::NotAllowed => false,

@@ -1,18 +1,18 @@
-//! Prices as configuration writes them, into whole numbers: sums of money are not rounded twice.
+//! Parses prices into integers, so that sums of money are rounded only once.
 
 use std::str::FromStr;
 
 use crate::domain::budget::Price;
 
-/// Why a text is not a price.
+/// The text is not a price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a price is INPUT/OUTPUT in US dollars per million tokens, such as 2.50/10")]
 pub struct BadPrice;
 
-/// Most dollars that a million tokens may cost.
+/// Maximum price of a million tokens, in US dollars.
 const DOLLARS_MAX: u64 = 1_000_000;
 
-/// Millionths of a dollar in one.
+/// Micro-dollars per dollar.
 const MICROS: u64 = 1_000_000;
 
 impl FromStr for Price {
@@ -24,7 +24,7 @@ impl FromStr for Price {
     }
 }
 
-/// A decimal number of dollars with at most six decimals.
+/// Parses a decimal number of dollars with at most six decimals.
 fn micros(text: &str) -> Result<u64, BadPrice> {
     let text = text.trim();
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
@@ -43,7 +43,7 @@ mod tests {
     use crate::domain::event::Usage;
 
     #[test]
-    fn prices_are_exact() {
+    fn prices_are_parsed_exactly() {
         let price: Price = "2.50/10".parse().unwrap();
         assert_eq!(price, Price { input: 2_500_000, output: 10_000_000 });
         let usage = Usage { prompt_tokens: 1_000, completion_tokens: 1 };

@@ -1,7 +1,7 @@
-//! Answers that a log has recorded, given again: a provider without a network.
+//! The provider `replay`: returns the recorded answers of a log, without a network.
 //!
-//! The answers to equal prompts are given in the order of the log, the last one again and again.
-//! Deliberately not here: reading the log, which is the engine's (`engine::read_recorded_answers`).
+//! The answers to equal prompts are returned in the order of the log; the last one is then repeated.
+//! Deliberately not here: reading the log (`engine::read_recorded_answers`).
 
 use std::{
     collections::HashMap,
@@ -13,24 +13,24 @@ use sha2::{Digest as _, Sha256};
 
 use super::{LlmError, ProviderCompletion, Request, Role, Sink, ToolCall};
 
-/// Most answers that are kept; later ones are left out.
+/// Maximum number of answers. Later ones are left out.
 const ANSWERS_MAX: usize = 100_000;
 
-/// Most bytes of their texts; later ones are left out.
+/// Maximum size of all answers, in bytes. Later ones are left out.
 const BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// An answer as it was recorded.
+/// A recorded answer.
 #[derive(Clone)]
 pub struct RecordedAnswer {
-    /// Its text.
+    /// The text.
     pub text: String,
-    /// The tools it called.
+    /// The tool calls.
     pub tool_calls: Vec<ToolCall>,
-    /// How it ended.
-    pub ending: ProviderCompletion,
+    /// The provider's report.
+    pub completion: ProviderCompletion,
 }
 
-/// All answers, by their prompts.
+/// Recorded answers by prompt.
 #[derive(Default)]
 pub struct Replay {
     by_prompt: HashMap<[u8; 32], Answers>,
@@ -42,7 +42,7 @@ pub struct Replay {
 #[derive(Default)]
 struct Answers {
     recorded: Vec<RecordedAnswer>,
-    /// Which is given next.
+    /// The index of the next answer.
     next: Mutex<usize>,
 }
 
@@ -53,8 +53,8 @@ impl fmt::Debug for Replay {
 }
 
 impl Replay {
-    /// Keeps one more answer; says whether there was room.
-    pub fn keep(&mut self, prompt: &str, recorded: RecordedAnswer) -> bool {
+    /// Adds an answer. Returns false if a limit is reached.
+    pub fn add(&mut self, prompt: &str, recorded: RecordedAnswer) -> bool {
         let called: usize = recorded.tool_calls.iter().map(|call| call.arguments.len()).sum();
         let bytes = recorded.text.len() + called;
         if self.answers >= ANSWERS_MAX || self.bytes + bytes > BYTES_MAX {
@@ -66,12 +66,12 @@ impl Replay {
         true
     }
 
-    /// How many answers there are.
+    /// The number of answers.
     pub const fn len(&self) -> usize {
         self.answers
     }
 
-    /// Whether there are none.
+    /// True if there are no answers.
     pub const fn is_empty(&self) -> bool {
         self.answers == 0
     }
@@ -81,7 +81,7 @@ impl Replay {
         request: &Request,
         sink: &mut Sink,
     ) -> Result<ProviderCompletion, LlmError> {
-        // what is remembered stands before the prompt, in a message of its own
+        // the context is a message of its own before the prompt
         let prompt = request.messages.iter().rfind(|message| message.role == Role::User);
         let prompt = prompt.ok_or(LlmError::NotRecorded)?;
         let answers = self.by_prompt.get(&digest(&prompt.text)).ok_or(LlmError::NotRecorded)?;
@@ -93,7 +93,7 @@ impl Replay {
             let ToolCall { id, name, arguments } = call.clone();
             sink.push_tool_call(index, Some(id), Some(name), arguments).await?;
         }
-        Ok(recorded.ending.clone())
+        Ok(recorded.completion.clone())
     }
 }
 
@@ -121,18 +121,15 @@ mod tests {
 
     fn recorded(text: &str) -> RecordedAnswer {
         let finish_reason = "stop".to_owned();
-        let ending = ProviderCompletion { model: "m-1".to_owned(), finish_reason, usage: None };
-        RecordedAnswer { text: text.to_owned(), tool_calls: Vec::new(), ending }
+        let completion = ProviderCompletion { model: "m-1".to_owned(), finish_reason, usage: None };
+        RecordedAnswer { text: text.to_owned(), tool_calls: Vec::new(), completion }
     }
 
     async fn ask(replay: &Replay, prompt: &str) -> Result<String, LlmError> {
         let request = Request {
             model: None,
-            messages: vec![
-                Message::text(Role::User, "remembered"),
-                Message::text(Role::User, prompt),
-            ]
-            .into(),
+            messages: vec![Message::text(Role::User, "context"), Message::text(Role::User, prompt)]
+                .into(),
             max_tokens: 10,
             temperature: None,
             extra: Arc::default(),
@@ -142,27 +139,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_come_in_order_and_the_last_again() {
+    async fn answers_are_returned_in_order_and_the_last_one_is_repeated() {
         let mut replay = Replay::default();
         for (prompt, text) in [("a", "one"), ("b", "other"), ("a", "two")] {
-            assert!(replay.keep(prompt, recorded(text)));
+            assert!(replay.add(prompt, recorded(text)));
         }
         for text in ["one", "two", "two"] {
             assert_eq!(ask(&replay, "a").await.as_deref(), Ok(text));
         }
         assert_eq!(ask(&replay, "b").await.as_deref(), Ok("other"));
         assert_eq!(ask(&replay, "c").await, Err(LlmError::NotRecorded));
-        assert_eq!(ask(&replay, "remembered").await, Err(LlmError::NotRecorded));
+        assert_eq!(ask(&replay, "context").await, Err(LlmError::NotRecorded));
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
+    fn the_number_and_size_of_answers_are_limited() {
         let mut replay = Replay::default();
-        assert!((0..ANSWERS_MAX).all(|_| replay.keep("a", recorded("x"))));
-        assert!(!replay.keep("a", recorded("x")));
+        assert!((0..ANSWERS_MAX).all(|_| replay.add("a", recorded("x"))));
+        assert!(!replay.add("a", recorded("x")));
         let mut large = Replay::default();
         let half = "x".repeat(BYTES_MAX / 2);
-        assert!(large.keep("a", recorded(&half)) && large.keep("a", recorded(&half)));
-        assert!(!large.keep("a", recorded("x")));
+        assert!(large.add("a", recorded(&half)) && large.add("a", recorded(&half)));
+        assert!(!large.add("a", recorded("x")));
     }
 }

@@ -1,19 +1,19 @@
-//! Where an answer goes as it is made: collected for the log, and passed on to a caller who streams.
+//! The receiver of an answer: collects it for the log and forwards it to a client that streams.
 //!
-//! Passing on waits for the caller, so a slow reader slows the model down and nothing piles up.
-//! What was said until a failure stays here, whatever became of the call.
+//! The channel to the client is bounded, so that a slow client slows the model down. After a failure
+//! the sink still holds the part received before.
 
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{LlmError, ToolCall};
 
-/// Longest answer kept and returned, in bytes; a longer one is cut.
+/// Maximum size of an answer, in bytes. A longer one is cut.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
-/// Most tools that one answer may call.
+/// Maximum number of tool calls of an answer.
 const TOOL_CALLS_MAX: usize = 128;
 
-/// Pieces of an answer that may wait for a caller who streams; the model waits for more room.
+/// Capacity of the channel of deltas to a client. If it is full, the model waits.
 pub const DELTAS_MAX: usize = 64;
 
 /// A piece of an answer.
@@ -21,20 +21,20 @@ pub const DELTAS_MAX: usize = 64;
 pub enum Delta {
     /// More text.
     Text(String),
-    /// More of a tool call; the first piece of each names it.
+    /// A part of a tool call. The first part of each call names the tool.
     ToolCall {
-        /// Which call, from 0.
+        /// The index of the call, from 0.
         index: usize,
-        /// The call's id, with its first piece.
+        /// The id of the call, in its first part.
         id: Option<String>,
-        /// The tool, with its first piece.
+        /// The name of the tool, in the first part.
         name: Option<String>,
-        /// More of the arguments.
+        /// A part of the arguments.
         arguments: String,
     },
 }
 
-/// A text must not reach a log by way of a debug print.
+/// Omits the text, which must not reach a log.
 impl std::fmt::Debug for Delta {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -46,10 +46,10 @@ impl std::fmt::Debug for Delta {
     }
 }
 
-/// Takes an answer piece by piece.
+/// Receives an answer delta by delta.
 #[derive(Debug)]
 pub struct Sink {
-    caller: Option<mpsc::Sender<Delta>>,
+    client: Option<mpsc::Sender<Delta>>,
     text: String,
     tool_calls: Vec<ToolCall>,
     bytes: usize,
@@ -57,61 +57,61 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// For a caller who is given the whole answer, or (with a sender) each piece as it comes.
-    pub const fn new(caller: Option<mpsc::Sender<Delta>>) -> Self {
-        Self { caller, text: String::new(), tool_calls: Vec::new(), bytes: 0, first: None }
+    /// An empty sink. With a sender it forwards each delta to a client that streams.
+    pub const fn new(client: Option<mpsc::Sender<Delta>>) -> Self {
+        Self { client, text: String::new(), tool_calls: Vec::new(), bytes: 0, first: None }
     }
 
-    /// Whether the caller wants pieces: then the provider is asked for them too.
+    /// True if the client streams. The provider is then requested to stream, too.
     pub const fn is_streaming(&self) -> bool {
-        self.caller.is_some()
+        self.client.is_some()
     }
 
-    /// Whether anything was said: after that, the call must not be tried again.
+    /// True if the answer has begun. The call must not be retried then.
     pub const fn has_started(&self) -> bool {
         self.first.is_some()
     }
 
-    /// When the first piece came.
+    /// The time of the first delta.
     pub const fn first_delta_at(&self) -> Option<Instant> {
         self.first
     }
 
-    /// The text so far.
+    /// The text received so far.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The tools called so far.
+    /// The tool calls received so far.
     pub fn tool_calls(&self) -> &[ToolCall] {
         &self.tool_calls
     }
 
-    /// The text and the tools called.
+    /// The text and the tool calls.
     pub fn into_parts(self) -> (String, Vec<ToolCall>) {
         (self.text, self.tool_calls)
     }
 
-    /// Takes more text.
+    /// Appends text.
     ///
     /// # Errors
-    /// [`LlmError::CallerGone`], or [`LlmError::TooLong`] once the answer is as long as it may be:
-    /// what fits has been taken, and the call should end.
+    /// [`LlmError::CallerGone`], or [`LlmError::TooLong`] if the answer exceeds
+    /// [`ANSWER_BYTES_MAX`]: the part that fits was appended, and the call should end.
     pub async fn push_text(&mut self, piece: &str) -> Result<(), LlmError> {
         let room = ANSWER_BYTES_MAX - self.bytes;
         let fitting = &piece[..piece.floor_char_boundary(room)];
         if !fitting.is_empty() {
             self.start(fitting.len());
             self.text.push_str(fitting);
-            self.pass(Delta::Text(fitting.to_owned())).await?;
+            self.forward(Delta::Text(fitting.to_owned())).await?;
         }
         if fitting.len() < piece.len() { Err(LlmError::TooLong) } else { Ok(()) }
     }
 
-    /// Takes more of the tool call number `index`.
+    /// Appends to the tool call with this index.
     ///
     /// # Errors
-    /// As [`Self::push_text`], and [`LlmError::Malformed`] when calls do not come in order.
+    /// As [`Self::push_text`], and [`LlmError::Malformed`] if the indexes are not in order.
     pub async fn push_tool_call(
         &mut self,
         index: usize,
@@ -133,7 +133,7 @@ impl Sink {
         if let Some(call) = self.tool_calls.get_mut(index) {
             call.arguments.push_str(&arguments);
         }
-        self.pass(Delta::ToolCall { index, id, name, arguments }).await
+        self.forward(Delta::ToolCall { index, id, name, arguments }).await
     }
 
     fn start(&mut self, bytes: usize) {
@@ -141,10 +141,10 @@ impl Sink {
         self.first.get_or_insert_with(Instant::now);
     }
 
-    async fn pass(&self, delta: Delta) -> Result<(), LlmError> {
-        match &self.caller {
+    async fn forward(&self, delta: Delta) -> Result<(), LlmError> {
+        match &self.client {
             None => Ok(()),
-            Some(caller) => caller.send(delta).await.map_err(|_| LlmError::CallerGone),
+            Some(client) => client.send(delta).await.map_err(|_| LlmError::CallerGone),
         }
     }
 }
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_answer_is_cut_at_a_character() {
+    async fn an_answer_is_cut_at_a_character_boundary() {
         let mut sink = Sink::new(None);
         sink.push_text(&"x".repeat(ANSWER_BYTES_MAX - 1)).await.unwrap();
         assert_eq!(sink.push_text("éé").await, Err(LlmError::TooLong));
@@ -162,26 +162,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_are_collected_and_passed_on() {
-        let (caller, mut pieces) = mpsc::channel(DELTAS_MAX);
-        let mut sink = Sink::new(Some(caller));
+    async fn deltas_are_collected_and_forwarded() {
+        let (client, mut deltas) = mpsc::channel(DELTAS_MAX);
+        let mut sink = Sink::new(Some(client));
         sink.push_text("Hello ").await.unwrap();
         sink.push_text("there").await.unwrap();
         sink.push_tool_call(0, Some("1".into()), Some("clock".into()), "{".into()).await.unwrap();
         sink.push_tool_call(0, None, None, "}".into()).await.unwrap();
         assert_eq!(sink.text(), "Hello there");
         assert_eq!(sink.tool_calls()[0].arguments, "{}");
-        assert_eq!(pieces.recv().await, Some(Delta::Text("Hello ".into())));
+        assert_eq!(deltas.recv().await, Some(Delta::Text("Hello ".into())));
         let skipped = sink.push_tool_call(2, None, None, String::new()).await;
         assert!(matches!(skipped, Err(LlmError::Malformed { .. })));
     }
 
     #[tokio::test]
-    async fn a_caller_who_went_away_ends_the_call() {
-        let (caller, pieces) = mpsc::channel(1);
-        drop(pieces);
-        let mut sink = Sink::new(Some(caller));
+    async fn a_disconnected_client_ends_the_call() {
+        let (client, deltas) = mpsc::channel(1);
+        drop(deltas);
+        let mut sink = Sink::new(Some(client));
         assert_eq!(sink.push_text("Hello").await, Err(LlmError::CallerGone));
-        assert_eq!(sink.text(), "Hello", "what was said is kept");
+        assert_eq!(sink.text(), "Hello", "the sink holds the text");
     }
 }

@@ -1,27 +1,27 @@
-//! Server-sent events, as far as models use them: what a stream of bytes says, event by event.
+//! A parser of server-sent events, as far as model APIs use them.
 //!
-//! Tolerant where servers differ (CRLF, comments, unknown fields, a missing space), strict where
-//! memory is at stake: a line, an event and a whole stream are bounded. Deliberately not here:
-//! reconnecting, ids and retry times, which mean nothing to an answer that cannot be resumed.
+//! It accepts the variants that servers send (CRLF, comments, unknown fields, a missing space), and
+//! limits the size of a line, an event and a stream. Deliberately not here: reconnection, ids and
+//! retry times, because an answer cannot be resumed.
 
 use reqwest::Response;
 
 use super::LlmError;
 
-/// Longest line, and longest event, in bytes; a longer one makes the stream malformed. An answer of
-/// full length in one event, every character escaped, fits.
+/// Maximum size of a line and of an event, in bytes. A longer one makes the stream malformed. An answer
+/// of the maximum size in one event, with every character escaped, fits.
 const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// Most bytes of one stream; a longer one is cut like a long answer. An answer of full length, in
-/// events of a few characters each, fits.
+/// Maximum size of a stream, in bytes. A longer one is cut like a long answer. An answer of the maximum
+/// size, in events of a few characters each, fits.
 const STREAM_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// One event.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Event {
-    /// Its type; empty when it has none.
+    /// The event type; empty if the event has none.
     pub(super) name: String,
-    /// What it carries.
+    /// The data.
     pub(super) data: String,
 }
 
@@ -37,11 +37,11 @@ impl Events {
         Self { response, lines: Lines::default(), bytes: 0 }
     }
 
-    /// The next event; none at the end of the stream, where an unfinished one is dropped.
+    /// The next event, or `None` at the end of the stream. An unfinished event is dropped.
     ///
     /// # Errors
-    /// [`LlmError::BrokenOff`] when the connection breaks, [`LlmError::TooLong`] and
-    /// [`LlmError::Malformed`] beyond the limits.
+    /// [`LlmError::BrokenOff`] if the connection closes, [`LlmError::TooLong`] or
+    /// [`LlmError::Malformed`] if a limit is exceeded.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, LlmError> {
         loop {
             if let Some(event) = self.lines.next()? {
@@ -58,15 +58,15 @@ impl Events {
     }
 }
 
-/// Makes events of bytes, however they are cut into chunks.
+/// Splits bytes into events, independent of their division into chunks.
 #[derive(Default)]
 struct Lines {
     buffer: Vec<u8>,
-    /// Where the first line that is not read yet begins.
+    /// The start of the first unread line.
     start: usize,
-    /// Up to where that line is known not to end.
+    /// The end of the part that contains no line break.
     scanned: usize,
-    /// The last line ended with CR: an LF that follows belongs to it.
+    /// True if the last line ended with CR. A following LF belongs to it.
     after_cr: bool,
     name: String,
     data: Option<String>,
@@ -83,7 +83,7 @@ impl Lines {
     fn next(&mut self) -> Result<Option<Event>, LlmError> {
         while let Some((from, to)) = self.line() {
             let line = std::str::from_utf8(&self.buffer[from..to])
-                .map_err(|_| LlmError::Malformed { what: "a stream that is not UTF-8" })?;
+                .map_err(|_| LlmError::Malformed { what: "the stream is not UTF-8" })?;
             if line.is_empty() {
                 let name = std::mem::take(&mut self.name);
                 if let Some(data) = self.data.take() {
@@ -103,14 +103,14 @@ impl Lines {
                     }
                     Some(_) => return Err(TOO_LONG),
                 },
-                // comments have an empty name; others mean nothing here
+                // comments have an empty name; other fields are not used
                 _ => {}
             }
         }
         if self.buffer.len() - self.start > EVENT_BYTES_MAX { Err(TOO_LONG) } else { Ok(None) }
     }
 
-    /// Where the next whole line is; it is read with that.
+    /// The range of the next complete line, which counts as read from then on.
     fn line(&mut self) -> Option<(usize, usize)> {
         if self.after_cr {
             let next = *self.buffer.get(self.start)?;
@@ -139,7 +139,7 @@ const TOO_LONG: LlmError = LlmError::Malformed { what: "an event of a stream is 
 mod tests {
     use super::*;
 
-    /// The data of all events of a text, cut into chunks of `size` bytes.
+    /// The events of a text that arrives in chunks of `size` bytes.
     fn read(text: &str, size: usize) -> Vec<(String, String)> {
         let mut lines = Lines::default();
         let mut events = Vec::new();
@@ -153,18 +153,18 @@ mod tests {
     }
 
     #[test]
-    fn events_are_the_same_however_they_are_cut() {
+    fn events_do_not_depend_on_the_size_of_chunks() {
         let text = ": a comment\r\nevent: one\r\ndata: naïve\r\n\r\ndata:two\ndata: lines\n\n\n\
                     event: lost\n\nid: 7\rdata: 日本\r\rdata: unfinished\n";
-        let wanted = [("one", "naïve"), ("", "two\nlines"), ("", "日本")];
-        let wanted = wanted.map(|(name, data)| (name.to_owned(), data.to_owned()));
+        let expected = [("one", "naïve"), ("", "two\nlines"), ("", "日本")];
+        let expected = expected.map(|(name, data)| (name.to_owned(), data.to_owned()));
         for size in 1..=text.len() {
-            assert_eq!(read(text, size), wanted, "chunks of {size} bytes");
+            assert_eq!(read(text, size), expected, "chunks of {size} bytes");
         }
     }
 
     #[test]
-    fn lines_and_events_are_bounded() {
+    fn the_size_of_lines_and_events_is_limited() {
         let mut endless = Lines::default();
         let piece = vec![b'x'; EVENT_BYTES_MAX / 2];
         endless.push(&piece);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf8_is_malformed() {
+    fn a_stream_that_is_not_utf8_is_malformed() {
         let mut lines = Lines::default();
         lines.push(b"data: \xff\n\n");
         assert!(matches!(lines.next(), Err(LlmError::Malformed { .. })));

@@ -1,8 +1,7 @@
-//! The local stub: a model without a model, for trials, tests and benchmarks.
+//! The local stub: a deterministic provider for trials, tests and benchmarks.
 //!
-//! Its answer is a function of the chat alone. It repeats what it was told and says how much
-//! remembered text it was given, so that a newcomer sees the memory work. To a caller who streams it
-//! speaks word by word.
+//! Its answer depends on the chat only. It repeats the prompt and reports the amount of context it was
+//! given, which shows a new user that the memory works. It streams word by word.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,17 +11,17 @@ use crate::domain::event::Usage;
 /// The model's name in events.
 const MODEL: &str = "local-stub";
 
-/// Characters of the prompt that are repeated.
+/// Maximum number of characters of the prompt that are repeated.
 const ECHO_MAX: usize = 200;
 
-/// The stub and how slowly it answers.
+/// The stub and its latencies.
 #[derive(Clone, Debug, Default)]
 pub struct Stub {
     /// Time to the first word.
     pub latency: Duration,
-    /// Time between two words, for a caller who streams.
+    /// Time between two words of a streamed answer.
     pub word_latency: Duration,
-    /// When set, every call fails with it.
+    /// If set, every call fails with this error.
     pub fault: Option<LlmError>,
 }
 
@@ -61,8 +60,8 @@ async fn pause(time: Duration) {
 }
 
 fn answer(messages: &[Arc<Message>]) -> String {
-    let said: Vec<&Arc<Message>> = messages.iter().filter(|m| m.role == Role::User).collect();
-    let Some((prompt, before)) = said.split_last() else {
+    let messages: Vec<&Arc<Message>> = messages.iter().filter(|m| m.role == Role::User).collect();
+    let Some((prompt, before)) = messages.split_last() else {
         return "This is the local stub and it was asked nothing at all.".to_owned();
     };
     let echo: String = prompt.text.chars().take(ECHO_MAX).collect();
@@ -75,7 +74,7 @@ fn answer(messages: &[Arc<Message>]) -> String {
     )
 }
 
-/// Words stand for tokens.
+/// The stub counts words as tokens.
 fn tokens(text: &str) -> u64 {
     text.split_whitespace().count() as u64
 }
@@ -100,43 +99,43 @@ mod tests {
         Request { model: None, messages, max_tokens, temperature: None, extra: Arc::default() }
     }
 
-    async fn told(texts: &[&str], max_tokens: u32) -> (String, ProviderCompletion) {
+    async fn answer_to(texts: &[&str], max_tokens: u32) -> (String, ProviderCompletion) {
         let mut sink = Sink::new(None);
         let ending = Stub::default().call(&request(texts, max_tokens), &mut sink).await.unwrap();
         (sink.into_parts().0, ending)
     }
 
     #[tokio::test]
-    async fn the_same_chat_gets_the_same_answer() {
-        let (first, _) = told(&["remembered", "Hello there"], 100).await;
-        let (again, _) = told(&["remembered", "Hello there"], 100).await;
+    async fn equal_chats_get_equal_answers() {
+        let (first, _) = answer_to(&["remembered", "Hello there"], 100).await;
+        let (again, _) = answer_to(&["remembered", "Hello there"], 100).await;
         assert_eq!(first, again);
         assert!(first.contains("Hello there") && first.contains("10 characters"));
     }
 
     #[tokio::test]
-    async fn it_speaks_word_by_word_to_who_listens() {
-        let (caller, mut pieces) = mpsc::channel(DELTAS_MAX);
-        let mut sink = Sink::new(Some(caller));
+    async fn a_streamed_answer_equals_the_whole_one() {
+        let (client, mut deltas) = mpsc::channel(DELTAS_MAX);
+        let mut sink = Sink::new(Some(client));
         Stub::default().call(&request(&["Hello"], 100), &mut sink).await.unwrap();
-        let (said, _) = sink.into_parts();
-        let mut heard = String::new();
-        while let Some(Delta::Text(piece)) = pieces.recv().await {
-            heard.push_str(&piece);
+        let (collected, _) = sink.into_parts();
+        let mut streamed = String::new();
+        while let Some(Delta::Text(text)) = deltas.recv().await {
+            streamed.push_str(&text);
         }
-        let whole = told(&["Hello"], 100).await.0;
-        assert_eq!((heard, said), (whole.clone(), whole));
+        let whole = answer_to(&["Hello"], 100).await.0;
+        assert_eq!((streamed, collected), (whole.clone(), whole));
     }
 
     #[tokio::test]
-    async fn it_keeps_to_the_granted_tokens() {
-        let (_, ending) = told(&["one two three"], 4).await;
+    async fn an_answer_has_at_most_the_granted_tokens() {
+        let (_, ending) = answer_to(&["one two three"], 4).await;
         assert_eq!(ending.usage.unwrap().completion_tokens, 4);
         assert_eq!(ending.finish_reason, "length");
     }
 
     #[tokio::test]
-    async fn it_fails_when_told_to() {
+    async fn every_call_fails_with_the_configured_fault() {
         let fault = LlmError::Unavailable { code: "injected" };
         let stub = Stub { fault: Some(fault.clone()), ..Stub::default() };
         let mut sink = Sink::new(None);

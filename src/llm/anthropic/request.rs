@@ -1,31 +1,32 @@
-//! A request as Anthropic wants it.
+//! The request body of Anthropic's messages API.
 
 use serde_json::{Map, Value, json};
 
 use crate::llm::{Dialect, LlmError, Message, Request, Role};
 
-/// Fields that this server sets itself, whatever a caller wishes.
-const OWN: [&str; 6] = ["model", "messages", "system", "stream", "max_tokens", "temperature"];
+/// Fields that this server sets. A client's values are ignored.
+const GOVERNED: [&str; 6] = ["model", "messages", "system", "stream", "max_tokens", "temperature"];
 
-/// The highest temperature Anthropic knows; `OpenAI`'s scale goes on to 2.
+/// Maximum temperature of Anthropic's API. `OpenAI`'s is 2.
 const TEMPERATURE_MAX: f64 = 1.0;
 
 /// The body of a request.
 pub(super) fn body(request: &Request, streaming: bool) -> Result<Map<String, Value>, LlmError> {
-    let same = request.extra.dialect == Some(Dialect::Anthropic);
-    let mut body = if same { own_wishes(request) } else { others_wishes(request)? };
+    let same_dialect = request.extra.dialect == Some(Dialect::Anthropic);
+    let mut body =
+        if same_dialect { same_dialect_fields(request) } else { translated_fields(request)? };
     let (system, chat): (Vec<&Message>, Vec<&Message>) = request
         .messages
         .iter()
         .map(AsRef::as_ref)
         .partition(|message| message.role == Role::System);
-    if let Some(system) = joined(&system, same)? {
+    if let Some(system) = join_system(&system, same_dialect)? {
         body.insert("system".to_owned(), system);
     }
-    let messages: Result<Vec<_>, _> = chat.into_iter().map(|m| message(m, same)).collect();
+    let messages: Result<Vec<_>, _> = chat.into_iter().map(|m| message(m, same_dialect)).collect();
     body.insert("messages".to_owned(), Value::Array(messages?));
     let Some(model) = &request.model else {
-        return Err(LlmError::Untranslatable { what: "no model is named" });
+        return Err(LlmError::Untranslatable { what: "the request names no model" });
     };
     body.insert("model".to_owned(), json!(model));
     body.insert("max_tokens".to_owned(), json!(request.max_tokens));
@@ -36,13 +37,13 @@ pub(super) fn body(request: &Request, streaming: bool) -> Result<Map<String, Val
     Ok(body)
 }
 
-fn own_wishes(request: &Request) -> Map<String, Value> {
-    let wishes = request.extra.fields.iter().filter(|(name, _)| !OWN.contains(&name.as_str()));
-    wishes.map(|(name, value)| (name.clone(), value.clone())).collect()
+fn same_dialect_fields(request: &Request) -> Map<String, Value> {
+    let fields = request.extra.fields.iter().filter(|(name, _)| !GOVERNED.contains(&name.as_str()));
+    fields.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// The wishes of a request of chat completions that mean the same here.
-fn others_wishes(request: &Request) -> Result<Map<String, Value>, LlmError> {
+/// Translates the fields of chat completions that have an equivalent.
+fn translated_fields(request: &Request) -> Result<Map<String, Value>, LlmError> {
     let mut body = Map::new();
     for (name, value) in &request.extra.fields {
         match (name.as_str(), value) {
@@ -55,21 +56,19 @@ fn others_wishes(request: &Request) -> Result<Map<String, Value>, LlmError> {
                 body.insert("stop_sequences".to_owned(), value.clone());
             }
             ("n", one) if one.as_u64() == Some(1) => {}
-            (known, _) if OWN.contains(&known) => {}
-            // set by this server in the other dialect too; `user` only helps to find abuse
+            (known, _) if GOVERNED.contains(&known) => {}
+            // governed in the other dialect, too; `user` only helps providers to detect abuse
             ("stream_options" | "max_completion_tokens" | "user", _) => {}
             _ => {
-                return Err(LlmError::Untranslatable {
-                    what: "fields of another provider's dialect",
-                });
+                return Err(LlmError::Untranslatable { what: "fields of another dialect" });
             }
         }
     }
     Ok(body)
 }
 
-/// System messages as one: texts are joined, blocks of a caller's own are kept.
-fn joined(system: &[&Message], same: bool) -> Result<Option<Value>, LlmError> {
+/// Joins all system messages: plain texts into one text, otherwise blocks into one list.
+fn join_system(system: &[&Message], same_dialect: bool) -> Result<Option<Value>, LlmError> {
     if system.iter().all(|message| message.raw.is_none()) {
         let texts: Vec<&str> =
             system.iter().map(|m| m.text.as_str()).filter(|text| !text.is_empty()).collect();
@@ -79,13 +78,13 @@ fn joined(system: &[&Message], same: bool) -> Result<Option<Value>, LlmError> {
     for message in system {
         match &message.raw {
             None => blocks.push(text_block(&message.text)),
-            Some(_) if !same => return Err(MORE_THAN_TEXT),
-            // the message, or what it says
+            Some(_) if !same_dialect => return Err(NOT_ONLY_TEXT),
+            // the content of a message, or the field `system` itself
             Some(raw) => match raw.get("content").unwrap_or(raw) {
                 Value::Array(given) => blocks.extend(given.iter().cloned()),
                 Value::String(text) => blocks.push(text_block(text)),
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
-                    return Err(MORE_THAN_TEXT);
+                    return Err(NOT_ONLY_TEXT);
                 }
             },
         }
@@ -97,15 +96,15 @@ fn text_block(text: &str) -> Value {
     json!({ "type": "text", "text": text })
 }
 
-const MORE_THAN_TEXT: LlmError =
-    LlmError::Untranslatable { what: "a message that is more than a text" };
+const NOT_ONLY_TEXT: LlmError =
+    LlmError::Untranslatable { what: "a message with more than a text" };
 
-fn message(message: &Message, same: bool) -> Result<Value, LlmError> {
+fn message(message: &Message, same_dialect: bool) -> Result<Value, LlmError> {
     match (&message.raw, message.role) {
-        (Some(raw), _) if same => Ok(raw.clone()),
-        (Some(_), _) => Err(MORE_THAN_TEXT),
+        (Some(raw), _) if same_dialect => Ok(raw.clone()),
+        (Some(_), _) => Err(NOT_ONLY_TEXT),
         (None, Role::Tool) => {
-            Err(LlmError::Untranslatable { what: "a tool's result without its call" })
+            Err(LlmError::Untranslatable { what: "the result of a tool without its call" })
         }
         (None, role @ (Role::System | Role::User | Role::Assistant)) => {
             Ok(json!({ "role": role, "content": message.text }))
@@ -143,9 +142,9 @@ mod tests {
 
     #[test]
     fn texts_of_another_dialect_are_translated() {
-        let wishes = json!({ "stop": "END", "top_p": 0.9, "n": 1, "user": "u", "seed": null });
+        let fields = json!({ "stop": "END", "top_p": 0.9, "n": 1, "user": "u", "seed": null });
         assert_eq!(
-            Value::Object(body(&request(texts(), Dialect::OpenAi, wishes), true).unwrap()),
+            Value::Object(body(&request(texts(), Dialect::OpenAi, fields), true).unwrap()),
             json!({
                 "model": "claude", "max_tokens": 64, "temperature": 1.0, "stream": true,
                 "system": "Be kind\n\nBe brief", "stop_sequences": ["END"], "top_p": 0.9,
@@ -159,9 +158,9 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_translated_is_refused() {
-        for wishes in [json!({ "tools": [{}] }), json!({ "n": 2 }), json!({ "seed": 1 })] {
-            let refused = body(&request(texts(), Dialect::OpenAi, wishes), false);
+    fn untranslatable_requests_are_refused() {
+        for fields in [json!({ "tools": [{}] }), json!({ "n": 2 }), json!({ "seed": 1 })] {
+            let refused = body(&request(texts(), Dialect::OpenAi, fields), false);
             assert!(matches!(refused, Err(LlmError::Untranslatable { .. })));
         }
         for role in [Role::User, Role::System] {
@@ -173,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn its_own_dialect_goes_as_it_is() {
+    fn messages_of_the_same_dialect_are_sent_unchanged() {
         let blocks = json!([{ "type": "text", "text": "Be kind", "cache_control": {} }]);
         let system =
             Message { role: Role::System, text: "Be kind".to_owned(), raw: Some(blocks.clone()) };
         let raw = json!({ "role": "user", "content": [{ "type": "image" }] });
         let image = Message { role: Role::User, text: String::new(), raw: Some(raw.clone()) };
-        let wishes = json!({ "tools": [{ "name": "clock" }], "max_tokens": 9999, "top_k": 3 });
-        let body = body(&request(vec![system, image], Dialect::Anthropic, wishes), false).unwrap();
+        let fields = json!({ "tools": [{ "name": "clock" }], "max_tokens": 9999, "top_k": 3 });
+        let body = body(&request(vec![system, image], Dialect::Anthropic, fields), false).unwrap();
         assert_eq!((&body["system"], &body["messages"]), (&blocks, &json!([raw])));
         assert_eq!((&body["tools"][0]["name"], &body["top_k"]), (&json!("clock"), &json!(3)));
         assert_eq!(body["max_tokens"], 64);

@@ -1,4 +1,4 @@
-//! An answer as Anthropic gives it, whole or in named events.
+//! The response of Anthropic's messages API, whole or streamed.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,17 +11,17 @@ use crate::{
     },
 };
 
-/// A whole answer, and the beginning of a streamed one.
+/// A whole response, or the message at the start of a stream.
 #[derive(Deserialize)]
-pub(super) struct Answer {
+pub(super) struct MessageBody {
     model: Option<String>,
     content: Vec<Block>,
     stop_reason: Option<String>,
-    usage: Option<Counts>,
+    usage: Option<TokenCounts>,
 }
 
-/// A block, and a piece of one; kinds that are neither text nor a call of the caller's tools (such
-/// as thinking) are passed over.
+/// A content block or a delta of one. Blocks that are neither a text nor a tool call, such as
+/// thinking, are ignored.
 #[derive(Deserialize)]
 struct Block {
     #[serde(rename = "type")]
@@ -34,62 +34,62 @@ struct Block {
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
-#[expect(clippy::struct_field_names, reason = "named as they are sent")]
-struct Counts {
+#[expect(clippy::struct_field_names, reason = "named as in the API")]
+struct TokenCounts {
     input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     output_tokens: Option<u64>,
 }
 
-/// The payload of any event.
+/// The data of any event.
 #[derive(Deserialize)]
-struct Payload {
-    message: Option<Answer>,
+struct EventData {
+    message: Option<MessageBody>,
     content_block: Option<Block>,
     delta: Option<Value>,
-    usage: Option<Counts>,
-    error: Option<Fault>,
+    usage: Option<TokenCounts>,
+    error: Option<ErrorBody>,
 }
 
 #[derive(Deserialize)]
-struct Stop {
+struct MessageDelta {
     stop_reason: Option<String>,
 }
 
-/// An error within a stream; its text stays unread.
+/// An error event of a stream. Its message is not read because it may quote the prompt.
 #[derive(Deserialize)]
-struct Fault {
+struct ErrorBody {
     #[serde(rename = "type")]
     kind: String,
 }
 
-/// Takes an answer that came whole.
+/// Reads a response that is not streamed.
 pub(super) async fn whole(
-    answer: Answer,
-    wanted: &str,
+    body: MessageBody,
+    requested_model: &str,
     sink: &mut Sink,
 ) -> Result<ProviderCompletion, LlmError> {
-    let Answer { model, content, stop_reason, usage } = answer;
+    let MessageBody { model, content, stop_reason, usage } = body;
     for block in content {
         let input = block.input.clone();
-        if Open::new(block, sink).await? == Open::Tool {
+        if OpenBlock::new(block, sink).await? == OpenBlock::Tool {
             let input = input.filter(|input| !input.is_null());
             let arguments = input.map_or_else(|| "{}".to_owned(), |input| input.to_string());
-            more_of_tool(arguments, sink).await?;
+            push_arguments(arguments, sink).await?;
         }
     }
     Ok(ProviderCompletion {
-        model: http::reported_model(model, wanted),
+        model: http::reported_model(model, requested_model),
         finish_reason: reason(stop_reason.as_deref()).to_owned(),
-        usage: usage.and_then(Counts::usage),
+        usage: usage.and_then(TokenCounts::usage),
     })
 }
 
-/// Takes an answer piece by piece.
+/// Reads a streamed response.
 pub(super) async fn streamed(
     mut events: Events,
-    wanted: &str,
+    requested_model: &str,
     sink: &mut Sink,
 ) -> Result<ProviderCompletion, LlmError> {
     let mut stream = Stream::default();
@@ -98,7 +98,7 @@ pub(super) async fn streamed(
             Ok(Some(event)) => {
                 if stream.take(&event, sink).await? {
                     return Ok(ProviderCompletion {
-                        model: http::reported_model(stream.model, wanted),
+                        model: http::reported_model(stream.model, requested_model),
                         finish_reason: reason(stream.stop.as_deref()).to_owned(),
                         usage: stream.counts.usage(),
                     });
@@ -110,17 +110,17 @@ pub(super) async fn streamed(
     }
 }
 
-/// The block that is being said.
+/// The kind of the current block.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Open {
+enum OpenBlock {
     #[default]
     Other,
     Text,
     Tool,
 }
 
-impl Open {
-    /// Takes the beginning of a block.
+impl OpenBlock {
+    /// Reads the start of a block.
     async fn new(block: Block, sink: &mut Sink) -> Result<Self, LlmError> {
         match block.kind.as_str() {
             "text" => {
@@ -137,93 +137,96 @@ impl Open {
     }
 }
 
-/// More arguments of the newest call.
-async fn more_of_tool(arguments: String, sink: &mut Sink) -> Result<(), LlmError> {
+/// Appends to the arguments of the newest tool call.
+async fn push_arguments(arguments: String, sink: &mut Sink) -> Result<(), LlmError> {
     let newest = sink.tool_calls().len().saturating_sub(1);
     sink.push_tool_call(newest, None, None, arguments).await
 }
 
-/// What a stream has said beside its texts.
+/// The state of a stream besides its texts.
 #[derive(Default)]
 struct Stream {
     model: Option<String>,
     stop: Option<String>,
-    counts: Counts,
-    open: Open,
+    counts: TokenCounts,
+    open: OpenBlock,
 }
 
 impl Stream {
-    /// Takes an event; says whether it was the last one.
+    /// Reads an event. Returns true if it was the last one.
     async fn take(&mut self, event: &Event, sink: &mut Sink) -> Result<bool, LlmError> {
         match event.name.as_str() {
             "message_start" => {
-                let payload = payload(event)?;
-                if let Some(answer) = payload.message {
+                let data = data(event)?;
+                if let Some(answer) = data.message {
                     self.model = answer.model;
                     self.counts = answer.usage.unwrap_or_default();
                 }
             }
             "content_block_start" => {
-                if let Some(block) = payload(event)?.content_block {
-                    self.open = Open::new(block, sink).await?;
+                if let Some(block) = data(event)?.content_block {
+                    self.open = OpenBlock::new(block, sink).await?;
                 }
             }
-            "content_block_delta" => self.more(payload(event)?.delta, sink).await?,
-            "content_block_stop" => self.close(sink).await?,
+            "content_block_delta" => self.push_delta(data(event)?.delta, sink).await?,
+            "content_block_stop" => self.close_block(sink).await?,
             "message_delta" => {
-                let payload = payload(event)?;
-                let stop: Option<Stop> = payload.delta.map(typed).transpose()?;
+                let data = data(event)?;
+                let stop: Option<MessageDelta> = data.delta.map(typed).transpose()?;
                 self.stop = stop.and_then(|stop| stop.stop_reason).or_else(|| self.stop.take());
-                self.counts.update(payload.usage.unwrap_or_default());
+                self.counts.update(data.usage.unwrap_or_default());
             }
             "message_stop" => return Ok(true),
             "error" => {
-                let kind = payload(event)?.error.map(|error| error.kind);
-                return Err(class(kind.as_deref().unwrap_or_default()));
+                let kind = data(event)?.error.map(|error| error.kind);
+                return Err(error(kind.as_deref().unwrap_or_default()));
             }
-            // ping, and what later versions add
+            // ping, and events of later API versions
             _ => {}
         }
         Ok(false)
     }
 
-    async fn more(&self, delta: Option<Value>, sink: &mut Sink) -> Result<(), LlmError> {
+    async fn push_delta(&self, delta: Option<Value>, sink: &mut Sink) -> Result<(), LlmError> {
         let Some(piece) = delta.map(typed::<Block>).transpose()? else { return Ok(()) };
         match (self.open, piece.kind.as_str()) {
-            (Open::Text, "text_delta") => sink.push_text(&piece.text.unwrap_or_default()).await,
-            (Open::Tool, "input_json_delta") => {
-                more_of_tool(piece.partial_json.unwrap_or_default(), sink).await
+            (OpenBlock::Text, "text_delta") => {
+                sink.push_text(&piece.text.unwrap_or_default()).await
+            }
+            (OpenBlock::Tool, "input_json_delta") => {
+                push_arguments(piece.partial_json.unwrap_or_default(), sink).await
             }
             _ => Ok(()),
         }
     }
 
-    /// A tool called without arguments gets none said; others expect a JSON text.
-    async fn close(&mut self, sink: &mut Sink) -> Result<(), LlmError> {
-        let silent = sink.tool_calls().last().is_some_and(|call| call.arguments.is_empty());
-        if std::mem::take(&mut self.open) == Open::Tool && silent {
-            more_of_tool("{}".to_owned(), sink).await?;
+    /// A tool call without arguments gets `{}`, because clients expect a JSON text.
+    async fn close_block(&mut self, sink: &mut Sink) -> Result<(), LlmError> {
+        let is_empty = sink.tool_calls().last().is_some_and(|call| call.arguments.is_empty());
+        if std::mem::take(&mut self.open) == OpenBlock::Tool && is_empty {
+            push_arguments("{}".to_owned(), sink).await?;
         }
         Ok(())
     }
 }
 
-fn payload(event: &Event) -> Result<Payload, LlmError> {
+fn data(event: &Event) -> Result<EventData, LlmError> {
     http::parse(event.data.as_bytes())
 }
 
 fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, LlmError> {
-    serde_json::from_value(value).map_err(|_| LlmError::Malformed { what: "not the JSON expected" })
+    serde_json::from_value(value)
+        .map_err(|_| LlmError::Malformed { what: "the JSON has an unexpected shape" })
 }
 
-impl Counts {
-    /// Later figures replace earlier ones; those not named stay.
+impl TokenCounts {
+    /// Replaces the counts that a later event reports.
     fn update(&mut self, later: Self) {
         self.input_tokens = later.input_tokens.or(self.input_tokens);
         self.output_tokens = later.output_tokens.or(self.output_tokens);
     }
 
-    /// Tokens read from a cache or written to it were part of the prompt.
+    /// The usage. Tokens read from a cache or written to it are part of the prompt.
     fn usage(self) -> Option<Usage> {
         let cached = [self.cache_creation_input_tokens, self.cache_read_input_tokens];
         let cached = cached.into_iter().flatten().fold(0, u64::saturating_add);
@@ -243,8 +246,8 @@ fn reason(given: Option<&str>) -> &'static str {
     }
 }
 
-/// An error's kind says what its status would have said.
-fn class(kind: &str) -> LlmError {
+/// Maps the error type to the HTTP status with the same meaning.
+fn error(kind: &str) -> LlmError {
     let status = match kind {
         "invalid_request_error" => 400,
         "authentication_error" => 401,

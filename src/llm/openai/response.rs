@@ -1,4 +1,4 @@
-//! An answer as chat completions give it, whole or in pieces.
+//! The response of chat completions, whole or streamed.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,16 +8,16 @@ use crate::{
     llm::{LlmError, ProviderCompletion, Sink, http, sse::Events},
 };
 
-/// The last event of a stream.
+/// The data of the last event of a stream.
 const DONE: &str = "[DONE]";
 
-/// An answer, or a piece of one: `message` and `delta` have the same fields.
+/// A response or a chunk of one: `message` and `delta` have the same fields.
 #[derive(Deserialize)]
 pub(super) struct CompletionBody {
     model: Option<String>,
     choices: Option<Vec<Choice>>,
-    usage: Option<Counts>,
-    error: Option<Fault>,
+    usage: Option<TokenCounts>,
+    error: Option<ErrorBody>,
 }
 
 #[derive(Deserialize)]
@@ -45,51 +45,51 @@ struct Call {
 #[derive(Deserialize)]
 struct Function {
     name: Option<String>,
-    /// A JSON text; some servers send the object itself.
+    /// A JSON text; some servers send a JSON object.
     arguments: Option<Value>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
-struct Counts {
+struct TokenCounts {
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
 }
 
-/// An error within a stream; its text stays unread.
+/// An error event of a stream. Its message is not read because it may quote the prompt.
 #[derive(Deserialize)]
-struct Fault {
+struct ErrorBody {
     code: Option<Value>,
 }
 
-/// Takes an answer that came whole.
+/// Reads a response that is not streamed.
 pub(super) async fn whole(
     completion: CompletionBody,
-    wanted: &str,
+    requested_model: &str,
     sink: &mut Sink,
 ) -> Result<ProviderCompletion, LlmError> {
     let choice = completion.choices.and_then(|choices| choices.into_iter().next());
-    let Some(Choice { message: Some(said), finish_reason }) = choice else {
-        return Err(LlmError::Malformed { what: "no choices" });
+    let Some(Choice { message: Some(message), finish_reason }) = choice else {
+        return Err(LlmError::Malformed { what: "it has no choices" });
     };
-    take(said, sink).await?;
+    take(message, sink).await?;
     Ok(ProviderCompletion {
-        model: http::reported_model(completion.model, wanted),
+        model: http::reported_model(completion.model, requested_model),
         finish_reason: reason(finish_reason.as_deref(), sink).to_owned(),
         usage: completion.usage.and_then(usage),
     })
 }
 
-/// Takes an answer piece by piece.
+/// Reads a streamed response.
 pub(super) async fn streamed(
     mut events: Events,
-    wanted: &str,
+    requested_model: &str,
     sink: &mut Sink,
 ) -> Result<ProviderCompletion, LlmError> {
     let (mut model, mut finish, mut counts, mut done) = (None, None, None, false);
     loop {
         let event = match events.next().await {
             Ok(Some(event)) => event,
-            // some servers end with the reason and say no more
+            // some servers end the stream after the finish reason
             Ok(None) if finish.is_some() => break,
             Ok(None) | Err(LlmError::BrokenOff) => return Err(http::early_end(sink)),
             Err(error) => return Err(error),
@@ -98,16 +98,16 @@ pub(super) async fn streamed(
             done = true;
             break;
         }
-        let piece: CompletionBody = http::parse(event.data.as_bytes())?;
-        if let Some(fault) = piece.error {
-            return Err(fault.class());
+        let chunk: CompletionBody = http::parse(event.data.as_bytes())?;
+        if let Some(error) = chunk.error {
+            return Err(error.to_error());
         }
-        model = model.or(piece.model);
-        counts = piece.usage.or(counts);
-        // the last piece has the usage and no choice
-        if let Some(choice) = piece.choices.and_then(|choices| choices.into_iter().next()) {
-            if let Some(said) = choice.message {
-                take(said, sink).await?;
+        model = model.or(chunk.model);
+        counts = chunk.usage.or(counts);
+        // the last chunk has the usage and no choice
+        if let Some(choice) = chunk.choices.and_then(|choices| choices.into_iter().next()) {
+            if let Some(message) = choice.message {
+                take(message, sink).await?;
             }
             finish = choice.finish_reason.or(finish);
         }
@@ -116,17 +116,17 @@ pub(super) async fn streamed(
         return Err(http::early_end(sink));
     }
     Ok(ProviderCompletion {
-        model: http::reported_model(model, wanted),
+        model: http::reported_model(model, requested_model),
         finish_reason: reason(finish.as_deref(), sink).to_owned(),
         usage: counts.and_then(usage),
     })
 }
 
-async fn take(said: MessageBody, sink: &mut Sink) -> Result<(), LlmError> {
-    if let Some(text) = said.content.or(said.refusal) {
+async fn take(message: MessageBody, sink: &mut Sink) -> Result<(), LlmError> {
+    if let Some(text) = message.content.or(message.refusal) {
         sink.push_text(&text).await?;
     }
-    for (place, call) in said.tool_calls.into_iter().flatten().enumerate() {
+    for (position, call) in message.tool_calls.into_iter().flatten().enumerate() {
         let Call { index, id, function } = call;
         let (name, arguments) = function.map_or((None, None), |f| (f.name, f.arguments));
         let arguments = match arguments {
@@ -136,17 +136,17 @@ async fn take(said: MessageBody, sink: &mut Sink) -> Result<(), LlmError> {
         };
         let given = |text: &String| !text.is_empty();
         let (id, name) = (id.filter(given), name.filter(given));
-        sink.push_tool_call(index.unwrap_or(place), id, name, arguments).await?;
+        sink.push_tool_call(index.unwrap_or(position), id, name, arguments).await?;
     }
     Ok(())
 }
 
-fn usage(counts: Counts) -> Option<Usage> {
+fn usage(counts: TokenCounts) -> Option<Usage> {
     let (prompt_tokens, completion_tokens) = (counts.prompt_tokens?, counts.completion_tokens?);
     Some(Usage { prompt_tokens, completion_tokens })
 }
 
-/// The known reasons; what servers say beside them means that the answer is complete.
+/// Maps the finish reason. An unknown one means that the answer is complete.
 fn reason(given: Option<&str>, sink: &Sink) -> &'static str {
     match given {
         Some("length") => "length",
@@ -157,8 +157,8 @@ fn reason(given: Option<&str>, sink: &Sink) -> &'static str {
     }
 }
 
-impl Fault {
-    fn class(&self) -> LlmError {
+impl ErrorBody {
+    fn to_error(&self) -> LlmError {
         let code = self.code.as_ref().and_then(Value::as_u64).and_then(|n| u16::try_from(n).ok());
         http::by_status(code.filter(|code| *code >= 400).unwrap_or(500), None)
     }

@@ -8,11 +8,11 @@ use crate::llm::{CallReport, Llm, Message, Reply, Role};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// A model that fails as told and then answers, with the times at which it was asked.
+/// A model that fails with the given errors and then answers. It records the times of its calls.
 #[derive(Default)]
 struct Flaky {
     faults: Mutex<VecDeque<LlmError>>,
-    asked: Mutex<Vec<Instant>>,
+    called_at: Mutex<Vec<Instant>>,
 }
 
 impl Flaky {
@@ -23,14 +23,14 @@ impl Flaky {
     fn provider(self: &Arc<Self>) -> Provider {
         let flaky = Arc::clone(self);
         Provider::Function(Arc::new(move |_| {
-            flaky.asked.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+            flaky.called_at.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
             let fault = flaky.faults.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             Box::pin(async move { fault.map_or_else(|| Ok(Reply::new("Hello")), Err) })
         }))
     }
 
     fn times(&self) -> Vec<Instant> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.called_at.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -47,15 +47,15 @@ fn resilience() -> Resilience {
     }
 }
 
-async fn ask(llm: &Llm, time: Duration) -> CallReport {
+async fn call(llm: &Llm, timeout: Duration) -> CallReport {
     let request = Request {
         model: None,
         messages: vec![Message::text(Role::User, "Hi")].into(),
         max_tokens: 10,
         temperature: None,
-        extra: std::sync::Arc::default(),
+        extra: Arc::default(),
     };
-    llm.call(&request, &mut Sink::new(None), Instant::now() + time).await
+    llm.call(&request, &mut Sink::new(None), Instant::now() + timeout).await
 }
 
 const UPSTREAM: LlmError = LlmError::Upstream { status: 500 };
@@ -65,74 +65,74 @@ const fn overloaded(seconds: u64) -> LlmError {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_pass_is_tried_again() {
+async fn temporary_failures_are_retried_with_backoff() {
     let model = Flaky::new([UPSTREAM, LlmError::Unreachable]);
-    let called = ask(&Llm::protected(model.provider(), resilience()), MINUTE).await;
-    assert!(called.result.is_ok());
-    assert_eq!(called.attempts, 3);
+    let report = call(&Llm::protected(model.provider(), resilience()), MINUTE).await;
+    assert!(report.result.is_ok());
+    assert_eq!(report.attempts, 3);
     let times = model.times();
     assert!(times[1] - times[0] <= Duration::from_millis(201), "{times:?}");
     assert!(times[2] - times[1] <= Duration::from_millis(401), "{times:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn attempts_are_bounded_and_what_stays_is_not_tried_again() {
+async fn attempts_are_limited_and_permanent_failures_are_not_retried() {
     let model = Flaky::new(vec![UPSTREAM; 10]);
-    let called = ask(&Llm::protected(model.provider(), resilience()), MINUTE).await;
-    assert_eq!((called.attempts, called.result.err()), (3, Some(UPSTREAM)));
-    for stays in [
+    let report = call(&Llm::protected(model.provider(), resilience()), MINUTE).await;
+    assert_eq!((report.attempts, report.result.err()), (3, Some(UPSTREAM)));
+    for permanent in [
         LlmError::Refused { status: 400 },
         LlmError::Unauthorized { status: 401 },
         LlmError::Malformed { what: "x" },
     ] {
-        let model = Flaky::new([stays.clone()]);
-        let called = ask(&Llm::protected(model.provider(), resilience()), MINUTE).await;
-        assert_eq!((called.attempts, called.result.err()), (1, Some(stays)));
+        let model = Flaky::new([permanent.clone()]);
+        let report = call(&Llm::protected(model.provider(), resilience()), MINUTE).await;
+        assert_eq!((report.attempts, report.result.err()), (1, Some(permanent)));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_asked_for_is_honoured_while_there_is_time() {
+async fn retry_after_is_honoured_within_the_deadline() {
     let model = Flaky::new([overloaded(20)]);
     let llm = Llm::protected(model.provider(), resilience());
-    assert!(ask(&llm, MINUTE).await.result.is_ok());
+    assert!(call(&llm, MINUTE).await.result.is_ok());
     let times = model.times();
     assert!(times[1] - times[0] >= Duration::from_secs(20), "{times:?}");
 
     let model = Flaky::new([overloaded(61)]);
     let started = Instant::now();
-    let called = ask(&Llm::protected(model.provider(), resilience()), MINUTE).await;
-    assert_eq!((called.attempts, called.result.err()), (1, Some(overloaded(61))));
-    assert_eq!(started.elapsed(), Duration::ZERO, "the deadline would pass: no wait at all");
+    let report = call(&Llm::protected(model.provider(), resilience()), MINUTE).await;
+    assert_eq!((report.attempts, report.result.err()), (1, Some(overloaded(61))));
+    assert_eq!(started.elapsed(), Duration::ZERO, "it does not wait beyond the deadline");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_cancels_the_call() {
     let started = Instant::now();
-    let called = ask(&Llm::protected(silent(), resilience()), Duration::from_secs(3)).await;
-    assert_eq!((called.attempts, called.result.err()), (1, Some(LlmError::Timeout)));
+    let report = call(&Llm::protected(silent(), resilience()), Duration::from_secs(3)).await;
+    assert_eq!((report.attempts, report.result.err()), (1, Some(LlmError::Timeout)));
     assert!(started.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_provider_is_left_alone_until_a_probe_succeeds() {
+async fn the_breaker_opens_after_failures_and_closes_after_a_probe() {
     let model = Flaky::new(vec![UPSTREAM; 4]);
     let llm = Llm::protected(model.provider(), resilience());
-    assert_eq!(ask(&llm, MINUTE).await.attempts, 3);
-    let opened = ask(&llm, MINUTE).await;
+    assert_eq!(call(&llm, MINUTE).await.attempts, 3);
+    let opened = call(&llm, MINUTE).await;
     assert_eq!(opened.attempts, 1, "the fourth fault in a row opened it");
     assert!(matches!(opened.result, Err(LlmError::BreakerOpen { .. })));
     assert_eq!(llm.breakers()["function"], "open");
-    assert_eq!(ask(&llm, MINUTE).await.attempts, 0);
+    assert_eq!(call(&llm, MINUTE).await.attempts, 0);
 
     tokio::time::advance(Duration::from_secs(30)).await;
     assert_eq!(llm.breakers()["function"], "half_open");
-    assert!(ask(&llm, MINUTE).await.result.is_ok());
+    assert!(call(&llm, MINUTE).await.result.is_ok());
     assert_eq!(llm.breakers()["function"], "closed");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_refuses_a_request_is_there_all_the_same() {
+async fn a_rejected_request_shows_that_the_provider_is_available() {
     let breaker = Breaker::new("llm", "test", resilience().breaker);
     let fault = || report(breaker.admit().unwrap(), &Err::<(), _>(UPSTREAM));
     for _ in 0..10 {
@@ -141,7 +141,7 @@ async fn who_refuses_a_request_is_there_all_the_same() {
         report(breaker.admit().unwrap(), &Err::<(), _>(LlmError::Refused { status: 400 }));
     }
     assert_eq!(breaker.state().name(), "closed");
-    // of these nothing is known of the provider
+    // a disconnected client shows nothing about the provider
     (0..3).for_each(|_| fault());
     report(breaker.admit().unwrap(), &Err::<(), _>(LlmError::CallerGone));
     fault();
@@ -149,12 +149,12 @@ async fn who_refuses_a_request_is_there_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_bulkhead_refuses_and_a_place_is_given_back() {
+async fn a_full_bulkhead_refuses_calls_until_a_slot_is_free() {
     let llm = Llm::protected(silent(), resilience());
-    let (running, waiting) = (ask(&llm, MINUTE), ask(&llm, MINUTE * 2));
+    let (running, waiting) = (call(&llm, MINUTE), call(&llm, MINUTE * 2));
     let refused = async {
         tokio::task::yield_now().await;
-        ask(&llm, MINUTE).await
+        call(&llm, MINUTE).await
     };
     let (running, waiting, refused) = tokio::join!(running, waiting, refused);
     assert_eq!(running.result.err(), Some(LlmError::Timeout));
@@ -163,9 +163,9 @@ async fn a_full_bulkhead_refuses_and_a_place_is_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_place_until_the_deadline_was_not_asked() {
+async fn a_call_that_waits_until_its_deadline_is_not_sent() {
     let llm = Llm::protected(silent(), resilience());
-    let (running, waiting) = tokio::join!(ask(&llm, MINUTE * 2), ask(&llm, MINUTE));
+    let (running, waiting) = tokio::join!(call(&llm, MINUTE * 2), call(&llm, MINUTE));
     assert_eq!(running.attempts, 1);
     assert_eq!((waiting.attempts, waiting.result.err()), (0, Some(LlmError::BulkheadFull)));
 }
