@@ -44,6 +44,7 @@ pub use client::{TestResponse, http_client, http_client_builder, send};
 pub use command::{CommandOutput, TestEnv, run_mlsdm};
 pub use database::{Backend, TestDatabase, on_every_database};
 pub use eventually::{DEADLINE, eventually};
+pub use postgres::free_port;
 pub use server::TestServer;
 pub use store::TestStore;
 

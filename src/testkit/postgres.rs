@@ -244,8 +244,8 @@ impl Target {
     }
 }
 
-/// A port on 127.0.0.1 that was free a moment ago.
-pub(super) fn free_port() -> u16 {
+/// A port on 127.0.0.1 that is free now. Another process may take it before the caller binds it.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("its address").port()
 }

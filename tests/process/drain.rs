@@ -1,21 +1,20 @@
-//! SIGTERM: not ready first, what runs ends well, a second signal ends everything.
+//! Shutdown by SIGTERM: the server becomes unready, finishes running steps and exits; a second signal
+//! makes it exit at once.
 
-use std::time::Duration;
-
-use tokio::{task::JoinSet, time::timeout};
-
-use mlsdm::testkit::{TestDatabase, TestEnv, TestResponse, TestServer, on_every_database, send};
+use mlsdm::testkit::{
+    DEADLINE, TestDatabase, TestEnv, TestResponse, TestServer,
+    double::{Act, Double, completion},
+    on_every_database, send,
+};
+use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 
 use crate::history::{History, verifies};
 
-/// Time in which a forced end must be over, far less than its step takes.
-const AT_ONCE: Duration = Duration::from_secs(15);
-
-on_every_database!(TestDatabase: a_stop_lets_running_steps_finish, a_second_signal_ends_everything);
+on_every_database!(TestDatabase: a_stop_lets_running_steps_finish, a_second_signal_does_not_wait_for_running_steps);
 
 type Asking = JoinSet<Result<TestResponse, reqwest::Error>>;
 
-/// A request whose step is admitted and waits for the model.
+/// A request whose step has been admitted and is waiting for the model.
 async fn running_step(server: &TestServer) -> Asking {
     let mut asking = JoinSet::new();
     asking.spawn(send(server.ask("default", "ann", "Take your time")));
@@ -23,26 +22,42 @@ async fn running_step(server: &TestServer) -> Asking {
     asking
 }
 
-/// Resolves when the server no longer says that it is ready; gives what it says.
+/// Waits until the server is not ready. Gives the status of the probe, or `None` if nothing listens.
+///
+/// It probes without pauses, since the server listens only for the drain time.
 async fn until_not_ready(server: &TestServer) -> Option<u16> {
-    loop {
-        match send(server.get("/health/ready")).await {
-            Ok(reply) if reply.status == 200 => tokio::task::yield_now().await,
-            Ok(reply) => return Some(reply.status),
-            Err(_) => return None,
+    let probe = async {
+        loop {
+            match send(server.get("/health/ready")).await {
+                Ok(reply) if reply.status == 200 => tokio::task::yield_now().await,
+                Ok(reply) => return Some(reply.status),
+                Err(_) => return None,
+            }
         }
-    }
+    };
+    timeout(DEADLINE, probe).await.expect("the server stays ready")
 }
 
 async fn a_stop_lets_running_steps_finish(database: TestDatabase) {
-    let env = TestEnv::new(database.url()).with("MLSDM__API__DRAIN_SECONDS", 1);
-    let mut server = env.clone().latency_ms(3_000).serve().await;
+    let (answer, answered) = oneshot::channel();
+    let Act::Send(bytes) = completion("That took its time, and it is a good answer.") else {
+        panic!("a completion is sent")
+    };
+    let model = Double::new([Act::SendWhen(answered, bytes)]).await;
+    let env = TestEnv::new(database.url()).with("MLSDM__API__DRAIN_SECONDS", 5);
+    let mut server = env
+        .clone()
+        .with("LLM_BACKEND", "openai")
+        .with("MLSDM__LLM__MODEL", "m-1")
+        .with("MLSDM__LLM__OPENAI__BASE_URL", &model.url)
+        .serve()
+        .await;
     let mut asking = running_step(&server).await;
     server.terminate().await;
-    let said = timeout(AT_ONCE, until_not_ready(&server)).await.unwrap();
-    assert_eq!(said, Some(503), "it says that it is not ready while it still serves");
+    assert_eq!(until_not_ready(&server).await, Some(503), "it is unready while it still serves");
     assert_eq!(send(server.get("/health/live")).await.unwrap().status, 200);
 
+    answer.send(()).unwrap();
     let reply = asking.join_next().await.unwrap().unwrap().unwrap();
     let answer = reply.ok();
     let status = server.exit().await;
@@ -57,18 +72,17 @@ async fn a_stop_lets_running_steps_finish(database: TestDatabase) {
     server.stop().await;
 }
 
-async fn a_second_signal_ends_everything(database: TestDatabase) {
+async fn a_second_signal_does_not_wait_for_running_steps(database: TestDatabase) {
     let env = TestEnv::new(database.url())
         .with("API_TIMEOUT", 25)
         .with("MLSDM__ENGINE__ABANDON_GRACE_SECONDS", 1);
     let mut server = env.clone().latency_ms(20_000).serve().await;
     let mut asking = running_step(&server).await;
     server.terminate().await;
-    timeout(AT_ONCE, until_not_ready(&server)).await.unwrap();
+    until_not_ready(&server).await;
     server.terminate().await;
-    let ended = timeout(AT_ONCE, server.exit()).await;
-    let status = ended.expect("it does not wait for the model");
-    assert_ne!(status.code(), Some(0), "work was given up\n{}", server.log());
+    let status = server.exit().await;
+    assert_ne!(status.code(), Some(0), "the step was given up\n{}", server.log());
     let answered = asking.join_next().await.unwrap().unwrap();
     assert!(answered.as_ref().map_or(true, |reply| reply.status != 200), "{answered:?}");
 

@@ -1,31 +1,28 @@
-//! Lines pushed to a Loki that works, refuses, is away or never answers: requests do not notice, what
-//! was logged arrives or is counted, and the end comes soon.
+//! Log lines pushed to a Loki that works, refuses, is unreachable or never answers: requests are still
+//! answered, every line is delivered or counted as dropped, and the server exits.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use loki_api::{logproto::PushRequest, prost::Message as _};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
-use mlsdm::testkit::{DEADLINE, TestDatabase, TestEnv, TestServer, send};
+use mlsdm::testkit::{TestDatabase, TestEnv, TestServer, eventually, send};
 
 use crate::metrics::{scrape, value};
 
-/// Longest time a stop may take.
-pub(crate) const STOP: Duration = Duration::from_secs(5);
+/// Number of concurrent clients in [`ask`].
+const CLIENTS: usize = 16;
 
-/// Longest a request may take beside a Loki in trouble.
-pub(crate) const REQUEST: Duration = Duration::from_secs(2);
-
-/// A Loki that answers so.
+/// A Loki that gives this response to every push.
 pub(crate) async fn fake(answer: ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
     Mock::given(path("/loki/api/v1/push")).respond_with(answer).mount(&server).await;
     server
 }
 
-/// What a Loki was pushed, as `tests/logql` takes it.
+/// The lines that a Loki received, in the form that `tests/logql` reads.
 pub(crate) async fn pushed(server: &MockServer) -> Vec<Value> {
     let mut lines = Vec::new();
     for request in server.received_requests().await.unwrap() {
@@ -39,7 +36,7 @@ pub(crate) async fn pushed(server: &MockServer) -> Vec<Value> {
     lines
 }
 
-/// `{job="x",env="y"}`, whose values are plain.
+/// Parses `{job="x",env="y"}`. The values contain no escapes.
 fn labels(text: &str) -> Value {
     let pairs = text.trim_matches(['{', '}']).split(',').map(|pair| {
         let (name, value) = pair.split_once('=').unwrap();
@@ -48,25 +45,25 @@ fn labels(text: &str) -> Value {
     Value::Object(pairs.collect())
 }
 
-/// Many cheap requests, each of which leaves a line; gives how long the slowest took.
-pub(crate) async fn ask(server: &TestServer, path: &str, requests: usize) -> Duration {
+/// Sends many cheap requests, each of which writes a log line. All of them have to be answered.
+///
+/// A client sends its next request after the response to the last one. If requests waited for a sink
+/// that hangs, each round would take as long as the timeout of the sink, and the test would be
+/// terminated before the last of them.
+pub(crate) async fn ask(server: &TestServer, path: &str, requests: usize) {
     let mut clients = JoinSet::new();
-    for _ in 0..16 {
+    for _ in 0..CLIENTS {
         let request = server.get(path);
         clients.spawn(async move {
-            let mut slowest = Duration::ZERO;
-            for _ in 0..requests / 16 {
-                let start = Instant::now();
+            for _ in 0..requests / CLIENTS {
                 assert_eq!(send(request.try_clone().unwrap()).await.unwrap().status, 200);
-                slowest = slowest.max(start.elapsed());
             }
-            slowest
         });
     }
-    clients.join_all().await.into_iter().max().unwrap()
+    clients.join_all().await;
 }
 
-/// Lines so far, and those that Loki did not get.
+/// The number of lines logged so far, and the number of them that Loki did not receive.
 async fn counted(server: &TestServer) -> (f64, f64) {
     let text = scrape(server).await;
     let lines = ["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -78,71 +75,59 @@ async fn counted(server: &TestServer) -> (f64, f64) {
     (lines.iter().sum(), lost.iter().sum())
 }
 
-/// Stops it, which must not take long.
-async fn stops(server: TestServer) {
-    let start = Instant::now();
-    server.stop().await;
-    assert!(start.elapsed() < STOP, "{:?}", start.elapsed());
-}
-
-async fn server(url: &str) -> (TestServer, mlsdm::testkit::TestDatabase) {
+async fn server(url: &str) -> (TestServer, TestDatabase) {
     let database = TestDatabase::sqlite();
     (TestEnv::new(database.url()).with("MLSDM_LOKI_URL", url).serve().await, database)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_works_gets_every_line() {
+async fn a_loki_that_works_receives_every_line() {
     let loki = fake(ResponseTemplate::new(204)).await;
     let (server, _database) = server(&loki.uri()).await;
-    assert!(ask(&server, "/health/live", 480).await < REQUEST);
+    ask(&server, "/health/live", 480).await;
     server.say("ann", "My dog is called Rex").await;
     let text = scrape(&server).await;
     let last = "mlsdm_telemetry_last_success_timestamp_seconds{sink=\"stdout\"}";
     assert!(value(&text, last) > 1.7e9);
     let before = counted(&server).await;
     assert!(before.1 < 0.5, "{before:?}");
-    stops(server).await;
-    let there = pushed(&loki).await.len() as f64;
-    // the end has a few more lines
-    assert!(there >= before.0 && there < before.0 + 10.0, "{there} {before:?}");
+    server.stop().await;
+    let received = pushed(&loki).await.len() as f64;
+    // the shutdown logs a few more lines
+    assert!(received >= before.0 && received < before.0 + 10.0, "{received} {before:?}");
 }
 
-async fn is_survived(url: &str) {
+async fn assert_lines_are_counted(url: &str) {
     let (server, _database) = server(url).await;
-    let slowest = ask(&server, "/health/live", 3_200).await;
-    assert!(slowest < REQUEST, "{slowest:?}");
-    // what waits is given up sooner or later, and then every line is accounted for
-    let start = Instant::now();
-    loop {
+    ask(&server, "/health/live", 3_200).await;
+    // queued lines are dropped when their push fails, and then every line is counted
+    let lines = eventually("a count for every line", async || {
         let (lines, lost) = counted(&server).await;
-        if (lines - lost).abs() < 0.5 {
-            assert!(lines > 3_200.0);
-            break;
-        }
-        assert!(start.elapsed() < DEADLINE, "{lost} of {lines}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        let all = (lines - lost).abs() < 0.5;
+        all.then_some(lines).ok_or_else(|| format!("{lost} of {lines} are counted as dropped"))
+    });
+    assert!(lines.await > 3_200.0);
     server.until_logged("loki.away", 1).await;
     assert_eq!(server.log().matches("loki.away").count(), 1);
-    stops(server).await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_away_is_survived() {
+async fn lines_are_counted_if_loki_is_unreachable() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    is_survived(&format!("http://127.0.0.1:{port}")).await;
+    assert_lines_are_counted(&format!("http://127.0.0.1:{port}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_never_answers_is_survived() {
+async fn lines_are_counted_if_loki_never_answers() {
     let loki = fake(ResponseTemplate::new(204).set_delay(Duration::from_hours(1))).await;
-    is_survived(&loki.uri()).await;
+    assert_lines_are_counted(&loki.uri()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_refuses_is_survived() {
+async fn lines_are_counted_if_loki_refuses_them() {
     for status in [429, 500] {
         let loki = fake(ResponseTemplate::new(status)).await;
-        is_survived(&loki.uri()).await;
+        assert_lines_are_counted(&loki.uri()).await;
     }
 }

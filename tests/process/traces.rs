@@ -5,7 +5,7 @@ mod peer;
 
 use std::collections::BTreeSet;
 
-use mlsdm::testkit::{DEADLINE, TestDatabase, TestEnv, TestResponse, TestServer, send};
+use mlsdm::testkit::{TestDatabase, TestEnv, TestResponse, TestServer, send};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};

@@ -1,11 +1,11 @@
 //! A promise that is broken reaches a person, and so does its end: from the server's counters through
 //! Prometheus and Alertmanager to a receiver.
 
-use std::{fs, time::Instant};
+use std::fs;
 
 use mlsdm::{
     telemetry::rules::{Slo, slo_rules},
-    testkit::{DEADLINE, TestDatabase, TestEnv, double::Double, send},
+    testkit::{TestDatabase, TestEnv, double::Double, eventually, send},
 };
 use reqwest::RequestBuilder;
 use serde_json::Value;
@@ -32,10 +32,9 @@ async fn receiver() -> MockServer {
     receiver
 }
 
-/// Asks on and on until the pager is told of such an alert; gives it.
-async fn told(receiver: &MockServer, status: &str, ask: impl Fn() -> RequestBuilder) -> Value {
-    let start = Instant::now();
-    loop {
+/// Sends requests until the receiver is notified of an alert with this status; gives the alert.
+async fn notified(receiver: &MockServer, status: &str, ask: impl Fn() -> RequestBuilder) -> Value {
+    eventually(&format!("the notification that {ALERT} is {status}"), async || {
         drop(send(ask()).await.unwrap());
         for request in receiver.received_requests().await.unwrap() {
             let body: Value = serde_json::from_slice(&request.body).unwrap();
@@ -44,12 +43,12 @@ async fn told(receiver: &MockServer, status: &str, ask: impl Fn() -> RequestBuil
                 |alert: &&Value| alert["labels"]["alertname"] == ALERT && alert["status"] == status;
             if let Some(alert) = alerts.iter().find(is_it) {
                 assert_eq!(request.url.path(), "/page");
-                return alert.clone();
+                return Ok(alert.clone());
             }
         }
-        assert!(start.elapsed() < DEADLINE, "{ALERT} is not {status}");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+        Err("it has not arrived")
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,13 +81,13 @@ async fn a_broken_promise_reaches_a_person_and_so_does_its_end() {
     })
     .await;
     prometheus.until("min(up{job=\"mlsdm\"})", |up| up > 0.5).await;
-    let firing = told(&receiver, "firing", || server.ask("broken", "ann", "Hello")).await;
+    let firing = notified(&receiver, "firing", || server.ask("broken", "ann", "Hello")).await;
     assert_eq!(firing["labels"]["severity"], "page", "{firing}");
     assert_eq!(firing["labels"]["slo"], "availability", "{firing}");
     for annotation in ["summary", "description", "runbook_url", "dashboard_url"] {
         let text = firing["annotations"][annotation].as_str().unwrap();
         assert!(text.len() > 10 && !text.contains("{{") && !text.contains("<error"), "{firing}");
     }
-    told(&receiver, "resolved", || server.ask("default", "ann", "Hello")).await;
+    notified(&receiver, "resolved", || server.ask("default", "ann", "Hello")).await;
     server.stop().await;
 }

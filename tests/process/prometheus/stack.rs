@@ -6,17 +6,13 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Instant,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use mlsdm::testkit::{DEADLINE, TestResponse, http_client, send};
-
-/// Pause between two looks.
-const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+use mlsdm::testkit::{TestResponse, eventually, http_client, send};
 
 /// Where the repository is.
 pub(super) fn repository() -> &'static Path {
@@ -90,18 +86,16 @@ impl Program {
     }
 
     async fn until_ready(&mut self) {
-        let start = Instant::now();
-        loop {
+        let client = http_client();
+        eventually("readiness", async || {
             if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("it ended before it was ready: {status}\n{}", self.log());
+                panic!("the program exited before it was ready: {status}\n{}", self.log());
             }
-            let reply = send(http_client().get(format!("{}/-/ready", self.base))).await;
-            if reply.is_ok_and(|reply| reply.status == 200) {
-                return;
-            }
-            assert!(start.elapsed() < DEADLINE, "not ready\n{}", self.log());
-            tokio::time::sleep(LOOK).await;
-        }
+            let reply = send(client.get(format!("{}/-/ready", self.base))).await;
+            let ready = reply.is_ok_and(|reply| reply.status == 200);
+            if ready { Ok(()) } else { Err(self.log()) }
+        })
+        .await;
     }
 }
 
@@ -190,20 +184,18 @@ impl Prometheus {
         found.first()?["value"][1].as_str()?.parse().ok()
     }
 
-    /// Resolves when a query gives such a number.
+    /// Repeats a query until its number is as wanted; gives the number.
     pub(super) async fn until(&self, expression: &str, wanted: impl Fn(f64) -> bool) -> f64 {
-        let start = Instant::now();
-        loop {
+        eventually(&format!("the wanted value of {expression}"), async || {
             let found = self.number(expression).await;
-            if let Some(number) = found.filter(|number| wanted(*number)) {
-                return number;
-            }
-            assert!(start.elapsed() < DEADLINE, "{expression} is {found:?}\n{}", self.0.log());
-            tokio::time::sleep(LOOK).await;
-        }
+            found
+                .filter(|number| wanted(*number))
+                .ok_or_else(|| format!("it is {found:?}\n{}", self.0.log()))
+        })
+        .await
     }
 
-    /// Resolves when it has scraped all its targets so many times more.
+    /// Waits until it has scraped all its targets this many times more.
     pub(super) async fn scrapes(&self, times: u32) {
         let seen = "min(count_over_time(up{job=\"mlsdm\"}[1h]))";
         let before = self.until(seen, |_| true).await;

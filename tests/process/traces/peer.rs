@@ -1,8 +1,10 @@
-//! A collector of somebody else's: rotel, installed by `.ci/test` as `tests/otlp/requirements.txt` pins it.
+//! Traces through a third-party collector: rotel, in the version that `tests/otlp/requirements.txt` pins.
+//! `.ci/test` installs it.
 
-use std::{net::TcpListener, path::PathBuf, process::Stdio};
+use std::{path::PathBuf, process::Stdio};
 
-use tokio::{process::Command, time::Instant};
+use mlsdm::testkit::{eventually, free_port};
+use tokio::process::Command;
 
 use super::*;
 
@@ -16,12 +18,8 @@ fn program() -> PathBuf {
     })
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[tokio::test]
-async fn a_collector_of_other_peoples_understands_us() {
+async fn a_third_party_collector_understands_our_traces() {
     let (database, sink) = (TestDatabase::sqlite(), Sink::new().await);
     let [http, grpc] = [free_port(), free_port()];
     let mut agent = Command::new(program());
@@ -32,23 +30,22 @@ async fn a_collector_of_other_peoples_understands_us() {
     agent.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
     let folder = tempfile::tempdir().unwrap();
     let mut agent = agent.current_dir(folder.path()).spawn().unwrap();
-    let start = Instant::now();
-    while tokio::net::TcpStream::connect(("127.0.0.1", http)).await.is_err() {
-        assert!(start.elapsed() < DEADLINE && agent.try_wait().unwrap().is_none(), "no rotel");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    eventually("the start of rotel", async || {
+        assert!(agent.try_wait().unwrap().is_none(), "rotel exited");
+        tokio::net::TcpStream::connect(("127.0.0.1", http)).await
+    })
+    .await;
     let env = TestEnv::new(database.url())
         .with("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{http}"))
         .with("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip");
     let server = env.serve().await;
     let [trace, ..] = response(&send(ask(&server, 0.9)).await.unwrap());
     server.stop().await;
-    let start = Instant::now();
-    while of_trace(&sink, &trace).await.len() < 8 {
-        assert!(start.elapsed() < DEADLINE, "{:#?}", sink.spans().await);
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    let spans = of_trace(&sink, &trace).await;
+    let spans = eventually("the arrival of all spans", async || {
+        let spans = of_trace(&sink, &trace).await;
+        if spans.len() >= 8 { Ok(spans) } else { Err(format!("{:#?}", sink.spans().await)) }
+    })
+    .await;
     assert_eq!(spans[0].name, ROOT);
     assert_eq!(spans[0].get("http.route"), "/v1/generate");
     assert!(spans[1..].iter().any(|span| span.parent == spans[0].id));
