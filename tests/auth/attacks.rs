@@ -7,10 +7,10 @@ use jsonwebtoken::Algorithm;
 use mlsdm::testkit::issuer::{IssuerKey, message};
 use serde_json::{Value, json};
 
-use crate::rig::{Answer, Trusting, changed, get};
+use crate::fixture::{Answer, TestIssuer, changed, get};
 
 /// What nobody gets who is not let in.
-async fn refuses(app: &Trusting, name: &str, request: TestRequest) -> Answer {
+async fn refuses(app: &TestIssuer, name: &str, request: TestRequest) -> Answer {
     let nothing = app.rig.ask(TestRequest::get().uri("/v1/me")).await;
     let answer = app.rig.ask(request).await;
     assert_eq!((answer.status, answer.code().as_str()), (401, "E201"), "{name}: {answer:?}");
@@ -21,7 +21,7 @@ async fn refuses(app: &Trusting, name: &str, request: TestRequest) -> Answer {
 }
 
 /// A header with some members changed, on good claims, signed with the good key.
-fn with_header(app: &Trusting, changes: &Value) -> String {
+fn with_header(app: &TestIssuer, changes: &Value) -> String {
     let header = changed(app.key.header(), changes);
     app.key.sign_text(&header.to_string(), &app.claims().to_string())
 }
@@ -36,7 +36,7 @@ async fn a_good_token_is_let_in() {
         Algorithm::ES384,
         Algorithm::EdDSA,
     ] {
-        let app = Trusting::with(algorithm, &[]).await;
+        let app = TestIssuer::with(algorithm, &[]).await;
         let me = app.rig.me(&app.token(&json!({"name": "Ann"}))).await;
         assert_eq!(me.status, 200, "{algorithm:?}: {me:?}");
         let me = me.json();
@@ -48,7 +48,7 @@ async fn a_good_token_is_let_in() {
 
 #[actix_web::test]
 async fn a_signature_must_be_that_of_the_provider() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let claims = app.claims().to_string();
     let unsigned = |alg: &str| message(&json!({"alg": alg, "kid": "key-1"}).to_string(), &claims);
     // the public key, as anybody can have it, taken for a shared secret
@@ -90,7 +90,7 @@ async fn a_signature_must_be_that_of_the_provider() {
 /// The zero signature against a curve's own key, where its type is no reason to refuse it.
 #[actix_web::test]
 async fn a_zero_signature_is_none() {
-    let app = Trusting::with(Algorithm::ES256, &[]).await;
+    let app = TestIssuer::with(Algorithm::ES256, &[]).await;
     let message = message(&app.key.header().to_string(), &app.claims().to_string());
     let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode([0; 64]));
     refuses(&app, "zero", get("/v1/me", &token)).await;
@@ -98,7 +98,7 @@ async fn a_zero_signature_is_none() {
 
 #[actix_web::test]
 async fn a_token_brings_no_key_and_makes_no_demands() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let own = IssuerKey::new("key-1", Algorithm::RS256);
     let mut header = own.header();
     header["jwk"] = own.jwk();
@@ -125,7 +125,7 @@ async fn a_token_brings_no_key_and_makes_no_demands() {
 
 #[actix_web::test]
 async fn every_claim_is_checked() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let now = app.rig.now();
     let upper = app.provider.uri().to_uppercase();
     for (name, changes) in [
@@ -155,7 +155,7 @@ async fn every_claim_is_checked() {
 
 #[actix_web::test]
 async fn a_token_is_read_in_one_way_only() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let (header, claims) = (app.key.header().to_string(), app.claims().to_string());
     let twice = |text: &str, more: &str| format!("{{{more},{}", &text[1..]);
     let good = app.token(&json!({}));
@@ -182,7 +182,7 @@ async fn a_token_is_read_in_one_way_only() {
 
 #[actix_web::test]
 async fn a_credential_comes_once_and_in_its_header() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let token = app.token(&json!({}));
     let bearer = ("authorization", format!("Bearer {token}"));
     let plain = || TestRequest::get().uri("/v1/me");
@@ -205,7 +205,7 @@ async fn a_credential_comes_once_and_in_its_header() {
 
 #[actix_web::test]
 async fn roles_that_do_not_match_exactly_are_none() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     for roles in [
         json!("admin "),
         json!("Admin"),
@@ -226,7 +226,7 @@ async fn roles_that_do_not_match_exactly_are_none() {
 /// A token that was good once is not good for longer than it says.
 #[actix_web::test]
 async fn a_repeated_token_ends_when_it_expires() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let token = app.token(&json!({}));
     assert_eq!(app.rig.me(&token).await.status, 200);
     assert_eq!(app.rig.me(&token).await.status, 200);
@@ -236,7 +236,7 @@ async fn a_repeated_token_ends_when_it_expires() {
 
 #[actix_web::test]
 async fn a_bad_token_is_no_error_where_nobody_is_asked() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     for uri in ["/health/live", "/health/detailed", "/openapi.json"] {
         assert_eq!(app.rig.ask(get(uri, "nonsense")).await.status, 200, "{uri}");
     }

@@ -13,7 +13,7 @@ use mlsdm::{
 };
 use serde_json::json;
 
-use crate::rig::START;
+use crate::fixture::START;
 
 /// Damaged variants of each part.
 const TIMES: usize = 3_000;

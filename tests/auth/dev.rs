@@ -7,7 +7,7 @@ use mlsdm::auth::dev::{DevKey, Wanted, key_path};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use crate::rig::{Rig, get};
+use crate::fixture::{TestApi, get};
 
 fn wanted(role: &str) -> Wanted {
     Wanted {
@@ -20,7 +20,7 @@ fn wanted(role: &str) -> Wanted {
 
 #[actix_web::test]
 async fn without_configuration_tokens_are_signed_with_a_key_beside_the_database() {
-    let rig = Rig::new(&[]).await;
+    let rig = TestApi::new(&[]).await;
     assert_eq!(rig.ask(TestRequest::get().uri("/v1/me")).await.status, 401);
     let path = key_path(Some(&rig.database.folder().unwrap().join("mlsdm.db")));
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
@@ -42,7 +42,7 @@ async fn without_configuration_tokens_are_signed_with_a_key_beside_the_database(
 
 #[actix_web::test]
 async fn where_nobody_is_asked_everybody_may_do_everything() {
-    let rig = Rig::new(&[mlsdm::testkit::OPEN]).await;
+    let rig = TestApi::new(&[mlsdm::testkit::OPEN]).await;
     let me = rig.me("whatever an SDK has to send").await.json();
     assert_eq!((&me["subject"], &me["engines"]), (&json!("anonymous"), &json!(["*"])));
     let speaks = get("/v1/state", "").insert_header(("x-mlsdm-end-user", "ann"));

@@ -4,7 +4,7 @@ use actix_web::test::TestRequest;
 use jsonwebtoken::Algorithm;
 use serde_json::json;
 
-use crate::rig::{Rig, Trusting, get, post, prompt};
+use crate::fixture::{TestApi, TestIssuer, get, post, prompt};
 
 const USER: (&str, &str) = ("API_KEY", "geheim-user-key-4711");
 const ADMIN: (&str, &str) = ("ADMIN_API_KEY", "geheim-admin-key-4711");
@@ -15,7 +15,7 @@ fn with_key(uri: &str, key: &str) -> TestRequest {
 
 #[actix_web::test]
 async fn each_key_has_its_role_in_either_header() {
-    let rig = Rig::new(&[USER, ADMIN]).await;
+    let rig = TestApi::new(&[USER, ADMIN]).await;
     for (key, subject, lists) in [(USER.1, "key:user", 403), (ADMIN.1, "key:admin", 200)] {
         for request in [with_key("/v1/me", key), get("/v1/me", key)] {
             let me = rig.ask(request).await.json();
@@ -35,7 +35,7 @@ async fn each_key_has_its_role_in_either_header() {
 
 #[actix_web::test]
 async fn tokens_and_keys_count_side_by_side() {
-    let app = Trusting::with(Algorithm::EdDSA, &[USER]).await;
+    let app = TestIssuer::with(Algorithm::EdDSA, &[USER]).await;
     let token = app.token(&json!({}));
     assert_eq!(app.rig.me(&token).await.json()["subject"], "ann");
     assert_eq!(app.rig.me(USER.1).await.json()["subject"], "key:user");
@@ -45,7 +45,7 @@ async fn tokens_and_keys_count_side_by_side() {
 
 #[actix_web::test]
 async fn the_users_key_has_the_engines_that_are_configured() {
-    let rig = Rig::new(&[USER, ADMIN, ("MLSDM__AUTH__KEYS__ENGINES", "support")]).await;
+    let rig = TestApi::new(&[USER, ADMIN, ("MLSDM__AUTH__KEYS__ENGINES", "support")]).await;
     let create = post("/v1/engines", ADMIN.1, &json!({"engine_id": "support"}));
     assert_eq!(rig.ask(create).await.status, 201);
     assert_eq!(rig.ask(with_key("/v1/state", USER.1)).await.status, 404);
@@ -54,7 +54,7 @@ async fn the_users_key_has_the_engines_that_are_configured() {
 
 #[actix_web::test]
 async fn neither_token_nor_key_is_in_the_log_of_the_engine() {
-    let rig = Rig::new(&[USER, ADMIN]).await;
+    let rig = TestApi::new(&[USER, ADMIN]).await;
     assert_eq!(rig.ask(post("/v1/generate", USER.1, &prompt())).await.status, 200);
     assert_eq!(rig.ask(post("/v1/admin/shutdown", ADMIN.1, &json!({}))).await.status, 200);
     let events = rig.ask(with_key("/v1/events", ADMIN.1)).await;

@@ -7,6 +7,8 @@ mod damaged;
 #[cfg(test)]
 mod dev;
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod managed;
@@ -18,8 +20,6 @@ mod matrix;
 mod outage;
 #[cfg(test)]
 mod providers;
-#[cfg(test)]
-mod rig;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]

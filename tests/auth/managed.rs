@@ -4,30 +4,30 @@ use actix_web::test::TestRequest;
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
-use crate::rig::{Answer, Rig, START, Trusting, get, post, prompt};
+use crate::fixture::{Answer, START, TestApi, TestIssuer, get, post, prompt};
 
 const ADMIN: (&str, &str) = ("ADMIN_API_KEY", "geheim-admin-key-4711");
 
 /// The app with an administrator's key, its clock set to that of the log.
-async fn rig(env: &[(&str, &str)]) -> Rig {
-    let rig = Rig::new(&[&[ADMIN], env].concat()).await;
+async fn rig(env: &[(&str, &str)]) -> TestApi {
+    let rig = TestApi::new(&[&[ADMIN], env].concat()).await;
     rig.pass(mlsdm::clock::now_micros() / 1_000_000 - START);
     rig
 }
 
-async fn create(rig: &Rig, by: &str, body: &Value) -> Answer {
+async fn create(rig: &TestApi, by: &str, body: &Value) -> Answer {
     rig.ask(post("/v1/keys", by, body)).await
 }
 
 /// Creates a key, and gives its id and its secret.
-async fn created(rig: &Rig, body: &Value) -> (String, String) {
+async fn created(rig: &TestApi, body: &Value) -> (String, String) {
     let answer = create(rig, ADMIN.1, body).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     let text = |field: &str| answer.json()[field].as_str().unwrap().to_owned();
     (text("id"), text("key"))
 }
 
-async fn rotated(rig: &Rig, id: &str, body: Option<&Value>) -> String {
+async fn rotated(rig: &TestApi, id: &str, body: Option<&Value>) -> String {
     let request = TestRequest::post().uri(&format!("/v1/keys/{id}/rotate"));
     let request = request.insert_header(("x-api-key", ADMIN.1));
     let request = if let Some(body) = body { request.set_json(body) } else { request };
@@ -160,7 +160,7 @@ async fn what_a_key_cannot_be_is_said() {
 #[actix_web::test]
 async fn nobody_gives_what_they_do_not_have() {
     let roles = ("MLSDM__AUTH__ROLES", "keeper=key:admin+state:read,reader=state:read");
-    let app = Trusting::with(Algorithm::EdDSA, &[roles, ADMIN]).await;
+    let app = TestIssuer::with(Algorithm::EdDSA, &[roles, ADMIN]).await;
     let rig = &app.rig;
     let engines = json!(["mine", "also-mine"]);
     let keeper = app.token(&json!({"roles": "keeper", "mlsdm_engines": engines}));
@@ -193,7 +193,7 @@ async fn nobody_gives_what_they_do_not_have() {
 
 #[actix_web::test]
 async fn a_server_that_takes_no_keys_gives_none() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let admin = app.token(&json!({"roles": "admin"}));
     assert_eq!(create(&app.rig, &admin, &bot()).await.code(), "E206");
     let list = app.rig.ask(get("/v1/keys", &admin)).await;
@@ -203,7 +203,7 @@ async fn a_server_that_takes_no_keys_gives_none() {
 /// With tokens, no key of configuration is needed to begin with.
 #[actix_web::test]
 async fn the_first_key_can_come_of_a_token() {
-    let app = Trusting::with(Algorithm::EdDSA, &[("MLSDM__AUTH__MODE", "oidc+keys")]).await;
+    let app = TestIssuer::with(Algorithm::EdDSA, &[("MLSDM__AUTH__MODE", "oidc+keys")]).await;
     let admin = app.token(&json!({"roles": "admin"}));
     let answer = create(&app.rig, &admin, &bot()).await;
     assert_eq!(answer.status, 201, "{answer:?}");

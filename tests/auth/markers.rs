@@ -10,7 +10,7 @@ use jsonwebtoken::Algorithm;
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::rig::{Trusting, get, post, prompt};
+use crate::fixture::{TestIssuer, get, post, prompt};
 
 const KEY: &str = "geheim-user-key-4711";
 
@@ -45,7 +45,7 @@ async fn credentials_are_not_even_traced() {
         .with_writer(lines.clone())
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let app = Trusting::with(Algorithm::ES256, &[("API_KEY", KEY)]).await;
+    let app = TestIssuer::with(Algorithm::ES256, &[("API_KEY", KEY)]).await;
     let good = app.token(&json!({"name": "Ann"}));
     let expired = app.token(&json!({"exp": 1}));
     let unknown = app.key.sign_text(r#"{"alg":"ES256","kid":"other"}"#, &app.claims().to_string());

@@ -10,7 +10,7 @@ use actix_web::{http::Method, test::TestRequest};
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
-use crate::rig::{Answer, Trusting, changed, post, prompt};
+use crate::fixture::{Answer, TestIssuer, changed, post, prompt};
 
 /// What the built-in roles may; `admin` may everything.
 const ROLES: [(&str, &[&str]); 4] = [
@@ -170,15 +170,15 @@ impl Operation {
 }
 
 /// The app with the engine `theirs`, and how an operation is asked.
-struct Matrix {
-    app: Trusting,
+struct TestMatrix {
+    app: TestIssuer,
     made: Cell<u32>,
     cells: Cell<usize>,
 }
 
-impl Matrix {
+impl TestMatrix {
     async fn new() -> Self {
-        let app = Trusting::with(Algorithm::RS256, &[("MLSDM__AUTH__MODE", "oidc+keys")]).await;
+        let app = TestIssuer::with(Algorithm::RS256, &[("MLSDM__AUTH__MODE", "oidc+keys")]).await;
         let matrix = Self { app, made: Cell::new(0), cells: Cell::new(0) };
         let admin = matrix.token("admin", &json!({}));
         let engine = post("/v1/engines", &admin, &json!({"engine_id": "theirs"}));
@@ -253,7 +253,7 @@ fn roles() -> impl Iterator<Item = &'static str> {
 
 #[actix_web::test]
 async fn nobody_and_each_role_get_what_is_documented() {
-    let matrix = Matrix::new().await;
+    let matrix = TestMatrix::new().await;
     let operations = operations();
     for operation in &operations {
         let nobody = matrix.ask(operation, "theirs", None).await;
@@ -282,7 +282,7 @@ fn anonymous(answer: &Answer, engine: &str) -> String {
 
 #[actix_web::test]
 async fn the_engines_of_others_are_as_missing_as_none() {
-    let matrix = Matrix::new().await;
+    let matrix = TestMatrix::new().await;
     for operation in operations() {
         for role in roles() {
             let token = matrix.token(role, &json!({"mlsdm_engines": ["mine", "nowhere"]}));
@@ -310,7 +310,7 @@ async fn the_engines_of_others_are_as_missing_as_none() {
 
 #[actix_web::test]
 async fn others_are_spoken_for_by_who_may() {
-    let matrix = Matrix::new().await;
+    let matrix = TestMatrix::new().await;
     for operation in operations() {
         for role in roles() {
             let token = matrix.token(role, &json!({"sub": "ann"}));

@@ -5,11 +5,11 @@ use mlsdm::testkit::issuer::IssuerKey;
 use serde_json::json;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
-use crate::rig::{AUDIENCE, Rig, Trusting, claims, described, get, publish};
+use crate::fixture::{AUDIENCE, TestApi, TestIssuer, claims, described, get, publish};
 
 #[actix_web::test]
 async fn a_flood_of_unknown_keys_is_one_fetch_in_ten_seconds() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     assert_eq!(app.fetches().await, 1, "at the start");
     app.rig.pass(10);
     let stranger = IssuerKey::new("nobody", Algorithm::EdDSA);
@@ -32,7 +32,7 @@ async fn a_flood_of_unknown_keys_is_one_fetch_in_ten_seconds() {
 
 #[actix_web::test]
 async fn a_rotated_key_is_found_and_a_lost_one_forgotten() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let old = app.token(&json!({}));
     assert_eq!(app.rig.me(&old).await.status, 200);
     let new = IssuerKey::new("key-2", Algorithm::ES256);
@@ -46,7 +46,7 @@ async fn a_rotated_key_is_found_and_a_lost_one_forgotten() {
 
 #[actix_web::test]
 async fn known_keys_go_on_while_the_provider_is_away() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let unknown = IssuerKey::new("key-2", Algorithm::ES256);
     app.provider.reset().await;
     let broken = ResponseTemplate::new(503);
@@ -67,7 +67,7 @@ async fn known_keys_go_on_while_the_provider_is_away() {
     app.rig.pass(10);
     let asked = (0..50).map(|n| {
         let token =
-            unknown.sign(&crate::rig::changed(app.claims(), &json!({"sub": format!("u{n}")})));
+            unknown.sign(&crate::fixture::changed(app.claims(), &json!({"sub": format!("u{n}")})));
         let rig = &app.rig;
         async move { rig.me(&token).await.status }
     });
@@ -78,7 +78,7 @@ async fn known_keys_go_on_while_the_provider_is_away() {
 
 #[actix_web::test]
 async fn keys_do_not_count_for_ever() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     app.provider.reset().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(503)).mount(&app.provider).await;
     app.rig.pass(24 * 3600);
@@ -94,7 +94,7 @@ async fn a_server_starts_while_its_provider_is_away() {
     let provider = MockServer::start().await;
     let uri = provider.uri();
     let env = [("MLSDM_OIDC_ISSUER", uri.as_str()), ("MLSDM_OIDC_AUDIENCE", AUDIENCE)];
-    let rig = Rig::new(&env).await;
+    let rig = TestApi::new(&env).await;
     let key = IssuerKey::new("key-1", Algorithm::EdDSA);
     let token = key.sign(&claims(&uri, rig.now()));
     assert_eq!(rig.me(&token).await.status, 401);
@@ -127,7 +127,7 @@ async fn keys_come_from_the_provider_itself() {
         Mock::given(any()).respond_with(answer).mount(&provider).await;
         let uri = provider.uri();
         let env = [("MLSDM_OIDC_ISSUER", uri.as_str()), ("MLSDM_OIDC_AUDIENCE", AUDIENCE)];
-        let rig = Rig::new(&env).await;
+        let rig = TestApi::new(&env).await;
         assert_eq!(rig.me(&key.sign(&claims(&uri, rig.now()))).await.status, 401, "{name}");
     }
 }
@@ -138,7 +138,7 @@ async fn keys_can_be_at_a_place_that_configuration_names() {
     let provider = MockServer::start().await;
     publish(&provider, &[&key]).await;
     let keys = format!("{}/keys", provider.uri());
-    let rig = Rig::new(&[
+    let rig = TestApi::new(&[
         ("MLSDM_OIDC_ISSUER", "https://issuer.example/"),
         ("MLSDM_OIDC_AUDIENCE", AUDIENCE),
         ("MLSDM_OIDC_JWKS_URI", &keys),

@@ -6,20 +6,20 @@ use futures_util::future::{join, join_all};
 use mlsdm::testkit::oidc::{CLIENTS, Provider, RESOURCE};
 use tokio::sync::watch;
 
-use crate::rig::{Rig, get, post, prompt};
+use crate::fixture::{TestApi, get, post, prompt};
 
 /// Rotations while requests come.
 const ROTATIONS: usize = 3;
 /// Requests served between two of them.
 const BETWEEN: usize = 20;
 
-async fn trusting(provider: &Provider, audience: &str) -> Rig {
+async fn trusting(provider: &Provider, audience: &str) -> TestApi {
     let issuer = provider.issuer();
     let algorithms = ("MLSDM_OIDC_ALGORITHMS", "RS256,ES256,PS256,EdDSA");
     let env =
         [("MLSDM_OIDC_ISSUER", issuer.as_str()), ("MLSDM_OIDC_AUDIENCE", audience), algorithms];
     // the provider's clock is the machine's
-    Rig::at(mlsdm::clock::now_micros() / 1_000_000, &env).await
+    TestApi::at(mlsdm::clock::now_micros() / 1_000_000, &env).await
 }
 
 #[actix_web::test]

@@ -7,7 +7,7 @@ use mlsdm::{
 };
 use serde_json::{Value, json};
 
-use crate::rig::{Trusting, prompt};
+use crate::fixture::{TestIssuer, prompt};
 
 /// Routes that anybody may ask, and no others.
 const PUBLIC: &[&str] = &[
@@ -43,7 +43,7 @@ fn request(method: &Method, path: &str) -> TestRequest {
 #[actix_web::test]
 async fn every_route_demands_what_it_says() {
     let app =
-        Trusting::with(jsonwebtoken::Algorithm::EdDSA, &[("MLSDM__AUTH__ROLES", &roles())]).await;
+        TestIssuer::with(jsonwebtoken::Algorithm::EdDSA, &[("MLSDM__AUTH__ROLES", &roles())]).await;
     let document = serde_json::to_value(openapi::document()).unwrap();
     let mut guarded = 0;
     for endpoint in endpoints() {
@@ -85,7 +85,7 @@ async fn every_route_demands_what_it_says() {
 /// A body is not looked at before it is known who sends it.
 #[actix_web::test]
 async fn the_caller_comes_before_the_body() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let broken = || TestRequest::post().uri("/v1/generate").set_payload("{");
     assert_eq!(app.rig.ask(broken()).await.status, 401);
     let auditor = app.token(&json!({"roles": "auditor"}));
@@ -96,7 +96,7 @@ async fn the_caller_comes_before_the_body() {
 /// Errors have the shape of their dialect also here.
 #[actix_web::test]
 async fn refusals_have_the_shape_that_clients_expect() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let post = |uri: &str| TestRequest::post().uri(uri).set_json(json!({}));
     let openai = app.rig.ask(post("/v1/chat/completions")).await.json();
     assert_eq!(openai["error"]["type"], "authentication_error");

@@ -5,7 +5,7 @@ use mlsdm::testkit::issuer::{IssuerKey, jwks};
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
-use crate::rig::{AUDIENCE, Rig};
+use crate::fixture::{AUDIENCE, TestApi};
 
 /// One provider: its issuer, the settings of the document, and what its tokens say beside times.
 struct Provider {
@@ -113,7 +113,7 @@ async fn the_documented_settings_fit_what_providers_say() {
             ("MLSDM_OIDC_AUDIENCE", AUDIENCE),
             ("MLSDM_OIDC_JWKS_URI", &*uri),
         ];
-        let rig = Rig::new(&[&own[..], provider.settings].concat()).await;
+        let rig = TestApi::new(&[&own[..], provider.settings].concat()).await;
         let mut claims = provider.claims;
         claims["iss"] = provider.issuer.into();
         claims["iat"] = rig.now().into();

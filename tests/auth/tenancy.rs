@@ -3,10 +3,10 @@
 use actix_web::test::TestRequest;
 use serde_json::{Value, json};
 
-use crate::rig::{Answer, Trusting, get, post, prompt};
+use crate::fixture::{Answer, TestIssuer, get, post, prompt};
 
-async fn with_engines(names: &[&str]) -> Trusting {
-    let app = Trusting::new().await;
+async fn with_engines(names: &[&str]) -> TestIssuer {
+    let app = TestIssuer::new().await;
     let admin = app.token(&json!({"roles": "admin"}));
     for name in names {
         let created = post("/v1/engines", &admin, &json!({"engine_id": name}));
@@ -96,7 +96,7 @@ async fn lists_and_acts_on_all_are_of_ones_own() {
 
 #[actix_web::test]
 async fn one_speaks_for_oneself_or_has_the_permission() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let chat =
         |user: &str| json!({"messages": [{"role": "user", "content": "Hello"}], "user": user});
     let message = |user: &str| {
@@ -129,7 +129,7 @@ async fn one_speaks_for_oneself_or_has_the_permission() {
 /// What one remembers is not another's context, and a key to repeat a request is one's own.
 #[actix_web::test]
 async fn memories_and_idempotency_keys_are_ones_own() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let say = |who: &str| {
         let token = app.token(&json!({"sub": who}));
         post("/v1/generate", &token, &prompt()).insert_header(("idempotency-key", "k-1"))
@@ -147,7 +147,7 @@ async fn memories_and_idempotency_keys_are_ones_own() {
 
 #[actix_web::test]
 async fn acts_of_administrators_have_their_actor() {
-    let app = Trusting::new().await;
+    let app = TestIssuer::new().await;
     let token = app.token(&json!({"sub": "operator-7", "roles": ["operator", "auditor"]}));
     let reason = json!({"reason": "a drill"});
     assert_eq!(app.rig.ask(post("/v1/admin/shutdown", &token, &reason)).await.status, 200);

@@ -10,7 +10,7 @@ use wiremock::{
     matchers::{body_json, header, method, path},
 };
 
-use crate::rig::{anthropic, request, streamed, whole, wishing};
+use crate::models::{anthropic, request, streamed, whole, wishing};
 
 /// A stream of these events; their names are their types.
 fn stream(events: &[Value]) -> ResponseTemplate {

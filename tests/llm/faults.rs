@@ -4,7 +4,7 @@ use mlsdm::llm::{ANSWER_BYTES_MAX, CallReport, Completion, Delta, Llm, LlmError,
 use mlsdm::testkit::double::{Act, Double, completion, cut_stream, failing, head, json};
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::rig::{MINUTE, PROMPT, anthropic, assert_secret, openai, request, streamed, whole};
+use crate::models::{MINUTE, PROMPT, anthropic, assert_secret, openai, request, streamed, whole};
 
 /// What came of asking a provider that acts so.
 async fn asked(acts: impl IntoIterator<Item = Act>) -> (CallReport, Sink) {

@@ -5,12 +5,12 @@ mod anthropic;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod models;
+#[cfg(test)]
 mod openai;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
 mod replay;
-#[cfg(test)]
-mod rig;
 #[cfg(test)]
 mod routes;

@@ -10,7 +10,7 @@ use wiremock::{
     matchers::{body_partial_json, header, method, path, query_param},
 };
 
-use crate::rig::{PROMPT, llm, openai, request, streamed, whole, wishing};
+use crate::models::{PROMPT, llm, openai, request, streamed, whole, wishing};
 
 fn call(index: usize, id: Option<&str>, name: Option<&str>, arguments: &str) -> Value {
     json!({ "index": index, "id": id, "function": { "name": name, "arguments": arguments } })

@@ -8,7 +8,7 @@ use mlsdm::{
 };
 use serde_json::json;
 
-use crate::rig::{llm, request, streamed, whole, wishing};
+use crate::models::{llm, request, streamed, whole, wishing};
 
 /// Chat completions first, the stub after them.
 fn with_stub(url: &str, more: &[(&str, &str)]) -> Llm {

@@ -4,13 +4,11 @@ use mlsdm::{
     domain::ids::EngineId,
     engine::StepError,
     testkit::{
-        TestDatabase,
+        CONTENT_KEY, TestDatabase,
         app::{Reaction, TestApp, caller, generate},
         app_state,
     },
 };
-
-const KEY: &str = "4242424242424242424242424242424242424242424242424242424242424242";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recorded_log_answers_again() {
@@ -24,7 +22,7 @@ async fn a_recorded_log_answers_again() {
     let (state, _database) = app_state(&[
         ("LLM_BACKEND", "replay"),
         ("MLSDM__LLM__REPLAY__DATABASE", app.database().url()),
-        ("MLSDM_CONTENT_KEY", KEY),
+        ("MLSDM_CONTENT_KEY", CONTENT_KEY),
     ])
     .await;
     let engine = state.engines.get(&EngineId::default()).await.unwrap();
@@ -56,7 +54,7 @@ async fn a_log_that_is_not_there_yet_has_no_answers_and_another_must_be_there() 
         env: [
             ("LLM_BACKEND", "replay"),
             ("MLSDM__LLM__REPLAY__DATABASE", missing.url()),
-            ("MLSDM_CONTENT_KEY", KEY),
+            ("MLSDM_CONTENT_KEY", CONTENT_KEY),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned())),
         flags: Vec::new(),

@@ -1,4 +1,5 @@
-//! The app, an emulated identity provider, and a clock that tests move.
+//! The HTTP API in the process of the test, with an emulated identity provider and a clock that the
+//! test advances.
 
 use std::{
     rc::Rc,
@@ -31,9 +32,9 @@ use wiremock::{
     matchers::{method, path},
 };
 
-/// When the clock of a test begins, in seconds.
-pub(crate) const START: i64 = 1_700_000_000;
-/// Whom tokens are for.
+/// The time at which the clock of a test starts, in seconds.
+pub(crate) const START: i64 = mlsdm::testkit::START / 1_000_000;
+/// The audience of the tokens.
 pub(crate) const AUDIENCE: &str = "mlsdm-test";
 
 /// An answer of the app.
@@ -65,14 +66,14 @@ impl Answer {
 
 type Ask = dyn Fn(TestRequest, bool) -> LocalBoxFuture<'static, Answer>;
 
-/// The app and what it stands on.
-pub(crate) struct Rig {
+/// The HTTP API without a network, its database and its clock.
+pub(crate) struct TestApi {
     ask: Box<Ask>,
     clock: Arc<AtomicI64>,
     pub(crate) database: TestDatabase,
 }
 
-impl Rig {
+impl TestApi {
     /// The app with these variables.
     pub(crate) async fn new(env: &[(&str, &str)]) -> Self {
         Self::at(START, env).await
@@ -143,14 +144,14 @@ pub(crate) fn prompt() -> Value {
     json!({"prompt": "My dog is called Rex", "moral_value": 0.9})
 }
 
-/// An identity provider with one key, and the app that trusts it.
-pub(crate) struct Trusting {
+/// An identity provider with one signing key, and an API that trusts it.
+pub(crate) struct TestIssuer {
     pub(crate) provider: MockServer,
     pub(crate) key: IssuerKey,
-    pub(crate) rig: Rig,
+    pub(crate) rig: TestApi,
 }
 
-impl Trusting {
+impl TestIssuer {
     pub(crate) async fn new() -> Self {
         Self::with(Algorithm::RS256, &[]).await
     }
@@ -161,7 +162,7 @@ impl Trusting {
         publish(&provider, &[&key]).await;
         let issuer = provider.uri();
         let own = [("MLSDM_OIDC_ISSUER", issuer.as_str()), ("MLSDM_OIDC_AUDIENCE", AUDIENCE)];
-        let rig = Rig::new(&[&own[..], env].concat()).await;
+        let rig = TestApi::new(&[&own[..], env].concat()).await;
         Self { provider, key, rig }
     }
 
