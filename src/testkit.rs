@@ -56,18 +56,19 @@ pub const START: Micros = 1_700_000_000_000_000;
 /// The content key of all test databases: 32 bytes in hexadecimal.
 pub const CONTENT_KEY: &str = "4242424242424242424242424242424242424242424242424242424242424242";
 
-/// The variable by which nobody has to say who they are.
-pub const OPEN: (&str, &str) = ("MLSDM__AUTH__MODE", "none");
+/// The variable that turns authentication off.
+pub const NO_AUTH: (&str, &str) = ("MLSDM__AUTH__MODE", "none");
 
-/// The state of an app over engines in a new SQLite database, with these variables over the
-/// defaults, and that database, to be held as long as the app. Everybody may do everything. Rates are
-/// limited only if a variable says how.
+/// The state of the HTTP API on a new SQLite database, without authentication, with these variables
+/// over the defaults. The database has to live as long as the state. Rate limits are off unless a
+/// variable sets one.
 pub async fn app_state(env: &[(&str, &str)]) -> (AppState, TestDatabase) {
-    let env: Vec<_> = env.iter().copied().chain([OPEN]).collect();
+    let env: Vec<_> = env.iter().copied().chain([NO_AUTH]).collect();
     guarded_app_state(&env, Arc::new(crate::clock::now_micros)).await
 }
 
-/// The same, open to those whom the variables let in, by a clock of the test's.
+/// The state of the HTTP API with the authentication that the variables configure and the clock of the
+/// test.
 pub async fn guarded_app_state(env: &[(&str, &str)], clock: Clock) -> (AppState, TestDatabase) {
     let database = TestDatabase::sqlite();
     let set = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
@@ -87,9 +88,9 @@ pub async fn guarded_app_state(env: &[(&str, &str)], clock: Clock) -> (AppState,
     (startup::state(&config, auth, engines, tasks), database)
 }
 
-/// Who may call a server that lets everybody do everything.
-pub async fn anybody(tasks: &Tasks) -> Arc<Authenticator> {
-    let env = [(OPEN.0.to_owned(), OPEN.1.to_owned())];
+/// An authenticator that lets every caller do everything.
+pub async fn open_authenticator(tasks: &Tasks) -> Arc<Authenticator> {
+    let env = [(NO_AUTH.0.to_owned(), NO_AUTH.1.to_owned())];
     let dir = Path::new("/nonexistent").to_owned();
     let open = Config::load(Sources { file: None, dir, env, flags: Vec::new() });
     let config = open.expect("a configuration").config;

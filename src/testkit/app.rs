@@ -1,5 +1,5 @@
-//! The engines of one process, in the test's own: with a scripted model, a clock that the test sets
-//! and a database that outlives them.
+//! Engines in the process of the test, with a scripted model, a clock that the test advances, injected
+//! faults and a database that survives a restart.
 #![expect(clippy::expect_used, reason = "test support: a panic is the report")]
 
 use std::{
@@ -16,7 +16,7 @@ use tokio::{
     sync::{Notify, watch},
 };
 
-use super::{CONTENT_KEY, START, TestDatabase};
+use super::{Backend, CONTENT_KEY, DEADLINE, START, TestDatabase};
 use crate::{
     domain::{
         digest,
@@ -35,13 +35,10 @@ use crate::{
     },
 };
 
-/// What the model says when it has no script: sure of itself, and long enough.
+/// The answer of the model after its script has ended: confident and long enough to be remembered.
 pub const NOTED: &str = "That is noted and it will be kept in mind from now on, thank you.";
 
-/// Longest wait for tasks to end when an app is closed; they end at once unless something hangs.
-const CLOSE_MAX: Duration = Duration::from_secs(20);
-
-/// How the model reacts to one request.
+/// The reaction of the model to one request.
 #[derive(Clone)]
 pub enum Reaction {
     /// It answers.
@@ -50,18 +47,18 @@ pub enum Reaction {
     Fail(LlmError),
     /// It never answers.
     Hang,
-    /// It answers once the test allows.
+    /// It answers once the test notifies it.
     SayAfter(Arc<Notify>, String),
 }
 
-/// A model that follows a script and remembers what it was asked.
-pub struct Model {
+/// A model that follows a script and records its requests.
+pub struct ScriptedModel {
     script: Mutex<VecDeque<Reaction>>,
     requests: Mutex<Vec<Request>>,
     asked: watch::Sender<usize>,
 }
 
-impl Model {
+impl ScriptedModel {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             script: Mutex::default(),
@@ -70,19 +67,19 @@ impl Model {
         })
     }
 
-    /// Adds reactions to the script; after the last of them it says [`NOTED`].
+    /// Appends reactions to the script. After the last of them the model answers [`NOTED`].
     pub fn script(&self, reactions: impl IntoIterator<Item = Reaction>) {
         lock(&self.script).extend(reactions);
     }
 
-    /// What it was asked so far.
+    /// The requests so far.
     pub fn requests(&self) -> Vec<Request> {
         lock(&self.requests).clone()
     }
 
-    /// Resolves when it was asked so many times.
+    /// Waits until it has received at least `times` requests.
     pub async fn asked(&self, times: usize) {
-        // the sender lives as long as this borrow
+        // an error would mean that the sender is gone, and `self` owns it
         self.asked.subscribe().wait_for(|asked| *asked >= times).await.ok();
     }
 
@@ -114,53 +111,54 @@ fn reply(text: String) -> Reply {
     Reply { text, model: "scripted-1".to_owned(), finish_reason: "stop".to_owned(), usage }
 }
 
-/// What engines are run with, and the policy of those created.
+/// The configuration of the engines.
 #[derive(Clone, Default)]
-pub struct Setup {
-    /// As configuration gives it.
+pub struct TestSetup {
+    /// The policy of new engines.
     pub policy: Policy,
-    /// As configuration gives it.
+    /// The settings of all engines.
     pub settings: Settings,
-    /// What makes vectors.
+    /// The embedder of all engines.
     pub embedder: Embedder,
 }
 
-/// One process, as far as its engines go.
+/// The engines of one process with everything they need.
 pub struct TestApp {
     database: Arc<TestDatabase>,
     clock: Arc<AtomicI64>,
-    setup: Setup,
-    /// The model it asks.
-    pub model: Arc<Model>,
-    /// Its engines.
+    setup: TestSetup,
+    /// The model that answers all prompts.
+    pub model: Arc<ScriptedModel>,
+    /// The engines.
     pub engines: Engines,
-    /// What is to go wrong with its appends.
+    /// The faults to inject into appends.
     pub faults: Arc<Faults>,
     tasks: Tasks,
 }
 
 impl TestApp {
-    /// Over a new SQLite database.
+    /// An app on a new SQLite database with the default setup.
     pub async fn sqlite() -> Self {
-        Self::sqlite_with(Setup::default()).await
+        Self::sqlite_with(TestSetup::default()).await
     }
 
-    /// Over a new SQLite database.
-    pub async fn sqlite_with(setup: Setup) -> Self {
-        Self::created(TestDatabase::sqlite(), setup).await
+    /// An app on a new SQLite database.
+    pub async fn sqlite_with(setup: TestSetup) -> Self {
+        Self::on(Backend::Sqlite, setup).await
     }
 
-    /// Over a new PostgreSQL database.
+    /// An app on a new PostgreSQL database with the default setup.
     pub async fn postgres() -> Self {
-        Self::postgres_with(Setup::default()).await
+        Self::postgres_with(TestSetup::default()).await
     }
 
-    /// Over a new PostgreSQL database.
-    pub async fn postgres_with(setup: Setup) -> Self {
-        Self::created(TestDatabase::postgres().await, setup).await
+    /// An app on a new PostgreSQL database.
+    pub async fn postgres_with(setup: TestSetup) -> Self {
+        Self::on(Backend::Postgres, setup).await
     }
 
-    async fn created(database: TestDatabase, setup: Setup) -> Self {
+    async fn on(backend: Backend, setup: TestSetup) -> Self {
+        let database = TestDatabase::on(backend).await;
         let clock = Arc::new(AtomicI64::new(START));
         let app = Self::open(Arc::new(database), clock, setup).await;
         let policy = app.setup.policy.clone();
@@ -168,7 +166,7 @@ impl TestApp {
         app
     }
 
-    async fn open(database: Arc<TestDatabase>, clock: Arc<AtomicI64>, setup: Setup) -> Self {
+    async fn open(database: Arc<TestDatabase>, clock: Arc<AtomicI64>, setup: TestSetup) -> Self {
         let (now, faults) = (Arc::clone(&clock), Faults::none());
         let options = Options {
             clock: Some(Arc::new(move || now.load(Ordering::Relaxed))),
@@ -179,7 +177,7 @@ impl TestApp {
         let store = Store::open(&options).await.expect("the database opens");
         store.migrate().await.expect("the tables are made");
         let content_key = ContentKey::from_text(CONTENT_KEY).expect("a key");
-        let model = Model::new();
+        let model = ScriptedModel::new();
         let asked = Arc::clone(&model);
         let parts = Parts {
             store,
@@ -193,39 +191,39 @@ impl TestApp {
         Self { database, clock, setup, model, engines, faults, tasks }
     }
 
-    /// Ends the process and starts it anew on the same database.
+    /// Stops the engines and opens them again on the same database, as a new process would.
     pub async fn restart(self) -> Self {
         let setup = self.setup.clone();
         self.restart_with(setup).await
     }
 
-    /// The same, with another configuration.
-    pub async fn restart_with(self, setup: Setup) -> Self {
+    /// Restarts with another setup.
+    pub async fn restart_with(self, setup: TestSetup) -> Self {
         let (database, clock) = self.close().await;
         Self::open(database, clock, setup).await
     }
 
-    /// Ends the process; what it leaves is its database.
+    /// Stops everything but the database and the clock.
     async fn close(self) -> (Arc<TestDatabase>, Arc<AtomicI64>) {
         self.tasks.stop().begin();
         self.engines.unload_all();
-        assert!(self.tasks.wait(CLOSE_MAX).await, "a task does not end");
+        assert!(self.tasks.wait(DEADLINE).await, "a task is still running");
         self.engines.parts().store.close().await;
         (self.database, self.clock)
     }
 
-    /// Another process over the same PostgreSQL database.
+    /// A second app on the same PostgreSQL database and the same clock.
     pub async fn replica(&self) -> Self {
         self.replica_with(self.setup.clone()).await
     }
 
-    /// The same, with another configuration.
-    pub async fn replica_with(&self, setup: Setup) -> Self {
+    /// A second app with another setup.
+    pub async fn replica_with(&self, setup: TestSetup) -> Self {
         let (database, clock) = (Arc::clone(&self.database), Arc::clone(&self.clock));
         Self::open(database, clock, setup).await
     }
 
-    /// Sets the log's clock forward.
+    /// Advances the clock.
     pub fn pass(&self, time: Duration) {
         self.clock.fetch_add(time.as_micros() as Micros, Ordering::Relaxed);
     }
@@ -235,17 +233,17 @@ impl TestApp {
         self.engines.get(&EngineId::default()).await.expect("the default engine loads")
     }
 
-    /// The database it runs on.
+    /// The database.
     pub fn database(&self) -> &TestDatabase {
         &self.database
     }
 
-    /// Runs a step of the default engine as its server does.
+    /// Runs a step of the default engine as the HTTP API does.
     pub async fn ask(&self, who: &str, prompt: &str) -> Result<StepResponse, StepError> {
         self.send(caller(who), generate(prompt)).await
     }
 
-    /// The same, with everything a request can hold.
+    /// Runs a step of the default engine with any request.
     pub async fn send(
         &self,
         caller: Caller,
@@ -254,25 +252,25 @@ impl TestApp {
         self.engine().await.start(&self.tasks, caller, request, None).response().await
     }
 
-    /// The state of the default engine, in one value.
+    /// The position and the digest of the default engine's state.
     pub async fn digest(&self) -> (Position, Sha256) {
         let view = self.engine().await.view();
         (view.state.position, digest::state(&view.state))
     }
 
-    /// The log of the default engine.
+    /// The events of the default engine.
     pub async fn log(&self) -> Vec<Record> {
         let store = &self.engines.parts().store;
         store.read(&EngineId::default(), 0, 10_000).await.expect("the log can be read")
     }
 
-    /// The types of the log's events.
+    /// The types of the default engine's events.
     pub async fn kinds(&self) -> Vec<String> {
         self.log().await.into_iter().map(|record| record.kind).collect()
     }
 }
 
-/// A request of somebody who speaks for himself.
+/// A caller who acts for no other end user.
 pub fn caller(who: &str) -> Caller {
     Caller {
         actor: who.to_owned(),
@@ -285,7 +283,7 @@ pub fn caller(who: &str) -> Caller {
     }
 }
 
-/// A harmless request.
+/// A request that passes the moral filter.
 pub fn generate(prompt: &str) -> StepRequest {
     StepRequest { prompt: prompt.to_owned(), moral_value: Some(0.9), ..StepRequest::default() }
 }

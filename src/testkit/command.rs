@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use super::{CONTENT_KEY, OPEN};
+use super::{CONTENT_KEY, NO_AUTH};
 
 /// The environment of the processes of one test. They see nothing else: neither the variables of the
 /// test process nor a `config.yaml` in the working directory.
@@ -82,7 +82,7 @@ impl TestEnv {
 
     fn bare(database_url: &str) -> Self {
         let env = Self { variables: BTreeMap::new(), wrapper: None, tls_client: None };
-        env.with(OPEN.0, OPEN.1)
+        env.with(NO_AUTH.0, NO_AUTH.1)
             .with("DATABASE_URL", database_url)
             .with("MLSDM_CONTENT_KEY", CONTENT_KEY)
     }

@@ -1,4 +1,4 @@
-//! A provider that does what well-behaved servers do not: raw bytes over TCP, as a script says.
+//! A model provider that sends scripted bytes over TCP, including what a correct HTTP server never sends.
 #![expect(clippy::unwrap_used, reason = "test support: a panic is the report")]
 
 use std::{
@@ -13,22 +13,22 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// How one request is answered.
+/// The response to one request.
 pub enum Act {
-    /// With these bytes; then the connection is closed.
+    /// Sends these bytes and closes the connection.
     Send(Vec<u8>),
-    /// The same, once the test allows.
+    /// Waits for the test, then sends these bytes and closes the connection.
     SendWhen(oneshot::Receiver<()>, Vec<u8>),
-    /// With these bytes; the connection stays open and silent.
+    /// Sends these bytes and leaves the connection open.
     SendAndHang(Vec<u8>),
-    /// With these bytes, once as many requests as the barrier wants are there at the same time.
+    /// Waits until the barrier has enough concurrent requests, then sends these bytes.
     SendTogether(Arc<Barrier>, Vec<u8>),
 }
 
 impl Act {
     async fn run(self, mut stream: TcpStream) {
         match self {
-            // who has heard enough may hang up
+            // the client may close the connection before it has read everything
             Self::Send(bytes) => drop(stream.write_all(&bytes).await),
             Self::SendWhen(allowed, bytes) => {
                 allowed.await.unwrap();
@@ -46,12 +46,12 @@ impl Act {
     }
 }
 
-/// What an answer begins with.
+/// The head of a response.
 pub fn head(status: &str, headers: &str) -> String {
     format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n")
 }
 
-/// A whole answer.
+/// A complete JSON response.
 pub fn json(status: &str, headers: &str, body: &str) -> Act {
     let length = body.len();
     let headers =
@@ -59,13 +59,13 @@ pub fn json(status: &str, headers: &str, body: &str) -> Act {
     Act::Send([head(status, &headers).as_bytes(), body.as_bytes()].concat())
 }
 
-/// A stream of events that is cut off after these: a length is promised that never comes.
+/// A stream that ends after these events, before the announced content length.
 pub fn cut_stream(events: &str) -> Act {
     let headers = "Content-Type: text/event-stream\r\nContent-Length: 1000000\r\n";
     Act::Send([head("200 OK", headers).as_bytes(), events.as_bytes()].concat())
 }
 
-/// An answer of chat completions.
+/// A complete response of a chat completions API.
 pub fn completion(text: &str) -> Act {
     let answer = serde_json::json!({
         "model": "m-1-2026",
@@ -74,16 +74,16 @@ pub fn completion(text: &str) -> Act {
     json("200 OK", "", &answer.to_string())
 }
 
-/// The provider. Its listener ends with it.
+/// The provider. It stops listening when dropped.
 pub struct Double {
-    /// Where it is.
+    /// The base URL.
     pub url: String,
     asked: watch::Receiver<usize>,
     task: JoinHandle<()>,
 }
 
 impl Double {
-    /// Answers the first requests as told, and closes the connections of all later ones.
+    /// Responds to the first requests by the script and closes the connections of all later ones.
     pub async fn new(script: impl IntoIterator<Item = Act>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -98,7 +98,7 @@ impl Double {
                     if !read(&mut stream).await {
                         return;
                     }
-                    // the order of the script is that of the counts
+                    // under one lock, so that the n-th request counted gets the n-th response
                     let act = {
                         let mut script = script.lock().unwrap();
                         count.send_modify(|count| *count += 1);
@@ -113,12 +113,12 @@ impl Double {
         Self { url, asked, task }
     }
 
-    /// How often it was asked.
+    /// The number of requests so far.
     pub fn times(&self) -> usize {
         *self.asked.borrow()
     }
 
-    /// Resolves when it was asked so many times.
+    /// Waits until it has received at least `times` requests.
     pub async fn asked(&self, times: usize) {
         self.asked.clone().wait_for(|asked| *asked >= times).await.unwrap();
     }
@@ -130,7 +130,7 @@ impl Drop for Double {
     }
 }
 
-/// Reads one request to its end.
+/// Reads one request. False if the connection ends before the request does.
 async fn read(stream: &mut TcpStream) -> bool {
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
@@ -150,7 +150,7 @@ async fn read(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// Failures, so many times.
+/// A script of `times` responses with status 500.
 pub fn failing(times: usize) -> Vec<Act> {
     (0..times).map(|_| json("500 Internal Server Error", "", "{}")).collect()
 }

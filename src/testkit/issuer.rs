@@ -1,4 +1,4 @@
-//! An identity provider's keys, and tokens signed with them, good ones and others.
+//! Signing keys of an identity provider, and valid and invalid tokens signed with them.
 #![expect(clippy::expect_used, clippy::panic, reason = "test support: a panic is the report")]
 
 use aws_lc_rs::{
@@ -14,20 +14,20 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto, jwk::Jwk};
 use serde_json::{Value, json};
 
-/// Bytes of PKCS #8 before the RSA key of 2048 bits in it.
+/// Length of the PKCS #8 header in front of an RSA key of 2048 bits.
 const PKCS8_PREFIX: usize = 26;
 
 /// A key pair of an issuer.
 pub struct IssuerKey {
-    /// Its name.
+    /// The key id.
     pub kid: String,
-    /// What it signs with.
+    /// The signature algorithm.
     pub algorithm: Algorithm,
     key: EncodingKey,
 }
 
 impl IssuerKey {
-    /// A new one.
+    /// Generates a key pair.
     pub fn new(kid: &str, algorithm: Algorithm) -> Self {
         let random = SystemRandom::new();
         let ec = |curve| {
@@ -58,7 +58,7 @@ impl IssuerKey {
         Self { kid: kid.to_owned(), algorithm, key }
     }
 
-    /// The public half, without `alg`, as many providers publish it.
+    /// The public key as a JWK without `alg`, as many providers publish it.
     pub fn jwk(&self) -> Value {
         let jwk = Jwk::from_encoding_key(&self.key, self.algorithm).expect("a public key");
         let mut jwk = serde_json::to_value(jwk).expect("a public key");
@@ -68,7 +68,7 @@ impl IssuerKey {
         jwk
     }
 
-    /// The header of its tokens.
+    /// The header of tokens signed with this key.
     pub fn header(&self) -> Value {
         json!({"alg": format!("{:?}", self.algorithm), "typ": "JWT", "kid": self.kid})
     }
@@ -78,7 +78,7 @@ impl IssuerKey {
         self.sign_text(&self.header().to_string(), &claims.to_string())
     }
 
-    /// A token of these texts, whatever they are, signed as a good one is.
+    /// A token with a valid signature over these texts, which need not be JSON.
     pub fn sign_text(&self, header: &str, claims: &str) -> String {
         let message = message(header, claims);
         let signature = crypto::sign(message.as_bytes(), &self.key, self.algorithm);
@@ -86,12 +86,12 @@ impl IssuerKey {
     }
 }
 
-/// What is signed of a token.
+/// The signed part of a token.
 pub fn message(header: &str, claims: &str) -> String {
     format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
 }
 
-/// A JWKS document of keys.
+/// A JWKS document with these keys.
 pub fn jwks(keys: &[&IssuerKey]) -> Value {
     json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() })
 }

@@ -1,17 +1,17 @@
-//! Inputs as an attacker makes them: good ones, damaged in every way that parsers get wrong.
+//! Damaged variants of valid inputs, to test parsers of untrusted data.
 //!
-//! The same on every run, so that a failure is found again. Not a fuzzer that looks for new paths: a
-//! bounded run of the test suite.
+//! The sequence is the same on every run, so that failures are reproducible. This is not a
+//! coverage-guided fuzzer.
 
 use std::iter;
 
-/// Bytes that mean something to some parser.
-const TELLING: &[u8] = b"\0\t\n\r \"%',-./:;=@[\\]^_{|}\x7f\x80\xbf\xc0\xe2\xff";
+/// Bytes with a meaning in some grammar.
+const SYNTAX: &[u8] = b"\0\t\n\r \"%',-./:;=@[\\]^_{|}\x7f\x80\xbf\xc0\xe2\xff";
 
-/// Longest input made, in bytes.
+/// Upper bound of the length of a variant, in bytes.
 const BYTES_MAX: usize = 16 * 1024;
 
-/// A small generator of numbers (xorshift).
+/// A pseudo-random number generator (xorshift64).
 struct Numbers(u64);
 
 impl Numbers {
@@ -27,7 +27,8 @@ impl Numbers {
     }
 }
 
-/// So many variants of a good input, each changed in one to four places, none equal to it.
+/// The first `times` variants of a valid input. Each is changed in one to four places and differs from
+/// the input.
 pub fn mutations(good: &[u8], times: usize) -> impl Iterator<Item = Vec<u8>> {
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15 ^ good.len() as u64);
     let changed = iter::repeat_with(move || {
@@ -43,11 +44,11 @@ pub fn mutations(good: &[u8], times: usize) -> impl Iterator<Item = Vec<u8>> {
 
 fn change(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
     let at = numbers.below(bytes.len());
-    let telling = TELLING[numbers.below(TELLING.len())];
+    let syntax = SYNTAX[numbers.below(SYNTAX.len())];
     match numbers.below(7) {
         0 => bytes.truncate(at),
-        1 => bytes.insert(at, telling),
-        2 => drop(bytes.splice(at..at, iter::repeat_n(telling, numbers.below(2_000)))),
+        1 => bytes.insert(at, syntax),
+        2 => drop(bytes.splice(at..at, iter::repeat_n(syntax, numbers.below(2_000)))),
         3 => {
             let to = at + numbers.below(bytes.len() - at);
             let part = bytes[at..to].to_vec();
@@ -59,7 +60,7 @@ fn change(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
         }
         5 => {
             if let Some(byte) = bytes.get_mut(at) {
-                *byte = telling;
+                *byte = syntax;
             }
         }
         _ => {
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mutations_differ_from_the_good_one_and_come_again() {
+    fn mutations_differ_from_the_input_and_are_reproducible() {
         let good = b"Bearer abc.def.ghi";
         let first: Vec<_> = mutations(good, 500).collect();
         assert_eq!(first.len(), 500);

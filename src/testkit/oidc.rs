@@ -1,12 +1,11 @@
-//! Identity providers of other people's, as processes: the package `oidc-provider` for Node, and
-//! `oidc-provider-mock` for Python. `.ci/test` installs both; `tests/oidc` says which.
+//! Third-party identity providers as processes: the package `oidc-provider` for Node and
+//! `oidc-provider-mock` for Python. `.ci/test` installs the versions that `tests/oidc` pins.
 #![expect(clippy::expect_used, clippy::panic, reason = "test support: a panic is the report")]
 
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Stdio,
-    time::{Duration, Instant},
 };
 
 use reqwest::{Client, Response};
@@ -17,19 +16,14 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::postgres::free_port;
+use super::{eventually, postgres::free_port};
 
-/// Whom the tokens of [`Provider::node`] are for.
+/// The audience of the tokens of [`Provider::node`].
 pub const RESOURCE: &str = "https://mlsdm.example";
-/// Its clients, each of which gets tokens signed with another algorithm.
+/// The clients of [`Provider::node`]. Each gets tokens signed with a different algorithm.
 pub const CLIENTS: [&str; 4] = ["rs256", "es256", "ps256", "eddsa"];
-/// Its client for people, without a secret.
+/// The public client of [`Provider::node`] for end users.
 pub const CLI_CLIENT: &str = "mlsdm-cli";
-
-/// Longest wait until one listens.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pause between two looks.
-const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -47,12 +41,13 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// `oidc-provider`: keys of four algorithms, machines and people, PKCE, device codes.
+    /// Starts `oidc-provider`, which has keys of four algorithms and supports client credentials, PKCE and
+    /// device codes.
     pub async fn node() -> Self {
         Self::start(Kind::Node).await
     }
 
-    /// `oidc-provider-mock`, made of `authlib`: whoever asks is who they say they are.
+    /// Starts `oidc-provider-mock`, which is based on `authlib` and does not authenticate end users.
     pub async fn python() -> Self {
         Self::start(Kind::Python).await
     }
@@ -69,23 +64,23 @@ impl Provider {
         provider
     }
 
-    /// Its issuer URL.
+    /// The issuer URL.
     pub fn issuer(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Kills it.
+    /// Kills the process.
     pub async fn kill(&mut self) {
-        self.child.kill().await.expect("it can be killed");
+        self.child.kill().await.expect("kill the identity provider");
     }
 
-    /// Starts it again, with the keys it had.
+    /// Starts a killed process again, with the same keys.
     pub async fn restart(&mut self) {
         self.child = spawn(self.kind, self.port, self.folder.path());
         self.until_it_listens().await;
     }
 
-    /// A token for one of [`CLIENTS`].
+    /// An access token for one of [`CLIENTS`].
     pub async fn token(&self, client: &str) -> String {
         let form = [
             ("grant_type", "client_credentials"),
@@ -97,7 +92,7 @@ impl Provider {
         answer["access_token"].as_str().expect("a token").to_owned()
     }
 
-    /// The ID token of somebody, for a client: what the Python one has that is a JWT.
+    /// An ID token, which is the only kind of JWT that the Python provider issues.
     pub async fn id_token(&self, client: &str, subject: &str) -> String {
         let redirect = "http://127.0.0.1/callback";
         let ask = format!(
@@ -119,9 +114,9 @@ impl Provider {
         answer["id_token"].as_str().expect("an ID token").to_owned()
     }
 
-    /// Makes new keys, which sign from now on; those before stay published until the next time.
+    /// Replaces the signing keys. The previous ones stay published until the next rotation.
     pub async fn rotate(&self) {
-        self.post("/rotate", &[]).await.error_for_status().expect("new keys");
+        self.post("/rotate", &[]).await.error_for_status().expect("rotate the keys");
     }
 
     async fn post(&self, path: &str, form: &[(&str, &str)]) -> Response {
@@ -130,15 +125,15 @@ impl Provider {
     }
 
     async fn until_it_listens(&mut self) {
-        let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-            let ended = self.child.try_wait().expect("its process");
-            if ended.is_some() || start.elapsed() > START_TIMEOUT {
-                let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-                panic!("the identity provider does not start: {log}");
+        eventually("the start of the identity provider", async || {
+            let log = || fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            if let Some(status) = self.child.try_wait().expect("the status of the provider") {
+                panic!("the identity provider exited: {status}\n{}", log());
             }
-            tokio::time::sleep(LOOK).await;
-        }
+            let connected = TcpStream::connect(("127.0.0.1", self.port)).await;
+            connected.map_err(|error| format!("{error}\n{}", log()))
+        })
+        .await;
     }
 }
 
@@ -147,10 +142,10 @@ async fn json(response: Response) -> Value {
     response.json().await.expect("JSON of the provider")
 }
 
-/// Where `.ci/test` installs them.
+/// The path of a file that `.ci/test` installs.
 fn installed(path: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/ci/oidc").join(path);
-    assert!(path.exists(), "{} is missing: `.ci/test` installs it", path.display());
+    assert!(path.exists(), "{} is missing: run .ci/test, which installs it", path.display());
     path
 }
 
@@ -170,11 +165,11 @@ fn spawn(kind: Kind, port: u16, folder: &Path) -> Child {
     };
     let log = fs::File::create(folder.join("log")).expect("a log");
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
-    command.kill_on_drop(true).spawn().expect("node, and Python")
+    command.kill_on_drop(true).spawn().expect("start the identity provider: needs node and Python")
 }
 
-/// Node finds packages beside the script it runs, so that is copied there: whole or not at all, since
-/// other tests do the same.
+/// Copies the script next to `node_modules`, where Node looks for packages. The copy is atomic, since
+/// other tests do the same at the same time.
 fn script(port: u16) -> PathBuf {
     let script = installed("node/node_modules").with_file_name("provider.mjs");
     let copy = script.with_file_name(format!("provider-{port}.mjs"));

@@ -1,8 +1,8 @@
-//! PostgreSQL for tests: one cluster shared by all test processes of a run, or one of a test's own.
+//! PostgreSQL for tests: one cluster that all test processes share, or a private one.
 //!
-//! The shared one lives in `target/testkit/postgres`. Every process that uses it holds a shared lock
-//! on the file `users` while it lives; a detached janitor stops and removes the cluster when it can
-//! take that lock alone. So nothing has to be started before or stopped after the tests.
+//! The shared cluster lives in `target/testkit/postgres`. Every process that uses it holds a shared
+//! lock on the file `users`; a detached janitor stops and removes the cluster when it can take that
+//! lock exclusively. So nothing has to be started before the tests or stopped after them.
 #![expect(clippy::expect_used, clippy::panic, reason = "test support: a panic is the report")]
 
 use std::{
@@ -22,10 +22,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::Pg
 use tempfile::TempDir;
 
 const INSTALL: &str = "install postgresql (apt-get install postgresql)";
-/// Ports can be taken between our look and the server's start.
+/// Another process may take the free port before PostgreSQL binds it.
 const START_ATTEMPTS: u32 = 3;
 
-/// Stops and removes the shared cluster once no process uses it. `$0` is `pg_ctl`.
+/// Shell script that stops and removes the shared cluster once no process uses it. `$0` is `pg_ctl`.
 const JANITOR: &str = "exec 9>janitor 8<users; flock -n 9 || exit 0
 while sleep 15; do
   if flock -n -x 8; then
@@ -35,27 +35,27 @@ while sleep 15; do
   fi
 done";
 
-/// Stops a test's own cluster when the test's process is gone (its end of the pipe closes).
+/// Shell script that stops a private cluster when the test process exits, which closes its stdin.
 const WATCH: &str = "cat; test ! -e data/postmaster.pid || \"$0\" -D data -m immediate -w stop";
 
-/// A PostgreSQL server with its data.
+/// A running PostgreSQL cluster.
 pub struct Cluster {
     folder: Folder,
     port: u16,
-    /// Only beside a test's own cluster.
+    /// The process of [`WATCH`], for a private cluster.
     watch: Option<Child>,
 }
 
 enum Folder {
     Shared(PathBuf),
-    Own(TempDir),
+    Private(TempDir),
 }
 
 impl Folder {
     fn path(&self) -> &Path {
         match self {
             Self::Shared(path) => path,
-            Self::Own(folder) => folder.path(),
+            Self::Private(folder) => folder.path(),
         }
     }
 }
@@ -72,14 +72,14 @@ pub fn shared() -> &'static Cluster {
     &SHARED.get_or_init(start_shared).0
 }
 
-/// A cluster that only this test uses, running; for tests that stop and start it.
-pub fn own_cluster() -> Cluster {
+/// Starts a private cluster, for tests that stop the server or change what all databases share.
+pub fn private_cluster() -> Cluster {
     let folder = tempfile::Builder::new()
-        .prefix("own-")
+        .prefix("private-")
         .tempdir_in(base())
         .expect("a folder for the cluster");
     give_away(folder.path());
-    let mut cluster = Cluster { folder: Folder::Own(folder), port: 0, watch: None };
+    let mut cluster = Cluster { folder: Folder::Private(folder), port: 0, watch: None };
     cluster.init();
     cluster.start_anywhere();
     let watch = as_server_user("sh", cluster.folder.path())
@@ -114,7 +114,7 @@ fn start_shared() -> (Cluster, File) {
         Some(port) if cluster.runs() => cluster.port = port,
         _ => {
             if folder.join("data").exists() {
-                fs::remove_dir_all(folder.join("data")).expect("the old cluster goes");
+                fs::remove_dir_all(folder.join("data")).expect("remove the old cluster");
             }
             cluster.init();
             cluster.start_anywhere();
@@ -130,22 +130,22 @@ fn start_shared() -> (Cluster, File) {
 }
 
 impl Cluster {
-    /// The port on 127.0.0.1; it stays the same over [`Cluster::stop`] and [`Cluster::start`].
+    /// The port on 127.0.0.1. [`Cluster::stop`] and [`Cluster::start`] do not change it.
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Ends all connections and shuts down; returns when it is down.
+    /// Closes all connections and shuts down. Returns when the server has exited.
     pub fn stop(&self) {
         self.control(&["-m", "fast", "-w", "stop"]).expect("pg_ctl stop");
     }
 
-    /// Ends it as a crash would; returns when it is down.
+    /// Stops without a checkpoint, as a crash does. Returns when the server has exited.
     pub fn crash(&self) {
         self.control(&["-m", "immediate", "-w", "stop"]).expect("pg_ctl stop");
     }
 
-    /// Starts it again; returns when it takes connections.
+    /// Starts a stopped cluster. Returns when it accepts connections.
     pub fn start(&self) {
         self.try_start().expect("pg_ctl start");
     }
@@ -155,7 +155,7 @@ impl Cluster {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let target =
             Target { port: self.port, name: format!("test_{}_{number}", std::process::id()) };
-        // a crashed process with our id may have left one
+        // a process with the same id may have crashed and left one
         target.execute("DROP DATABASE IF EXISTS").await.expect("DROP DATABASE");
         target.execute("CREATE DATABASE").await.expect("CREATE DATABASE");
         target
@@ -211,7 +211,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if let Some(watch) = &mut self.watch {
-            // the watch stops the server when its input ends
+            // the script stops the server at the end of its input
             drop(watch.stdin.take());
             watch.wait().ok();
         }
@@ -232,12 +232,13 @@ impl Target {
         conn.close().await
     }
 
-    /// Blocking, on a thread and a runtime of its own: a drop can happen anywhere.
+    /// Drops the database. It blocks and uses its own thread and runtime, since `Drop` may run in or
+    /// outside of any runtime.
     pub(super) fn drop_database(&self) {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                // a cluster that a test has stopped takes its databases with it
+                // fails if the test has stopped the cluster, which is removed with its databases
                 runtime.expect("a runtime").block_on(self.execute("DROP DATABASE IF EXISTS")).ok();
             });
         });
@@ -250,8 +251,8 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("its address").port()
 }
 
-/// The folder for clusters: within `target`, or, where root may enter it but the server's user may
-/// not, within the temporary folder.
+/// The folder for clusters: in `target`, or in the temporary folder if the user that runs the server
+/// has no access to `target`.
 fn base() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || {
@@ -273,7 +274,7 @@ fn base() -> PathBuf {
     elsewhere
 }
 
-/// A PostgreSQL program, from PATH or from where Debian puts it.
+/// The path of a PostgreSQL program, from PATH or from the folders of Debian's packages.
 fn binary(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -286,8 +287,8 @@ fn binary(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is missing: {INSTALL}"))
 }
 
-/// A command with nothing to read and nobody listening, run by a user who may run servers: both
-/// PostgreSQL and PgBouncer refuse root.
+/// A command without input and output that does not run as root, since PostgreSQL and PgBouncer refuse
+/// to.
 pub(super) fn as_server_user(program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder);
@@ -298,14 +299,14 @@ pub(super) fn as_server_user(program: impl AsRef<std::ffi::OsStr>, folder: &Path
     command
 }
 
-/// Hands a file to the user that runs the server.
+/// Makes the user that runs the server the owner of a file.
 pub(super) fn give_away(path: &Path) {
     if let Some((user, group)) = server_user() {
         std::os::unix::fs::chown(path, Some(user), Some(group)).expect("chown as root");
     }
 }
 
-/// The user and group `postgres`, if we are root.
+/// The ids of the user and the group `postgres`, if this process runs as root.
 fn server_user() -> Option<(u32, u32)> {
     let ours = fs::metadata("/proc/self").map(|process| process.uid());
     if ours.ok()? != 0 {

@@ -42,7 +42,7 @@ async fn without_configuration_tokens_are_signed_with_a_key_beside_the_database(
 
 #[actix_web::test]
 async fn where_nobody_is_asked_everybody_may_do_everything() {
-    let rig = TestApi::new(&[mlsdm::testkit::OPEN]).await;
+    let rig = TestApi::new(&[mlsdm::testkit::NO_AUTH]).await;
     let me = rig.me("whatever an SDK has to send").await.json();
     assert_eq!((&me["subject"], &me["engines"]), (&json!("anonymous"), &json!(["*"])));
     let speaks = get("/v1/state", "").insert_header(("x-mlsdm-end-user", "ann"));

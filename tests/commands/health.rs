@@ -6,7 +6,7 @@ use mlsdm::{
     domain::policy::Policy,
     http::{AppState, create_app},
     startup,
-    testkit::{TestDatabase, anybody},
+    testkit::{TestDatabase, open_authenticator},
 };
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn config() -> Config {
 
 pub(crate) async fn state(process: &Process) -> web::Data<AppState> {
     let (engines, tasks) = (process.engines.clone(), process.tasks.clone());
-    let auth = anybody(&tasks).await;
+    let auth = open_authenticator(&tasks).await;
     web::Data::new(startup::state(&config(), auth, engines, tasks))
 }
 

@@ -6,7 +6,7 @@ use mlsdm::{
     lifecycle::Tasks,
     startup,
     store::{Options, Record, Store},
-    testkit::{CONTENT_KEY, CommandOutput, TestDatabase, anybody, run_mlsdm},
+    testkit::{CONTENT_KEY, CommandOutput, TestDatabase, open_authenticator, run_mlsdm},
 };
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -168,7 +168,8 @@ async fn a_server_serves_the_copy_in_its_place() {
     let tasks = Tasks::new(Handle::current());
     let llm = startup::llm(&config).await.unwrap();
     let engines = startup::start_engines(&config, llm, &tasks).await.unwrap();
-    let state = web::Data::new(startup::state(&config, anybody(&tasks).await, engines, tasks));
+    let state =
+        web::Data::new(startup::state(&config, open_authenticator(&tasks).await, engines, tasks));
     let app = test::init_service(create_app(state)).await;
     let body = json!({ "prompt": "What is my dog called?", "moral_value": 0.9 });
     let request = test::TestRequest::post().uri("/v1/generate").set_json(body);

@@ -11,7 +11,7 @@ use mlsdm::{
     },
     engine::{Caller, StepError, StepRequest, verify::verify},
     store::writer::WriteError,
-    testkit::app::{Reaction, Setup, TestApp, caller, generate},
+    testkit::app::{Reaction, TestApp, TestSetup, caller, generate},
 };
 
 /// Tokens a day.
@@ -22,11 +22,11 @@ const STEP: u64 = 18;
 
 const CLIENTS: usize = 50;
 
-fn limited(budget: Budget) -> Setup {
-    Setup { policy: Policy { budget, ..Policy::default() }, ..Setup::default() }
+fn limited(budget: Budget) -> TestSetup {
+    TestSetup { policy: Policy { budget, ..Policy::default() }, ..TestSetup::default() }
 }
 
-fn daily() -> Setup {
+fn daily() -> TestSetup {
     limited(Budget { tokens: LIMIT, ..Budget::default() })
 }
 
@@ -140,7 +140,7 @@ async fn a_cost_budget_refuses_models_without_a_price() {
 #[tokio::test]
 async fn a_configured_budget_reaches_an_engine_that_had_none_and_leaves_it_again() {
     let mut app = TestApp::sqlite().await;
-    for setup in [daily(), Setup::default()] {
+    for setup in [daily(), TestSetup::default()] {
         let configured = setup.policy.clone();
         app = app.restart_with(setup).await;
         app.engines.ensure_default(&configured).await.unwrap();

@@ -3,7 +3,7 @@
 use mlsdm::{
     domain::policy::{MemoryScope, Policy},
     llm::{Request, Role},
-    testkit::app::{Setup, TestApp, caller, generate},
+    testkit::app::{TestApp, TestSetup, caller, generate},
 };
 
 const TOLD: &str = "My dog is called Rex";
@@ -29,10 +29,10 @@ async fn ask(app: &TestApp, who: &str, prompt: &str) -> Request {
     request
 }
 
-fn shared() -> Setup {
+fn shared() -> TestSetup {
     let mut policy = Policy::default();
     policy.memory.scope = MemoryScope::Engine;
-    Setup { policy, ..Setup::default() }
+    TestSetup { policy, ..TestSetup::default() }
 }
 
 #[tokio::test]

@@ -10,18 +10,18 @@ use mlsdm::{
     embed::{EmbedError, Embedder, Function, hashing},
     engine::{EngineError, Settings, StepError},
     store::codec,
-    testkit::app::{Setup, TestApp},
+    testkit::app::{TestApp, TestSetup},
 };
 
 const DIMENSION: usize = 8;
 
 /// Engines whose vectors a function makes.
-fn with(function: Function) -> Setup {
+fn with(function: Function) -> TestSetup {
     let embedder = EmbedderId { id: "own".to_owned(), version: 1 };
-    Setup {
+    TestSetup {
         policy: Policy { dimension: DIMENSION, embedder, ..Policy::default() },
         embedder: Embedder::function("own", 1, DIMENSION, function).cached(1 << 20),
-        ..Setup::default()
+        ..TestSetup::default()
     }
 }
 
@@ -87,7 +87,7 @@ async fn a_failure_to_embed_ends_the_step_with_its_code() {
 #[tokio::test]
 async fn an_embedder_that_hangs_is_given_up_at_the_steps_deadline() {
     let settings = Settings { timeout: Duration::ZERO, ..Settings::default() };
-    let setup = Setup { settings, ..with(Arc::new(|_| Box::pin(pending()))) };
+    let setup = TestSetup { settings, ..with(Arc::new(|_| Box::pin(pending()))) };
     let app = TestApp::sqlite_with(setup).await;
     assert_eq!(failed(&app).await, "timeout");
 }
@@ -97,7 +97,7 @@ async fn an_engine_of_another_embedder_is_refused_with_both_names() {
     let app = TestApp::sqlite_with(with(slow())).await;
     app.ask("ann", "My dog is called Rex").await.unwrap();
     let id = app.engine().await.id().clone();
-    let app = app.restart_with(Setup::default()).await;
+    let app = app.restart_with(TestSetup::default()).await;
     let Err(error) = app.engines.get(&id).await else { panic!("it was loaded") };
     assert!(matches!(error, EngineError::Embedder { .. }), "{error}");
     let text = error.to_string();

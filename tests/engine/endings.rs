@@ -10,7 +10,7 @@ use mlsdm::{
     engine::{Settings, StepError},
     llm::LlmError,
     store::codec,
-    testkit::app::{NOTED, Reaction, Setup, TestApp},
+    testkit::app::{NOTED, Reaction, TestApp, TestSetup},
 };
 use tokio::sync::Notify;
 
@@ -42,9 +42,9 @@ async fn refused(app: &TestApp) -> (FailStage, String) {
     (stage, code)
 }
 
-fn impatient() -> Setup {
+fn impatient() -> TestSetup {
     let settings = Settings { timeout: Duration::ZERO, ..Settings::default() };
-    Setup { settings, ..Setup::default() }
+    TestSetup { settings, ..TestSetup::default() }
 }
 
 #[tokio::test]

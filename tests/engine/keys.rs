@@ -12,7 +12,7 @@ use mlsdm::{
     },
     engine::{Caller, EngineError, Settings, StepError},
     store::{audit, writer::WriteError},
-    testkit::app::{Setup, TestApp, caller, generate},
+    testkit::app::{TestApp, TestSetup, caller, generate},
 };
 
 const ID: KeyId = KeyId::new(7);
@@ -88,7 +88,7 @@ async fn replicas_share_one_log() {
 #[tokio::test]
 async fn it_stays_loaded_when_engines_are_unloaded() {
     let settings = Settings { idle_evict: Duration::ZERO, ..Settings::default() };
-    let app = TestApp::sqlite_with(Setup { settings, ..Setup::default() }).await;
+    let app = TestApp::sqlite_with(TestSetup { settings, ..TestSetup::default() }).await;
     app.engine().await;
     app.engines.system().await.unwrap();
     app.engines.unload_idle();

@@ -6,7 +6,7 @@ use mlsdm::{
     domain::{command::Intervene, digest, ids::EngineId, policy::Policy},
     engine::{EngineError, Settings, step},
     store::{StoreError, faults::Fault},
-    testkit::app::{NOTED, Reaction, Setup, TestApp, caller, generate},
+    testkit::app::{NOTED, Reaction, TestApp, TestSetup, caller, generate},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -17,13 +17,13 @@ fn name(text: &str) -> EngineId {
     text.parse().unwrap()
 }
 
-fn small(settings: Settings) -> Setup {
+fn small(settings: Settings) -> TestSetup {
     let policy = Policy { dimension: 16, capacity: 100, ..Policy::default() };
-    Setup { policy, settings, ..Setup::default() }
+    TestSetup { policy, settings, ..TestSetup::default() }
 }
 
 /// Everything not in use is idle at once.
-fn forgetful() -> Setup {
+fn forgetful() -> TestSetup {
     small(Settings { idle_evict: Duration::ZERO, ..Settings::default() })
 }
 

@@ -26,7 +26,7 @@ use mlsdm::{
     },
     llm::Role,
     store::{codec, faults::Fault, replay::replay, writer::Limits},
-    testkit::app::{Setup, TestApp, caller, generate},
+    testkit::app::{TestApp, TestSetup, caller, generate},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -41,15 +41,15 @@ fn copy_id() -> EngineId {
 }
 
 /// A server with another embedder, and with a policy that says so.
-fn with(function: Function) -> Setup {
-    Setup {
+fn with(function: Function) -> TestSetup {
+    TestSetup {
         embedder: Embedder::function("own", 1, DIMENSION, function),
         policy: Policy {
             dimension: DIMENSION,
             embedder: EmbedderId { id: "own".to_owned(), version: 1 },
             ..Policy::default()
         },
-        ..Setup::default()
+        ..TestSetup::default()
     }
 }
 
@@ -218,7 +218,7 @@ async fn a_write_that_fails_leaves_no_gap() {
     told(&app).await;
     let limits = Limits { batch_events: 10, ..Limits::default() };
     let settings = Settings { limits, ..Settings::default() };
-    let app = app.restart_with(Setup { settings, ..with(working()) }).await;
+    let app = app.restart_with(TestSetup { settings, ..with(working()) }).await;
     app.engines.create(&copy_id(), with(working()).policy, None, "operator").await.unwrap();
     drop(copy(&app).await);
     // one batch of several fails; those behind it must not be taken
@@ -255,7 +255,7 @@ async fn what_is_remembered_later_is_copied_later() {
     app.ask("ann", "My dog is called Rex").await.unwrap();
     let app = app.restart_with(with(working())).await;
     assert_eq!(run(&app).await.unwrap().copied, 1);
-    let app = app.restart_with(Setup::default()).await;
+    let app = app.restart_with(TestSetup::default()).await;
     app.ask("ann", "My horse is called Max").await.unwrap();
     let app = app.restart_with(with(working())).await;
     let done = run(&app).await.unwrap();
@@ -289,7 +289,7 @@ async fn the_copy_of_a_copy_holds_the_same_words() {
     let app = app.restart_with(with(working())).await;
     run(&app).await.unwrap();
     let third: EngineId = "third".parse().unwrap();
-    let app = app.restart_with(Setup::default()).await;
+    let app = app.restart_with(TestSetup::default()).await;
     let done = migrate(&app.engines, &copy_id(), &third, "operator", &mut |_| {}).await.unwrap();
     assert_eq!(done.copied, 1);
     let engine = app.engines.get(&third).await.unwrap();

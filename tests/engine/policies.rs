@@ -2,13 +2,13 @@
 
 use mlsdm::{
     domain::{command::ChangePolicy, policy::Policy},
-    testkit::app::{Setup, TestApp},
+    testkit::app::{TestApp, TestSetup},
 };
 
-fn configured(change: impl FnOnce(&mut Policy)) -> Setup {
+fn configured(change: impl FnOnce(&mut Policy)) -> TestSetup {
     let mut policy = Policy::default();
     change(&mut policy);
-    Setup { policy, ..Setup::default() }
+    TestSetup { policy, ..TestSetup::default() }
 }
 
 async fn starts_with(app: TestApp, change: impl FnOnce(&mut Policy)) -> (TestApp, bool) {

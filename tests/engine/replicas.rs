@@ -6,7 +6,7 @@ use mlsdm::{
     domain::event::FailStage,
     engine::{Caller, Settings, StepError},
     llm::LlmError,
-    testkit::app::{NOTED, Reaction, Setup, TestApp, caller, generate},
+    testkit::app::{NOTED, Reaction, TestApp, TestSetup, caller, generate},
 };
 use tokio::sync::Notify;
 
@@ -92,7 +92,7 @@ async fn who_cannot_wait_any_longer_is_told_so() {
     let allowed = Arc::new(Notify::new());
     one.model.script([Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned())]);
     let settings = Settings { timeout: Duration::ZERO, ..Settings::default() };
-    let setup = Setup { settings, ..Setup::default() };
+    let setup = TestSetup { settings, ..TestSetup::default() };
     let other = one.replica_with(setup).await;
     let runs = one.send(with_key("ann"), generate("Hello there"));
     let waits = async {

@@ -1,19 +1,19 @@
-//! Everything a caller can get wrong: each has its own code, and nothing is appended.
+//! Invalid requests: each mistake has its own error code, and no event is appended.
 
 use reqwest::{RequestBuilder, header::HeaderValue};
 use serde_json::{Value, json};
 
 use mlsdm::testkit::{TestDatabase, TestEnv, TestServer, on_every_database, send};
 
-/// Largest body, as configured here.
+/// The configured limit of a request body, in bytes.
 const BODY_MAX: usize = 64 * 1024;
 
-/// A wrong request, the status and the code it must get.
+/// A name, an invalid request, and the status and the code of its response.
 type Case = (String, RequestBuilder, u16, &'static str);
 
-on_every_database!(TestDatabase: bad_input_is_named_and_leaves_no_trace);
+on_every_database!(TestDatabase: invalid_requests_are_refused_and_append_nothing);
 
-async fn bad_input_is_named_and_leaves_no_trace(database: TestDatabase) {
+async fn invalid_requests_are_refused_and_append_nothing(database: TestDatabase) {
     let env = TestEnv::new(database.url()).with("MLSDM__LIMITS__BODY_BYTES", BODY_MAX);
     let server = env.serve().await;
     server.say("ann", "My dog is called Rex").await;
@@ -34,11 +34,14 @@ async fn bad_input_is_named_and_leaves_no_trace(database: TestDatabase) {
         let found = (reply.status, reply.body["code"].as_str().unwrap_or_default());
         assert_eq!(found, (status, code), "{name}: {reply:?}");
         reply.is_problem(status, code);
-        assert!(!reply.body.to_string().contains("swordfish"), "{name} repeats the prompt");
-        assert_eq!(server.head().await, before, "{name} left something in the log");
+        assert!(
+            !reply.body.to_string().contains("swordfish"),
+            "{name}: the response repeats the prompt"
+        );
+        assert_eq!(server.head().await, before, "{name} appended an event");
     }
-    assert!(!server.log().contains("swordfish"), "a prompt reached the log");
-    junk_that_is_ignored(&server).await;
+    assert!(!server.log().contains("swordfish"), "a prompt in the log");
+    invalid_ids_are_replaced(&server).await;
     server.stop().await;
 }
 
@@ -46,7 +49,7 @@ fn generate(server: &TestServer) -> RequestBuilder {
     server.post("/v1/generate")
 }
 
-/// A prompt with one field more.
+/// A valid request with one more field.
 fn with(field: &str, value: Value) -> Value {
     let mut body = json!({"prompt": "swordfish", "moral_value": 0.9});
     body[field] = value;
@@ -117,7 +120,7 @@ fn bodies(server: &TestServer) -> Vec<Case> {
         .into_iter()
         .map(|(name, body, status, code)| (name.to_owned(), typed().body(body), status, code))
         .collect();
-    // a recursion limit is a parser's, so the code is that of what it parsed until then
+    // the parser stops at its recursion limit, by which time the value has the wrong type
     all.push(("deep".to_owned(), typed().body(deep), 400, "E102"));
     all
 }
@@ -207,8 +210,8 @@ fn queries(server: &TestServer) -> Vec<Case> {
     cases
 }
 
-/// Header values that only make a request worse to find, and are replaced.
-async fn junk_that_is_ignored(server: &TestServer) {
+/// Invalid ids for tracing do not fail a request: the server replaces them.
+async fn invalid_ids_are_replaced(server: &TestServer) {
     let junk = "not an id \u{e9}".as_bytes();
     let long = "r".repeat(129);
     for id in [HeaderValue::from_bytes(junk).unwrap(), HeaderValue::from_str(&long).unwrap()] {

@@ -1,5 +1,5 @@
-//! A browser without a screen: it follows redirects, keeps cookies, and submits every form it gets,
-//! with `ann` in what has to be filled in.
+//! A headless browser: it follows redirects, stores cookies and submits every form, with `ann` as the
+//! value of empty inputs.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use reqwest::{
 
 use mlsdm::testkit::http_client_builder;
 
-/// Most pages of one visit.
+/// Upper bound of the number of pages in one visit.
 const PAGES_MAX: usize = 20;
 
-/// One with the cookies of its visits.
+/// A browser and its cookies.
 pub(crate) struct Browser {
     http: Client,
     cookies: BTreeMap<String, String>,
@@ -25,7 +25,7 @@ impl Browser {
         Self { http: http.build().unwrap(), cookies: BTreeMap::new() }
     }
 
-    /// Opens a page and goes on until there is one without a form; gives its text.
+    /// Opens a page and submits forms until a page has none; gives the text of that page.
     pub(crate) async fn visit(&mut self, address: &str) -> String {
         let mut url: Url = address.parse().unwrap();
         let mut form = None;
@@ -59,7 +59,7 @@ impl Browser {
     }
 }
 
-/// Where the first form of a page goes, and what it says.
+/// The action and the fields of the first form of a page.
 fn first_form(page: &str) -> Option<(String, Vec<(String, String)>)> {
     let (_, form) = page.split_once("<form ")?;
     let form = form.split("</form>").next()?;

@@ -1,9 +1,10 @@
-//! The commands, and what their exit codes promise.
+//! The commands of the binary and their exit codes.
 
 use mlsdm::testkit::{Backend, TestDatabase, TestEnv, TestServer, on_every_database, send};
 
 use crate::history::History;
 
+/// Exit codes.
 const GOOD: i32 = 0;
 const FINDING: i32 = 1;
 const USAGE: i32 = 2;
@@ -28,12 +29,12 @@ async fn reads(server: &TestServer) {
     server.run(&["health"]).await.exits(GOOD);
     let state = server.run(&["state", "--json"]).await.exits(GOOD).json();
     assert_eq!(state["position"], answer["position"]);
-    let people = server.run(&["state"]).await.exits(GOOD).stdout;
-    assert!(people.contains("state_digest"), "{people}");
+    let text = server.run(&["state"]).await.exits(GOOD).stdout;
+    assert!(text.contains("state_digest"), "{text}");
     let arguments = ["events", "--json", "--type", "step.completed"];
     let events = server.run(&arguments).await.exits(GOOD).json();
     assert_eq!(events["events"][0]["chain_hash"], answer["chain_hash"]);
-    assert!(!events.to_string().contains("Rex"), "no contents");
+    assert!(!events.to_string().contains("Rex"), "an event contains a prompt");
 }
 
 async fn engines(server: &TestServer) {
@@ -67,7 +68,7 @@ async fn policies(server: &TestServer, env: &TestEnv, backend: Backend) {
         server.until("/v1/state", |state| state["policy"]["capacity"] == 100).await;
         let history = History::read(server, "default").await;
         assert_eq!(history.of("policy.changed").len(), 1);
-        // once more changes nothing
+        // the second time changes nothing
         changed.run(&["policy", "apply"]).await.exits(GOOD);
         assert_eq!(History::read(server, "default").await.of("policy.changed").len(), 1);
         env.run(&["policy", "apply"]).await.exits(GOOD);
@@ -75,7 +76,7 @@ async fn policies(server: &TestServer, env: &TestEnv, backend: Backend) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_configuration_applies_where_the_log_has_one_owner() {
+async fn a_changed_policy_applies_at_the_start_if_the_log_has_one_owner() {
     let database = TestDatabase::sqlite();
     let env = TestEnv::new(database.url());
     env.serve().await.stop().await;
@@ -85,13 +86,13 @@ async fn a_changed_configuration_applies_where_the_log_has_one_owner() {
     let server = env.clone().with("MLSDM_CAPACITY", 100).serve().await;
     assert_eq!(History::read(&server, "default").await.of("policy.changed").len(), 1);
     server.stop().await;
-    // what makes the memories of an engine cannot change under it
+    // the dimension of stored vectors cannot change
     let refused = env.with("MLSDM_DIM", 128).run(&["serve"]).await;
     assert_ne!(refused.code, GOOD, "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_configuration_waits_for_a_command_where_replicas_share_the_log() {
+async fn a_changed_policy_needs_a_command_if_replicas_share_the_log() {
     let database = TestDatabase::postgres().await;
     let env = TestEnv::new(database.url());
     env.serve().await.stop().await;
@@ -102,13 +103,13 @@ async fn a_changed_configuration_waits_for_a_command_where_replicas_share_the_lo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_usage_is_told_from_an_unreachable_server() {
+async fn wrong_usage_and_an_unreachable_server_have_different_exit_codes() {
     let database = TestDatabase::sqlite();
     let env = TestEnv::new(database.url());
     let nobody = ["--server", "http://127.0.0.1:9"];
     for arguments in [&["state"][..], &["health"], &["events"], &["engine", "list"]] {
         let run = env.run(&[arguments, &nobody].concat()).await.exits(UNREACHABLE);
-        assert!(run.stderr.contains("mlsdm serve"), "it says what to do: {run:?}");
+        assert!(run.stderr.contains("mlsdm serve"), "the error names the remedy: {run:?}");
     }
     for arguments in [&["dance"][..], &["state", "--loud"], &["engine", "shutdown"]] {
         env.run(arguments).await.exits(USAGE);
@@ -122,10 +123,10 @@ async fn wrong_usage_is_told_from_an_unreachable_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_promises_too_much_is_refused() {
+async fn a_configuration_that_cannot_work_is_refused() {
     let database = TestDatabase::sqlite();
     let env = TestEnv::new(database.url());
-    let promises = [
+    let invalid = [
         ("API_KEY", "a-key-of-somebody"),
         ("LLM_BACKEND", "openai"),
         ("MLSDM_OIDC_ENABLED", "true"),
@@ -134,7 +135,7 @@ async fn a_configuration_that_promises_too_much_is_refused() {
         ("API_PORT", "70000"),
         ("MLSDM_CAPACITY", "many"),
     ];
-    for (name, value) in promises {
+    for (name, value) in invalid {
         let run = env.clone().with(name, value).run(&["check"]).await.exits(USAGE);
         assert!(!run.stderr.contains("a-key-of-somebody"), "{run:?}");
         assert!(!run.stderr.is_empty(), "{name}");
@@ -142,11 +143,14 @@ async fn a_configuration_that_promises_too_much_is_refused() {
     let exposed = env.clone().with("API_HOST", "0.0.0.0").run(&["serve"]).await.exits(USAGE);
     assert!(exposed.stderr.contains("loopback"), "{exposed:?}");
     let shown = env.with("MLSDM_CAPACITY", 77).run(&["config"]).await.exits(GOOD);
-    assert!(shown.stdout.contains("MLSDM_CAPACITY"), "values have their sources: {shown:?}");
+    assert!(
+        shown.stdout.contains("MLSDM_CAPACITY"),
+        "values are shown with their sources: {shown:?}"
+    );
     assert!(!shown.stdout.contains("424242"), "secrets are not shown");
 }
 
-/// One SQLite file has one server; a second is told so, and changes nothing.
+/// A SQLite file has one server. A second one exits and changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_server_on_sqlite_is_refused() {
     let database = TestDatabase::sqlite();

@@ -1,4 +1,4 @@
-//! The dialects of OpenAI and Anthropic, byte for byte as their clients read them.
+//! The APIs of OpenAI and Anthropic, compared field by field with the formats of the originals.
 
 use mlsdm::testkit::{TestDatabase, TestEnv, TestResponse, TestServer, send};
 use reqwest::RequestBuilder;
@@ -57,7 +57,7 @@ async fn a_chat_is_a_governed_step_with_a_receipt() {
     let event = server.read(&format!("/v1/events/{}", receipt["position"])).await;
     assert_eq!(event["chain_hash"], receipt["chain_hash"]);
 
-    // what ann said is found again for ann, whichever way she asks; not for bob
+    // a later prompt of the same end user finds the memory; one of another end user does not
     for (end_user, items) in [("ann", 1), ("bob", 0)] {
         let body = with(user("What is my dog called?"), "user", json!(end_user));
         let answer = send(chat(&server, &body)).await.unwrap().ok();
@@ -85,7 +85,7 @@ async fn the_prompt_is_the_last_user_message() {
 }
 
 #[tokio::test]
-async fn a_moral_refusal_is_an_answer_or_by_setting_an_error() {
+async fn a_moral_refusal_is_an_answer_or_an_error_by_configuration() {
     let (server, _database) = serve().await;
     let body = user("attack kill destroy");
     let answer = send(chat(&server, &body)).await.unwrap().ok();
@@ -107,7 +107,7 @@ async fn a_moral_refusal_is_an_answer_or_by_setting_an_error() {
 }
 
 #[tokio::test]
-async fn sleep_is_said_to_pass() {
+async fn a_request_during_sleep_gets_the_time_to_retry() {
     let database = TestDatabase::sqlite();
     let server = TestEnv::new(database.url())
         .with("MLSDM__MLSDM__POLICY__RHYTHM__SLEEP_MODE", "refuse")
@@ -124,7 +124,7 @@ async fn sleep_is_said_to_pass() {
 }
 
 #[tokio::test]
-async fn chunks_end_with_a_receipt_the_usage_and_done() {
+async fn a_stream_ends_with_a_receipt_the_usage_and_done() {
     let (server, _database) = serve().await;
     let body = with(user("My dog is called Rex"), "stream", json!(true));
     let body = with(body, "stream_options", json!({"include_usage": true}));
@@ -138,17 +138,17 @@ async fn chunks_end_with_a_receipt_the_usage_and_done() {
     assert_eq!(last["mlsdm"]["step"], 1);
     let first = frames[0].json();
     assert_eq!(first["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
-    let said: String = frames[1..]
+    let text: String = frames[1..]
         .iter()
         .map(|frame| frame.json()["choices"][0]["delta"]["content"].as_str().unwrap().to_owned())
         .collect();
-    assert!(said.ends_with("You said: My dog is called Rex"), "{said}");
+    assert!(text.ends_with("You said: My dog is called Rex"), "{text}");
     assert!(frames.iter().all(|frame| frame.json()["id"] == last["id"]));
     server.stop().await;
 }
 
 #[tokio::test]
-async fn messages_stream_named_events() {
+async fn a_messages_stream_has_named_events() {
     let (server, _database) = serve().await;
     let body = json!({
         "model": "default", "max_tokens": 100, "stream": true, "system": "Be kind.",
@@ -170,8 +170,8 @@ async fn messages_stream_named_events() {
 #[tokio::test]
 async fn engines_are_named_by_path_header_or_model() {
     let (server, _database) = serve().await;
-    let made = server.post("/v1/engines").json(&json!({"engine_id": "support"}));
-    send(made).await.unwrap().ok();
+    let created = server.post("/v1/engines").json(&json!({"engine_id": "support"}));
+    send(created).await.unwrap().ok();
     let body = user("Hello");
     send(server.post("/v1/engines/support/chat/completions").json(&body)).await.unwrap().ok();
     send(chat(&server, &body).header("X-MLSDM-Engine", "support")).await.unwrap().ok();
@@ -185,7 +185,7 @@ async fn engines_are_named_by_path_header_or_model() {
 }
 
 #[tokio::test]
-async fn bad_chats_are_named_in_the_callers_dialect_and_leave_no_trace() {
+async fn invalid_chats_get_errors_in_the_format_of_their_api_and_append_nothing() {
     let (server, _database) = serve().await;
     let hello = user("Hello");
     let cases = [
@@ -220,7 +220,7 @@ async fn bad_chats_are_named_in_the_callers_dialect_and_leave_no_trace() {
 }
 
 #[tokio::test]
-async fn models_and_moderations_answer_in_shape() {
+async fn models_and_moderations_have_the_format_of_openai() {
     let (server, _database) = serve().await;
     let models = server.read("/v1/models").await;
     assert_eq!(models["data"][0]["id"], "local-stub");
@@ -234,7 +234,7 @@ async fn models_and_moderations_answer_in_shape() {
     server.stop().await;
 }
 
-/// A provider that wants to call a tool, whole or streamed.
+/// A provider that answers with a tool call, complete or streamed.
 async fn tool_caller() -> MockServer {
     let call = json!({"id": "call-1", "type": "function",
         "function": {"name": "weather", "arguments": "{\"city\":\"Rome\"}"}});
@@ -267,7 +267,7 @@ async fn tool_caller() -> MockServer {
 }
 
 #[tokio::test]
-async fn tools_pass_through_both_ways() {
+async fn tool_definitions_and_tool_calls_pass_through() {
     let provider = tool_caller().await;
     let database = TestDatabase::sqlite();
     let server = TestEnv::new(database.url())
@@ -299,20 +299,20 @@ async fn tools_pass_through_both_ways() {
     );
     assert_eq!(deltas[1]["function"]["arguments"], "{\"city\":\"Rome\"}");
 
-    // what the model said in both is sealed, and nothing of it is remembered: it said no word
+    // both answers are sealed, and neither is remembered, since they contain no text
     let state = server.until_closed("default").await;
     assert_eq!((&state["completed_count"], &state["memory"]["used"]), (&json!(2), &json!(0)));
     for request in provider.received_requests().await.unwrap() {
         let asked: Value = request.body_json().unwrap();
         assert_eq!((&asked["tools"], &asked["model"]), (&tools, &json!("m-1")));
-        assert_eq!(asked["some_future_field"]["kept"], true, "unknown fields are kept");
+        assert_eq!(asked["some_future_field"]["kept"], true, "unknown fields are passed on");
         assert!(asked.get("mlsdm").is_none() && asked.get("user").is_none());
     }
     server.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_remembered_goes_right_before_the_prompt() {
+async fn memories_are_inserted_right_before_the_prompt() {
     let provider = MockServer::start().await;
     let answer = json!({"model": "m-1", "choices": [{"finish_reason": "stop",
         "message": {"content": "Noted: your dog is called Rex, and I will keep it in mind."}}]});

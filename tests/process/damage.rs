@@ -1,4 +1,5 @@
-//! Somebody's hand in the database, or a newer binary's: one engine is refused, by name.
+//! Events that were edited, or that a newer binary wrote: the server refuses the engine and names the
+//! position of the event.
 
 use mlsdm::{
     domain::ids::EngineId,
@@ -12,9 +13,9 @@ use crate::{
     metrics::{scrape, value},
 };
 
-on_every_database!(TestDatabase: unreadable_engines_are_refused_and_the_others_go_on, an_event_of_a_newer_binary_stops_a_running_engine, an_edited_event_is_found);
+on_every_database!(TestDatabase: engines_with_unreadable_events_are_refused_and_others_work, an_event_of_a_newer_binary_stops_a_running_engine, an_edited_event_is_found);
 
-/// Engines, what is done to their events at position 2, and what the refusal has to name.
+/// Engines, the damage to their event at position 2, and the words that the refusal has to contain.
 const DAMAGE: [(&str, Damage, [&str; 2]); 5] = [
     ("unknown", Damage::Written(dreamt), ["position 2", "memory.dreamt"]),
     ("newer", Damage::Written(|event| event.schema_version = 7), ["position 2", "step.admitted"]),
@@ -29,9 +30,9 @@ const DAMAGE: [(&str, Damage, [&str; 2]); 5] = [
 
 #[derive(Clone, Copy)]
 enum Damage {
-    /// Written so, with the right hashes: only what it says cannot be read.
+    /// The event was written like this, with matching hashes; only its content is unknown.
     Written(fn(&mut Record)),
-    /// Changed afterwards: its hashes are no longer right.
+    /// The event was changed afterwards: its hashes no longer match.
     Edited(&'static str),
 }
 
@@ -39,7 +40,7 @@ fn dreamt(event: &mut Record) {
     "memory.dreamt".clone_into(&mut event.kind);
 }
 
-/// The two events of an engine up to its first admission.
+/// The first two events of an engine: its creation and its first admission.
 async fn first_events(url: &str, engine: &str) -> [Record; 2] {
     let store = Store::open_read_only(&Options::new(url)).await.unwrap();
     let engine: EngineId = engine.parse().unwrap();
@@ -101,7 +102,7 @@ fn is_refusal(reply: &TestResponse, names: &[&str]) {
     assert!(names.iter().all(|name| detail.contains(name)), "{names:?} in {detail}");
 }
 
-async fn unreadable_engines_are_refused_and_the_others_go_on(database: TestDatabase) {
+async fn engines_with_unreadable_events_are_refused_and_others_work(database: TestDatabase) {
     let env = TestEnv::new(database.url());
     let server = env.serve().await;
     for (engine, ..) in DAMAGE {
@@ -114,8 +115,8 @@ async fn unreadable_engines_are_refused_and_the_others_go_on(database: TestDatab
     }
 
     let server = env.serve().await;
-    for (engine, _, [position, what]) in DAMAGE {
-        let names = [engine, position, what];
+    for (engine, _, [position, cause]) in DAMAGE {
+        let names = [engine, position, cause];
         let reply = send(server.ask(engine, "ann", "Who is there?")).await.unwrap();
         is_refusal(&reply, &names);
         let reply = send(server.get(&format!("/v1/engines/{engine}/state"))).await.unwrap();
@@ -126,11 +127,11 @@ async fn unreadable_engines_are_refused_and_the_others_go_on(database: TestDatab
     let verify = env.run(&["audit", "verify"]).await.exits(1);
     assert!(["edited", "gap"].iter().all(|engine| verify.stdout.contains(engine)), "{verify:?}");
     let answer = server.say("ann", "What is my dog called?").await;
-    assert_eq!(answer["context_items"], 1, "the default engine goes on: {answer}");
+    assert_eq!(answer["context_items"], 1, "the default engine works: {answer}");
     server.stop().await;
 }
 
-/// Another binary appends what this one does not know, while it has the engine in memory.
+/// The event arrives while the server has the engine in memory.
 async fn an_event_of_a_newer_binary_stops_a_running_engine(database: TestDatabase) {
     let env = TestEnv::new(database.url());
     let server = env.serve().await;
@@ -148,7 +149,7 @@ async fn an_event_of_a_newer_binary_stops_a_running_engine(database: TestDatabas
     server.stop().await;
 }
 
-/// Gives the event at position 4 the hashes it was written with.
+/// Gives the event at position 4 valid hashes.
 async fn rehash_last(database: &TestDatabase) {
     let store = Store::open_read_only(&Options::new(database.url())).await.unwrap();
     let engine: EngineId = "followed".parse().unwrap();
@@ -180,7 +181,7 @@ async fn an_edited_event_is_found(database: TestDatabase) {
     tamper(&database, &statement).await;
     let found = env.run(&["audit", "verify", "--json"]).await.exits(1);
     assert!(found.stdout.contains(&edited.to_string()), "{found:?}");
-    // the server finds it too, unasked and in every round
+    // the background audit of the server finds it in every round
     server.until_logged("audit.failed", 2).await;
     let log = server.log();
     let line = log.lines().find(|line| line.contains("audit.failed")).unwrap();

@@ -13,17 +13,18 @@ use mlsdm::testkit::{TestEnv, TestResponse, TestServer, send};
 
 use crate::history::{History, equals_replay, verifies};
 
-/// Size of the disk.
+/// The size of the disk, as a mount option.
 const DISK: &str = "size=8m";
 
-/// More prompts than any of the disks here can hold.
+/// More prompts than the disk can hold.
 const PROMPTS_MAX: usize = 1_000;
 
-/// The server may write files of at most 8,192 blocks of 512 bytes; a write beyond that fails
-/// instead of ending it. The hard limit stays as it is, so that this one can be lifted.
+/// Shell line that limits files to 8,192 blocks of 512 bytes; a larger write fails without a signal.
+/// Only the soft limit is set, so that the test can lift it.
 const SMALL_FILES: &str = "trap '' XFSZ; ulimit -S -f 8192; exec \"$@\"";
 
-/// A disk that can be filled: a small one where mounting is allowed, else a limit of file sizes.
+/// A disk that the test can fill: a small file system, or a limit of file sizes if mounting is not
+/// permitted.
 enum Disk {
     Mounted(TempDir),
     Limited(TempDir),
@@ -59,7 +60,7 @@ impl Disk {
         self.path().join("ballast")
     }
 
-    /// Leaves hardly any space.
+    /// Fills the file system.
     fn fill(&self) {
         if let Self::Mounted(_) = self {
             let mut file = File::create(self.ballast()).unwrap();
@@ -67,7 +68,7 @@ impl Disk {
         }
     }
 
-    /// Space for the server again.
+    /// Makes space again.
     fn free(&self, server: &TestServer) {
         match self {
             Self::Mounted(_) => fs::remove_file(self.ballast()).unwrap(),
@@ -95,7 +96,7 @@ fn succeeds(command: &mut Command) -> bool {
     quiet.status().is_ok_and(|status| status.success())
 }
 
-/// Asks until the disk is full; gives the answers and what was said then.
+/// Sends prompts until the disk is full; gives the positions of the answers and the refusal.
 async fn until_full(server: &TestServer) -> (Vec<u64>, TestResponse) {
     let mut answered = Vec::new();
     for number in 0..PROMPTS_MAX {
@@ -119,10 +120,10 @@ async fn a_full_disk_is_an_error_and_changes_nothing() {
     let (answered, refusal) = until_full(&server).await;
     match &disk {
         Disk::Mounted(_) => refusal.is_problem(503, "E402"),
-        // the system's error for a file that is too large is not the one for a full disk
+        // the operating system has a different error for a file that is too large
         Disk::Limited(_) => refusal.is_problem(503, refusal.body["code"].as_str().unwrap()),
     }
-    // alive, and of one mind with its log
+    // the server is alive, and its state does not change
     let before = server.state("default").await;
     for _ in 0..3 {
         let reply = send(server.ask("default", "ann", &"word ".repeat(1_900))).await.unwrap();
@@ -142,7 +143,7 @@ async fn a_full_disk_is_an_error_and_changes_nothing() {
     closes_and_verifies(server, disk.env()).await;
 }
 
-/// A step whose ending did not fit is open until the next start, then closed; all is verifiable.
+/// The next start closes a step whose outcome could not be written.
 async fn closes_and_verifies(server: TestServer, env: TestEnv) {
     server.stop().await;
     let server = env.serve().await;

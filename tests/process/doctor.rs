@@ -1,4 +1,4 @@
-//! `mlsdm telemetry doctor` says what arrives at each sink and what does not.
+//! `mlsdm telemetry doctor` reports for each telemetry sink if a test signal arrives.
 
 use mlsdm::testkit::{TestDatabase, TestEnv};
 use serde_json::Value;
@@ -13,7 +13,7 @@ fn statuses(report: &Value) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn it_says_what_arrived() {
+async fn the_doctor_reports_the_status_of_each_sink() {
     let (database, folder) = (TestDatabase::sqlite(), tempfile::tempdir().unwrap());
     let file = folder.path().join("mlsdm.log");
     let server = TestEnv::new(database.url()).serve().await;

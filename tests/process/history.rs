@@ -1,4 +1,4 @@
-//! An engine's log as a caller reads it, and what must be true of every log.
+//! The log of an engine as callers read it, and the invariants of every log.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use mlsdm::testkit::{TestEnv, TestServer};
 
-use crate::load::Seen;
+use crate::load::SentRequest;
 
-/// Largest page a server gives.
+/// The largest page size.
 const PAGE: usize = 500;
 
 /// All events of an engine.
@@ -25,7 +25,7 @@ struct Step<'a> {
 }
 
 impl History {
-    /// Reads to the present end, page by page.
+    /// Reads the log up to its current end, page by page.
     pub(crate) async fn read(server: &TestServer, engine: &str) -> Self {
         let mut events: Vec<Value> = Vec::new();
         loop {
@@ -69,8 +69,8 @@ impl History {
         steps
     }
 
-    /// What is true of every log without open steps: gapless, each step begun once and ended once,
-    /// no request run twice.
+    /// Asserts the invariants of a log without open steps: positions and steps are gapless, each step
+    /// begins once and ends once, and each request has one step.
     #[track_caller]
     pub(crate) fn is_whole(&self) {
         let positions: Vec<u64> = self.events.iter().map(position).collect();
@@ -87,9 +87,9 @@ impl History {
         }
     }
 
-    /// Every answer's receipt stands in the log: what was told is what is recorded.
+    /// Asserts that every answer is recorded with the same receipt.
     #[track_caller]
-    pub(crate) fn holds(&self, seen: &[Seen]) {
+    pub(crate) fn holds(&self, seen: &[SentRequest]) {
         for one in seen {
             let Some(answer) = one.answer() else { continue };
             let event = self.at(answer["position"].as_u64().unwrap());
@@ -107,8 +107,8 @@ pub(crate) fn position(event: &Value) -> u64 {
     event["position"].as_u64().unwrap()
 }
 
-/// The state a server shows equals a fresh replay of the log at the same position. No step may be
-/// open, so that nothing is appended meanwhile.
+/// Asserts that the state of a server equals a replay of its log. It first waits until no step is open,
+/// so that the log does not grow meanwhile.
 pub(crate) async fn equals_replay(server: &TestServer, env: &TestEnv, engine: &str) {
     let state = server.until_closed(engine).await;
     let replay = env.run(&["replay", "--engine", engine, "--json"]).await.exits(0).json();
@@ -117,7 +117,7 @@ pub(crate) async fn equals_replay(server: &TestServer, env: &TestEnv, engine: &s
     }
 }
 
-/// Every recorded decision is decided the same again, and every hash is right.
+/// Asserts that a replay makes the recorded decisions again and that all hashes match.
 pub(crate) async fn verifies(env: &TestEnv, engine: &str) {
     env.run(&["replay", "--engine", engine, "--verify"]).await.exits(0);
     env.run(&["audit", "verify"]).await.exits(0);

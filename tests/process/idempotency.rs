@@ -1,4 +1,4 @@
-//! One key, many callers: one step, one call to the model.
+//! Idempotency keys: concurrent requests with one key run one step and call the model once.
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -12,18 +12,18 @@ const CALLERS: usize = 100;
 const KEY: &str = "the-one-key";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_key_over_two_replicas_is_one_step() {
+async fn one_key_on_two_replicas_runs_one_step() {
     let database = TestDatabase::postgres().await;
     let env = TestEnv::new(database.url()).latency_ms(300);
     let (one, two) = (env.serve().await, env.serve().await);
-    one_key_is_one_step(&[&one, &two]).await;
+    one_key_runs_one_step(&[&one, &two]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_key_on_sqlite_is_one_step() {
+async fn one_key_on_sqlite_runs_one_step() {
     let database = TestDatabase::sqlite();
     let server = TestEnv::new(database.url()).latency_ms(300).serve().await;
-    one_key_is_one_step(&[&server]).await;
+    one_key_runs_one_step(&[&server]).await;
 }
 
 fn keyed(server: &TestServer, end_user: &str, body: &Value) -> RequestBuilder {
@@ -31,17 +31,17 @@ fn keyed(server: &TestServer, end_user: &str, body: &Value) -> RequestBuilder {
     request.header("X-MLSDM-End-User", end_user).json(body)
 }
 
-async fn one_key_is_one_step(servers: &[&TestServer]) {
+async fn one_key_runs_one_step(servers: &[&TestServer]) {
     let body = json!({"prompt": "Water the garden once", "moral_value": 0.9});
     let replies = all_at_once(servers, &body).await;
     for reply in &replies {
         assert_eq!((reply.status, &reply.body), (200, &replies[0].body), "{reply:?}");
     }
     let fresh = replies.iter().filter(|reply| reply.header("idempotency-replayed") != "true");
-    assert_eq!(fresh.count(), 1, "one ran, the others were told");
+    assert_eq!(fresh.count(), 1, "one request ran the step, the others got its answer");
     assert_one_step(servers[0]).await;
 
-    // later, and with the body spelled otherwise: the same answer
+    // a later request with the same JSON in a different spelling gets the same answer
     let spelled = r#"{ "moral_value":9e-1, "prompt":"Water the garden once" }"#;
     let again = keyed(servers[servers.len() - 1], "ann", &Value::Null)
         .header("Content-Type", "application/json")
@@ -54,7 +54,7 @@ async fn one_key_is_one_step(servers: &[&TestServer]) {
     send(keyed(servers[0], "ann", &other)).await.unwrap().is_problem(422, "E406");
     assert_one_step(servers[0]).await;
 
-    // the key of another end user is another key
+    // the same key of another end user is a different key
     let reply = send(keyed(servers[0], "bob", &body)).await.unwrap();
     assert_eq!(reply.header("idempotency-replayed"), "", "{reply:?}");
     assert_eq!(reply.ok()["step"], 2);
@@ -79,7 +79,7 @@ async fn assert_one_step(server: &TestServer) {
     assert_eq!(completed[0]["clear"]["attempts"], 1);
 }
 
-/// A key whose step was refused tells the refusal again; one whose step failed can be used again.
+/// After a failed step its key can be used again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_frees_the_key() {
     let database = TestDatabase::sqlite();

@@ -1,4 +1,4 @@
-//! Many clients at once, remembering what they were told.
+//! A load generator: concurrent clients that record every response.
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
@@ -16,19 +16,19 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use mlsdm::testkit::{DEADLINE, TestResponse, TestServer, send};
 
-/// Pause of a client that was turned away.
+/// Pause of a client after an error response.
 const BACK_OFF: Duration = Duration::from_millis(20);
 
-/// One of so many prompts has a score that must be rejected.
+/// On average one of this many prompts has a score that the moral filter rejects.
 const REJECTED_EVERY: u64 = 10;
 
-/// End users the prompts come from.
+/// The number of end users.
 const END_USERS: u64 = 16;
 
-/// What came of one request.
+/// A request and its outcome.
 #[derive(Debug)]
-pub(crate) struct Seen {
-    /// Sent as `X-Request-ID`, unique within a test.
+pub(crate) struct SentRequest {
+    /// The value of `X-Request-ID`, unique within a test.
     pub(crate) request_id: String,
     pub(crate) outcome: Outcome,
 }
@@ -37,13 +37,13 @@ pub(crate) struct Seen {
 pub(crate) enum Outcome {
     /// 200 and its body.
     Answered(Value),
-    /// An error.
+    /// An error response.
     Refused(TestResponse),
-    /// No complete answer.
+    /// No complete response.
     Lost,
 }
 
-impl Seen {
+impl SentRequest {
     /// The answer, if there is one.
     pub(crate) const fn answer(&self) -> Option<&Value> {
         match &self.outcome {
@@ -53,28 +53,28 @@ impl Seen {
     }
 }
 
-/// What a test can wait for.
+/// The numbers of responses so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) answered: u64,
     pub(crate) refused: u64,
 }
 
-/// Clients at work.
+/// Running clients.
 pub(crate) struct Load {
-    clients: JoinSet<Vec<Seen>>,
+    clients: JoinSet<Vec<SentRequest>>,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// Requests not yet sent.
+    /// The number of requests still to be sent.
     left: AtomicU64,
     counts: watch::Sender<Counts>,
 }
 
 impl Load {
-    /// Starts clients that send `requests` requests together (`u64::MAX`: until stopped), each to
-    /// one of the servers. A client ends at its first lost answer.
+    /// Starts clients that send `requests` requests in total (`u64::MAX`: until stopped). Each client
+    /// uses one of the servers and ends when a request gets no complete response.
     pub(crate) fn start(servers: &[&TestServer], clients: u64, requests: u64, seed: u64) -> Self {
         let counts = watch::Sender::new(Counts::default());
         let shared = Arc::new(Shared { left: AtomicU64::new(requests), counts });
@@ -87,41 +87,45 @@ impl Load {
         Self { clients: tasks, shared }
     }
 
-    /// Resolves when the counts are as wanted.
+    /// Waits until the counts are as wanted.
     pub(crate) async fn until(&self, wanted: impl Fn(Counts) -> bool) {
         let mut counts = self.shared.counts.subscribe();
         let reached = timeout(DEADLINE, counts.wait_for(|counts| wanted(*counts))).await;
         reached.unwrap_or_else(|_| panic!("stuck at {:?}", self.counts())).unwrap();
     }
 
-    /// What has been counted so far.
+    /// The counts so far.
     pub(crate) fn counts(&self) -> Counts {
         *self.shared.counts.borrow()
     }
 
-    /// Stops after the requests that run, and gives all that was seen.
-    pub(crate) async fn stop(self) -> Vec<Seen> {
+    /// Sends no further requests, waits for the running ones and gives all outcomes.
+    pub(crate) async fn stop(self) -> Vec<SentRequest> {
         self.shared.left.store(0, Ordering::Relaxed);
         self.finish().await
     }
 
-    /// Waits for the requests it was given, and gives all that was seen.
-    pub(crate) async fn finish(self) -> Vec<Seen> {
+    /// Waits until all requests have been sent and gives all outcomes.
+    pub(crate) async fn finish(self) -> Vec<SentRequest> {
         self.clients.join_all().await.into_iter().flatten().collect()
     }
 }
 
-async fn client(request: RequestBuilder, shared: Arc<Shared>, mut random: Random) -> Vec<Seen> {
+async fn client(
+    request: RequestBuilder,
+    shared: Arc<Shared>,
+    mut random: Random,
+) -> Vec<SentRequest> {
     let mut all = Vec::new();
     let take = |left: u64| left.checked_sub(1);
     while shared.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-        let told = ask(request.try_clone().unwrap(), &mut random).await;
-        let (answered, refused, lost) = match &told.outcome {
+        let sent = ask(request.try_clone().unwrap(), &mut random).await;
+        let (answered, refused, lost) = match &sent.outcome {
             Outcome::Answered(_) => (1, 0, false),
             Outcome::Refused(_) => (0, 1, false),
             Outcome::Lost => (0, 0, true),
         };
-        all.push(told);
+        all.push(sent);
         shared.counts.send_modify(|counts| {
             counts.answered += answered;
             counts.refused += refused;
@@ -136,7 +140,7 @@ async fn client(request: RequestBuilder, shared: Arc<Shared>, mut random: Random
     all
 }
 
-async fn ask(request: RequestBuilder, random: &mut Random) -> Seen {
+async fn ask(request: RequestBuilder, random: &mut Random) -> SentRequest {
     let request_id = format!("{:016x}{:016x}", random.next(), random.next());
     let moral_value = if random.below(REJECTED_EVERY) == 0 { 0.1 } else { 0.9 };
     let prompt = format!(
@@ -153,15 +157,15 @@ async fn ask(request: RequestBuilder, random: &mut Random) -> Seen {
         Ok(reply) if reply.status == 200 => Outcome::Answered(reply.body),
         Ok(reply) => Outcome::Refused(reply),
     };
-    Seen { request_id, outcome }
+    SentRequest { request_id, outcome }
 }
 
-/// Numbers that a printed seed brings back (`SplitMix64`).
+/// A pseudo-random number generator (`SplitMix64`).
 #[derive(Debug)]
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// One of many independent sequences of a seed.
+    /// One of many independent sequences for a seed.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut mixed = Self(seed ^ stream.wrapping_mul(0xA076_1D64_78BD_642F));
         Self(mixed.next())
@@ -174,20 +178,20 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Below a limit.
+    /// A number below a limit.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 }
 
-/// `MLSDM_TEST_SEED`, else a fresh one; printed, so that a failure can be had again.
+/// The seed in `MLSDM_TEST_SEED`, or a random one. It is printed, so that a failure can be reproduced.
 pub(crate) fn seed() -> u64 {
     let given = std::env::var("MLSDM_TEST_SEED").ok();
     let seed = given.map_or_else(
         || RandomState::new().build_hasher().finish(),
         |text| text.parse().expect("MLSDM_TEST_SEED is a number"),
     );
-    // a closed stderr has no reader to miss it
+    // a closed stderr has no reader
     drop(writeln!(std::io::stderr(), "MLSDM_TEST_SEED={seed}"));
     seed
 }

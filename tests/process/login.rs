@@ -1,4 +1,4 @@
-//! Logging in from the command line, at a provider of other people's, with a browser and without.
+//! `mlsdm login` with a third-party identity provider, with a browser and by device code.
 
 use std::{
     fs,
@@ -16,8 +16,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::browser::Browser;
 
-/// A provider, a server that trusts it, and somebody's home.
-struct Rig {
+/// An identity provider, a server that trusts it, and a home directory.
+struct TestLogin {
     provider: Provider,
     server: TestServer,
     env: TestEnv,
@@ -25,7 +25,7 @@ struct Rig {
     _database: TestDatabase,
 }
 
-impl Rig {
+impl TestLogin {
     async fn new() -> Self {
         let (provider, database) = (Provider::node().await, TestDatabase::sqlite());
         let home = tempfile::tempdir().unwrap();
@@ -39,7 +39,7 @@ impl Rig {
         Self { provider, server, env, home, _database: database }
     }
 
-    /// Runs `mlsdm login`, and a browser on the page that it names.
+    /// Runs `mlsdm login` and opens the page that it prints in a browser.
     async fn login(&self, arguments: &[&str]) -> CommandOutput {
         let arguments = [&["login", "--json", "--server", self.server.base()], arguments].concat();
         let mut command = self.env.spawn(self.home.path(), &arguments);
@@ -70,7 +70,7 @@ impl Rig {
         serde_json::from_slice(&fs::read(self.file()).unwrap()).unwrap()
     }
 
-    /// Lets the token of the login have ended.
+    /// Sets the expiry of the stored token to the past.
     fn expire(&self) {
         let mut logins = self.logins();
         logins[self.server.base()]["expires_at"] = 0.into();
@@ -87,74 +87,74 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn with_a_browser_and_until_logged_out() {
-    let rig = Rig::new().await;
-    let refused = rig.server.run(&["state"]).await.exits(1);
+async fn a_login_by_browser_lasts_until_the_logout() {
+    let login = TestLogin::new().await;
+    let refused = login.server.run(&["state"]).await.exits(1);
     assert!(refused.stderr.contains("mlsdm login"), "{refused:?}");
 
-    let me = rig.login(&[]).await.exits(0).json();
+    let me = login.login(&[]).await.exits(0).json();
     assert_eq!((&me["subject"], &me["method"]), (&json!("ann"), &json!("oidc")));
-    assert_eq!(mode(&rig.file()), 0o600);
-    assert_eq!(mode(rig.file().parent().unwrap()), 0o700);
+    assert_eq!(mode(&login.file()), 0o600);
+    assert_eq!(mode(login.file().parent().unwrap()), 0o700);
     for command in [&["state"][..], &["events"], &["engine", "list"], &["policy", "show"]] {
-        rig.server.run(command).await.exits(0);
+        login.server.run(command).await.exits(0);
     }
 
-    // a login counts for its server alone: another has it not, by whatever name
-    let other = rig.server.base().replace("127.0.0.1", "localhost");
-    rig.env.run(&["state", "--server", &other]).await.exits(1);
+    // a login is valid for the URL of its server only
+    let other = login.server.base().replace("127.0.0.1", "localhost");
+    login.env.run(&["state", "--server", &other]).await.exits(1);
 
-    let told = rig.server.run(&["logout", "--json"]).await.exits(0).json();
-    assert_eq!(told["logged_out"], true);
-    assert_eq!(rig.logins(), json!({}));
-    rig.server.run(&["state"]).await.exits(1);
-    let told = rig.server.run(&["logout", "--json"]).await.exits(0).json();
-    assert_eq!(told["logged_out"], false);
-    rig.server.stop().await;
+    let output = login.server.run(&["logout", "--json"]).await.exits(0).json();
+    assert_eq!(output["logged_out"], true);
+    assert_eq!(login.logins(), json!({}));
+    login.server.run(&["state"]).await.exits(1);
+    let output = login.server.run(&["logout", "--json"]).await.exits(0).json();
+    assert_eq!(output["logged_out"], false);
+    login.server.stop().await;
 }
 
 #[tokio::test]
-async fn with_a_device_code() {
-    let rig = Rig::new().await;
-    let me = rig.login(&["--device"]).await.exits(0).json();
+async fn a_device_code_logs_in() {
+    let login = TestLogin::new().await;
+    let me = login.login(&["--device"]).await.exits(0).json();
     assert_eq!(me["subject"], "ann");
-    rig.server.run(&["state"]).await.exits(0);
-    rig.server.stop().await;
+    login.server.run(&["state"]).await.exits(0);
+    login.server.stop().await;
 }
 
 #[tokio::test]
-async fn a_token_that_has_ended_is_renewed_as_long_as_the_provider_does() {
-    let mut rig = Rig::new().await;
-    rig.login(&[]).await.exits(0);
-    let first = rig.login_of_server();
-    rig.expire();
-    // two at once: the provider takes a refresh token once
-    let runs = tokio::join!(rig.server.run(&["state"]), rig.server.run(&["state"]));
+async fn an_expired_token_is_refreshed_while_the_provider_allows_it() {
+    let mut login = TestLogin::new().await;
+    login.login(&[]).await.exits(0);
+    let first = login.login_of_server();
+    login.expire();
+    // two at the same time: the provider accepts a refresh token only once
+    let runs = tokio::join!(login.server.run(&["state"]), login.server.run(&["state"]));
     runs.0.exits(0);
     runs.1.exits(0);
-    let second = rig.login_of_server();
+    let second = login.login_of_server();
     assert_ne!(first["token"], second["token"]);
     assert!(second["expires_at"].as_i64() > first["expires_at"].as_i64().map(|end| end - 60));
 
-    rig.expire();
-    rig.provider.kill().await;
-    let ended = rig.server.run(&["state"]).await.exits(1);
+    login.expire();
+    login.provider.kill().await;
+    let ended = login.server.run(&["state"]).await.exits(1);
     assert!(ended.stderr.contains("has ended: no answer"), "{ended:?}");
-    // what nobody has to be known for goes on
-    rig.server.run(&["health"]).await.exits(0);
+    // a command without authentication works
+    login.server.run(&["health"]).await.exits(0);
 
-    // it comes back and knows nothing of this login any more
-    rig.provider.restart().await;
-    let ended = rig.server.run(&["state"]).await.exits(1);
+    // after its restart the provider does not know the login
+    login.provider.restart().await;
+    let ended = login.server.run(&["state"]).await.exits(1);
     assert!(ended.stderr.contains("invalid_grant"), "{ended:?}");
     for secret in [&first, &second].map(|login| login["refresh_token"].as_str().unwrap()) {
         assert!(!ended.stderr.contains(secret), "{ended:?}");
     }
-    rig.server.stop().await;
+    login.server.stop().await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_says_what_to_do() {
+async fn a_login_that_cannot_work_names_the_remedy() {
     let database = TestDatabase::sqlite();
     let home = tempfile::tempdir().unwrap();
     let env = TestEnv::new(database.url()).with("HOME", home.path().display());
@@ -166,5 +166,5 @@ async fn what_cannot_be_says_what_to_do() {
         .with("MLSDM_OIDC_AUDIENCE", RESOURCE)
         .with("MLSDM_OIDC_CLIENT_ID", CLI_CLIENT);
     away.run(&["login"]).await.exits(3);
-    assert!(!home.path().join(".config").exists(), "nothing is kept");
+    assert!(!home.path().join(".config").exists(), "nothing is stored");
 }

@@ -1,14 +1,9 @@
-//! The real binary, from outside: killed, starved, doubled, lied to.
+//! Tests of the real binary: crashes, full disks, replicas, hostile clients and damaged databases.
 //!
-//! Each test starts `mlsdm serve` on a database of its own and looks at it only as a caller or an
-//! operator could: by HTTP, by the command line, and by SQL where somebody tampers. Not here: what
-//! can be shown in one process, which is faster there.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a panic is how a test reports"
-)]
+//! Each test starts `mlsdm serve` on its own database and observes it as a caller or an operator does:
+//! by HTTP, by the command line, and by SQL where a test tampers with the database. Tests that need
+//! only one process are in the other test binaries, where they run faster.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test panics")]
 
 #[path = "../logql/asked.rs"]
 mod asked;
@@ -48,7 +43,7 @@ mod subjects;
 mod tls;
 mod traces;
 
-/// Whether the long tier was asked for (`.ci/test --extended`).
+/// True in the extended tier (`.ci/test --extended`).
 fn extended() -> bool {
     std::env::var_os("MLSDM_TEST_EXTENDED").is_some_and(|value| value == "1")
 }

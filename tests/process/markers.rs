@@ -1,5 +1,5 @@
-//! What is secret is sent everywhere it could be sent, and configured wherever it can be configured:
-//! it must turn up nowhere again.
+//! Secrets in every place of a request and of the configuration: none of them may reach a response, the
+//! log or the database.
 
 use std::{fs, path::Path};
 
@@ -9,9 +9,9 @@ use serde_json::json;
 
 use crate::metrics::scrape;
 
-/// Stands in every secret.
+/// Part of every secret.
 const MARKER: &str = "geheim";
-/// Configured; the last is a content key, which must be hexadecimal.
+/// Secrets of the configuration. The last is a content key, which has to be hexadecimal.
 const USER: &str = "geheim-user-key-0001";
 const ADMIN: &str = "geheim-admin-key-0002";
 const MODEL: &str = "geheim-model-key-0003";
@@ -38,13 +38,13 @@ fn env(database: &TestDatabase) -> TestEnv {
         .with("LLM_BACKEND", "openai")
         .with("OPENAI_API_KEY", MODEL)
         .with("MLSDM__LLM__MODEL", "m-1")
-        // nobody answers there
+        // nothing listens on this port
         .with("MLSDM__LLM__OPENAI__BASE_URL", "http://127.0.0.1:9")
         .with("MLSDM__LLM__RETRY__ATTEMPTS", 1)
         .with("LOG_LEVEL", "TRACE")
 }
 
-/// Credentials, good and bad, in every place of a request.
+/// Requests with valid and invalid credentials in every place.
 fn requests(server: &TestServer) -> Vec<RequestBuilder> {
     let bearer = |token: &str| format!("Bearer {token}");
     let get = || server.get("/v1/state");
@@ -70,7 +70,7 @@ fn requests(server: &TestServer) -> Vec<RequestBuilder> {
         post("/v1/generate").json(&json!({"prompt": "x", "moral_value": USER})),
         post("/v1/generate").body(format!("{{\"api_key\": \"{USER}\"")),
         post("/v1/generate").body(format!("token={USER}")).header("content-type", "text/plain"),
-        // the prompt is sealed, and the model that it is for cannot be asked
+        // the prompt is sealed; the call of the model fails
         post("/v1/generate").json(&json!({"prompt": USER, "moral_value": 0.9})),
         post("/v1/chat/completions").json(&json!({"api_key": USER, "messages": USER})),
         post("/v1/messages").json(&json!({"api_key": USER, "messages": []})),
@@ -79,7 +79,7 @@ fn requests(server: &TestServer) -> Vec<RequestBuilder> {
 }
 
 #[tokio::test]
-async fn secrets_turn_up_nowhere() {
+async fn secrets_are_in_no_response_log_or_file() {
     let database = TestDatabase::sqlite();
     let env = env(&database);
     let server = env.serve().await;
@@ -103,20 +103,20 @@ async fn secrets_turn_up_nowhere() {
         let run = server.run(command).await;
         silent(&format!("{command:?}"), format!("{}{}", run.stdout, run.stderr).as_bytes());
     }
-    // of a configuration that is refused too
+    // the error for an invalid configuration
     let short = env.clone().with("API_KEY", MARKER).run(&["check"]).await.exits(2);
     silent("a refused key", short.stderr.as_bytes());
 
     let log = server.log();
     assert!(log.contains("auth.refused"), "{log}");
     silent("the log", log.as_bytes());
-    // the step is in it, though nobody answered
+    // the failed step is recorded
     assert!(admin_position(&server).await > 1);
     server.stop().await;
     files(database.folder().unwrap());
 }
 
-/// Every file of the database: events, contents, keys.
+/// Asserts that no file of the database contains a secret.
 fn files(folder: &Path) {
     let mut bytes = 0;
     for entry in fs::read_dir(folder).unwrap() {

@@ -1,4 +1,4 @@
-//! Metrics of the real server, as a scrape finds them.
+//! Metrics of the real server as Prometheus scrapes them.
 #![expect(clippy::float_cmp, reason = "counts are exact, and so are sums of few digits")]
 
 use std::net::TcpListener;
@@ -10,15 +10,15 @@ use mlsdm::{
 
 on_every_database!(TestDatabase: a_scripted_scenario_is_counted);
 
-/// Where a server serves its metrics: it says so once, when it starts.
+/// The address of the metrics, which the server logs once when it starts.
 pub(crate) async fn address_of(server: &TestServer) -> String {
-    // lines are written a little later than they are said
+    // the log is written asynchronously
     server.until_logged("server.started", 1).await;
     let log = server.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut started = lines.filter(|line| line["event_type"] == "server.started");
-    let address = started.next().expect("it has started")["metrics"].clone();
-    address.as_str().expect("it serves metrics").to_owned()
+    let address = started.next().expect("a line server.started")["metrics"].clone();
+    address.as_str().expect("an address of the metrics").to_owned()
 }
 
 pub(crate) async fn scrape(server: &TestServer) -> String {
@@ -42,7 +42,11 @@ async fn a_scripted_scenario_is_counted(database: TestDatabase) {
     send(server.ask("default", "ann", "geheim one")).await.unwrap().ok();
     send(server.ask("default", "bob", "geheim two")).await.unwrap().ok();
     assert_eq!(send(server.get("/nowhere")).await.unwrap().status, 404);
-    assert_eq!(send(server.get("/metrics")).await.unwrap().status, 404, "not on this port");
+    assert_eq!(
+        send(server.get("/metrics")).await.unwrap().status,
+        404,
+        "metrics have a port of their own"
+    );
     let text = scrape(&server).await;
     for (series, expected) in [
         ("mlsdm_steps_total{engine=\"default\"}", 2.0),
@@ -74,7 +78,7 @@ async fn a_scripted_scenario_is_counted(database: TestDatabase) {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_ends_the_start_with_what_to_do() {
+async fn a_metrics_port_that_is_taken_fails_the_start_with_the_remedy() {
     let database = TestDatabase::sqlite();
     let ports = [(); 2].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
     let [taken, free] = ports.each_ref().map(|port| port.local_addr().unwrap().port());
@@ -87,7 +91,7 @@ async fn a_port_that_is_taken_ends_the_start_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn none_are_served_where_none_are_wanted() {
+async fn metrics_can_be_disabled() {
     let database = TestDatabase::sqlite();
     let server = TestEnv::new(database.url()).with("METRICS_ENABLED", false).serve().await;
     server.until_logged("server.started", 1).await;

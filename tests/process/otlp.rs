@@ -1,4 +1,4 @@
-//! A collector in the test's own process: takes OTLP over HTTP and shows what it was sent.
+//! An OTLP collector in the test process, which records everything it receives over HTTP.
 
 use std::{collections::BTreeMap, io::Read as _, time::Duration};
 
@@ -18,7 +18,7 @@ use wiremock::{
 /// The collector.
 pub(crate) struct Sink(MockServer);
 
-/// A span as it came.
+/// A received span.
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
     pub(crate) name: String,
@@ -33,22 +33,22 @@ pub(crate) struct Span {
 }
 
 impl Sink {
-    /// One that takes everything.
+    /// A collector that accepts everything.
     pub(crate) async fn new() -> Self {
         Self::answering(ResponseTemplate::new(200)).await
     }
 
-    /// One that answers with this status, whatever it is sent.
+    /// A collector that answers every request with this status.
     pub(crate) async fn refusing(status: u16) -> Self {
         Self::answering(ResponseTemplate::new(status)).await
     }
 
-    /// One that never answers.
+    /// A collector that never answers.
     pub(crate) async fn hanging() -> Self {
         Self::answering(ResponseTemplate::new(200).set_delay(Duration::from_hours(1))).await
     }
 
-    /// One that takes everything and says something about it.
+    /// A collector that answers every request with status 200 and this body.
     pub(crate) async fn saying(answer: &[u8]) -> Self {
         Self::answering(ResponseTemplate::new(200).set_body_bytes(answer)).await
     }
@@ -60,12 +60,12 @@ impl Sink {
         Self(server)
     }
 
-    /// Where it is.
+    /// The URL of the collector.
     pub(crate) fn url(&self) -> String {
         self.0.uri()
     }
 
-    /// Everything it was sent, heads included.
+    /// All received bytes, headers included.
     pub(crate) async fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for request in self.0.received_requests().await.unwrap() {
@@ -75,12 +75,12 @@ impl Sink {
         bytes
     }
 
-    /// How often it was sent something.
+    /// The number of received requests.
     pub(crate) async fn batches(&self) -> usize {
         self.0.received_requests().await.unwrap().len()
     }
 
-    /// The spans of all batches.
+    /// The spans of all requests.
     pub(crate) async fn spans(&self) -> Vec<Span> {
         let mut spans = Vec::new();
         for request in self.0.received_requests().await.unwrap() {
@@ -95,7 +95,7 @@ impl Sink {
     }
 }
 
-/// The body of a request, which may be compressed.
+/// The body of a request, decompressed.
 fn unpacked(request: &Request) -> Vec<u8> {
     let mut body = Vec::new();
     match request.headers.get("content-encoding") {
@@ -110,7 +110,7 @@ fn unpacked(request: &Request) -> Vec<u8> {
 
 impl Span {
     fn of(sent: Sent, resource: &BTreeMap<String, Value>) -> Self {
-        assert!(sent.events.is_empty(), "no events: {sent:?}");
+        assert!(sent.events.is_empty(), "a span with events: {sent:?}");
         assert!(sent.trace_state.is_empty(), "{sent:?}");
         Self {
             kind: sent.kind(),
@@ -125,7 +125,7 @@ impl Span {
         }
     }
 
-    /// An attribute; null without it.
+    /// An attribute, or null if it is absent.
     pub(crate) fn get(&self, name: &str) -> Value {
         self.attributes.get(name).cloned().unwrap_or_default()
     }

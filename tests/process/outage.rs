@@ -1,8 +1,8 @@
-//! PostgreSQL goes away under load and comes back.
+//! PostgreSQL stops or crashes under load and starts again.
 
 use mlsdm::testkit::{
     TestDatabase, TestEnv, TestServer,
-    postgres::{Cluster, own_cluster},
+    postgres::{Cluster, private_cluster},
     send,
 };
 
@@ -14,19 +14,19 @@ use crate::{
 const CLIENTS: u64 = 16;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_database_is_survived() {
+async fn the_server_survives_a_stop_of_its_database() {
     survives(Cluster::stop).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crashed_database_is_survived() {
+async fn the_server_survives_a_crash_of_its_database() {
     survives(Cluster::crash).await;
 }
 
 async fn survives(stop: impl FnOnce(&Cluster)) {
-    let cluster = own_cluster();
+    let cluster = private_cluster();
     let database = TestDatabase::within(&cluster).await;
-    // an ending that could not be recorded meanwhile is given up soon
+    // a step whose outcome could not be recorded is abandoned after a short time
     let env = TestEnv::new(database.url())
         .with("API_TIMEOUT", 5)
         .with("MLSDM__DATABASE__ACQUIRE_TIMEOUT_SECONDS", 1)
@@ -39,7 +39,7 @@ async fn survives(stop: impl FnOnce(&Cluster)) {
     stop(&cluster);
     let refused = load.counts().refused;
     load.until(|counts| counts.refused >= refused + 2 * CLIENTS).await;
-    assert_says_so(&server).await;
+    assert_unavailable(&server).await;
 
     cluster.start();
     let answered = load.counts().answered;
@@ -52,7 +52,7 @@ async fn survives(stop: impl FnOnce(&Cluster)) {
                 assert!([503, 504].contains(&reply.status), "{reply:?}");
                 reply.is_problem(reply.status, reply.body["code"].as_str().unwrap());
             }
-            Outcome::Lost => panic!("the server hung up on {}", one.request_id),
+            Outcome::Lost => panic!("no complete response to {}", one.request_id),
         }
     }
 
@@ -65,8 +65,8 @@ async fn survives(stop: impl FnOnce(&Cluster)) {
     server.stop().await;
 }
 
-/// Without its database: alive, not ready, no step.
-async fn assert_says_so(server: &TestServer) {
+/// Asserts that the server is alive but not ready, and refuses steps.
+async fn assert_unavailable(server: &TestServer) {
     send(server.ask("default", "ann", "Are you there?")).await.unwrap().is_problem(503, "E401");
     assert_eq!(send(server.get("/health/live")).await.unwrap().status, 200);
     assert_eq!(send(server.get("/health/ready")).await.unwrap().status, 503);

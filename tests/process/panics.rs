@@ -1,6 +1,6 @@
-//! A panic's words may quote what is secret. Each sink of telemetry hears of the panic, and where it
-//! was, but never its words. (No request can make the server panic, so the sinks are this process's;
-//! what a caller is told of one is tested beside the handlers.)
+//! The message of a panic may quote secrets. Every telemetry sink gets the location of a panic, and none
+//! gets its message. No request can make the server panic, so the test panics in its own process; the
+//! response to a panic is tested next to the handlers.
 
 use std::{
     fs::{self, File},
@@ -23,20 +23,21 @@ use crate::{
     otlp::Sink,
 };
 
-const WORDS: &str = "geheim-panic-4711";
+/// The message of the panic.
+const PANIC_MESSAGE: &str = "geheim-panic-4711";
 
-/// What is said of a panic.
-const SAID: &str = "a task panicked";
+/// The log message for a panic.
+const LOG_MESSAGE: &str = "a task panicked";
 
 #[track_caller]
-fn hears(sink: &str, text: &[u8], what: &str) {
+fn assert_reported(sink: &str, text: &[u8], what: &str) {
     let text = String::from_utf8_lossy(text);
     assert!(text.contains(what), "{sink}: {text}");
-    assert!(!text.contains(WORDS), "{sink}: {text}");
+    assert!(!text.contains(PANIC_MESSAGE), "{sink}: {text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_words_reach_no_sink() {
+async fn the_message_of_a_panic_reaches_no_sink() {
     let loki = fake(ResponseTemplate::new(204)).await;
     let collector = Sink::new().await;
     let folder = tempfile::tempdir().unwrap();
@@ -61,15 +62,15 @@ async fn its_words_reach_no_sink() {
 
     let handler = || {
         let _span = tracing::info_span!(target: TARGET, "handler").entered();
-        panic!("{WORDS}");
+        panic!("{PANIC_MESSAGE}");
     };
     assert!(catch_unwind(AssertUnwindSafe(handler)).is_err());
     traces.unwrap().close().await;
     log.close().await;
 
-    hears("standard output", &fs::read(&output).unwrap(), SAID);
-    hears("the file", &fs::read(&file).unwrap(), SAID);
+    assert_reported("standard output", &fs::read(&output).unwrap(), LOG_MESSAGE);
+    assert_reported("the file", &fs::read(&file).unwrap(), LOG_MESSAGE);
     let lines = serde_json::to_vec(&pushed(&loki).await).unwrap();
-    hears("Loki", &lines, SAID);
-    hears("the collector", &collector.bytes().await, "handler");
+    assert_reported("Loki", &lines, LOG_MESSAGE);
+    assert_reported("the collector", &collector.bytes().await, "handler");
 }

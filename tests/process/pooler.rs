@@ -1,4 +1,4 @@
-//! PgBouncer in transaction mode between the server and PostgreSQL.
+//! A server behind PgBouncer in transaction mode.
 
 use mlsdm::testkit::{Backend, TestDatabase, TestEnv};
 
@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_works_behind_a_pooler() {
+async fn two_servers_work_behind_a_connection_pooler() {
     let database = TestDatabase::on(Backend::PgBouncer).await;
     let direct = TestEnv::new(database.direct_url());
     // migrations need a session, which a pooler in transaction mode does not give

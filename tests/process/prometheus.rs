@@ -1,4 +1,4 @@
-//! A real Prometheus looks at the real server: what is shipped for it is run, not read.
+//! A real Prometheus scrapes the real server and evaluates the shipped rules and dashboards.
 
 mod alerting;
 mod cardinality;
@@ -18,7 +18,7 @@ use mlsdm::{
 use crate::metrics::address_of;
 use stack::{Plan, Prometheus};
 
-/// Names of the series that the contract promises.
+/// The names of the series in the contract.
 fn promised() -> BTreeSet<String> {
     let names = ALL.iter().flat_map(|spec| match spec.kind {
         Type::Histogram => vec!["_bucket", "_sum", "_count"]
@@ -30,7 +30,7 @@ fn promised() -> BTreeSet<String> {
     names.collect()
 }
 
-/// Names of the series that Prometheus has from the server, without those it makes itself.
+/// The names of the series that Prometheus has scraped from the server.
 async fn scraped(prometheus: &Prometheus) -> BTreeSet<String> {
     let query = [("match[]", "{job=\"mlsdm\"}")];
     let names = prometheus.data("label/__name__/values", &query).await;
@@ -44,7 +44,7 @@ async fn scraped(prometheus: &Prometheus) -> BTreeSet<String> {
     names.filter(|name| !own(name)).collect()
 }
 
-/// Routes on which steps are run.
+/// The routes that run steps.
 const GOVERNED: [&str; 7] = [
     "/generate",
     "/v1/chat/completions",
@@ -55,7 +55,7 @@ const GOVERNED: [&str; 7] = [
     "/v1/messages",
 ];
 
-/// Those that the promise of availability is about.
+/// The routes that the availability SLO covers.
 async fn governed(prometheus: &Prometheus) -> Vec<String> {
     let slo = std::fs::read_to_string(stack::repository().join("alerts/slo.yaml")).unwrap();
     let pattern = slo.lines().find_map(|line| line.strip_prefix("governed: ")).unwrap();
@@ -69,26 +69,30 @@ async fn governed(prometheus: &Prometheus) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_shipped_expression_has_data_after_the_scenario() {
-    let rig = scenario::rig().await;
+    let scenario = scenario::start().await;
     let (_database, canary) = scenario::canary().await;
-    let targets = vec![address_of(&rig.server).await, address_of(&canary).await];
+    let targets = vec![address_of(&scenario.server).await, address_of(&canary).await];
     let plan = Plan { targets, rules: stack::rules(), ..Plan::default() };
     let prometheus = Prometheus::start(&plan).await;
     prometheus.until("min(up{job=\"mlsdm\"})", |up| up > 0.5).await;
     prometheus.scrapes(1).await;
-    rig.play().await;
+    scenario.play().await;
     send(canary.ask("default", "bob", "Hello")).await.unwrap().ok();
     prometheus.scrapes(4).await;
     let refused = prometheus.number("sum(mlsdm_shutdown_refusals_total)").await;
-    assert_eq!(refused, Some(1.0), "the one request to the engine that was shut down");
+    assert_eq!(refused, Some(1.0), "one request to the engine that was shut down");
     let (promised, scraped) = (promised(), scraped(&prometheus).await);
-    assert_eq!(promised, scraped, "what is promised, and what is there");
-    assert_eq!(governed(&prometheus).await, GOVERNED, "of `governed` in alerts/slo.yaml");
+    assert_eq!(promised, scraped, "the contract and the scraped series");
+    assert_eq!(
+        governed(&prometheus).await,
+        GOVERNED,
+        "the routes of `governed` in alerts/slo.yaml"
+    );
     let mut all = expressions::of_rules(&prometheus).await;
     all.extend(expressions::of_dashboards());
     let silent = expressions::without_data(&prometheus, &all).await;
     let count = silent.len();
     assert!(silent.is_empty(), "{count} of {}:\n{}", all.len(), silent.join("\n"));
     canary.stop().await;
-    rig.server.stop().await;
+    scenario.server.stop().await;
 }

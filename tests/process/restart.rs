@@ -1,4 +1,4 @@
-//! A restart changes nothing.
+//! A restart does not change the state.
 
 use mlsdm::{
     domain::policy::Policy,
@@ -13,7 +13,7 @@ use crate::{
 
 on_every_database!(TestDatabase: a_restart_changes_nothing);
 
-/// What a state says apart from figures of this process.
+/// The state without the fields that describe the process.
 async fn state(server: &TestServer) -> Value {
     let mut state = server.state("default").await;
     for figure in ["memory", "pelm_stats", "qilm_stats"] {
@@ -23,7 +23,7 @@ async fn state(server: &TestServer) -> Value {
 }
 
 async fn a_restart_changes_nothing(database: TestDatabase) {
-    // small enough that items are evicted and consolidated all the time
+    // so small that items are evicted and consolidated continuously
     let env = TestEnv::new(database.url()).with("MLSDM_CAPACITY", 50);
     let server = env.serve().await;
     Load::start(&[&server], 8, 300, seed()).finish().await;
@@ -34,20 +34,20 @@ async fn a_restart_changes_nothing(database: TestDatabase) {
     let server = env.serve().await;
     assert_eq!(state(&server).await, before, "after a stop");
     equals_replay(&server, &env, "default").await;
-    is_remembered(&server).await;
+    assert_remembers(&server).await;
     let before = state(&server).await;
     server.kill().await;
 
     let server = env.serve().await;
     assert_eq!(state(&server).await, before, "after a kill");
-    past_states_can_be_read(&server).await;
+    assert_past_states_can_be_read(&server).await;
     verifies(&env, "default").await;
     server.stop().await;
 }
 
-/// What is said after a restart is found again: a whole cycle later, so in the phase it was said in,
-/// whichever that is.
-async fn is_remembered(server: &TestServer) {
+/// Asserts that a prompt after the restart is remembered. The question comes a whole cycle later, so that
+/// it is in the same phase.
+async fn assert_remembers(server: &TestServer) {
     let rhythm = Policy::default().rhythm;
     for year in 0..rhythm.wake_duration + rhythm.sleep_duration {
         server.say("gardener", &format!("The garden was planted with roses in year {year}")).await;
@@ -56,7 +56,7 @@ async fn is_remembered(server: &TestServer) {
     assert!(answer["context_items"].as_u64() > Some(0), "{answer}");
 }
 
-async fn past_states_can_be_read(server: &TestServer) {
+async fn assert_past_states_can_be_read(server: &TestServer) {
     let history = History::read(server, "default").await;
     let head = history.events.len() as u64;
     let now = server.state("default").await;
@@ -66,7 +66,7 @@ async fn past_states_can_be_read(server: &TestServer) {
     assert_eq!((&first["step"], &first["position"]), (&0.into(), &1.into()));
     for event in [&history.events[0], &history.events[history.events.len() / 2]] {
         let (position, time) = (&event["position"], event["recorded_at"].as_str().unwrap());
-        // what shares its time counts too
+        // events with the same time are included
         let last = history.events.iter().rfind(|other| other["recorded_at"] == *time).unwrap();
         let then = server.read(&format!("/v1/state?at_time={time}")).await;
         assert_eq!(then["position"], last["position"], "at the time of {position}");

@@ -1,5 +1,5 @@
-//! schemathesis, which makes requests of the API document, good and bad ones, and holds every answer
-//! against it: no error of the server's, no status and no body that is not documented.
+//! schemathesis generates valid and invalid requests from the API document and checks every response: no
+//! server error, no undocumented status, no body that does not match its schema.
 
 use std::path::{Path, PathBuf};
 
@@ -10,17 +10,17 @@ use crate::extended;
 
 const KEY: &str = "a-key-of-a-test-4711";
 
-/// How much longer the long tier is.
+/// The factor by which the extended tier runs longer.
 const EXTENDED: u32 = 10;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
-/// Asks for so many seconds.
-async fn asks(server: &TestServer, seconds: u32, arguments: &[&str]) {
+/// Runs schemathesis for this many seconds.
+async fn check_responses(server: &TestServer, seconds: u32, arguments: &[&str]) {
     let program = folder().join("target/ci/schema/venv/bin/schemathesis");
-    assert!(program.exists(), "{} is missing: `.ci/test` installs it", program.display());
+    assert!(program.exists(), "{} is missing: run .ci/test, which installs it", program.display());
     let scratch = tempfile::tempdir().unwrap();
     let seconds = if extended() { seconds * EXTENDED } else { seconds };
     let mut command = Command::new(program);
@@ -30,12 +30,12 @@ async fn asks(server: &TestServer, seconds: u32, arguments: &[&str]) {
     if !extended() {
         command.args(["--seed", "1"]);
     }
-    // what it remembers of runs before is none of this one's
+    // a new folder, so that it does not reuse examples of earlier runs
     let output = command.args(arguments).current_dir(scratch.path()).env("NO_PROXY", "127.0.0.1");
     let output = output.output().await.unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!told.contains("Selected: 0/"), "{told}");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!report.contains("Selected: 0/"), "{report}");
 }
 
 async fn guarded() -> (TestServer, TestDatabase) {
@@ -46,19 +46,19 @@ async fn guarded() -> (TestServer, TestDatabase) {
 }
 
 #[tokio::test]
-async fn answers_to_nobody_are_as_documented() {
+async fn responses_without_credentials_are_as_documented() {
     let (server, _database) = guarded().await;
-    asks(&server, 15, &[]).await;
+    check_responses(&server, 15, &[]).await;
     server.stop().await;
 }
 
 #[tokio::test]
-async fn answers_to_an_administrator_are_as_documented() {
+async fn responses_to_an_administrator_are_as_documented() {
     let (server, _database) = guarded().await;
     let key = format!("X-API-Key: {KEY}");
-    // an engine that is shut down answers nothing but 503, and a stream has no end
+    // a shutdown would make all responses 503, and a stream has no end
     let most = ["--exclude-path-regex", "/admin/|/stream$", "--header", &key];
-    asks(&server, 35, &most).await;
-    asks(&server, 5, &["--include-path-regex", "/admin/", "--header", &key]).await;
+    check_responses(&server, 35, &most).await;
+    check_responses(&server, 5, &["--include-path-regex", "/admin/", "--header", &key]).await;
     server.stop().await;
 }

@@ -1,19 +1,19 @@
-//! Clients of other people's, unmodified, pointed at us: what they make of our answers is the test.
+//! Unmodified third-party clients against the server. Their scripts assert on what they receive.
 
 use std::path::{Path, PathBuf};
 
 use mlsdm::testkit::{TestDatabase, TestEnv};
 use tokio::process::Command;
 
-/// Where `.ci/test` installs the clients.
+/// The path of a file that `.ci/test` installs.
 fn installed(path: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/ci/sdk").join(path);
-    assert!(path.exists(), "{} is missing: `.ci/test` installs it", path.display());
+    assert!(path.exists(), "{} is missing: run .ci/test, which installs it", path.display());
     path
 }
 
-/// Runs a script of `tests/sdk` against a server of its own; it must end without a complaint.
-async fn speaks(program: PathBuf, script: &str) {
+/// Runs a script of `tests/sdk` against a new server. The script has to exit with code 0.
+async fn run_client(program: PathBuf, script: &str) {
     let database = TestDatabase::sqlite();
     let server = TestEnv::new(database.url()).serve().await;
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
@@ -29,43 +29,43 @@ async fn speaks(program: PathBuf, script: &str) {
 }
 
 async fn python(script: &str) {
-    speaks(installed("venv/bin/python"), script).await;
+    run_client(installed("venv/bin/python"), script).await;
 }
 
-/// Node finds packages beside the script it runs, or in a folder above it.
+/// Runs a copy next to `node_modules`, where Node looks for packages.
 async fn node(script: &str) {
     let scripts = installed("node/node_modules").with_file_name(script);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(script);
     std::fs::copy(source, &scripts).unwrap();
-    speaks(PathBuf::from("node"), scripts.to_str().unwrap()).await;
+    run_client(PathBuf::from("node"), scripts.to_str().unwrap()).await;
 }
 
 #[tokio::test]
-async fn openai_for_python() {
+async fn the_openai_sdk_for_python_works() {
     python("openai_client.py").await;
 }
 
 #[tokio::test]
-async fn anthropic_for_python() {
+async fn the_anthropic_sdk_for_python_works() {
     python("anthropic_client.py").await;
 }
 
 #[tokio::test]
-async fn langchain_for_python() {
+async fn langchain_for_python_works() {
     python("langchain_client.py").await;
 }
 
 #[tokio::test]
-async fn the_llm_command() {
+async fn the_llm_command_works() {
     python("llm_client.py").await;
 }
 
 #[tokio::test]
-async fn openai_for_node() {
+async fn the_openai_sdk_for_node_works() {
     node("openai_client.mjs").await;
 }
 
 #[tokio::test]
-async fn ai_for_node() {
+async fn the_ai_sdk_for_node_works() {
     node("ai_client.mjs").await;
 }

@@ -1,4 +1,4 @@
-//! Answers as they are made: on every route, complete only with their closing event.
+//! Streamed answers, which are complete only with their closing event.
 
 use futures_util::StreamExt as _;
 use mlsdm::testkit::{TestDatabase, TestEnv, TestServer, on_every_database, send};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// One server-sent event.
 #[derive(Debug)]
 pub(crate) struct Frame {
-    /// Its name; empty without one.
+    /// The event name; empty if it has none.
     pub(crate) event: String,
     pub(crate) data: String,
 }
@@ -19,7 +19,7 @@ impl Frame {
     }
 }
 
-/// The events of a whole stream.
+/// The events of a stream, read to its end.
 pub(crate) async fn frames(request: RequestBuilder) -> Vec<Frame> {
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 200);
@@ -48,11 +48,11 @@ async fn the_pieces_add_up_to_the_answer(database: TestDatabase) {
     let frames = frames(stream(&server, "My dog is called Rex")).await;
     let (last, pieces) = frames.split_last().unwrap();
     assert!(pieces.len() > 5 && pieces.iter().all(|frame| frame.event == "delta"), "{frames:?}");
-    let told: String =
+    let text: String =
         pieces.iter().map(|frame| frame.json()["text"].as_str().unwrap().to_owned()).collect();
     let answer = last.json();
-    assert_eq!((last.event.as_str(), &answer["response"]), ("done", &json!(told)));
-    // the receipt is of an event that is in the log already
+    assert_eq!((last.event.as_str(), &answer["response"]), ("done", &json!(text)));
+    // the event of the receipt is already recorded
     let event = server.read(&format!("/v1/events/{}", answer["position"])).await;
     assert_eq!(event["type"], "step.completed");
     assert_eq!(event["chain_hash"], answer["chain_hash"]);
@@ -61,7 +61,7 @@ async fn the_pieces_add_up_to_the_answer(database: TestDatabase) {
 }
 
 #[tokio::test]
-async fn a_refusal_and_a_repetition_come_at_once() {
+async fn a_refusal_and_a_replayed_answer_are_not_split() {
     let database = TestDatabase::sqlite();
     let server = TestEnv::new(database.url()).serve().await;
     let body = json!({"prompt": "Anything", "moral_value": 0.1, "stream": true});
@@ -72,14 +72,14 @@ async fn a_refusal_and_a_repetition_come_at_once() {
     let asked = || stream(&server, "Hello there").header("Idempotency-Key", "once");
     let first = frames(asked()).await.pop().unwrap().json();
     let again = frames(asked()).await;
-    assert_eq!(again.len(), 2, "one piece: {again:?}");
+    assert_eq!(again.len(), 2, "one piece and the closing event: {again:?}");
     assert_eq!(again[1].json(), first);
     assert_eq!(server.state("default").await["step"], 2);
     server.stop().await;
 }
 
 #[tokio::test]
-async fn what_fails_before_the_first_piece_has_a_status_of_its_own() {
+async fn a_failure_before_the_first_piece_has_an_error_status() {
     let database = TestDatabase::sqlite();
     let server = TestEnv::new(database.url()).serve().await;
     send(server.post("/v1/admin/shutdown")).await.unwrap().ok();
@@ -88,7 +88,7 @@ async fn what_fails_before_the_first_piece_has_a_status_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_reader_who_goes_away_ends_the_step() {
+async fn a_client_that_disconnects_cancels_the_step() {
     let database = TestDatabase::sqlite();
     let server =
         TestEnv::new(database.url()).with("MLSDM__LLM__STUB__WORD_LATENCY_MS", 200).serve().await;
@@ -100,12 +100,12 @@ async fn a_reader_who_goes_away_ends_the_step() {
     let events = server.read("/v1/events?type=step.failed").await;
     let failed = &events["events"][0];
     assert_eq!(failed["clear"]["stage"], "cancelled", "{failed}");
-    assert!(failed["content_hash"].is_string(), "what was said is sealed");
+    assert!(failed["content_hash"].is_string(), "the partial answer is sealed");
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_stop_lets_a_stream_end() {
+async fn a_stop_waits_for_the_end_of_a_stream() {
     let database = TestDatabase::sqlite();
     let mut server =
         TestEnv::new(database.url()).with("MLSDM__LLM__STUB__WORD_LATENCY_MS", 50).serve().await;
@@ -122,11 +122,11 @@ async fn a_stop_lets_a_stream_end() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_holds_the_model_back_until_the_deadline() {
+async fn a_slow_reader_slows_the_model_down_until_the_deadline() {
     let database = TestDatabase::sqlite();
     let server = TestEnv::new(database.url()).with("API_TIMEOUT", 1).serve().await;
     let long = "word ".repeat(1_900);
-    // nothing is read beyond the head: what the sockets do not take, the model has to keep
+    // the client reads only the head, so the model has to wait once the socket buffers are full
     let held = stream(&server, &long).send().await.unwrap();
     let other = server.say("ann", "Hello there").await;
     assert_eq!(other["outcome"], "completed");

@@ -1,4 +1,4 @@
-//! A hundred end users at once: nobody is given another's words.
+//! A hundred concurrent end users: no step uses the memories of another end user.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::history::History;
 
 const SUBJECTS: usize = 100;
 
-/// The same for everybody, and near each other.
+/// The prompts of every end user. Their vectors are close to each other.
 const PROMPTS: [&str; 4] = [
     "My dog is called Rex and he is brown",
     "What is my dog called?",
@@ -24,7 +24,7 @@ on_every_database!(TestDatabase: contexts_never_cross_end_users);
 async fn contexts_never_cross_end_users(database: TestDatabase) {
     let env = TestEnv::new(database.url()).with("LOG_LEVEL", "DEBUG");
     let server = env.latency_ms(5).serve().await;
-    let mut people = JoinSet::new();
+    let mut clients = JoinSet::new();
     for number in 0..SUBJECTS {
         let asks: Vec<_> = PROMPTS
             .iter()
@@ -36,7 +36,7 @@ async fn contexts_never_cross_end_users(database: TestDatabase) {
                     .json(&json!({"prompt": prompt, "moral_value": 0.9}))
             })
             .collect();
-        people.spawn(async move {
+        clients.spawn(async move {
             let mut items = Vec::new();
             for ask in asks {
                 let answer = send(ask).await.unwrap().ok();
@@ -45,17 +45,17 @@ async fn contexts_never_cross_end_users(database: TestDatabase) {
             items
         });
     }
-    for items in people.join_all().await {
-        assert_eq!(items[0], 0, "nothing to remember yet: {items:?}");
+    for items in clients.join_all().await {
+        assert_eq!(items[0], 0, "the first prompt has no memories: {items:?}");
         assert!(items.iter().enumerate().all(|(asked, found)| *found <= asked as u64), "{items:?}");
     }
-    nothing_crossed(&server).await;
-    unknown_names_find_nothing(&server).await;
+    assert_no_context_crosses(&server).await;
+    assert_unknown_names_find_nothing(&server).await;
     let log = server.log();
-    assert!(!log.contains("Rex") && !log.contains("person-"), "words or names in the log");
+    assert!(!log.contains("Rex") && !log.contains("person-"), "a prompt or a name in the log");
 }
 
-async fn nothing_crossed(server: &TestServer) {
+async fn assert_no_context_crosses(server: &TestServer) {
     let history = History::read(server, "default").await;
     history.is_whole();
     let completed = history.of("step.completed");
@@ -74,14 +74,14 @@ async fn nothing_crossed(server: &TestServer) {
     }
     assert_eq!(steps.len(), SUBJECTS);
     assert!(steps.values().all(|count| *count == PROMPTS.len()));
-    assert!(used >= SUBJECTS, "memories were used at all: {used}");
+    assert!(used >= SUBJECTS, "memories are used: {used}");
 }
 
-async fn unknown_names_find_nothing(server: &TestServer) {
+async fn assert_unknown_names_find_nothing(server: &TestServer) {
     let before = server.head().await;
     let page = server.read("/v1/events?subject=nobody").await;
     assert_eq!(page["events"], json!([]));
-    assert_eq!(server.head().await, before, "asking about somebody leaves no trace of them");
+    assert_eq!(server.head().await, before, "a query about an unknown end user appends nothing");
     let page = server.read("/v1/events?subject=person-7&type=step.completed").await;
     assert_eq!(page["events"].as_array().unwrap().len(), PROMPTS.len());
 }

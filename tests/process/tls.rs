@@ -1,4 +1,4 @@
-//! TLS: handshakes, certificates that change under traffic, and clients' certificates.
+//! TLS: handshakes, certificates that change under load, and client certificates.
 
 use std::{
     fs,
@@ -28,7 +28,7 @@ use tokio::{
     time::timeout,
 };
 
-/// An authority and the folder of what it signs.
+/// A certificate authority and the folder of the certificates that it signs.
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
@@ -48,7 +48,7 @@ impl Authority {
         self.folder.path().join(name)
     }
 
-    /// Writes a certificate of the server's, and its key.
+    /// Writes a server certificate and its key.
     fn serve(&self, common_name: &str) {
         let (cert, key) = self.sign(common_name, false, false);
         fs::write(self.path("key.pem"), key).unwrap();
@@ -74,7 +74,7 @@ impl Authority {
         (cert.pem(), key.serialize_pem())
     }
 
-    /// A client that trusts this authority, and pools no connection.
+    /// A client that trusts this authority and opens a connection per request.
     fn client(&self, identity: Option<(String, String)>) -> reqwest::ClientBuilder {
         let root = Certificate::from_pem(self.issuer.pem().as_bytes()).unwrap();
         let builder =
@@ -102,7 +102,7 @@ fn pem_to_der(pem: &str) -> Vec<u8> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
 }
 
-/// The name in the certificate that a server shows on a new connection.
+/// The common name in the certificate that a server presents on a new connection.
 async fn shown(authority: &Authority, server: &TestServer) -> String {
     let client = authority.client(None).build().unwrap();
     let response = client.get(format!("{}/health/live", server.base())).send().await.unwrap();
@@ -112,7 +112,7 @@ async fn shown(authority: &Authority, server: &TestServer) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_speaks_http_2_and_tells_browsers_to_stay() {
+async fn tls_connections_support_http_2_and_set_hsts() {
     let (authority, database) = (Authority::new(), TestDatabase::sqlite());
     authority.serve("first");
     let server = authority.env(&database).with("MLSDM__TLS__MIN_VERSION", "1.3").serve().await;
@@ -131,15 +131,19 @@ async fn it_speaks_http_2_and_tells_browsers_to_stay() {
 
     let mut plain = server.connect().await;
     plain.write_all(b"GET /v1/state HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let mut said = Vec::new();
-    // an alert and the end, or only the end
-    drop(timeout(DEADLINE, plain.read_to_end(&mut said)).await.expect("an error, not a hang"));
-    assert!(said.is_empty() || said[0] == 21, "{said:?}");
+    let mut received = Vec::new();
+    // the server sends a TLS alert or only closes the connection
+    drop(
+        timeout(DEADLINE, plain.read_to_end(&mut received))
+            .await
+            .expect("the server closes the connection"),
+    );
+    assert!(received.is_empty() || received[0] == 21, "{received:?}");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_certificate_is_served_under_traffic_and_a_bad_one_is_not() {
+async fn a_valid_certificate_is_reloaded_under_load_and_an_invalid_one_is_not() {
     let (authority, database) = (Authority::new(), TestDatabase::sqlite());
     authority.serve("first");
     let server = Arc::new(authority.env(&database).serve().await);
@@ -162,7 +166,7 @@ async fn a_new_certificate_is_served_under_traffic_and_a_bad_one_is_not() {
 
     authority.serve("third");
     server.until_logged("tls.reloaded", 2).await;
-    assert_eq!(shown(&authority, &server).await, "third", "without a signal");
+    assert_eq!(shown(&authority, &server).await, "third", "the reload needs no signal");
 
     let failed = server.log().matches("tls.reload_failed").count();
     for bad in [&b"not a certificate"[..], b"", authority.sign("other", false, false).0.as_bytes()]
@@ -181,7 +185,7 @@ async fn a_new_certificate_is_served_under_traffic_and_a_bad_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_good_certificates_of_clients_are_taken() {
+async fn only_valid_client_certificates_are_accepted() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     authority.serve("server");
     let identity = |by: &Authority, expired| Some(by.sign("ann", true, expired));
@@ -198,7 +202,7 @@ async fn only_good_certificates_of_clients_are_taken() {
         let server = env.over_tls(good).serve().await;
         assert_eq!(send(server.get("/v1/state")).await.unwrap().status, 200);
         server.until_logged("tls.client", 1).await;
-        assert!(server.log().contains("\"name\":\"ann\""), "the request knows who it is");
+        assert!(server.log().contains("\"name\":\"ann\""), "the name is logged");
 
         let ask = async |identity| {
             let client = authority.client(identity).build().unwrap();
@@ -207,13 +211,13 @@ async fn only_good_certificates_of_clients_are_taken() {
         ask(identity(&authority, true)).await.expect_err("expired");
         ask(identity(&stranger, false)).await.expect_err("of an unknown authority");
         ask(Some(authority.sign("server", false, false))).await.expect_err("a server's");
-        assert_eq!(ask(None).await.is_ok(), !required, "none at all");
+        assert_eq!(ask(None).await.is_ok(), !required, "without a certificate");
         server.stop().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_configuration_names_is_somebody() {
+async fn a_certificate_named_in_the_configuration_authenticates_its_client() {
     let authority = Authority::new();
     authority.serve("server");
     let database = TestDatabase::sqlite();
@@ -232,17 +236,21 @@ async fn a_certificate_that_configuration_names_is_somebody() {
     let body = serde_json::json!({"prompt": "hello"});
     assert_eq!(send(server.post("/v1/generate").json(&body)).await.unwrap().status, 403);
     let keyed = server.get("/v1/me").header("x-api-key", "admin-key-0123456789");
-    assert_eq!(send(keyed).await.unwrap().body["subject"], "key:admin", "a key comes first");
+    assert_eq!(send(keyed).await.unwrap().body["subject"], "key:admin", "a key takes precedence");
     let wrong = server.get("/v1/me").header("x-api-key", "admin-key-012345678x");
-    assert_eq!(send(wrong).await.unwrap().status, 401, "a bad key is no certificate's to mend");
+    assert_eq!(
+        send(wrong).await.unwrap().status,
+        401,
+        "a certificate does not make up for an invalid key"
+    );
     let stranger = authority.client(Some(authority.sign("eve", true, false))).build().unwrap();
     let eve = stranger.get(format!("{}/v1/me", server.base())).send().await.unwrap();
-    assert_eq!(eve.status().as_u16(), 401, "signed, and named by nobody");
+    assert_eq!(eve.status().as_u16(), 401, "signed but not in the configuration");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_on_its_host_know_it_by_its_file() {
+async fn commands_on_the_same_host_trust_the_certificate_file() {
     let (authority, other) = (Authority::new(), Authority::new());
     authority.serve("server");
     other.serve("server");
@@ -254,12 +262,12 @@ async fn commands_on_its_host_know_it_by_its_file() {
     assert!(health.stdout.contains("\"healthy\""), "{health:?}");
     let wrong = here.with("MLSDM__TLS__CERT", other.path("cert.pem").display());
     let wrong = wrong.run(&["health"]).await.exits(3);
-    assert!(wrong.stderr.contains("certificate"), "another's certificate: {wrong:?}");
+    assert!(wrong.stderr.contains("certificate"), "a different certificate: {wrong:?}");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_does_not_start_with_a_pair_it_cannot_use() {
+async fn an_unusable_certificate_or_key_fails_the_start() {
     let (authority, database) = (Authority::new(), TestDatabase::sqlite());
     authority.serve("server");
     let env = authority.env(&database);
@@ -295,11 +303,11 @@ fn a_certificate_names_its_client() {
     let workload = read(workload).unwrap();
     assert_eq!(workload.name, "spiffe://example/ann");
     assert_eq!(workload.alternatives, ["spiffe://example/ann"]);
-    assert_eq!(read(bare()), None, "it names nobody");
+    assert_eq!(read(bare()), None, "a certificate without a name");
     let der = pem_to_der(&pem);
     assert_eq!(ClientCertificate::read(&der.clone().into()).unwrap().name, "ann");
     for damaged in mutations(&der, 5_000) {
-        // no panic; what it says does not matter, since a handshake verifies first
+        // it must not panic; the result is irrelevant, since the handshake verifies certificates
         drop(ClientCertificate::read(&damaged.into()));
     }
 }

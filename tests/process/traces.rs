@@ -1,4 +1,4 @@
-//! Traces of the real server, as a collector gets them.
+//! Traces of the real server as a collector receives them.
 
 mod failing;
 mod peer;
@@ -17,7 +17,7 @@ use crate::{
     streaming::frames,
 };
 
-/// A caller's trace, with its sampled flag.
+/// The trace context of a caller, with the sampled flag.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
@@ -30,7 +30,7 @@ fn ask(server: &TestServer, moral_value: f64) -> RequestBuilder {
     server.post("/v1/generate").json(&body)
 }
 
-/// The parts of `traceresponse`: the trace, the span, the flags.
+/// The parts of `traceresponse`: trace id, span id, flags.
 fn response(reply: &TestResponse) -> [String; 3] {
     let header = reply.header("traceresponse");
     let parts: Vec<&str> = header.split('-').collect();
@@ -38,7 +38,7 @@ fn response(reply: &TestResponse) -> [String; 3] {
     [trace, span, flags].map(str::to_owned)
 }
 
-/// The spans of one trace, the root first, the others in the order in which they began.
+/// The spans of a trace: the root, then the others in the order of their start.
 async fn of_trace(sink: &Sink, trace: &str) -> Vec<Span> {
     let mut spans = sink.spans().await;
     spans.retain(|span| span.trace_id == trace);
@@ -46,7 +46,7 @@ async fn of_trace(sink: &Sink, trace: &str) -> Vec<Span> {
     spans
 }
 
-/// The names with the names of their parents.
+/// The name of each span with the name of its parent.
 fn tree(spans: &[Span]) -> Vec<(&str, &str)> {
     let name = |id: &str| spans.iter().find(|s| s.id == id).map_or("", |s| s.name.as_str());
     spans.iter().map(|span| (span.name.as_str(), name(&span.parent))).collect()
@@ -113,7 +113,7 @@ async fn a_step_is_a_tree_of_spans() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_no_error_and_a_failed_model_is_one() {
+async fn a_refusal_is_not_an_error_and_a_failed_model_is_one() {
     let (database, sink) = (TestDatabase::sqlite(), Sink::new().await);
     let env = env(&database, &sink)
         .with("LLM_BACKEND", "openai")
@@ -134,7 +134,7 @@ async fn a_refusal_is_no_error_and_a_failed_model_is_one() {
     let decide = find(&spans, "mlsdm.decide");
     assert_eq!(decide.get("mlsdm.accepted"), json!(false));
     assert_eq!(decide.get("mlsdm.reason"), "morally rejected");
-    assert_eq!(tree(&spans).len(), 4, "no model is asked: {spans:#?}");
+    assert_eq!(tree(&spans).len(), 4, "the model is not called: {spans:#?}");
 
     let spans = of_trace(&sink, &failed_trace).await;
     let chat = find(&spans, "chat m-1");
@@ -157,18 +157,18 @@ async fn the_span_of_a_stream_lasts_as_long_as_the_stream() {
     let last = inside.map(|span| span.time.1).max().unwrap();
     assert_eq!(last, root.time.1, "{spans:#?}");
     let chat = find(&spans, "chat");
-    assert!(chat.time.1 - chat.time.0 > 50_000_000, "the words take their time");
+    assert!(chat.time.1 - chat.time.0 > 50_000_000, "the span lasts as long as the stream");
     assert_eq!(chat.parent, root.id);
 }
 
 #[tokio::test]
-async fn one_trace_id_is_everywhere() {
+async fn one_trace_id_is_in_spans_logs_events_and_exemplars() {
     let (database, sink) = (TestDatabase::sqlite(), Sink::new().await);
     let server = env(&database, &sink).serve().await;
     let parent = format!("00-{TRACE}-{PARENT}-00");
     let reply = send(ask(&server, 0.9).header("traceparent", parent)).await.unwrap();
     let [trace, span_id, _] = response(&reply);
-    assert_eq!(trace, TRACE, "continued");
+    assert_eq!(trace, TRACE, "the trace of the caller is continued");
     let position = reply.ok()["position"].clone();
     let event = server.read(&format!("/v1/events/{position}")).await;
     assert_eq!(event["trace_id"], TRACE);
@@ -182,7 +182,7 @@ async fn one_trace_id_is_everywhere() {
         let has = |line: &&str| line.starts_with(name) && line.contains(&exemplar);
         assert_eq!(text.lines().filter(has).count(), 1, "{name}\n{text}");
     }
-    // lines are written a little later than they are said
+    // the log is written asynchronously
     server.until_logged("http.request", 1).await;
     let lines: Vec<Value> =
         server.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -196,7 +196,7 @@ async fn one_trace_id_is_everywhere() {
 }
 
 #[tokio::test]
-async fn without_traces_a_request_has_its_trace_id_all_the_same() {
+async fn a_request_has_a_trace_id_even_if_traces_are_off() {
     let database = TestDatabase::sqlite();
     let server = TestEnv::new(database.url()).serve().await;
     let parent = format!("00-{TRACE}-{PARENT}-01");
@@ -206,12 +206,12 @@ async fn without_traces_a_request_has_its_trace_id_all_the_same() {
     assert_ne!(span, PARENT);
     let made = response(&send(ask(&server, 0.9)).await.unwrap());
     assert!(made[0].len() == 32 && made[1].len() == 16 && made[0] != TRACE, "{made:?}");
-    assert!(!scrape(&server).await.contains(" # {"), "no exemplars");
+    assert!(!scrape(&server).await.contains(" # {"), "an exemplar without traces");
     server.stop().await;
 }
 
 #[tokio::test]
-async fn only_a_trusted_caller_decides_what_is_sampled() {
+async fn only_a_trusted_caller_decides_if_a_trace_is_sampled() {
     for (sampler, trusted, flag, sampled) in [
         ("parentbased_always_off", false, "01", false),
         ("parentbased_always_on", false, "00", true),
@@ -239,8 +239,8 @@ async fn only_a_trusted_caller_decides_what_is_sampled() {
 }
 
 #[tokio::test]
-async fn providers_are_told_the_trace_only_if_they_may_know() {
-    for told in [false, true] {
+async fn providers_receive_the_trace_context_only_if_configured() {
+    for sent_on in [false, true] {
         let (database, sink) = (TestDatabase::sqlite(), Sink::new().await);
         let provider = MockServer::start().await;
         let answer = json!({"choices": [{"message": {"content": "Noted, thank you very much."}}]});
@@ -250,7 +250,7 @@ async fn providers_are_told_the_trace_only_if_they_may_know() {
             .with("LLM_BACKEND", "openai")
             .with("MLSDM__LLM__OPENAI__BASE_URL", provider.uri())
             .with("MLSDM__LLM__MODEL", "m-1")
-            .with("MLSDM__TRACES__TO_PROVIDERS", told)
+            .with("MLSDM__TRACES__TO_PROVIDERS", sent_on)
             .serve()
             .await;
         let asked = ask(&server, 0.9).header("tracestate", "geheim=1");
@@ -261,23 +261,23 @@ async fn providers_are_told_the_trace_only_if_they_may_know() {
         assert!(!format!("{headers:?}").contains("geheim"));
         let chat = find(&of_trace(&sink, &trace).await, "chat m-1").id.clone();
         let sent = headers.get("traceparent").map(|value| value.to_str().unwrap().to_owned());
-        assert_eq!(sent, told.then(|| format!("00-{trace}-{chat}-01")));
+        assert_eq!(sent, sent_on.then(|| format!("00-{trace}-{chat}-01")));
     }
 }
 
-/// Stands in everything that a caller or a provider says.
+/// Part of everything that a caller or a provider sends.
 const MARKER: &str = "swordfish";
 
 #[tokio::test]
-async fn what_is_said_never_ends_up_in_a_trace() {
+async fn prompts_and_answers_are_in_no_trace() {
     let (database, sink) = (TestDatabase::sqlite(), Sink::new().await);
     let provider = MockServer::start().await;
     let echo = json!({"error": {"message": MARKER}});
     let failing = ResponseTemplate::new(500).set_body_json(echo).insert_header("x-e", MARKER);
     Mock::given(any()).respond_with(failing).up_to_n_times(1).mount(&provider).await;
-    let said = json!({"choices": [{"message": {"content": format!("It is {MARKER}, surely.")}}]});
-    let said = ResponseTemplate::new(200).set_body_json(said);
-    Mock::given(any()).respond_with(said).mount(&provider).await;
+    let answer = json!({"choices": [{"message": {"content": format!("It is {MARKER}, surely.")}}]});
+    let answer = ResponseTemplate::new(200).set_body_json(answer);
+    Mock::given(any()).respond_with(answer).mount(&provider).await;
     let server = env(&database, &sink)
         .with("LLM_BACKEND", "openai")
         .with("MLSDM__LLM__OPENAI__BASE_URL", provider.uri())
@@ -285,7 +285,7 @@ async fn what_is_said_never_ends_up_in_a_trace() {
         .with("MLSDM__LLM__RETRY__ATTEMPTS", 1)
         .with("OTEL_EXPORTER_OTLP_HEADERS", "x-key=geheim")
         .with("LOG_LEVEL", "DEBUG")
-        // even for those who ask for everything
+        // even at the most verbose level
         .with("RUST_LOG", "trace")
         .serve()
         .await;
@@ -323,12 +323,15 @@ async fn what_is_said_never_ends_up_in_a_trace() {
     for trace in &traces {
         assert!(spans.iter().any(|span| span.trace_id == *trace), "{trace}");
     }
-    assert!(spans.iter().any(|span| span.name == "chat other"), "a model made up: {spans:#?}");
+    assert!(
+        spans.iter().any(|span| span.name == "chat other"),
+        "an unknown model name: {spans:#?}"
+    );
     let bytes = String::from_utf8_lossy(&sink.bytes().await).to_lowercase();
-    assert!(bytes.contains("geheim"), "the collector's own key is sent");
+    assert!(bytes.contains("geheim"), "the key for the collector is sent");
     let marked = spans.iter().find(|span| format!("{span:?}").to_lowercase().contains(MARKER));
     assert!(!bytes.contains(MARKER), "{marked:#?}");
-    // a line names the model that was asked for, and nothing else that callers say
+    // the log names the requested model and nothing else from callers
     let log = log.to_lowercase().replace(&format!("\"model\":\"{MARKER}\""), "");
     assert!(!log.contains("geheim") && !log.contains(MARKER), "{log}");
 }

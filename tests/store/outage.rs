@@ -11,7 +11,7 @@ use crate::events::{append, content, create, engine, event, insert};
 
 #[tokio::test]
 async fn a_crash_leaves_the_outcome_unknown_and_the_store_recovers() {
-    let cluster = postgres::own_cluster();
+    let cluster = postgres::private_cluster();
     let database = TestDatabase::within(&cluster).await;
     let options =
         Options { connect_timeout: Duration::from_secs(2), ..Options::new(database.url()) };
@@ -40,7 +40,7 @@ async fn a_crash_leaves_the_outcome_unknown_and_the_store_recovers() {
 
 #[tokio::test]
 async fn an_orderly_stop_is_unavailable_too() {
-    let cluster = postgres::own_cluster();
+    let cluster = postgres::private_cluster();
     let database = TestDatabase::within(&cluster).await;
     let options =
         Options { connect_timeout: Duration::from_secs(2), ..Options::new(database.url()) };

@@ -23,7 +23,7 @@ async fn run(url: &str, statements: &'static str) -> Result<(), sqlx::Error> {
 #[tokio::test]
 async fn the_documented_roles_are_enough_and_no_more() {
     // roles belong to the whole cluster, so this one is its own
-    let cluster = postgres::own_cluster();
+    let cluster = postgres::private_cluster();
     let database = TestDatabase::within(&cluster).await;
     let owner = Store::open(&Options::new(database.url())).await.unwrap();
     owner.migrate().await.unwrap();

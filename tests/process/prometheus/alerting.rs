@@ -1,5 +1,5 @@
-//! A promise that is broken reaches a person, and so does its end: from the server's counters through
-//! Prometheus and Alertmanager to a receiver.
+//! An SLO alert and its resolution, from the counters of the server through Prometheus and Alertmanager to
+//! a receiver.
 
 use std::fs;
 
@@ -14,10 +14,10 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 use super::stack::{Alertmanager, Plan, Prometheus, repository};
 use crate::metrics::address_of;
 
-/// The alert that is waited for.
+/// The alert under test.
 const ALERT: &str = "MlsdmAvailabilityBurn";
 
-/// The promises as they are shipped, looked at over seconds instead of hours.
+/// The shipped SLOs with windows of seconds instead of hours.
 fn hurried() -> Slo {
     let text = fs::read_to_string(repository().join("alerts/slo.yaml")).unwrap();
     let shipped = "{ long: 1h, short: 5m, for: 2m, severity: page }";
@@ -52,7 +52,7 @@ async fn notified(receiver: &MockServer, status: &str, ask: impl Fn() -> Request
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_promise_reaches_a_person_and_so_does_its_end() {
+async fn a_burning_slo_notifies_the_receiver_and_so_does_its_resolution() {
     let receiver = receiver().await;
     let alertmanager = Alertmanager::start(&receiver.uri()).await;
     let folder = tempfile::tempdir().unwrap();
@@ -61,7 +61,7 @@ async fn a_broken_promise_reaches_a_person_and_so_does_its_end() {
         fs::write(&file, text).unwrap();
         file
     });
-    // a provider that closes every connection
+    // the provider closes every connection
     let double = Double::new([]).await;
     let database = TestDatabase::sqlite();
     let server = TestEnv::new(database.url())

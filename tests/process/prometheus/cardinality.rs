@@ -1,4 +1,4 @@
-//! How many series there are is up to the configuration, not to callers.
+//! The number of series depends on the configuration and not on callers.
 
 use std::collections::BTreeSet;
 
@@ -10,16 +10,16 @@ use serde_json::json;
 use super::scenario::{admin, env};
 use crate::{extended, metrics::scrape};
 
-/// Inventions of one kind.
+/// The number of invented values of each kind.
 const INVENTIONS: usize = 10_000;
 
-/// Models that are invented in the short tier: each is a whole step.
+/// The number of invented models in the fast tier, where each costs a step.
 const MODELS: usize = 1_000;
 
-/// Requests at once.
+/// The number of concurrent requests.
 const AT_ONCE: usize = 32;
 
-/// Most series of a server with ten models and thirty routes.
+/// Upper bound of the number of series for ten models and thirty routes.
 const BUDGET: usize = 2_000;
 
 fn series(text: &str) -> BTreeSet<&str> {
@@ -27,7 +27,7 @@ fn series(text: &str) -> BTreeSet<&str> {
     lines.filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect()
 }
 
-/// A path, and a name of the server, that there are not.
+/// A request for an unknown path with an unknown host name.
 fn path(server: &TestServer, n: usize) -> RequestBuilder {
     server.get(&format!("/made/up/{n}")).header("Host", format!("host-{n}.example"))
 }
@@ -46,7 +46,7 @@ fn model(server: &TestServer, n: usize) -> RequestBuilder {
     admin(server.post("/v1/chat/completions").json(&body)).header("Host", format!("model-{n}"))
 }
 
-/// Sends so many of a kind, all of which must be answered alike.
+/// Sends requests of one kind, all of which have to get the same status.
 async fn send_all(
     server: &TestServer,
     made: fn(&TestServer, usize) -> RequestBuilder,
@@ -62,10 +62,10 @@ async fn send_all(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_callers_invent_makes_no_series() {
+async fn values_that_callers_invent_create_no_series() {
     let database = TestDatabase::sqlite();
     let server = env(&database).with("MLSDM_SLEEP_DURATION", 0).serve().await;
-    // what hardly ever happens shows once it has
+    // some series appear with the first occurrence of their event
     send_all(&server, path, 0..1, 404).await;
     send_all(&server, key, 0..1, 401).await;
     send_all(&server, engine, 0..1, 404).await;
@@ -83,7 +83,7 @@ async fn what_callers_invent_makes_no_series() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_are_fewer_series_than_the_budget() {
+async fn the_number_of_series_is_within_the_budget() {
     let database = TestDatabase::sqlite();
     let models: Vec<String> = (1..10).map(|n| format!("model-{n}")).collect();
     let server = TestEnv::new(database.url())

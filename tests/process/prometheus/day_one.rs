@@ -1,4 +1,4 @@
-//! The first minute of a stack: zeros where nothing has happened, no holes, and no alarm.
+//! The first minute of a new stack: zeros instead of missing data, and no alert.
 
 use mlsdm::testkit::{TestDatabase, TestEnv};
 use serde_json::Value;
@@ -40,7 +40,7 @@ async fn a_fresh_stack_shows_zeros_and_only_the_watchdog_fires() {
     assert_eq!(prometheus.number(left).await, Some(1.0), "the whole budget");
     let alerts = prometheus.data("alerts", &[]).await;
     let alerts = alerts["alerts"].as_array().unwrap();
-    // before the first scrape nobody is there, which is waited out
+    // the alert on a missing server is pending until the first scrape
     let firing: Vec<&str> = alerts
         .iter()
         .filter(|alert| alert["state"] == "firing")

@@ -1,4 +1,4 @@
-//! The expressions that are shipped, in rules and on dashboards, and what of each must give data.
+//! The expressions of the shipped rules and dashboards, and the parts of each that have to have data.
 
 use std::{collections::BTreeMap, fs};
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use super::stack::{self, Prometheus};
 
-/// An expression and where it stands.
+/// An expression and its location.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) place: String,
     pub(super) text: String,
 }
 
-/// Those of all loaded rules.
+/// The expressions of all loaded rules.
 pub(super) async fn of_rules(prometheus: &Prometheus) -> Vec<Found> {
     let data = prometheus.data("rules", &[]).await;
     let mut found = Vec::new();
@@ -29,7 +29,7 @@ pub(super) async fn of_rules(prometheus: &Prometheus) -> Vec<Found> {
     found
 }
 
-/// Those of all dashboards, with something sensible for each variable.
+/// The expressions of all dashboards, with a value for each variable.
 pub(super) fn of_dashboards() -> Vec<Found> {
     stack::files("dashboards", "json").iter().flat_map(|path| of_dashboard(path)).collect()
 }
@@ -57,13 +57,13 @@ fn of_dashboard(path: &std::path::Path) -> Vec<Found> {
     found
 }
 
-/// Panels, those of collapsed rows included.
+/// The panels, including those in collapsed rows.
 fn panels(list: &Value) -> Vec<&Value> {
     let list = list.as_array().into_iter().flatten();
     list.flat_map(|panel| [vec![panel], panels(&panel["panels"])].concat()).collect()
 }
 
-/// Grafana's own variables and those of a dashboard. Whoever lists values means all of them.
+/// The built-in variables of Grafana and those of a dashboard. A list of values stands for all of them.
 fn variables(dashboard: &Value) -> BTreeMap<String, String> {
     let known = [
         ("__rate_interval", "30s"),
@@ -89,7 +89,7 @@ fn variables(dashboard: &Value) -> BTreeMap<String, String> {
 
 fn substituted(expression: &str, variables: &BTreeMap<String, String>) -> String {
     let mut text = expression.to_owned();
-    // the longest first: one name may begin another
+    // the longest name first, since it may start with a shorter one
     let mut names: Vec<&String> = variables.keys().collect();
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
     for name in names {
@@ -102,8 +102,8 @@ fn substituted(expression: &str, variables: &BTreeMap<String, String>) -> String
     text
 }
 
-/// What of an expression gives data whenever the server is there: the operands of comparisons, and of
-/// `and`, `or` and `unless`, which may rightly give nothing; else all of it.
+/// The parts of an expression that have data while the server runs. Comparisons, `and`, `or` and `unless`
+/// may be empty, so these are split into their operands.
 pub(super) fn operands(text: &str) -> Vec<String> {
     let mut operands = Vec::new();
     let expression = parser::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -134,11 +134,11 @@ fn walk(expression: &Expr, operands: &mut Vec<String>) {
     }
 }
 
-/// Runs them all; gives those that fail or have no number to show.
+/// Evaluates all expressions; gives those that fail or have no data.
 pub(super) async fn without_data(prometheus: &Prometheus, all: &[Found]) -> Vec<String> {
     let mut silent = Vec::new();
     for Found { place, text } in all {
-        // as a whole it must at least run
+        // the whole expression has to be valid
         if let Err(error) = prometheus.query(text).await {
             silent.push(format!("{place}: {error}\n    {text}"));
             continue;
@@ -160,7 +160,7 @@ fn has_number(series: &Value) -> bool {
 }
 
 #[test]
-fn what_may_rightly_be_nothing_is_taken_apart() {
+fn expressions_that_may_be_empty_are_split_into_operands() {
     let of = |text: &str| operands(text);
     assert_eq!(of("rate(a[5m]) / b > 0.5 and on (x) (c)"), ["rate(a[5m]) / b", "c"]);
     assert_eq!(of("up{job=\"m\"} == 0 or absent(up)"), ["up{job=\"m\"}", "up"]);
@@ -169,7 +169,7 @@ fn what_may_rightly_be_nothing_is_taken_apart() {
 }
 
 #[test]
-fn variables_are_replaced_the_longest_first() {
+fn the_variable_with_the_longest_name_is_replaced_first() {
     let variables = variables(&serde_json::json!({"templating": {"list": [
         {"name": "engine", "type": "query"},
         {"name": "engine_kind", "type": "custom", "query": "small, large"},

@@ -1,4 +1,4 @@
-//! What happened days ago counts in the long windows.
+//! Alerts with long windows, on samples of the last three days.
 
 use std::{
     fmt::Write as _,
@@ -7,17 +7,17 @@ use std::{
 
 use super::stack::{Plan, Prometheus, rules};
 
-/// Seconds between two samples, and of how much time there are any.
+/// The interval between two samples and the time that they cover, in seconds.
 const STEP: u64 = 300;
 const SPAN: u64 = 3 * 86_400;
 
-/// Requests in each step, and how many of them fail: one in a hundred.
+/// Requests per interval, one in a hundred of which fails.
 const REQUESTS: u64 = 300;
 const FAILED: u64 = 3;
 
-/// Counters of three days up to now, as `OpenMetrics` text.
+/// Counters of the last three days as `OpenMetrics` text.
 #[expect(clippy::disallowed_methods, reason = "Prometheus looks at the time of the system")]
-fn three_days() -> String {
+fn samples_of_three_days() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let mut text = String::new();
     let mut series = |series: &str, each: u64| {
@@ -41,8 +41,8 @@ fn three_days() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn days_of_failures_use_the_budget_up_and_are_told_of() {
-    let plan = Plan { rules: rules(), history: Some(three_days()), ..Plan::default() };
+async fn failures_of_three_days_exhaust_the_budget_and_fire_the_slow_alerts() {
+    let plan = Plan { rules: rules(), history: Some(samples_of_three_days()), ..Plan::default() };
     let prometheus = Prometheus::start(&plan).await;
     for window in ["2h", "6h", "1d", "3d", "30d"] {
         let ratio = format!("mlsdm:slo_errors:ratio_rate{window}{{slo=\"availability\"}}");
@@ -51,8 +51,8 @@ async fn days_of_failures_use_the_budget_up_and_are_told_of() {
     }
     let left = "mlsdm:slo_error_budget_remaining:ratio{slo=\"availability\"}";
     let left = prometheus.until(left, |left| left < 1.0).await;
-    assert!((left + 9.0).abs() < 0.1, "ten budgets are gone: {left}");
-    // both wait for hours before they tell anybody
+    assert!((left + 9.0).abs() < 0.1, "ten times the budget is used: {left}");
+    // both alerts are pending for hours before they fire
     for burn in ["creeping", "steady"] {
         let waits = format!("max(ALERTS{{alertname=\"MlsdmAvailabilityBurn\",burn=\"{burn}\"}})");
         prometheus.until(&waits, |alerts| alerts > 0.5).await;

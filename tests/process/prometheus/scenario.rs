@@ -1,4 +1,4 @@
-//! A server that goes through all that metrics tell, on script.
+//! A scripted scenario that changes every metric of a server.
 
 use mlsdm::testkit::{
     TestDatabase, TestEnv, TestServer,
@@ -11,27 +11,27 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use crate::streaming::frames;
 
-/// The keys of the server's users and of its administrator.
+/// The API keys of users and of the administrator.
 const USER: &str = "the-key-of-all-users";
 const ADMIN: &str = "the-key-of-the-administrator";
 
-/// An engine whose provider fails.
+/// The engine whose provider fails.
 const BROKEN: &str = "broken";
 
-/// Failures of that provider: as many as it is asked for.
+/// The number of failures of that provider.
 const FAILURES: usize = 12;
 
-/// The server of the scenario with what it needs.
-pub(super) struct Rig {
+/// The server of the scenario, its provider and its telemetry sinks.
+pub(super) struct Scenario {
     pub(super) server: TestServer,
     _database: TestDatabase,
     double: Double,
-    /// Takes spans and log lines.
+    /// Accepts spans and log lines.
     _sink: MockServer,
 }
 
-/// Starts it.
-pub(super) async fn rig() -> Rig {
+/// Starts the server of the scenario.
+pub(super) async fn start() -> Scenario {
     let database = TestDatabase::sqlite();
     let double = Double::new(failing(FAILURES)).await;
     let sink = MockServer::start().await;
@@ -47,17 +47,17 @@ pub(super) async fn rig() -> Rig {
         .with("MLSDM_LOKI_URL", sink.uri())
         .serve()
         .await;
-    Rig { server, _database: database, double, _sink: sink }
+    Scenario { server, _database: database, double, _sink: sink }
 }
 
-/// A replica of the next release, for everybody, on a log of its own.
+/// A server of the next release without authentication, on its own database.
 pub(super) async fn canary() -> (TestDatabase, TestServer) {
     let database = TestDatabase::sqlite();
     let server = TestEnv::new(database.url()).with("MLSDM_TRACK", "canary").serve().await;
     (database, server)
 }
 
-/// A server with keys, on which users have a rate that is soon used up.
+/// The environment of a server with API keys and a low rate limit for users.
 pub(super) fn env(database: &TestDatabase) -> TestEnv {
     TestEnv::new(database.url())
         .with("MLSDM__AUTH__MODE", "keys")
@@ -70,7 +70,7 @@ pub(super) fn env(database: &TestDatabase) -> TestEnv {
         .with("MLSDM__MLSDM__POLICY__RHYTHM__SLEEP_MODE", "refuse")
 }
 
-/// As the administrator.
+/// Adds the key of the administrator.
 pub(super) fn admin(request: RequestBuilder) -> RequestBuilder {
     request.header("X-API-Key", ADMIN)
 }
@@ -79,12 +79,12 @@ async fn status(request: RequestBuilder) -> u16 {
     send(request).await.unwrap().status
 }
 
-impl Rig {
+impl Scenario {
     fn ask(&self, engine: &str, prompt: &str) -> RequestBuilder {
         admin(self.server.ask(engine, "ann", prompt))
     }
 
-    /// All of it once.
+    /// Runs the scenario once.
     pub(super) async fn play(&self) {
         self.answers().await;
         self.refusals().await;
@@ -92,12 +92,12 @@ impl Rig {
         self.strangers().await;
     }
 
-    /// Answers at once and in pieces, on all routes; texts that come again; a memory that overflows.
+    /// Complete and streamed answers on all routes, repeated prompts, and a memory that overflows.
     async fn answers(&self) {
         for number in 0..30 {
             let prompt = format!("My dog number {} is called Rex", number % 10);
             let reply = send(self.ask("default", &prompt)).await.unwrap();
-            // asleep it refuses
+            // the engine refuses during sleep
             assert!([200, 503].contains(&reply.status), "{reply:?}");
         }
         self.awake().await;
@@ -110,7 +110,7 @@ impl Rig {
         assert_eq!(status(admin(self.server.get("/v1/state"))).await, 200);
     }
 
-    /// Asks until it is awake.
+    /// Sends prompts until the engine is awake.
     async fn awake(&self) {
         for _ in 0..10 {
             let state = send(admin(self.server.get("/v1/state"))).await.unwrap().ok();
@@ -130,10 +130,10 @@ impl Rig {
         }
     }
 
-    /// A provider that fails, and an engine that is shut down for a while.
+    /// A provider that fails, and an engine that is shut down and resumed.
     async fn failures(&self) {
         let create = self.server.post("/v1/engines").json(&json!({"engine_id": BROKEN}));
-        // the scenario may be played again
+        // the engine exists if the scenario runs again
         assert!([201, 200, 409].contains(&status(admin(create)).await));
         for _ in 0..3 {
             assert_eq!(status(self.ask(BROKEN, "Hello")).await, 502);
@@ -148,7 +148,7 @@ impl Rig {
         assert_eq!(status(act("resume")).await, 200);
     }
 
-    /// Who is nobody, who may not, who asks too often, and what is nowhere.
+    /// Invalid credentials, a missing permission, a rate limit, an unknown path and an invalid request.
     async fn strangers(&self) {
         let state = |key: &str| self.server.get("/v1/state").header("X-API-Key", key);
         assert_eq!(status(state("not-a-key-of-anybody")).await, 401);

@@ -1,9 +1,8 @@
-//! Prometheus and Alertmanager as Debian packages them, on ports of loopback, for one test.
+//! Prometheus and Alertmanager from Debian packages, on loopback ports, for one test.
 
 use std::{
     fs::{self, File},
     io::{ErrorKind, Write as _},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -12,14 +11,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use mlsdm::testkit::{TestResponse, eventually, http_client, send};
+use mlsdm::testkit::{TestResponse, eventually, free_port, http_client, send};
 
-/// Where the repository is.
+/// The root of the repository.
 pub(super) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Files of a folder of the repository with this ending; none if there is no such folder.
+/// The files in a folder of the repository with this extension; none if the folder does not exist.
 pub(super) fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(repository().join(folder)).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries
@@ -30,12 +29,12 @@ pub(super) fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The rules as they are shipped.
+/// The shipped rules.
 pub(super) fn rules() -> Vec<PathBuf> {
     files("deploy/monitoring/prometheus/rules", "yaml")
 }
 
-/// Runs a program to its end, which must be good; gives what it printed.
+/// Runs a program, which has to exit with code 0; gives its output.
 pub(super) fn run(program: &str, arguments: &[&str]) -> String {
     let output = std::process::Command::new(program).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}; {}", advice(program)));
@@ -53,12 +52,7 @@ fn advice(program: &str) -> String {
     format!("install Debian's package: apt-get install {package}")
 }
 
-/// A port that nothing listens on.
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
-/// A program that serves HTTP; killed when dropped, its output shown if the test fails.
+/// An HTTP server process. It is killed when dropped; if the test failed, its output is printed.
 #[derive(Debug)]
 struct Program {
     child: Child,
@@ -102,26 +96,26 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // nothing can be done about a closed stderr
+            // a closed stderr has no reader
             drop(writeln!(std::io::stderr(), "--- log of {}\n{}", self.base, self.log()));
         }
     }
 }
 
-/// What a Prometheus is to do.
+/// The configuration of a Prometheus.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Addresses it scrapes, as the job `mlsdm`.
+    /// The addresses to scrape as the job `mlsdm`.
     pub(super) targets: Vec<String>,
-    /// Files of rules.
+    /// The rule files.
     pub(super) rules: Vec<PathBuf>,
-    /// Where its alerts go.
+    /// The address of the Alertmanager.
     pub(super) alertmanager: Option<String>,
-    /// Samples of the past, as `OpenMetrics` text.
+    /// Past samples to import, as `OpenMetrics` text.
     pub(super) history: Option<String>,
 }
 
-/// A Prometheus that looks and evaluates every second.
+/// A Prometheus that scrapes and evaluates rules every second.
 #[derive(Debug)]
 pub(super) struct Prometheus(Program);
 
@@ -154,7 +148,7 @@ impl Prometheus {
         send(request).await.unwrap()
     }
 
-    /// What part of its API says.
+    /// The data of an API response.
     pub(super) async fn data(&self, path: &str, query: &[(&str, &str)]) -> Value {
         let mut body = self.api(path, query).await.ok();
         assert_eq!(body["status"], "success", "{path} {query:?}: {body}");
@@ -164,7 +158,7 @@ impl Prometheus {
     /// The series of an instant query.
     ///
     /// # Errors
-    /// With what it says of a query that it cannot run.
+    /// The error message of Prometheus for an invalid query.
     pub(super) async fn query(&self, expression: &str) -> Result<Vec<Value>, String> {
         let reply = self.api("query", &[("query", expression)]).await;
         if reply.status != 200 {
@@ -177,7 +171,7 @@ impl Prometheus {
         }
     }
 
-    /// The one number that a query gives.
+    /// The number that a query gives, which must not have several series.
     pub(super) async fn number(&self, expression: &str) -> Option<f64> {
         let found = self.query(expression).await.unwrap();
         assert!(found.len() < 2, "{expression}: {found:?}");
@@ -203,7 +197,7 @@ impl Prometheus {
     }
 }
 
-/// An Alertmanager as shipped, which tells this receiver, and at once.
+/// An Alertmanager with the shipped configuration that notifies this receiver without delay.
 #[derive(Debug)]
 pub(super) struct Alertmanager(Program);
 
@@ -225,7 +219,7 @@ impl Alertmanager {
         let arguments = [
             format!("--config.file={}", file.display()),
             format!("--storage.path={}", folder.path().join("data").display()),
-            // alone
+            // without a cluster
             "--cluster.listen-address=".to_owned(),
         ];
         let mut program = Program::start("prometheus-alertmanager", folder, &arguments);
@@ -233,7 +227,7 @@ impl Alertmanager {
         Self(program)
     }
 
-    /// Host and port.
+    /// The host and the port.
     pub(super) fn address(&self) -> String {
         self.0.base.trim_start_matches("http://").to_owned()
     }
