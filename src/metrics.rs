@@ -17,9 +17,8 @@ mod spec;
 
 use std::sync::atomic::AtomicU64;
 
-pub use exemplars::Exemplar;
 pub use family::Family;
-pub use histogram::{Histogram, SECONDS};
+pub use histogram::{Exemplar, Histogram, SECONDS};
 pub use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{counter::Counter, gauge::Gauge},

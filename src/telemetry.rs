@@ -1,20 +1,21 @@
-//! What the process says about itself: logs, metrics and traces; the rules and dashboards by which it is watched.
+//! Logs and traces of the process, and the alerting rules and dashboards for its metrics.
 //!
-//! Telemetry may never block or fail a request, and what it loses is counted.
-//!
-//! Deliberately impossible: logging the text of a prompt or an answer; see [`Redacted`].
+//! Telemetry never blocks or fails a request; whatever it drops is counted ([`delivery`]).
+//! Deliberately not here: metrics, which their modules own (see [`metrics`](crate::metrics)).
+//! Deliberately impossible: logging the text of a prompt or an answer (see [`Redacted`]).
 
 pub mod dashboards;
+pub mod delivery;
 pub mod logs;
 mod loki;
-pub mod loss;
 pub mod metrics;
+mod names;
 pub mod rules;
 pub mod traces;
 
 use std::fmt;
 
-/// A text that must not be read in logs: shows as its length in characters.
+/// A text that must not appear in logs: it is formatted as its length in characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Redacted<T>(T);
 
@@ -24,7 +25,7 @@ impl<T: AsRef<str>> Redacted<T> {
         Self(text)
     }
 
-    /// The text, for those who may read it.
+    /// The text itself.
     pub fn expose(&self) -> &str {
         self.0.as_ref()
     }

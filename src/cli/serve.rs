@@ -16,10 +16,7 @@ use super::{Context, context::Finding, token};
 use crate::{
     clock,
     config::{AuthMode, Config, Loaded},
-    http::{
-        metrics,
-        server::{Listener, listen, serve},
-    },
+    http::server::{Listener, listen, listen_for_scrapes, serve},
     lifecycle::Tasks,
     startup,
     telemetry::{logs, traces::Traces},
@@ -46,7 +43,7 @@ async fn until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
         tracing::warn!(event_type = "config.warning", "{warning}");
     }
     let tasks = Tasks::new(Handle::current());
-    let listener = Listener { api: listen(config)?, metrics: metrics::listen(config)? };
+    let listener = Listener { api: listen(config)?, metrics: listen_for_scrapes(config)? };
     let address = listener.api.local_addr()?;
     let scraped = listener.metrics.as_ref().map(TcpListener::local_addr).transpose()?;
     let engines = startup::start_engines(config, startup::llm(config).await?, &tasks).await?;

@@ -74,7 +74,7 @@ impl Engine {
             // the receiver may be gone: the client has disconnected
             drop(response.send(result));
         };
-        tasks.spawn("step", traces::carried(task));
+        tasks.spawn("step", traces::in_current_trace(task));
         handle
     }
 }

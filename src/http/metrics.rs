@@ -8,10 +8,7 @@ pub mod contract;
 mod exporter;
 mod requests;
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    time::Duration,
-};
+use std::{net::TcpListener, time::Duration};
 
 use actix_web::{
     App, HttpResponse, HttpServer,
@@ -19,9 +16,6 @@ use actix_web::{
     http::header,
     web,
 };
-
-use super::server::ServeError;
-use crate::config::Config;
 
 pub use exporter::Exporter;
 pub use requests::{HttpMetrics, Route, UNMATCHED};
@@ -37,20 +31,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Most time for a running scrape when the server stops, in seconds.
 const STOP_SECONDS: u64 = 2;
-
-/// Binds the configured address for scrapes, if metrics are enabled.
-///
-/// # Errors
-/// When the address cannot be bound.
-pub fn listen(config: &Config) -> Result<Option<TcpListener>, ServeError> {
-    if !config.monitoring.enabled {
-        return Ok(None);
-    }
-    let address = SocketAddr::new(config.api.host, config.monitoring.metrics_port);
-    TcpListener::bind(address)
-        .map(Some)
-        .map_err(|source| ServeError::ListenMetrics { address: address.to_string(), source })
-}
 
 /// A server of scrapes, to be run until its handle stops it.
 pub(super) fn serve(

@@ -45,6 +45,20 @@ pub fn listen(config: &Config) -> Result<TcpListener, ServeError> {
     Ok(listener)
 }
 
+/// Binds the configured address for scrapes, if metrics are enabled.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn listen_for_scrapes(config: &Config) -> Result<Option<TcpListener>, ServeError> {
+    if !config.monitoring.enabled {
+        return Ok(None);
+    }
+    let address = SocketAddr::new(config.api.host, config.monitoring.metrics_port);
+    TcpListener::bind(address)
+        .map(Some)
+        .map_err(|source| ServeError::ListenMetrics { address: address.to_string(), source })
+}
+
 /// The listening sockets of a server.
 #[derive(Debug)]
 pub struct Listener {

@@ -14,7 +14,7 @@ use tracing::{Span, field::Empty, info_span};
 use super::{paths::is_probe, retain_body::RetainBody};
 use crate::{
     ids,
-    telemetry::traces::{self, Remote, TARGET},
+    telemetry::traces::{self, RemoteParent, TARGET},
 };
 
 /// The response header with the trace context (W3C Trace Context Level 2 draft).
@@ -48,12 +48,12 @@ impl TraceContext {
 /// Health probes get no span, because they are frequent and carry no information.
 pub(super) fn begin(request: &ServiceRequest, route: Option<&str>) -> (Span, TraceContext) {
     let parent = request.headers().get(TRACE_PARENT).and_then(|value| value.to_str().ok());
-    let parent = parent.and_then(Remote::parse);
+    let parent = parent.and_then(RemoteParent::parse);
     let span = if is_probe(request.path()) { Span::none() } else { span(request, route) };
     if let Some(parent) = &parent {
         parent.adopt(&span);
     }
-    let context = match traces::ids(&span) {
+    let context = match traces::context_of(&span) {
         Some(ids) => TraceContext {
             trace_id: ids.trace_id().to_string(),
             span_id: ids.span_id().to_string(),

@@ -54,7 +54,7 @@ pub(super) fn secret_header(prefix: &str, key: &SecretString) -> Option<HeaderVa
 /// Sends a request and returns the response if its status is 2xx.
 pub(super) async fn send(request: RequestBuilder) -> Result<Response, LlmError> {
     let mut headers = HeaderMap::new();
-    traces::outgoing(&mut headers);
+    traces::inject(&mut headers);
     let response = request.headers(headers).send().await.map_err(|_| LlmError::Unreachable)?;
     let status = response.status();
     if status.is_success() {

@@ -6,26 +6,19 @@
 
 use std::{collections::HashMap, fmt};
 
-use opentelemetry::trace::TraceId;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text::encode},
     metrics::MetricType,
     registry::Registry,
 };
 
-use super::{histogram::Histogram, spec::Spec};
+use super::{
+    histogram::{Exemplar, Histogram},
+    spec::Spec,
+};
 
 /// What the name of every bucket line ends with.
 const BUCKET: &str = "_bucket{";
-
-/// A sampled trace in which a value was observed.
-#[derive(Clone, Copy, Debug)]
-pub struct Exemplar {
-    /// The trace.
-    pub trace: TraceId,
-    /// The time of the observation, in microseconds since the Unix epoch.
-    pub at: i64,
-}
 
 /// A series whose buckets may have exemplars.
 #[derive(Debug)]
@@ -107,6 +100,8 @@ pub(super) fn add(text: String, sampled: &[SampledSeries]) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use opentelemetry::trace::TraceId;
 
     use super::*;
     use crate::metrics::{Kind, Registry, SECONDS};

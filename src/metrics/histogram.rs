@@ -15,12 +15,11 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use opentelemetry::trace::TraceId;
 use prometheus_client::{
     encoding::{EncodeMetric, MetricEncoder, NoLabelSet},
     metrics::{MetricType, TypedMetric, exemplar},
 };
-
-use super::exemplars::Exemplar;
 
 /// Bounds for durations in seconds; 0.5 is the bound of the service level objectives.
 ///
@@ -31,6 +30,15 @@ pub const SECONDS: &[f64] =
 
 /// The sum is an integer in this fraction of the unit, so that adding to it takes no lock.
 const SUM_SCALE: f64 = 1e6;
+
+/// A sampled trace in which a value was observed.
+#[derive(Clone, Copy, Debug)]
+pub struct Exemplar {
+    /// The trace.
+    pub trace: TraceId,
+    /// The time of the observation, in microseconds since the Unix epoch.
+    pub at: i64,
+}
 
 /// A histogram; a clone refers to the same one.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 pub(crate) mod events;
 
-use super::PoolUse;
+use super::connection::PoolUse;
 use crate::{
     domain::event::Event,
     metrics::{Counter, EncodeLabelSet, Family, Gauge, Histogram, Registry, SECONDS, specs},

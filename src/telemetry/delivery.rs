@@ -44,18 +44,18 @@ impl<R: PartialEq> Delivery<R> {
     }
 
     /// Counts an item emitted for the sink.
-    pub(super) fn emit(&self) {
+    pub(super) fn count_emitted(&self) {
         self.emitted.inc();
     }
 
     /// Counts items that the sink has just accepted.
-    pub(super) fn deliver(&self, items: u64) {
+    pub(super) fn count_delivered(&self, items: u64) {
         self.delivered.inc_by(items);
         self.last_success.set(clock::now_micros() as f64 / 1e6);
     }
 
     /// Counts items that did not reach the sink.
-    pub(super) fn drop(&self, reason: &R, items: u64) {
+    pub(super) fn count_dropped(&self, reason: &R, items: u64) {
         self.dropped.inc_by(reason, items);
     }
 

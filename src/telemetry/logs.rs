@@ -1,30 +1,24 @@
-//! Log lines: one JSON object a line, or text for people.
+//! Log lines, as one JSON object per line or as plain text.
 //!
-//! A line has `timestamp`, `level`, `message`, `target`, `service`, `version` and `env`, then the
-//! fields of the event and of the spans around it (the innermost wins), all at top level, so that a
-//! query can name them. Other crates are heard from WARNING on only, at every level: their finer lines
-//! may quote what they carry.
+//! A line has `timestamp`, `level`, `message`, `target`, `service`, `version` and `env`, then the fields
+//! of the event and of the enclosing spans (the innermost wins), all at top level, so that a query can
+//! name them. Events of other crates are logged from WARNING on, whatever the configured level, because
+//! their more detailed events may quote the data they process.
 //!
-//! Standard output, a file and Loki each have a bounded queue; whoever logs waits for none of them,
-//! and what does not get there is counted ([`loss`](super::loss)).
+//! Standard output, the file and Loki have a bounded queue each. Logging waits for none of them, and a
+//! line that does not reach a sink is counted ([`delivery`](super::delivery)).
 
 #[cfg(test)]
 pub(crate) mod buffer;
 mod file;
+mod json_layer;
 pub mod level;
-mod lines;
 mod queue;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use prometheus_client::metrics::counter::Counter;
 use tracing::{Subscriber, error};
 use tracing_subscriber::{
     Layer as _,
@@ -35,69 +29,58 @@ use tracing_subscriber::{
 };
 
 use super::{
+    delivery::Sink,
     loki::{self, Loki},
-    loss::Sink,
     traces::Traces,
 };
 use crate::config;
-use lines::Lines;
+use json_layer::JsonLayer;
 use queue::Queue;
 
-/// The name of the program in lines and labels, and of its own targets.
-pub(super) const SERVICE: &str = "mlsdm";
+pub use json_layer::levels;
 
-/// How long the end of the process waits for standard output and the file, each.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// Time to write the waiting lines of each queue when the process ends.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Lines by level, for the whole process.
-static LEVELS: LazyLock<[(&str, Counter); 4]> = LazyLock::new(|| {
-    ["DEBUG", "INFO", "WARNING", "ERROR"].map(|level| (level, Counter::default()))
-});
-
-/// Lines so far, by level.
-pub fn levels() -> &'static [(&'static str, Counter); 4] {
-    &LEVELS
-}
-
-/// Why nothing can be logged.
+/// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The file.
+    /// The log file cannot be opened.
     #[error(
         "cannot log to {}: {source}; make the file writable for this user, or change logging.file",
         path.display()
     )]
     File {
-        /// Its name.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A thread that writes.
+    /// The thread of a queue cannot be started.
     #[error("cannot start a thread for the log: {0}")]
     Thread(#[source] io::Error),
-    /// The labels or the URL.
+    /// The URL or a label is not valid.
     #[error("cannot push to Loki: {0}; change logging.loki_url or monitoring.env")]
     Loki(#[from] tracing_loki::Error),
-    /// There is a subscriber already.
+    /// The process has a subscriber already.
     #[error(transparent)]
     Init(#[from] TryInitError),
 }
 
-/// The log of the process, to be closed last of all.
+/// The log of the process. It must be closed last.
 #[must_use]
 pub struct Log {
     queues: Queues,
     loki: Option<Loki>,
 }
 
-/// Sends the log lines of the whole process where the configuration says, with `out` for standard
-/// output. Once per process, on the runtime that lives longest.
+/// Installs the log of the process, with `out` as standard output. Call it once per process, on the
+/// runtime that lives longest.
 ///
-/// A panic becomes a line with its place; its message may quote data, and is not logged.
+/// A panic is logged with its location only, because its message may quote data.
 ///
 /// # Errors
-/// When a sink cannot be had.
+/// When a sink cannot be opened.
 pub fn init(
     logging: &config::Logging,
     env: &str,
@@ -105,11 +88,11 @@ pub fn init(
     traces: Option<&Traces>,
 ) -> Result<Log, LogError> {
     let queues = Queues::start(logging, out)?;
-    let lines = Lines { format: logging.format, env: env.to_owned(), writer: queues.clone() };
+    let layer = JsonLayer { format: logging.format, env: env.to_owned(), writer: queues.clone() };
     let loki = logging.loki().map(|url| loki::open(&url, env)).transpose()?;
     let (pushing, loki) = loki.unzip();
-    let lines = lines.and_then(pushing).with_filter(level::changeable(logging.level));
-    tracing_subscriber::registry().with(lines).with(traces.map(Traces::layer)).try_init()?;
+    let layer = layer.and_then(pushing).with_filter(level::changeable(logging.level));
+    tracing_subscriber::registry().with(layer).with(traces.map(Traces::layer)).try_init()?;
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         error!(event_type = "panic", location, "a task panicked");
@@ -117,7 +100,7 @@ pub fn init(
     Ok(Log { queues, loki: loki.map(loki::Supervisor::start) })
 }
 
-/// A subscriber that writes log lines to `writer`, and nowhere else.
+/// A subscriber that writes log lines to `writer` only.
 pub fn subscriber<W>(
     level: config::Level,
     format: config::Format,
@@ -126,19 +109,19 @@ pub fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let lines = Lines { format, env: "test".to_owned(), writer };
-    tracing_subscriber::registry().with(lines.with_filter(level::targets(level)))
+    let layer = JsonLayer { format, env: "test".to_owned(), writer };
+    tracing_subscriber::registry().with(layer.with_filter(level::targets(level)))
 }
 
 impl Log {
-    /// Sends what waits, as far as it goes within a few seconds; lines after that are lost.
+    /// Writes the waiting lines for a few seconds at most; later lines are dropped.
     pub async fn close(self) {
         if let Some(loki) = self.loki {
             loki.close().await;
         }
-        // two threads that have a second each, and nothing else runs any more
+        // blocks for up to a second per queue, when nothing else runs any more
         for queue in self.queues.0.iter() {
-            queue.close(CLOSE_WITHIN);
+            queue.close(CLOSE_TIMEOUT);
         }
     }
 }
@@ -156,7 +139,7 @@ impl Queues {
         queues.push(Queue::start(Sink::Stdout, out).map_err(LogError::Thread)?);
         if let Some(path) = logging.file() {
             let (bytes_max, count) = (logging.file_bytes_max(), logging.file_count);
-            let file = file::Rotating::open(path, bytes_max, count)
+            let file = file::RotatingFile::open(path, bytes_max, count)
                 .map_err(|source| LogError::File { path: path.to_owned(), source })?;
             queues.push(Queue::start(Sink::File, file).map_err(LogError::Thread)?);
         }
@@ -173,7 +156,7 @@ impl<'w> MakeWriter<'w> for Queues {
 }
 
 impl io::Write for &Queues {
-    /// Takes whole lines only.
+    /// Accepts whole lines only.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text: Arc<str> = String::from_utf8_lossy(line).into();
         for queue in self.0.iter() {

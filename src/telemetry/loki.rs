@@ -1,13 +1,13 @@
-//! Pushing log lines straight to a Loki, for hosts without an agent that ships standard output.
+//! Pushes log lines directly to Loki, for hosts without an agent that ships standard output.
 //!
-//! `tracing-loki` formats and pushes. By itself it loses lines silently, keeps without bound what a
-//! Loki that is away does not take, and may hang at the end. So it gets its lines in *lanes*: each is a
-//! layer with a task of its own that never sees more lines than its channel holds, that pushes them
-//! once, and that is thrown away, answered or not. Requests write into a window of lanes; the
-//! supervisor exchanges the window, runs its tasks one after the other with a limit of time, and
-//! counts what did not get there. Nothing is pushed twice.
+//! `tracing-loki` formats and pushes the lines. On its own it drops lines silently, buffers without bound
+//! while Loki is unavailable, and may hang at shutdown. It is therefore used in *lanes*: a lane is a
+//! layer with its own task, never receives more lines than its channel holds, pushes them once, and is
+//! discarded whatever the outcome. Events are written to a window of lanes. The supervisor replaces the
+//! window, runs the tasks of the old one in sequence, each with a timeout, and counts the lines that did
+//! not arrive. No line is pushed twice.
 //!
-//! Deliberately not here: retries. Standard output is the truth, and an agent that ships it retries.
+//! Deliberately not here: retries. Standard output is authoritative, and an agent that ships it retries.
 
 mod lane;
 mod probe;
@@ -30,37 +30,34 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Event, Subscriber, info, span, warn};
 use tracing_subscriber::{layer::Context, registry::LookupSpan};
 
-use super::loss::{Reason, Sink};
-use lane::{Lanes, Maker, Task, Window};
+use super::delivery::{Delivery, Reason, Sink};
+use lane::{LaneFactory, Lanes, Task, Window};
 use probe::Probe;
 
-/// The label `job`: not that of lines which an agent ships.
-const JOB: &str = "mlsdm-direct";
-
-/// Lines wait this long to be pushed together.
+/// How long lines wait to be pushed together.
 const PUSH_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a Loki may take to answer a push.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The timeout of a push.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pause after a push that failed; doubles with each, up to the longest.
+/// Pause after a failed push; it doubles with each further failure, up to `PAUSE_MAX`.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
-const PAUSE_LONGEST: Duration = Duration::from_secs(30);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// How long the end of the process waits for what is still to be pushed.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// Time to push the waiting lines when the process ends.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What requests write into.
+/// What the layer and the supervisor share.
 struct Shared {
     window: RwLock<Window>,
-    /// There is more than half of what a window holds.
-    filling: Notify,
+    /// Notified when the window is half full.
+    half_full: Notify,
 }
 
-/// The layer that hears events.
+/// The layer that receives events.
 pub(super) struct Layer {
     shared: Arc<Shared>,
-    /// Keeps the fields of spans; no event goes through it.
+    /// Records the fields of spans only; events go to the window.
     spans: tracing_loki::Layer,
 }
 
@@ -77,85 +74,91 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        Sink::Loki.emitted();
+        counts().count_emitted();
         let window = self.shared.window.read().unwrap_or_else(PoisonError::into_inner);
-        let half_full = if let Some((lane, half_full)) = window.place() {
+        let half_full = if let Some((lane, half_full)) = window.reserve() {
             lane.on_event(event, ctx);
             half_full
         } else {
-            Sink::Loki.lost(window.full(), 1);
+            counts().count_dropped(&window.drop_reason(), 1);
             false
         };
         drop(window);
         if half_full {
-            self.shared.filling.notify_one();
+            self.shared.half_full.notify_one();
         }
     }
 }
 
-/// Pushes what the layer heard.
+/// Pushes the lines of the layer.
 pub(super) struct Supervisor {
     shared: Arc<Shared>,
-    maker: Maker,
+    factory: LaneFactory,
     probe: Probe,
-    /// The tasks of the lanes that are written into.
+    /// The tasks of the window's lanes.
     tasks: Vec<Task>,
     spare: Lanes,
     closing: CancellationToken,
-    /// Pushes that failed since one got there.
+    /// Failed pushes since the last successful one.
     failures: u32,
-    lost_before: u64,
+    /// Lines dropped before the first of them.
+    dropped_before: u64,
 }
 
-/// The supervisor at work.
+/// The running supervisor.
 pub(super) struct Loki {
     closing: CancellationToken,
     running: JoinHandle<()>,
 }
 
-/// How a push went.
-enum Pushed {
-    Taken,
-    Lost(Reason),
+/// The outcome of a push.
+enum Outcome {
+    Delivered,
+    Dropped(Reason),
 }
 
-/// A layer, and the supervisor that pushes what it hears.
+fn counts() -> &'static Delivery<Reason> {
+    Sink::Loki.delivery()
+}
+
+/// A layer, and the supervisor that pushes its lines.
 ///
 /// # Errors
-/// When a label is not acceptable.
+/// When a label is not valid.
 pub(super) fn open(url: &Url, env: &str) -> Result<(Layer, Supervisor), tracing_loki::Error> {
-    Sink::Loki.wanted();
-    let maker = Maker::new(url.clone(), env);
-    let spans = maker.lane()?.0;
-    let (mut open, spare) = (maker.lanes()?, maker.lanes()?);
+    counts().set_configured();
+    let factory = LaneFactory::new(url.clone(), env);
+    let spans = factory.lane()?.0;
+    let (mut open, spare) = (factory.window()?, factory.window()?);
     let tasks = std::mem::take(&mut open.tasks);
     let window = RwLock::new(Window::new(open.layers));
-    let shared = Arc::new(Shared { window, filling: Notify::new() });
+    let shared = Arc::new(Shared { window, half_full: Notify::new() });
     let layer = Layer { shared: Arc::clone(&shared), spans };
     let supervisor = Supervisor {
         shared,
-        maker,
+        factory,
         probe: Probe::new(),
         tasks,
         spare,
         closing: CancellationToken::new(),
         failures: 0,
-        lost_before: 0,
+        dropped_before: 0,
     };
     Ok((layer, supervisor))
 }
 
 impl Loki {
-    /// Pushes what waits, unless Loki does not answer; what comes later is lost.
+    /// Pushes the waiting lines, unless Loki does not respond. Later lines are dropped.
     pub(super) async fn close(self) {
         self.closing.cancel();
-        // its own waits are shorter; this one is for a runtime that is stuck
-        drop(timeout(CLOSE_WITHIN * 2, self.running).await);
+        // the supervisor's timeouts are shorter; this one is for a blocked runtime
+        drop(timeout(CLOSE_TIMEOUT * 2, self.running).await);
     }
 }
 
 impl Supervisor {
-    /// Runs on the present runtime. Not one of `Tasks`: it has to hear the last lines of those.
+    /// Runs on the current runtime. Not one of `Tasks`, because it must outlive them to push their last
+    /// lines.
     pub(super) fn start(self) -> Loki {
         let closing = self.closing.clone();
         Loki { closing, running: Handle::current().spawn(self.run()) }
@@ -166,7 +169,7 @@ impl Supervisor {
             let closing = self.closing.is_cancelled();
             let lines = self.exchange(closing);
             if closing && self.failures > 0 {
-                return Sink::Loki.lost(Reason::Shutdown, lines);
+                return counts().count_dropped(&Reason::Shutdown, lines as u64);
             }
             self.push(lines).await;
             if closing {
@@ -176,26 +179,26 @@ impl Supervisor {
         }
     }
 
-    /// Until there is something to push, or Loki may be tried again.
+    /// Waits until there are lines to push, or for the pause after a failure.
     async fn pause(&mut self) {
         let closing = self.closing.cancelled();
         if self.failures > 0 {
             let doubled = PAUSE_FIRST.saturating_mul(1 << (self.failures - 1).min(10));
             tokio::select! {
-                () = sleep(doubled.min(PAUSE_LONGEST)) => {}
+                () = sleep(doubled.min(PAUSE_MAX)) => {}
                 () = closing => {}
             }
             return;
         }
         tokio::select! {
             () = sleep(PUSH_EVERY) => {}
-            () = self.shared.filling.notified() => {}
+            () = self.shared.half_full.notified() => {}
             () = closing => {}
         }
     }
 
-    /// Takes the window away from requests and gives them the spare one, or none at the end. Gives
-    /// how many lines are in it.
+    /// Replaces the window by the spare lanes, or by an empty window when closing. Returns the number of
+    /// lines in the old window, whose lanes become the spare ones.
     fn exchange(&mut self, closing: bool) -> usize {
         let layers = if closing { Vec::new() } else { std::mem::take(&mut self.spare.layers) };
         let fresh = Window::new(layers);
@@ -209,9 +212,9 @@ impl Supervisor {
         lines
     }
 
-    /// Pushes the lines of the spare window, and makes its used lanes anew.
+    /// Pushes the lines of the spare lanes and replaces the used lanes.
     async fn push(&mut self, lines: usize) {
-        let used = lane::used(lines);
+        let used = lane::lanes_for(lines);
         self.spare.layers.drain(..used);
         let tasks: Vec<Task> = self.spare.tasks.drain(..used).collect();
         let mut left = lines;
@@ -219,56 +222,59 @@ impl Supervisor {
             let here = left.min(lane::LINES);
             left -= here;
             match self.run_task(task).await {
-                Pushed::Taken => self.taken(here),
-                Pushed::Lost(reason) => {
-                    // Loki would refuse the rest as well
-                    self.refused(reason, here + left);
+                Outcome::Delivered => self.delivered(here as u64),
+                Outcome::Dropped(reason) => {
+                    // the remaining pushes would fail as well
+                    self.dropped(reason, (here + left) as u64);
                     break;
                 }
             }
         }
-        // labels and URL were accepted before
-        if let Ok(fresh) = self.maker.more(used) {
+        // cannot fail: the labels and the URL were accepted before
+        if let Ok(fresh) = self.factory.create(used) {
             self.spare.extend(fresh);
         }
     }
 
-    /// Has a task push its lines. It ends after one push, whether or not that was taken.
-    async fn run_task(&mut self, task: Task) -> Pushed {
+    /// Runs the task of a lane, which pushes once.
+    async fn run_task(&mut self, task: Task) -> Outcome {
         let closing = self.closing.clone();
-        let late = async {
-            let patient = Instant::now() + ANSWER_WITHIN;
+        let timed_out = async {
+            let deadline = Instant::now() + PUSH_TIMEOUT;
             tokio::select! {
-                () = sleep_until(patient) => Reason::Unanswered,
-                () = async { closing.cancelled().await; sleep(CLOSE_WITHIN).await } => Reason::Shutdown,
+                () = sleep_until(deadline) => Reason::Timeout,
+                () = async { closing.cancelled().await; sleep(CLOSE_TIMEOUT).await } => Reason::Shutdown,
             }
         };
         tokio::select! {
             failed = self.probe.watch(task.push()) => {
-                if failed { Pushed::Lost(Reason::Refused) } else { Pushed::Taken }
+                if failed { Outcome::Dropped(Reason::Refused) } else { Outcome::Delivered }
             }
-            reason = late => Pushed::Lost(reason),
+            reason = timed_out => Outcome::Dropped(reason),
         }
     }
 
-    fn taken(&mut self, lines: usize) {
-        Sink::Loki.took(lines);
+    fn delivered(&mut self, lines: u64) {
+        counts().count_delivered(lines);
         if self.failures > 0 {
-            let lost = Sink::Loki.lost_so_far() - self.lost_before;
-            info!(event_type = "loki.back", lost, "Loki takes lines again");
+            let lost = counts().dropped_total() - self.dropped_before;
+            info!(event_type = "loki.back", lost, "pushes to Loki succeed again");
         }
         self.failures = 0;
     }
 
-    fn refused(&mut self, reason: Reason, lines: usize) {
+    fn dropped(&mut self, reason: Reason, lines: u64) {
         if self.failures == 0 {
-            self.lost_before = Sink::Loki.lost_so_far();
+            self.dropped_before = counts().dropped_total();
         }
-        Sink::Loki.lost(reason, lines);
-        // once, not with every push: it is this log that is in trouble
+        counts().count_dropped(&reason, lines);
+        // logged for the first failure only: these lines go to the failing sink too
         if self.failures == 0 && reason != Reason::Shutdown {
             let reason = reason.as_str();
-            warn!(event_type = "loki.away", reason, "Loki takes no lines; they are lost there");
+            warn!(
+                event_type = "loki.away",
+                reason, "pushes to Loki fail; log lines for Loki are dropped"
+            );
         }
         self.failures = self.failures.saturating_add(1);
     }

@@ -1,7 +1,10 @@
 //! Metrics of telemetry itself: log lines, and what reached each sink.
 
-use super::{logs, loss, traces};
-use crate::metrics::{EncodeLabelSet, Registry, specs};
+use super::{
+    delivery::{Delivery, Sink},
+    logs, traces,
+};
+use crate::metrics::{Counter, EncodeLabelSet, FloatGauge, Registry, specs};
 
 specs! {
     LOG_MESSAGES = Counter "mlsdm_log_messages_total" ["level"] "" "Log lines"
@@ -21,7 +24,7 @@ struct SinkLabels {
     sink: &'static str,
 }
 
-#[derive(Clone, Debug, EncodeLabelSet)]
+#[derive(Clone, Copy, Debug, EncodeLabelSet)]
 struct SignalLabels {
     signal: &'static str,
     sink: &'static str,
@@ -37,8 +40,20 @@ struct DropLabels {
 /// The labels of spans.
 const SPANS: SignalLabels = SignalLabels { signal: "traces", sink: "otlp" };
 
-const fn log_lines(sink: &'static str) -> SignalLabels {
-    SignalLabels { signal: "logs", sink }
+const fn log_lines(sink: Sink) -> SignalLabels {
+    SignalLabels { signal: "logs", sink: sink.as_str() }
+}
+
+/// The counts of a sink that have no reason.
+struct Totals {
+    emitted: &'static Counter,
+    delivered: &'static Counter,
+    last_success: Option<&'static FloatGauge>,
+}
+
+fn totals<R: PartialEq>(delivery: &'static Delivery<R>) -> Totals {
+    let Delivery { emitted, delivered, .. } = delivery;
+    Totals { emitted, delivered, last_success: delivery.last_success() }
 }
 
 /// Registers the counts of this process. The last success of a sink is shown if it is configured now.
@@ -46,20 +61,24 @@ pub fn register(registry: &mut Registry) {
     let levels = logs::levels().iter();
     let levels = levels.map(|(level, count)| (LevelLabels { level }, count.clone()));
     registry.family(&LOG_MESSAGES, levels);
-    let lines = loss::lost().map(|(sink, reason, count)| {
-        let labels = DropLabels { signal: log_lines(sink.as_str()), reason: reason.as_str() };
-        (labels, count)
+    let lines = Sink::ALL.into_iter().flat_map(|sink| {
+        let signal = log_lines(sink);
+        sink.delivery().dropped.iter().map(move |(reason, count)| (signal, reason.as_str(), count))
     });
-    let spans = traces::REASONS.into_iter().zip(&traces::counts().dropped);
-    let spans = spans.map(|(reason, count)| (DropLabels { signal: SPANS, reason }, count.clone()));
-    registry.family(&DROPPED, lines.chain(spans));
-    let lines = loss::successes().map(|(sink, at)| (SinkLabels { sink: sink.as_str() }, at));
-    let spans = traces::counts().last_success().map(|at| (SinkLabels { sink: SPANS.sink }, at));
-    registry.family(&LAST_SUCCESS, lines.chain(spans));
-    let lines = || loss::sinks().map(|counts| (log_lines(counts.sink.as_str()), counts));
-    let spans = traces::counts();
-    let emitted = lines().map(|(labels, counts)| (labels, counts.emitted.clone()));
-    registry.family(&EMITTED, emitted.chain([(SPANS, spans.emitted.clone())]));
-    let delivered = lines().map(|(labels, counts)| (labels, counts.delivered.clone()));
-    registry.family(&DELIVERED, delivered.chain([(SPANS, spans.delivered.clone())]));
+    let spans = traces::delivery().dropped.iter();
+    let spans = spans.map(|(reason, count)| (SPANS, reason.as_str(), count));
+    let dropped = lines.chain(spans);
+    let dropped =
+        dropped.map(|(signal, reason, count)| (DropLabels { signal, reason }, count.clone()));
+    registry.family(&DROPPED, dropped);
+    let lines = Sink::ALL.map(|sink| (log_lines(sink), totals(sink.delivery())));
+    let sinks: Vec<_> = lines.into_iter().chain([(SPANS, totals(traces::delivery()))]).collect();
+    let emitted = sinks.iter().map(|(labels, totals)| (*labels, totals.emitted.clone()));
+    registry.family(&EMITTED, emitted);
+    let delivered = sinks.iter().map(|(labels, totals)| (*labels, totals.delivered.clone()));
+    registry.family(&DELIVERED, delivered);
+    let successes = sinks.iter().filter_map(|(SignalLabels { sink, .. }, totals)| {
+        Some((SinkLabels { sink }, totals.last_success?.clone()))
+    });
+    registry.family(&LAST_SUCCESS, successes);
 }

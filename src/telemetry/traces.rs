@@ -1,13 +1,13 @@
-//! Traces: what a request did, as OpenTelemetry spans sent to a collector over OTLP.
+//! Traces: the work of a request as OpenTelemetry spans, sent to a collector over OTLP.
 //!
-//! Spans are those of `tracing` with the target [`TARGET`]: log lines do not show them, and nothing
-//! else is exported, so what a crate or a log line says never ends up in a trace. Without a collector
-//! no layer wants the target, and a span costs one comparison.
+//! Spans are those of `tracing` with the target [`TARGET`]. Log lines do not show them, and no other span
+//! or event is exported, so the text of a log line never reaches a trace. Without a collector no layer
+//! is interested in the target, and a span costs one comparison.
 //!
 //! ```text
 //! POST /v1/generate          SERVER
 //! ├─ mlsdm.authenticate
-//! ├─ mlsdm.decide            the verdict, which is given where it is recorded
+//! ├─ mlsdm.decide            the verdict
 //! │  └─ mlsdm.append
 //! ├─ mlsdm.embed
 //! ├─ mlsdm.retrieve
@@ -15,25 +15,20 @@
 //! └─ mlsdm.append
 //! ```
 //!
-//! Spans that have ended wait in a bounded queue; one task sends them in batches. Each is counted
-//! once when it ends and once for what became of it: emitted = delivered + dropped.
-//! Deliberately not here: the spans themselves, which are made where the work is done.
+//! Ended spans wait in a bounded queue; one task sends them in batches. Each span is counted as emitted
+//! when it ends, and later as delivered or dropped.
+//! Deliberately not here: the spans themselves, which are created by the modules that do the work.
 
 mod collector;
-mod counts;
+mod delivery;
 mod queue;
 mod remote;
 mod sampler;
+mod span;
 #[cfg(test)]
 mod tests;
 
-use opentelemetry::{
-    Context, KeyValue,
-    context::FutureExt as _,
-    global,
-    trace::{SpanContext, TraceContextExt as _, TracerProvider as _},
-};
-use opentelemetry_http::HeaderInjector;
+use opentelemetry::{KeyValue, global, trace::TracerProvider as _};
 use opentelemetry_otlp::{
     ExporterBuildError, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
 };
@@ -44,42 +39,41 @@ use opentelemetry_sdk::{
     trace::{SdkTracerProvider, Tracer},
 };
 use tokio::runtime::Handle;
-use tracing::{Span, Subscriber};
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing::Subscriber;
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
-use crate::{clock, config, metrics::Exemplar};
+use crate::config;
 
-pub use counts::{Counts, REASONS, counts};
+pub use delivery::{Reason, delivery};
 pub use queue::FLUSH_TIME;
-pub use remote::Remote;
+pub use remote::RemoteParent;
+pub use span::{TARGET, context_of, exemplar, failed, in_current_trace, inject};
 
 use collector::Collector;
-use queue::{Delivery, Queue};
+use queue::{ExportTask, Queue};
 
-/// The target of spans that are exported.
-pub const TARGET: &str = "trace";
-
-/// Why there can be no traces.
+/// Why traces cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The HTTP client.
-    #[error("the client of traces cannot be made; check the proxy variables of the environment")]
+    /// The HTTP client cannot be built.
+    #[error(
+        "cannot build the HTTP client for traces; check the proxy variables of the environment"
+    )]
     Client(#[source] reqwest::Error),
-    /// The exporter.
-    #[error("spans cannot be sent as [traces] says: {0}")]
+    /// The exporter rejected its configuration.
+    #[error("cannot export spans with this configuration of [traces]: {0}")]
     Exporter(#[from] ExporterBuildError),
 }
 
-/// The spans of this process on their way to a collector.
+/// The tracer of this process and the task that exports its spans.
 #[derive(Debug)]
 pub struct Traces {
     tracer: Tracer,
-    delivery: Delivery,
+    export: ExportTask,
 }
 
 impl Traces {
-    /// Begins to send spans, if the configuration names a collector. The task runs on this runtime.
+    /// Starts to export spans, if the configuration names a collector. The task runs on `runtime`.
     pub fn start(config: &config::Traces, runtime: &Handle) -> Result<Option<Self>, SetupError> {
         let Some(url) = config.collector() else { return Ok(None) };
         let collector = Collector::new(config.timeout()).map_err(SetupError::Client)?;
@@ -88,25 +82,25 @@ impl Traces {
             .with_http_client(collector.clone())
             .with_endpoint(url)
             .with_headers(config.headers())
-            // the collector keeps the time, so that it knows what became of a batch
+            // the collector applies the timeout, so that it can report the outcome of a batch
             .with_timeout(config.timeout() * 2)
             .with_retry_policy(opentelemetry_otlp::RetryPolicy::disabled())
             .build()?;
         if config.to_providers {
             global::set_text_map_propagator(TraceContextPropagator::new());
         }
-        counts().want();
+        delivery().set_configured();
         let resource = resource(config);
-        let (queue, delivery) = Queue::new(exporter, collector, &resource, runtime);
+        let (queue, export) = Queue::new(exporter, collector, &resource, runtime);
         let provider = SdkTracerProvider::builder()
-            .with_sampler(sampler::Chosen::new(config))
+            .with_sampler(sampler::RequestSampler::new(config))
             .with_resource(resource)
             .with_span_processor(queue)
             .build();
-        Ok(Some(Self { tracer: provider.tracer(env!("CARGO_PKG_NAME")), delivery }))
+        Ok(Some(Self { tracer: provider.tracer(env!("CARGO_PKG_NAME")), export }))
     }
 
-    /// Makes spans of those that have the target.
+    /// The layer that turns spans with the [`TARGET`] into OpenTelemetry spans.
     pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'s> LookupSpan<'s>,
@@ -120,54 +114,19 @@ impl Traces {
             .with_filter(Targets::new().with_target(TARGET, tracing::Level::INFO))
     }
 
-    /// Sends what waits, for [`FLUSH_TIME`] at most; what is left then is lost and counted.
+    /// Sends the waiting spans, for [`FLUSH_TIME`] at most, and counts the rest as dropped.
     pub async fn close(self) {
-        self.delivery.close().await;
+        self.export.close().await;
     }
 }
 
-/// Who this process is. What configuration says wins over what the program knows of itself.
+/// The attributes of this process. Configured ones override those that the program sets itself.
 fn resource(config: &config::Traces) -> Resource {
-    let given = config.resource_attributes();
+    let configured = config.resource_attributes();
     Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_service_name(config.service_name.clone())
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .with_attributes(given.into_iter().map(|(name, value)| KeyValue::new(name, value)))
+        .with_attributes(configured.into_iter().map(|(name, value)| KeyValue::new(name, value)))
         .build()
-}
-
-/// The ids of a span; none if there are no traces.
-pub fn ids(span: &Span) -> Option<SpanContext> {
-    let context = span.context();
-    let ids = context.span().span_context().clone();
-    ids.is_valid().then_some(ids)
-}
-
-/// Marks a span as failed; its fields `otel.status_code` and `error.type` must be declared.
-pub fn failed(span: &Span, kind: &str) {
-    span.record("otel.status_code", "error");
-    span.record("error.type", kind);
-}
-
-/// Runs a future in the trace of whoever calls this, wherever it is then polled.
-pub fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    future.with_current_context()
-}
-
-/// The current trace, if it is sampled, as the exemplar of a value that is observed now.
-pub fn exemplar() -> Option<Exemplar> {
-    let trace = Context::map_current(|context| {
-        let span = context.span();
-        let ids = span.span_context();
-        (ids.is_valid() && ids.is_sampled()).then(|| ids.trace_id())
-    });
-    trace.map(|trace| Exemplar { trace, at: clock::now_micros() })
-}
-
-/// Tells a provider which trace it is asked in, if it may know.
-pub fn outgoing(headers: &mut reqwest::header::HeaderMap) {
-    global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&Context::current(), &mut HeaderInjector(headers));
-    });
 }

@@ -12,9 +12,9 @@ use crate::{
     config::{self, Config, Level, Logging, TraceExporter, TraceSampler},
     ids,
     telemetry::{
+        delivery::Sink,
         logs::{self, LogError},
-        loss::{self, Sink},
-        traces::{self, REASONS, TARGET, Traces},
+        traces::{self, TARGET, Traces},
     },
 };
 
@@ -88,7 +88,7 @@ async fn sent(config: &Config, check: &str) -> anyhow::Result<(Option<String>, V
     let trace_id = {
         let span = tracing::info_span!(target: TARGET, "telemetry.doctor");
         let _inside = span.enter();
-        let trace_id = traces::ids(&span).map(|ids| ids.trace_id().to_string());
+        let trace_id = traces::context_of(&span).map(|ids| ids.trace_id().to_string());
         tracing::info!(event_type = "telemetry.doctor", check, trace_id, "a check of telemetry");
         trace_id
     };
@@ -120,9 +120,10 @@ async fn sent(config: &Config, check: &str) -> anyhow::Result<(Option<String>, V
 }
 
 fn logged(sink: Sink, good: &str) -> Line {
-    let own = loss::lost().filter(|(of, _, count)| *of == sink && count.get() > 0);
-    let reasons: Vec<&str> = own.map(|(_, reason, _)| reason.as_str()).collect();
-    let taken = loss::successes().any(|(of, at)| of == sink && at.get() > 0.0);
+    let delivery = sink.delivery();
+    let dropped = delivery.dropped.iter().filter(|(_, count)| count.get() > 0);
+    let reasons: Vec<&str> = dropped.map(|(reason, _)| reason.as_str()).collect();
+    let taken = delivery.last_success().is_some_and(|at| at.get() > 0.0);
     let fix = match sink {
         Sink::Stdout => "see where standard output goes",
         Sink::File => "see that the folder of logging.file has room and is writable",
@@ -144,10 +145,10 @@ fn not_exported(config: &config::Traces) -> Line {
 }
 
 fn exported(config: &config::Traces) -> Line {
-    let counts = traces::counts();
-    let reasons = REASONS.iter().zip(&counts.dropped).filter(|(_, count)| count.get() > 0);
-    let reasons: Vec<&str> = reasons.map(|(reason, _)| *reason).collect();
-    let lost = (counts.delivered.get() == 0).then(|| {
+    let delivery = traces::delivery();
+    let dropped = delivery.dropped.iter().filter(|(_, count)| count.get() > 0);
+    let reasons: Vec<&str> = dropped.map(|(reason, _)| reason.as_str()).collect();
+    let lost = (delivery.delivered.get() == 0).then(|| {
         let fix = "see that a collector speaks OTLP over HTTP at OTEL_EXPORTER_OTLP_ENDPOINT";
         format!("{}; {fix}", reasons.join(", "))
     });

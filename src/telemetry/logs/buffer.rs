@@ -1,4 +1,4 @@
-//! A writer that tests can read.
+//! A writer into memory, for tests.
 
 use std::{
     io,

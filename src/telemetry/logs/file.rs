@@ -1,7 +1,8 @@
-//! The log file: full ones are renamed to `FILE.1`, `FILE.2` and so on, the oldest goes.
+//! The rotating log file: a full file is renamed to `FILE.1`, `FILE.1` to `FILE.2` and so on; the oldest is
+//! overwritten.
 //!
-//! Not a crate: `tracing-appender` rotates by time only, so that no size bounds it; `file-rotate`
-//! drops lines silently when it has no file, and panics on a name that is taken.
+//! `tracing-appender` rotates by time only and does not bound the size; `file-rotate` silently drops lines
+//! while it has no file, and panics if a name is taken.
 
 use std::{
     ffi::OsString,
@@ -10,20 +11,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file that is exchanged when it is full. Each write is whole lines.
-pub(super) struct Rotating {
+/// A file that is rotated when it is full. Each write must consist of whole lines.
+pub(super) struct RotatingFile {
     path: PathBuf,
     bytes_max: u64,
-    /// Full files that are kept.
+    /// The number of full files to keep.
     count: usize,
     file: Option<File>,
     bytes: u64,
-    /// The last write may have ended inside a line.
+    /// True if the last write may have ended within a line.
     torn: bool,
 }
 
-impl Rotating {
-    /// Opens the file to append to it; its folder is made.
+impl RotatingFile {
+    /// Opens the file for appending, and creates its folder.
     pub(super) fn open(path: &Path, bytes_max: u64, count: usize) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
@@ -47,8 +48,8 @@ impl Rotating {
         PathBuf::from(name)
     }
 
-    /// Renames all files by one. A failure is told, and tried again with the next write: the bound
-    /// counts more than the lines.
+    /// Renames all files by one. After a failure the line is dropped and the next write tries again: the
+    /// bound on disk usage takes precedence over the lines.
     fn rotate(&mut self) -> io::Result<()> {
         self.file = None;
         for n in (1..self.count).rev() {
@@ -62,7 +63,7 @@ impl Rotating {
     }
 }
 
-impl Write for Rotating {
+impl Write for RotatingFile {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         if self.file.is_none() {
             self.reopen()?;
@@ -99,10 +100,10 @@ mod tests {
     }
 
     #[test]
-    fn full_files_are_renamed_and_the_oldest_goes() {
+    fn a_full_file_is_renamed_and_the_oldest_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/app.log");
-        let mut file = Rotating::open(&path, 10, 2).unwrap();
+        let mut file = RotatingFile::open(&path, 10, 2).unwrap();
         for line in ["aaaa\n", "bbbb\n", "cccc\n", "dddd\n", "eeee\n", "ffff\n", "gggg\n"] {
             file.write_all(line.as_bytes()).unwrap();
         }
@@ -110,17 +111,17 @@ mod tests {
         assert_eq!(lines(&file.numbered(1)), ["eeee", "ffff"]);
         assert_eq!(lines(&file.numbered(2)), ["cccc", "dddd"]);
         assert!(!file.numbered(3).exists());
-        // a line longer than a file is written whole, in one of its own
+        // a line longer than the bound is written whole, to a file of its own
         file.write_all(b"a line that is too long\n").unwrap();
         assert_eq!(lines(&path), ["a line that is too long"]);
     }
 
     #[test]
-    fn what_is_there_is_appended_to() {
+    fn an_existing_file_is_appended_to() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.log");
         fs::write(&path, "old\n").unwrap();
-        let mut file = Rotating::open(&path, 8, 1).unwrap();
+        let mut file = RotatingFile::open(&path, 8, 1).unwrap();
         file.write_all(b"new\n").unwrap();
         assert_eq!(lines(&path), ["old", "new"]);
         file.write_all(b"next\n").unwrap();
@@ -131,11 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_renamed_is_told_and_nothing_grows() {
+    fn a_failed_rotation_is_an_error_and_the_file_does_not_grow() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.log");
-        let mut file = Rotating::open(&path, 8, 1).unwrap();
-        // a folder stands where the full file should go
+        let mut file = RotatingFile::open(&path, 8, 1).unwrap();
+        // a folder has the name of the full file
         fs::create_dir_all(file.numbered(1).join("full")).unwrap();
         file.write_all(b"12345678\n").unwrap();
         file.write_all(b"lost\n").unwrap_err();

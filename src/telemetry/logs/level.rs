@@ -1,14 +1,13 @@
-//! How much is logged, and changing that while the process runs.
+//! The log level, which can be changed while the process runs.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, reload};
 
-use super::SERVICE;
-use crate::config::Level;
+use crate::{config::Level, telemetry::names::SERVICE};
 
-/// Puts another filter in place of the present one.
+/// Replaces the current filter.
 type Apply = Box<dyn Fn(Targets) -> Result<(), reload::Error> + Send>;
 
 struct Control {
@@ -16,14 +15,14 @@ struct Control {
     apply: Option<Apply>,
 }
 
-/// Of the whole process, as its subscriber is.
+/// One per process, like the subscriber.
 static CONTROL: Mutex<Control> = Mutex::new(Control { level: Level::Info, apply: None });
 
 fn control() -> MutexGuard<'static, Control> {
     CONTROL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is logged at a level.
+/// The filter for a level.
 pub(in crate::telemetry) fn targets(level: Level) -> Targets {
     let ours = match level {
         Level::Trace => LevelFilter::TRACE,
@@ -35,31 +34,31 @@ pub(in crate::telemetry) fn targets(level: Level) -> Targets {
     Targets::new().with_default(ours.min(LevelFilter::WARN)).with_target(SERVICE, ours)
 }
 
-/// The filter of the process, which [`change`] exchanges.
+/// The filter of the process, which [`change`] replaces.
 pub(super) fn changeable<S: 'static>(level: Level) -> reload::Layer<Targets, S> {
     let (filter, handle) = reload::Layer::new(targets(level));
     *control() = Control { level, apply: Some(Box::new(move |next| handle.reload(next))) };
     filter
 }
 
-/// The present level.
+/// The current level.
 pub fn level() -> Level {
     control().level
 }
 
-/// Changes the level of this process, until it ends or is told otherwise; says who wanted it, in a
-/// line that is logged at the louder of both levels. Gives the level before.
+/// Changes the level of this process until it ends or is changed again, and returns the previous level.
+/// The change is logged with its actor while the more verbose of both levels applies.
 ///
 /// # Errors
-/// When the subscriber is gone, at the very end of the process.
+/// When the subscriber has been dropped, at the end of the process.
 pub fn change(to: Level, actor: &str) -> Result<Level, reload::Error> {
     let from = level();
-    let say = || {
+    let log = || {
         let (from, to) = (name(from), name(to));
-        tracing::warn!(event_type = "log.level_changed", from, to, actor, "the log level changes");
+        tracing::warn!(event_type = "log.level_changed", from, to, actor, "log level changed");
     };
     if to > from {
-        say();
+        log();
     }
     {
         let mut control = control();
@@ -69,12 +68,12 @@ pub fn change(to: Level, actor: &str) -> Result<Level, reload::Error> {
         control.level = to;
     }
     if to <= from {
-        say();
+        log();
     }
     Ok(from)
 }
 
-/// As configuration spells it.
+/// The spelling of the configuration.
 const fn name(level: Level) -> &'static str {
     match level {
         Level::Trace => "TRACE",

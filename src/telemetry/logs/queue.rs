@@ -1,8 +1,8 @@
-//! A queue of lines in front of a writer that may be slow or stuck, with a thread of its own.
+//! A bounded queue of lines with a thread that writes them, for a writer that may be slow or blocked.
 //!
-//! Whoever logs never waits: what the queue does not hold is dropped and counted. Not
-//! `tracing-appender`: its end prints to standard output, which hangs if that is what is stuck, and
-//! neither lines that could not be written nor those left at the end are counted.
+//! Logging never waits: a line that finds the queue full is dropped and counted. `tracing-appender` prints
+//! to standard output at its end, which hangs if standard output is blocked, and it counts neither lines
+//! that could not be written nor those left at the end.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::telemetry::loss::{Reason, Sink};
+use crate::telemetry::delivery::{Reason, Sink};
 
 /// Most lines that wait for a sink.
 pub(super) const LINES_MAX: usize = 8_192;
@@ -20,10 +20,10 @@ pub(super) const LINES_MAX: usize = 8_192;
 /// Most bytes that wait for a sink.
 pub(super) const BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Lines are written together up to so many bytes.
+/// Most bytes of a write, unless a single line is longer.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// A line waits this long for others, so that a busy server does not wake the thread for each.
+/// How long the thread waits for further lines, so that a busy server does not wake it for each.
 const LINGER: Duration = Duration::from_millis(5);
 
 /// The queue of one sink; cheap to clone.
@@ -33,9 +33,9 @@ pub(super) struct Queue(Arc<Shared>);
 struct Shared {
     sink: Sink,
     state: Mutex<State>,
-    /// There is a line, or the end.
+    /// Notified when there are lines, or when the queue is closed.
     filled: Condvar,
-    /// Everything is written.
+    /// Notified when everything is written.
     drained: Condvar,
 }
 
@@ -43,30 +43,30 @@ struct Shared {
 struct State {
     lines: VecDeque<Arc<str>>,
     bytes: usize,
-    /// Lines that are being written.
-    in_hand: usize,
+    /// Lines being written.
+    writing: usize,
     closed: bool,
 }
 
 impl Queue {
     /// Starts the thread that writes to `writer`.
     pub(super) fn start(sink: Sink, writer: impl Write + Send + 'static) -> io::Result<Self> {
-        sink.wanted();
+        sink.delivery().set_configured();
         let shared = Arc::new(Shared {
             sink,
             state: Mutex::default(),
             filled: Condvar::new(),
             drained: Condvar::new(),
         });
-        let writing = Arc::clone(&shared);
+        let thread = Arc::clone(&shared);
         let name = format!("log-{}", sink.as_str());
-        thread::Builder::new().name(name).spawn(move || writing.write_all(writer))?;
+        thread::Builder::new().name(name).spawn(move || thread.write_all(writer))?;
         Ok(Self(shared))
     }
 
     /// Queues a line, or drops it.
     pub(super) fn push(&self, line: &Arc<str>) {
-        self.0.sink.emitted();
+        self.0.sink.delivery().count_emitted();
         let mut state = self.0.state();
         let reason = if state.closed {
             Reason::Shutdown
@@ -78,31 +78,31 @@ impl Queue {
             state.lines.push_back(Arc::clone(line));
             let is_chunk = before < CHUNK_BYTES && state.bytes >= CHUNK_BYTES;
             drop(state);
-            // else the thread knows of lines already, and to wake it costs a call of the system
+            // otherwise the thread is awake already, and a notification would cost a system call
             if before == 0 || is_chunk {
                 self.0.filled.notify_one();
             }
             return;
         };
         drop(state);
-        self.0.sink.lost(reason, 1);
+        self.0.sink.delivery().count_dropped(&reason, 1);
     }
 
-    /// Takes no more lines, and waits until all are written, but no longer than `most`; what is left
-    /// then is lost. Gives whether nothing was.
-    pub(super) fn close(&self, most: Duration) -> bool {
+    /// Rejects further lines and waits until all others are written, or for the timeout; the rest is
+    /// dropped. Returns true if nothing was.
+    pub(super) fn close(&self, timeout: Duration) -> bool {
         let mut state = self.0.state();
         state.closed = true;
         self.0.filled.notify_one();
-        let open = |state: &mut State| !state.lines.is_empty() || state.in_hand > 0;
-        let waited = self.0.drained.wait_timeout_while(state, most, open);
+        let open = |state: &mut State| !state.lines.is_empty() || state.writing > 0;
+        let waited = self.0.drained.wait_timeout_while(state, timeout, open);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let left = state.lines.len() + state.in_hand;
+        let left = state.lines.len() + state.writing;
         state.lines.clear();
-        state.in_hand = 0;
+        state.writing = 0;
         drop(state);
         if left > 0 {
-            self.0.sink.lost(Reason::Shutdown, left);
+            self.0.sink.delivery().count_dropped(&Reason::Shutdown, left as u64);
         }
         left == 0
     }
@@ -117,24 +117,25 @@ impl Shared {
         let mut chunk = String::new();
         while let Some(lines) = self.next(&mut chunk) {
             let written = writer.write_all(chunk.as_bytes()).and_then(|()| writer.flush());
-            // an error has nowhere to be said but here, and must not fail a request
+            // an error cannot be logged, because this is the log; it is counted
             let mut state = self.state();
-            // who closed and did not wait has counted them already
-            if state.in_hand > 0 {
+            // after its timeout, `close` has counted these lines and set `writing` to 0
+            if state.writing > 0 {
                 match written {
-                    Ok(()) => self.sink.took(lines),
-                    Err(_) => self.sink.lost(Reason::Refused, lines),
+                    Ok(()) => self.sink.delivery().count_delivered(lines),
+                    Err(_) => self.sink.delivery().count_dropped(&Reason::Refused, lines),
                 }
             }
-            state.in_hand = 0;
+            state.writing = 0;
             if state.lines.is_empty() {
                 self.drained.notify_all();
             }
         }
     }
 
-    /// Waits for lines, and a little for more of them, and takes some; none at the end.
-    fn next(&self, chunk: &mut String) -> Option<usize> {
+    /// Waits for lines, lingers for further ones and moves them to `chunk`. Returns their number; `None`
+    /// once the queue is closed and empty.
+    fn next(&self, chunk: &mut String) -> Option<u64> {
         chunk.clear();
         let state = self.state();
         let idle = |state: &mut State| state.lines.is_empty() && !state.closed;
@@ -148,9 +149,9 @@ impl Shared {
         {
             chunk.push_str(&line);
             state.bytes -= line.len();
-            state.in_hand += 1;
+            state.writing += 1;
         }
-        (state.in_hand > 0).then_some(state.in_hand)
+        (state.writing > 0).then_some(state.writing as u64)
     }
 }
 

@@ -3,7 +3,7 @@ use tracing::{debug, error, info, info_span, subscriber::with_default, warn};
 
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
 
-use super::{buffer::Buffer, level, lines::Lines, subscriber};
+use super::{buffer::Buffer, json_layer::JsonLayer, level, subscriber};
 use crate::{
     config::{Format, Level},
     telemetry::Redacted,
@@ -20,7 +20,7 @@ fn parsed(lines: &[String]) -> Vec<Value> {
 }
 
 #[test]
-fn fields_of_event_and_spans_are_at_top_level() {
+fn the_fields_of_event_and_spans_are_at_top_level() {
     let lines = logged(Level::Info, Format::Json, || {
         let outer = info_span!("request", request_id = "r1", route = tracing::field::Empty);
         let _outer = outer.enter();
@@ -46,15 +46,15 @@ fn fields_of_event_and_spans_are_at_top_level() {
 }
 
 #[test]
-fn levels_have_the_names_of_the_configuration() {
-    let say = || {
+fn levels_are_spelled_as_in_the_configuration() {
+    let log = || {
         debug!("d");
         info!("i");
         warn!("w");
         error!("e");
     };
     let levels = |level| {
-        let lines = parsed(&logged(level, Format::Json, say));
+        let lines = parsed(&logged(level, Format::Json, log));
         lines.iter().map(|l| l["level"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(levels(Level::Debug), ["DEBUG", "INFO", "WARNING", "ERROR"]);
@@ -63,7 +63,7 @@ fn levels_have_the_names_of_the_configuration() {
 }
 
 #[test]
-fn other_crates_are_heard_from_warning_on() {
+fn events_of_other_crates_are_logged_from_warning_on() {
     let lines = logged(Level::Debug, Format::Json, || {
         info!(target: "hyper", "body: secret");
         warn!(target: "hyper", "closed");
@@ -73,7 +73,7 @@ fn other_crates_are_heard_from_warning_on() {
 }
 
 #[test]
-fn text_is_one_line_and_redacted_prints_a_length() {
+fn plain_text_is_one_line_and_a_redacted_text_is_its_length() {
     let lines = logged(Level::Info, Format::Text, || {
         let prompt = Redacted::new("geheim\u{e4}");
         info!(prompt = %prompt, debug = ?prompt, "two\nlines");
@@ -94,30 +94,30 @@ fn event_fields_cannot_replace_level_or_service() {
 }
 
 #[test]
-fn a_change_of_level_is_said_at_the_louder_of_both() {
+fn a_change_of_level_is_logged_while_the_more_verbose_level_applies() {
     let buffer = Buffer::default();
-    let lines = Lines { format: Format::Json, env: "test".to_owned(), writer: buffer.clone() };
-    let lines = lines.with_filter(level::changeable(Level::Warning));
-    let subscriber = tracing_subscriber::registry().with(lines);
+    let layer = JsonLayer { format: Format::Json, env: "test".to_owned(), writer: buffer.clone() };
+    let layer = layer.with_filter(level::changeable(Level::Warning));
+    let subscriber = tracing_subscriber::registry().with(layer);
     with_default(subscriber, || {
-        info!("not heard");
+        info!("not logged");
         assert_eq!(level::change(Level::Debug, "ann").unwrap(), Level::Warning);
-        debug!("heard");
+        debug!("logged");
         assert_eq!(level::change(Level::Error, "bob").unwrap(), Level::Debug);
-        warn!("not heard");
+        warn!("not logged");
         assert_eq!(level::level(), Level::Error);
     });
     let lines = parsed(&buffer.lines());
     let shown: Vec<_> = lines.iter().map(|l| (&l["from"], &l["to"], &l["actor"])).collect();
     let (none, text) = (&Value::Null, |text: &str| Value::from(text));
     assert_eq!(shown[0], (&text("WARNING"), &text("DEBUG"), &text("ann")));
-    assert_eq!((shown[1], &lines[1]["message"]), ((none, none, none), &text("heard")));
+    assert_eq!((shown[1], &lines[1]["message"]), ((none, none, none), &text("logged")));
     assert_eq!(shown[2], (&text("DEBUG"), &text("ERROR"), &text("bob")));
     assert_eq!(lines.len(), 3);
 }
 
 #[test]
-fn a_field_that_is_too_long_is_cut() {
+fn an_overlong_field_is_cut() {
     let lines = logged(Level::Info, Format::Json, || info!(long = "ä".repeat(10_000), "m"));
     let line = parsed(&lines).remove(0);
     assert_eq!(line["long"].as_str().unwrap().len(), 8 * 1024);

@@ -1,4 +1,4 @@
-//! Lanes: layers of `tracing-loki` with their tasks, each for a limited number of lines.
+//! Lanes: layers of `tracing-loki` with their tasks, each for a bounded number of lines.
 
 use std::{
     fs,
@@ -8,50 +8,52 @@ use std::{
 use reqwest::Url;
 use tracing_loki::{BackgroundTask, BackgroundTaskController, Error};
 
-use super::JOB;
-use crate::telemetry::{logs::SERVICE, loss::Reason};
+use crate::telemetry::{
+    delivery::Reason,
+    names::{JOB, SERVICE},
+};
 
-/// Most lines of a lane. The channel inside has room for 512 and drops silently beyond; one place is
-/// for the word that there are no more.
+/// Most lines of a lane. The channel inside holds 512 messages and silently drops further ones; one of
+/// them is the request to stop.
 pub(super) const LINES: usize = 500;
 
-/// Lanes of a window: 2,000 lines wait at most, and as many are on their way.
+/// Lanes of a window: at most 2,000 lines wait, and as many are being pushed.
 const LANES: usize = 4;
 
-/// Where the host's name is.
+/// The file with the host name.
 const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 
-/// Makes lanes.
-pub(super) struct Maker {
+/// Creates lanes.
+pub(super) struct LaneFactory {
     url: Url,
     labels: Vec<(&'static str, String)>,
 }
 
-/// Layers, and the task of each.
+/// Layers and their tasks, in the same order.
 pub(super) struct Lanes {
     pub(super) layers: Vec<tracing_loki::Layer>,
     pub(super) tasks: Vec<Task>,
 }
 
-/// What pushes the lines of a lane.
+/// The task that pushes the lines of a lane.
 pub(super) struct Task {
     controller: BackgroundTaskController,
     task: BackgroundTask,
 }
 
-/// The lanes that are written into.
+/// The lanes that events are written to.
 pub(super) struct Window {
     lanes: Vec<tracing_loki::Layer>,
-    /// Places that were asked for, those that were not there included.
-    taken: AtomicUsize,
+    /// Slots requested, including those beyond the capacity.
+    requested: AtomicUsize,
 }
 
-/// Lanes that so many lines take.
-pub(super) const fn used(lines: usize) -> usize {
+/// The number of lanes for this number of lines.
+pub(super) const fn lanes_for(lines: usize) -> usize {
     lines.div_ceil(LINES)
 }
 
-impl Maker {
+impl LaneFactory {
     pub(super) fn new(url: Url, env: &str) -> Self {
         let mut labels =
             vec![("job", JOB.to_owned()), ("service", SERVICE.to_owned()), ("env", env.to_owned())];
@@ -72,16 +74,16 @@ impl Maker {
         Ok((layer, Task { controller, task }))
     }
 
-    /// As many lanes.
-    pub(super) fn more(&self, lanes: usize) -> Result<Lanes, Error> {
+    /// Creates this number of lanes.
+    pub(super) fn create(&self, lanes: usize) -> Result<Lanes, Error> {
         let made: Result<Vec<_>, Error> = (0..lanes).map(|_| self.lane()).collect();
         let (layers, tasks) = made?.into_iter().unzip();
         Ok(Lanes { layers, tasks })
     }
 
-    /// The lanes of a window.
-    pub(super) fn lanes(&self) -> Result<Lanes, Error> {
-        self.more(LANES)
+    /// Creates the lanes of a window.
+    pub(super) fn window(&self) -> Result<Lanes, Error> {
+        self.create(LANES)
     }
 }
 
@@ -93,9 +95,9 @@ impl Lanes {
 }
 
 impl Task {
-    /// Pushes what its layer heard, once.
+    /// Pushes the lines of the lane, once.
     pub(super) async fn push(self) {
-        // told to end first, it takes its lines, pushes them together and ends
+        // a task that is stopped first takes all its lines, pushes them together and ends
         self.controller.shutdown().await;
         self.task.await;
     }
@@ -103,24 +105,24 @@ impl Task {
 
 impl Window {
     pub(super) const fn new(lanes: Vec<tracing_loki::Layer>) -> Self {
-        Self { lanes, taken: AtomicUsize::new(0) }
+        Self { lanes, requested: AtomicUsize::new(0) }
     }
 
-    /// A place for one line, and whether the window is half full with it; none if it is full.
-    pub(super) fn place(&self) -> Option<(&tracing_loki::Layer, bool)> {
-        let place = self.taken.fetch_add(1, Ordering::Relaxed);
-        let lane = self.lanes.get(place / LINES)?;
-        Some((lane, place == self.lanes.len() * LINES / 2))
+    /// The lane for one line, and true if that line makes the window half full; `None` if it is full.
+    pub(super) fn reserve(&self) -> Option<(&tracing_loki::Layer, bool)> {
+        let slot = self.requested.fetch_add(1, Ordering::Relaxed);
+        let lane = self.lanes.get(slot / LINES)?;
+        Some((lane, slot == self.lanes.len() * LINES / 2))
     }
 
-    /// Why there is no place.
-    pub(super) const fn full(&self) -> Reason {
+    /// Why [`reserve`](Self::reserve) found no lane.
+    pub(super) const fn drop_reason(&self) -> Reason {
         if self.lanes.is_empty() { Reason::Shutdown } else { Reason::QueueFull }
     }
 
-    /// Lines in it.
+    /// The number of lines in the window.
     pub(super) fn lines(&self) -> usize {
-        self.taken.load(Ordering::Relaxed).min(self.lanes.len() * LINES)
+        self.requested.load(Ordering::Relaxed).min(self.lanes.len() * LINES)
     }
 
     pub(super) fn into_layers(self) -> Vec<tracing_loki::Layer> {

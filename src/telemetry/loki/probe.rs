@@ -1,4 +1,4 @@
-//! Hears what a task of `tracing-loki` says of its push: that is its only word about a failure.
+//! Detects a failed push: a task of `tracing-loki` reports it only as a `tracing` event.
 
 use std::{
     future::Future,
@@ -13,10 +13,11 @@ use tracing::{
     level_filters::LevelFilter, span,
 };
 
-/// The crate that is listened to.
+/// The target of those events.
 const TARGET: &str = "tracing_loki";
 
-/// A subscriber for one task at a time. Made once: each new one makes `tracing` ask all callsites anew.
+/// A subscriber for one task at a time. It is created once, because each new subscriber makes `tracing`
+/// re-evaluate all callsites.
 pub(super) struct Probe {
     dispatch: Dispatch,
     failed: Arc<AtomicBool>,
@@ -28,7 +29,7 @@ impl Probe {
         Self { dispatch: Dispatch::new(Listener(Arc::clone(&failed))), failed }
     }
 
-    /// Runs a task and tells whether it complained.
+    /// Runs a task; true if it reported an error.
     pub(super) async fn watch(&self, task: impl Future<Output = ()>) -> bool {
         self.failed.store(false, Ordering::Relaxed);
         task.with_subscriber(self.dispatch.clone()).await;

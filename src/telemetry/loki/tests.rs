@@ -1,5 +1,5 @@
-//! A Loki that works, refuses, is away or does not answer: what was logged either got there or is
-//! counted, exactly. Counts are of the process, and each test has its own.
+//! A Loki that works, fails, is unreachable or does not respond: each line is either delivered or counted
+//! as dropped. Counts are per process, and nextest runs each test in its own.
 
 use std::{
     collections::BTreeMap,
@@ -18,16 +18,13 @@ use wiremock::{
 use super::*;
 use crate::{
     config::{Format, Level},
-    telemetry::{
-        logs::{self, level::targets},
-        loss,
-    },
+    telemetry::logs::{self, level::targets},
 };
 
-/// More than the layer may hold.
+/// More lines than the window holds.
 const MANY: usize = 10_000;
 
-/// A layer at work, for the thread of the test.
+/// A running layer, for the thread of the test.
 fn pushing(url: &str) -> (Loki, DefaultGuard) {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let (layer, supervisor) = open(&Url::parse(url).unwrap(), "test").unwrap();
@@ -47,7 +44,7 @@ async fn loki(answer: ResponseTemplate) -> MockServer {
     server
 }
 
-/// All lines that were pushed: their labels and what they say.
+/// The labels and content of all pushed lines.
 async fn pushed(server: &MockServer) -> Vec<(String, Value)> {
     let mut lines = Vec::new();
     for request in server.received_requests().await.unwrap() {
@@ -60,15 +57,15 @@ async fn pushed(server: &MockServer) -> Vec<(String, Value)> {
     lines
 }
 
-fn lost() -> BTreeMap<&'static str, u64> {
-    let own = loss::lost().filter(|(sink, _, count)| *sink == Sink::Loki && count.get() > 0);
-    own.map(|(_, reason, count)| (reason.as_str(), count.get())).collect()
+fn dropped() -> BTreeMap<&'static str, u64> {
+    let dropped = counts().dropped.iter().filter(|(_, count)| count.get() > 0);
+    dropped.map(|(reason, count)| (reason.as_str(), count.get())).collect()
 }
 
-async fn until_lost(lines: u64) {
+async fn until_dropped(lines: u64) {
     let start = Instant::now();
-    while Sink::Loki.lost_so_far() < lines {
-        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", lost());
+    while counts().dropped_total() < lines {
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", dropped());
         sleep(Duration::from_millis(10)).await;
     }
 }
@@ -97,35 +94,34 @@ async fn lines_arrive_with_labels_and_fields() {
     assert_eq!((&line["latency_ms"], &line["accepted"]), (&1.5.into(), &true.into()));
     assert_eq!((&line["message"], &line["version"]), (&"request".into(), &"0.1.0".into()));
     assert_eq!(of("error").1["error_code"], "E703");
-    assert_eq!(lost(), BTreeMap::new());
-    assert!(loss::successes().any(|(sink, at)| sink == Sink::Loki && at.get() > 0.0));
+    assert_eq!(dropped(), BTreeMap::new());
+    assert!(counts().last_success().is_some_and(|at| at.get() > 0.0));
 }
 
 #[tokio::test]
-async fn a_burst_arrives_or_is_counted() {
+async fn every_line_of_a_burst_is_delivered_or_counted() {
     let server = loki(ResponseTemplate::new(204)).await;
     let (loki, _guard) = pushing(&server.uri());
     let start = Instant::now();
     for n in 0..MANY {
         info!(n, "line");
         if n % 100 == 0 {
-            // the supervisor has this thread only
+            // the supervisor runs on this thread too
             tokio::task::yield_now().await;
         }
     }
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     loki.close().await;
-    let (there, lost) = (pushed(&server).await.len() as u64, Sink::Loki.lost_so_far());
-    assert_eq!(there + lost, MANY as u64, "{there} {lost}");
-    assert!(there >= 2_000, "{there}");
-    let counted = loss::sinks().find(|counted| counted.sink == Sink::Loki).unwrap();
-    assert_eq!((counted.emitted.get(), counted.delivered.get()), (MANY as u64, there));
+    let (delivered, dropped) = (pushed(&server).await.len() as u64, counts().dropped_total());
+    assert_eq!(delivered + dropped, MANY as u64, "{delivered} {dropped}");
+    assert!(delivered >= 2_000, "{delivered}");
+    assert_eq!((counts().emitted.get(), counts().delivered.get()), (MANY as u64, delivered));
 }
 
 #[tokio::test]
-async fn what_is_refused_is_counted_and_nothing_is_kept() {
+async fn rejected_lines_are_counted_and_not_kept() {
     for status in [429, 500] {
-        let before = Sink::Loki.lost_so_far();
+        let before = counts().dropped_total();
         let server = loki(ResponseTemplate::new(status)).await;
         let (loki, guard) = pushing(&server.uri());
         for n in 0..MANY {
@@ -133,13 +129,13 @@ async fn what_is_refused_is_counted_and_nothing_is_kept() {
         }
         drop(guard);
         loki.close().await;
-        assert_eq!(Sink::Loki.lost_so_far() - before, MANY as u64, "{:?}", lost());
-        assert!(lost()["refused"] >= 500 && lost()["queue_full"] >= 1, "{:?}", lost());
+        assert_eq!(counts().dropped_total() - before, MANY as u64, "{:?}", dropped());
+        assert!(dropped()["refused"] >= 500 && dropped()["queue_full"] >= 1, "{:?}", dropped());
     }
 }
 
 #[tokio::test]
-async fn it_is_told_once_that_loki_is_away_and_that_it_is_back() {
+async fn an_outage_is_logged_once_when_it_begins_and_once_when_it_ends() {
     let server = MockServer::start().await;
     let refusing = Mock::given(method("POST")).respond_with(ResponseTemplate::new(503));
     let refusing = refusing.mount_as_scoped(&server).await;
@@ -151,7 +147,7 @@ async fn it_is_told_once_that_loki_is_away_and_that_it_is_back() {
     let _guard = tracing::dispatcher::set_default(&Dispatch::new(both));
     let loki = supervisor.start();
     info!("lost");
-    until_lost(1).await;
+    until_dropped(1).await;
     drop(refusing);
     Mock::given(method("POST")).respond_with(ResponseTemplate::new(204)).mount(&server).await;
     let start = Instant::now();
@@ -164,41 +160,40 @@ async fn it_is_told_once_that_loki_is_away_and_that_it_is_back() {
     let log = buffer.lines().concat();
     assert_eq!(log.matches("loki.away").count(), 1, "{log}");
     assert_eq!(log.matches("loki.back").count(), 1, "{log}");
-    assert_eq!(lost(), BTreeMap::from([("refused", 1)]));
-    let counted = loss::sinks().find(|counted| counted.sink == Sink::Loki).unwrap();
-    assert_eq!(counted.emitted.get(), counted.delivered.get() + 1);
+    assert_eq!(dropped(), BTreeMap::from([("refused", 1)]));
+    assert_eq!(counts().emitted.get(), counts().delivered.get() + 1);
 }
 
 #[tokio::test]
-async fn a_loki_that_does_not_answer_is_not_waited_for() {
+async fn the_close_does_not_wait_for_a_loki_that_does_not_respond() {
     let server = loki(ResponseTemplate::new(204).set_delay(Duration::from_hours(1))).await;
     let (loki, guard) = pushing(&server.uri());
     for _ in 0..10 {
         info!("line");
     }
-    // pushed at the end, and given up
+    // the push begins with the close and is aborted
     let start = Instant::now();
     loki.close().await;
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-    assert_eq!(lost(), BTreeMap::from([("shutdown", 10)]));
+    assert_eq!(dropped(), BTreeMap::from([("shutdown", 10)]));
     info!("too late");
     drop(guard);
-    assert_eq!(lost()["shutdown"], 11);
+    assert_eq!(dropped()["shutdown"], 11);
 }
 
 #[tokio::test]
-async fn a_loki_that_hangs_is_given_up_while_the_process_goes_on() {
+async fn a_push_that_hangs_is_aborted_while_the_process_runs() {
     let server = loki(ResponseTemplate::new(204).set_delay(Duration::from_hours(1))).await;
     let (loki, _guard) = pushing(&server.uri());
     info!("line");
-    until_lost(1).await;
-    assert_eq!(lost(), BTreeMap::from([("unanswered", 1)]));
+    until_dropped(1).await;
+    assert_eq!(dropped(), BTreeMap::from([("unanswered", 1)]));
     loki.close().await;
 }
 
 #[tokio::test]
-async fn a_loki_that_is_away_costs_its_lines_and_no_more() {
-    // a port that was free a moment ago
+async fn an_unreachable_loki_delays_nothing_and_its_lines_are_counted() {
+    // a port that was free a moment ago, so that nothing listens there
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (loki, guard) = pushing(&format!("http://127.0.0.1:{port}"));
     for n in 0..MANY {
@@ -208,5 +203,5 @@ async fn a_loki_that_is_away_costs_its_lines_and_no_more() {
     let start = Instant::now();
     loki.close().await;
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-    assert_eq!(Sink::Loki.lost_so_far(), MANY as u64, "{:?}", lost());
+    assert_eq!(counts().dropped_total(), MANY as u64, "{:?}", dropped());
 }

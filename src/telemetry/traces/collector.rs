@@ -1,7 +1,7 @@
-//! The collector, asked over HTTP: who is told what became of a batch, and how it is tried again.
+//! The HTTP client of the collector, which retries a batch and reports its outcome.
 //!
-//! The exporter's own retries sleep on the thread, and it keeps no word of a batch that was taken in
-//! part; so both are done here.
+//! The retries of the OTLP exporter block the thread, and the exporter discards the collector's report of
+//! a partial success. Both are therefore implemented here.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -15,26 +15,26 @@ use prost::Message as _;
 use reqwest::{Client, StatusCode, header::RETRY_AFTER, redirect::Policy};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::counts::Reason;
+use super::delivery::Reason;
 use crate::ids;
 
-/// Longest wait before the first try again; doubled for each further one, up to the longest ever.
+/// Longest wait before the first retry; it doubles with each further one, up to `WAIT_MAX`.
 const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Largest answer that is read, in bytes.
-const ANSWER_MAX: usize = 64 * 1024;
+/// Most bytes read of a response.
+const RESPONSE_MAX: usize = 64 * 1024;
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It was taken, but for so many spans.
-    Taken { rejected: u64 },
-    /// It was not.
-    Lost(Reason),
+    /// The collector accepted the batch except for `rejected` spans.
+    Delivered { rejected: u64 },
+    /// The collector did not accept the batch.
+    Dropped(Reason),
 }
 
-/// The client of a collector. The batches of one go one after the other.
+/// The client of a collector. It sends one batch at a time.
 #[derive(Clone, Debug)]
 pub(super) struct Collector {
     http: Client,
@@ -42,53 +42,53 @@ pub(super) struct Collector {
     outcome: Arc<Mutex<Outcome>>,
 }
 
-/// Why a batch was not taken. The exporter only passes it on; nobody reads it.
+/// The error for the exporter, which only passes it on. The reason is in the [`Outcome`].
 #[derive(Debug, thiserror::Error)]
-#[error("the collector did not take a batch")]
-struct NotTaken;
+#[error("the collector did not accept a batch")]
+struct NotAccepted;
 
 impl Collector {
     pub(super) fn new(timeout: Duration) -> Result<Self, reqwest::Error> {
-        // whoever was first in this process has installed the same
+        // fails if the process has installed a provider already, which is the same one
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        // a redirect is not followed: it could take headers elsewhere
+        // a redirect could send the configured headers to another host
         let http = Client::builder().redirect(Policy::none()).build()?;
-        let outcome = Arc::new(Mutex::new(Outcome::Lost(Reason::Refused)));
+        let outcome = Arc::new(Mutex::new(Outcome::Dropped(Reason::Refused)));
         Ok(Self { http, timeout, outcome })
     }
 
-    /// What became of the last batch. One that was never sent was too large.
+    /// The outcome of the last batch. A batch that the exporter never sent was too large.
     pub(super) fn outcome(&self) -> Outcome {
         let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut outcome, Outcome::Lost(Reason::Refused))
+        std::mem::replace(&mut outcome, Outcome::Dropped(Reason::Refused))
     }
 
     fn conclude(&self, outcome: Outcome) {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
     }
 
-    /// Sends a batch until it is taken, refused for good, or out of time.
+    /// Sends a batch until it is accepted, permanently rejected, or the timeout is over.
     async fn send(&self, request: &Request<Bytes>) -> Outcome {
         let deadline = Instant::now() + self.timeout;
         let mut wait = WAIT_FIRST;
         loop {
-            let (reason, asked) = match timeout_at(deadline, self.once(request)).await {
-                Err(_) => return Outcome::Lost(Reason::Timeout),
-                Ok(Ok(rejected)) => return Outcome::Taken { rejected },
+            let (reason, retry_after) = match timeout_at(deadline, self.once(request)).await {
+                Err(_) => return Outcome::Dropped(Reason::Timeout),
+                Ok(Ok(rejected)) => return Outcome::Delivered { rejected },
                 Ok(Err(failure)) => failure,
             };
             let jittered = wait.mul_f64(f64::from(ids::random_bits()) / f64::from(u32::MAX));
-            let pause = asked.unwrap_or_default().max(jittered);
-            if !may_pass(reason) || Instant::now() + pause >= deadline {
-                return Outcome::Lost(reason);
+            let pause = retry_after.unwrap_or_default().max(jittered);
+            if !is_transient(reason) || Instant::now() + pause >= deadline {
+                return Outcome::Dropped(reason);
             }
             sleep(pause).await;
             wait = (wait * 2).min(WAIT_MAX);
         }
     }
 
-    /// Gives how many spans were not taken, or why none was and how long the collector wants to be
-    /// left alone.
+    /// Sends a batch once. Returns the number of rejected spans, or the reason for the failure and the
+    /// collector's `Retry-After`.
     async fn once(&self, request: &Request<Bytes>) -> Result<u64, (Reason, Option<Duration>)> {
         let post = self.http.post(request.uri().to_string()).headers(request.headers().clone());
         let sent = post.body(request.body().clone()).send().await;
@@ -97,7 +97,7 @@ impl Collector {
         if status.is_success() {
             let mut body = Vec::new();
             while let Ok(Some(chunk)) = response.chunk().await
-                && body.len() + chunk.len() <= ANSWER_MAX
+                && body.len() + chunk.len() <= RESPONSE_MAX
             {
                 body.extend_from_slice(&chunk);
             }
@@ -109,10 +109,10 @@ impl Collector {
     }
 }
 
-/// Spans that a collector says it did not take.
-fn rejected(answer: &[u8]) -> u64 {
-    let answer = ExportTraceServiceResponse::decode(answer).unwrap_or_default();
-    let rejected = answer.partial_success.map_or(0, |partial| partial.rejected_spans);
+/// The rejected spans of a partial success.
+fn rejected(body: &[u8]) -> u64 {
+    let response = ExportTraceServiceResponse::decode(body).unwrap_or_default();
+    let rejected = response.partial_success.map_or(0, |partial| partial.rejected_spans);
     u64::try_from(rejected).unwrap_or_default()
 }
 
@@ -124,7 +124,7 @@ fn by_status(status: StatusCode) -> Reason {
     }
 }
 
-const fn may_pass(reason: Reason) -> bool {
+const fn is_transient(reason: Reason) -> bool {
     match reason {
         Reason::Unreachable | Reason::Overloaded | Reason::Upstream => true,
         Reason::QueueFull | Reason::Timeout | Reason::Refused | Reason::Shutdown => false,
@@ -137,8 +137,8 @@ impl HttpClient for Collector {
         let outcome = self.send(&request).await;
         self.conclude(outcome);
         match outcome {
-            Outcome::Taken { .. } => Ok(Response::new(Bytes::new())),
-            Outcome::Lost(_) => Err(NotTaken.into()),
+            Outcome::Delivered { .. } => Ok(Response::new(Bytes::new())),
+            Outcome::Dropped(_) => Err(NotAccepted.into()),
         }
     }
 }

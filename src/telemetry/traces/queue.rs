@@ -1,7 +1,7 @@
-//! Spans that have ended, waiting to be sent.
+//! The queue of ended spans, and the task that exports them.
 //!
-//! The SDK's own batch processor says nothing about what it drops; here every span is counted. Ending a
-//! span never waits: one that finds the queue full is lost.
+//! The batch processor of the SDK does not report what it drops; here every span is counted. Ending a span
+//! never waits: if the queue is full, the span is dropped.
 
 use std::time::Duration;
 
@@ -22,25 +22,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     collector::{Collector, Outcome},
-    counts::{Reason, counts},
+    delivery::{Reason, delivery},
 };
 
-/// Spans that may wait, some 10 MB; more are lost.
+/// Most spans that wait, about 10 MB; further ones are dropped.
 const QUEUE_MAX: usize = 8_192;
 
 /// Most spans of one batch.
 const BATCH_MAX: usize = 512;
 
-/// How long a batch waits for more spans.
+/// How long an incomplete batch waits for more spans.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// How often it looks for them meanwhile; the queue holds what comes in between.
+/// How often it polls the queue meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long the spans that wait may take to be sent when the process ends.
+/// Time to send the waiting spans when the process ends.
 pub const FLUSH_TIME: Duration = Duration::from_secs(4);
 
-/// Takes spans that end.
+/// The sending half, which takes ended spans.
 #[derive(Debug)]
 pub(super) struct Queue(mpsc::Sender<SpanData>);
 
@@ -48,59 +48,65 @@ impl SpanProcessor for Queue {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        counts().emitted.inc();
+        delivery().count_emitted();
         match self.0.try_send(span) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => counts().lost(Reason::QueueFull, 1),
-            Err(TrySendError::Closed(_)) => counts().lost(Reason::Shutdown, 1),
+            Err(TrySendError::Full(_)) => delivery().count_dropped(&Reason::QueueFull, 1),
+            Err(TrySendError::Closed(_)) => delivery().count_dropped(&Reason::Shutdown, 1),
         }
     }
 
-    /// Nothing: the task sends what waits within a second, and [`Delivery::close`] waits for it.
+    /// Does nothing: the task sends spans within a second, and [`ExportTask::close`] waits for it.
     fn force_flush(&self) -> OTelSdkResult {
         Ok(())
     }
 
-    /// Nothing: the provider lives as long as the process.
+    /// Does nothing: the provider lives as long as the process.
     fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
         Ok(())
     }
 }
 
-/// The task that sends them.
+/// The task that exports spans.
 #[derive(Debug)]
-pub(super) struct Delivery {
+pub(super) struct ExportTask {
     closing: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Delivery {
+impl ExportTask {
     /// Ends the task, within [`FLUSH_TIME`].
     pub(super) async fn close(self) {
         self.closing.cancel();
         drop(self.task.await);
-        let counts = counts();
+        let counts = delivery();
         let (emitted, delivered) = (counts.emitted.get(), counts.delivered.get());
-        let dropped = counts.lost_total();
-        tracing::info!(event_type = "traces.closed", emitted, delivered, dropped, "traces end");
+        let dropped = counts.dropped_total();
+        tracing::info!(
+            event_type = "traces.closed",
+            emitted,
+            delivered,
+            dropped,
+            "span export closed"
+        );
     }
 }
 
 impl Queue {
-    /// A queue and its task, on a runtime: the exporter's client needs one.
+    /// A queue and its task on `runtime`, which the HTTP client needs.
     pub(super) fn new(
         mut exporter: SpanExporter,
         collector: Collector,
         resource: &Resource,
         runtime: &Handle,
-    ) -> (Self, Delivery) {
+    ) -> (Self, ExportTask) {
         exporter.set_resource(resource);
         let (sender, spans) = mpsc::channel(QUEUE_MAX);
         let closing = CancellationToken::new();
         let worker =
             Worker { exporter, collector, spans, closing: closing.clone(), failing: false };
         let task = runtime.spawn(worker.run());
-        (Self(sender), Delivery { closing, task })
+        (Self(sender), ExportTask { closing, task })
     }
 }
 
@@ -109,7 +115,7 @@ struct Worker {
     collector: Collector,
     spans: mpsc::Receiver<SpanData>,
     closing: CancellationToken,
-    /// Whether the last batch was lost.
+    /// True if the last batch was dropped.
     failing: bool,
 }
 
@@ -130,19 +136,19 @@ impl Worker {
             tokio::select! {
                 () = self.send(batch) => {}
                 () = &mut end => {
-                    counts().lost(Reason::Shutdown, spans);
+                    delivery().count_dropped(&Reason::Shutdown, spans);
                     break;
                 }
             }
         }
         self.spans.close();
         while self.spans.try_recv().is_ok() {
-            counts().lost(Reason::Shutdown, 1);
+            delivery().count_dropped(&Reason::Shutdown, 1);
         }
     }
 
-    /// The next batch; empty once the queue is closed and nothing waits any more. Waits for the first
-    /// span only: to be woken by each would cost the requests that end them.
+    /// The next batch; empty once the queue is closed and drained. Awaits the first span only, and polls
+    /// for the others: a wake-up per span would burden the requests that end them.
     async fn collect(&mut self) -> Vec<SpanData> {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while batch.is_empty() {
@@ -172,27 +178,31 @@ impl Worker {
 
     async fn send(&mut self, batch: Vec<SpanData>) {
         let spans = batch.len() as u64;
-        // what came of it is known better by the collector
+        // the outcome that the collector reports is more precise
         drop(self.exporter.export(batch).await);
         match self.collector.outcome() {
-            Outcome::Taken { rejected } => {
+            Outcome::Delivered { rejected } => {
                 let rejected = rejected.min(spans);
-                counts().delivered(spans - rejected);
-                counts().lost(Reason::Refused, rejected);
+                delivery().count_delivered(spans - rejected);
+                delivery().count_dropped(&Reason::Refused, rejected);
                 self.failing = false;
             }
-            Outcome::Lost(reason) => {
-                counts().lost(reason, spans);
-                self.lost(reason);
+            Outcome::Dropped(reason) => {
+                delivery().count_dropped(&reason, spans);
+                self.warn(reason);
             }
         }
     }
 
-    /// Says so once, not for every batch.
-    fn lost(&mut self, reason: Reason) {
+    /// Logs the first failure only, not one per batch.
+    fn warn(&mut self, reason: Reason) {
         if !std::mem::replace(&mut self.failing, true) {
-            let reason = super::REASONS.get(reason as usize);
-            tracing::warn!(event_type = "traces.lost", reason, "spans are not taken and are lost");
+            let reason = reason.as_str();
+            tracing::warn!(
+                event_type = "traces.lost",
+                reason,
+                "export to the collector fails; spans are dropped"
+            );
         }
     }
 }

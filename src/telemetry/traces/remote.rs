@@ -1,7 +1,6 @@
-//! The caller's part of a trace: `traceparent` of requests, `traceresponse` of answers.
+//! The caller's span, from the header `traceparent` (W3C Trace Context).
 //!
-//! Only the ids are taken. What else a caller may send along (`tracestate`, `baggage`) is not passed on:
-//! it could hold anything.
+//! Only the ids are used. `tracestate` and `baggage` are not passed on, because they may contain anything.
 
 use opentelemetry::{
     Context,
@@ -10,16 +9,16 @@ use opentelemetry::{
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// A span of somebody else's, as W3C `traceparent` names it.
+/// The span of the caller, which becomes the parent of the request's span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Remote {
+pub struct RemoteParent {
     trace: TraceId,
     span: SpanId,
     flags: TraceFlags,
 }
 
-impl Remote {
-    /// Reads a `traceparent`; none if it is not valid.
+impl RemoteParent {
+    /// Parses a `traceparent`; `None` if it is not valid.
     pub fn parse(text: &str) -> Option<Self> {
         let lower = |part: &str, len: usize| {
             part.len() == len && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -38,30 +37,30 @@ impl Remote {
         Some(Self { trace, span, flags })
     }
 
-    /// The trace: 32 hexadecimal digits.
+    /// The trace id, 32 hexadecimal digits.
     pub fn trace_id(&self) -> String {
         self.trace.to_string()
     }
 
-    /// Makes a span that has not been entered its child.
+    /// Makes `span`, which must not have been entered yet, a child of this one.
     pub fn adopt(&self, span: &Span) {
         let Self { trace, span: parent, flags } = *self;
         let ids = SpanContext::new(trace, parent, flags, true, TraceState::default());
-        // without traces there is nothing to set
+        // fails without a collector, when the span has no context
         drop(span.set_parent(Context::new().with_remote_span_context(ids)));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Remote;
+    use super::RemoteParent;
 
     #[test]
-    fn only_valid_trace_parents_count() {
+    fn only_a_valid_traceparent_is_parsed() {
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
         let span = "00f067aa0ba902b7";
         let zeros = "0".repeat(32);
-        let trace_id = |text: &str| Remote::parse(text).map(|remote| remote.trace_id());
+        let trace_id = |text: &str| RemoteParent::parse(text).map(|parent| parent.trace_id());
         assert_eq!(trace_id(&format!("00-{trace}-{span}-01")).as_deref(), Some(trace));
         assert_eq!(trace_id(&format!("cc-{trace}-{span}-01-more")).as_deref(), Some(trace));
         for bad in [

@@ -1,7 +1,7 @@
-//! Which requests are sampled: the server decides.
+//! The sampler of requests.
 //!
-//! A caller's flag counts only where callers are trusted, and neither does the trace id that a caller
-//! chooses: for the trace of a stranger a die is thrown. Within this process all follows the request.
+//! The caller's sampling flag is honoured only if callers are trusted. Otherwise the decision is random and
+//! does not depend on the trace id, which the caller chooses. Spans below the request follow its decision.
 
 use opentelemetry::{
     Context, KeyValue,
@@ -14,17 +14,17 @@ use crate::{
     ids,
 };
 
-/// How requests are chosen.
+/// Decides for each request.
 #[derive(Clone, Debug)]
-pub(super) struct Chosen {
-    /// The share of requests, 0 to 1.
+pub(super) struct RequestSampler {
+    /// The share of sampled requests, 0 to 1.
     share: f64,
-    /// Whether the caller's flag decides.
-    follows: bool,
-    die: fn() -> u32,
+    /// True if the caller's flag decides.
+    follows_caller: bool,
+    random: fn() -> u32,
 }
 
-impl Chosen {
+impl RequestSampler {
     pub(super) fn new(config: &config::Traces) -> Self {
         let (share, parent_based) = match config.sampler {
             TraceSampler::AlwaysOn => (1.0, false),
@@ -34,20 +34,24 @@ impl Chosen {
             TraceSampler::ParentbasedAlwaysOff => (0.0, true),
             TraceSampler::ParentbasedTraceidratio => (config.sampler_arg, true),
         };
-        Self { share, follows: parent_based && config.trust_callers, die: ids::random_bits }
+        Self {
+            share,
+            follows_caller: parent_based && config.trust_callers,
+            random: ids::random_bits,
+        }
     }
 
     fn samples(&self, parent: Option<&Context>) -> bool {
         let span = parent.map(Context::span);
         let parent = span.as_ref().map(SpanRef::span_context).filter(|ids| ids.is_valid());
         match parent {
-            Some(ids) if !ids.is_remote() || self.follows => ids.is_sampled(),
-            _ => f64::from((self.die)()) < self.share * (f64::from(u32::MAX) + 1.0),
+            Some(ids) if !ids.is_remote() || self.follows_caller => ids.is_sampled(),
+            _ => f64::from((self.random)()) < self.share * (f64::from(u32::MAX) + 1.0),
         }
     }
 }
 
-impl ShouldSample for Chosen {
+impl ShouldSample for RequestSampler {
     fn should_sample(
         &self,
         parent: Option<&Context>,
@@ -79,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strangers_flag_and_id_decide_nothing() {
+    fn an_untrusted_caller_does_not_influence_the_decision() {
         let [on, off] = [TraceFlags::SAMPLED, TraceFlags::default()];
         for (share, follows, expected) in [
             (0.0, false, [false, false, false]),
@@ -87,15 +91,16 @@ mod tests {
             (0.0, true, [false, true, false]),
             (1.0, true, [true, true, false]),
         ] {
-            let chosen = Chosen { share, follows, die: || u32::MAX };
-            let remote = [on, off].map(|flags| chosen.samples(Some(&parent(flags, true))));
-            let found = [chosen.samples(None), remote[0], remote[1]];
+            let sampler = RequestSampler { share, follows_caller: follows, random: || u32::MAX };
+            let remote = [on, off].map(|flags| sampler.samples(Some(&parent(flags, true))));
+            let found = [sampler.samples(None), remote[0], remote[1]];
             assert_eq!(found, expected, "{share} {follows}");
-            // our own are followed in any case
-            assert!(chosen.samples(Some(&parent(on, false))));
-            assert!(!chosen.samples(Some(&parent(off, false))));
+            // spans of this process follow their parent in any case
+            assert!(sampler.samples(Some(&parent(on, false))));
+            assert!(!sampler.samples(Some(&parent(off, false))));
         }
-        let half = |die| Chosen { share: 0.5, follows: false, die }.samples(None);
+        let half =
+            |random| RequestSampler { share: 0.5, follows_caller: false, random }.samples(None);
         assert!(half(|| u32::MAX / 2) && !half(|| u32::MAX / 2 + 1));
     }
 }

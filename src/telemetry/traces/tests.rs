@@ -18,25 +18,23 @@ fn config(endpoint: &str) -> config::Traces {
     config::Config::load(sources).unwrap().config.traces
 }
 
-/// Emitted, delivered, and lost because the queue was full, because the process ended, all told.
+/// Emitted, delivered, dropped because the queue was full, dropped at shutdown, dropped in total.
 fn counted() -> [u64; 5] {
-    let counts = counts();
-    let lost = |reason| {
-        let place = REASONS.iter().position(|known| *known == reason).unwrap();
-        counts.dropped[place].get()
-    };
+    let counts = delivery();
+    let dropped = |reason| counts.dropped.get(&reason).unwrap().get();
     let (emitted, delivered) = (counts.emitted.get(), counts.delivered.get());
-    [emitted, delivered, lost("queue_full"), lost("shutdown"), counts.lost_total()]
+    let (queue_full, shutdown) = (dropped(Reason::QueueFull), dropped(Reason::Shutdown));
+    [emitted, delivered, queue_full, shutdown, counts.dropped_total()]
 }
 
-// counts are of the process: each test of this module runs in one of its own
+// counts are per process; nextest runs each test of this module in its own
 
 #[tokio::test]
-async fn what_a_full_queue_has_no_room_for_is_counted() {
-    // listens and never answers
+async fn a_span_that_finds_the_queue_full_is_counted_as_dropped() {
+    // listens and never responds
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let traces = tracer(&config(&format!("http://{}", silent.local_addr().unwrap())));
-    // nothing is awaited meanwhile, so nothing is taken out
+    // there is no await in between, so the task does not run
     for _ in 0..10_000 {
         drop(traces.tracer.start("span"));
     }
@@ -50,7 +48,7 @@ async fn what_a_full_queue_has_no_room_for_is_counted() {
 }
 
 #[tokio::test]
-async fn who_is_away_is_tried_again_until_the_time_is_up() {
+async fn an_unreachable_collector_is_retried_until_the_timeout() {
     let mut config = config("http://127.0.0.1:9");
     config.timeout_ms = 300;
     let traces = tracer(&config);
@@ -62,7 +60,7 @@ async fn who_is_away_is_tried_again_until_the_time_is_up() {
 }
 
 #[tokio::test]
-async fn a_span_that_ends_after_all_is_counted_as_lost() {
+async fn a_span_that_ends_after_the_close_is_counted_as_dropped() {
     let traces = tracer(&config("http://127.0.0.1:9"));
     let late = traces.tracer.start("late");
     traces.close().await;

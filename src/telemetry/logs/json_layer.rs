@@ -1,6 +1,6 @@
-//! How an event becomes a line.
+//! The layer that formats an event as a line, and the count of lines by level.
 
-use std::{fmt, io::Write as _};
+use std::{fmt, io::Write as _, sync::LazyLock};
 
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
@@ -11,8 +11,11 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, fmt::MakeWriter, layer::Context, registry::LookupSpan};
 
-use super::{LEVELS, SERVICE};
-use crate::{clock, config};
+use crate::{
+    clock, config,
+    metrics::{Counter, Family},
+    telemetry::names::SERVICE,
+};
 
 /// RFC 3339 in UTC with microseconds, always 27 characters, so that lines sort as text.
 const TIMESTAMP: &[BorrowedFormatItem<'_>] = format_description!(
@@ -20,43 +23,52 @@ const TIMESTAMP: &[BorrowedFormatItem<'_>] = format_description!(
     "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
 );
 
-/// Longest text of one field, in bytes; the rest is cut off.
+/// Most bytes of a text field; the rest is cut off.
 const FIELD_BYTES_MAX: usize = 8 * 1024;
 
-/// The field that is the event's own text.
+/// The field with the event's message.
 const MESSAGE: &str = "message";
 
-/// Room for the names of a line's fields.
+/// Capacity for the names of a line's fields.
 const FIELDS: usize = 32;
 
-/// Room for a line that is not long, in bytes.
+/// Capacity for a line of ordinary length, in bytes.
 const LINE_BYTES: usize = 768;
 
-/// The layer that writes lines.
-pub(super) struct Lines<W> {
+/// Lines so far, by level, for the whole process.
+static LEVELS: LazyLock<Family<&str, Counter>> =
+    LazyLock::new(|| Family::new(["DEBUG", "INFO", "WARNING", "ERROR"]));
+
+/// Lines of this process so far, by level.
+pub fn levels() -> &'static Family<&'static str, Counter> {
+    &LEVELS
+}
+
+/// The layer that writes an event as a line.
+pub(super) struct JsonLayer<W> {
     pub(super) format: config::Format,
-    /// Where the process runs.
+    /// The environment of the process, such as `production`.
     pub(super) env: String,
     pub(super) writer: W,
 }
 
-/// Fields as they will be written: their values in JSON, one after the other.
+/// Fields with their values in JSON, concatenated.
 #[derive(Default)]
 struct Fields {
     values: Vec<u8>,
-    /// The name of each, and where its value ends.
+    /// The name of each field and the end of its value.
     ends: Vec<(&'static str, usize)>,
 }
 
-/// A line that is being written.
+/// A line under construction.
 struct Line {
     format: config::Format,
     text: Vec<u8>,
-    /// Names of the fields that it has, or that are not to be had.
+    /// Names of the fields that are present, or that events must not set.
     names: Vec<&'static str>,
 }
 
-impl<S, W> Layer<S> for Lines<W>
+impl<S, W> Layer<S> for JsonLayer<W>
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
     W: for<'w> MakeWriter<'w> + 'static,
@@ -92,17 +104,14 @@ where
                 line.add(outer);
             }
         }
-        let level = level(*event.metadata().level());
-        if let Some((_, count)) = LEVELS.iter().find(|(name, _)| *name == level) {
-            count.inc();
-        }
-        // a queue takes it or counts it
+        LEVELS.inc(&level(*event.metadata().level()));
+        // never fails: the queues count what they drop
         drop(self.writer.make_writer_for(event.metadata()).write_all(&line.end()));
     }
 }
 
-impl<W> Lines<W> {
-    /// The beginning of a line for machines.
+impl<W> JsonLayer<W> {
+    /// The start of a JSON line.
     fn json(&self, metadata: &Metadata<'_>, message: &[u8]) -> Line {
         let mut line = Line::new(config::Format::Json);
         line.text.extend_from_slice(b"{\"timestamp\":\"");
@@ -119,7 +128,7 @@ impl<W> Lines<W> {
     }
 }
 
-/// The beginning of a line for people.
+/// The start of a plain text line.
 fn text(metadata: &Metadata<'_>, message: &[u8]) -> Line {
     let mut line = Line::new(config::Format::Text);
     let message: String = serde_json::from_slice(message).unwrap_or_default();
@@ -135,7 +144,7 @@ impl Line {
         Self { format, text: Vec::with_capacity(LINE_BYTES), names: Vec::with_capacity(FIELDS) }
     }
 
-    /// Adds fields that it does not have yet.
+    /// Adds the fields that the line does not have yet.
     fn add(&mut self, fields: &Fields) {
         for (name, value) in fields.iter() {
             if !self.names.contains(&name) {
@@ -146,7 +155,7 @@ impl Line {
 
     fn put(&mut self, name: &'static str, value: &str) {
         self.begin(name);
-        // a text has a JSON form, and a vector takes everything
+        // cannot fail: a string has a JSON form, and writing to a vector succeeds
         drop(serde_json::to_writer(&mut self.text, value));
     }
 
@@ -206,19 +215,19 @@ impl Fields {
 
     fn put(&mut self, field: &Field, value: impl Serialize) {
         let name = field.name();
-        // `log.*` repeats file and line of lines that come through the `log` crate
+        // events of the `log` crate repeat their file and line in `log.*`
         if name.starts_with("log.") {
             return;
         }
         if self.ends.iter().any(|(known, _)| *known == name) {
             self.remove(name);
         }
-        // a value has a JSON form, and a vector takes everything
+        // cannot fail: the values have a JSON form, and writing to a vector succeeds
         drop(serde_json::to_writer(&mut self.values, &value));
         self.ends.push((name, self.values.len()));
     }
 
-    /// Forgets a field; the last value given to a span's field holds.
+    /// Removes a field: a value recorded later replaces an earlier one.
     fn remove(&mut self, name: &str) {
         let mut kept = Self::default();
         for (other, value) in self.iter().filter(|(other, _)| *other != name) {
