@@ -1,9 +1,10 @@
-//! Embedders: from a text to a unit vector, so that near texts have a high cosine.
+//! Embedders map a text to a unit vector, such that similar texts have a high cosine similarity.
 //!
-//! An embedder has a name and a version, fixed for the life of an engine: vectors of two embedders
-//! cannot be compared. The built-in one ([`hashing`]) needs no model and is computed in place, in
-//! microseconds. The others run a model or call a server: they are bounded in what runs and waits at
-//! once, and a cache stands in front of them. What is remembered and found is not decided here.
+//! An embedder has a name and a version, which are fixed for the life of an engine, because vectors
+//! of different embedders cannot be compared. The built-in embedder ([`hashing`]) needs no model
+//! and runs in place within microseconds. The others run a model or call a server: their
+//! concurrency and queues are bounded, and a cache is in front of them. Not here: the storage and
+//! retrieval of memory items.
 
 mod cache;
 mod error;
@@ -35,13 +36,13 @@ use minilm::Minilm;
 use openai::Openai;
 use probe::PROBE;
 
-/// Numbers on their way.
+/// The pending result of an embedding function.
 pub type Embedding = Pin<Box<dyn Future<Output = Result<Vec<f32>, EmbedError>> + Send>>;
 
-/// An embedder of the caller's own. Its numbers need not be of length 1.
+/// An embedding function supplied by the caller. Its vectors are normalised to length 1.
 pub type Function = Arc<dyn Fn(String) -> Embedding + Send + Sync>;
 
-/// An embedder; a clone is the same one, cache included.
+/// An embedder. Clones share the model and the cache.
 #[derive(Clone)]
 pub struct Embedder {
     id: Arc<str>,
@@ -66,14 +67,14 @@ impl fmt::Debug for Embedder {
     }
 }
 
-/// Name, version and dimension, as errors and reports show them.
+/// Name, version and dimension, as shown in errors and reports.
 impl fmt::Display for Embedder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}, dimension {}", self.id, self.version, self.dimension)
     }
 }
 
-/// The built-in one.
+/// The built-in embedder.
 impl Default for Embedder {
     fn default() -> Self {
         Self::hashing(hashing::DIMENSION_DEFAULT)
@@ -81,16 +82,18 @@ impl Default for Embedder {
 }
 
 impl Embedder {
-    /// The built-in one; serves engines of every dimension, this is the one it has by itself.
+    /// The built-in embedder. It serves engines of any dimension; `dimension` is its default.
     pub fn hashing(dimension: usize) -> Self {
         Self::new(embedders::HASHING_ID, embedders::HASHING_VERSION, dimension, Model::Hashing)
     }
 
-    /// The sentence transformer all-MiniLM-L6-v2, from a folder with its `model.safetensors`,
-    /// `tokenizer.json` and `config.json`. Reads 90 MB and computes one vector: some 300 ms.
+    /// The sentence transformer all-MiniLM-L6-v2, loaded from a folder with `model.safetensors`,
+    /// `tokenizer.json` and `config.json`. Reads 90 MB and computes one vector, which takes about
+    /// 300 ms.
     ///
     /// # Errors
-    /// The program was built without it, or the folder does not hold that model.
+    /// The program was built without the feature `minilm`, or the folder does not contain the
+    /// model.
     pub fn minilm(folder: &Path) -> Result<Self, OpenError> {
         #[cfg(feature = "minilm")]
         {
@@ -106,18 +109,18 @@ impl Embedder {
         Err(OpenError::NotBuilt { folder: folder.to_owned() })
     }
 
-    /// A model of a server that speaks the `OpenAI` API. Nothing is sent yet.
+    /// A model of a server with the `OpenAI` API. Sends no request yet.
     ///
     /// # Errors
-    /// The address is none, or the key is not one that a header can hold.
+    /// The address is not a URL, or the key cannot be an HTTP header value.
     pub fn openai(settings: &OpenaiSettings) -> Result<Self, OpenError> {
         let id = embedders::openai_id(&settings.model);
         let model = Model::Openai(Openai::new(settings)?);
         Ok(Self::new(&id, embedders::OPENAI_VERSION, settings.dimension, model))
     }
 
-    /// A function of the program this library is part of. Change its name or its version whenever
-    /// its numbers change: engines refuse an embedder that is not the one of their vectors.
+    /// An embedding function of the embedding program. Its name or version must change whenever its
+    /// vectors change: an engine refuses an embedder other than the one of its vectors.
     pub fn function(id: &str, version: u32, dimension: usize, function: Function) -> Self {
         Self::new(id, version, dimension, Model::Function(function))
     }
@@ -126,8 +129,8 @@ impl Embedder {
         Self { id: id.into(), version, dimension, model, cache: None }
     }
 
-    /// The same with a cache of so many bytes; 0 is none. The built-in one is never cached: it is
-    /// as fast as a cache.
+    /// Adds a cache of `bytes` bytes; 0 disables it. The built-in embedder is never cached, because
+    /// it is as fast as the cache.
     #[must_use]
     pub fn cached(mut self, bytes: usize) -> Self {
         let costly = !matches!(self.model, Model::Hashing);
@@ -145,12 +148,12 @@ impl Embedder {
         self.version
     }
 
-    /// The components of its vectors.
+    /// The dimension of its vectors.
     pub const fn dimension(&self) -> usize {
         self.dimension
     }
 
-    /// The circuit breaker of the server it asks, if it asks one.
+    /// The state of the circuit breaker, if the embedder calls a server.
     pub fn breaker(&self) -> Option<State> {
         match &self.model {
             Model::Openai(openai) => Some(openai.breaker()),
@@ -160,7 +163,8 @@ impl Embedder {
         }
     }
 
-    /// This embedder for an engine of a policy, if it is the one whose vectors the engine holds.
+    /// This embedder for an engine with `policy`; `None` if the engine's vectors are of a different
+    /// embedder.
     #[must_use]
     pub fn for_policy(&self, policy: &Policy) -> Option<Self> {
         let EmbedderId { id, version } = &policy.embedder;
@@ -175,10 +179,10 @@ impl Embedder {
         self.cache.as_ref().map(Cache::metrics).unwrap_or_default()
     }
 
-    /// The direction of a text.
+    /// Embeds a text.
     ///
     /// # Errors
-    /// See [`EmbedError`]. The built-in one gives a vector for every text, in every dimension but 0.
+    /// See [`EmbedError`]. The built-in embedder fails only for dimension 0.
     pub async fn embed(&self, text: &str) -> Result<UnitVector, EmbedError> {
         if matches!(self.model, Model::Hashing) {
             return Ok(hashing::vector(text, self.dimension)?);
@@ -194,11 +198,8 @@ impl Embedder {
         }
     }
 
-    /// The directions of texts, in their order: fewer calls than one by one where a server or a
-    /// cache is asked. All or nothing.
-    ///
-    /// # Errors
-    /// That of the first text, or batch of texts, that failed.
+    /// Embeds several texts, with fewer calls of a server than one by one. Returns all vectors in
+    /// the order of the texts, or an error.
     pub async fn embed_all(&self, texts: &[&str]) -> Result<Vec<UnitVector>, EmbedError> {
         let made = |texts| self.model.call(texts, self.dimension);
         match &self.cache {
@@ -207,7 +208,7 @@ impl Embedder {
         }
     }
 
-    /// Embeds one text past the cache, to see whether it can be done.
+    /// Embeds one text without the cache, to check that the embedder works.
     ///
     /// # Errors
     /// As [`Self::embed`].

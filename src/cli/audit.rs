@@ -9,7 +9,7 @@ use crate::{
     domain::ids::{EngineId, Position},
     store::{
         Store, StoreError,
-        audit::{self, Bad, Finding as What},
+        audit::{self, Finding as What, Inconsistency},
     },
 };
 
@@ -73,7 +73,7 @@ async fn verify(store: &Store, named: Option<&EngineId>) -> anyhow::Result<Vec<R
             verified: 0,
             head: 0,
             chain_hash: None,
-            first_bad: Some(Bad { position: 0, what: What::NoEngine }.into()),
+            first_bad: Some(Inconsistency { position: 0, what: What::NoEngine }.into()),
         }));
     }
     Ok(reports)
@@ -91,8 +91,8 @@ async fn one(store: &Store, engine: &EngineId) -> Result<Report, StoreError> {
     })
 }
 
-impl From<Bad> for FirstBad {
-    fn from(bad: Bad) -> Self {
+impl From<Inconsistency> for FirstBad {
+    fn from(bad: Inconsistency) -> Self {
         Self { position: bad.position, what: bad.what.to_string() }
     }
 }

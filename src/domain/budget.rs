@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn an_affordable_answer_costs_no_more_than_there_is() {
+    fn an_affordable_answer_costs_no_more_than_the_budget() {
         for left in [0, 1, 2_999, 3_000, 3_014, 3_015, 90_000, u64::MAX] {
             let answer = CENTS.affordable(left, 1_000);
             let cost = CENTS.of(usage(1_000, answer));
@@ -275,13 +275,13 @@ mod tests {
     }
 
     #[test]
-    fn windows_tile_the_time_before_and_after_the_epoch() {
+    fn windows_cover_all_times_before_and_after_the_epoch() {
         let budget = policy::Budget { window_seconds: 60, ..policy::Budget::default() };
         let minute = 60 * MICROS_PER_SECOND;
         for (time, window) in [(-1, -1), (0, 0), (minute - 1, 0), (minute, 1)] {
             assert_eq!(budget.window(time), window, "{time}");
             assert_eq!(budget.window_end(time), (window + 1) * minute, "{time}");
         }
-        assert!(budget.window_end(Micros::MAX) > 0, "no overflow");
+        assert!(budget.window_end(Micros::MAX) > 0, "does not overflow");
     }
 }

@@ -177,7 +177,7 @@ pub struct Add {
     pub actor: String,
     /// The phase value of the item, in [0, 1].
     pub phase: f32,
-    /// How sure its answer sounds.
+    /// The confidence of its answer, in [0, 1].
     pub confidence: f64,
     /// True if the item is consolidated.
     pub consolidated: bool,
@@ -272,8 +272,8 @@ pub enum Refusal {
     },
     /// The budget of the data subject or of the API key is spent or reserved by open steps.
     #[error(
-        "the budget of {limit} {unit} is spent, or held by steps that still run; \
-         the next window begins in {} s", seconds(*retry_after)
+        "the budget of {limit} {unit} is spent or reserved by running steps; \
+         the next window starts in {} s", seconds(*retry_after)
     )]
     Budget {
         /// The unit that is exhausted.
@@ -285,8 +285,8 @@ pub enum Refusal {
     },
     /// The current window already has [`HOLDERS_MAX`] accounts.
     #[error(
-        "{HOLDERS_MAX} data subjects have an account in this window, and there is no room for \
-         another; try again in {} s, or have the operator shorten policy.budget.window_seconds",
+        "the current window has the maximum of {HOLDERS_MAX} budget accounts; retry in {} s, \
+         or ask the operator to shorten policy.budget.window_seconds",
         seconds(*retry_after)
     )]
     BudgetHolders {
@@ -295,8 +295,8 @@ pub enum Refusal {
     },
     /// Costs are limited, and no price is configured for the model.
     #[error(
-        "costs are limited (policy.budget.cost_micro_usd, or by the API key) and the model has no price; \
-         ask a model with a price, or have the operator configure one"
+        "a cost limit applies (policy.budget.cost_micro_usd or that of the API key), but the model \
+         has no price; use a model with a price, or ask the operator to configure one"
     )]
     NoPrice,
     /// The moral score is missing or out of range.
@@ -309,7 +309,7 @@ pub enum Refusal {
         step: u64,
     },
     /// The deadline of the step has not passed.
-    #[error("step {step} still has until {deadline} µs")]
+    #[error("the deadline of step {step}, {deadline} µs, has not passed")]
     NotExpired {
         /// The step.
         step: u64,
@@ -329,15 +329,15 @@ pub enum Refusal {
         field: &'static str,
     },
     /// This engine already holds copies from a different engine.
-    #[error("this engine is a copy of engine {engine}; copy into an engine of its own")]
+    #[error("this engine already has items copied from engine {engine}; copy into a new engine")]
     OtherSource {
         /// The engine that the existing items were copied from.
         engine: EngineId,
     },
     /// The item was already added, or an item before it is missing.
     #[error(
-        "the item at position {position} cannot be added: the last one added is that at {last}; \
-         run one migration at a time, and start it again: it goes on from there"
+        "the item at position {position} cannot be added after the one at {last}; run one migration \
+         at a time and start it again: it continues after the last added item"
     )]
     OutOfOrder {
         /// The position of the item in the source engine's log.
@@ -350,16 +350,16 @@ pub enum Refusal {
     Key(#[from] InvalidKey),
     /// The API key does not exist, or it has expired (an expired key can be revoked, but not
     /// rotated).
-    #[error("there is no API key {id} that counts; GET /v1/keys lists them")]
+    #[error("no valid API key {id} exists; GET /v1/keys lists all keys")]
     NoKey {
         /// The requested id.
         id: KeyId,
     },
     /// An API key with this id exists.
-    #[error("there is an API key of this id already; create another")]
+    #[error("an API key with this id exists; create a key with a different id")]
     KeyExists,
     /// The maximum number of API keys exists.
-    #[error("there are {KEYS_MAX} API keys, which is the most; revoke one that is not needed")]
+    #[error("the maximum of {KEYS_MAX} API keys exists; revoke one that is not needed")]
     TooManyKeys,
     /// The dimension of the vector differs from that of the engine.
     #[error("a vector of dimension {found} does not fit an engine of dimension {expected}")]

@@ -33,7 +33,7 @@ pub struct Memory<'a> {
 
 /// The context message and the items in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Built {
+pub struct ContextMessage {
     /// The content of the user-role message.
     pub text: String,
     /// The positions of the quoted items, in the order of the input.
@@ -48,25 +48,29 @@ pub struct Built {
 /// An item is omitted if the request's own messages already contain its prompt and its answer. The
 /// space is shared fairly: a text shorter than its share leaves the rest to longer ones, and a text
 /// longer than its share is truncated.
-pub fn build(remembered: &[Memory<'_>], request: &[&str], max_chars: usize) -> Option<Built> {
+pub fn build(
+    remembered: &[Memory<'_>],
+    request: &[&str],
+    max_chars: usize,
+) -> Option<ContextMessage> {
     let frame = count(OPENING) + count(CLOSING);
     let tags: usize = FIELDS.iter().map(|(open, close)| count(open) + count(close)).sum();
     let affordable = max_chars.saturating_sub(frame) / (tags + SHARE_MIN);
-    let told: Vec<_> = remembered
+    let quoted: Vec<_> = remembered
         .iter()
-        .filter(|memory| !already_told(memory, request))
+        .filter(|memory| !is_in_request(memory, request))
         .map(|memory| (memory.position, [memory.prompt.trim(), memory.answer.trim()]))
         .filter(|(_, texts)| texts.iter().any(|text| !text.is_empty()))
         .take(affordable)
         .collect();
-    if told.is_empty() {
+    if quoted.is_empty() {
         return None;
     }
     let needs: Vec<usize> =
-        told.iter().map(|(_, texts)| texts.iter().map(|text| escaped_len(text)).sum()).collect();
-    let shares = fair_shares(&needs, max_chars - frame - told.len() * tags);
+        quoted.iter().map(|(_, texts)| texts.iter().map(|text| escaped_len(text)).sum()).collect();
+    let shares = fair_shares(&needs, max_chars - frame - quoted.len() * tags);
     let mut text = OPENING.to_owned();
-    for ((_, texts), share) in told.iter().zip(shares) {
+    for ((_, texts), share) in quoted.iter().zip(shares) {
         let shares = fair_shares(&texts.map(escaped_len), share);
         for (((open, close), content), share) in FIELDS.iter().zip(texts).zip(shares) {
             text.push_str(open);
@@ -75,11 +79,11 @@ pub fn build(remembered: &[Memory<'_>], request: &[&str], max_chars: usize) -> O
         }
     }
     text.push_str(CLOSING);
-    let used = told.iter().map(|(position, _)| *position).collect();
-    Some(Built { chars: count(&text), text, used })
+    let used = quoted.iter().map(|(position, _)| *position).collect();
+    Some(ContextMessage { chars: count(&text), text, used })
 }
 
-fn already_told(memory: &Memory<'_>, request: &[&str]) -> bool {
+fn is_in_request(memory: &Memory<'_>, request: &[&str]) -> bool {
     [memory.prompt, memory.answer]
         .iter()
         .all(|text| request.iter().any(|message| message.contains(text.trim())))

@@ -46,8 +46,8 @@ pub fn decide(state: &State, command: &Command, now: Micros) -> Result<Vec<Decis
     }
 }
 
-fn one(decided: Decision) -> Vec<Decision> {
-    vec![decided]
+fn one(decision: Decision) -> Vec<Decision> {
+    vec![decision]
 }
 
 /// Decides an admission: first the budget (a refusal records no step), then the moral verdict, then
@@ -57,12 +57,12 @@ fn admit(state: &State, admit: &Admit, now: Micros) -> Result<Vec<Decision>, Ref
         return Err(Refusal::Shutdown { reason: shutdown.reason.clone() });
     }
     let grant = budget::grant(state, admit, phase_tokens(state, admit), now)?;
-    let offer = ScoredRequest {
+    let request = ScoredRequest {
         subject: admit.subject,
         caller: admit.caller_score,
         scorer: admit.scored.as_ref(),
     };
-    let moral = state.filter.judge(&state.policy.moral, &offer)?;
+    let moral = state.filter.judge(&state.policy.moral, &request)?;
     let phase = state.rhythm.phase;
     if !moral.accepted() {
         return Ok(one(rejected(state, admit, &grant, moral, (RejectReason::Moral, None))));

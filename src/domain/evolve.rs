@@ -67,8 +67,8 @@ pub fn evolve(
             }
         }
         Event::MemoryEvicted(Positions { positions }) => {
-            let there = positions.iter().all(|position| state.lattice.get(*position).is_some());
-            fold.check(there, "it evicts an item that is not there")?;
+            let present = positions.iter().all(|position| state.lattice.get(*position).is_some());
+            fold.check(present, "it evicts an item that is not in memory")?;
             for position in positions {
                 state.lattice.remove(*position);
             }
@@ -80,11 +80,15 @@ pub fn evolve(
         Event::EngineResumed(_) => state.shutdown = None,
         Event::SubjectErased(erased) => subject_erased(state, erased),
         Event::StateAttested(_) => state.attested = envelope.position,
-        Event::KeyCreated(created) => fold.whole(state.keys.created(created, fold.when()))?,
-        Event::KeyRevoked(revoked) => {
-            fold.whole(state.keys.revoked(revoked, envelope.position))?;
+        Event::KeyCreated(created) => {
+            fold.or_damaged(state.keys.created(created, fold.position_and_time()))?;
         }
-        Event::KeyRotated(rotated) => fold.whole(state.keys.rotated(rotated, fold.when()))?,
+        Event::KeyRevoked(revoked) => {
+            fold.or_damaged(state.keys.revoked(revoked, envelope.position))?;
+        }
+        Event::KeyRotated(rotated) => {
+            fold.or_damaged(state.keys.rotated(rotated, fold.position_and_time()))?;
+        }
     }
     turn(state, envelope.recorded_at);
     state.position = envelope.position;
@@ -106,11 +110,11 @@ impl Fold<'_> {
         if ok { Ok(()) } else { self.damaged(what) }
     }
 
-    fn whole(&self, folded: Result<(), &'static str>) -> Result<(), FoldError> {
+    fn or_damaged(&self, folded: Result<(), &'static str>) -> Result<(), FoldError> {
         folded.or_else(|what| self.damaged(what))
     }
 
-    const fn when(&self) -> (Position, Micros) {
+    const fn position_and_time(&self) -> (Position, Micros) {
         (self.envelope.position, self.envelope.recorded_at)
     }
 
@@ -270,8 +274,8 @@ impl Fold<'_> {
         vector: Option<&UnitVector>,
     ) -> Result<(), FoldError> {
         self.check(n == state.stored + 1, "its store number does not follow")?;
-        let there = victim.is_none_or(|victim| state.lattice.get(victim).is_some());
-        self.check(there, "its victim is not in memory")?;
+        let present = victim.is_none_or(|victim| state.lattice.get(victim).is_some());
+        self.check(present, "its victim is not in memory")?;
         let fits = vector.is_none_or(|v| v.as_slice().len() == state.policy.dimension);
         self.check(fits, "its vector has another dimension")
     }

@@ -43,7 +43,7 @@ pub struct ApiKey {
     pub grant: KeyGrant,
     /// SHA-256 of its secret.
     pub hash: Sha256,
-    /// When it was created.
+    /// The time of its creation.
     pub created_at: Micros,
     /// The administrator who created it, as a plain name.
     pub created_by: String,
@@ -100,7 +100,7 @@ impl ApiKeys {
         (position, now): (Position, Micros),
     ) -> Result<(), &'static str> {
         if self.keys.contains_key(&event.id) {
-            return Err("it creates a key that there is");
+            return Err("it creates a key that exists");
         }
         let over: Vec<KeyId> =
             self.iter().filter(|(_, k)| k.is_expired(now)).map(|k| *k.0).collect();
@@ -126,7 +126,7 @@ impl ApiKeys {
         position: Position,
     ) -> Result<(), &'static str> {
         if !self.keys.remove_mut(&event.id) {
-            return Err("it revokes a key that there is not");
+            return Err("it revokes a key that does not exist");
         }
         self.changed = position;
         Ok(())
@@ -138,7 +138,7 @@ impl ApiKeys {
         (position, now): (Position, Micros),
     ) -> Result<(), &'static str> {
         let Some(key) = self.keys.get(&event.id) else {
-            return Err("it rotates a key that there is not");
+            return Err("it rotates a key that does not exist");
         };
         let previous = event.previous_until.map(|until| Previous { hash: key.hash, until });
         let rotated =

@@ -89,7 +89,7 @@ impl MoralFilter {
     pub fn start(policy: &Moral) -> Self {
         Self {
             threshold: policy.initial_threshold,
-            ema: start_ema(policy.adaptation),
+            ema: initial_average(policy.adaptation),
             subjects: RedBlackTreeMapSync::new_sync(),
             order: RedBlackTreeSetSync::new_sync(),
         }
@@ -163,35 +163,35 @@ impl MoralFilter {
     pub fn judge(
         &self,
         policy: &Moral,
-        offer: &ScoredRequest<'_>,
+        request: &ScoredRequest<'_>,
     ) -> Result<MoralVerdict, ScoreError> {
-        let (value, source) = combine(policy.caller_score, offer)?;
-        let before = self.threshold(policy, Some(offer.subject));
-        let own_before = self.subject_ema(offer.subject);
+        let (value, source) = combine(policy.caller_score, request)?;
+        let before = self.threshold(policy, Some(request.subject));
+        let subject_ema = self.subject_ema(request.subject);
         let mut verdict = MoralVerdict {
-            caller: offer.caller,
-            scorer: offer.scorer.cloned(),
+            caller: request.caller,
+            scorer: request.scorer.cloned(),
             value,
             source,
             threshold_before: before,
             threshold_after: before,
             ema_before: self.ema,
             ema_after: self.ema,
-            subject_ema_before: own_before,
-            subject_ema_after: own_before,
+            subject_ema_before: subject_ema,
+            subject_ema_after: subject_ema,
             forgot: None,
         };
         match policy.adaptation {
             Adaptation::Fixed => {}
             Adaptation::Homeostatic => self.homeostatic(policy, &mut verdict),
-            Adaptation::Vigilant => self.vigilant(policy, offer.subject, &mut verdict),
+            Adaptation::Vigilant => self.vigilant(policy, request.subject, &mut verdict),
         }
         Ok(verdict)
     }
 
     fn homeostatic(&self, policy: &Moral, verdict: &mut MoralVerdict) {
         let accepted = if verdict.accepted() { 1.0 } else { 0.0 };
-        verdict.ema_after = moved(policy.ema_alpha, accepted, self.ema);
+        verdict.ema_after = next_average(policy.ema_alpha, accepted, self.ema);
         let error = verdict.ema_after - policy.target;
         verdict.threshold_after = if error > policy.dead_band {
             (self.threshold + policy.step).min(policy.max_threshold)
@@ -204,8 +204,8 @@ impl MoralFilter {
 
     fn vigilant(&self, policy: &Moral, subject: SubjectRef, verdict: &mut MoralVerdict) {
         let harmful = if verdict.value < policy.initial_threshold { 1.0 } else { 0.0 };
-        verdict.ema_after = moved(policy.ema_alpha, harmful, self.ema);
-        let own = moved(policy.ema_alpha, harmful, verdict.subject_ema_before);
+        verdict.ema_after = next_average(policy.ema_alpha, harmful, self.ema);
+        let own = next_average(policy.ema_alpha, harmful, verdict.subject_ema_before);
         verdict.subject_ema_after = if own < SUBJECT_EMA_MIN { 0.0 } else { own };
         let is_new = !self.subjects.contains_key(&subject) && verdict.subject_ema_after > 0.0;
         if is_new && self.subjects.size() >= SUBJECTS_MAX {
@@ -270,7 +270,7 @@ impl MoralVerdict {
 
 /// The initial average: `homeostatic` starts at an acceptance rate of one half, `vigilant` at no
 /// harmful requests.
-const fn start_ema(adaptation: Adaptation) -> f64 {
+const fn initial_average(adaptation: Adaptation) -> f64 {
     match adaptation {
         Adaptation::Homeostatic => 0.5,
         Adaptation::Vigilant | Adaptation::Fixed => 0.0,
@@ -278,23 +278,23 @@ const fn start_ema(adaptation: Adaptation) -> f64 {
 }
 
 /// The exponential moving average: `α·x + (1−α)·E`.
-fn moved(alpha: f64, x: f64, ema: f64) -> f64 {
+fn next_average(alpha: f64, x: f64, ema: f64) -> f64 {
     alpha * x + (1.0 - alpha) * ema
 }
 
 fn combine(
     rule: CallerScore,
-    offer: &ScoredRequest<'_>,
+    request: &ScoredRequest<'_>,
 ) -> Result<(f64, VerdictSource), ScoreError> {
     let in_range = |v: f64| (0.0..=1.0).contains(&v);
-    if offer.caller.is_some_and(|v| !in_range(v)) {
+    if request.caller.is_some_and(|v| !in_range(v)) {
         return Err(ScoreError::OutOfRange);
     }
-    let scorer = offer.scorer.map(|s| s.value);
+    let scorer = request.scorer.map(|s| s.value);
     if scorer.is_some_and(|v| !in_range(v)) {
         return Err(ScoreError::OutOfRange);
     }
-    let caller = if rule == CallerScore::Ignore { None } else { offer.caller };
+    let caller = if rule == CallerScore::Ignore { None } else { request.caller };
     match (caller, scorer) {
         (Some(own), Some(other)) if rule == CallerScore::Min && other < own => {
             Ok((other, VerdictSource::Scorer))

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn follows_the_golden_trajectories() {
+    fn the_rhythm_follows_the_golden_trajectories() {
         let golden: serde_json::Value =
             serde_json::from_str(include_str!("../../tests/golden/rhythm.json")).unwrap();
         for case in golden["cases"].as_array().unwrap() {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn without_sleep_it_still_consolidates() {
+    fn an_engine_without_sleep_still_consolidates() {
         let policy =
             policy::Rhythm { wake_duration: 2, sleep_duration: 0, ..policy::Rhythm::default() };
         let first = tick(start(&policy), &policy);

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn one_dimension_follows_the_formula() {
+    fn traces_of_one_dimension_follow_the_formula() {
         let one = UnitVector::normalise(&[1.0], 1).unwrap();
         let mut traces = Traces::zero(1);
         traces.record(&DEFAULT, &one);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_keeps_its_moment() {
+    fn a_clone_is_a_snapshot() {
         let mut traces = Traces::zero(8);
         traces.record(&DEFAULT, &themed(8, 1));
         let before = traces.clone();

@@ -35,13 +35,13 @@ pub enum VectorError {
         index: usize,
     },
     /// The norm is too small for the vector to have a direction.
-    #[error("a vector of length {norm:e} has no direction; it must be longer than {NORM_MIN:e}")]
+    #[error("a vector of norm {norm:e} has no direction; its norm must be above {NORM_MIN:e}")]
     TooShort {
         /// The Euclidean norm.
         norm: f64,
     },
     /// The norm of a stored vector differs from 1.
-    #[error("a stored vector has length {norm} instead of 1; the stored bytes are damaged")]
+    #[error("a stored vector has norm {norm} instead of 1; the stored bytes are damaged")]
     NotUnit {
         /// The Euclidean norm.
         norm: f64,
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_has_its_error() {
+    fn each_invalid_vector_has_its_error() {
         let normalise = UnitVector::normalise;
         assert_eq!(normalise(&[1.0], 2), Err(VectorError::Dimension { expected: 2, actual: 1 }));
         assert_eq!(normalise(&[1.0, f32::NAN], 2), Err(VectorError::NotFinite { index: 1 }));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_bytes_come_back_bit_for_bit() {
+    fn stored_bytes_are_read_back_bit_for_bit() {
         let values: Vec<f32> = (0_u8..37).map(|i| f32::from(i) - 17.3).collect();
         let unit = UnitVector::normalise(&values, 37).unwrap();
         assert_eq!(UnitVector::from_stored(&unit.to_bytes(), 37).unwrap(), unit);

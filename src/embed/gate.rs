@@ -1,4 +1,4 @@
-//! How many calls of an embedder run at once, and how many wait.
+//! Limits the running and waiting calls of an embedder.
 
 use std::sync::Arc;
 
@@ -6,22 +6,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::EmbedError;
 
-/// Lets a number of calls in, keeps a number waiting and turns the others away.
+/// A concurrency limit with a bounded queue; further calls are refused.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     running: Arc<Semaphore>,
     places: Arc<Semaphore>,
 }
 
-/// A call that was let in, as long as it is held.
+/// The permit of a running call, returned when dropped.
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(super) struct Permit {
     _running: OwnedSemaphorePermit,
     _place: OwnedSemaphorePermit,
 }
 
 impl Gate {
-    /// `running` calls at once, `waiting` more in the order they came.
+    /// Admits `running` calls at a time and queues up to `waiting` more in order of arrival.
     pub(super) fn new(running: usize, waiting: usize) -> Self {
         Self {
             running: Arc::new(Semaphore::new(running)),
@@ -29,17 +29,17 @@ impl Gate {
         }
     }
 
-    /// Waits for the call's turn.
+    /// Waits for a permit.
     ///
     /// # Errors
-    /// [`EmbedError::Busy`] when too many wait already.
-    pub(super) async fn enter(&self) -> Result<Pass, EmbedError> {
+    /// [`EmbedError::Busy`] if the queue is full.
+    pub(super) async fn enter(&self) -> Result<Permit, EmbedError> {
         let busy = |_| EmbedError::Busy;
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(busy)?;
-        // never closed
+        // the semaphore is never closed
         let running =
             Arc::clone(&self.running).acquire_owned().await.map_err(|_| EmbedError::Busy)?;
-        Ok(Pass { _running: running, _place: place })
+        Ok(Permit { _running: running, _place: place })
     }
 }
 
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn beyond_those_that_run_and_wait_it_turns_away() {
+    async fn calls_beyond_the_queue_are_refused() {
         let gate = Gate::new(1, 1);
         let first = gate.enter().await.unwrap();
         let mut second = std::pin::pin!(gate.enter());
@@ -58,7 +58,7 @@ mod tests {
         let second = second.await.unwrap();
         let mut third = Box::pin(gate.enter());
         assert!(futures_util::poll!(&mut third).is_pending());
-        // a place given up is free
+        // a cancelled call frees its place in the queue
         drop(third);
         drop(second);
         gate.enter().await.unwrap();

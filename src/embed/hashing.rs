@@ -1,34 +1,34 @@
-//! The built-in embedder: hashed words and parts of words.
+//! The built-in embedder: feature hashing of words and character n-grams.
 //!
-//! Each word adds itself and its runs of three to five characters, each at a place and with a
-//! sign given by a hash; so texts that share words, or words of one stem, point in near
-//! directions. It knows no synonyms. It needs no model, no network and no floating-point function
-//! but the square root, and gives the same bits on every CPU.
+//! Each word contributes itself and its n-grams of three to five characters. A hash determines the
+//! component and the sign of each feature, so texts with common words or word stems have similar
+//! directions. It recognises no synonyms. It needs no model, no network and no floating-point
+//! function except the square root, and gives the same bits on every CPU.
 //!
-//! Words that carry little meaning count little, repeated words count with the root of their
-//! number. Scripts written without spaces are taken as characters and pairs of characters.
+//! Function words have a low weight; repeated words count with the square root of their number.
+//! Scripts without spaces between words contribute characters and pairs of characters.
 
 use std::collections::BTreeMap;
 
 use crate::domain::vector::{UnitVector, VectorError};
 
-/// The dimension of an engine that names none.
+/// The default dimension.
 pub const DIMENSION_DEFAULT: usize = 384;
 
-/// Length of the runs of characters within a word, its edges included.
+/// Lengths of the n-grams of a word, word boundaries included.
 const GRAMS: std::ops::RangeInclusive<usize> = 3..=5;
 
-/// The weight of a whole word; all its runs together weigh [`GRAMS_WEIGHT`].
+/// The weight of a whole word; its n-grams together weigh [`GRAMS_WEIGHT`].
 const WORD_WEIGHT: f64 = 1.0;
 const GRAMS_WEIGHT: f64 = 1.2;
 
-/// The weight of a function word as a part of what it would be.
+/// The factor for the weight of a function word.
 const FUNCTION_WEIGHT: f64 = 0.2;
 
-/// Beyond this length a word weighs no more.
+/// The weight of a word grows with its length up to this number of characters.
 const LENGTH_MAX: usize = 8;
 
-/// Words that say how others relate and little else, sorted.
+/// English function words, sorted.
 const FUNCTION_WORDS: [&str; 112] = [
     "a", "about", "again", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be",
     "because", "been", "before", "being", "but", "by", "can", "could", "d", "did", "do", "does",
@@ -41,23 +41,23 @@ const FUNCTION_WORDS: [&str; 112] = [
     "who", "whose", "why", "will", "with", "would", "yes", "you", "your", "yours", "yourself",
 ];
 
-/// Sums smaller than this are taken for features that cancelled out.
+/// Sums below this are regarded as features that cancelled each other.
 const CANCELLED: f64 = 1e-6;
 
-/// The direction of a text.
+/// Embeds a text and normalises the vector.
 ///
 /// # Errors
-/// Only in dimension 0.
+/// The dimension is 0.
 pub fn vector(text: &str, dimension: usize) -> Result<UnitVector, VectorError> {
     UnitVector::normalise(&embed(text, dimension), dimension)
 }
 
-/// The numbers of a text: a direction, not scaled to length 1, and never zero for a `dimension`
-/// above 0. A text without words is taken as bytes.
+/// Embeds a text without normalising. The vector is never zero for a `dimension` above 0: a text
+/// without words contributes its bytes.
 pub fn embed(text: &str, dimension: usize) -> Vec<f32> {
     let mut sums = vec![0.0; dimension];
     let lower = text.to_lowercase();
-    // sorted, because the order of additions decides their last bit
+    // sorted, because the order of the additions determines their rounding
     let mut words: BTreeMap<&str, u32> = BTreeMap::new();
     for word in lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
         *words.entry(word).or_default() += 1;
@@ -77,7 +77,7 @@ pub fn embed(text: &str, dimension: usize) -> Vec<f32> {
     sums.into_iter().map(|sum| sum as f32).collect()
 }
 
-/// Adds a word and its runs of characters, heavier the longer it is.
+/// Adds a word and its n-grams, weighted by the length of the word.
 fn add_word(sums: &mut [f64], word: &str, weight: f64, ends: &mut Vec<usize>) {
     let edged = format!("<{word}>");
     ends.clear();
@@ -97,7 +97,7 @@ fn add_word(sums: &mut [f64], word: &str, weight: f64, ends: &mut Vec<usize>) {
     }
 }
 
-/// Adds the characters of a word without spaces, and its pairs of characters.
+/// Adds the characters and pairs of characters of a text without spaces.
 fn add_characters(sums: &mut [f64], word: &str, weight: f64) {
     let mut previous: Option<usize> = None;
     for (at, c) in word.char_indices() {
@@ -110,7 +110,7 @@ fn add_characters(sums: &mut [f64], word: &str, weight: f64) {
     }
 }
 
-/// Adds each byte and the whole text, with one sign, so that nothing can cancel.
+/// Adds each byte and the whole text, all with positive sign, so that nothing cancels.
 fn add_bytes(sums: &mut [f64], text: &str) {
     let whole = hash(Feature::Bytes, text);
     for hash in text.bytes().map(|byte| finish(u64::from(byte))).chain([whole]) {
@@ -120,25 +120,25 @@ fn add_bytes(sums: &mut [f64], text: &str) {
     }
 }
 
-/// Adds a feature at the place and with the sign its hash gives.
+/// Adds a feature to the component and with the sign given by its hash.
 fn add(sums: &mut [f64], hash: u64, weight: f64) {
     if let Some(sum) = sums.get_mut(place(hash, sums.len())) {
         *sum += if hash & 1 == 0 { weight } else { -weight };
     }
 }
 
-/// A place below `dimension`, from the high half of a hash.
+/// A component index below `dimension`, from the high half of a hash.
 fn place(hash: u64, dimension: usize) -> usize {
     (((hash >> 32) * dimension as u64) >> 32) as usize
 }
 
-/// Scripts that put no spaces between words: Chinese, Japanese, Thai and their neighbours.
+/// True for scripts without spaces between words: Chinese, Japanese, Thai and related ones.
 fn is_unspaced(c: char) -> bool {
     matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}'
         | '\u{2e80}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 
-/// Keeps equal characters of different features apart.
+/// The kind of a feature; separates equal characters of different kinds.
 #[derive(Clone, Copy)]
 enum Feature {
     Word,
@@ -146,7 +146,7 @@ enum Feature {
     Bytes,
 }
 
-/// FNV-1a, 64 bits, finished so that every bit depends on every byte.
+/// 64-bit FNV-1a with a finaliser, so that all bits depend on all bytes.
 fn hash(feature: Feature, text: &str) -> u64 {
     let start = 0xcbf2_9ce4_8422_2325 ^ feature as u64;
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

@@ -1,10 +1,10 @@
-//! The sentence transformer all-MiniLM-L6-v2, computed in this process from a local folder.
+//! The sentence transformer all-MiniLM-L6-v2, computed in this process from local files.
 //!
-//! Tokens of the text, at most 256; a BERT of six layers; the mean over all tokens; length 1. Unlike
-//! the built-in embedder it knows that a kitten is a cat. One short sentence is some ten milliseconds
-//! of a core, so it runs off the threads that serve, on at most as many of them as there are cores.
-//! Texts are computed one by one: padding them to one length saves nothing on a CPU, and without
-//! padding the mean needs no mask.
+//! The text is truncated to 256 tokens and passed through a six-layer BERT; the vector is the mean
+//! of its token states, normalised to length 1. In contrast to the built-in embedder it recognises
+//! synonyms. A short sentence takes about ten milliseconds of a core, so the computation runs on
+//! blocking threads, at most one per core. Texts are computed one by one: padding a batch gains
+//! nothing on a CPU, and without padding the mean needs no mask.
 
 use std::{
     fmt, fs, io,
@@ -22,21 +22,21 @@ use tokenizers::{Tokenizer, TruncationParams};
 use super::{EmbedError, OpenError, gate::Gate, probe::PROBE};
 use crate::domain::{embedders::MINILM_DIMENSION, vector::UnitVector};
 
-/// Tokens of a text that count, the two that mark its ends included.
+/// The maximum number of tokens of a text, including the two markers.
 const TOKENS_MAX: usize = 256;
 
-/// Bytes of a text that are looked at. 256 tokens of any language fit; only white space or words
-/// without end could reach beyond.
+/// The maximum size of a text in bytes; the rest is ignored. 256 tokens of any language fit, except
+/// for very long words or runs of white space.
 const TEXT_BYTES_MAX: usize = 16 * 1024;
 
-/// Texts of one turn at a core, so that many texts do not keep one text waiting.
+/// Texts per turn on a core, so that a long list of texts does not block a single text.
 const TURN_TEXTS: usize = 16;
 
-/// Calls that may wait for a core.
+/// The maximum number of calls that wait for a core.
 const WAITING_MAX: usize = 256;
 
-/// The first numbers of the probe's vector, and how far off they may be: other weights of the same
-/// shape would be a different embedder under the same name.
+/// The first components of the probe's vector and their tolerance. They detect different weights of
+/// the same shape, which would be a different embedder under the same name.
 const PROBE_FIRST: [f32; 4] = [0.043_933_5, 0.058_934_4, 0.048_178_5, 0.077_548_1];
 const PROBE_TOLERANCE: f32 = 1e-3;
 
@@ -64,7 +64,7 @@ impl Minilm {
         let probe = model.embed(PROBE).map_err(|error| other(&weights, error.to_string()))?;
         let near = |(is, must): (&f32, f32)| (is - must).abs() <= PROBE_TOLERANCE;
         if !probe.as_slice().iter().zip(PROBE_FIRST).all(near) {
-            let what = "a known text gets another vector than it should";
+            let what = "the vector of a known text is wrong";
             return Err(other(&weights, what.to_owned()));
         }
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -75,11 +75,11 @@ impl Minilm {
         let mut vectors = Vec::with_capacity(texts.len());
         while !texts.is_empty() {
             let turn: Vec<String> = texts.drain(..texts.len().min(TURN_TEXTS)).collect();
-            let pass = self.gate.enter().await?;
+            let permit = self.gate.enter().await?;
             let model = Arc::clone(&self.model);
             let computed = tokio::task::spawn_blocking(move || {
-                // the core is taken until this ends, even if nobody waits for it any more
-                let _pass = pass;
+                // the permit is held until the computation ends, even if the caller has gone away
+                let _permit = permit;
                 turn.iter().map(|text| model.embed(text)).collect::<Result<Vec<_>, _>>()
             });
             vectors.extend(computed.await.map_err(|_| EmbedError::Broken)??);
@@ -92,7 +92,7 @@ const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
 
-/// Largest file in bytes; the model's own have 91 MB.
+/// The maximum size of a file in bytes; the model's largest file has 91 MB.
 const FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 impl Model {
@@ -107,7 +107,7 @@ impl Model {
         let (file, bytes) = read(folder, TOKENIZER)?;
         let mut tokenizer =
             Tokenizer::from_bytes(&bytes).map_err(|e| other(&file, e.to_string()))?;
-        // the file asks for 128 tokens, padded; the model was trained for 256, unpadded
+        // the file configures 128 tokens with padding; the model was trained for 256 without
         let truncation = TruncationParams { max_length: TOKENS_MAX, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|e| other(&file, e.to_string()))?;
         tokenizer.with_padding(None);
@@ -125,7 +125,7 @@ impl Model {
         Ok(UnitVector::normalise(&mean, MINILM_DIMENSION)?)
     }
 
-    /// What the model makes of each token, on average.
+    /// The mean of the model's token states.
     fn mean(&self, tokens: &[u32]) -> candle_core::Result<Vec<f32>> {
         let ids = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
         let kinds = ids.zeros_like()?;

@@ -1,9 +1,9 @@
-//! Embeddings of any server that speaks the `OpenAI` API (`POST …/embeddings`).
+//! Embeddings from a server with the `OpenAI` API (`POST …/embeddings`).
 //!
-//! A call has a deadline, a bounded body and no retry: the step behind it has a deadline of its own,
-//! and a server that fails again and again is left alone by a [circuit breaker](crate::breaker).
-//! Every answer is checked: as many vectors as texts, each at its `index`, of the right dimension,
-//! finite. What the server says in an error is dropped, because it may quote the text.
+//! A call has a timeout and a bounded response, and is not retried: the step has a timeout of its
+//! own, and a [circuit breaker](crate::breaker) protects a failing server. Each response is
+//! checked: one vector per text, each at its `index`, with the right dimension and finite
+//! components. The error text of a server is dropped, because it may quote the prompt.
 
 use std::{fmt, time::Duration};
 
@@ -22,37 +22,37 @@ use crate::{
     domain::vector::UnitVector,
 };
 
-/// Most texts of one request.
+/// The maximum number of texts per request.
 const BATCH_TEXTS: usize = 64;
 
-/// Most bytes of the texts of one request; a longer text goes alone.
+/// The maximum size of the texts of a request in bytes; a longer text is sent alone.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// Requests to the server at once.
+/// The maximum number of concurrent requests.
 const RUNNING_MAX: usize = 32;
 
-/// Calls that may wait for one of them to end.
+/// The maximum number of waiting calls.
 const WAITING_MAX: usize = 1024;
 
-/// Bytes of an answer: so many, and so many more for each number.
-const ANSWER_BYTES: usize = 64 * 1024;
-const NUMBER_BYTES: usize = 32;
+/// The maximum size of a response: this number of bytes, plus [`COMPONENT_BYTES`] per component.
+const RESPONSE_BYTES: usize = 64 * 1024;
+const COMPONENT_BYTES: usize = 32;
 
-/// The status of services that are overloaded, beside 429 and 503.
+/// A non-standard status for overload, in addition to 429 and 503.
 const OVERLOADED: u16 = 529;
 
-/// A model of a server.
+/// The settings of an embedding server.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The address before `/embeddings`, such as `https://api.openai.com/v1`.
     pub base_url: String,
-    /// The model's name there.
+    /// The name of the model.
     pub model: String,
-    /// The key the server wants, if it wants one.
+    /// The API key, if the server requires one.
     pub api_key: Option<SecretString>,
-    /// Components of the model's vectors.
+    /// The dimension of the model's vectors.
     pub dimension: usize,
-    /// How long a call may take, waiting for its turn not counted.
+    /// The timeout of a call, excluding the time in the queue.
     pub timeout: Duration,
 }
 
@@ -75,20 +75,20 @@ impl fmt::Debug for Openai {
 }
 
 #[derive(Serialize)]
-struct Request<'a> {
+struct EmbeddingsRequest<'a> {
     model: &'a str,
     input: &'a [String],
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    data: Vec<Row>,
+struct EmbeddingsResponse {
+    data: Vec<EmbeddingRow>,
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct EmbeddingRow {
     index: usize,
-    /// 64 bits: what is too large for 32 is then told from what is no number.
+    /// 64 bits, to distinguish a number too large for 32 bits from one that is not finite
     embedding: Vec<f64>,
 }
 
@@ -108,9 +108,9 @@ impl Openai {
         let authorization = authorization.map_err(|_: reqwest::header::InvalidHeaderValue| {
             setting("embeddings.api_key", "has characters that a header cannot hold")
         })?;
-        // a program that embeds this library may have none; an error means it has
+        // an error means that the embedding program has already installed a provider
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        // no redirects: the key and the texts are for this server only
+        // no redirects: the key and the texts are for the configured server only
         let client = Client::builder().redirect(redirect::Policy::none());
         let client = client.build().map_err(|error| OpenError::Client(error.to_string()))?;
         Ok(Self {
@@ -138,16 +138,16 @@ impl Openai {
     }
 
     async fn batch(&self, texts: &[String]) -> Result<Vec<UnitVector>, EmbedError> {
-        let _pass = self.gate.enter().await?;
+        let _running = self.gate.enter().await?;
         let permit = self.breaker.admit();
         let permit = permit.map_err(|retry_after| EmbedError::BreakerOpen { retry_after })?;
-        let answer =
+        let response =
             timeout(self.timeout, self.ask(texts)).await.unwrap_or(Err(EmbedError::Timeout));
-        match &answer {
-            Err(error) if error.is_fault() => permit.failed(),
+        match &response {
+            Err(error) if error.is_server_failure() => permit.failed(),
             Ok(_) | Err(_) => permit.succeeded(),
         }
-        answer
+        response
     }
 
     async fn ask(&self, texts: &[String]) -> Result<Vec<UnitVector>, EmbedError> {
@@ -155,43 +155,47 @@ impl Openai {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request = request.json(&Request { model: &self.model, input: texts });
+        let request = request.json(&EmbeddingsRequest { model: &self.model, input: texts });
         let response = request.send().await.map_err(|_| EmbedError::Unreachable)?;
         let status = response.status();
         if !status.is_success() {
             return Err(refused(status));
         }
-        let limit = ANSWER_BYTES + texts.len() * self.dimension * NUMBER_BYTES;
+        let limit = RESPONSE_BYTES + texts.len() * self.dimension * COMPONENT_BYTES;
         let body = read(response, limit).await?;
-        let answer: Answer = serde_json::from_slice(&body)
-            .map_err(|_| EmbedError::Malformed { what: "it is not a list of embeddings" })?;
-        self.checked(answer, texts.len())
+        let parsed: EmbeddingsResponse = serde_json::from_slice(&body)
+            .map_err(|_| EmbedError::Malformed { what: "not a list of embeddings" })?;
+        self.checked(parsed, texts.len())
     }
 
-    /// The vectors in the order of the texts.
-    fn checked(&self, answer: Answer, texts: usize) -> Result<Vec<UnitVector>, EmbedError> {
-        if answer.data.len() != texts {
-            return Err(EmbedError::Malformed { what: "it has not one vector a text" });
+    /// Checks a response and returns the vectors in the order of the texts.
+    fn checked(
+        &self,
+        response: EmbeddingsResponse,
+        texts: usize,
+    ) -> Result<Vec<UnitVector>, EmbedError> {
+        if response.data.len() != texts {
+            return Err(EmbedError::Malformed { what: "wrong number of vectors" });
         }
         let mut vectors = vec![None; texts];
-        for row in answer.data {
+        for row in response.data {
             let numbers: Vec<f32> = row.embedding.into_iter().map(|number| number as f32).collect();
             let vector = UnitVector::normalise(&numbers, self.dimension)?;
             match vectors.get_mut(row.index) {
                 Some(place) if place.is_none() => *place = Some(vector),
                 Some(_) | None => {
                     return Err(EmbedError::Malformed {
-                        what: "its indexes are not those of the texts",
+                        what: "the indexes do not match the texts",
                     });
                 }
             }
         }
-        // as many rows as places, no place twice: all are filled
+        // as many rows as texts, and no index twice: all are set
         Ok(vectors.into_iter().flatten().collect())
     }
 }
 
-/// The texts in runs that fit a request.
+/// Splits the texts into batches that fit into a request.
 fn batches(mut texts: &[String]) -> impl Iterator<Item = &[String]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
@@ -223,7 +227,7 @@ async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, EmbedErro
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|_| EmbedError::Unreachable)? {
         if body.len() + chunk.len() > limit {
-            return Err(EmbedError::Malformed { what: "it is too long" });
+            return Err(EmbedError::Malformed { what: "too long" });
         }
         body.extend_from_slice(&chunk);
     }

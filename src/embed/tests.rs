@@ -7,7 +7,7 @@ fn policy(embedder: &Embedder, dimension: usize) -> Policy {
     Policy { dimension, embedder, ..Policy::default() }
 }
 
-/// A function that gives the same numbers for every text, and keeps the texts.
+/// An embedder that returns the same vector for all texts and records the texts.
 fn constant(values: &'static [f32], asked: &Arc<Mutex<Vec<String>>>) -> Embedder {
     let asked = Arc::clone(asked);
     let function: Function = Arc::new(move |text| {
@@ -18,7 +18,7 @@ fn constant(values: &'static [f32], asked: &Arc<Mutex<Vec<String>>>) -> Embedder
 }
 
 #[tokio::test]
-async fn the_built_in_one_serves_every_dimension() {
+async fn the_built_in_embedder_serves_every_dimension() {
     let embedder = Embedder::hashing(384);
     assert_eq!(embedder.to_string(), "hashing 1, dimension 384");
     for dimension in [1, 7, 384, 4096] {
@@ -31,7 +31,7 @@ async fn the_built_in_one_serves_every_dimension() {
 }
 
 #[tokio::test]
-async fn another_serves_only_engines_of_its_name_version_and_dimension() {
+async fn other_embedders_serve_only_engines_of_their_name_version_and_dimension() {
     let embedder = constant(&[3.0, 4.0], &Arc::default());
     assert!(embedder.for_policy(&policy(&embedder, 2)).is_some());
     assert!(embedder.for_policy(&policy(&embedder, 3)).is_none());
@@ -42,7 +42,7 @@ async fn another_serves_only_engines_of_its_name_version_and_dimension() {
 }
 
 #[tokio::test]
-async fn a_functions_numbers_are_checked_and_scaled() {
+async fn the_vector_of_a_function_is_checked_and_normalised() {
     let asked = Arc::default();
     let vector = constant(&[3.0, 4.0], &asked).embed("a").await.unwrap();
     assert_eq!(vector.as_slice(), [0.6, 0.8]);
@@ -59,7 +59,7 @@ async fn a_functions_numbers_are_checked_and_scaled() {
 }
 
 #[tokio::test]
-async fn a_function_says_why_it_fails_and_a_failure_is_not_cached() {
+async fn a_failure_of_a_function_is_reported_and_not_cached() {
     let function: Function =
         Arc::new(|_| Box::pin(async { Err(EmbedError::Unavailable { code: "on_strike" }) }));
     let embedder = Embedder::function("own", 1, 2, function).cached(1 << 20);
@@ -69,7 +69,7 @@ async fn a_function_says_why_it_fails_and_a_failure_is_not_cached() {
 }
 
 #[tokio::test]
-async fn a_known_text_is_not_embedded_again_but_by_a_probe() {
+async fn a_cached_text_is_embedded_again_only_by_a_probe() {
     let asked = Arc::default();
     let embedder = constant(&[3.0, 4.0], &asked).cached(1 << 20);
     embedder.embed("a").await.unwrap();

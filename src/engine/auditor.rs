@@ -11,7 +11,7 @@ use crate::{
     domain::ids::EngineId,
     store::{
         StoreError,
-        audit::{AUDIT_PAGE, Audit, Bad, Finding, Progress, Report},
+        audit::{AUDIT_PAGE, Audit, Finding, Inconsistency, Progress, Report},
     },
 };
 
@@ -33,7 +33,7 @@ impl Engines {
     async fn audit_round(&self, pace: Pace) -> Result<(), StoreError> {
         let (store, metrics) = (&self.parts().store, &self.parts().metrics);
         for stray in store.unknown_engines().await? {
-            let bad = Bad { position: 0, what: Finding::NoEngine };
+            let bad = Inconsistency { position: 0, what: Finding::NoEngine };
             report_finding(&stray, bad, metrics.of(&EngineId::system()));
         }
         for row in store.engines().await? {
@@ -65,7 +65,11 @@ fn pause(pace: Pace) -> Duration {
     Duration::from_secs_f64(f64::from(AUDIT_PAGE) / f64::from(pace.events_per_second.max(1)))
 }
 
-fn report_finding(engine: &str, Bad { position, what }: Bad, metrics: &EngineMetrics) {
+fn report_finding(
+    engine: &str,
+    Inconsistency { position, what }: Inconsistency,
+    metrics: &EngineMetrics,
+) {
     tracing::error!(
         event_type = "audit.failed",
         engine,

@@ -76,7 +76,7 @@ pub fn score(prompt: &str) -> LexiconScore {
     LexiconScore { value: value.clamp(0.0, 1.0), harmful, kind }
 }
 
-/// What a regular expression takes for a part of a word.
+/// True for characters that Python's `\w` matches as part of a word.
 fn is_word_char(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }

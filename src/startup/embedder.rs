@@ -28,7 +28,7 @@ pub fn embedder(config: &Config) -> Result<Embedder, embed::OpenError> {
 pub(super) async fn check(embedder: &Embedder) -> Result<(), StartError> {
     match embedder.probe().await {
         Ok(()) => Ok(()),
-        Err(error) if error.is_passing() => {
+        Err(error) if error.is_transient() => {
             tracing::warn!(
                 event_type = "embedder.unavailable",
                 embedder = embedder.id(),

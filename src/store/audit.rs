@@ -33,12 +33,12 @@ pub struct Report {
     /// database.
     pub chain_hash: Sha256,
     /// The first inconsistency.
-    pub first_bad: Option<Bad>,
+    pub first_bad: Option<Inconsistency>,
 }
 
 /// An inconsistency of the stored bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bad {
+pub struct Inconsistency {
     /// The position.
     pub position: Position,
     /// The kind of inconsistency.
@@ -58,7 +58,7 @@ pub enum Finding {
     #[error("an event before it is missing")]
     Gap,
     /// The time is before that of the previous event.
-    #[error("it was recorded before the event before it")]
+    #[error("it was recorded before the previous event")]
     TimeFalls,
     /// The hash of the columns differs from the stored leaf hash.
     #[error("a column was changed")]
@@ -73,7 +73,7 @@ pub enum Finding {
     #[error("its contents are missing without an erasure")]
     ContentMissing,
     /// A contents row without an event.
-    #[error("contents that no event was written with")]
+    #[error("contents without an event")]
     ContentStray,
 }
 
@@ -128,13 +128,13 @@ impl<'a> Audit<'a> {
     /// Verifies the next [`AUDIT_PAGE`] events. Must not be called again after [`Progress::Ended`].
     pub async fn page(&mut self) -> Result<Progress, StoreError> {
         if self.position == 0 && self.store.engine(self.engine).await?.is_none() {
-            return self.ended(Some(Bad { position: 0, what: Finding::NoEngine })).await;
+            return self.ended(Some(Inconsistency { position: 0, what: Finding::NoEngine })).await;
         }
         let page = self.store.audit_page(self.engine, self.position, AUDIT_PAGE).await?;
         let mut bad = self.events(&page.rows).await?;
         match page.unreadable {
             Some(StoreError::Corrupt { position, what }) if bad.is_none() => {
-                bad = Some(Bad { position, what: Finding::Unreadable(what) });
+                bad = Some(Inconsistency { position, what: Finding::Unreadable(what) });
             }
             Some(error) if bad.is_none() => return Err(error),
             Some(_) | None => {}
@@ -149,7 +149,7 @@ impl<'a> Audit<'a> {
         Ok(Progress::At(self.position))
     }
 
-    async fn ended(&self, first_bad: Option<Bad>) -> Result<Progress, StoreError> {
+    async fn ended(&self, first_bad: Option<Inconsistency>) -> Result<Progress, StoreError> {
         Ok(Progress::Ended(Report {
             engine: self.engine.clone(),
             verified: self.position,
@@ -162,14 +162,14 @@ impl<'a> Audit<'a> {
     async fn events(
         &mut self,
         rows: &[(Record, Option<Content>)],
-    ) -> Result<Option<Bad>, StoreError> {
+    ) -> Result<Option<Inconsistency>, StoreError> {
         for (record, content) in rows {
             let mut finding = self.event(record, content.as_ref());
             if finding == Some(Finding::ContentMissing) && self.is_erased(record).await? {
                 finding = None;
             }
             if let Some(what) = finding {
-                return Ok(Some(Bad { position: record.position, what }));
+                return Ok(Some(Inconsistency { position: record.position, what }));
             }
             self.position = record.position;
             self.chain_hash = record.chain_hash;
@@ -214,12 +214,12 @@ impl<'a> Audit<'a> {
     }
 
     /// Checks that concern no single event.
-    async fn rest(&self) -> Result<Option<Bad>, StoreError> {
+    async fn rest(&self) -> Result<Option<Inconsistency>, StoreError> {
         if self.position == 0 {
-            return Ok(Some(Bad { position: 1, what: Finding::NoEngine }));
+            return Ok(Some(Inconsistency { position: 1, what: Finding::NoEngine }));
         }
         let stray = self.store.stray_content(self.engine).await?;
-        Ok(stray.map(|position| Bad { position, what: Finding::ContentStray }))
+        Ok(stray.map(|position| Inconsistency { position, what: Finding::ContentStray }))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::domain::event::Event;
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
     /// Written by a newer binary.
-    #[error("event type {kind:?} is unknown; run a binary that knows it")]
+    #[error("event type {kind:?} is unknown; run a newer binary")]
     UnknownType {
         /// The event type.
         kind: String,
@@ -38,7 +38,7 @@ pub enum CodecError {
         source: serde_json::Error,
     },
     /// The event has no JSON form.
-    #[error("an event cannot be written: {0}")]
+    #[error("an event cannot be encoded: {0}")]
     Unwritable(serde_json::Error),
 }
 

@@ -112,18 +112,18 @@ mod tests {
     }
 
     #[test]
-    fn the_text_used_longest_ago_makes_room() {
+    fn the_least_recently_used_content_is_evicted() {
         let cache = ContentCache::new(3 * (100 + ENTRY_OVERHEAD));
         cache.insert((1..=3).map(|position| content(position, 100)));
         assert_eq!(cache.get(&[1, 9]).1, [9]);
         cache.insert([content(4, 100)]);
         assert_eq!(here(&cache, &[1, 2, 3, 4]), [1, 3, 4]);
         cache.insert([content(5, 200)]);
-        assert_eq!(here(&cache, &[1, 2, 3, 4, 5]), [4, 5], "in bytes, not in number");
+        assert_eq!(here(&cache, &[1, 2, 3, 4, 5]), [4, 5], "the limit is in bytes, not in entries");
     }
 
     #[test]
-    fn one_that_does_not_fit_at_all_is_not_kept() {
+    fn a_content_larger_than_the_cache_is_not_cached() {
         let cache = ContentCache::new(1_000);
         cache.insert([content(1, 10), content(2, 5_000), content(3, 10)]);
         assert_eq!(here(&cache, &[1, 2, 3]), [3]);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_text_counts_once() {
+    fn a_content_inserted_again_counts_once() {
         let cache = ContentCache::new(1_000);
         for _ in 0..50 {
             cache.insert([content(1, 100)]);

@@ -21,18 +21,16 @@ pub enum StoreError {
     )]
     Timeout(String),
     /// The transaction must be retried (SQLSTATE 40001 or 40P01).
-    #[error("the database gave up the transaction ({0}); run it again")]
+    #[error("the database aborted the transaction ({0}); retry it")]
     Serialization(String),
     /// The disk of the database is full.
-    #[error("the database's disk is full ({0}); free space there")]
+    #[error("the database's disk is full ({0}); free some space")]
     DiskFull(String),
     /// The database, or this handle to it, is read-only.
     #[error("the database is read-only ({0}); use the primary, or open it for writing")]
     ReadOnly(String),
     /// Another process holds the SQLite file.
-    #[error(
-        "{0} is already served by another process; stop that one, or use PostgreSQL to share a log"
-    )]
+    #[error("another process is using {0}; stop it, or use PostgreSQL to share a log")]
     Locked(PathBuf),
     /// The database file could not be created or opened.
     #[error("cannot open {path}: {reason}; check the path and its permissions")]
@@ -44,19 +42,19 @@ pub enum StoreError {
     },
     /// The database URL is invalid or has an unsupported scheme.
     #[error(
-        "the database URL is not usable: {0}; use sqlite://path/to/file.db or postgres://user@host/name"
+        "the database URL is invalid: {0}; use sqlite://path/to/file.db or postgres://user@host/name"
     )]
     Url(String),
     /// The tables are missing or have a different version.
     #[error(
-        "the database's tables do not fit this version ({0}); run `mlsdm serve` of this version once, with a direct URL"
+        "the database's tables do not match this version ({0}); run `mlsdm serve` of this version once, with a direct URL"
     )]
     Unmigrated(String),
     /// The engine does not exist.
     #[error("there is no engine \"{0}\"; create it first")]
     EngineMissing(EngineId),
     /// The engine exists already.
-    #[error("there already is an engine \"{0}\"; use it, or choose another name")]
+    #[error("engine \"{0}\" already exists; use it, or choose another name")]
     EngineExists(EngineId),
     /// A stored row has an invalid form.
     #[error(
@@ -69,7 +67,7 @@ pub enum StoreError {
         what: &'static str,
     },
     /// Any other error of the database.
-    #[error("the database refused: {0}; this is a defect or a missing right, see its log")]
+    #[error("the database reported an error: {0}; see its log for a defect or a missing privilege")]
     Other(String),
 }
 
@@ -181,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_sorted_by_what_to_do() {
+    fn codes_are_classified_by_remedy() {
         let text = String::new;
         for (code, expected) in [
             ("40001", StoreError::Serialization(text())),
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_no_server_answered_is_unknown() {
+    fn a_commit_without_a_response_is_unknown() {
         let broken = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
         assert!(matches!(classify_commit(broken), CommitError::Unknown(_)));
     }

@@ -26,17 +26,17 @@ pub(super) type Secret = Zeroizing<[u8; KEY_BYTES]>;
 pub enum SealError {
     /// The content key is not the one that this database was created with.
     #[error(
-        "the content key does not open this database's keys; start with the MLSDM_CONTENT_KEY (or MLSDM_CONTENT_KEY_FILE) it was made with"
+        "the content key does not open this database's keys; start with the MLSDM_CONTENT_KEY (or MLSDM_CONTENT_KEY_FILE) that the database was created with"
     )]
     WrongContentKey,
     /// The sealed bytes fail authentication under their own key.
     #[error(
-        "sealed bytes do not open: they were changed or belong to another event; run `mlsdm audit verify`"
+        "sealed bytes fail authentication: they were changed or belong to another event; run `mlsdm audit verify`"
     )]
     Damaged,
     /// The content key has an invalid form.
     #[error(
-        "a content key is 32 random bytes as 64 hexadecimal digits or as base64; make one with `openssl rand -hex 32`"
+        "a content key is 32 random bytes as 64 hexadecimal digits or as base64; create one with `openssl rand -hex 32`"
     )]
     BadKey,
     /// The key file cannot be used.
@@ -48,7 +48,7 @@ pub enum SealError {
         reason: String,
     },
     /// The operating system provides no random bytes.
-    #[error("the operating system gives no random bytes; nothing can be sealed safely")]
+    #[error("the operating system provides no random bytes; nothing can be sealed safely")]
     NoRandomness,
 }
 

@@ -109,7 +109,7 @@ impl SqliteStore {
         let done = checkpoint.fetch_one(&self.writer()?.pool).await.map_err(classify)?;
         match done.try_get(0).map_err(classify)? {
             0 => Ok(()),
-            _busy => Err(StoreError::Timeout("a reader holds the write-ahead log".to_owned())),
+            _busy => Err(StoreError::Timeout("a reader is using the write-ahead log".to_owned())),
         }
     }
 
@@ -188,7 +188,7 @@ async fn is_between_transactions(conn: &mut SqliteConnection) -> Result<bool, sq
 fn connect_options(options: &Options) -> Result<SqliteConnectOptions, StoreError> {
     let url = options.url.expose_secret();
     if url.contains(":memory:") || url.contains("mode=memory") {
-        return Err(StoreError::Url("a log in memory would not survive its process".to_owned()));
+        return Err(StoreError::Url("an in-memory log would not survive its process".to_owned()));
     }
     let connect = SqliteConnectOptions::from_str(url).map_err(classify)?;
     if connect.get_filename().as_os_str().is_empty() {

@@ -46,7 +46,7 @@ pub struct LogDamage {
 #[derive(Debug, thiserror::Error)]
 pub enum DamageCause {
     /// A row is missing.
-    #[error("a row is missing: position {found} came instead")]
+    #[error("a row is missing: found position {found} instead")]
     Gap {
         /// The position of the row found instead.
         found: Position,

@@ -1,6 +1,6 @@
-//! The sentence transformer with its real weights: the right vectors, and what they are good for.
+//! The sentence transformer with its real weights: its vectors and its retrieval quality.
 //!
-//! `./.ci/test` fetches the weights; a test without them fails and says so.
+//! `./.ci/test` downloads the weights; without them these tests fail with a message that says so.
 
 #[cfg(test)]
 mod reference;

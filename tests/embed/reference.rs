@@ -1,4 +1,5 @@
-//! The vectors are those of an independent computation; what is no such model is refused.
+//! The vectors equal those of an independent implementation, and files of a different model are
+//! refused.
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
@@ -32,7 +33,7 @@ fn assert_near(vector: &UnitVector, reference: &Reference) {
 }
 
 #[tokio::test]
-async fn vectors_are_those_of_an_independent_computation() {
+async fn vectors_equal_those_of_an_independent_implementation() {
     let golden: Golden = serde_json::from_str(&golden("minilm.json")).unwrap();
     let minilm = minilm();
     assert!(golden.vectors.len() >= 10);
@@ -40,7 +41,7 @@ async fn vectors_are_those_of_an_independent_computation() {
         assert_near(&minilm.embed(&reference.text).await.unwrap(), reference);
     }
     let texts: Vec<&str> = golden.vectors.iter().map(|r| r.text.as_str()).collect();
-    // more than one turn, cached and not
+    // more than one turn of texts, cached and uncached
     let many = [&*texts, &texts, &texts].concat();
     for embedder in [minilm.clone(), minilm.cached(1 << 20)] {
         let vectors = embedder.embed_all(&many).await.unwrap();
@@ -52,14 +53,14 @@ async fn vectors_are_those_of_an_independent_computation() {
 }
 
 #[tokio::test]
-async fn a_text_without_end_costs_no_more_than_its_beginning() {
+async fn a_very_long_text_costs_no_more_than_its_beginning() {
     let minilm = minilm();
     let long = "wörter ohne ende ".repeat(60_000);
     let short: String = long.chars().take(4000).collect();
     assert_eq!(minilm.embed(&long).await.unwrap(), minilm.embed(&short).await.unwrap());
 }
 
-/// A folder with the model's files, some of them replaced.
+/// A folder with the model's files, some of them replaced or missing.
 fn model_with(changed: &[(&str, Option<&[u8]>)]) -> tempfile::TempDir {
     let made = tempfile::tempdir().unwrap();
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
@@ -90,7 +91,7 @@ fn a_missing_file_is_named_with_the_fix() {
 #[test]
 fn another_model_is_refused() {
     let real = fs::read(folder().join("model.safetensors")).unwrap();
-    // the first numbers after the header are a table of the model's
+    // the first numbers after the header belong to a table of the model
     let header = 8 + u64::from_le_bytes(real[..8].try_into().unwrap()) as usize;
     let mut other = real.clone();
     for number in other[header..].chunks_exact_mut(4) {

@@ -1,4 +1,5 @@
-//! How often the fact that answers a question is found, by the built-in embedder and by this one.
+//! Retrieval quality: the fraction of questions whose fact is found, with the built-in embedder and
+//! with the sentence transformer.
 
 use mlsdm::{domain::vector::UnitVector, embed::Embedder};
 use serde::Deserialize;
@@ -16,7 +17,7 @@ struct Pair {
     question: String,
 }
 
-/// Questions whose own fact is among the nearest one, and the nearest five.
+/// The number of questions whose fact is the nearest one, and among the nearest five.
 #[derive(Debug)]
 struct Recall {
     first: usize,
@@ -38,8 +39,8 @@ async fn recall(embedder: &Embedder, pairs: &[Pair]) -> Recall {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "the README's table is made of these numbers")]
-async fn it_finds_by_meaning_what_the_built_in_one_misses() {
+#[expect(clippy::print_stdout, reason = "the README's table contains these numbers")]
+async fn the_transformer_finds_facts_that_the_built_in_embedder_misses() {
     let golden: Golden = serde_json::from_str(&golden("questions.json")).unwrap();
     let count = golden.pairs.len();
     assert!(count >= 30);

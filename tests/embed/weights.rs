@@ -1,4 +1,4 @@
-//! Where the weights are.
+//! The location of the weights.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 use mlsdm::embed::Embedder;
 
-/// The folder into which `./.ci/test` puts the model.
+/// The folder into which `./.ci/test` downloads the model.
 pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/ci/all-MiniLM-L6-v2")
 }
@@ -19,7 +19,7 @@ pub(crate) fn minilm() -> Embedder {
     })
 }
 
-/// A text of `tests/golden`.
+/// Reads a file of `tests/golden`.
 pub(crate) fn golden(name: &str) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     fs::read_to_string(file).unwrap()

@@ -1,10 +1,10 @@
-//! The audit: a log is clean, and after any manipulation of its rows it is not.
+//! The audit accepts an intact log and detects any manipulation of its rows.
 
 use mlsdm::{
     domain::ids::Position,
     store::{
         Content, Record,
-        audit::{Bad, Finding, Report, verify},
+        audit::{Finding, Inconsistency, Report, verify},
     },
     testkit::{TestStore, on_every_database},
 };
@@ -14,17 +14,17 @@ use crate::events::{append, content, create, engine, event, insert_placed, place
 on_every_database!(
     TestStore and PgBouncer:
     a_log_is_clean,
-    an_edit_of_any_column_is_found,
-    any_flipped_byte_is_found,
-    moved_rows_are_found,
-    manipulated_contents_are_found,
+    an_edit_of_any_column_is_detected,
+    any_flipped_byte_is_detected,
+    moved_rows_are_detected,
+    manipulated_contents_are_detected,
     contents_of_an_erased_subject_may_be_missing,
-    falling_time_is_found,
-    a_damaged_row_is_found,
-    an_engine_without_its_row_is_found,
+    decreasing_time_is_detected,
+    a_damaged_row_is_detected,
+    an_engine_without_its_row_is_detected,
 );
 
-/// Lifts the seat belts and keeps a copy of the log for [`restore`].
+/// Drops the triggers that protect the log and saves a copy for [`RESTORE`].
 const UNLOCK_SQLITE: &str = "DROP TRIGGER events_no_update; DROP TRIGGER events_no_delete;";
 const UNLOCK_POSTGRES: &str = "DROP TRIGGER events_no_update_or_delete ON events;";
 const SAVE: &str = "CREATE TABLE saved_events AS SELECT * FROM events;
@@ -58,11 +58,11 @@ async fn audit(test: &TestStore) -> Report {
     verify(&test.store, &engine("e"), |_| {}).await.unwrap()
 }
 
-/// Manipulates, expects the finding, and makes it undone.
+/// Manipulates the log, expects the finding, and restores the log.
 async fn expect(test: &TestStore, statements: &str, position: Position, what: Finding) {
     test.database.execute(statements).await.unwrap();
     let report = audit(test).await;
-    assert_eq!(report.first_bad, Some(Bad { position, what }), "{statements}");
+    assert_eq!(report.first_bad, Some(Inconsistency { position, what }), "{statements}");
     assert!(report.verified <= HEAD);
     test.database.execute(RESTORE).await.unwrap();
 }
@@ -86,7 +86,7 @@ async fn a_log_is_clean(test: TestStore) {
     assert_eq!(seen, [128, 256, 310]);
 }
 
-async fn an_edit_of_any_column_is_found(test: TestStore) {
+async fn an_edit_of_any_column_is_detected(test: TestStore) {
     log(&test).await;
     let other_id = if test.database.is_sqlite() { "zeroblob(16)" } else { "gen_random_uuid()" };
     let other_engine = "UPDATE events SET engine_id = 'f' WHERE position";
@@ -119,7 +119,7 @@ async fn an_edit_of_any_column_is_found(test: TestStore) {
     expect(&test, dropped, 4, Finding::Leaf).await;
 }
 
-async fn any_flipped_byte_is_found(test: TestStore) {
+async fn any_flipped_byte_is_detected(test: TestStore) {
     log(&test).await;
     let columns = [
         ("events", "clear", Finding::Leaf),
@@ -151,7 +151,7 @@ async fn any_flipped_byte_is_found(test: TestStore) {
     }
 }
 
-async fn moved_rows_are_found(test: TestStore) {
+async fn moved_rows_are_detected(test: TestStore) {
     log(&test).await;
     for position in 1..HEAD {
         let delete = format!("DELETE FROM events WHERE position = {position}");
@@ -183,10 +183,14 @@ async fn moved_rows_are_found(test: TestStore) {
     );
     test.database.execute(&truncated).await.unwrap();
     let report = audit(&test).await;
-    assert_eq!((report.verified, report.first_bad), (HEAD - 1, None), "only a witness can tell");
+    assert_eq!(
+        (report.verified, report.first_bad),
+        (HEAD - 1, None),
+        "needs a hash kept elsewhere"
+    );
 }
 
-async fn manipulated_contents_are_found(test: TestStore) {
+async fn manipulated_contents_are_detected(test: TestStore) {
     log(&test).await;
     for position in [2, 4, 5, 7, 8, HEAD] {
         let delete = format!("DELETE FROM contents WHERE position = {position}");
@@ -215,13 +219,13 @@ async fn contents_of_an_erased_subject_may_be_missing(test: TestStore) {
     let of_subject_7 = vec![(step_event("step.admitted", 4, 7), content("prompt", None))];
     let position = append(store, &name, of_subject_7).await;
     delete_content(&test, position).await;
-    let missing = Some(Bad { position, what: Finding::ContentMissing });
+    let missing = Some(Inconsistency { position, what: Finding::ContentMissing });
     assert_eq!(audit(&test).await.first_bad, missing);
     append(store, &name, vec![erasure(7)]).await;
     assert_eq!(audit(&test).await.first_bad, None);
 
     delete_content(&test, 5).await;
-    let missing = Some(Bad { position: 5, what: Finding::ContentMissing });
+    let missing = Some(Inconsistency { position: 5, what: Finding::ContentMissing });
     assert_eq!(audit(&test).await.first_bad, missing, "belongs to a different subject");
     for (subject, first_bad) in [(6, missing), (5, None)] {
         append(store, &name, vec![erasure(subject)]).await;
@@ -230,7 +234,7 @@ async fn contents_of_an_erased_subject_may_be_missing(test: TestStore) {
     let later = vec![(step_event("step.admitted", 5, 5), content("again", None))];
     let position = append(store, &name, later).await;
     delete_content(&test, position).await;
-    let missing = Bad { position, what: Finding::ContentMissing };
+    let missing = Inconsistency { position, what: Finding::ContentMissing };
     assert_eq!(audit(&test).await.first_bad, Some(missing), "written after the erasure");
 }
 
@@ -243,18 +247,18 @@ async fn delete_content(test: &TestStore, position: Position) {
     test.database.execute(&delete).await.unwrap();
 }
 
-async fn falling_time_is_found(test: TestStore) {
+async fn decreasing_time_is_detected(test: TestStore) {
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let mut transaction = store.begin(&name).await.unwrap();
     let placed = place(&name, transaction.head, 999, vec![(event("x", "{}"), None)]);
     insert_placed(&mut transaction, placed).await.unwrap();
     transaction.commit().await.unwrap();
-    let falls = Bad { position: 2, what: Finding::TimeFalls };
+    let falls = Inconsistency { position: 2, what: Finding::TimeFalls };
     assert_eq!(audit(&test).await.first_bad, Some(falls));
 }
 
-async fn a_damaged_row_is_found(test: TestStore) {
+async fn a_damaged_row_is_detected(test: TestStore) {
     log(&test).await;
     let edit = "UPDATE events SET trace_id = substr(trace_id, 2) WHERE position = 7;";
     let unlock = if test.database.is_sqlite() {
@@ -265,13 +269,13 @@ async fn a_damaged_row_is_found(test: TestStore) {
     expect(&test, &format!("{unlock} {edit}"), 7, Finding::Unreadable("trace_id")).await;
 }
 
-async fn an_engine_without_its_row_is_found(test: TestStore) {
+async fn an_engine_without_its_row_is_detected(test: TestStore) {
     log(&test).await;
     test.database.execute("DELETE FROM engines").await.unwrap();
-    let gone = Bad { position: 0, what: Finding::NoEngine };
+    let gone = Inconsistency { position: 0, what: Finding::NoEngine };
     assert_eq!(audit(&test).await.first_bad, Some(gone));
     create(&test.store, &engine("f")).await;
     test.database.execute("DELETE FROM events").await.unwrap();
     let report = verify(&test.store, &engine("f"), |_| {}).await.unwrap();
-    assert_eq!(report.first_bad, Some(Bad { position: 1, what: Finding::NoEngine }));
+    assert_eq!(report.first_bad, Some(Inconsistency { position: 1, what: Finding::NoEngine }));
 }

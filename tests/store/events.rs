@@ -9,7 +9,7 @@ pub(crate) fn engine(name: &str) -> EngineId {
     name.parse().unwrap()
 }
 
-/// An event to be placed in a log.
+/// An event without position, time and hashes.
 pub(crate) fn event(kind: &str, payload: &str) -> Record {
     Record {
         position: 0,
@@ -30,7 +30,7 @@ pub(crate) fn event(kind: &str, payload: &str) -> Record {
     }
 }
 
-/// An event of a step and a data subject, with every column filled.
+/// An event of a step and a data subject, with all columns set.
 pub(crate) fn step_event(kind: &str, step: u64, subject: u128) -> Record {
     Record {
         step: Some(step),
@@ -42,7 +42,7 @@ pub(crate) fn step_event(kind: &str, step: u64, subject: u128) -> Record {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the form every event takes its contents in")]
+#[expect(clippy::unnecessary_wraps, reason = "the type of an event's contents")]
 pub(crate) fn content(text: &str, vector: Option<&[u8]>) -> Option<Content> {
     Some(Content { sealed: text.as_bytes().to_vec(), vector: vector.map(<[u8]>::to_vec) })
 }
@@ -71,7 +71,7 @@ pub(crate) fn place(
     placed
 }
 
-/// Makes an engine with its first event.
+/// Creates an engine and its first event.
 pub(crate) async fn create(store: &Store, engine: &EngineId) -> EngineRow {
     let row = EngineRow {
         engine_id: engine.clone(),
@@ -91,7 +91,7 @@ pub(crate) async fn insert(append: &mut Append, events: Vec<(Record, Option<Cont
     insert_placed(append, placed).await.unwrap();
 }
 
-/// Inserts events that are placed already, with their contents.
+/// Inserts placed events with their contents.
 pub(crate) async fn insert_placed(
     append: &mut Append,
     placed: Vec<(Record, Option<Content>)>,
@@ -101,7 +101,7 @@ pub(crate) async fn insert_placed(
     append.insert_events(&placed.into_iter().map(|(record, _)| record).collect::<Vec<_>>()).await
 }
 
-/// Appends events in one transaction; answers the new head's position.
+/// Appends events in one transaction; returns the position of the new head.
 pub(crate) async fn append(
     store: &Store,
     engine: &EngineId,

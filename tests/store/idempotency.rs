@@ -1,4 +1,4 @@
-//! Idempotent requests: one row a key, ended or freed by step, removed when expired.
+//! Idempotent requests: one row per key, ended or released by step, deleted after expiry.
 
 use mlsdm::{
     domain::ids::EngineId,
@@ -8,7 +8,7 @@ use mlsdm::{
 
 use crate::events::{create, engine};
 
-on_every_database!(TestStore and PgBouncer:rows_are_found_ended_and_freed, expired_rows_go_in_bounded_portions);
+on_every_database!(TestStore and PgBouncer:idempotency_rows_are_found_ended_and_released, expired_rows_are_deleted_in_bounded_portions);
 
 fn row(key: &str, step: u64) -> IdempotencyRow {
     IdempotencyRow {
@@ -31,7 +31,7 @@ async fn insert(store: &Store, name: &EngineId, rows: &[IdempotencyRow]) {
     transaction.commit().await.unwrap();
 }
 
-async fn rows_are_found_ended_and_freed(test: TestStore) {
+async fn idempotency_rows_are_found_ended_and_released(test: TestStore) {
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     create(store, &engine("f")).await;
@@ -57,17 +57,17 @@ async fn rows_are_found_ended_and_freed(test: TestStore) {
         assert_eq!(store.idempotency_row(&name, &row.id).await.unwrap(), Some(expected));
     }
     let other = store.idempotency_row(&engine("f"), &rows[0].id).await.unwrap();
-    assert_eq!(other, Some(row("a", 9)), "another engine's rows stay");
+    assert_eq!(other, Some(row("a", 9)), "rows of other engines are unchanged");
 }
 
-async fn expired_rows_go_in_bounded_portions(test: TestStore) {
+async fn expired_rows_are_deleted_in_bounded_portions(test: TestStore) {
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let count = PURGE_ROWS as u64 + 5;
     let rows: Vec<_> = (1..=count).map(|step| row(&step.to_string(), step)).collect();
     insert(store, &name, &rows).await;
     assert_eq!(store.purge_idempotency(999).await.unwrap(), 0);
-    assert_eq!(store.purge_idempotency(2_000).await.unwrap(), 2, "expired means at or before now");
+    assert_eq!(store.purge_idempotency(2_000).await.unwrap(), 2, "a row expires at `expires_at`");
     assert_eq!(store.purge_idempotency(i64::MAX).await.unwrap(), PURGE_ROWS as u64);
     assert_eq!(store.purge_idempotency(i64::MAX).await.unwrap(), 3);
 }

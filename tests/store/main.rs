@@ -1,4 +1,4 @@
-//! The store's promises, checked on SQLite, on PostgreSQL and on PostgreSQL behind PgBouncer.
+//! The guarantees of the store, tested on SQLite, on PostgreSQL and on PostgreSQL behind PgBouncer.
 
 #[cfg(test)]
 mod append;

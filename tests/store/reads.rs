@@ -1,4 +1,4 @@
-//! Reads: pages, heads, contents, endings, and bytes that come back as they were written.
+//! Reads: pages, heads, contents, endings, and payloads that are returned byte for byte.
 
 use mlsdm::{
     store::{Head, Store, StoreError},
@@ -10,14 +10,14 @@ use crate::events::{append, content, create, engine, event, step_event};
 on_every_database!(
     TestStore and PgBouncer:
     pages_end_at_their_limit,
-    heads_come_in_one_query,
-    clear_bytes_come_back_identical,
-    null_and_empty_are_told_apart,
+    heads_are_read_in_one_query,
+    payload_bytes_are_returned_unchanged,
+    null_and_empty_are_distinguished,
     vectors_and_contents_are_joined,
     endings_are_found,
-    strays_are_named,
-    a_reader_beside_cannot_write,
-    missing_tables_are_said,
+    contents_and_events_without_an_engine_are_listed,
+    a_read_only_store_cannot_write,
+    missing_tables_are_reported,
 );
 
 async fn pages_end_at_their_limit(test: TestStore) {
@@ -40,7 +40,7 @@ async fn pages_end_at_their_limit(test: TestStore) {
     assert_eq!(store.read(&engine("nobody"), 0, 3).await.unwrap(), []);
 }
 
-async fn heads_come_in_one_query(test: TestStore) {
+async fn heads_are_read_in_one_query(test: TestStore) {
     let store = &test.store;
     let names = ["b", "a", "c"].map(engine);
     for name in &names {
@@ -64,7 +64,7 @@ async fn heads_come_in_one_query(test: TestStore) {
     assert_eq!(listed, ["a", "b", "c"]);
 }
 
-async fn clear_bytes_come_back_identical(test: TestStore) {
+async fn payload_bytes_are_returned_unchanged(test: TestStore) {
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let mut record = event("x", r#"{"b":1.10,  "a":1e400, "ü":"\u00fc"}"#);
@@ -74,7 +74,7 @@ async fn clear_bytes_come_back_identical(test: TestStore) {
     assert_eq!(store.record(&name, 2).await.unwrap().unwrap().payload, payload);
 }
 
-async fn null_and_empty_are_told_apart(test: TestStore) {
+async fn null_and_empty_are_distinguished(test: TestStore) {
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let mut empty = event("", "");
@@ -147,7 +147,7 @@ async fn endings_are_found(test: TestStore) {
     assert_eq!(ending(4, 0).await, None);
 }
 
-async fn strays_are_named(test: TestStore) {
+async fn contents_and_events_without_an_engine_are_listed(test: TestStore) {
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     assert_eq!(store.unknown_engines().await.unwrap(), Vec::<String>::new());
@@ -164,7 +164,7 @@ async fn strays_are_named(test: TestStore) {
     assert_eq!(store.unknown_engines().await.unwrap(), ["gone", "never"]);
 }
 
-async fn a_reader_beside_cannot_write(test: TestStore) {
+async fn a_read_only_store_cannot_write(test: TestStore) {
     let name = engine("e");
     create(&test.store, &name).await;
     let reader = Store::open_read_only(&test.options).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_reader_beside_cannot_write(test: TestStore) {
     reader.close().await;
 }
 
-async fn missing_tables_are_said(test: TestStore) {
+async fn missing_tables_are_reported(test: TestStore) {
     test.database.execute("DROP TABLE contents").await.unwrap();
     let error = test.store.contents(&engine("e"), &[1]).await.unwrap_err();
     assert!(matches!(error, StoreError::Unmigrated(_)), "{error}");

@@ -1,4 +1,4 @@
-//! The documented PostgreSQL roles: enough to serve and to audit, too little to rewrite.
+//! The documented PostgreSQL roles suffice to serve and to audit, and cannot rewrite the log.
 
 use mlsdm::{
     domain::ids::SubjectRef,
@@ -21,8 +21,8 @@ async fn run(url: &str, statements: &'static str) -> Result<(), sqlx::Error> {
 }
 
 #[tokio::test]
-async fn the_documented_roles_are_enough_and_no_more() {
-    // roles belong to the whole cluster, so this one is its own
+async fn the_documented_roles_suffice_and_grant_no_more() {
+    // roles belong to a whole cluster, so this test starts its own
     let cluster = postgres::private_cluster();
     let database = TestDatabase::within(&cluster).await;
     let owner = Store::open(&Options::new(database.url())).await.unwrap();

@@ -1,4 +1,4 @@
-//! The SQLite file: who may open it, who may read it, what is refused.
+//! The SQLite file: locking, read-only access, permissions and invalid URLs.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -10,21 +10,22 @@ use mlsdm::{
 use crate::events::{append, content, create, engine, event};
 
 #[tokio::test]
-async fn a_file_is_served_by_one_process() {
+async fn a_file_is_open_for_writing_in_one_process() {
     let test = TestStore::sqlite().await;
     let second = Store::open(&test.options).await.err();
     assert!(matches!(second, Some(StoreError::Locked(_))), "{second:?}");
     test.store.close().await;
-    let second = Store::open(&test.options).await.expect("the first gave it free");
+    let second = Store::open(&test.options).await.expect("the first store released the lock");
     create(&second, &engine("e")).await;
     second.close().await;
-    let reader = Store::open_read_only(&test.options).await.expect("nobody serves it");
+    let reader =
+        Store::open_read_only(&test.options).await.expect("no process has it open for writing");
     assert_eq!(reader.head(&engine("e")).await.unwrap().position, 1);
 }
 
 #[tokio::test]
 async fn erased_bytes_are_in_no_file() {
-    const WORDS: &str = "words that are to be forgotten";
+    const WORDS: &str = "words that are erased";
     let test = TestStore::sqlite().await;
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
@@ -44,7 +45,7 @@ async fn erased_bytes_are_in_no_file() {
 }
 
 #[tokio::test]
-async fn the_file_is_its_owners() {
+async fn the_file_is_accessible_by_its_owner_only() {
     let database = TestDatabase::sqlite();
     let folder = database.folder().unwrap().join("deep/er");
     let url = format!("sqlite://{}", folder.join("a.db").display());
@@ -60,7 +61,7 @@ async fn the_file_is_its_owners() {
 }
 
 #[tokio::test]
-async fn unusable_urls_say_what_to_use() {
+async fn the_error_of_an_invalid_url_names_valid_ones() {
     for url in ["", "mysql://x/y", "memory.db", "sqlite::memory:", "sqlite://x?mode=memory"] {
         let error = Store::open(&Options::new(url)).await.err().expect(url);
         assert!(matches!(error, StoreError::Url(_)), "{url}: {error}");
@@ -69,7 +70,8 @@ async fn unusable_urls_say_what_to_use() {
     let missing = Store::open_read_only(&Options::new(database.url())).await.err();
     assert!(matches!(missing, Some(StoreError::File { .. })), "{missing:?}");
     let file = database.folder().unwrap().join("mlsdm.db");
-    fs::write(file, "this is no database, but it is long enough to be looked at").unwrap();
-    let error = Store::open(&Options::new(database.url())).await.err().expect("no database");
+    fs::write(file, "this is not a database, but it is long enough to be read as one").unwrap();
+    let error =
+        Store::open(&Options::new(database.url())).await.err().expect("the file is not a database");
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
 }

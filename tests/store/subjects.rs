@@ -1,4 +1,4 @@
-//! Data subjects: made under the lock, found by name and by pseudonym, destroyed.
+//! Data subjects: inserted under the lock, found by name and by pseudonym, deleted.
 
 use mlsdm::{
     domain::ids::SubjectRef,
@@ -8,7 +8,7 @@ use mlsdm::{
 
 use crate::events::{create, engine};
 
-on_every_database!(TestStore and PgBouncer:subjects_are_made_found_and_destroyed, a_name_has_one_subject);
+on_every_database!(TestStore and PgBouncer:subjects_are_inserted_found_and_deleted, a_name_has_one_subject);
 
 fn subject(number: u8) -> SubjectRow {
     SubjectRow {
@@ -19,7 +19,7 @@ fn subject(number: u8) -> SubjectRow {
     }
 }
 
-async fn subjects_are_made_found_and_destroyed(test: TestStore) {
+async fn subjects_are_inserted_found_and_deleted(test: TestStore) {
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     create(store, &engine("f")).await;
@@ -52,5 +52,5 @@ async fn a_name_has_one_subject(test: TestStore) {
     let twin = SubjectRow { subject_ref: SubjectRef::new(7), ..subject(1) };
     assert!(!transaction.insert_subjects(&[twin, subject(2)]).await.unwrap());
     let names = [subject(1).name_hmac];
-    assert_eq!(transaction.subjects(&names).await.unwrap(), [subject(1)], "who was first");
+    assert_eq!(transaction.subjects(&names).await.unwrap(), [subject(1)], "the first insert wins");
 }

@@ -1,4 +1,4 @@
-//! Against the values the original computes, bit for bit.
+//! Compares with the values of the original system, bit for bit.
 
 use serde::Deserialize;
 
@@ -56,7 +56,7 @@ fn looping_and_its_signals_are_bit_exact() {
 }
 
 #[test]
-fn blank_is_what_python_strips_away() {
+fn blank_means_stripped_by_python() {
     assert!(is_blank("") && is_blank(" \t\r\n\u{a0}\u{3000}\u{85}\x1c\x1d\x1e\x1f\x0b\x0c"));
     assert!(!is_blank("\u{200b}") && !is_blank("\0") && !is_blank("."));
     assert!((confidence("\x1c \x1f") - BLANK_CONFIDENCE).abs() < f64::EPSILON);

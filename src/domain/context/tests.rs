@@ -1,4 +1,4 @@
-//! Limits, fairness, and that no remembered text can leave its quotation.
+//! The context message: limits, fair shares, and escaping.
 
 use proptest::prelude::*;
 
@@ -8,12 +8,12 @@ fn memory<'a>(position: Position, prompt: &'a str, answer: &'a str) -> Memory<'a
     Memory { position, prompt, answer }
 }
 
-fn body(built: &Built) -> &str {
+fn body(built: &ContextMessage) -> &str {
     built.text.strip_prefix(OPENING).unwrap().strip_suffix(CLOSING).unwrap()
 }
 
 #[test]
-fn quotes_in_order_with_both_sides() {
+fn memories_are_quoted_in_order_with_prompt_and_answer() {
     let memories = [memory(9, "My dog is called Rex", "Noted."), memory(4, "Hello", "Hi!")];
     let built = build(&memories, &["What is my dog called?"], 4_000).unwrap();
     assert_eq!(
@@ -26,7 +26,7 @@ fn quotes_in_order_with_both_sides() {
 }
 
 #[test]
-fn nothing_to_quote_is_no_message() {
+fn without_memories_there_is_no_message() {
     assert_eq!(build(&[], &["Hello"], 4_000), None);
     assert_eq!(build(&[memory(1, " ", "\n")], &["Hello"], 4_000), None);
     let memories = [memory(1, "My dog is called Rex", "Noted.")];
@@ -35,10 +35,14 @@ fn nothing_to_quote_is_no_message() {
 }
 
 #[test]
-fn what_the_request_already_says_is_left_out() {
+fn memories_in_the_request_are_omitted() {
     let memories = [memory(1, "My dog is Rex ", " Noted."), memory(2, "My cat is Tom", "Fine.")];
     let history = ["My dog is Rex", "Noted.", "My cat is Tom"];
-    assert_eq!(build(&memories, &history, 4_000).unwrap().used, [2], "the answer is news");
+    assert_eq!(
+        build(&memories, &history, 4_000).unwrap().used,
+        [2],
+        "the answer is not in the request"
+    );
     assert_eq!(build(&memories[..1], &history, 4_000), None);
 }
 
@@ -56,12 +60,16 @@ fn remembered_text_cannot_close_the_quotation() {
         assert_eq!(built.text.matches("</remembered>").count(), 1, "{attack}");
         assert_eq!(body(&built).matches('<').count(), 4, "{attack}");
         let user = body(&built).strip_prefix("<user>").unwrap().split("</user>").next().unwrap();
-        assert_eq!(user.replace("&lt;", "<").replace("&amp;", "&"), attack, "nothing is lost");
+        assert_eq!(
+            user.replace("&lt;", "<").replace("&amp;", "&"),
+            attack,
+            "escaping loses nothing"
+        );
     }
 }
 
 #[test]
-fn long_texts_are_cut_to_fair_shares_and_short_ones_are_not() {
+fn long_texts_are_truncated_to_fair_shares_and_short_ones_are_not() {
     let long = "語".repeat(5_000);
     let memories = [memory(1, &long, "short"), memory(2, "tiny", "small"), memory(3, "q", &long)];
     let built = build(&memories, &[], 1_000).unwrap();
@@ -76,7 +84,7 @@ fn long_texts_are_cut_to_fair_shares_and_short_ones_are_not() {
 }
 
 #[test]
-fn an_escape_is_never_cut_in_two() {
+fn an_escape_is_never_split() {
     for max_chars in 190..230 {
         let Some(built) = build(&[memory(1, &"<".repeat(400), "")], &[], max_chars) else {
             continue;
@@ -87,7 +95,7 @@ fn an_escape_is_never_cut_in_two() {
 }
 
 #[test]
-fn the_last_are_left_out_when_room_is_short() {
+fn the_last_memories_are_omitted_if_space_is_short() {
     let text = "word ".repeat(20);
     let memories: Vec<_> = (1..=20).map(|position| memory(position, &text, &text)).collect();
     let built = build(&memories, &[], 400).unwrap();
@@ -97,7 +105,7 @@ fn the_last_are_left_out_when_room_is_short() {
 
 proptest! {
     #[test]
-    fn never_longer_than_allowed_and_never_open(
+    fn a_message_is_never_too_long_and_always_closed(
         texts in prop::collection::vec(("[<>/&a-z語\n ]{0,300}", ".{0,200}"), 0..8),
         max_chars in 0_usize..2_000,
     ) {

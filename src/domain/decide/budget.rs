@@ -34,9 +34,9 @@ pub(super) fn grant(
     now: Micros,
 ) -> Result<Grant, Refusal> {
     let policy = &state.policy.budget;
-    let asker = policy.is_set().then(|| (admit.subject, policy.limit()));
-    let asker =
-        asker.map(|holder| payer(state, &state.accounts, admit, holder, now)).transpose()?;
+    let subject = policy.is_set().then(|| (admit.subject, policy.limit()));
+    let subject =
+        subject.map(|holder| payer(state, &state.accounts, admit, holder, now)).transpose()?;
     let key = admit.key_limit.map(|key| (key.holder, key.limit));
     let key =
         key.map(|holder| payer(state, &state.key_accounts, admit, holder, now)).transpose()?;
@@ -49,7 +49,7 @@ pub(super) fn grant(
         left.tokens.saturating_sub(prompt_tokens).min(affordable)
     };
     let fit = |most: u64, payer| most.min(fitting(payer)).max(1);
-    let most = asker.iter().chain(&key).fold(u64::from(max_tokens), fit);
+    let most = subject.iter().chain(&key).fold(u64::from(max_tokens), fit);
     let usage = Usage { prompt_tokens, completion_tokens: most };
     let needed = budget::used(usage, admit.price);
     let reservation = |payer: Payer| Reservation {
@@ -63,7 +63,7 @@ pub(super) fn grant(
     };
     Ok(Grant {
         max_tokens: most as u32,
-        reservation: asker.map(reservation),
+        reservation: subject.map(reservation),
         key_reservation: key.map(reservation),
     })
 }

@@ -23,7 +23,7 @@ pub(super) fn widest(rows: &[i8], query: &[i16], out: &mut [i32]) {
 }
 
 /// The same kernel without run-time selection.
-#[expect(clippy::inline_always, reason = "compiled anew, with wider vectors, in each `widest`")]
+#[expect(clippy::inline_always, reason = "compiled again, with wider vectors, in each `widest`")]
 #[inline(always)]
 pub(super) fn portable(rows: &[i8], query: &[i16], out: &mut [i32]) {
     if query.is_empty() {

@@ -1,4 +1,5 @@
-//! The lattice against brute force, and its eviction under unkind sequences of confidences.
+//! The lattice search compared with brute force, and eviction under adverse sequences of
+//! confidences.
 
 use proptest::prelude::*;
 
@@ -10,7 +11,7 @@ use crate::domain::{
     vector::{UnitVector, VectorError},
 };
 
-/// A small generator, so that big cases are the same in every run.
+/// A small deterministic generator, so that large cases are the same in every run.
 struct Random(u64);
 
 impl Random {
@@ -123,9 +124,9 @@ proptest! {
         check(&lattice, &stored, &query);
     }
 
-    /// Rows move when others are removed; the books must follow.
+    /// A removal moves rows; all indexes must follow.
     #[test]
-    fn any_sequence_of_changes_keeps_the_books(
+    fn any_sequence_of_changes_keeps_the_indexes_consistent(
         seed in 1_u64..,
         changes in prop::collection::vec((0_u8..6, 1_u64..150), 1..300),
     ) {
@@ -171,13 +172,13 @@ proptest! {
 
 #[cfg(target_pointer_width = "64")]
 #[test]
-fn the_bytes_of_the_estimate_are_those_of_the_types() {
+fn the_estimated_sizes_equal_those_of_the_types() {
     assert!(size_of::<Chunk>() <= CHUNK_BYTES);
     assert!(size_of::<Item>() + size_of::<Option<UnitVector>>() <= ROW_BYTES);
 }
 
 #[test]
-fn an_erased_vector_changes_no_recorded_figure() {
+fn an_erased_vector_does_not_change_the_size_estimate() {
     let mut whole = Lattice::new(3, 10);
     let mut erased = whole.clone();
     whole.insert(item(1), Some(Random(1).unit(3))).unwrap();
@@ -186,12 +187,12 @@ fn an_erased_vector_changes_no_recorded_figure() {
 }
 
 #[test]
-fn near_duplicates_are_told_apart_exactly() {
+fn near_duplicates_are_distinguished_exactly() {
     let mut random = Random(7);
     let theme = random.unit(384);
     let stored: Vec<_> = (1..=20_000)
         .map(|position| {
-            // a fifth are true duplicates, so that ties are broken by position
+            // one in five is an exact duplicate, so that position breaks the tie
             let noise = if position % 5 == 0 { 0.0 } else { 1e-4 };
             let near: Vec<f32> =
                 theme.as_slice().iter().map(|v| v + noise * random.signed()).collect();
@@ -207,7 +208,7 @@ fn near_duplicates_are_told_apart_exactly() {
 }
 
 #[test]
-fn nothing_is_found_with_k_zero_or_in_an_empty_memory() {
+fn a_search_with_k_zero_or_in_an_empty_memory_finds_nothing() {
     let vector = Random(1).unit(4);
     let stored = [(item(1), Some(vector.clone()))];
     assert_eq!(lattice_of(4, &stored).search(&all(&vector, 0)).unwrap(), SearchResult::default());
@@ -248,7 +249,8 @@ fn a_clone_is_an_independent_snapshot() {
     check(&snapshot, &stored, &all(&random.unit(16), 20));
 }
 
-/// Stores items one by one as a fold does; returns whether any newcomer was at once the victim.
+/// Stores items one by one as a fold does; returns true if a new item was immediately the next
+/// victim.
 fn store(
     lattice: &mut Lattice,
     numbers: std::ops::RangeInclusive<u64>,
@@ -264,10 +266,10 @@ fn store(
     }
 }
 
-/// Goal: whatever the confidences, the memory never freezes: the newest half of its capacity is
-/// always in it. Method: 20,000 stores at capacity 1,000, and a shrinking from 20,000 to 1,000.
+/// Goal: for any confidences, the newest half of the capacity is always in memory. Method: 20,000
+/// stores at capacity 1,000, and a reduction from 20,000 to 1,000.
 #[test]
-fn the_newest_are_never_crowded_out() {
+fn the_newest_items_are_never_evicted() {
     let patterns: [fn(u64) -> f64; 4] = [
         |_| 1.0,
         |_| 0.5,
@@ -296,7 +298,7 @@ fn the_newest_are_never_crowded_out() {
 }
 
 #[test]
-fn surplus_keeps_to_its_limit_and_order() {
+fn the_surplus_respects_its_limit_and_order() {
     let mut lattice = Lattice::new(4, 100);
     store(&mut lattice, 1..=100, |n| if n <= 10 { 1.0 } else { 0.5 });
     assert!(lattice.surplus(100, 1_000).is_empty());
@@ -307,7 +309,7 @@ fn surplus_keeps_to_its_limit_and_order() {
 }
 
 #[test]
-fn a_subject_is_found_by_its_items() {
+fn the_items_of_a_subject_are_found() {
     let mut lattice = Lattice::new(4, 100);
     for position in [5, 3, 9] {
         lattice.insert(Item { subject: subject(2), ..item(position) }, None).unwrap();

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::event::VerdictSource::{Caller, Scorer};
 
-fn offer(subject: u128, value: f64) -> ScoredRequest<'static> {
+fn request(subject: u128, value: f64) -> ScoredRequest<'static> {
     ScoredRequest { subject: SubjectRef::new(subject), caller: Some(value), scorer: None }
 }
 
@@ -14,7 +14,7 @@ fn run(
     subject: u128,
     value: f64,
 ) -> MoralVerdict {
-    let verdict = filter.judge(policy, &offer(subject, value)).unwrap();
+    let verdict = filter.judge(policy, &request(subject, value)).unwrap();
     filter.apply(policy.adaptation, SubjectRef::new(subject), &verdict, position);
     verdict
 }
@@ -47,7 +47,7 @@ fn homeostatic_follows_the_golden_trajectories() {
 }
 
 #[test]
-fn a_threshold_is_saturated_where_it_cannot_move_on() {
+fn a_threshold_is_saturated_if_it_cannot_move_further() {
     let saturated = |adaptation, value: f64| {
         let policy = Moral { adaptation, ..Moral::default() };
         let mut filter = MoralFilter::start(&policy);
@@ -57,14 +57,14 @@ fn a_threshold_is_saturated_where_it_cannot_move_on() {
         }
         (at_first, filter.is_saturated(&policy))
     };
-    assert_eq!(saturated(Adaptation::Vigilant, 0.0), (false, true), "only harm is offered");
-    assert_eq!(saturated(Adaptation::Vigilant, 1.0), (false, false), "at rest at its floor");
-    assert_eq!(saturated(Adaptation::Homeostatic, 1.0), (false, true), "all is accepted");
+    assert_eq!(saturated(Adaptation::Vigilant, 0.0), (false, true), "all requests are harmful");
+    assert_eq!(saturated(Adaptation::Vigilant, 1.0), (false, false), "at its floor");
+    assert_eq!(saturated(Adaptation::Homeostatic, 1.0), (false, true), "all requests are accepted");
     assert_eq!(saturated(Adaptation::Fixed, 0.0), (false, false));
 }
 
 #[test]
-fn own_benign_verdicts_decay_by_repeated_multiplication() {
+fn benign_verdicts_decay_the_average_by_repeated_multiplication() {
     let policy = Moral::default();
     let mut filter = MoralFilter::start(&policy);
     run(&mut filter, &policy, 1, 1, 0.0);
@@ -83,21 +83,21 @@ fn own_benign_verdicts_decay_by_repeated_multiplication() {
 }
 
 #[test]
-fn a_newcomer_over_the_limit_forgets_the_smallest_average() {
+fn a_subject_beyond_the_limit_evicts_the_smallest_average() {
     let policy = Moral::default();
     let mut filter = MoralFilter::start(&policy);
     for subject in 1..=SUBJECTS_MAX as u128 {
         run(&mut filter, &policy, subject as u64, subject, 0.0);
     }
-    // subject 5 calms down: its average is the smallest now
+    // benign requests of subject 5 make its average the smallest
     run(&mut filter, &policy, 20_000, 5, 1.0);
     let verdict = run(&mut filter, &policy, 20_001, 77_777, 0.0);
     assert_eq!(verdict.forgot, Some(SubjectRef::new(5)));
     assert_eq!(filter.subject_count(), SUBJECTS_MAX);
-    // of equal averages the one with the oldest verdict goes
+    // of equal averages, the one with the oldest verdict is evicted
     let verdict = run(&mut filter, &policy, 20_002, 88_888, 0.0);
     assert_eq!(verdict.forgot, Some(SubjectRef::new(1)));
-    // a harmless stranger takes no place
+    // a new subject with a benign request needs no entry
     let verdict = run(&mut filter, &policy, 20_003, 99_999, 1.0);
     assert_eq!(verdict.forgot, None);
 }
@@ -120,10 +120,10 @@ fn scores_are_combined_as_the_policy_says() {
 }
 
 proptest! {
-    /// Whatever is offered, by whomever: the threshold stays within [initial, max], and a subject
-    /// that offers nothing harmful is never raised by more than share × room.
+    /// The threshold stays within [initial, max] for any requests, and that of a subject without
+    /// harmful requests rises by at most `share · (max − initial)`.
     #[test]
-    fn vigilance_has_a_floor_and_harms_no_bystander(
+    fn vigilance_has_a_floor_and_barely_affects_other_subjects(
         offers in proptest::collection::vec((1u128..6, 0.0f64..=1.0), 1..300)
     ) {
         let policy = Moral::default();
@@ -139,9 +139,9 @@ proptest! {
         }
     }
 
-    /// A subject's own benign verdicts never raise its own threshold.
+    /// Benign verdicts of a subject never raise its own threshold.
     #[test]
-    fn benign_verdicts_never_raise_the_own_threshold(
+    fn benign_verdicts_never_raise_the_threshold_of_their_subject(
         before in proptest::collection::vec(0.0f64..=1.0, 0..50), benign in 0.5f64..=1.0
     ) {
         let policy = Moral::default();

@@ -12,7 +12,7 @@ fn vector(first: f32) -> UnitVector {
     UnitVector::normalise(&[first, 1.0], 2).unwrap()
 }
 
-/// An embedder that waits until it is let go, and counts.
+/// An embedder that waits for a permit and counts its calls.
 #[derive(Clone)]
 struct Slow {
     calls: Arc<AtomicUsize>,
@@ -39,11 +39,11 @@ fn cache() -> Cache {
     Cache::new(1 << 20, 2).unwrap()
 }
 
-fn flights(cache: &Cache) -> usize {
-    cache.inner().flights.len()
+fn running(cache: &Cache) -> usize {
+    cache.inner().running.len()
 }
 
-/// Asks, without waiting yet.
+/// Requests a vector; the future is not polled yet.
 fn ask<'a>(
     cache: &'a Cache,
     slow: &Slow,
@@ -61,18 +61,18 @@ async fn equal_texts_at_the_same_time_make_one_call() {
     let other = ask(&cache, &slow, "b", Ok(vector(3.0)));
     let mut both = Box::pin(async { tokio::join!(asked, other) });
     assert!(futures_util::poll!(&mut both).is_pending());
-    assert_eq!((slow.calls(), flights(&cache)), (2, 2));
+    assert_eq!((slow.calls(), running(&cache)), (2, 2));
     slow.go.add_permits(2);
     let (asked, other) = both.await;
     assert!(asked.into_iter().all(|outcome| outcome.unwrap() == vector(2.0)));
     assert_eq!(other.unwrap(), vector(3.0));
-    assert_eq!((slow.calls(), flights(&cache)), (2, 0));
+    assert_eq!((slow.calls(), running(&cache)), (2, 0));
     ask(&cache, &slow, "a", Ok(vector(9.0))).await.unwrap();
     assert_eq!(slow.calls(), 2);
 }
 
 #[tokio::test]
-async fn all_who_wait_get_a_failure_and_the_next_tries_again() {
+async fn all_waiting_callers_get_a_failure_and_the_next_call_retries() {
     let (cache, slow) = (cache(), Slow::new());
     let asked = (0..10).map(|_| ask(&cache, &slow, "a", Err(EmbedError::Unreachable)));
     let mut asked = join_all(asked);
@@ -80,13 +80,13 @@ async fn all_who_wait_get_a_failure_and_the_next_tries_again() {
     slow.go.add_permits(2);
     let outcomes = asked.await;
     assert!(outcomes.into_iter().all(|outcome| outcome == Err(EmbedError::Unreachable)));
-    assert_eq!((slow.calls(), flights(&cache)), (1, 0));
+    assert_eq!((slow.calls(), running(&cache)), (1, 0));
     assert_eq!(ask(&cache, &slow, "a", Ok(vector(2.0))).await.unwrap(), vector(2.0));
     assert_eq!(slow.calls(), 2);
 }
 
 #[tokio::test]
-async fn who_goes_away_takes_nothing_from_those_who_stay() {
+async fn a_cancelled_caller_does_not_affect_the_others() {
     let (cache, slow) = (cache(), Slow::new());
     let mut first = Box::pin(ask(&cache, &slow, "a", Ok(vector(2.0))));
     let mut second = Box::pin(ask(&cache, &slow, "a", Ok(vector(3.0))));
@@ -99,18 +99,18 @@ async fn who_goes_away_takes_nothing_from_those_who_stay() {
 }
 
 #[tokio::test]
-async fn a_flight_that_nobody_waits_for_ends() {
+async fn a_computation_without_waiting_callers_is_dropped() {
     let (cache, slow) = (cache(), Slow::new());
     let mut only = Box::pin(ask(&cache, &slow, "a", Ok(vector(2.0))));
     assert!(futures_util::poll!(&mut only).is_pending());
     drop(only);
-    assert_eq!(flights(&cache), 0);
+    assert_eq!(running(&cache), 0);
     slow.go.add_permits(1);
     assert_eq!(ask(&cache, &slow, "a", Ok(vector(3.0))).await.unwrap(), vector(3.0));
 }
 
 #[tokio::test]
-async fn the_vector_used_longest_ago_makes_room() {
+async fn the_least_recently_used_vector_is_evicted() {
     // room for two
     let cache = Cache::new(2 * (2 * 4 + ENTRY_OVERHEAD), 2).unwrap();
     let slow = Slow::new();
@@ -118,13 +118,13 @@ async fn the_vector_used_longest_ago_makes_room() {
     for text in ["a", "b", "a", "c", "a"] {
         ask(&cache, &slow, text, Ok(vector(2.0))).await.unwrap();
     }
-    assert_eq!((slow.calls(), cache.inner().known.len()), (3, 2));
+    assert_eq!((slow.calls(), cache.inner().vectors.len()), (3, 2));
     ask(&cache, &slow, "b", Ok(vector(2.0))).await.unwrap();
     assert_eq!(slow.calls(), 4);
     assert!(Cache::new(ENTRY_OVERHEAD, 2).is_none());
 }
 
-/// The fastest of many rounds, which the load of the machine does not decide.
+/// Takes the fastest of many rounds, which does not depend on the load of the machine.
 #[tokio::test]
 async fn a_hit_takes_less_than_20_microseconds() {
     let (cache, text) = (cache(), "a word and a number 7 ".repeat(25));

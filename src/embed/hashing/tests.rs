@@ -1,11 +1,11 @@
-//! Near texts are near, far ones far, and the numbers never change.
+//! Similar texts have similar vectors, different ones do not, and the vectors never change.
 
 use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::domain::vector::UnitVector;
 
-/// Two ways to speak of one thing, as a memory and a later question would.
+/// Paraphrases: a memory and a later question about it.
 const PAIRS: [(&str, &str); 36] = [
     ("My dog is called Rex", "What is my dog called?"),
     ("I live in Amsterdam near the central station", "Which city near a station do I live in?"),
@@ -49,10 +49,11 @@ fn unit(text: &str) -> UnitVector {
     vector(text, DIMENSION_DEFAULT).unwrap()
 }
 
-/// Goal: a search tells the memory that is meant from all others. Method: the chance that a pair
-/// scores above a mixed pair (area under the ROC curve), and how often the partner is the nearest.
+/// Goal: a search distinguishes the relevant memory from all others. Method: the probability that a
+/// pair scores above a mixed pair (area under the ROC curve), and the number of pairs whose partner
+/// is the nearest.
 #[test]
-fn paraphrases_are_nearer_than_strangers() {
+fn paraphrases_are_nearer_than_unrelated_texts() {
     let memories = PAIRS.map(|(memory, _)| unit(memory));
     let questions = PAIRS.map(|(_, question)| unit(question));
     let score = |m: usize, q: usize| memories[m].dot(&questions[q]);
@@ -74,7 +75,7 @@ fn paraphrases_are_nearer_than_strangers() {
 }
 
 #[test]
-fn the_dog_is_remembered() {
+fn the_memory_about_the_dog_is_the_nearest() {
     let question = unit("What is my dog called?");
     let dog = question.dot(&unit("My dog is called Rex"));
     assert!(dog >= 0.3, "{dog}");
@@ -93,13 +94,13 @@ fn case_order_and_punctuation_matter_little() {
 }
 
 #[test]
-fn every_text_has_a_direction() {
+fn every_text_has_a_vector() {
     for text in ["", " ", "!?!?", "…", "a", "\0", "的", "🙂", "'", "I", "---\n---"] {
         for dimension in [1, 2, 3, 384, 4096] {
             assert!(vector(text, dimension).is_ok(), "{text:?} {dimension}");
         }
     }
-    assert!(unit("!?!?").dot(&unit("🙂")) < 0.9, "bytes differ too");
+    assert!(unit("!?!?").dot(&unit("🙂")) < 0.9, "different bytes give different vectors");
     assert!(vector("no room", 0).is_err());
 }
 
@@ -108,10 +109,10 @@ fn function_words_are_sorted() {
     assert!(FUNCTION_WORDS.is_sorted());
 }
 
-/// Goal: nobody changes the vectors of existing engines unawares. If this fails, raise
+/// Goal: the vectors of existing engines never change unnoticed. If this fails, raise
 /// `HASHING_VERSION`.
 #[test]
-fn version_one_stays_as_it_is() {
+fn the_vectors_of_version_one_never_change() {
     let text = "My dog is called Rex. 我的狗 ÄÖÜ naïve 42, dog dog!";
     let digest = hex::encode(Sha256::digest(unit(text).to_bytes()));
     assert_eq!(digest, "53340dc00e086c90599067cbe79bf94dda6efe0b2aab054d575b121293ba8f7c");

@@ -33,7 +33,7 @@ async fn server(answer: impl wiremock::Respond + 'static) -> MockServer {
     server
 }
 
-/// Answers with the length of each text, the last one first.
+/// Returns the length of each text, in reverse order.
 fn lengths(received: &Received) -> ResponseTemplate {
     let body: Value = received.body_json().unwrap();
     assert_eq!(body["model"], "small");
@@ -50,7 +50,7 @@ fn of_length(length: usize) -> UnitVector {
     UnitVector::normalise(&[1.0, length as f32], 2).unwrap()
 }
 
-/// The error of a server that answers this to everything.
+/// The error for a server that returns this response to all requests.
 async fn error(answer: ResponseTemplate) -> EmbedError {
     embedder(&server(answer).await).embed("a secret text").await.unwrap_err()
 }
@@ -60,7 +60,7 @@ async fn error_of(body: &str) -> EmbedError {
 }
 
 #[tokio::test]
-async fn vectors_are_put_in_the_order_of_the_texts() {
+async fn vectors_are_returned_in_the_order_of_the_texts() {
     let server = server(lengths).await;
     let vectors = embedder(&server).embed_all(&["a", "bbb", "cc"]).await.unwrap();
     assert_eq!(vectors, [1, 3, 2].map(of_length));
@@ -69,7 +69,7 @@ async fn vectors_are_put_in_the_order_of_the_texts() {
 }
 
 #[tokio::test]
-async fn many_texts_go_in_batches_bounded_in_number_and_bytes() {
+async fn many_texts_are_sent_in_batches_bounded_in_number_and_bytes() {
     let server = server(lengths).await;
     let texts: Vec<String> = (0..150).map(|n| "x".repeat(n + 1)).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -89,7 +89,7 @@ async fn many_texts_go_in_batches_bounded_in_number_and_bytes() {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_fit_is_refused() {
+async fn an_invalid_response_is_refused() {
     let row = |index: usize, numbers: &str| format!(r#"{{"index":{index},"embedding":{numbers}}}"#);
     let data = |rows: &[String]| format!(r#"{{"data":[{}]}}"#, rows.join(","));
     let dimension = error_of(&data(&[row(0, "[1,2,3]")])).await;
@@ -110,7 +110,7 @@ async fn an_answer_that_does_not_fit_is_refused() {
         "{}".to_owned(),
         "a secret text".to_owned(),
         String::new(),
-        format!("{{\"data\":[{}", " ".repeat(ANSWER_BYTES + 1000)),
+        format!("{{\"data\":[{}", " ".repeat(RESPONSE_BYTES + 1000)),
     ];
     for body in malformed {
         let error = error_of(&body).await;
@@ -150,7 +150,7 @@ async fn statuses_have_codes_and_bodies_are_not_passed_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_hangs_is_given_up_at_the_deadline() {
+async fn a_call_to_a_hanging_server_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let silent = async {
@@ -170,14 +170,14 @@ async fn a_server_that_hangs_is_given_up_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_unreachable() {
+async fn a_closed_port_is_unreachable() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let embedder = Embedder::openai(&settings(&format!("http://{gone}"))).unwrap();
     assert_eq!(embedder.embed("a").await.unwrap_err(), EmbedError::Unreachable);
 }
 
 #[tokio::test]
-async fn a_server_that_fails_again_and_again_is_left_alone() {
+async fn repeated_failures_open_the_circuit_breaker() {
     let server = server(ResponseTemplate::new(500)).await;
     let embedder = embedder(&server);
     let faults = breaker::Settings::default().failures as usize;
@@ -191,7 +191,7 @@ async fn a_server_that_fails_again_and_again_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_request_of_ours_that_is_refused_does_not_open_the_breaker() {
+async fn a_refused_request_does_not_open_the_breaker() {
     let server = server(ResponseTemplate::new(400)).await;
     let embedder = embedder(&server);
     for n in 0..20 {

@@ -23,7 +23,7 @@ pub(super) async fn vectors(
 ) -> Result<Vec<Option<UnitVector>>, EmbedError> {
     match embed_with_retries(embedder, texts).await {
         Ok(vectors) => return Ok(vectors.into_iter().map(Some).collect()),
-        Err(error) if error.is_of_text() => {}
+        Err(error) if error.is_caused_by_text() => {}
         Err(error) => return Err(error),
     }
     // the error does not name the rejected text
@@ -31,7 +31,7 @@ pub(super) async fn vectors(
     for text in texts {
         vectors.push(match embed_with_retries(embedder, &[text]).await {
             Ok(vectors) => vectors.into_iter().next(),
-            Err(error) if error.is_of_text() => None,
+            Err(error) if error.is_caused_by_text() => None,
             Err(error) => return Err(error),
         });
     }
@@ -46,7 +46,7 @@ async fn embed_with_retries(
     for _ in 1..ATTEMPTS {
         match embedder.embed_all(texts).await {
             Err(EmbedError::BreakerOpen { retry_after }) => sleep(retry_after).await,
-            Err(error) if error.is_passing() => sleep(pause).await,
+            Err(error) if error.is_transient() => sleep(pause).await,
             settled => return settled,
         }
         pause *= 2;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     domain::{
         confidence::is_blank,
-        context::Built,
+        context::ContextMessage,
         event::{ContextUse, FailStage, Latency},
         vector::UnitVector,
     },
@@ -67,7 +67,7 @@ pub(super) async fn ask(
 }
 
 /// The chat with the context inserted directly before the prompt.
-fn messages(request: &StepRequest, context: Option<Built>) -> Messages {
+fn messages(request: &StepRequest, context: Option<ContextMessage>) -> Messages {
     let (messages, prompt) = match &request.chat {
         None => ([Message::text(Role::User, &*request.prompt)].into_iter().collect(), 0),
         Some(chat) => (chat.messages.clone(), chat.prompt),

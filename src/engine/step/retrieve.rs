@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
-        context::{self, Built, Memory},
+        context::{self, ContextMessage, Memory},
         event::{ContextUse, FailStage},
         ids::Position,
         lattice::{Query, SearchResult},
@@ -28,7 +28,7 @@ pub(super) struct Retrieval {
     /// The part that is recorded.
     pub(super) context: ContextUse,
     /// The message for the model; `None` if nothing was found.
-    pub(super) message: Option<Built>,
+    pub(super) message: Option<ContextMessage>,
     pub(super) embed_ms: f64,
     pub(super) retrieve_ms: f64,
 }
@@ -70,7 +70,7 @@ async fn search(
     step: Step<'_>,
     admitted: &AdmittedStep,
     vector: &UnitVector,
-) -> Result<(ContextUse, Option<Built>), Failure> {
+) -> Result<(ContextUse, Option<ContextMessage>), Failure> {
     let view = step.engine.view();
     let phase = view.state.phase_value(admitted.event.phase);
     let policy = &view.state.policy;
@@ -102,7 +102,7 @@ async fn message(
     step: Step<'_>,
     found: &SearchResult,
     max_chars: usize,
-) -> Result<Option<Built>, StepError> {
+) -> Result<Option<ContextMessage>, StepError> {
     if found.hits.is_empty() {
         return Ok(None);
     }

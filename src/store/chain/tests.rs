@@ -1,4 +1,4 @@
-//! The chain's encoding is frozen: these digests were computed apart from this code.
+//! The encoding of the chain is fixed: these digests were computed by an independent program.
 
 use super::*;
 use crate::domain::ids::{CommandId, SubjectRef};
@@ -52,7 +52,7 @@ fn the_encoding_is_frozen() {
 }
 
 #[test]
-fn every_column_but_the_hashes_themselves_is_covered() {
+fn every_column_except_the_hashes_is_covered() {
     let base = leaf(&engine(), &record());
     let changes: [fn(&mut Record); 14] = [
         |r| r.position += 1,
@@ -81,7 +81,7 @@ fn every_column_but_the_hashes_themselves_is_covered() {
 }
 
 #[test]
-fn null_and_empty_differ_and_no_text_moves_between_columns() {
+fn null_and_empty_differ_and_columns_have_boundaries() {
     let with = |request_id: Option<&str>, actor: Option<&str>| {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         leaf(&engine(), &Record { request_id: owned(request_id), actor: owned(actor), ..record() })

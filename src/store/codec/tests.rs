@@ -5,7 +5,7 @@ use super::*;
 use crate::{domain::event::SubjectErased, testkit::mutate::mutations};
 
 #[test]
-fn every_shipped_version_is_still_read_and_written_back_alike() {
+fn every_released_version_is_read_and_written_back_unchanged() {
     let fixtures: Vec<Value> =
         serde_json::from_str(include_str!("../../../tests/golden/events-v1.json")).unwrap();
     let mut kinds: Vec<String> = Vec::new();
@@ -23,11 +23,11 @@ fn every_shipped_version_is_still_read_and_written_back_alike() {
     kinds.dedup();
     let mut known = Event::KINDS;
     known.sort_unstable();
-    assert_eq!(kinds, known, "a fixture for every type");
+    assert_eq!(kinds, known, "every type has a fixture");
 }
 
 #[test]
-fn floats_come_back_to_the_bit() {
+fn floats_are_read_back_bit_for_bit() {
     for value in [0.1 + 0.2, 1.0 / 3.0, f64::MIN_POSITIVE, 0.850_000_000_000_000_1] {
         let text = serde_json::to_vec(&value).unwrap();
         let back: f64 = serde_json::from_slice(&text).unwrap();
@@ -36,7 +36,7 @@ fn floats_come_back_to_the_bit() {
 }
 
 #[test]
-fn the_unknown_and_the_newer_are_refused_by_name() {
+fn unknown_types_and_newer_versions_are_refused_by_name() {
     let unknown = decode("memory.dreamt", 1, b"{}").unwrap_err().to_string();
     assert!(unknown.contains("memory.dreamt"), "{unknown}");
     let newer = decode("step.failed", 7, b"{}").unwrap_err().to_string();
@@ -46,13 +46,13 @@ fn the_unknown_and_the_newer_are_refused_by_name() {
 }
 
 #[test]
-fn additive_fields_are_ignored() {
+fn unknown_fields_are_ignored() {
     let payload = br#"{"actor":"a","reason":"r","since":"a later version"}"#;
     assert!(matches!(decode("engine.shutdown", 1, payload), Ok(Event::EngineShutdown(_))));
 }
 
 #[test]
-fn upcasters_run_one_after_another() {
+fn upcasters_run_in_sequence() {
     #[derive(Debug, Deserialize, PartialEq)]
     struct V3 {
         name: String,
@@ -76,7 +76,7 @@ fn upcasters_run_one_after_another() {
 }
 
 #[test]
-fn an_erasure_reads_its_pseudonym() {
+fn an_erasure_is_decoded_with_its_pseudonym() {
     let payload = br#"{"subject_ref":"0000000000000000000000000000002a","actor":"a","reason":"r"}"#;
     let Ok(Event::SubjectErased(SubjectErased { subject_ref, .. })) =
         decode("subject.erased", 1, payload)
@@ -87,7 +87,7 @@ fn an_erasure_reads_its_pseudonym() {
 }
 
 #[test]
-fn damaged_events_are_refused_or_whole() {
+fn damaged_events_are_refused_or_decode_completely() {
     let fixtures: Vec<Value> =
         serde_json::from_str(include_str!("../../../tests/golden/events-v1.json")).unwrap();
     let (mut refused, mut read) = (0, 0);
@@ -95,7 +95,7 @@ fn damaged_events_are_refused_or_whole() {
         let name = fixture["type"].as_str().unwrap();
         let payload = serde_json::to_vec(&fixture["clear"]).unwrap();
         for damaged in mutations(&payload, 2_000) {
-            // what is read can be written, and is the same when it is read again
+            // a decoded event can be encoded, and decodes to the same event
             match decode(name, 1, &damaged) {
                 Err(_) => refused += 1,
                 Ok(event) => {

@@ -1,4 +1,4 @@
-//! Keys and sealing: what opens, and everything that must not.
+//! Keys and sealing: sealed bytes open with their own key and associated data only.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -15,7 +15,7 @@ fn subject(engine: &str, number: u128) -> SubjectKey {
 }
 
 #[test]
-fn sealed_bytes_open_in_their_place_only() {
+fn sealed_bytes_open_with_their_associated_data_only() {
     let key = subject("e", 1);
     let sealed = key.seal(COMMAND, Column::Text, b"hello").unwrap();
     assert_eq!(key.open(COMMAND, Column::Text, &sealed).unwrap(), b"hello");
@@ -28,7 +28,7 @@ fn sealed_bytes_open_in_their_place_only() {
 }
 
 #[test]
-fn any_flipped_byte_is_noticed() {
+fn any_flipped_byte_is_detected() {
     let key = subject("e", 1);
     let sealed = key.seal(COMMAND, Column::Text, b"hello").unwrap();
     for at in 0..sealed.len() {
@@ -49,7 +49,7 @@ fn equal_texts_are_sealed_differently() {
 }
 
 #[test]
-fn wrapped_keys_come_back_and_only_under_their_content_key() {
+fn wrapped_keys_are_unwrapped_by_their_content_key_only() {
     let (engine, right, wrong) = ("e".parse().unwrap(), content_key(1), content_key(2));
     let key = subject("e", 5);
     let wrapped = right.wrap_subject_key(&key).unwrap();
@@ -106,12 +106,12 @@ fn a_content_key_is_read_from_hex_and_base64() {
     assert_eq!(
         ContentKey::from_text(&"/".repeat(43)).err(),
         Some(SealError::BadKey),
-        "two bits over"
+        "has two excess bits"
     );
 }
 
 #[test]
-fn a_key_file_is_made_once_and_private() {
+fn a_key_file_is_created_once_and_private() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mlsdm.db.key");
     assert!(matches!(ContentKey::from_file(&path), Err(SealError::KeyFile { .. })));
@@ -119,7 +119,7 @@ fn a_key_file_is_made_once_and_private() {
     let again = ContentKey::load_or_create(&path).unwrap();
     assert_eq!(made.0, again.0);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
     fs::write(&path, "").unwrap();
     assert_eq!(ContentKey::load_or_create(&path).err(), Some(SealError::BadKey));
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testkit::mutate::mutations;
 
-/// A row of damaged values: whatever a column should be, it has some of these bytes, or nothing.
+/// A row of damaged values: each column has some of these bytes, or NULL.
 struct Junk(Vec<u8>);
 
 impl Junk {
@@ -27,7 +27,7 @@ impl Junk {
 impl Columns for Junk {
     fn int(&self, column: usize) -> Result<i64, sqlx::Error> {
         let part = self.part(column)?;
-        // small ones too, which are versions that could be
+        // includes small numbers, which are plausible versions
         Ok(part.iter().take(1 + part.len() % 8).fold(0, |n, byte| (n << 8) | i64::from(*byte)))
     }
 
@@ -44,7 +44,7 @@ impl Columns for Junk {
     }
 
     fn bytes(&self, column: usize) -> Result<Vec<u8>, sqlx::Error> {
-        // the columns of hashes have 32 bytes, more often than not
+        // hash columns have 32 bytes in most cases
         Ok(if self.0.len().is_multiple_of(4) { self.part(column)?.to_vec() } else { vec![7; 32] })
     }
 
@@ -64,7 +64,7 @@ impl Columns for Junk {
 }
 
 #[test]
-fn damaged_rows_are_refused_or_read() {
+fn damaged_rows_are_refused_or_decode() {
     let good: Vec<u8> = (1..=150).collect();
     let (mut refused, mut read) = (0, 0);
     for bytes in mutations(&good, 20_000) {

@@ -1,4 +1,4 @@
-//! Has each dialect's database plan every statement.
+//! Lets each database plan all statements of its dialect.
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqlSafeStr, SqliteConnection};
 
@@ -8,13 +8,13 @@ use crate::{
     testkit::TestDatabase,
 };
 
-/// SQLite gets these as the head of a VALUES list.
+/// The statements that are the start of a VALUES list on SQLite.
 const HEADS: [&str; 2] = ["INSERT_EVENTS", "INSERT_CONTENTS"];
 
 async fn migrated(database: &TestDatabase) {
     let store = Store::open(&Options::new(database.url())).await.unwrap();
     store.migrate().await.unwrap();
-    store.migrate().await.expect("a second time changes nothing");
+    store.migrate().await.expect("a second migration changes nothing");
     store.close().await;
 }
 
@@ -40,8 +40,8 @@ async fn postgres_plans_every_statement() {
     }
 }
 
-/// An ending is looked for from its step's admission on, in the one index there is: a second index
-/// would cost every append for the sake of the rare waiter.
+/// An ending is searched from the step's admission on by the primary key: a second index would slow
+/// down all appends for a rare query.
 #[tokio::test]
 async fn postgres_finds_endings_by_index() {
     let database = TestDatabase::postgres().await;
@@ -59,10 +59,10 @@ async fn postgres_finds_endings_by_index() {
     );
 }
 
-/// An engine that is younger than the statistics counts as one without rows: whatever is joined must
-/// be looked up by its whole key all the same, or replaying it takes the square of its length.
+/// Statistics older than an engine count it as empty. Joins must look up rows by their full key
+/// nevertheless, or a replay takes quadratic time.
 #[tokio::test]
-async fn postgres_joins_by_whole_keys_for_an_engine_it_has_no_statistics_of() {
+async fn postgres_joins_by_full_keys_without_statistics_of_the_engine() {
     const OLD: &str =
         "INSERT INTO contents SELECT 'old', n, '', NULL FROM generate_series(1, 20000) AS n";
     let database = TestDatabase::postgres().await;

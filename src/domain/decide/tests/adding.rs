@@ -1,4 +1,4 @@
-//! `memory.added`: items of another engine, each once, in their order, without a step.
+//! `memory.added`: items of another engine are added once, in order, and without a step.
 
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ fn source(position: Position) -> ItemOrigin {
     ItemOrigin { engine: SOURCE.parse().unwrap(), position }
 }
 
-/// The item at a position of the source, to be added after another.
+/// An item of the source, to be added after another.
 fn item(after: Position, position: Position) -> Add {
     Add {
         subject: subject(u128::from(position % 3)),
@@ -44,7 +44,7 @@ impl Log {
 }
 
 #[test]
-fn an_added_item_is_as_it_was_and_belongs_to_no_step() {
+fn an_added_item_keeps_its_values_and_belongs_to_no_step() {
     let mut log = Log::of(Policy { capacity: 2, ..small_policy() });
     let first = log.add(item(0, 4)).unwrap();
     let norms = log.state.trace_norms;
@@ -75,20 +75,20 @@ fn an_added_item_is_as_it_was_and_belongs_to_no_step() {
     assert_eq!((log.state.step, log.state.lattice.len()), (0, 2));
     assert_eq!(log.state.counts, crate::domain::state::StepCounts::default());
     log.assert_replays();
-    // and steps go on from there
+    // steps continue with the next store number
     log.step(1, 1);
     log.assert_replays();
 }
 
 #[test]
-fn a_doubtful_item_is_taken_as_its_source_judged_it() {
+fn an_item_below_the_confidence_limit_is_added_unchanged() {
     let mut log = Log::new();
     let doubtful = Add { confidence: 0.1, ..item(0, 4) };
     assert_eq!(log.add(doubtful).unwrap().n, 1);
 }
 
 #[test]
-fn who_asks_finds_what_was_added_and_only_his_own() {
+fn a_subject_finds_only_its_own_added_items() {
     let mut log = Log::new();
     log.add(item(0, 4)).unwrap();
     let (wanted, lattice) = (vector(4), &log.state.lattice);
@@ -107,7 +107,7 @@ fn who_asks_finds_what_was_added_and_only_his_own() {
 }
 
 #[test]
-fn nothing_is_added_twice_or_out_of_order() {
+fn no_item_is_added_twice_or_out_of_order() {
     let mut log = Log::new();
     log.add(item(0, 4)).unwrap();
     log.add(item(4, 7)).unwrap();
@@ -128,7 +128,7 @@ fn nothing_is_added_twice_or_out_of_order() {
 }
 
 #[test]
-fn the_digest_has_the_source_of_a_copy_and_nothing_in_other_engines() {
+fn the_digest_includes_the_origin_only_for_a_copy() {
     let mut log = Log::new();
     log.add(item(0, 4)).unwrap();
     let mut digests = vec![digest::state(&log.state)];
@@ -143,7 +143,7 @@ fn the_digest_has_the_source_of_a_copy_and_nothing_in_other_engines() {
 }
 
 #[test]
-fn an_erasure_takes_added_items_and_their_traces() {
+fn an_erasure_removes_added_items_and_their_traces() {
     let mut log = Log::new();
     log.add(item(0, 4)).unwrap();
     log.add(item(4, 5)).unwrap();
@@ -151,12 +151,12 @@ fn an_erasure_takes_added_items_and_their_traces() {
     assert_eq!(log.state.lattice.len(), 1);
     assert_eq!(log.state.trace_norms.map(f32::to_bits), [0; 3]);
     log.assert_replays();
-    // what was added is not added again
+    // an erased item is not added again
     assert!(log.add(item(0, 4)).is_err());
 }
 
 #[test]
-fn logs_that_nobody_decided_do_not_fold() {
+fn a_log_that_decide_cannot_write_is_refused() {
     let mut log = Log::of(Policy { capacity: 1, ..small_policy() });
     log.add(item(0, 4)).unwrap();
     let good = log.add(item(4, 7)).unwrap();
@@ -195,15 +195,15 @@ fn logs_that_nobody_decided_do_not_fold() {
     fold(&mut log.state, &row(&next, envelope.subject)).unwrap();
 }
 
-/// What may happen to a copy.
+/// A random action.
 #[derive(Clone, Debug)]
 enum Act {
-    /// A run of a migration hands items over, from one it believes to be next.
+    /// A migration adds items, starting from the one it considers next.
     Run {
         from: usize,
         items: usize,
     },
-    /// Somebody uses the engine.
+    /// A step of the engine.
     Step(u128),
     Erase(u128),
     Capacity(usize),
@@ -219,17 +219,17 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// Whoever runs, however often and from wherever: each item comes at most once, in order and
-    /// without a gap, and a replay agrees.
+    /// For any number of migrations from any position, each item is added at most once, in order
+    /// and without gaps, and a replay agrees.
     #[test]
-    fn runs_add_a_prefix_once(acts in proptest::collection::vec(act(), 1..12)) {
-        // the positions of the source's items, 0 before the first
+    fn any_runs_add_a_prefix_of_the_items_once(acts in proptest::collection::vec(act(), 1..12)) {
+        // the positions of the source's items; 0 stands before the first
         let at = |index: usize| if index == 0 { 0 } else { index as Position * 3 + 1 };
         let mut log = Log::of(Policy { capacity: 10, ..small_policy() });
         for act in acts {
             match act {
                 Act::Run { from, items } => for index in from + 1..=from + items {
-                    // refused or not, the next is handed over
+                    // the next item is added even if this one was refused
                     log.add(item(at(index - 1), at(index))).ok();
                 },
                 Act::Step(by) => {

@@ -1,4 +1,4 @@
-//! What data subjects may spend: nothing is spent twice, lost or carried into another window.
+//! Budgets: no amount is counted twice, lost, or carried into another window.
 
 use proptest::prelude::*;
 
@@ -12,10 +12,10 @@ use crate::domain::{
     policy::{Budget, Policy},
 };
 
-/// Length of a window in most tests.
+/// The window length in most tests.
 pub(super) const WINDOW: Micros = 60_000_000;
 
-/// A log whose data subjects may spend so much a minute, at the beginning of a minute.
+/// A log with a budget of `tokens` per minute, at the start of a minute.
 pub(super) fn log(tokens: u64, cost_micro_usd: u64) -> Log {
     let budget = Budget { tokens, cost_micro_usd, window_seconds: 60 };
     let mut log = Log::of(Policy { budget, ..small_policy() });
@@ -23,7 +23,7 @@ pub(super) fn log(tokens: u64, cost_micro_usd: u64) -> Log {
     log
 }
 
-/// A request whose prompt and answer may have so many tokens.
+/// A request with the given prompt tokens and `max_tokens`.
 pub(super) fn request(by: u128, prompt_tokens: u64, max_tokens: u32) -> Admit {
     Admit { prompt_tokens, max_tokens: Some(max_tokens), ..admission(by) }
 }
@@ -39,7 +39,7 @@ pub(super) fn ended(log: &mut Log, step: u64, prompt_tokens: u64, completion_tok
     log.complete(Complete { usage, ..answer(step, step) }).unwrap();
 }
 
-/// Spent and reserved tokens in the window of now.
+/// The spent and the reserved tokens in the current window.
 fn tokens(log: &Log, by: u128) -> (u64, u64) {
     let window = log.state.policy.budget.window(log.now);
     let account = log.state.accounts.get(subject(by), window);
@@ -51,7 +51,7 @@ fn reservation(event: &StepAdmitted) -> Amount {
 }
 
 #[test]
-fn without_a_budget_nothing_is_recorded_or_counted() {
+fn a_policy_without_a_budget_records_and_counts_nothing() {
     let mut log = Log::new();
     let event = admitted(&mut log, request(1, 10, 100));
     assert_eq!(
@@ -73,7 +73,7 @@ fn a_policy_without_a_budget_keeps_its_hash() {
 }
 
 #[test]
-fn a_reservation_is_replaced_by_what_was_used() {
+fn a_reservation_is_replaced_by_the_amount_used() {
     let mut log = log(1_000, 0);
     let event = admitted(&mut log, request(1, 100, 200));
     assert_eq!((event.request.max_tokens, reservation(&event).tokens), (200, 300));
@@ -84,7 +84,7 @@ fn a_reservation_is_replaced_by_what_was_used() {
 }
 
 #[test]
-fn an_answer_is_shortened_to_what_is_left() {
+fn an_answer_is_limited_to_the_remaining_budget() {
     let mut log = log(1_000, 0);
     admitted(&mut log, request(1, 100, 700));
     let event = admitted(&mut log, request(1, 100, 700));
@@ -92,8 +92,8 @@ fn an_answer_is_shortened_to_what_is_left() {
     assert_eq!(reservation(&event).tokens, 200);
     ended(&mut log, 1, 0, 1);
     let event = admitted(&mut log, request(1, 5_000, 700));
-    assert_eq!(event.request.max_tokens, 1, "at least one");
-    assert_eq!(reservation(&event).tokens, 799, "no more than what is left");
+    assert_eq!(event.request.max_tokens, 1, "at least one token");
+    assert_eq!(reservation(&event).tokens, 799, "no more than the remaining budget");
     log.assert_replays();
 }
 
@@ -103,7 +103,7 @@ fn a_spent_budget_refuses_before_the_verdict_and_leaves_no_event() {
     admitted(&mut log, request(1, 100, 200));
     let position = log.state.position;
     let refused = |log: &mut Log| {
-        // a score that cannot be judged is not even looked at
+        // a missing score is not even checked
         let request = Admit { caller_score: Some(f64::NAN), ..request(1, 1, 1) };
         let refused = log.admit(request).unwrap_err();
         let retry_after = log.state.policy.budget.window_end(log.now) - log.now;
@@ -117,7 +117,7 @@ fn a_spent_budget_refuses_before_the_verdict_and_leaves_no_event() {
     admitted(&mut log, request(2, 100, 200));
     log.shutdown();
     let refused = log.admit(request(1, 1, 1)).unwrap_err();
-    assert!(matches!(refused, Refusal::Shutdown { .. }), "a shutdown comes first");
+    assert!(matches!(refused, Refusal::Shutdown { .. }), "a shutdown is checked first");
 }
 
 #[test]
@@ -143,20 +143,20 @@ fn an_abandoned_step_pays_its_reservation_and_a_failed_one_its_usage() {
 }
 
 #[test]
-fn a_window_begins_empty_and_knows_nothing_of_the_one_before() {
+fn a_window_starts_empty_and_ignores_steps_of_the_previous_one() {
     let mut log = log(300, 0);
     admitted(&mut log, request(1, 100, 200));
     log.now += WINDOW;
     admitted(&mut log, request(1, 10, 20));
     assert_eq!(tokens(&log, 1), (0, 30));
     ended(&mut log, 1, 100, 200);
-    assert_eq!(tokens(&log, 1), (0, 30), "a step of the window before");
+    assert_eq!(tokens(&log, 1), (0, 30), "a step of the previous window");
     ended(&mut log, 2, 10, 10);
     assert_eq!(tokens(&log, 1), (20, 0));
     log.now += WINDOW;
-    assert_eq!(tokens(&log, 1), (0, 0), "before anything happened in it");
+    assert_eq!(tokens(&log, 1), (0, 0), "before the first event of the window");
     log.shutdown();
-    assert_eq!(log.state.accounts.iter().len(), 0, "any event turns the window");
+    assert_eq!(log.state.accounts.iter().len(), 0, "any event opens the window");
     log.assert_replays();
 }
 
@@ -181,7 +181,7 @@ fn a_cost_budget_counts_at_the_recorded_price() {
 }
 
 #[test]
-fn a_changed_limit_acts_at_once_on_what_was_spent() {
+fn a_changed_limit_applies_to_amounts_already_spent() {
     let mut log = log(1_000, 0);
     admitted(&mut log, request(1, 100, 200));
     ended(&mut log, 1, 100, 200);
@@ -195,7 +195,7 @@ fn a_changed_limit_acts_at_once_on_what_was_spent() {
 }
 
 #[test]
-fn another_length_of_window_begins_anew() {
+fn a_changed_window_length_resets_the_accounts() {
     let mut log = log(1_000, 0);
     admitted(&mut log, request(1, 100, 200));
     ended(&mut log, 1, 100, 200);
@@ -203,7 +203,7 @@ fn another_length_of_window_begins_anew() {
     let number = log.state.accounts.window();
     log.change(|policy| policy.budget.window_seconds = 61).unwrap();
     assert_eq!(tokens(&log, 1), (0, 0));
-    // years later a window of the new length has the number of that one
+    // years later a window of the new length has the same number
     log.now = (number * 61 + 1) * 1_000_000;
     admitted(&mut log, request(1, 10, 20));
     ended(&mut log, 2, 100, 200);
@@ -213,7 +213,7 @@ fn another_length_of_window_begins_anew() {
 }
 
 #[test]
-fn an_erased_subject_leaves_no_account() {
+fn an_erased_subject_has_no_account() {
     let mut log = log(1_000, 0);
     admitted(&mut log, request(1, 100, 200));
     log.erase(subject(1));
@@ -224,7 +224,7 @@ fn an_erased_subject_leaves_no_account() {
 }
 
 #[test]
-fn a_full_window_takes_no_newcomer() {
+fn a_full_window_refuses_a_new_holder() {
     let mut log = log(1_000, 0);
     let window = log.state.policy.budget.window(log.now);
     for holder in 0..HOLDERS_MAX {
@@ -241,7 +241,7 @@ fn a_full_window_takes_no_newcomer() {
     admitted(&mut log, request(stranger, 1, 1));
 }
 
-/// One thing that happens.
+/// A random action.
 #[derive(Clone, Debug)]
 enum Act {
     Admit { by: u128, prompt: u64, answer: u32, value: f64 },
@@ -265,11 +265,12 @@ fn act() -> impl Strategy<Value = Act> {
 
 const LIMIT: u64 = 500;
 
-/// A log beside what plain sums say about it.
+/// A log and an independent model of its budgets.
 struct World {
     log: Log,
     window: i64,
-    /// Spent by each subject in the window, and by how much steps overdrew their reservations.
+    /// The amount spent by each subject in the window, and the amount by which steps exceeded their
+    /// reservations.
     spent: [u64; 3],
     overdrawn: [u64; 3],
 }
@@ -283,7 +284,7 @@ impl World {
         match *act {
             Act::Admit { by, prompt, answer, value } => {
                 let request = Admit { caller_score: Some(value), ..request(by, prompt, answer) };
-                // the driver's clock moves on with the command
+                // the clock of the driver advances with each command
                 self.log.now += 1_000;
                 let has_some = taken(&self.log, by) < LIMIT;
                 self.log.now -= 1_000;
@@ -314,7 +315,7 @@ impl World {
         }
     }
 
-    /// Ends a step that used so many tokens, or what it had reserved.
+    /// Ends a step that used `used` tokens, or the reserved amount.
     fn end(&mut self, which: usize, ending: impl Fn(&mut Log, u64), used: Option<u64>) {
         let open: Vec<u64> = self.log.state.open.keys().copied().collect();
         if open.is_empty() {
@@ -348,7 +349,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_lost_and_only_a_step_itself_overdraws(
+    fn budgets_add_up_and_only_a_step_itself_overdraws(
         acts in proptest::collection::vec(act(), 1..150),
     ) {
         let log = log(LIMIT, 0);
@@ -361,7 +362,7 @@ proptest! {
         world.log.assert_replays();
     }
 
-    /// Steps one after another, each of which uses no more than it said it might.
+    /// Sequential steps, each of which uses at most its reservation.
     #[test]
     fn the_last_step_of_a_window_overdraws_by_its_prompt_at_most(
         steps in proptest::collection::vec((0..300_u64, 1..300_u32), 1..40),

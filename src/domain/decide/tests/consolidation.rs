@@ -1,4 +1,4 @@
-//! What sleep does to memory.
+//! The effect of sleep on the memory.
 
 use super::{Log, answer, subject, vector};
 use crate::domain::{
@@ -15,7 +15,7 @@ fn log(wake_duration: u32, sleep_duration: u32) -> Log {
     Log::of(Policy { rhythm, capacity: 5_000, ..small_policy() })
 }
 
-/// What a step of this phase finds under the very vector of a seed.
+/// The items that a step of this phase finds with the vector of a seed.
 fn found(log: &Log, seed: u64, phase: Phase) -> Vec<Position> {
     let vector = vector(seed);
     let policy = &log.state.policy.lattice;
@@ -39,7 +39,7 @@ fn consolidated(events: &[Event]) -> Vec<&[Position]> {
 }
 
 #[test]
-fn what_was_said_in_sleep_is_found_awake_later() {
+fn an_item_stored_in_sleep_is_found_awake_after_consolidation() {
     let mut log = log(2, 2);
     log.step(1, 1);
     log.step(1, 2);
@@ -49,9 +49,9 @@ fn what_was_said_in_sleep_is_found_awake_later() {
     log.step(1, 4);
     assert_eq!(log.state.rhythm.phase, Phase::Wake);
     assert_eq!(found(&log, 33, Phase::Sleep), [said_in_sleep]);
-    assert_eq!(found(&log, 33, Phase::Wake), [0; 0], "not before it is consolidated");
+    assert_eq!(found(&log, 33, Phase::Wake), [0; 0], "not found before its consolidation");
     log.step(1, 5);
-    // falling asleep again consolidates
+    // the next transition to sleep consolidates
     let (_, events) = log.admitted(1);
     assert!(consolidated(&events)[0].contains(&said_in_sleep));
     assert_eq!(found(&log, 33, Phase::Wake), [said_in_sleep]);
@@ -59,7 +59,7 @@ fn what_was_said_in_sleep_is_found_awake_later() {
 }
 
 #[test]
-fn what_was_said_awake_is_found_in_the_next_sleep() {
+fn an_item_stored_awake_is_found_in_the_next_sleep() {
     let mut log = log(2, 2);
     log.step(1, 11);
     let said = log.state.position;
@@ -68,7 +68,10 @@ fn what_was_said_awake_is_found_in_the_next_sleep() {
     assert_eq!(consolidated(&events), [&[said]]);
     assert_eq!(found(&log, 11, Phase::Sleep), [said]);
     let item = log.state.lattice.get(said).unwrap();
-    assert!(item.consolidated && item.phase < 0.5 && item.confidence > 0.5, "nothing else changes");
+    assert!(
+        item.consolidated && item.phase < 0.5 && item.confidence > 0.5,
+        "no other field changes"
+    );
     log.assert_replays();
 }
 
@@ -80,7 +83,7 @@ fn without_sleep_every_wake_duration_consolidates() {
             log.step(1, cycle * 3 + step);
         }
         let (admitted, events) = log.admitted(1);
-        // the step that was open over the last consolidation, and two more
+        // the step that was open during the last consolidation, and two more
         let expected = if cycle == 0 { 2 } else { 3 };
         assert_eq!(consolidated(&events)[0].len(), expected);
         assert_eq!((admitted.tick.phase, admitted.tick.counter), (Phase::Wake, 3));
@@ -89,14 +92,14 @@ fn without_sleep_every_wake_duration_consolidates() {
 }
 
 #[test]
-fn nothing_to_consolidate_is_no_event() {
+fn a_transition_without_new_items_records_no_event() {
     let mut log = log(1, 1);
     let (_, events) = log.admitted(1);
     assert_eq!(events, []);
 }
 
 #[test]
-fn a_long_day_is_consolidated_in_pages() {
+fn many_items_are_consolidated_in_pages() {
     let mut log = log(2_500, 1);
     for seed in 0..2_499 {
         log.step(1, seed);

@@ -1,4 +1,4 @@
-//! Equal states have equal digests, and any single change gives another.
+//! Digests: equal states have equal digests, and any single change gives a different one.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::domain::{
     state::{OpenStep, Shutdown, State},
 };
 
-/// A state with something of everything.
+/// A state in which every part has a value.
 fn rich() -> State {
     let budget = Budget { tokens: 1_000_000, ..Budget::default() };
     let mut log = Log::of(Policy { capacity: 5, budget, ..small_policy() });
@@ -54,7 +54,7 @@ const fn other(phase: Phase) -> Phase {
     }
 }
 
-/// Reserves and spends a little more.
+/// Adds to the reserved and the spent amounts of subject 1.
 fn spend(state: &mut State, reserved: [u64; 2], spent: [u64; 2]) {
     let amount = |[tokens, cost_micro_usd]: [u64; 2]| Amount { tokens, cost_micro_usd };
     let window = state.accounts.window();
@@ -141,7 +141,7 @@ const CHANGES: [Change; 47] = [
 ];
 
 #[test]
-fn any_single_change_gives_another_digest() {
+fn any_single_change_gives_a_different_digest() {
     let state = rich();
     let mut seen = vec![(digest::state(&state), "nothing")];
     for (name, change) in CHANGES {
@@ -152,11 +152,11 @@ fn any_single_change_gives_another_digest() {
         assert_eq!(same, None, "{name}");
         seen.push((digest, name));
     }
-    assert_eq!(digest::state(&state), seen[0].0, "a clone's changes are its own");
+    assert_eq!(digest::state(&state), seen[0].0, "a clone is independent");
 }
 
 #[test]
-fn a_missing_shutdown_is_not_an_empty_one() {
+fn no_shutdown_differs_from_an_empty_shutdown() {
     let mut state = rich();
     state.shutdown = Some(Shutdown { since: 0, reason: String::new() });
     let empty = digest::state(&state);
@@ -165,7 +165,7 @@ fn a_missing_shutdown_is_not_an_empty_one() {
 }
 
 #[test]
-fn the_trace_digest_tells_levels_and_erasure_apart() {
+fn the_trace_digest_distinguishes_levels_and_erasure() {
     let mut log = Log::new();
     log.step(1, 1);
     let one = digest::traces(log.state.traces.as_ref());
@@ -176,7 +176,7 @@ fn the_trace_digest_tells_levels_and_erasure_apart() {
     assert_eq!(digest::traces(None), None);
 }
 
-/// The same items and open steps, entered in another order.
+/// The same items and open steps, inserted in a different order.
 fn reordered(state: &State, order: &[usize]) -> State {
     let mut other = state.clone();
     let items: Vec<Item> = state.lattice.items().cloned().collect();
@@ -196,7 +196,7 @@ fn reordered(state: &State, order: &[usize]) -> State {
 
 proptest! {
     #[test]
-    fn the_order_of_insertion_does_not_show(
+    fn the_digest_is_independent_of_the_order_of_insertion(
         order in proptest::collection::vec(select((0..64).collect::<Vec<usize>>()), 0..40)
     ) {
         let state = rich();
@@ -206,21 +206,21 @@ proptest! {
 }
 
 #[test]
-fn subjects_heard_in_another_order_give_the_same_filter() {
+fn the_order_of_subjects_does_not_change_the_filter() {
     let state = rich();
     let policy = state.policy.moral.clone();
     let heard = |order: [u128; 3]| {
         let mut other = state.clone();
         for by in order {
-            let offer = crate::domain::moral::ScoredRequest {
+            let request = crate::domain::moral::ScoredRequest {
                 subject: subject(by),
                 caller: Some(0.0),
                 scorer: None,
             };
-            let mut verdict = other.filter.judge(&policy, &offer).unwrap();
-            // the same averages, whoever came first
+            let mut verdict = other.filter.judge(&policy, &request).unwrap();
+            // the same averages in either order
             (verdict.ema_after, verdict.subject_ema_after) = (0.25, 0.125);
-            other.filter.apply(policy.adaptation, offer.subject, &verdict, 100 + by as u64);
+            other.filter.apply(policy.adaptation, request.subject, &verdict, 100 + by as u64);
         }
         digest::state(&other)
     };
@@ -235,11 +235,11 @@ fn vectors_are_not_in_the_digest() {
     let mut other = Log::new();
     other.admitted(1);
     log.complete(answer(1, 1)).unwrap();
-    let mut told = answer(1, 2);
-    told.vector = None;
-    other.complete(told).unwrap();
+    let mut complete = answer(1, 2);
+    complete.vector = None;
+    other.complete(complete).unwrap();
     other.state.trace_norms = log.state.trace_norms;
-    // without a vector nothing differs but the trace levels
+    // without a vector only the trace levels differ
     assert_ne!(log.state.traces, other.state.traces);
     assert_eq!(digest::state(&log.state), digest::state(&other.state));
 }

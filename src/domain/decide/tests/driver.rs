@@ -1,4 +1,4 @@
-//! A log in memory: commands are decided, their events go through JSON and are folded.
+//! A log in memory: it decides commands, encodes their events as JSON, and folds them.
 
 use crate::{
     domain::{
@@ -20,19 +20,19 @@ use crate::{
     store::codec,
 };
 
-/// Components of the vectors of most tests.
+/// The dimension of the vectors in most tests.
 pub(super) const DIMENSION: usize = 8;
 
-/// When a test's log begins.
+/// The time of the first event.
 const START: Micros = 1_700_000_000_000_000;
 
-/// Time between two commands.
+/// The time between two commands.
 const TICK: Micros = 1_000;
 
-/// How long a test's step may take, with its grace.
+/// The timeout of a step including its grace period.
 pub(super) const DEADLINE: Micros = 2_000_000;
 
-/// An event as the log holds it: its vector can be deleted, nothing else.
+/// A recorded event. Only its vector can be deleted.
 #[derive(Clone)]
 pub(super) struct Row {
     pub(super) envelope: Envelope,
@@ -51,7 +51,7 @@ pub(super) fn subject(number: u128) -> SubjectRef {
     SubjectRef::new(number)
 }
 
-/// A direction of its own for every seed.
+/// A pseudo-random vector, different for each seed.
 pub(super) fn vector(seed: u64) -> UnitVector {
     let mut bits = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -68,7 +68,7 @@ pub(super) fn small_policy() -> Policy {
     Policy { dimension: DIMENSION, capacity: 1_000, ..Policy::default() }
 }
 
-/// A request that the default policy admits.
+/// A request that the default policy accepts.
 pub(super) fn admission(by: u128) -> Admit {
     Admit {
         subject: subject(by),
@@ -90,7 +90,7 @@ pub(super) fn admission(by: u128) -> Admit {
     }
 }
 
-/// An answer that the default policy remembers.
+/// An answer that the default policy stores.
 pub(super) fn answer(step: u64, seed: u64) -> Complete {
     Complete {
         step,
@@ -131,7 +131,7 @@ impl Log {
         Self::of(small_policy())
     }
 
-    /// Decides a command and folds what comes of it.
+    /// Decides a command and folds the resulting events.
     pub(super) fn when(&mut self, command: &Command) -> Result<Vec<Event>, Refusal> {
         self.now += TICK;
         let decided = decide(&self.state, command, self.now)?;
@@ -166,7 +166,7 @@ impl Log {
         self.when(&Command::Admit(Box::new(admit)))
     }
 
-    /// A request that must be admitted; gives its event and what came with it.
+    /// Sends a request that must be admitted; returns its event and the events after it.
     pub(super) fn admitted(&mut self, by: u128) -> (StepAdmitted, Vec<Event>) {
         let mut events = self.admit(admission(by)).unwrap();
         let first = events.remove(0);
@@ -181,7 +181,7 @@ impl Log {
         Ok(*event)
     }
 
-    /// One whole step: admitted and answered.
+    /// Runs a complete step: admission and answer.
     pub(super) fn step(&mut self, by: u128, seed: u64) -> StepCompleted {
         self.admitted(by);
         self.complete(answer(self.state.step, seed)).unwrap()
@@ -228,7 +228,7 @@ impl Log {
         })))
     }
 
-    /// What the erasure of a subject leaves: its event, and no vector of the subject.
+    /// Erases a subject: records the event and deletes the subject's vectors.
     pub(super) fn erase(&mut self, erased: SubjectRef) {
         self.now += TICK;
         let event = SubjectErased {
@@ -249,7 +249,7 @@ impl Log {
         }
     }
 
-    /// The state that the log alone folds to, its events read back from JSON.
+    /// Folds the log from its first event, with the events decoded from JSON.
     pub(super) fn replay(&self) -> State {
         let rows = self.rows.iter().map(|row| {
             let encoded = codec::encode(&row.event).unwrap();
@@ -259,7 +259,7 @@ impl Log {
         fold_page(rows).unwrap()
     }
 
-    /// The running state is what its log says.
+    /// Asserts that a replay gives the current state.
     pub(super) fn assert_replays(&self) {
         let replayed = self.replay();
         assert_eq!(digest::state(&replayed), digest::state(&self.state));

@@ -1,4 +1,5 @@
-//! The first ending wins; nobody gives up a step that has time left; a shutdown lets steps end.
+//! Endings: the first one wins, a step is not abandoned before its deadline, and a shutdown lets
+//! running steps end.
 
 use super::{Log, admission, answer, vector};
 use crate::domain::{
@@ -36,7 +37,7 @@ fn the_first_ending_wins() {
 }
 
 #[test]
-fn a_step_is_given_up_only_after_its_deadline() {
+fn a_step_is_abandoned_only_after_its_deadline() {
     let mut log = Log::new();
     let (admitted, _) = log.admitted(1);
     assert_eq!(admitted.deadline, log.now + DEADLINE);
@@ -52,7 +53,7 @@ fn a_step_is_given_up_only_after_its_deadline() {
 }
 
 #[test]
-fn a_sole_owner_gives_up_at_once() {
+fn a_sole_owner_abandons_at_once() {
     let mut log = Log::new();
     log.admitted(1);
     let events = log.abandon(1, AbandonCause::SoleOwner).unwrap();
@@ -68,22 +69,22 @@ fn a_shutdown_admits_nothing_and_lets_running_steps_end() {
     log.admitted(2);
     assert!(matches!(&log.shutdown()[..], [Event::EngineShutdown(act)] if act.reason == "a test"));
     assert_eq!(log.state.shutdown.as_ref().unwrap().since, log.now);
-    assert_eq!(log.shutdown(), [], "already");
+    assert_eq!(log.shutdown(), [], "no event if repeated");
     let before = log.state.position;
     let refused = Refusal::Shutdown { reason: "a test".to_owned() };
     assert_eq!(log.admit(admission(3)).unwrap_err(), refused);
-    assert_eq!(log.state.position, before, "no step, no event");
+    assert_eq!(log.state.position, before, "a refusal records no event");
     log.complete(answer(1, 1)).unwrap();
     log.fail(2).unwrap();
     assert!(matches!(&log.resume()[..], [Event::EngineResumed(_)]));
-    assert_eq!(log.resume(), [], "already");
+    assert_eq!(log.resume(), [], "no event if repeated");
     log.step(3, 3);
     assert_eq!(log.state.step, 3);
     log.assert_replays();
 }
 
 #[test]
-fn what_cannot_be_judged_is_no_step() {
+fn a_request_without_a_valid_score_starts_no_step() {
     let unscored = || {
         Log::of({
             let mut policy: Policy = small_policy();
@@ -105,14 +106,14 @@ fn what_cannot_be_judged_is_no_step() {
 }
 
 #[test]
-fn a_vector_of_another_dimension_is_refused() {
+fn a_vector_of_a_different_dimension_is_refused() {
     let mut log = Log::new();
     log.admitted(1);
     let short = UnitVector::normalise(&[1.0, 2.0], 2).unwrap();
-    let told = Complete { vector: Some(short), ..answer(1, 1) };
+    let complete = Complete { vector: Some(short), ..answer(1, 1) };
     let refused = Refusal::Dimension { expected: vector(1).as_slice().len(), found: 2 };
-    assert_eq!(log.complete(told).unwrap_err(), refused);
-    assert!(log.state.open.contains_key(&1), "it can still end");
+    assert_eq!(log.complete(complete).unwrap_err(), refused);
+    assert!(log.state.open.contains_key(&1), "the step is still open");
 }
 
 #[test]

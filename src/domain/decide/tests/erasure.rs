@@ -8,7 +8,7 @@ use crate::domain::{
 };
 
 #[test]
-fn items_averages_and_traces_go() {
+fn an_erasure_removes_items_averages_and_traces() {
     let mut log = Log::new();
     for seed in 0..6 {
         log.step(u128::from(seed % 2), seed);
@@ -22,7 +22,7 @@ fn items_averages_and_traces_go() {
     assert_eq!(log.state.trace_norms.map(f32::to_bits), [0; 3]);
     assert_eq!(log.state.traces.as_ref().unwrap().norms().map(f32::to_bits), [0; 3]);
     log.assert_replays();
-    // and the two still agree on what comes later
+    // both agree on later events
     log.step(0, 77);
     log.step(2, 78);
     log.assert_replays();
@@ -58,8 +58,8 @@ fn before_the_erasure_a_replay_has_the_items_but_not_the_traces() {
     log.erase(subject(1));
     log.rows.pop();
     let replayed = log.replay();
-    assert_eq!(replayed.traces, None, "erased, until the next reset");
+    assert_eq!(replayed.traces, None, "unknown until the next erasure");
     assert_eq!(replayed.lattice.len(), 2);
-    // what the digest covers does not hang on what was erased
+    // the digest does not depend on erased data
     assert_eq!(digest::state(&replayed), digest::state(&running));
 }

@@ -1,4 +1,4 @@
-//! What API keys with a limit may spend, whomever they speak for.
+//! Budgets of API keys: they are charged for all subjects the key acts for.
 
 use super::{
     Log,
@@ -10,14 +10,14 @@ use crate::domain::{
     command::{AbandonCause, Admit, Refusal},
 };
 
-/// What the key of most tests may spend.
+/// The limit of the key in most tests.
 fn with_key(request: Admit, tokens: u64) -> Admit {
     let limit = Amount { tokens, cost_micro_usd: 0 };
     Admit { key_limit: Some(KeyLimit { holder: subject(99), limit }), ..request }
 }
 
 #[test]
-fn a_key_pays_for_whomever_it_speaks() {
+fn the_budget_of_a_key_is_charged_for_every_subject() {
     // no budget of the policy at all, then one that leaves enough
     for mut log in [log(0, 0), log(10_000, 0)] {
         let own = log.state.policy.budget.is_set();
@@ -46,7 +46,7 @@ fn a_key_pays_for_whomever_it_speaks() {
 }
 
 #[test]
-fn the_smaller_of_two_budgets_counts() {
+fn the_smaller_of_two_budgets_limits_a_step() {
     let mut log = log(1_000, 0);
     admitted(&mut log, request(1, 100, 700));
     let event = admitted(&mut log, with_key(request(1, 100, 700), 10_000));

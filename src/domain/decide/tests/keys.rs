@@ -1,4 +1,4 @@
-//! `key.*`: which keys there are follows from the log alone, and never more than there is room for.
+//! API keys: the log alone determines the valid keys, and their number is limited.
 
 use proptest::prelude::*;
 
@@ -34,7 +34,7 @@ fn id(n: u64) -> KeyId {
     KeyId::new(u128::from(n))
 }
 
-/// The hash of a key's so-many-th secret.
+/// The hash of the `secret`-th secret of key `n`.
 fn hash(n: u64, secret: u8) -> Sha256 {
     let mut bytes = [secret; 32];
     bytes[..8].copy_from_slice(&n.to_be_bytes());
@@ -70,7 +70,11 @@ fn a_key_is_created_rotated_and_revoked() {
     assert_eq!(log.create(7, grant(None)), Err(Refusal::KeyExists));
     log.rotate(7, 1, 0).unwrap();
     let key = log.key(7).unwrap();
-    assert_eq!((key.hash, key.previous), (hash(7, 1), None), "no grace: the one before is gone");
+    assert_eq!(
+        (key.hash, key.previous),
+        (hash(7, 1), None),
+        "without a grace period the previous secret is invalid"
+    );
     assert_eq!((key.created_at, key.rotated_at), (created, Some(log.now)));
     log.rotate(7, 2, 60).unwrap();
     let previous = log.key(7).unwrap().previous.unwrap();
@@ -86,7 +90,7 @@ fn a_key_is_created_rotated_and_revoked() {
 }
 
 #[test]
-fn an_expired_key_is_no_more_than_listed() {
+fn an_expired_key_is_only_listed() {
     let mut log = Log::new();
     let end = log.now + SECOND;
     log.create(1, grant(Some(end))).unwrap();
@@ -94,14 +98,16 @@ fn an_expired_key_is_no_more_than_listed() {
     assert_eq!(log.rotate(1, 1, 0), Err(Refusal::NoKey { id: id(1) }));
     assert!(log.key(1).is_some_and(|key| key.is_expired(end) && !key.is_expired(end - 1)));
     log.create(2, grant(None)).unwrap();
-    assert!(log.key(1).is_none(), "the next one takes its place");
-    let Err(Refusal::Key(bad)) = log.create(3, grant(Some(end))) else { panic!("of the past") };
+    assert!(log.key(1).is_none(), "the next created key replaces it");
+    let Err(Refusal::Key(bad)) = log.create(3, grant(Some(end))) else {
+        panic!("an expiry in the past was accepted")
+    };
     assert_eq!(bad.field, "expires_at");
     log.assert_replays();
 }
 
 #[test]
-fn every_bound_is_named() {
+fn a_violated_bound_is_named() {
     let mut log = Log::new();
     let named = |name: &str| KeyGrant { name: name.to_owned(), ..grant(None) };
     let roles = |roles: &[&str]| KeyGrant {
@@ -140,12 +146,14 @@ fn every_bound_is_named() {
         good.validate(log.now).unwrap();
     }
     log.create(1, grant(None)).unwrap();
-    let Err(Refusal::Key(bad)) = log.rotate(1, 1, GRACE_SECONDS_MAX + 1) else { panic!("a grace") };
+    let Err(Refusal::Key(bad)) = log.rotate(1, 1, GRACE_SECONDS_MAX + 1) else {
+        panic!("too long a grace period was accepted")
+    };
     assert_eq!(bad.field, "grace_seconds");
 }
 
 #[test]
-fn there_is_room_for_so_many_that_count() {
+fn the_number_of_valid_keys_is_limited() {
     let mut log = Log::new();
     let end = log.now + 3_600 * SECOND;
     for n in 0..KEYS_MAX as u64 {
@@ -154,14 +162,14 @@ fn there_is_room_for_so_many_that_count() {
     assert_eq!(log.create(KEYS_MAX as u64, grant(None)), Err(Refusal::TooManyKeys));
     log.now = end;
     log.create(KEYS_MAX as u64, grant(None)).unwrap();
-    assert_eq!(log.state.keys.iter().len(), KEYS_MAX, "in place of the one that has expired");
+    assert_eq!(log.state.keys.iter().len(), KEYS_MAX, "an expired key was replaced");
     assert_eq!(log.create(0, grant(None)), Err(Refusal::TooManyKeys));
     log.revoke(1).unwrap();
     log.create(0, grant(None)).unwrap();
 }
 
 #[test]
-fn all_of_a_key_is_in_the_digest() {
+fn every_field_of_a_key_is_in_the_digest() {
     let digest_of = |change: fn(&mut KeyGrant), secret| {
         let mut log = Log::of(small_policy());
         let mut grant = grant(None);
@@ -194,7 +202,7 @@ fn all_of_a_key_is_in_the_digest() {
 }
 
 #[test]
-fn what_does_not_follow_is_damage() {
+fn an_event_that_contradicts_the_state_is_damage() {
     let mut log = Log::new();
     log.create(1, grant(None)).unwrap();
     let before = digest::state(&log.state);
@@ -229,7 +237,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// Whether a secret opens a door, as a server sees it.
+/// True if a server would accept the secret.
 fn counts(state: &State, secret: Sha256, now: Micros) -> bool {
     state.keys.iter().any(|(_, key)| {
         let previous = key.previous.is_some_and(|p| p.hash == secret && now < p.until);
@@ -240,9 +248,9 @@ fn counts(state: &State, secret: Sha256, now: Micros) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-    /// After any acts: what was revoked or has expired counts no longer, and the log says it all.
+    /// After any sequence of actions, revoked and expired secrets are invalid, and a replay agrees.
     #[test]
-    fn no_secret_outlives_its_key(acts in proptest::collection::vec(act(), 1..80)) {
+    fn no_secret_is_valid_longer_than_its_key(acts in proptest::collection::vec(act(), 1..80)) {
         let mut log = Log::new();
         let mut secrets = std::collections::BTreeSet::new();
         for act in acts {
@@ -264,7 +272,7 @@ proptest! {
                     let counting = secrets.iter().filter(|secret| {
                         secret.0[..8] == n.to_be_bytes() && counts(&log.state, **secret, log.now)
                     });
-                    prop_assert!(counting.count() <= 2, "the new one, and the one before");
+                    prop_assert!(counting.count() <= 2, "the new and the previous secret");
                 },
                 Act::Wait(time) => log.now += time * SECOND,
             }

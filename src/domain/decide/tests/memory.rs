@@ -1,4 +1,4 @@
-//! A bounded memory that goes on remembering.
+//! The memory stores new items at its capacity.
 
 use super::{Log, answer};
 use crate::domain::{
@@ -9,14 +9,14 @@ use crate::domain::{
     policy::Policy,
 };
 
-/// Runs steps with these confidences; gives the position of every item stored.
+/// Runs steps with these confidences; returns the position of each stored item.
 fn run(log: &mut Log, confidences: impl Iterator<Item = f64>) -> Vec<Position> {
     let mut stored = Vec::new();
     for confidence in confidences {
         log.admitted(1);
         let step = log.state.step;
         let completed = log.complete(Complete { confidence, ..answer(step, step) }).unwrap();
-        assert!(matches!(completed.memory, MemoryOutcome::Stored { .. }), "the newcomer is in");
+        assert!(matches!(completed.memory, MemoryOutcome::Stored { .. }), "the new item is stored");
         stored.push(log.state.position);
         assert!(log.state.lattice.len() <= log.state.lattice.capacity());
         log.rows.truncate(1);
@@ -27,12 +27,12 @@ fn run(log: &mut Log, confidences: impl Iterator<Item = f64>) -> Vec<Position> {
 fn assert_the_last_are_in(log: &Log, stored: &[Position], how: &str) {
     let last = &stored[stored.len() - 500..];
     let missing = last.iter().filter(|position| log.state.lattice.get(**position).is_none());
-    assert_eq!(missing.count(), 0, "of the last 500, {how}");
+    assert_eq!(missing.count(), 0, "missing of the last 500, {how}");
     assert_eq!(log.state.lattice.len(), 1_000);
 }
 
 #[test]
-fn a_full_memory_goes_on_remembering() {
+fn a_full_memory_stores_new_items() {
     let alternating = |i: u32| if i.is_multiple_of(2) { 1.0 } else { 0.5 };
     let falling = |i: u32| 1.0 - f64::from(i) / 40_000.0;
     let ways: [(&str, &dyn Fn(u32) -> f64); 3] =
@@ -45,7 +45,7 @@ fn a_full_memory_goes_on_remembering() {
 }
 
 #[test]
-fn it_goes_on_remembering_after_it_shrank() {
+fn a_memory_stores_new_items_after_its_capacity_was_reduced() {
     let mut log = Log::of(Policy { capacity: 20_000, ..small_policy() });
     run(&mut log, (0..20_000).map(|i| if i % 2 == 0 { 1.0 } else { 0.5 }));
     log.change(|policy| policy.capacity = 1_000).unwrap();
@@ -55,7 +55,7 @@ fn it_goes_on_remembering_after_it_shrank() {
 }
 
 #[test]
-fn shrinking_evicts_in_pages_by_the_new_keys() {
+fn a_reduced_capacity_evicts_in_pages_by_the_new_keys() {
     let mut log = Log::of(Policy { capacity: 3_000, ..small_policy() });
     for step in 1..=3_000_u32 {
         log.admitted(1);
@@ -89,7 +89,7 @@ fn shrinking_evicts_in_pages_by_the_new_keys() {
 }
 
 #[test]
-fn the_event_names_number_key_and_victim() {
+fn the_event_records_number_key_and_victim() {
     let mut log = Log::of(Policy { capacity: 2, ..small_policy() });
     let first = log.step(1, 1);
     let at = log.state.position;
@@ -105,15 +105,15 @@ fn the_event_names_number_key_and_victim() {
 }
 
 #[test]
-fn doubtful_and_circular_answers_are_not_stored() {
+fn doubtful_and_looping_answers_are_not_stored() {
     let mut log = Log::new();
     let mut tell = |confidence, looping| {
         log.admitted(1);
         let step = log.state.step;
-        let told = Complete { confidence, looping, ..answer(step, step) };
-        let completed = log.complete(told).unwrap();
+        let complete = Complete { confidence, looping, ..answer(step, step) };
+        let completed = log.complete(complete).unwrap();
         let content = log.rows.last().unwrap().envelope.content_hash;
-        assert!(content.is_some(), "the text is kept all the same");
+        assert!(content.is_some(), "the text is stored nevertheless");
         let stored = matches!(completed.memory, MemoryOutcome::Stored { .. });
         assert_eq!(completed.trace_norms.is_some(), stored);
         (completed.memory, completed.quality, log.state.lattice.len())

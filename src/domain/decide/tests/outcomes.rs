@@ -1,4 +1,4 @@
-//! Whatever is asked in whatever order: counts add up, bounds hold, a replay gives the same state.
+//! Random sequences of commands: counts add up, bounds hold, and a replay gives the same state.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ use crate::domain::{
     policy::{Adaptation, Policy, Rhythm, SleepMode},
 };
 
-/// One thing that happens.
+/// A random action.
 #[derive(Clone, Debug)]
 enum Act {
     Admit { by: u128, value: f64 },
@@ -52,7 +52,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// A log, and under which pseudonym each person is known: an erased one gets another.
+/// A log and the current pseudonym of each person; an erased person gets a new one.
 struct World {
     log: Log,
     erasures: [u128; 5],
@@ -78,8 +78,8 @@ impl World {
             }
             Act::Complete { which, confidence, looping } => {
                 if let Some(step) = self.open(which) {
-                    let told = Complete { confidence, looping, ..answer(step, step) };
-                    self.log.complete(told).unwrap();
+                    let complete = Complete { confidence, looping, ..answer(step, step) };
+                    self.log.complete(complete).unwrap();
                 }
             }
             Act::Fail { which } => {
@@ -120,8 +120,8 @@ impl World {
         assert!(state.lattice.len() <= state.lattice.capacity());
         assert!(state.rhythm.counter >= 1);
         let moral = &state.policy.moral;
-        for asker in [None, Some(subject(1))] {
-            let threshold = state.threshold(asker);
+        for holder in [None, Some(subject(1))] {
+            let threshold = state.threshold(holder);
             assert!((moral.min_threshold..=moral.max_threshold).contains(&threshold));
             if moral.adaptation != Adaptation::Homeostatic {
                 assert!(threshold >= moral.initial_threshold);
@@ -131,7 +131,7 @@ impl World {
     }
 }
 
-/// Steps have one first event and at most one ending.
+/// Asserts that each step has one first event and at most one ending.
 fn assert_each_step_ends_once(log: &Log) {
     let of = |wanted: fn(&Event) -> bool| {
         let events = log.rows.iter().filter(move |row| wanted(&row.event));

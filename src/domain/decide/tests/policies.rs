@@ -1,4 +1,4 @@
-//! Changing the rules while an engine lives.
+//! Changes of the policy of an existing engine.
 
 use super::{Log, admission, subject};
 use crate::domain::{
@@ -9,7 +9,7 @@ use crate::domain::{
     rhythm::Phase::{self, Sleep, Wake},
 };
 
-fn offered(log: &mut Log, by: u128, value: f64) {
+fn request_with(log: &mut Log, by: u128, value: f64) {
     log.admit(Admit { caller_score: Some(value), ..admission(by) }).unwrap();
 }
 
@@ -53,7 +53,7 @@ fn a_policy_out_of_bounds_is_refused() {
 }
 
 #[test]
-fn an_unchanged_policy_is_no_event() {
+fn an_unchanged_policy_records_no_event() {
     let mut log = Log::new();
     assert_eq!(log.change(|_| {}).unwrap(), []);
 }
@@ -70,19 +70,19 @@ fn the_first_configuration_is_recorded_even_if_it_changes_nothing() {
     }));
     assert_eq!(log.when(&command).unwrap().len(), 1);
     assert_eq!(log.state.config.as_deref(), Some(&config));
-    assert_eq!(log.when(&command).unwrap(), [], "but once only");
+    assert_eq!(log.when(&command).unwrap(), [], "recorded only once");
 }
 
 #[test]
-fn another_adaptation_starts_anew() {
+fn a_changed_adaptation_restarts_the_filter() {
     let mut log = Log::new();
-    offered(&mut log, 1, 0.0);
-    offered(&mut log, 2, 0.0);
+    request_with(&mut log, 1, 0.0);
+    request_with(&mut log, 2, 0.0);
     assert!(log.state.filter.subject_count() == 2 && log.state.filter.ema() > 0.0);
     log.change(|policy| policy.moral.adaptation = Adaptation::Homeostatic).unwrap();
     assert_eq!((log.state.filter.ema(), log.state.threshold(None)), (0.5, 0.5));
     assert_eq!(log.state.filter.subject_count(), 0);
-    (0..5).for_each(|_| offered(&mut log, 1, 1.0));
+    (0..5).for_each(|_| request_with(&mut log, 1, 1.0));
     assert!(log.state.threshold(None) > 0.5);
     log.change(|policy| policy.moral.adaptation = Adaptation::Vigilant).unwrap();
     assert_eq!((log.state.filter.ema(), log.state.threshold(Some(subject(1)))), (0.0, 0.5));
@@ -90,16 +90,16 @@ fn another_adaptation_starts_anew() {
 }
 
 #[test]
-fn other_bounds_clamp_the_threshold() {
+fn changed_bounds_clamp_the_threshold() {
     let mut log = Log::of(homeostatic());
-    (0..20).for_each(|_| offered(&mut log, 1, 1.0));
+    (0..20).for_each(|_| request_with(&mut log, 1, 1.0));
     assert_eq!(log.state.threshold(None).to_bits(), 0.9_f64.to_bits());
     let ema = log.state.filter.ema();
     log.change(|policy| policy.moral.max_threshold = 0.7).unwrap();
     assert_eq!(log.state.threshold(None).to_bits(), 0.7_f64.to_bits());
-    assert_eq!(log.state.filter.ema().to_bits(), ema.to_bits(), "the average stays");
+    assert_eq!(log.state.filter.ema().to_bits(), ema.to_bits(), "the average is unchanged");
     let mut log = Log::of(homeostatic());
-    (0..60).for_each(|_| offered(&mut log, 1, 0.0));
+    (0..60).for_each(|_| request_with(&mut log, 1, 0.0));
     assert_eq!(log.state.threshold(None).to_bits(), 0.3_f64.to_bits());
     log.change(|policy| policy.moral.min_threshold = 0.45).unwrap();
     assert_eq!(log.state.threshold(None).to_bits(), 0.45_f64.to_bits());
@@ -107,7 +107,7 @@ fn other_bounds_clamp_the_threshold() {
 }
 
 #[test]
-fn other_durations_act_from_the_next_reload() {
+fn changed_durations_apply_from_the_next_phase() {
     let mut log = Log::of({
         let mut policy = small_policy();
         (policy.rhythm.wake_duration, policy.rhythm.sleep_duration) = (3, 2);

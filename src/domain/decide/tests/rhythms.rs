@@ -1,4 +1,4 @@
-//! Wake and sleep through whole steps.
+//! The wake/sleep rhythm over complete steps.
 
 use super::{Log, admission, answer};
 use crate::domain::{
@@ -19,7 +19,7 @@ fn rejected(events: &[Event]) -> &StepRejected {
     event
 }
 
-/// Sends one admissible request; says whether it was admitted.
+/// Sends an acceptable request; returns true if it was admitted.
 fn request(log: &mut Log) -> bool {
     let before = log.state.counts.accepted;
     log.admit(admission(1)).unwrap();
@@ -36,7 +36,7 @@ fn request(log: &mut Log) -> bool {
 }
 
 #[test]
-fn ten_thousand_steps_never_lock_up() {
+fn ten_thousand_steps_never_stall_the_rhythm() {
     let presets = [Preset::Balanced, Preset::Throughput, Preset::Consolidating];
     let mut durations: Vec<(u32, u32)> = presets.map(Preset::durations).into();
     durations.extend([0, 1, 3, 5].map(|sleep| (8, sleep)));
@@ -54,7 +54,7 @@ fn ten_thousand_steps_never_lock_up() {
                     refused_in_a_row += 1;
                 }
                 assert!(refused_in_a_row <= sleep, "locked up with {mode:?} {wake}/{sleep}");
-                // rows are not needed here
+                // the rows are not needed here
                 log.rows.truncate(1);
             }
             let cycle = wake + sleep;
@@ -68,7 +68,7 @@ fn ten_thousand_steps_never_lock_up() {
 }
 
 #[test]
-fn the_ninth_prompt_is_answered() {
+fn the_first_prompt_in_sleep_is_answered() {
     let mut log = Log::of(policy(8, 3, SleepMode::Refuse));
     let answered: Vec<bool> = (0..22).map(|_| request(&mut log)).collect();
     let cycle = [[true; 8].as_slice(), &[false; 3]].concat();
@@ -76,7 +76,7 @@ fn the_ninth_prompt_is_answered() {
 }
 
 #[test]
-fn a_moral_refusal_does_not_tick_and_a_sleeping_one_does() {
+fn a_moral_rejection_does_not_tick_and_a_sleep_rejection_does() {
     let mut log = Log::of(policy(1, 2, SleepMode::Refuse));
     let awake = log.state.rhythm;
     let bad = |log: &mut Log| {
@@ -89,7 +89,7 @@ fn a_moral_refusal_does_not_tick_and_a_sleeping_one_does() {
     log.admitted(2);
     let asleep = log.state.rhythm;
     assert_eq!((asleep.phase, asleep.counter), (Phase::Sleep, 2));
-    // the moral verdict comes first, asleep too
+    // the moral verdict precedes the rhythm in sleep as well
     let refusal = bad(&mut log);
     assert_eq!((refusal.reason, refusal.tick), (RejectReason::Moral, None));
     assert_eq!(log.state.rhythm, asleep);
@@ -102,7 +102,7 @@ fn a_moral_refusal_does_not_tick_and_a_sleeping_one_does() {
 }
 
 #[test]
-fn a_refusal_in_sleep_moves_the_filter() {
+fn a_rejection_in_sleep_moves_the_filter() {
     let mut with_sleep = policy(1, 3, SleepMode::Refuse);
     with_sleep.moral.adaptation = Adaptation::Homeostatic;
     let mut log = Log::of(with_sleep);
@@ -113,14 +113,14 @@ fn a_refusal_in_sleep_moves_the_filter() {
 }
 
 #[test]
-fn the_phase_of_a_step_is_the_one_before_its_tick() {
+fn a_step_runs_in_the_phase_before_its_tick() {
     let mut log = Log::of(policy(2, 2, SleepMode::Short));
     let phases: Vec<Phase> = (0..8).map(|_| log.admitted(1).0.phase).collect();
     assert_eq!(phases, [Wake, Wake, Sleep, Sleep, Wake, Wake, Sleep, Sleep]);
 }
 
 #[test]
-fn tokens_are_granted_by_phase() {
+fn the_phase_limits_the_granted_tokens() {
     let mut log = Log::of(policy(1, 1, SleepMode::Short));
     let mut granted = |asked, shortenable| {
         let mut tokens = Vec::new();
@@ -143,7 +143,7 @@ fn tokens_are_granted_by_phase() {
 }
 
 #[test]
-fn the_golden_moral_stream_goes_through_whole_steps() {
+fn complete_steps_follow_the_golden_moral_stream() {
     let golden: serde_json::Value =
         serde_json::from_str(include_str!("../../../../tests/golden/moral.json")).unwrap();
     for (name, stream) in golden["streams"].as_object().unwrap() {

@@ -1,4 +1,4 @@
-//! Logs that no `decide` ever wrote are refused by `evolve`.
+//! `evolve` refuses logs that `decide` cannot have written.
 
 use super::{Log, answer, fold, fold_page, subject, vector};
 use crate::domain::{
@@ -18,7 +18,7 @@ fn log() -> Log {
     log
 }
 
-/// Changes one row of a good log: what is then wrong, and where.
+/// Changes one row of a valid log; returns the position and the error.
 fn damage(at: usize, change: impl FnOnce(&mut Row)) -> (u64, &'static str) {
     let mut rows = log().rows;
     change(&mut rows[at]);
@@ -35,7 +35,7 @@ fn completed(row: &mut Row, change: impl FnOnce(&mut MemoryOutcome)) {
 }
 
 #[test]
-fn damaged_sequences_are_refused() {
+fn a_damaged_sequence_of_events_is_refused() {
     // 1 created, then admitted and completed three times
     assert_eq!(damage(2, |row| row.envelope.position = 4).1, "it does not follow the one before");
     let created = log().rows[0].event.clone();
@@ -69,13 +69,13 @@ fn damaged_sequences_are_refused() {
         event.budget = Some(Reservation { holder: subject(1), limit, window: 0, reserved });
     };
     assert_eq!(damage(3, late).1, "its reservation is for another window");
-    // 5 is there, 2 is not
+    // 5 is in memory, 2 is not
     let evicted = Event::MemoryEvicted(Positions { positions: vec![5, 2] });
     assert_eq!(damage(6, |row| row.event = evicted).1, "it evicts an item that is not there");
 }
 
 #[test]
-fn a_log_begins_with_its_creation() {
+fn a_log_starts_with_engine_created() {
     let rows = log().rows;
     let what = "a log begins with engine.created at position 1";
     assert_eq!(fold_page(rows[1..].to_vec()).unwrap_err().what, what);
