@@ -107,21 +107,21 @@ fn items(out: &mut Writer, state: &State) {
 /// their digests, and no new fold version was needed.
 fn budgets(out: &mut Writer, state: &State) {
     let accounts = &state.accounts;
-    let held: Vec<_> = state
+    let reservations: Vec<_> = state
         .open
         .iter()
         .filter_map(|(step, open)| Some((*step, open.budget?, open.price)))
         .collect();
-    if accounts.iter().len() == 0 && held.is_empty() {
+    if accounts.iter().len() == 0 && reservations.is_empty() {
         return;
     }
-    accounts_and_held(out, accounts, held);
+    accounts_and_reservations(out, accounts, reservations);
 }
 
-fn accounts_and_held(
+fn accounts_and_reservations(
     out: &mut Writer,
     accounts: &Accounts,
-    held: Vec<(StepNumber, Reservation, Option<Price>)>,
+    reservations: Vec<(StepNumber, Reservation, Option<Price>)>,
 ) {
     out.int(accounts.window() as u64);
     out.int(accounts.iter().len() as u64);
@@ -130,8 +130,8 @@ fn accounts_and_held(
         out.amount(account.spent);
         out.amount(account.reserved);
     }
-    out.int(held.len() as u64);
-    for (step, reservation, price) in held {
+    out.int(reservations.len() as u64);
+    for (step, reservation, price) in reservations {
         out.int(step);
         out.bytes(&reservation.holder.get().to_be_bytes());
         out.int(reservation.window as u64);
@@ -154,16 +154,16 @@ fn copied(out: &mut Writer, state: &State) {
 /// Writes nothing if no API key has a limit, so that older logs keep their digests.
 fn key_budgets(out: &mut Writer, state: &State) {
     let accounts = &state.key_accounts;
-    let held: Vec<_> = state
+    let reservations: Vec<_> = state
         .open
         .iter()
         .filter_map(|(step, open)| Some((*step, open.key_budget?, open.price)))
         .collect();
-    if accounts.iter().len() == 0 && held.is_empty() {
+    if accounts.iter().len() == 0 && reservations.is_empty() {
         return;
     }
     out.text("key budgets");
-    accounts_and_held(out, accounts, held);
+    accounts_and_reservations(out, accounts, reservations);
 }
 
 /// Writes nothing without API keys, which exist only in the server's own log.
@@ -181,11 +181,11 @@ fn keys(out: &mut Writer, state: &State) {
         out.option(key.rotated_at);
         out.option(key.previous.map(|previous| previous.until));
         out.bytes(&key.previous.map_or([0; 32], |previous| previous.hash.0));
-        granted(out, &key.grant);
+        key_grant(out, &key.grant);
     }
 }
 
-fn granted(out: &mut Writer, grant: &KeyGrant) {
+fn key_grant(out: &mut Writer, grant: &KeyGrant) {
     out.text(&grant.name);
     for names in [&grant.roles, &grant.engines] {
         out.int(names.len() as u64);

@@ -215,7 +215,7 @@ impl Fold<'_> {
     ) -> Result<(), FoldError> {
         let (step, open) = self.ending(state)?;
         if let MemoryOutcome::Stored { n, victim, .. } = event.memory {
-            self.storable(state, n, victim, vector.as_ref())?;
+            self.check_storable(state, n, victim, vector.as_ref())?;
         }
         self.close(state, step, &open, Some(budget::used(event.usage, open.price)));
         state.counts.completed += 1;
@@ -249,7 +249,7 @@ impl Fold<'_> {
             .as_ref()
             .is_none_or(|last| last.engine == source.engine && last.position < source.position);
         self.check(follows, "its source does not follow that of the item added before")?;
-        self.storable(state, event.n, event.victim, vector.as_ref())?;
+        self.check_storable(state, event.n, event.victim, vector.as_ref())?;
         state.copied = Some(source.clone());
         let item = Item {
             position: self.envelope.position,
@@ -266,7 +266,7 @@ impl Fold<'_> {
     }
 
     /// Checks that an item can be stored as recorded.
-    fn storable(
+    fn check_storable(
         &self,
         state: &State,
         n: u64,

@@ -107,7 +107,7 @@ mod tests {
         })
     }
 
-    fn here(cache: &ContentCache, positions: &[Position]) -> Vec<Position> {
+    fn cached(cache: &ContentCache, positions: &[Position]) -> Vec<Position> {
         cache.get(positions).0.iter().map(|content| content.position).collect()
     }
 
@@ -117,16 +117,20 @@ mod tests {
         cache.insert((1..=3).map(|position| content(position, 100)));
         assert_eq!(cache.get(&[1, 9]).1, [9]);
         cache.insert([content(4, 100)]);
-        assert_eq!(here(&cache, &[1, 2, 3, 4]), [1, 3, 4]);
+        assert_eq!(cached(&cache, &[1, 2, 3, 4]), [1, 3, 4]);
         cache.insert([content(5, 200)]);
-        assert_eq!(here(&cache, &[1, 2, 3, 4, 5]), [4, 5], "the limit is in bytes, not in entries");
+        assert_eq!(
+            cached(&cache, &[1, 2, 3, 4, 5]),
+            [4, 5],
+            "the limit is in bytes, not in entries"
+        );
     }
 
     #[test]
     fn a_content_larger_than_the_cache_is_not_cached() {
         let cache = ContentCache::new(1_000);
         cache.insert([content(1, 10), content(2, 5_000), content(3, 10)]);
-        assert_eq!(here(&cache, &[1, 2, 3]), [3]);
+        assert_eq!(cached(&cache, &[1, 2, 3]), [3]);
         assert!(cache.inner().bytes < 1_000);
     }
 

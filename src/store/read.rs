@@ -106,7 +106,7 @@ impl Store {
         limit: u32,
     ) -> Result<AuditPage, StoreError> {
         let (name, limit) = (engine.as_str(), i64::from(limit));
-        let rows = read!(self, sql::READ_FOR_AUDIT, tolerated, [name, after as i64, limit]);
+        let rows = read!(self, sql::READ_FOR_AUDIT, record_or_error, [name, after as i64, limit]);
         let mut page = AuditPage { rows: Vec::with_capacity(rows.len()), unreadable: None };
         for row in rows {
             match row {
@@ -283,7 +283,7 @@ fn name(row: &impl Columns) -> Result<String, StoreError> {
 
 /// Separates the error of one row from that of the query.
 #[expect(clippy::unnecessary_wraps, reason = "the shape of every row function")]
-fn tolerated(
+fn record_or_error(
     row: &impl Columns,
 ) -> Result<Result<(Record, Option<Content>), StoreError>, StoreError> {
     Ok(records::record_and_content(row))

@@ -49,8 +49,8 @@ pub async fn advance(
         let next = async {
             if more { store.read_for_fold(engine, last, PAGE).await } else { Ok(Vec::new()) }
         };
-        let (ended, read) = tokio::join!(applying, next);
-        let (working, result) = ended.map_err(|e| StoreError::Other(e.to_string()))?;
+        let (applied, read) = tokio::join!(applying, next);
+        let (working, result) = applied.map_err(|e| StoreError::Other(e.to_string()))?;
         *fold = working;
         result?;
         progress(fold.position());
@@ -66,13 +66,13 @@ pub async fn fetch_keys(
     engine: &EngineId,
     rows: &[RecordWithVector],
 ) -> Result<(), ReplayError> {
-    let asked = fold.missing_keys(rows);
-    if asked.is_empty() {
+    let missing = fold.missing_keys(rows);
+    if missing.is_empty() {
         return Ok(());
     }
-    let found = store.subjects_by_ref(engine, &asked).await?;
+    let found = store.subjects_by_ref(engine, &missing).await?;
     let position = fold.position() + 1;
-    fold.add_keys(&asked, &found).map_err(|e| {
+    fold.add_keys(&missing, &found).map_err(|e| {
         ReplayError::Damage(Box::new(LogDamage {
             engine: engine.clone(),
             position,

@@ -60,8 +60,8 @@ pub enum DamageCause {
     /// The event contradicts the state before it.
     #[error(transparent)]
     Fold(#[from] FoldError),
-    /// The sealed vector cannot be opened.
-    #[error("its vector cannot be opened: {0}")]
+    /// The sealed vector cannot be decoded.
+    #[error("its vector cannot be decoded: {0}")]
     Key(#[from] SealError),
     /// The vector is invalid.
     #[error("its vector is damaged: {0}")]
@@ -157,8 +157,12 @@ impl StateFold {
     }
 
     /// Caches the keys of subjects. A requested subject without a row was erased.
-    pub fn add_keys(&mut self, asked: &[SubjectRef], rows: &[SubjectRow]) -> Result<(), SealError> {
-        self.keys.extend(asked.iter().map(|subject| (*subject, None)));
+    pub fn add_keys(
+        &mut self,
+        requested: &[SubjectRef],
+        rows: &[SubjectRow],
+    ) -> Result<(), SealError> {
+        self.keys.extend(requested.iter().map(|subject| (*subject, None)));
         for row in rows {
             let key = self.content_key.unwrap_subject_key(
                 &self.engine,
@@ -179,17 +183,17 @@ impl StateFold {
         self.apply_observed(rows, until, &mut |_, _, _| {})
     }
 
-    /// Like [`Self::apply`], and calls `watch` with the state before each event, its row and the
+    /// Like [`Self::apply`], and calls `observe` with the state before each event, its row and the
     /// event.
     pub fn apply_observed(
         &mut self,
         rows: Vec<RecordWithVector>,
         until: Position,
-        watch: &mut dyn FnMut(Option<&State>, &Record, &DecodedEvent),
+        observe: &mut dyn FnMut(Option<&State>, &Record, &DecodedEvent),
     ) -> Result<(), Box<LogDamage>> {
         for row in rows.into_iter().take_while(|(record, _)| record.position <= until) {
             let position = self.position() + 1;
-            self.apply_record(&row, watch).map_err(|cause| {
+            self.apply_record(&row, observe).map_err(|cause| {
                 Box::new(LogDamage { engine: self.engine.clone(), position, cause })
             })?;
         }
@@ -199,7 +203,7 @@ impl StateFold {
     fn apply_record(
         &mut self,
         row: &RecordWithVector,
-        watch: &mut dyn FnMut(Option<&State>, &Record, &DecodedEvent),
+        observe: &mut dyn FnMut(Option<&State>, &Record, &DecodedEvent),
     ) -> Result<(), DamageCause> {
         let (record, _) = row;
         let position = self.position() + 1;
@@ -211,14 +215,14 @@ impl StateFold {
         if leaf != record.leaf_hash || link != record.chain_hash {
             return Err(DamageCause::Chain);
         }
-        let opened = self.open(row)?;
-        watch(self.state.as_ref(), record, &opened);
-        self.apply_event(opened)?;
+        let decoded = self.decode(row)?;
+        observe(self.state.as_ref(), record, &decoded);
+        self.apply_event(decoded)?;
         self.chain_hash = link;
         Ok(())
     }
 
-    fn open(&self, (record, sealed): &RecordWithVector) -> Result<DecodedEvent, DamageCause> {
+    fn decode(&self, (record, sealed): &RecordWithVector) -> Result<DecodedEvent, DamageCause> {
         let event = codec::decode(&record.kind, record.schema_version, &record.payload)?;
         let vector = match (sealed, self.state.as_ref()) {
             (Some(sealed), Some(state)) => {
@@ -241,8 +245,8 @@ impl StateFold {
         Ok(Some(UnitVector::from_stored(&plain, dimension)?))
     }
 
-    fn apply_event(&mut self, opened: DecodedEvent) -> Result<(), DamageCause> {
-        let DecodedEvent { envelope, event, vector } = opened;
+    fn apply_event(&mut self, decoded: DecodedEvent) -> Result<(), DamageCause> {
+        let DecodedEvent { envelope, event, vector } = decoded;
         if let Event::EngineCreated(created) = &event
             && created.log_format > LOG_FORMAT
         {
