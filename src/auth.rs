@@ -1,43 +1,46 @@
-//! Who is calling: from a credential to a [`Principal`], or a [`Reason`] why not.
+//! Authentication: turns a credential into a [`Principal`], or a [`Reason`] for its rejection.
 //!
-//! Tokens are those of one identity provider, or in development of this server's own key; keys are
-//! API keys, of configuration and of the server's own log. What a principal may do are [`Permission`]s, which roles give; the engines that exist for
-//! it are its [`EngineScope`]. Deliberately not here: HTTP; where permissions are demanded, which is
-//! at the routes.
+//! Tokens are signed by one identity provider or, in development, by this server's own key. API keys
+//! come from configuration and from the system log. Roles grant a principal its [`Permission`]s;
+//! its [`EngineScope`] is the set of engines it can access. Deliberately not here: HTTP, and the
+//! permissions that routes require.
 
 mod cache;
-pub mod certificates;
+mod certificates;
 mod claims;
 pub mod dev;
 mod follow;
+mod json_unique_keys;
 mod jwks;
 pub mod keys;
 pub mod metrics;
-mod permission;
+mod options;
 mod principal;
 pub mod provider;
 mod reason;
-pub mod role;
 mod setup;
-mod strict;
 mod token;
 mod tokens;
 
 use std::sync::Arc;
 
 pub use claims::Rules;
-pub use permission::{Permission, Permissions, UnknownPermission};
+pub use options::{CertificateHolder, KeyOptions, OidcOptions, Options, TokenOptions};
 pub use principal::{EngineScope, Method, Principal};
 pub use reason::Reason;
 pub use setup::SetupError;
 pub use token::TOKEN_BYTES_MAX;
 
-use crate::{config::AuthMode, domain::ids::Micros, tls::ClientCertificate};
+pub use crate::domain::{
+    permission::{Permission, Permissions, UnknownPermission},
+    role,
+};
+use crate::{domain::ids::Micros, tls::ClientCertificate};
 use certificates::Certificates;
 use keys::Keys;
-use tokens::{Source, Tokens};
+use tokens::{KeySource, Tokens};
 
-/// Tells the time; tests move it.
+/// Returns the current time; tests replace it.
 pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
 
 /// Whole seconds since the Unix epoch.
@@ -45,64 +48,63 @@ fn now(clock: &Clock) -> i64 {
     clock().div_euclid(1_000_000)
 }
 
-/// What a caller offers to prove who they are.
+/// A credential that a caller presents.
 #[derive(Clone, Copy)]
 pub enum Credential<'a> {
-    /// `Authorization: Bearer …`: a token, or a key.
+    /// `Authorization: Bearer …`: a token or an API key.
     Bearer(&'a str),
     /// `X-API-Key: …`
     ApiKey(&'a str),
 }
 
-/// Knows who is calling.
+/// Authenticates callers.
 pub struct Authenticator {
-    mode: AuthMode,
+    mode: &'static str,
     clock: Clock,
     tokens: Option<Tokens>,
     keys: Option<Keys>,
     certificates: Certificates,
-    /// Who everybody is, where nobody has to say.
+    /// The principal of every caller when authentication is off.
     anonymous: Option<Arc<Principal>>,
 }
 
-/// How an identity provider's keys are.
+/// The state of the identity provider's keys.
 #[derive(Clone, Copy, Debug)]
 pub struct ProviderKeys {
-    /// How many there are.
+    /// Number of keys.
     pub keys: usize,
-    /// Seconds since they were fetched; none before.
+    /// Seconds since the last successful fetch; none before the first.
     pub age_seconds: Option<i64>,
-    /// Whether tokens can be verified with them.
+    /// True while tokens can be verified with these keys.
     pub usable: bool,
 }
 
 impl Authenticator {
-    /// Takes the tokens that the keys of this JWKS document verify, and nothing else.
-    pub fn of_keys(rules: Rules, jwks: &[u8], clock: Clock) -> Self {
+    /// Accepts only tokens that the keys of this JWKS document verify.
+    pub fn with_jwks(rules: Rules, jwks: &[u8], clock: Clock) -> Self {
         let set = jwks::KeySet::parse(jwks).unwrap_or_default();
-        let source = Source::Own(Arc::new(provider::Held::own(set)));
-        let tokens = Some(Tokens::new(rules, role::Roles::new(&[]), source));
+        let source = KeySource::Own(Arc::new(provider::CachedKeys::permanent(set)));
         Self {
-            mode: AuthMode::Oidc,
+            mode: "oidc",
             clock,
-            tokens,
+            tokens: Some(Tokens::new(rules, role::Roles::default(), source)),
             keys: None,
             certificates: Certificates::default(),
             anonymous: None,
         }
     }
 
-    /// Who everybody is, where nobody has to say who they are; whatever they offer is not looked at.
+    /// The principal of every caller when authentication is off; credentials are then ignored.
     pub const fn anonymous(&self) -> Option<&Arc<Principal>> {
         self.anonymous.as_ref()
     }
 
-    /// Who offers this.
-    pub async fn authenticate(&self, offered: Credential<'_>) -> Result<Arc<Principal>, Reason> {
+    /// Authenticates a credential.
+    pub async fn authenticate(&self, credential: Credential<'_>) -> Result<Arc<Principal>, Reason> {
         let now = now(&self.clock);
-        let (key, token) = match offered {
+        let (key, token) = match credential {
             Credential::ApiKey(key) => (Some(key), None),
-            Credential::Bearer(text) if self.keys.is_none() || token::is_shaped(text) => {
+            Credential::Bearer(text) if self.keys.is_none() || token::is_jwt_shaped(text) => {
                 (None, Some(text))
             }
             Credential::Bearer(text) => (Some(text), None),
@@ -114,33 +116,34 @@ impl Authenticator {
         }
     }
 
-    /// Whose certificate a connection was made with, if configuration names it.
-    pub fn certified(&self, certificate: &ClientCertificate) -> Option<Arc<Principal>> {
+    /// The principal of a verified client certificate, if configuration names it.
+    pub fn by_certificate(&self, certificate: &ClientCertificate) -> Option<Arc<Principal>> {
         self.certificates.find(certificate)
     }
 
-    /// How callers prove who they are.
-    pub const fn mode(&self) -> AuthMode {
+    /// The name of the authentication mode, for messages and reports.
+    pub const fn mode(&self) -> &'static str {
         self.mode
     }
 
-    /// The API keys, where they are taken.
+    /// The API keys, if they are accepted.
     pub const fn keys(&self) -> Option<&Keys> {
         self.keys.as_ref()
     }
 
-    /// How the identity provider's keys are, where there is one.
+    /// The state of the identity provider's keys, if there is a provider.
     pub fn provider_keys(&self) -> Option<ProviderKeys> {
-        let Source::Provider(provider) = &self.tokens.as_ref()?.source else { return None };
-        let (held, now) = (provider.held(), now(&self.clock));
+        let KeySource::Provider(provider) = &self.tokens.as_ref()?.source else { return None };
+        let (cached, now) = (provider.cached(), now(&self.clock));
         Some(ProviderKeys {
-            keys: held.len(),
-            age_seconds: held.age(now),
-            usable: held.counts(now),
+            keys: cached.len(),
+            age_seconds: cached.age(now),
+            usable: cached.is_valid(now),
         })
     }
 
-    /// Whether somebody can be let in: not while tokens are the only way and cannot be verified.
+    /// Returns true if some credential can be accepted: false while only tokens are accepted and the
+    /// provider's keys are missing or too old.
     pub fn is_ready(&self) -> bool {
         self.keys.is_some() || self.provider_keys().is_none_or(|keys| keys.usable)
     }

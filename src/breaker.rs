@@ -1,10 +1,9 @@
-//! A circuit breaker: who fails again and again is left alone for a while, then tried.
+//! A circuit breaker, which stops calls to a failing dependency for a while.
 //!
-//! *Closed*, it lets every call through and counts faults in a row; at the threshold it *opens* and
-//! turns calls away for a time, which spares the other side and gives callers their answer at once.
-//! Then it is *half open* and lets a few calls through, of which the first to succeed closes it and
-//! the first to fail opens it again. Deliberately not here: what counts as a fault, any call, and
-//! trying again. The caller says how it went.
+//! *Closed*, it admits every call and counts consecutive failures. At the threshold it *opens* and rejects
+//! calls for a time, which relieves the dependency and lets callers fail fast. Then it is *half open* and
+//! admits a few calls: the first success closes it, the first failure opens it again. Deliberately not here:
+//! the calls, their classification as failures, and retries. The caller reports each outcome.
 
 use std::{
     fmt,
@@ -15,17 +14,17 @@ use std::{
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// When who is turned away while a half-open breaker tries may come again: a trial tells soon.
+/// Retry delay for calls that a half-open breaker rejects: the outcome of a probe is known soon.
 const HALF_OPEN_RETRY: Duration = Duration::from_secs(1);
 
-/// When a breaker opens, and for how long.
+/// The threshold, and the duration of the open state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Faults in a row that open it; with 0 it never opens.
+    /// Consecutive failures that open the breaker; 0 disables it.
     pub failures: u32,
-    /// How long it stays open.
+    /// Duration of the open state.
     pub open: Duration,
-    /// Calls let through at once while it is half open.
+    /// Concurrent calls that are admitted while half open.
     pub probes: u32,
 }
 
@@ -35,19 +34,19 @@ impl Default for Settings {
     }
 }
 
-/// Whether calls are let through.
+/// The state of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// All of them.
+    /// Admits all calls.
     Closed,
-    /// None.
+    /// Rejects all calls.
     Open,
-    /// A few, to see how it goes.
+    /// Admits a few calls as probes.
     HalfOpen,
 }
 
 impl State {
-    /// Its name in reports and metrics.
+    /// The name in responses and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -57,7 +56,7 @@ impl State {
     }
 }
 
-/// A circuit breaker; a clone is the same one.
+/// A circuit breaker. Clones share its state.
 #[derive(Clone)]
 pub struct Breaker(Arc<Shared>);
 
@@ -70,14 +69,14 @@ struct Shared {
 
 #[derive(Clone, Copy)]
 enum Phase {
-    Closed { faults: u32 },
+    Closed { failures: u32 },
     Open { until: Instant },
     HalfOpen { running: u32 },
 }
 
 struct Inner {
     phase: Phase,
-    /// Grows with each change of the state: a verdict on a call of an earlier time does not count.
+    /// Incremented with each change of state. The outcome of a call from an earlier epoch is ignored.
     epoch: u64,
 }
 
@@ -89,14 +88,14 @@ impl Inner {
 }
 
 impl Breaker {
-    /// A closed one. Its changes are logged as `<area>.breaker_opened` and `.breaker_closed`, with
-    /// the name of who is called.
+    /// A closed breaker. Changes of state are logged as `<area>.breaker_opened` and
+    /// `<area>.breaker_closed`, with the name of the provider.
     pub fn new(area: &'static str, provider: &str, settings: Settings) -> Self {
-        let inner = Mutex::new(Inner { phase: Phase::Closed { faults: 0 }, epoch: 0 });
+        let inner = Mutex::new(Inner { phase: Phase::Closed { failures: 0 }, epoch: 0 });
         Self(Arc::new(Shared { area, provider: provider.to_owned(), settings, inner }))
     }
 
-    /// Lets a call through, or says how long to stay away.
+    /// Admits a call, or returns the delay before the next attempt.
     pub fn admit(&self) -> Result<Permit, Duration> {
         let mut inner = self.inner();
         let now = Instant::now();
@@ -109,10 +108,10 @@ impl Breaker {
             }
             Phase::HalfOpen { .. } => return Err(HALF_OPEN_RETRY),
         }
-        Ok(Permit { breaker: self.clone(), epoch: inner.epoch, told: false })
+        Ok(Permit { breaker: self.clone(), epoch: inner.epoch, reported: false })
     }
 
-    /// Whether calls are let through, as the next one would find it.
+    /// The state that the next call would find.
     pub fn state(&self) -> State {
         match self.inner().phase {
             Phase::Closed { .. } => State::Closed,
@@ -125,59 +124,59 @@ impl Breaker {
         self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settle(&self, epoch: u64, verdict: Verdict) {
+    fn record(&self, epoch: u64, outcome: Outcome) {
         let mut inner = self.inner();
         if inner.epoch != epoch {
             return;
         }
         let Settings { failures, open, .. } = self.0.settings;
-        match (inner.phase, verdict) {
-            (Phase::Closed { .. }, Verdict::Succeeded) => {
-                inner.phase = Phase::Closed { faults: 0 };
+        match (inner.phase, outcome) {
+            (Phase::Closed { .. }, Outcome::Success) => {
+                inner.phase = Phase::Closed { failures: 0 };
             }
-            (Phase::Closed { faults }, Verdict::Failed) => {
-                let faults = faults.saturating_add(1);
-                inner.phase = Phase::Closed { faults };
-                if failures > 0 && faults >= failures {
+            (Phase::Closed { failures: count }, Outcome::Failure) => {
+                let count = count.saturating_add(1);
+                inner.phase = Phase::Closed { failures: count };
+                if failures > 0 && count >= failures {
                     inner.enter(Phase::Open { until: Instant::now() + open });
                     drop(inner);
-                    self.say_open(faults);
+                    self.log_opened(count);
                 }
             }
-            (Phase::HalfOpen { .. }, Verdict::Succeeded) => {
-                inner.enter(Phase::Closed { faults: 0 });
+            (Phase::HalfOpen { .. }, Outcome::Success) => {
+                inner.enter(Phase::Closed { failures: 0 });
                 drop(inner);
-                self.say_closed();
+                self.log_closed();
             }
-            (Phase::HalfOpen { .. }, Verdict::Failed) => {
+            (Phase::HalfOpen { .. }, Outcome::Failure) => {
                 inner.enter(Phase::Open { until: Instant::now() + open });
                 drop(inner);
-                self.say_open(1);
+                self.log_opened(1);
             }
-            // nothing was learnt: another may try
-            (Phase::HalfOpen { running }, Verdict::None) => {
+            // frees the slot for another probe
+            (Phase::HalfOpen { running }, Outcome::Unknown) => {
                 inner.phase = Phase::HalfOpen { running: running.saturating_sub(1) };
             }
-            (Phase::Closed { .. }, Verdict::None) | (Phase::Open { .. }, _) => {}
+            (Phase::Closed { .. }, Outcome::Unknown) | (Phase::Open { .. }, _) => {}
         }
     }
 
-    fn say_open(&self, faults: u32) {
+    fn log_opened(&self, faults: u32) {
         let Shared { area, provider, settings, .. } = &*self.0;
         warn!(
             event_type = format!("{area}.breaker_opened"),
             provider,
             faults,
             open_seconds = settings.open.as_secs(),
-            "the provider fails; its circuit breaker is open"
+            "the circuit breaker of the provider opened"
         );
     }
 
-    fn say_closed(&self) {
+    fn log_closed(&self) {
         let Shared { area, provider, .. } = &*self.0;
         info!(
             event_type = format!("{area}.breaker_closed"),
-            provider, "the provider answers again; its circuit breaker is closed"
+            provider, "the circuit breaker of the provider closed"
         );
     }
 }
@@ -189,42 +188,43 @@ impl fmt::Debug for Breaker {
 }
 
 #[derive(Clone, Copy)]
-enum Verdict {
-    Succeeded,
-    Failed,
-    None,
+enum Outcome {
+    Success,
+    Failure,
+    /// The call was dropped.
+    Unknown,
 }
 
-/// A call that was let through. Dropped without a word, it counts neither way.
+/// An admitted call. Dropped without a report, it counts as neither success nor failure.
 #[derive(Debug)]
-#[must_use = "say how the call went"]
+#[must_use = "report the outcome of the call"]
 pub struct Permit {
     breaker: Breaker,
     epoch: u64,
-    told: bool,
+    reported: bool,
 }
 
 impl Permit {
-    /// The other side did its work, or is there at least.
+    /// Reports that the dependency responded.
     pub fn succeeded(self) {
-        self.tell(Verdict::Succeeded);
+        self.report(Outcome::Success);
     }
 
-    /// The other side is at fault.
+    /// Reports a failure of the dependency.
     pub fn failed(self) {
-        self.tell(Verdict::Failed);
+        self.report(Outcome::Failure);
     }
 
-    fn tell(mut self, verdict: Verdict) {
-        self.told = true;
-        self.breaker.settle(self.epoch, verdict);
+    fn report(mut self, outcome: Outcome) {
+        self.reported = true;
+        self.breaker.record(self.epoch, outcome);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.told {
-            self.breaker.settle(self.epoch, Verdict::None);
+        if !self.reported {
+            self.breaker.record(self.epoch, Outcome::Unknown);
         }
     }
 }

@@ -1,17 +1,19 @@
-//! The commands. One file each; `main.rs` only calls [`main`].
+//! The commands of the `mlsdm` binary, one file each.
 //!
-//! Exit codes: 0 good, 1 a finding or a failure, 2 wrong usage or configuration, 3 unreachable.
-//! A new command is a file with `Args` and `run(&Context, …)`, a variant of `Command`, and an arm
-//! of its dispatch.
+//! Exit codes: 0 success, 1 a finding or a failure, 2 wrong usage or an invalid configuration, 3
+//! unreachable. A new command is a file with `Args` and `run(&Context, …)`, a variant of `Command`, and an
+//! arm of its dispatch.
 
 mod audit;
-mod bench;
 mod check;
+mod checkout;
 mod client;
 mod config;
 mod context;
 mod credential;
 mod database;
+#[cfg(feature = "tools")]
+pub mod dev;
 mod duration;
 mod engine;
 mod events;
@@ -43,22 +45,29 @@ use crate::config::{Config, Flag, Sources};
 
 /// A governed cognitive memory server.
 #[derive(Debug, Parser)]
-#[command(name = "mlsdm", version, about, arg_required_else_help = true)]
+#[command(
+    name = "mlsdm",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "Benchmarks and generators of documents are in `mlsdm-dev` \
+                  (cargo build --release --features tools)."
+)]
 struct Cli {
-    /// Configuration file (.yaml or .toml); default: that of `MLSDM_CONFIG`, else ./config.yaml, ./config.toml.
+    /// Configuration file (.yaml, .toml or .json). Default: `MLSDM_CONFIG`, else ./config.yaml or
+    /// ./config.toml.
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
-    /// Set one value, over file and environment.
+    /// Set one value, overriding file and environment.
     #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = parse_set)]
     set: Vec<(String, String)>,
     /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
-    /// The server that commands speak to; default: the local one at `api.port`.
+    /// URL of the server to call. Default: the local one at `api.port`.
     #[arg(long, global = true, value_name = "URL")]
     server: Option<String>,
-    /// The token that commands prove to a server who they are with; `MLSDM_TOKEN` does not end up in
-    /// lists of processes.
+    /// Access token for the server. Prefer `MLSDM_TOKEN`, which process listings do not show.
     #[arg(long, global = true, value_name = "TOKEN")]
     token: Option<SecretString>,
     #[command(subcommand)]
@@ -67,47 +76,56 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve until a signal comes.
+    /// Run the server.
     Serve,
-    /// Measure steps, appends, searches and replays beside their limits, on a scratch database.
-    Bench(bench::Args),
-    /// Validate the configuration and try what it names.
+    /// Validate the configuration and test the services that it names.
     Check(check::Args),
-    /// Print every setting with its value and source; secrets redacted.
+    /// Print every setting with its value and source, with secrets redacted.
     Config,
-    /// Ask a server whether it is well.
+    /// Check server health.
     Health,
-    /// Print an engine's state.
+    /// Print the state of an engine.
     State(state::Args),
-    /// List events of an engine's log.
+    /// List events of an engine.
     Events(events::Args),
     /// Create, list, migrate, shut down and resume engines.
     Engine(engine::Args),
     /// Create, list, revoke and rotate API keys.
     Key(key::Args),
-    /// Look at an engine's policy, or give it the configuration's.
+    /// Show the policy of an engine, or apply the configured policy to it.
     Policy(policy::Args),
-    /// Fold logs again, read from the database beside a running server.
+    /// Replay event logs from the database, next to a running server.
     Replay(replay::Args),
-    /// Prove that nobody edited the logs.
+    /// Verify that event logs are unmodified.
     Audit(audit::Args),
-    /// Log in at the identity provider; commands that ask the server use it from then on.
+    /// Log in at the identity provider. Commands that call the server then use this login.
     Login(login::Args),
-    /// Forget the login of a server.
+    /// Remove the login for a server.
     Logout,
-    /// Sign a token of the development mode.
+    /// Sign a token for development mode.
     Token(token::Args),
-    /// Print what this program tells of itself.
+    /// Generate and diagnose telemetry.
     Telemetry(telemetry::Args),
-    /// Print the API's OpenAPI document.
+    /// Print the OpenAPI document of the API.
     Openapi,
 }
 
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
-    // reqwest and sqlx have no TLS provider of their own; an error means it is installed already
+    start("mlsdm", run)
+}
+
+/// The command line parser.
+#[cfg(any(test, feature = "tools"))]
+fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
+/// Parses the command line and runs the command on a new runtime.
+fn start<C: Parser>(program: &str, run: impl AsyncFnOnce(C) -> anyhow::Result<()>) -> ExitCode {
+    // reqwest and sqlx need a TLS provider; an error means that it is installed already
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let cli = match Cli::try_parse() {
+    let cli = match C::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let code =
@@ -116,16 +134,16 @@ pub fn main() -> ExitCode {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let outcome = match runtime {
+    let result = match runtime {
         Ok(runtime) => runtime.block_on(run(cli)),
         Err(error) => Err(error.into()),
     };
-    exit::code(outcome)
+    exit::code(program, result)
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     let flag = |(key, value): (String, String)| Flag { name: "--set".to_owned(), key, value };
-    // variables that are not UTF-8 are none of ours
+    // all our variables are UTF-8
     let env = std::env::vars_os()
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let sources = Sources {
@@ -136,7 +154,6 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     };
     let context = Context::new(Config::load(sources), cli.json, cli.server, cli.token);
     match cli.command {
-        Command::Bench(args) => bench::run(&context, args).await,
         Command::Serve => serve::run(&context).await,
         Command::Check(args) => check::run(&context, &args).await,
         Command::Config => config::run(&context),

@@ -1,9 +1,13 @@
 //! Configuration: defaults < file < environment < flags, each value with its source.
 //!
-//! `config/default.toml` is embedded, is the default and documents every key. Its values also give
-//! each key its type, so a variable's text is read as what the key is: an all-digit secret stays a
-//! text. What protects and is not built yet is refused, never ignored (`unbuilt`).
-//! Deliberately not here: reading the process environment; callers pass it in.
+//! `config/default.toml` is embedded: it holds the default of every key and documents it
+//! (`deploy/CONFIGURATION.md` is generated from it). The type of a default is the type of its key, so the
+//! text of a variable is parsed as that type, and a secret of digits stays a string. Settings for
+//! protections that are not implemented yet are refused, never ignored (`unbuilt`).
+//!
+//! The module is plain data and imports nothing but [`domain`](crate::domain). Deliberately not here: the
+//! process environment, which callers pass in, and the conversion into the options of other modules, which
+//! is in [`startup`](crate::startup).
 
 mod api;
 mod audit;
@@ -20,6 +24,7 @@ mod merge;
 mod mlsdm;
 mod monitoring;
 mod rates;
+mod raw;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -33,10 +38,11 @@ use serde::Deserialize;
 
 pub use api::{Api, ForwardedHeader, MoralRefusal};
 pub use audit::Audit;
-pub use auth::{ApiKeys, Auth, AuthMode, Oidc};
+pub use auth::{ApiKeys, Auth, AuthMode, CertificateEntry, Oidc, RoleEntry};
 pub use database::Database;
 pub use embeddings::{Embeddings, EmbeddingsProvider};
 pub use engine::Engine;
+pub use env::NAMED as NAMED_VARIABLES;
 pub use error::{ConfigError, Invalid, Refusal};
 pub use limits::Limits;
 pub use llm::{
@@ -44,36 +50,38 @@ pub use llm::{
     MaxTokensField, ModelPrice, OpenAi, Replay, Stub,
 };
 pub use logging::{Format, Level, Logging};
-pub use merge::Setting;
+pub use merge::{DEFAULT_TOML, SECRETS, Setting};
 pub use mlsdm::Mlsdm;
 pub use monitoring::Monitoring;
-pub use rates::RateLimits;
-pub use source::{Source, read_document};
+pub use rates::{RateLimits, RoleRate};
+pub use raw::{Flag, Source};
+pub use source::read_document;
 pub use tls::{ClientAuth, Tls, TlsVersion};
 pub use traces::{TraceExporter, TraceSampler, Traces};
 
 use error::{Fault, check};
-use merge::{Raw, Settings};
+use merge::Settings;
+use raw::Raw;
 
-/// Every setting.
+/// All settings.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The policy of engines created from this configuration.
+    /// The policy of engines that are created from this configuration.
     pub mlsdm: Mlsdm,
-    /// Where the log is.
+    /// The database of the event log.
     pub database: Database,
-    /// Engines in memory.
+    /// Loading and unloading of engines.
     pub engine: Engine,
-    /// Verifying the log.
+    /// Verification of the event logs.
     pub audit: Audit,
-    /// The model.
+    /// The model providers.
     pub llm: Llm,
     /// The embedder.
     pub embeddings: Embeddings,
     /// The HTTP server.
     pub api: Api,
-    /// Limits of queues, batches and bodies.
+    /// Limits of request bodies, queues and batches.
     pub limits: Limits,
     /// Logs.
     pub logging: Logging,
@@ -81,29 +89,18 @@ pub struct Config {
     pub monitoring: Monitoring,
     /// Traces.
     pub traces: Traces,
-    /// Who may call.
+    /// Authentication and roles.
     pub auth: Auth,
     /// Transport security.
     pub tls: Tls,
 }
 
-/// A value given on the command line.
-#[derive(Clone, Debug)]
-pub struct Flag {
-    /// The flag as typed, for messages.
-    pub name: String,
-    /// The key it sets.
-    pub key: String,
-    /// The value as typed.
-    pub value: String,
-}
-
-/// Where values come from, beside the embedded defaults.
+/// The layers above the embedded defaults.
 #[derive(Clone, Debug)]
 pub struct Sources<E> {
     /// The file named on the command line.
     pub file: Option<PathBuf>,
-    /// Where `config.yaml` and `config.toml` are looked for when no file is named.
+    /// The directory in which `config.yaml` and `config.toml` are searched when no file is named.
     pub dir: PathBuf,
     /// Environment variables.
     pub env: E,
@@ -111,21 +108,21 @@ pub struct Sources<E> {
     pub flags: Vec<Flag>,
 }
 
-/// A configuration that may be used, and what there is to say about it.
+/// A valid configuration, with the source of each value.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The values.
+    /// The settings.
     pub config: Config,
     /// Every key with its value and source, by name.
     pub settings: Vec<Setting>,
-    /// What was given and has no effect.
+    /// Warnings about settings that have no effect.
     pub warnings: Vec<String>,
 }
 
 impl Config {
-    /// Merges all sources and validates the outcome.
+    /// Merges all layers and validates the result.
     ///
-    /// Reads the configuration file and the files of `*_FILE` secrets, nothing else.
+    /// Reads the configuration file and the files of `*_FILE` secrets, no other file.
     pub fn load<E>(sources: Sources<E>) -> Result<Loaded, ConfigError>
     where
         E: IntoIterator<Item = (String, String)>,
@@ -144,14 +141,14 @@ impl Config {
         }
         warnings.extend(env.warnings);
         let mut config = settings.build()?;
-        warnings.extend(unbuilt::without_effect(&settings, config.embeddings.unread()));
+        warnings.extend(unbuilt::without_effect(&settings, config.embeddings.unused_keys()));
         let embedder = config.embeddings.embedder_id();
         let (id, from) = (embedder.id.as_str().into(), "embeddings.provider");
         settings.derive("mlsdm.policy.embedder.id", id, from);
         settings.derive("mlsdm.policy.embedder.version", embedder.version.into(), from);
         config.mlsdm.policy.embedder = embedder;
-        let said = settings.source("auth.oidc.enabled") != Some(&Source::Default);
-        config.auth.check_enabled(said).map_err(|fault| settings.explain(fault))?;
+        let enabled_given = settings.source("auth.oidc.enabled") != Some(&Source::Default);
+        config.auth.validate_enabled(enabled_given).map_err(|fault| settings.explain(fault))?;
         config.validate().map_err(|fault| settings.explain(fault))?;
         Ok(Loaded { config, settings: settings.into_rows(), warnings })
     }
@@ -169,8 +166,8 @@ impl Config {
         self.monitoring.validate()?;
         self.traces.validate()?;
         self.tls.validate()?;
-        let asked = self.auth.certificates.is_empty() || self.tls.client_ca().is_some();
-        check(asked, "auth.certificates", "empty as long as tls.client_ca is not set")?;
+        let verified = self.auth.certificates.is_empty() || self.tls.client_ca().is_some();
+        check(verified, "auth.certificates", "empty unless tls.client_ca is set")?;
         self.auth.validate(self.api.host)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// A fold allocates a little for every event; this allocator does so a good deal faster than libc's.
+/// Folding allocates for every event, and mimalloc does so considerably faster than libc.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

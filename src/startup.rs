@@ -4,11 +4,14 @@
 //! below need not know the configuration file. Deliberately not here: listening and serving
 //! ([`http::server`](crate::http::server)).
 
+mod audit;
+mod auth;
 mod embedder;
 mod error;
 mod metrics;
 mod models;
 mod providers;
+mod rates;
 mod store;
 
 use std::sync::Arc;
@@ -16,6 +19,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 pub use self::{
+    auth::authenticator,
     embedder::embedder,
     error::StartError,
     models::llm,
@@ -23,7 +27,7 @@ pub use self::{
     store::{content_key, store_options},
 };
 use crate::{
-    auth::{self, Authenticator},
+    auth::Authenticator,
     config::Config,
     engine::{Engines, Parts, Settings},
     http::{
@@ -85,22 +89,8 @@ fn engine_settings(config: &Config) -> Settings {
         },
         memory_budget: config.engine.memory_budget_bytes() as usize,
         idle_evict: config.engine.idle_evict(),
-        audit: config.audit.pace(),
+        audit: audit::pace(&config.audit),
     }
-}
-
-/// The authenticator of a configuration. It follows the API keys in the system log, which is created
-/// if it is missing.
-pub async fn authenticator(
-    config: &Config,
-    engines: &Engines,
-    tasks: &Tasks,
-    clock: auth::Clock,
-) -> Result<Arc<Authenticator>, StartError> {
-    let path = engines.parts().store.path();
-    let auth = Authenticator::open(config, path, tasks, clock).await?;
-    auth.follow(engines.system().await?.views(), tasks);
-    Ok(auth)
 }
 
 /// The state that all HTTP handlers share. Build it once, outside the app factory, which runs once
@@ -121,7 +111,7 @@ pub fn state(
         tasks,
         stop,
         limiter,
-        rates: limits.rate.rates().map(Arc::new),
+        rates: rates::rates(&limits.rate).map(Arc::new),
         proxies: Proxies {
             trusted: config.api.trusted_proxies.clone(),
             header: config.api.forwarded_header,

@@ -38,6 +38,7 @@ pub mod keys;
 pub mod metrics;
 mod options;
 mod postgres;
+#[cfg(feature = "tools")]
 mod probe;
 mod read;
 mod records;
@@ -57,6 +58,7 @@ pub use options::{
     CONNECT_TIMEOUT, Clock, IDLE_TIMEOUT, LOCK_TIMEOUT, MAX_CONNECTIONS, Options, STATEMENT_TIMEOUT,
 };
 pub use postgres::PostgresStore;
+#[cfg(feature = "tools")]
 pub use probe::Snapshot;
 pub use records::{
     Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record, SealedContent,

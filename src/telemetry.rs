@@ -4,6 +4,7 @@
 //! Deliberately not here: metrics, which their modules own (see [`metrics`](crate::metrics)).
 //! Deliberately impossible: logging the text of a prompt or an answer (see [`Redacted`]).
 
+#[cfg(feature = "tools")]
 pub mod dashboards;
 pub mod delivery;
 pub mod logs;

@@ -1,7 +1,7 @@
-//! Tokens that were verified, so that a token that comes again costs a hash and a look.
+//! A cache of verified tokens: a repeated token costs one hash and one lookup.
 //!
-//! Keyed by SHA-256, so that no token stays in memory. An entry counts until the token expires, and
-//! only as long as the issuer's keys are those that verified it.
+//! The key is the SHA-256 of a token, so that no token stays in memory. An entry is valid until the token
+//! expires or the issuer's keys change.
 
 use std::{
     num::NonZeroUsize,
@@ -12,8 +12,8 @@ use lru::LruCache;
 
 use super::Principal;
 
-/// Most tokens remembered; the one used longest ago makes room.
-pub(super) const ENTRIES_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
+/// Maximum number of entries; the least recently used one is evicted.
+const ENTRIES_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
 
 /// SHA-256 of a token.
 pub(super) type Digest = [u8; 32];
@@ -24,7 +24,7 @@ struct Entry {
     generation: u64,
 }
 
-/// The tokens.
+/// A bounded LRU cache of verified tokens.
 pub(super) struct TokenCache(Mutex<LruCache<Digest, Entry>>);
 
 impl Default for TokenCache {
@@ -34,7 +34,7 @@ impl Default for TokenCache {
 }
 
 impl TokenCache {
-    /// Who a token was found to be about, if that still counts.
+    /// The principal of a token, if its entry is still valid.
     pub(super) fn get(&self, token: &Digest, now: i64, generation: u64) -> Option<Arc<Principal>> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.get(token)?;
@@ -45,7 +45,7 @@ impl TokenCache {
         None
     }
 
-    /// Remembers a token that the keys of this generation verified.
+    /// Stores a token that the keys of this generation verified.
     pub(super) fn put(&self, token: Digest, principal: &Arc<Principal>, generation: u64) {
         let Some(expires_at) = principal.expires_at else { return };
         let entry = Entry { principal: Arc::clone(principal), expires_at, generation };
@@ -62,19 +62,19 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_counts_until_the_token_expires_or_the_keys_change() {
+    fn an_entry_is_valid_until_the_token_expires_or_the_keys_change() {
         let cache = TokenCache::default();
         cache.put([1; 32], &principal(100), 1);
         assert!(cache.get(&[1; 32], 99, 1).is_some());
         assert!(cache.get(&[2; 32], 99, 1).is_none());
         assert!(cache.get(&[1; 32], 100, 1).is_none(), "expired");
-        assert!(cache.get(&[1; 32], 99, 1).is_none(), "and forgotten");
+        assert!(cache.get(&[1; 32], 99, 1).is_none(), "and removed");
         cache.put([1; 32], &principal(100), 1);
-        assert!(cache.get(&[1; 32], 99, 2).is_none(), "other keys");
+        assert!(cache.get(&[1; 32], 99, 2).is_none(), "the keys changed");
     }
 
     #[test]
-    fn it_is_bounded() {
+    fn the_cache_is_bounded() {
         let cache = TokenCache::default();
         for n in 0..20_000_u32 {
             let mut digest = [0; 32];

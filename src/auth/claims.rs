@@ -1,4 +1,4 @@
-//! What a verified token says: whether it is for this server and now, and who it is about.
+//! The claims of a verified token: checks that it is valid here and now, and builds the principal.
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
@@ -6,38 +6,38 @@ use serde_json::{Map, Value};
 use super::{EngineScope, Method, Permission, Principal, Reason, role::Roles};
 use crate::domain::ids::EngineId;
 
-/// How far clocks may differ, in seconds.
+/// Tolerated clock skew in seconds.
 const LEEWAY: i64 = 30;
-/// Longest name of a subject, in characters, and of what people call it.
+/// Maximum length of a subject and of a display name in characters.
 const NAME_MAX: usize = 255;
-/// Subjects that are this server's own to give: no token may claim one.
+/// Prefixes of subjects that only this server assigns; a token with one is refused.
 const RESERVED: [&str; 3] = ["key:", "cert:", "anonymous"];
-/// Claims with the name that people call somebody, the best first.
-const NAMES: [&str; 3] = ["name", "preferred_username", "email"];
+/// Claims that contain a display name, in order of preference.
+const NAME_CLAIMS: [&str; 3] = ["name", "preferred_username", "email"];
 
-/// What is expected of an issuer's tokens, and how they are read.
+/// The expected claims of an issuer's tokens, and the claims to read.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// `iss`, exactly.
+    /// The exact value of `iss`.
     pub issuer: String,
-    /// The one that must be in `aud`.
+    /// The value that `aud` must contain.
     pub audience: String,
-    /// Algorithms that are taken.
+    /// Accepted signature algorithms.
     pub algorithms: Vec<Algorithm>,
-    /// The claim with the roles: a name, or a path with dots.
+    /// The claim that lists roles: a name, or a path with dots.
     pub roles_claim: String,
-    /// The claim with the engines: likewise.
+    /// The claim that lists engines: a name, or a path with dots.
     pub engines_claim: String,
-    /// Roles of a token without that claim.
+    /// Roles of a token without the roles claim.
     pub default_roles: Vec<String>,
-    /// The engine of a token without that claim.
+    /// The engine of a token without the engines claim.
     pub default_engine: EngineId,
-    /// How callers are said to have proved who they are.
+    /// The authentication method of the principals.
     pub method: Method,
 }
 
 impl Rules {
-    /// Who a token is about, if it is for this server and now.
+    /// Builds the principal of a token that is valid for this server at `now`.
     pub(super) fn principal(
         &self,
         claims: &Map<String, Value>,
@@ -59,16 +59,16 @@ impl Rules {
         }
         let named = match claim(claims, &self.roles_claim) {
             None => self.default_roles.iter().map(String::as_str).collect(),
-            Some(value) => texts(value),
+            Some(value) => strings(value),
         };
         let (roles, permissions) = roles.resolve(named.into_iter());
         let engines = match claim(claims, &self.engines_claim) {
-            Some(value) => EngineScope::named(texts(value)),
-            // who makes engines must see them
+            Some(value) => EngineScope::named(strings(value)),
+            // a principal that creates engines must see them
             None if permissions.contains(Permission::EngineAdmin) => EngineScope::All,
             None => EngineScope::named([self.default_engine.as_str()]),
         };
-        let name = NAMES.iter().find_map(|name| claims.get(*name)?.as_str());
+        let name = NAME_CLAIMS.iter().find_map(|name| claims.get(*name)?.as_str());
         Ok(Principal {
             subject: subject(claims)?,
             name: name.filter(|name| is_name(name)).map(str::to_owned),
@@ -82,13 +82,13 @@ impl Rules {
         })
     }
 
-    /// A text or a list of texts, among them exactly the expected one.
+    /// `aud` is a string or a list of strings (RFC 7519, section 4.1.3).
     fn check_audience(&self, audience: &Value) -> Result<(), Reason> {
-        let own = |value: &Value| value.as_str() == Some(&self.audience);
+        let matches = |value: &Value| value.as_str() == Some(&self.audience);
         match audience {
-            Value::String(_) if own(audience) => Ok(()),
+            Value::String(_) if matches(audience) => Ok(()),
             Value::Array(items) if !items.iter().all(Value::is_string) => Err(Reason::Claim),
-            Value::Array(items) if items.iter().any(own) => Ok(()),
+            Value::Array(items) if items.iter().any(matches) => Ok(()),
             Value::String(_) | Value::Array(_) => Err(Reason::Audience),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
                 Err(Reason::Claim)
@@ -97,19 +97,19 @@ impl Rules {
     }
 }
 
-/// Seconds since the Unix epoch, if the claim is there.
+/// Reads a time in seconds since the Unix epoch; none if the claim is absent.
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<i64>, Reason> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let whole = value.as_i64();
-    // beyond 2^53 a float is no time
+    // above 2^53 a float is not a time
     let float = || value.as_f64().filter(|f| f.abs() < 9e15).map(|f| f.floor() as i64);
     whole.or_else(float).map(Some).ok_or(Reason::Claim)
 }
 
 fn subject(claims: &Map<String, Value>) -> Result<String, Reason> {
     let subject = claims.get("sub").and_then(Value::as_str).ok_or(Reason::Claim)?;
-    let own = RESERVED.iter().any(|reserved| subject.starts_with(reserved));
-    if own || !is_name(subject) || subject.trim() != subject {
+    let reserved = RESERVED.iter().any(|prefix| subject.starts_with(prefix));
+    if reserved || !is_name(subject) || subject.trim() != subject {
         return Err(Reason::Claim);
     }
     Ok(subject.to_owned())
@@ -119,7 +119,7 @@ fn is_name(text: &str) -> bool {
     (1..=NAME_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
-/// The claim of exactly this name, such as a URL; else the one that a path with dots leads to.
+/// Finds the claim of exactly this name, such as a URL, else follows the name as a path with dots.
 fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(name) {
         return Some(value);
@@ -131,8 +131,8 @@ fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     rest.split('.').try_fold(claims.get(first)?, |value, step| value.get(step))
 }
 
-/// A text or a list of texts; anything else, in part or whole, says nothing.
-fn texts(value: &Value) -> Vec<&str> {
+/// A string or a list of strings; any other value counts as an empty list.
+fn strings(value: &Value) -> Vec<&str> {
     let all = match value {
         Value::String(text) => Some(vec![text.as_str()]),
         Value::Array(items) => items.iter().map(Value::as_str).collect(),

@@ -1,5 +1,5 @@
-//! Development: a key pair of the server's own, beside its data, that signs tokens for whoever can
-//! read it.
+//! Development mode: a key pair stored beside the database, which signs tokens for every user who can read
+//! its file.
 
 use std::path::{Path, PathBuf};
 
@@ -15,54 +15,54 @@ use crate::{domain::ids::EngineId, store::keys::secret_file};
 
 /// Issuer and audience of the tokens.
 const NAME: &str = "mlsdm-dev";
-/// What comes before the 32 bytes of an Ed25519 key in PKCS #8 (RFC 8410).
+/// Header of an Ed25519 key in PKCS #8 (RFC 8410), before its 32 bytes.
 const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 
-/// Where the key is beside a SQLite database, and without one.
+/// The path of the key: beside the SQLite database, or `data/mlsdm.dev-key` with another database.
 pub fn key_path(sqlite: Option<&Path>) -> PathBuf {
     sqlite
         .map_or_else(|| PathBuf::from("data/mlsdm.dev-key"), |file| file.with_extension("dev-key"))
 }
 
-/// Why there is no key.
+/// Why a development key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DevKeyError {
-    /// Its file.
-    #[error("the development key {}: {reason}", path.display())]
+    /// The file cannot be read or created.
+    #[error("cannot use the development key {}: {reason}", path.display())]
     File {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         reason: String,
     },
-    /// Not made yet.
-    #[error("there is no development key at {}: start `mlsdm serve` in mode dev here first", .0.display())]
+    /// The file does not exist.
+    #[error("no development key at {}; start `mlsdm serve` in auth.mode dev here first", .0.display())]
     Missing(PathBuf),
-    /// What the signer says.
-    #[error("a development token cannot be signed: {0}")]
+    /// Signing failed.
+    #[error("cannot sign a development token: {0}")]
     Sign(#[from] jsonwebtoken::errors::Error),
 }
 
 /// The key pair.
 pub struct DevKey(EncodingKey);
 
-/// Whom a token is for.
+/// The claims of a development token.
 #[derive(Clone, Debug)]
-pub struct Wanted {
-    /// Who.
+pub struct TokenRequest {
+    /// The subject.
     pub subject: String,
-    /// Their roles.
+    /// The roles.
     pub roles: Vec<String>,
-    /// Their engines, `*` for all; without: as the roles say.
+    /// The engines, `*` for all; empty omits the claim.
     pub engines: Vec<String>,
-    /// For how many seconds.
+    /// Lifetime in seconds.
     pub ttl_seconds: i64,
 }
 
 impl DevKey {
-    /// The key in a file that only its owner may read; made if it is missing.
+    /// Reads the key from a file that only its owner can read; creates it if it is missing.
     pub fn load_or_create(path: &Path) -> Result<Self, DevKeyError> {
         let fail = |reason: String| DevKeyError::File { path: path.to_owned(), reason };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -73,7 +73,7 @@ impl DevKey {
         Ok(Self(EncodingKey::from_ed_der(&der)))
     }
 
-    /// The key that a server made here.
+    /// Reads the key that a server created.
     pub fn load(path: &Path) -> Result<Self, DevKeyError> {
         if path.exists() {
             return Self::load_or_create(path);
@@ -81,29 +81,29 @@ impl DevKey {
         Err(DevKeyError::Missing(path.to_owned()))
     }
 
-    /// The public half.
+    /// The public key.
     pub(super) fn keys(&self) -> Result<KeySet, DevKeyError> {
         let jwk = Jwk::from_encoding_key(&self.0, Algorithm::EdDSA)?;
         Ok(KeySet::of(Key::new(&jwk)))
     }
 
     /// Signs a token.
-    pub fn mint(&self, wanted: &Wanted, now: i64) -> Result<SecretString, DevKeyError> {
+    pub fn mint(&self, request: &TokenRequest, now: i64) -> Result<SecretString, DevKeyError> {
         let mut claims = json!({
             "iss": NAME,
             "aud": NAME,
-            "sub": wanted.subject,
+            "sub": request.subject,
             "iat": now,
-            "exp": now.saturating_add(wanted.ttl_seconds),
-            "roles": wanted.roles,
+            "exp": now.saturating_add(request.ttl_seconds),
+            "roles": request.roles,
         });
-        if !wanted.engines.is_empty() {
-            claims["mlsdm_engines"] = json!(wanted.engines);
+        if !request.engines.is_empty() {
+            claims["mlsdm_engines"] = json!(request.engines);
         }
         Ok(encode(&Header::new(Algorithm::EdDSA), &claims, &self.0)?.into())
     }
 
-    /// What is expected of its tokens.
+    /// The rules for tokens of this key.
     pub(super) fn rules(default_engine: EngineId) -> Rules {
         Rules {
             issuer: NAME.to_owned(),

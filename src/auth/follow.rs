@@ -1,4 +1,4 @@
-//! The managed keys follow the server's own log: as this process writes it, and as others do.
+//! Managed API keys follow the system log, whether this process or another replica appends to it.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use super::Authenticator;
 use crate::{lifecycle::Tasks, store::writer::View};
 
 impl Authenticator {
-    /// Takes the keys of the server's own log, now and whenever it changes, until the server stops.
-    /// What other replicas write is seen as soon as this one folds it.
-    pub fn follow(self: &Arc<Self>, mut views: watch::Receiver<Arc<View>>, tasks: &Tasks) {
-        self.take(&Arc::clone(&views.borrow_and_update()));
+    /// Applies the keys of the system log now and after every change, until the server stops. Events
+    /// of other replicas take effect as soon as this replica folds them.
+    pub fn follow_keys(self: &Arc<Self>, mut views: watch::Receiver<Arc<View>>, tasks: &Tasks) {
+        self.apply_keys(&Arc::clone(&views.borrow_and_update()));
         let (auth, stop) = (Arc::clone(self), tasks.stop().clone());
         tasks.spawn("keys", async move {
             loop {
@@ -20,14 +20,15 @@ impl Authenticator {
                     changed = views.changed() => if changed.is_err() { return },
                 }
                 let view = Arc::clone(&views.borrow_and_update());
-                auth.take(&view);
+                auth.apply_keys(&view);
             }
         });
     }
 
-    /// Takes the keys of a state of the server's own log, where keys are taken. Who has written it
-    /// calls this before answering: what is revoked is refused from then on.
-    pub fn take(&self, view: &View) {
+    /// Applies the keys of one state of the system log, if API keys are accepted. A handler that
+    /// appends to the log calls this before it responds, so that a revoked key is refused from then
+    /// on.
+    pub fn apply_keys(&self, view: &View) {
         if let Some(keys) = &self.keys {
             let managed = &view.state.keys;
             keys.manage(managed.changed(), managed.iter());

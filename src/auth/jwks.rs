@@ -1,4 +1,4 @@
-//! A set of public keys, each fit for the algorithms of its type and no other.
+//! A set of public keys (RFC 7517), each usable only with the algorithms of its type.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey,
@@ -10,9 +10,9 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Most keys of a set; further ones are left out.
+/// Maximum number of keys in a set; further ones are ignored.
 const KEYS_MAX: usize = 64;
-/// Shortest RSA modulus that is trusted, in base64url characters: 2048 bits.
+/// Minimum length of an RSA modulus in base64url characters: 2048 bits.
 const MODULUS_CHARS_MIN: usize = 2048 / 8 * 4 / 3;
 
 const RSA: &[Algorithm] = &[
@@ -27,7 +27,7 @@ const RSA: &[Algorithm] = &[
 /// One public key.
 pub(super) struct Key {
     kid: Option<String>,
-    /// What its type, curve and `alg` allow.
+    /// The algorithms that key type, curve and `alg` allow.
     algorithms: Vec<Algorithm>,
     pub(super) decoding: DecodingKey,
 }
@@ -36,59 +36,55 @@ pub(super) struct Key {
 #[derive(Default)]
 pub(super) struct KeySet(Vec<Key>);
 
-/// What a set has for a token.
-pub(super) enum Found<'a> {
-    /// The key.
+/// The result of looking up the key of a token.
+pub(super) enum KeyMatch<'a> {
     Key(&'a Key),
-    /// A key of that name, which is not for that algorithm.
+    /// The `kid` exists, but its key cannot be used with the algorithm.
     WrongType,
-    /// None.
-    Nothing,
+    None,
 }
 
 impl KeySet {
-    /// The keys of a JWKS document that can verify something; `None` if it is no such document.
+    /// Parses a JWKS document and keeps the usable keys. Returns none if it is not a JWKS document.
     pub(super) fn parse(document: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Document {
             keys: Vec<Value>,
         }
         let document: Document = serde_json::from_slice(document).ok()?;
-        // one by one: a key of a kind to come must not hide the others
+        // one by one: a key of an unknown type must not make the others unusable
         let keys = document.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());
         Some(Self(keys.filter_map(|jwk| Key::new(&jwk)).take(KEYS_MAX).collect()))
     }
 
-    /// The set of one key, or of none.
     pub(super) fn of(key: Option<Key>) -> Self {
         Self(key.into_iter().collect())
     }
 
-    /// The key that a token names. A token that names none is for the only key of its algorithm.
-    pub(super) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Found<'_> {
+    /// Finds the key that a token names. Without a `kid`, the only key for the algorithm matches.
+    pub(super) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> KeyMatch<'_> {
         let fits = |key: &&Key| key.algorithms.contains(&algorithm);
         let Some(kid) = kid else {
             let mut fitting = self.0.iter().filter(fits);
             return match (fitting.next(), fitting.next()) {
-                (Some(key), None) => Found::Key(key),
-                _ => Found::Nothing,
+                (Some(key), None) => KeyMatch::Key(key),
+                _ => KeyMatch::None,
             };
         };
         let mut named = self.0.iter().filter(|key| key.kid.as_deref() == Some(kid)).peekable();
         if named.peek().is_none() {
-            return Found::Nothing;
+            return KeyMatch::None;
         }
-        named.find(fits).map_or(Found::WrongType, Found::Key)
+        named.find(fits).map_or(KeyMatch::WrongType, KeyMatch::Key)
     }
 
-    /// How many.
     pub(super) const fn len(&self) -> usize {
         self.0.len()
     }
 }
 
 impl Key {
-    /// A key that is for signatures, public and long enough.
+    /// Returns none unless the key is public, for signatures and long enough.
     pub(super) fn new(jwk: &Jwk) -> Option<Self> {
         if !is_for_signatures(&jwk.common) {
             return None;
@@ -105,7 +101,7 @@ impl Key {
             }
             AlgorithmParameters::RSA(_)
             | AlgorithmParameters::OctetKeyPair(_)
-            // a shared secret in a public document is no secret
+            // a shared secret in a public document is not secret
             | AlgorithmParameters::OctetKey(_)
             | AlgorithmParameters::Other(_)
             | _ => return None,
@@ -139,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_for_the_algorithms_of_its_type_and_use() {
+    fn a_key_is_usable_only_with_the_algorithms_of_its_type_and_use() {
         let n = "u".repeat(341) + "A";
         let rsa = |more: Value| {
             let mut key = json!({"kty": "RSA", "kid": "a", "n": n, "e": "AQAB"});
@@ -147,7 +143,7 @@ mod tests {
             key
         };
         let fits =
-            |key: Value, alg| matches!(set(&json!([key])).find(Some("a"), alg), Found::Key(_));
+            |key: Value, alg| matches!(set(&json!([key])).find(Some("a"), alg), KeyMatch::Key(_));
         assert!(fits(rsa(json!({})), Algorithm::RS256) && fits(rsa(json!({})), Algorithm::PS512));
         assert!(!fits(rsa(json!({})), Algorithm::ES256) && !fits(rsa(json!({})), Algorithm::HS256));
         assert!(fits(rsa(json!({"alg": "RS256", "use": "sig"})), Algorithm::RS256));
@@ -161,17 +157,17 @@ mod tests {
     }
 
     #[test]
-    fn strange_keys_do_not_hide_the_others_and_a_name_is_needed_among_several() {
+    fn unknown_key_types_are_skipped_and_several_keys_require_a_kid() {
         let x = "A".repeat(43);
         let ed = |kid: &str| json!({"kty": "OKP", "crv": "Ed25519", "x": x, "kid": kid});
         let one = set(&json!([{"kty": "ML-DSA"}, 7, {"kty": "RSA"}, ed("one")]));
         assert_eq!(one.len(), 1);
-        assert!(matches!(one.find(None, Algorithm::EdDSA), Found::Key(_)));
-        assert!(matches!(one.find(Some("two"), Algorithm::EdDSA), Found::Nothing));
-        assert!(matches!(one.find(Some("one"), Algorithm::RS256), Found::WrongType));
+        assert!(matches!(one.find(None, Algorithm::EdDSA), KeyMatch::Key(_)));
+        assert!(matches!(one.find(Some("two"), Algorithm::EdDSA), KeyMatch::None));
+        assert!(matches!(one.find(Some("one"), Algorithm::RS256), KeyMatch::WrongType));
         let two = set(&json!([ed("one"), ed("two")]));
-        assert!(matches!(two.find(None, Algorithm::EdDSA), Found::Nothing));
-        assert!(matches!(two.find(Some("two"), Algorithm::EdDSA), Found::Key(_)));
+        assert!(matches!(two.find(None, Algorithm::EdDSA), KeyMatch::None));
+        assert!(matches!(two.find(Some("two"), Algorithm::EdDSA), KeyMatch::Key(_)));
         assert!(KeySet::parse(b"<html>").is_none());
     }
 }

@@ -1,8 +1,8 @@
-//! API keys: kept as SHA-256 only, and looked up by it.
+//! API keys, stored and looked up by their SHA-256 hash.
 //!
-//! Two may be of configuration; the others are managed: the server's own log says which there are
-//! ([`crate::domain::keys`]), and what they may do is worked out once, when that log changes. So a
-//! key costs a hash and a look, however many there are.
+//! Up to two keys come from configuration. The others are managed keys, recorded in the system log
+//! ([`crate::domain::keys`]); their principals are computed when that log changes. Authenticating a
+//! request therefore costs one hash and one lookup, however many keys exist.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -24,23 +24,23 @@ use crate::{
     store::seal::{SealError, random_key},
 };
 
-/// Longest key, in bytes.
+/// Maximum length of a key in bytes.
 pub const KEY_BYTES_MAX: usize = 512;
 
-/// What managed keys begin with, so that a scanner of secrets finds them:
+/// Prefix of managed keys, by which secret scanners recognise them:
 /// `mlsdm_[0-9a-f]{32}_[0-9a-f]{64}`, the id of the key and 256 random bits.
 pub const PREFIX: &str = "mlsdm_";
 
 type Digest = [u8; 32];
 
-/// The keys of a server.
+/// The API keys of a server.
 pub struct Keys {
     fixed: Vec<(Digest, Arc<Principal>)>,
     roles: Roles,
     managed: ArcSwap<Managed>,
 }
 
-/// The managed keys as of a position of the server's own log.
+/// The managed keys at one position of the system log.
 #[derive(Default)]
 struct Managed {
     changed: Position,
@@ -48,7 +48,7 @@ struct Managed {
 }
 
 impl Keys {
-    /// The two of configuration, each of its role, and no managed ones yet.
+    /// The keys of configuration, each with its role. Managed keys are added by [`Self::manage`].
     pub fn fixed(
         user: Option<&SecretString>,
         admin: Option<&SecretString>,
@@ -76,13 +76,13 @@ impl Keys {
         Self { fixed, roles, managed: ArcSwap::default() }
     }
 
-    /// The roles that keys may have.
+    /// The roles of the server.
     pub const fn roles(&self) -> &Roles {
         &self.roles
     }
 
-    /// Takes these managed keys and no others from now on, unless those of a later position are taken
-    /// already. `changed` is the position that made them so.
+    /// Replaces the managed keys. `changed` is the position of the last change in the system log; an
+    /// update older than the current one is ignored.
     pub fn manage<'k>(
         &self,
         changed: Position,
@@ -97,13 +97,14 @@ impl Keys {
             if let Some(previous) = key.previous {
                 let until = seconds(previous.until);
                 let end = principal.expires_at.map_or(until, |end| end.min(until));
-                let before = Principal { expires_at: Some(end), ..principal.clone() };
-                by_hash.insert(previous.hash.0, Arc::new(before));
+                let previous_principal = Principal { expires_at: Some(end), ..principal.clone() };
+                by_hash.insert(previous.hash.0, Arc::new(previous_principal));
             }
             by_hash.insert(key.hash.0, Arc::new(principal));
         }
         let fresh = Arc::new(Managed { changed, by_hash });
-        self.managed.rcu(|held| Arc::clone(if held.changed < changed { &fresh } else { held }));
+        self.managed
+            .rcu(|current| Arc::clone(if current.changed < changed { &fresh } else { current }));
     }
 
     fn principal(&self, id: KeyId, key: &ApiKey) -> Principal {
@@ -122,16 +123,16 @@ impl Keys {
         }
     }
 
-    /// Whose key it is. Every fixed key is compared, whichever fits, in time that does not depend on
-    /// the key; a managed one is looked up by a hash that nobody can steer towards another.
+    /// Authenticates a key. All keys of configuration are compared in constant time, whichever matches.
+    /// Managed keys are looked up by hash, whose timing reveals nothing of a key.
     pub fn find(&self, key: &str, now: i64) -> Result<Arc<Principal>, Reason> {
         if key.len() > KEY_BYTES_MAX {
             return Err(Reason::TooLong);
         }
         let digest = digest(key);
         let mut found = None;
-        for (own, principal) in &self.fixed {
-            if bool::from(own.ct_eq(&digest)) {
+        for (fixed, principal) in &self.fixed {
+            if bool::from(fixed.ct_eq(&digest)) {
                 found = Some(Arc::clone(principal));
             }
         }
@@ -144,14 +145,14 @@ impl Keys {
     }
 }
 
-/// A new secret for a key, and what is kept of it.
+/// Generates a secret for a key. Only the hash is stored.
 pub fn mint(id: KeyId) -> Result<(SecretString, ids::Sha256), SealError> {
     let secret = format!("{PREFIX}{id}_{}", hex::encode(*random_key()?));
     let hash = ids::Sha256(digest(&secret));
     Ok((secret.into(), hash))
 }
 
-/// The actor of what is done with a key.
+/// The subject of a key's principal, recorded as the actor of its requests.
 pub fn subject(id: &str) -> String {
     format!("key:{id}")
 }
@@ -160,7 +161,7 @@ fn digest(key: &str) -> Digest {
     Sha256::digest(key).into()
 }
 
-/// Whole seconds; what ends within one ends before it.
+/// Rounds down to whole seconds: a key that expires within a second expires at its start.
 const fn seconds(time: Micros) -> i64 {
     time.div_euclid(1_000_000)
 }

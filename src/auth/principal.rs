@@ -1,25 +1,24 @@
-//! Who somebody is, once that is proven.
+//! The authenticated caller.
 
 use std::collections::BTreeSet;
 
-use super::permission::{Permission, Permissions};
+use super::{Permission, Permissions};
 use crate::{
     domain::{budget::Amount, ids::EngineId},
     rates::Rate,
 };
 
-/// The engines that exist for somebody.
+/// The engines that a principal can access. All others answer as if they did not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineScope {
-    /// All of the log.
+    /// Every engine.
     All,
-    /// These.
+    /// The named engines.
     Only(BTreeSet<EngineId>),
 }
 
 impl EngineScope {
-    /// What configuration and tokens say: names, or `*` for all. What is no name of an engine names
-    /// none.
+    /// Parses the names in a configuration or token; `*` means all. Invalid names are ignored.
     pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut only = BTreeSet::new();
         for name in names {
@@ -31,7 +30,7 @@ impl EngineScope {
         Self::Only(only)
     }
 
-    /// Whether an engine exists as far as they are concerned.
+    /// Returns true if the engine is in scope.
     pub fn contains(&self, id: &EngineId) -> bool {
         match self {
             Self::All => true,
@@ -39,16 +38,16 @@ impl EngineScope {
         }
     }
 
-    /// Whether whatever exists for `other` exists for them.
+    /// Returns true if `other` is a subset.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::All, _) => true,
             (Self::Only(_), Self::All) => false,
-            (Self::Only(own), Self::Only(others)) => others.is_subset(own),
+            (Self::Only(these), Self::Only(others)) => others.is_subset(these),
         }
     }
 
-    /// The names; `*` alone for all.
+    /// The names of the engines; `*` for all.
     pub fn names(&self) -> Vec<&str> {
         match self {
             Self::All => vec!["*"],
@@ -57,23 +56,23 @@ impl EngineScope {
     }
 }
 
-/// How somebody proved who they are.
+/// The authentication method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// By a token of the identity provider.
+    /// A token of the identity provider.
     Oidc,
-    /// By an API key.
+    /// An API key.
     Key,
-    /// By the certificate of a TLS client.
+    /// A TLS client certificate.
     Certificate,
-    /// By a token of this server's own development key.
+    /// A token signed with this server's development key.
     Dev,
-    /// Not at all: nobody has to here.
+    /// Authentication is off.
     None,
 }
 
 impl Method {
-    /// The name in answers and logs.
+    /// The name in API responses and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Oidc => "oidc",
@@ -85,37 +84,38 @@ impl Method {
     }
 }
 
-/// Somebody who is known. Holds nothing secret: neither token nor key.
+/// An authenticated caller. Contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// The actor of everything they do, and whose words theirs are unless they speak for others.
+    /// Recorded as the actor of all requests, and as the data subject unless the caller acts for another
+    /// end user.
     pub subject: String,
-    /// What people call them.
+    /// The display name.
     pub name: Option<String>,
-    /// Their roles, as far as this server knows them.
+    /// The roles that exist on this server.
     pub roles: Vec<String>,
-    /// What these let them do.
+    /// The permissions of these roles.
     pub permissions: Permissions,
-    /// The engines that exist for them.
+    /// The engines that the caller can access.
     pub engines: EngineScope,
-    /// How they proved it.
+    /// The authentication method.
     pub method: Method,
-    /// Until when that counts, in seconds since the Unix epoch; without: until it is withdrawn.
+    /// Expiry of the credential in seconds since the Unix epoch, if it expires.
     pub expires_at: Option<i64>,
-    /// How often they may ask; without: as often as their roles may.
+    /// Rate limit of the credential; none uses the limit of the roles.
     pub rate: Option<Rate>,
-    /// What they may spend in each window of an engine, whomever they speak for; without: what those
-    /// may.
+    /// Budget of the credential in each window of an engine, in addition to the budgets of the end users
+    /// for whom it acts.
     pub budget: Option<Amount>,
 }
 
 impl Principal {
-    /// Whether they may do something.
+    /// Returns true if the principal has the permission.
     pub const fn may(&self, permission: Permission) -> bool {
         self.permissions.contains(permission)
     }
 
-    /// Everybody, where nobody has to say who they are: may do everything.
+    /// The principal of every caller when authentication is off; has every permission.
     pub fn anonymous() -> Self {
         Self {
             subject: "anonymous".to_owned(),

@@ -1,9 +1,9 @@
-//! The keys of an identity provider: fetched, refreshed, and kept while it is away.
+//! The keys of an identity provider: fetched, refreshed, and cached while the provider is unreachable.
 //!
-//! Who fetches holds the one place to do so, and after an attempt there is none for a while, so that
-//! however many tokens name a key nobody has heard of, the provider is asked once. A fetch is a task
-//! of its own: a caller who goes away does not end it for the others. Deliberately not here: the
-//! clock, which comes in as an argument, in seconds.
+//! Only one fetch runs at a time, and a cooldown follows each attempt: the provider gets one request
+//! however many tokens name an unknown key. A fetch runs in its own task, so that a caller who
+//! disconnects does not cancel it for others. Deliberately not here: the clock; times are arguments, in
+//! seconds since the Unix epoch.
 
 mod fetch;
 
@@ -22,69 +22,68 @@ use tokio::sync::{Mutex, oneshot};
 
 use super::{
     Clock, Reason,
-    jwks::{Found, Key, KeySet},
+    jwks::{Key, KeyMatch, KeySet},
     now,
 };
 use crate::lifecycle::Tasks;
 pub use fetch::ClientError;
-pub(super) use fetch::Place;
+pub(super) use fetch::KeyEndpoint;
 
-/// Seconds after which keys are fetched again.
-const FRESH: i64 = 3600;
-/// Seconds for which keys count that could not be fetched again.
-pub(super) const STALE_MAX: i64 = 24 * 3600;
-/// Least seconds between two attempts, whoever wants them.
+/// Age in seconds at which keys are fetched again.
+const REFRESH_AFTER: i64 = 3600;
+/// Maximum age in seconds of keys that are still used when they cannot be fetched.
+const AGE_MAX: i64 = 24 * 3600;
+/// Minimum seconds between two attempts.
 const COOLDOWN: i64 = 10;
-/// Seconds between attempts to replace keys that still count.
+/// Seconds between attempts to replace keys that are still valid.
 const RETRY: i64 = 30;
-/// Between two looks at whether keys are old.
+/// Interval at which the refresh task checks the age of the keys.
 const TICK: Duration = Duration::from_secs(10);
 
-/// Keys, and since when.
+/// A key set and its age.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct CachedKeys {
     set: KeySet,
-    /// When; 0 for keys that are this server's own and do not age.
+    /// Seconds since the Unix epoch; `i64::MAX` for this server's own keys, which do not age.
     fetched_at: Option<i64>,
     digest: [u8; 32],
-    /// Changes whenever the keys do.
+    /// Increases whenever the keys change.
     pub(super) generation: u64,
 }
 
-impl Held {
-    /// Keys that nobody has to fetch.
-    pub(super) fn own(set: KeySet) -> Self {
+impl CachedKeys {
+    /// Keys that are not fetched and do not age.
+    pub(super) fn permanent(set: KeySet) -> Self {
         Self { set, fetched_at: Some(i64::MAX), ..Self::default() }
     }
 
-    /// The key for a token.
+    /// Finds the key for a token.
     pub(super) fn find(
         &self,
         kid: Option<&str>,
         algorithm: Algorithm,
         now: i64,
     ) -> Result<&Key, Reason> {
-        if !self.counts(now) {
+        if !self.is_valid(now) {
             return Err(Reason::KeysUnavailable);
         }
         match self.set.find(kid, algorithm) {
-            Found::Key(key) => Ok(key),
-            Found::WrongType => Err(Reason::KeyType),
-            Found::Nothing => Err(Reason::UnknownKey),
+            KeyMatch::Key(key) => Ok(key),
+            KeyMatch::WrongType => Err(Reason::KeyType),
+            KeyMatch::None => Err(Reason::UnknownKey),
         }
     }
 
-    /// Whether there are keys that are not too old.
-    pub(super) fn counts(&self, now: i64) -> bool {
-        self.age(now).is_some_and(|age| age <= STALE_MAX)
+    /// Returns true if the keys were fetched and are not too old.
+    pub(super) fn is_valid(&self, now: i64) -> bool {
+        self.age(now).is_some_and(|age| age <= AGE_MAX)
     }
 
-    /// Seconds since they were fetched.
+    /// Seconds since the keys were fetched.
     pub(super) fn age(&self, now: i64) -> Option<i64> {
         self.fetched_at.map(|at| now.saturating_sub(at).max(0))
     }
 
-    /// How many.
     pub(super) const fn len(&self) -> usize {
         self.set.len()
     }
@@ -92,33 +91,33 @@ impl Held {
 
 /// An identity provider.
 pub(super) struct Provider {
-    held: ArcSwap<Held>,
-    /// Where to look; who holds it fetches.
-    place: Mutex<Place>,
-    /// When the last fetch began.
+    cached: ArcSwap<CachedKeys>,
+    /// Locked while a fetch runs.
+    endpoint: Mutex<KeyEndpoint>,
+    /// Start of the last fetch, in seconds since the Unix epoch.
     attempted_at: AtomicI64,
     tasks: Tasks,
 }
 
 impl Provider {
-    /// One that was not asked yet.
-    pub(super) fn new(place: Place, tasks: Tasks) -> Arc<Self> {
+    /// Does not contact the provider yet.
+    pub(super) fn new(endpoint: KeyEndpoint, tasks: Tasks) -> Arc<Self> {
         Arc::new(Self {
-            held: ArcSwap::default(),
-            place: Mutex::new(place),
+            cached: ArcSwap::default(),
+            endpoint: Mutex::new(endpoint),
             attempted_at: AtomicI64::new(i64::MIN),
             tasks,
         })
     }
 
-    /// The keys there are now.
-    pub(super) fn held(&self) -> Arc<Held> {
-        self.held.load_full()
+    /// The keys as last fetched.
+    pub(super) fn cached(&self) -> Arc<CachedKeys> {
+        self.cached.load_full()
     }
 
-    /// Fetches the keys, unless that was just tried; waits for whoever is doing it already.
+    /// Fetches the keys, unless the cooldown runs. Waits for a fetch that is already running.
     pub(super) async fn refresh(self: &Arc<Self>, now: i64) {
-        if !self.may_ask(now) && self.place.try_lock().is_ok() {
+        if !self.is_cooled_down(now) && self.endpoint.try_lock().is_ok() {
             return;
         }
         let (done, ended) = oneshot::channel();
@@ -128,62 +127,66 @@ impl Provider {
                 () = provider.fetch(now) => {}
                 () = stop.soft() => {}
             }
-            // nobody may be left to tell
+            // the caller may have disconnected
             done.send(()).ok();
         });
-        // an error means that the task was dropped: there are no new keys then
+        // an error means that the task was dropped without new keys
         ended.await.ok();
     }
 
-    fn may_ask(&self, now: i64) -> bool {
+    fn is_cooled_down(&self, now: i64) -> bool {
         let at = self.attempted_at.load(Ordering::Acquire);
         now.abs_diff(at) >= COOLDOWN.unsigned_abs()
     }
 
     async fn fetch(&self, now: i64) {
-        let mut place = self.place.lock().await;
-        // somebody else may have fetched while this waited
-        if !self.may_ask(now) {
+        let mut endpoint = self.endpoint.lock().await;
+        // another task may have fetched while this one waited for the lock
+        if !self.is_cooled_down(now) {
             return;
         }
         self.attempted_at.store(now, Ordering::Release);
-        match place.fetch().await {
-            Ok(document) => self.keep(&document, now),
+        match endpoint.fetch().await {
+            Ok(document) => self.store(&document, now),
             Err(error) => {
-                let age_seconds = self.held().age(now);
+                let age_seconds = self.cached().age(now);
                 tracing::warn!(
                     event_type = "auth.keys_unavailable",
                     age_seconds,
-                    "the identity provider's keys cannot be fetched: {error}"
+                    "fetching the keys of the identity provider failed: {error}"
                 );
             }
         }
     }
 
-    fn keep(&self, document: &fetch::Document, now: i64) {
-        let (before, digest) = (self.held(), Sha256::digest(&document.bytes).into());
+    fn store(&self, document: &fetch::Document, now: i64) {
+        let (before, digest) = (self.cached(), Sha256::digest(&document.bytes).into());
         let changed = before.digest != digest;
         let generation = before.generation + u64::from(changed);
         let set = KeySet::parse(&document.bytes).unwrap_or_default();
         if changed {
-            tracing::info!(event_type = "auth.keys_changed", keys = set.len(), "keys are fetched");
+            tracing::info!(
+                event_type = "auth.keys_changed",
+                keys = set.len(),
+                "the keys of the identity provider changed"
+            );
         }
-        self.held.store(Arc::new(Held { set, fetched_at: Some(now), digest, generation }));
+        self.cached.store(Arc::new(CachedKeys { set, fetched_at: Some(now), digest, generation }));
     }
 
-    /// Fetches the keys when they are old: called again and again.
-    pub(super) async fn refresh_if_old(self: &Arc<Self>, now: i64) {
+    /// Fetches the keys if they are missing or old.
+    async fn refresh_if_old(self: &Arc<Self>, now: i64) {
         let since = now.abs_diff(self.attempted_at.load(Ordering::Acquire));
-        let due = match self.held().age(now) {
+        let due = match self.cached().age(now) {
             None => true,
-            Some(age) => age >= FRESH && since >= RETRY.unsigned_abs(),
+            Some(age) => age >= REFRESH_AFTER && since >= RETRY.unsigned_abs(),
         };
         if due {
             self.refresh(now).await;
         }
     }
 
-    /// Keeps the keys fresh until the server stops.
+    /// Starts a task that refreshes the keys until the server stops.
     pub(super) fn keep_fresh(self: &Arc<Self>, clock: Clock) {
         let (provider, stop) = (Arc::clone(self), self.tasks.stop().clone());
         self.tasks.spawn("jwks-refresh", async move {

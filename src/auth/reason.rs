@@ -1,63 +1,64 @@
-//! Why somebody is not who they say. For the log only: callers are all told the same.
+//! Why a credential was rejected. For logs and metrics only: the response does not depend on it.
 
-/// A closed list, so that it can be counted; none says anything of the token or key itself.
+/// Why a credential was rejected. A closed list, used as a metric label; contains nothing of the
+/// credential itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Reason {
-    /// More than one credential, of one kind or of two.
+    /// The request has more than one credential.
     #[error("two_credentials")]
     TwoCredentials,
-    /// An `Authorization` of another scheme, or not text.
+    /// `Authorization` has another scheme or is not text.
     #[error("scheme")]
     Scheme,
-    /// Longer than any credential may be.
+    /// The credential exceeds the maximum length.
     #[error("too_long")]
     TooLong,
-    /// A token where none is taken, or a key where none is taken.
+    /// The server does not accept this kind of credential.
     #[error("not_accepted")]
     NotAccepted,
-    /// No key of this server.
+    /// No API key matches.
     #[error("unknown_api_key")]
     UnknownApiKey,
-    /// Not three parts of base64url and JSON; a member given twice; encrypted.
+    /// The token is not three parts of base64url and JSON, has duplicate keys, or is encrypted.
     #[error("malformed")]
     Malformed,
-    /// A header that says how the token is to be verified.
+    /// The token's header has a refused parameter or type.
     #[error("header")]
     Header,
-    /// An algorithm that is not configured: `none` and the symmetric ones can never be.
+    /// The algorithm is not configured; `none` and symmetric ones cannot be.
     #[error("algorithm")]
     Algorithm,
-    /// The key it names is of another type, or for another use.
+    /// The named key has another type or use.
     #[error("key_type")]
     KeyType,
-    /// No key of this name.
+    /// The issuer has no key with this `kid`.
     #[error("unknown_key")]
     UnknownKey,
-    /// The provider's keys are not there, or too old.
+    /// The provider's keys are missing or too old.
     #[error("keys_unavailable")]
     KeysUnavailable,
-    /// The signature is not that of the key.
+    /// The signature is invalid.
     #[error("signature")]
     Signature,
-    /// A claim that must be there is not, or is of another type.
+    /// A required claim is missing or has another type.
     #[error("claim")]
     Claim,
-    /// Another issuer.
+    /// `iss` names another issuer.
     #[error("issuer")]
     Issuer,
-    /// For somebody else.
+    /// `aud` names another audience.
     #[error("audience")]
     Audience,
-    /// Its time is over.
+    /// The credential has expired.
     #[error("expired")]
     Expired,
-    /// Its time has not come.
+    /// The credential is not valid yet.
     #[error("not_yet_valid")]
     NotYetValid,
 }
 
 impl Reason {
-    /// All of them.
+    /// Every reason.
     pub const ALL: [Self; 17] = [
         Self::TwoCredentials,
         Self::Scheme,

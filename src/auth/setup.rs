@@ -1,74 +1,68 @@
-//! From configuration to an [`Authenticator`].
+//! Building an [`Authenticator`] from its [`Options`].
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use openidconnect::IssuerUrl;
 
 use super::{
-    Authenticator, Clock, EngineScope, Method, Principal, Rules,
+    Authenticator, Clock, EngineScope, Method, OidcOptions, Options, Principal, Rules,
+    TokenOptions,
     certificates::Certificates,
-    dev::{DevKey, DevKeyError, key_path},
+    dev::{DevKey, DevKeyError},
     keys::Keys,
     now,
-    provider::{ClientError, Held, Place, Provider},
+    provider::{CachedKeys, ClientError, KeyEndpoint, Provider},
     role::Roles,
-    tokens::{Source, Tokens},
+    tokens::{KeySource, Tokens},
 };
-use crate::{
-    config::{AuthMode, Config},
-    domain::ids::EngineId,
-    lifecycle::Tasks,
-};
+use crate::{domain::ids::EngineId, lifecycle::Tasks};
 
-/// Why callers cannot be told apart.
+/// Why an authenticator cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The client for the identity provider.
+    /// The HTTP client for the identity provider cannot be built.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The issuer's URL.
+    /// The issuer or the address of its keys is not a URL.
     #[error("auth.oidc.issuer and auth.oidc.jwks_uri must be URLs: {0}")]
     Url(String),
-    /// The key of the development mode.
+    /// The development key cannot be read or created.
     #[error(transparent)]
     Dev(#[from] DevKeyError),
 }
 
 impl Authenticator {
-    /// The one of a configuration. An identity provider is asked for its keys once, now, and again
-    /// and again by a task; one that is away is no reason not to start.
+    /// Builds the authenticator. Fetches the keys of an identity provider once and starts a task that
+    /// refreshes them. An unreachable provider is not an error: the task keeps trying.
     pub async fn open(
-        config: &Config,
-        sqlite: Option<&Path>,
+        options: Options,
         tasks: &Tasks,
         clock: Clock,
     ) -> Result<Arc<Self>, SetupError> {
-        let auth = &config.auth;
-        let roles = Roles::new(&auth.roles);
-        let default = config.engine.default_id();
-        let mode = auth.mode(config.api.host);
-        let tokens = match mode {
-            AuthMode::Oidc | AuthMode::OidcAndKeys => {
-                Some(oidc(config, roles.clone(), tasks, &clock).await?)
+        let Options { mode, tokens, keys, certificates, engines, default_engine, roles, anonymous } =
+            options;
+        let tokens = match tokens {
+            None => None,
+            Some(TokenOptions::Oidc(oidc)) => {
+                Some(oidc_tokens(oidc, default_engine.clone(), roles.clone(), tasks, &clock).await?)
             }
-            AuthMode::Dev => {
-                let key = DevKey::load_or_create(&key_path(sqlite))?;
-                let source = Source::Own(Arc::new(Held::own(key.keys()?)));
-                Some(Tokens::new(DevKey::rules(default.clone()), roles.clone(), source))
+            Some(TokenOptions::Dev(path)) => {
+                let key = DevKey::load_or_create(&path)?;
+                let source = KeySource::Own(Arc::new(CachedKeys::permanent(key.keys()?)));
+                let rules = DevKey::rules(default_engine.clone());
+                Some(Tokens::new(rules, roles.clone(), source))
             }
-            AuthMode::Keys | AuthMode::None => None,
         };
-        let takes_keys = matches!(mode, AuthMode::Keys | AuthMode::OidcAndKeys | AuthMode::Dev);
-        let engines = scope(&auth.keys.engines, default);
-        let certificates = Certificates::new(&auth.certificates, &engines, &roles);
+        let engines = scope(&engines, &default_engine);
+        let certificates = Certificates::new(&certificates, &engines, &roles);
         let keys =
-            takes_keys.then(|| Keys::fixed(auth.keys.user(), auth.keys.admin(), &engines, roles));
-        let anonymous = (mode == AuthMode::None).then(|| Arc::new(Principal::anonymous()));
+            keys.map(|keys| Keys::fixed(keys.user.as_ref(), keys.admin.as_ref(), &engines, roles));
+        let anonymous = anonymous.then(|| Arc::new(Principal::anonymous()));
         Ok(Arc::new(Self { mode, clock, tokens, keys, certificates, anonymous }))
     }
 }
 
-/// The engines that configuration names; the default one if it names none.
+/// The named engines, or the default engine if none is named.
 fn scope(named: &[String], default: &EngineId) -> EngineScope {
     if named.is_empty() {
         return EngineScope::named([default.as_str()]);
@@ -76,28 +70,29 @@ fn scope(named: &[String], default: &EngineId) -> EngineScope {
     EngineScope::named(named.iter().map(String::as_str))
 }
 
-async fn oidc(
-    config: &Config,
-    known: Roles,
+async fn oidc_tokens(
+    oidc: OidcOptions,
+    default_engine: EngineId,
+    known_roles: Roles,
     tasks: &Tasks,
     clock: &Clock,
 ) -> Result<Tokens, SetupError> {
-    let oidc = &config.auth.oidc;
     let url = |error: &dyn std::error::Error| SetupError::Url(error.to_string());
     let issuer = IssuerUrl::new(oidc.issuer.clone()).map_err(|error| url(&error))?;
-    let jwks = oidc.jwks_uri().map(reqwest::Url::parse).transpose().map_err(|error| url(&error))?;
-    let provider = Provider::new(Place::new(issuer, jwks)?, tasks.clone());
+    let jwks = oidc.jwks_uri.as_deref().map(reqwest::Url::parse).transpose();
+    let jwks = jwks.map_err(|error| url(&error))?;
+    let provider = Provider::new(KeyEndpoint::new(issuer, jwks)?, tasks.clone());
     provider.refresh(now(clock)).await;
     provider.keep_fresh(Arc::clone(clock));
     let rules = Rules {
-        issuer: oidc.issuer.clone(),
-        audience: oidc.audience.clone(),
-        algorithms: oidc.algorithms.clone(),
-        roles_claim: oidc.roles_claim.clone(),
-        engines_claim: oidc.engines_claim.clone(),
-        default_roles: oidc.default_roles.clone(),
-        default_engine: config.engine.default_id().clone(),
+        issuer: oidc.issuer,
+        audience: oidc.audience,
+        algorithms: oidc.algorithms,
+        roles_claim: oidc.roles_claim,
+        engines_claim: oidc.engines_claim,
+        default_roles: oidc.default_roles,
+        default_engine,
         method: Method::Oidc,
     };
-    Ok(Tokens::new(rules, known, Source::Provider(provider)))
+    Ok(Tokens::new(rules, known_roles, KeySource::Provider(provider)))
 }

@@ -1,25 +1,25 @@
-//! One token: taken apart strictly, its signature verified with a key of the issuer's.
+//! One token: strict parsing, and verification of the signature with a key of the issuer.
 //!
-//! Nothing in a token says how it is to be verified: the algorithm must be a configured one and the
-//! key's own, and a header that brings or names a key is refused. Deliberately not here: clocks and
-//! keys, which come in as arguments.
+//! A token has no influence on its own verification: the algorithm must be configured and belong to the
+//! key, and a header that contains or locates a key is refused (RFC 8725). Deliberately not here: clocks
+//! and key sets, which are arguments.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, crypto};
 use serde_json::{Map, Value};
 
-use super::{Reason, jwks::Key, strict};
+use super::{Reason, json_unique_keys::parse_object, jwks::Key};
 
-/// Longest token, in bytes.
+/// Maximum length of a token in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// Header members that would let a token choose its own key, or demand what is not understood.
-const REFUSED: [&str; 6] = ["jwk", "jku", "x5u", "x5c", "crit", "zip"];
+/// Header parameters that would let a token choose its own key or require an unsupported extension.
+const REFUSED_PARAMETERS: [&str; 6] = ["jwk", "jku", "x5u", "x5c", "crit", "zip"];
 
-/// Types of tokens that are for resource servers: others, such as logout tokens, are for nobody here.
+/// Values of `typ` for resource servers. Others, such as those of logout tokens, are refused.
 const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
 
-/// A token that is well formed, and nothing more.
+/// A well-formed token whose signature is not verified yet.
 pub(super) struct Unverified<'a> {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
@@ -28,14 +28,14 @@ pub(super) struct Unverified<'a> {
     signature: &'a str,
 }
 
-/// Whether a credential has the shape of a token rather than that of a key: parts with dots between
-/// them, of which the first begins as JSON does in base64url.
-pub(super) fn is_shaped(credential: &str) -> bool {
+/// Returns true if a credential looks like a token rather than an API key: three parts separated by
+/// dots, the first beginning with `{"` in base64url.
+pub(super) fn is_jwt_shaped(credential: &str) -> bool {
     credential.starts_with("ey") && credential.bytes().filter(|b| *b == b'.').count() >= 2
 }
 
 impl<'a> Unverified<'a> {
-    /// Takes a token apart.
+    /// Splits a token and checks its header.
     pub(super) fn parse(token: &'a str, allowed: &[Algorithm]) -> Result<Self, Reason> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Reason::TooLong);
@@ -46,8 +46,8 @@ impl<'a> Unverified<'a> {
         else {
             return Err(Reason::Malformed);
         };
-        let members = part(header)?;
-        if REFUSED.iter().any(|name| members.contains_key(*name)) {
+        let members = decode_part(header)?;
+        if REFUSED_PARAMETERS.iter().any(|name| members.contains_key(*name)) {
             return Err(Reason::Header);
         }
         let typ = members.get("typ").map(|typ| typ.as_str().unwrap_or_default());
@@ -68,18 +68,18 @@ impl<'a> Unverified<'a> {
         Ok(Self { algorithm, kid, message, payload, signature })
     }
 
-    /// Its claims, if the key signed them. Claims are not looked at before that.
+    /// Verifies the signature, then parses the claims; never the other way round.
     pub(super) fn verify(&self, key: &Key) -> Result<Map<String, Value>, Reason> {
         let message = self.message.as_bytes();
         let verified = crypto::verify(self.signature, message, &key.decoding, self.algorithm);
         if !matches!(verified, Ok(true)) {
             return Err(Reason::Signature);
         }
-        part(self.payload)
+        decode_part(self.payload)
     }
 }
 
-fn part(encoded: &str) -> Result<Map<String, Value>, Reason> {
+fn decode_part(encoded: &str) -> Result<Map<String, Value>, Reason> {
     let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| Reason::Malformed)?;
-    strict::object(&bytes).ok_or(Reason::Malformed)
+    parse_object(&bytes).ok_or(Reason::Malformed)
 }

@@ -25,7 +25,7 @@ fn opened() -> Breaker {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_faults_in_a_row_open_it() {
+async fn only_consecutive_failures_open_the_breaker() {
     let breaker = breaker(1);
     for _ in 0..5 {
         fail(&breaker, 2);
@@ -33,25 +33,25 @@ async fn only_faults_in_a_row_open_it() {
     }
     assert_eq!(breaker.state(), State::Closed);
     fail(&breaker, 2);
-    assert_eq!(breaker.state(), State::Closed, "a success between them");
+    assert_eq!(breaker.state(), State::Closed, "a success resets the count");
     fail(&breaker, 1);
     assert_eq!(breaker.state(), State::Open);
 }
 
 #[tokio::test(start_paused = true)]
-async fn open_it_turns_away_and_says_for_how_long() {
+async fn an_open_breaker_rejects_calls_and_returns_the_remaining_time() {
     let breaker = opened();
     assert_eq!(breaker.admit().unwrap_err(), OPEN);
     advance(Duration::from_secs(10)).await;
     assert_eq!(breaker.admit().unwrap_err(), Duration::from_secs(20));
     assert_eq!(breaker.state(), State::Open);
     advance(Duration::from_secs(20)).await;
-    assert_eq!(breaker.state(), State::HalfOpen, "as the next call finds it");
+    assert_eq!(breaker.state(), State::HalfOpen, "half open for the next call");
     assert!(breaker.admit().is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_open_it_lets_one_call_through_whose_success_closes_it() {
+async fn a_successful_probe_closes_the_breaker() {
     let breaker = opened();
     advance(OPEN).await;
     let probe = breaker.admit().unwrap();
@@ -60,11 +60,11 @@ async fn half_open_it_lets_one_call_through_whose_success_closes_it() {
     probe.succeeded();
     assert_eq!(breaker.state(), State::Closed);
     fail(&breaker, 2);
-    assert_eq!(breaker.state(), State::Closed, "counts from 0 again");
+    assert_eq!(breaker.state(), State::Closed, "the count restarts at 0");
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_open_a_fault_opens_it_again_for_the_whole_time() {
+async fn a_failed_probe_opens_the_breaker_for_the_whole_duration() {
     let breaker = opened();
     advance(OPEN).await;
     fail(&breaker, 1);
@@ -72,7 +72,7 @@ async fn half_open_a_fault_opens_it_again_for_the_whole_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_probes_the_first_to_end_tells() {
+async fn the_first_of_two_probes_decides() {
     let breaker = breaker(2);
     fail(&breaker, 3);
     advance(OPEN).await;
@@ -81,7 +81,7 @@ async fn of_two_probes_the_first_to_end_tells() {
     first.failed();
     assert_eq!(breaker.state(), State::Open);
     second.succeeded();
-    assert_eq!(breaker.state(), State::Open, "what began before tells nothing");
+    assert_eq!(breaker.state(), State::Open, "the outcome of an earlier epoch is ignored");
     advance(OPEN / 2).await;
     assert!(breaker.admit().is_err());
     advance(OPEN / 2).await;
@@ -89,7 +89,7 @@ async fn of_two_probes_the_first_to_end_tells() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_given_up_counts_neither_way() {
+async fn a_dropped_call_counts_as_neither_success_nor_failure() {
     let closed = breaker(1);
     fail(&closed, 2);
     for _ in 0..10 {
@@ -99,13 +99,13 @@ async fn a_call_that_is_given_up_counts_neither_way() {
     let breaker = opened();
     advance(OPEN).await;
     drop(breaker.admit().unwrap());
-    // its place is free
+    // its slot is free
     breaker.admit().unwrap().succeeded();
     assert_eq!(breaker.state(), State::Closed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_verdict_does_not_count() {
+async fn a_late_outcome_is_ignored() {
     let breaker = breaker(1);
     let (late_good, late_bad) = (breaker.admit().unwrap(), breaker.admit().unwrap());
     fail(&breaker, 3);
@@ -119,7 +119,7 @@ async fn a_late_verdict_does_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_change_is_one_line() {
+async fn each_change_of_state_is_logged_once() {
     let buffer = Buffer::default();
     let guard =
         tracing::subscriber::set_default(subscriber(Level::Info, Format::Json, buffer.clone()));
@@ -141,7 +141,7 @@ async fn each_change_is_one_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_threshold_it_never_opens() {
+async fn a_threshold_of_0_disables_the_breaker() {
     let settings = Settings { failures: 0, open: OPEN, probes: 1 };
     let breaker = Breaker::new("llm", "test", settings);
     fail(&breaker, 100);

@@ -21,21 +21,21 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Recompute every hash from the stored bytes; names the first bad position of each engine.
+    /// Recompute every hash from the stored bytes, and report the first invalid position of each engine.
     Verify {
-        /// The engine, or `_system` for the server's own log; all of them without.
+        /// The engine, or `_system` for the system log. Default: all logs.
         #[arg(long, value_parser = EngineId::of_log)]
         engine: Option<EngineId>,
     },
 }
 
-/// What the verification of one log found.
+/// The result of the verification of one log.
 #[derive(Debug, Serialize)]
 struct Report {
     engine: String,
     verified: u64,
     head: Position,
-    /// After the last verified event; absent for a log without an engine.
+    /// The chain hash after the last verified event; none for a log without an engine.
     chain_hash: Option<String>,
     first_bad: Option<FirstBad>,
 }
@@ -46,7 +46,7 @@ struct FirstBad {
     what: String,
 }
 
-/// Verifies logs beside a running server; exit code 1 when one is not as it was written.
+/// Verifies logs, next to a running server. The exit code is 1 if one was modified.
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let Command::Verify { engine } = args.command;
     let store = database::open(context).await?;
@@ -57,18 +57,18 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         Some(format!("engine {}: position {position}: {what}", report.engine))
     };
     let findings: Vec<String> = reports.iter().filter_map(bad).collect();
-    context.print(&json!({ "engines": reports }), people)?;
+    context.print(&json!({ "engines": reports }), render)?;
     if findings.is_empty() { Ok(()) } else { Err(Finding(findings.join("; ")).into()) }
 }
 
 async fn verify(store: &Store, named: Option<&EngineId>) -> anyhow::Result<Vec<Report>> {
     let mut reports = Vec::new();
     for row in database::engines(store, named).await? {
-        reports.push(one(store, &row.engine_id).await?);
+        reports.push(verify_log(store, &row.engine_id).await?);
     }
     if named.is_none() {
-        let strays = store.unknown_engines().await?;
-        reports.extend(strays.into_iter().map(|engine| Report {
+        let orphaned = store.unknown_engines().await?;
+        reports.extend(orphaned.into_iter().map(|engine| Report {
             engine,
             verified: 0,
             head: 0,
@@ -79,7 +79,7 @@ async fn verify(store: &Store, named: Option<&EngineId>) -> anyhow::Result<Vec<R
     Ok(reports)
 }
 
-async fn one(store: &Store, engine: &EngineId) -> Result<Report, StoreError> {
+async fn verify_log(store: &Store, engine: &EngineId) -> Result<Report, StoreError> {
     let mut progress = Progress::new(engine, store.head(engine).await?.position);
     let found = audit::verify(store, engine, |position| progress.at(position)).await?;
     Ok(Report {
@@ -97,7 +97,7 @@ impl From<Inconsistency> for FirstBad {
     }
 }
 
-fn people(value: &Value) -> String {
+fn render(value: &Value) -> String {
     let row = |report: &Value| {
         let mut cells = ["engine", "verified", "head", "chain_hash"]
             .map(|key| output::cell(report.get(key)))

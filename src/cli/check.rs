@@ -1,4 +1,4 @@
-//! `mlsdm check`: the configuration, and what it names, tried without changing anything.
+//! `mlsdm check`: tests the configuration and the services that it names, without side effects.
 
 mod production;
 
@@ -17,64 +17,65 @@ use crate::{
     tls::Tls,
 };
 
-/// How one thing is.
+/// The result of a check.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Status {
     Pass,
-    /// Works, but is not what somebody may think.
+    /// Works, but may surprise an operator.
     Warn,
     Fail,
 }
 
-/// One line.
+/// One check.
 #[derive(Debug, Serialize)]
-struct Line {
-    check: String,
+struct Check {
+    #[serde(rename = "check")]
+    name: String,
     status: Status,
     detail: String,
 }
 
-impl Line {
-    fn new(check: impl Into<String>, status: Status, detail: impl Into<String>) -> Self {
-        Self { check: check.into(), status, detail: detail.into() }
+impl Check {
+    fn new(name: impl Into<String>, status: Status, detail: impl Into<String>) -> Self {
+        Self { name: name.into(), status, detail: detail.into() }
     }
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Go through the deployment guide's whole checklist instead, and ask the running server too.
+    /// Run the complete checklist of the deployment guide instead, including checks of the running server.
     #[arg(long)]
     production: bool,
 }
 
-/// A configuration that is not usable ends the process with 2 before anything is tried, a database
-/// that does not answer with 3, anything else that fails with 1.
+/// The exit code is 2 for an invalid configuration, 3 for an unreachable database, and 1 if any other check
+/// fails.
 pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
     if args.production {
         return production::run(context).await;
     }
     let loaded = context.loaded()?;
     let valid = format!("{} settings", loaded.settings.len());
-    let mut lines = vec![Line::new("configuration", Status::Pass, valid)];
+    let mut checks = vec![Check::new("configuration", Status::Pass, valid)];
     let warnings = loaded.warnings.iter();
-    lines.extend(warnings.map(|text| Line::new("configuration", Status::Warn, text)));
-    lines.extend(models(&loaded.config.llm));
-    lines.push(embedder(&loaded.config).await);
-    lines.push(callers(&loaded.config).await);
-    lines.push(certificate(&loaded.config));
-    let away = database(&loaded.config, &mut lines).await;
-    let failed = lines.iter().filter(|line| matches!(line.status, Status::Fail)).count();
-    context.print(&json!({ "checks": lines, "failed": failed }), people)?;
-    if let Err(away) = away {
-        return Err(away.into());
+    checks.extend(warnings.map(|text| Check::new("configuration", Status::Warn, text)));
+    checks.extend(models(&loaded.config.llm));
+    checks.push(embedder(&loaded.config).await);
+    checks.push(callers(&loaded.config).await);
+    checks.push(certificate(&loaded.config));
+    let reached = database(&loaded.config, &mut checks).await;
+    let failed = checks.iter().filter(|check| matches!(check.status, Status::Fail)).count();
+    context.print(&json!({ "checks": checks, "failed": failed }), render)?;
+    if let Err(error) = reached {
+        return Err(error.into());
     }
     if failed == 0 { Ok(()) } else { Err(Finding(format!("{failed} checks failed")).into()) }
 }
 
-/// Who answers, in order, and whether a key is there. Nothing is asked: that would cost money.
-fn models(llm: &config::Llm) -> Vec<Line> {
-    let line = |provider: LlmProvider| {
+/// The order of the models and the keys of their providers. Calls no provider, which would cost money.
+fn models(llm: &config::Llm) -> Vec<Check> {
+    let check = |provider: LlmProvider| {
         let key = |key: bool| if key { "key given" } else { "no key" };
         let detail = match provider {
             LlmProvider::LocalStub => "built in".to_owned(),
@@ -86,75 +87,79 @@ fn models(llm: &config::Llm) -> Vec<Line> {
             }
             LlmProvider::Replay => format!("the log of engine {}", llm.replay.engine),
         };
-        Line::new(format!("model provider {}", provider.as_str()), Status::Pass, detail)
+        Check::new(format!("model provider {}", provider.as_str()), Status::Pass, detail)
     };
     let name = |choice: &config::Choice| match &choice.model {
         Some(model) => format!("{} {model}", choice.provider.as_str()),
         None => choice.provider.as_str().to_owned(),
     };
     let order: Vec<String> = llm.order(&llm.first()).iter().map(name).collect();
-    let mut lines = vec![Line::new("model", Status::Pass, order.join(", then "))];
-    lines.extend(llm.providers().into_iter().map(line));
-    lines
+    let mut checks = vec![Check::new("model", Status::Pass, order.join(", then "))];
+    checks.extend(llm.providers().into_iter().map(check));
+    checks
 }
 
-/// How callers prove who they are, and whether the identity provider that vouches for them answers.
-async fn callers(config: &Config) -> Line {
+/// The authentication mode, and the reachability of the identity provider.
+async fn callers(config: &Config) -> Check {
     let (name, mode) = ("callers", config.auth.mode(config.api.host));
     let provider = match mode {
-        AuthMode::Oidc | AuthMode::OidcAndKeys => login::reach(&config.auth.oidc).await,
+        AuthMode::Oidc | AuthMode::OidcAndKeys => login::check_metadata(&config.auth.oidc).await,
         AuthMode::None => {
-            return Line::new(name, Status::Warn, "auth.mode is none: all are let in");
+            return Check::new(
+                name,
+                Status::Warn,
+                "auth.mode is none: every caller has every permission",
+            );
         }
         AuthMode::Keys | AuthMode::Dev => Ok(()),
     };
     match provider {
-        Ok(()) => Line::new(name, Status::Pass, format!("auth.mode is {}", mode.as_str())),
-        Err(error) => Line::new(name, Status::Fail, format!("identity provider: {error}")),
+        Ok(()) => Check::new(name, Status::Pass, format!("auth.mode is {}", mode.as_str())),
+        Err(error) => Check::new(name, Status::Fail, format!("identity provider: {error}")),
     }
 }
 
-/// Whether the files of TLS can be served.
-fn certificate(config: &Config) -> Line {
+/// Checks that the TLS files are usable.
+fn certificate(config: &Config) -> Check {
     let name = "certificate";
     match Tls::open(&config.tls) {
-        Ok(Some(_)) => Line::new(name, Status::Pass, "it and its key fit"),
+        Ok(Some(_)) => Check::new(name, Status::Pass, "certificate and key match"),
         Ok(None) => {
-            Line::new(name, Status::Pass, "none: plain HTTP, for a proxy with TLS before it")
+            Check::new(name, Status::Pass, "none: plain HTTP, for use behind a proxy with TLS")
         }
-        Err(error) => Line::new(name, Status::Fail, error.to_string()),
+        Err(error) => Check::new(name, Status::Fail, error.to_string()),
     }
 }
 
-/// A URL may name a user and a password.
+/// The host alone: a URL may contain a user and a password.
 fn host(url: &str) -> String {
     let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
     host.unwrap_or_else(|| "an unknown host".to_owned())
 }
 
-/// Tries the database and what is in it; an error is one of a database that does not answer.
-async fn database(config: &Config, lines: &mut Vec<Line>) -> Result<(), StoreError> {
+/// Checks the database, the content key and the engines. The error is that of an unreachable database.
+async fn database(config: &Config, checks: &mut Vec<Check>) -> Result<(), StoreError> {
     let (store, mut engines) = match opened(config).await {
         Ok(Opened::Ready(store, engines)) => (store, engines),
-        Ok(Opened::Missing(what)) => {
-            lines.push(Line::new("database", Status::Pass, what));
-            lines.push(first_key(config));
+        Ok(Opened::Missing(text)) => {
+            checks.push(Check::new("database", Status::Pass, text));
+            checks.push(first_key(config));
             return Ok(());
         }
         Err(error) => {
-            lines.push(Line::new("database", Status::Fail, error.to_string()));
-            return if exit::is_away(&error) { Err(error) } else { Ok(()) };
+            checks.push(Check::new("database", Status::Fail, error.to_string()));
+            return if exit::is_unreachable(&error) { Err(error) } else { Ok(()) };
         }
     };
     let kind = if store.has_one_owner() { "SQLite" } else { "PostgreSQL" };
     let content_key = key(config, &store, engines.first());
-    // the server's own log has no use for an embedder
+    // the system log does not use an embedder
     engines.retain(|row| !row.engine_id.is_system());
-    let found = format!("{kind} answers, {} engines", engines.len());
-    lines.push(Line::new("database", Status::Pass, found));
-    lines.push(content_key);
+    let found = format!("{kind} responds, {} engines", engines.len());
+    checks.push(Check::new("database", Status::Pass, found));
+    checks.push(content_key);
     for row in &engines {
-        lines.push(engine(config, &store, row).await?);
+        checks.push(engine(config, &store, row).await?);
     }
     store.close().await;
     Ok(())
@@ -162,7 +167,7 @@ async fn database(config: &Config, lines: &mut Vec<Line>) -> Result<(), StoreErr
 
 enum Opened {
     Ready(Store, Vec<EngineRow>),
-    /// There is nothing yet; what will be made.
+    /// The database or its tables do not exist yet; the text describes what `mlsdm serve` creates.
     Missing(&'static str),
 }
 
@@ -172,34 +177,34 @@ async fn opened(config: &Config) -> Result<Opened, StoreError> {
         Err(StoreError::File { .. })
             if options.sqlite_file()?.is_some_and(|file| !file.exists()) =>
         {
-            return Ok(Opened::Missing("there is no file yet; `mlsdm serve` makes it"));
+            return Ok(Opened::Missing("the file does not exist yet; `mlsdm serve` creates it"));
         }
         opened => opened?,
     };
     match store.engines().await {
         Ok(engines) => Ok(Opened::Ready(store, engines)),
         Err(StoreError::Unmigrated(_)) => {
-            Ok(Opened::Missing("it has no tables yet; `mlsdm serve` makes them"))
+            Ok(Opened::Missing("it has no tables yet; `mlsdm serve` creates them"))
         }
         Err(error) => Err(error),
     }
 }
 
-/// The content key of a database that holds nothing yet.
-fn first_key(config: &Config) -> Line {
+/// The content key of an empty database.
+fn first_key(config: &Config) -> Check {
     let name = "content key";
     let file = store_options(&config.database).sqlite_file().ok().flatten();
     match content_key(&config.database, file.as_deref(), false) {
-        Ok(_) => Line::new(name, Status::Pass, "given"),
+        Ok(_) => Check::new(name, Status::Pass, "given"),
         Err(StartError::Key(SealError::KeyFile { .. })) => {
-            Line::new(name, Status::Pass, "none given; `mlsdm serve` makes one beside the database")
+            Check::new(name, Status::Pass, "not set; `mlsdm serve` creates one beside the database")
         }
-        Err(error) => Line::new(name, Status::Fail, error.to_string()),
+        Err(error) => Check::new(name, Status::Fail, error.to_string()),
     }
 }
 
-/// Whether the key opens what the first engine was made with.
-fn key(config: &Config, store: &Store, first: Option<&EngineRow>) -> Line {
+/// Checks that the key decrypts the key of the first engine.
+fn key(config: &Config, store: &Store, first: Option<&EngineRow>) -> Check {
     let name = "content key";
     let Some(row) = first else { return first_key(config) };
     let opens = |key: ContentKey| -> Result<(), StartError> {
@@ -207,46 +212,46 @@ fn key(config: &Config, store: &Store, first: Option<&EngineRow>) -> Line {
         Ok(())
     };
     match content_key(&config.database, store.path(), false).and_then(opens) {
-        Ok(()) => Line::new(name, Status::Pass, format!("opens engine {}", row.engine_id)),
-        Err(error) => Line::new(name, Status::Fail, error.to_string()),
+        Ok(()) => Check::new(name, Status::Pass, format!("decrypts engine {}", row.engine_id)),
+        Err(error) => Check::new(name, Status::Fail, error.to_string()),
     }
 }
 
-/// Whether the embedder can be made and embeds a text.
-async fn embedder(config: &Config) -> Line {
+/// Checks that the embedder can be opened and embeds a text.
+async fn embedder(config: &Config) -> Check {
     let name = "embedder";
     let embedder = match startup::embedder(config) {
         Ok(embedder) => embedder,
-        Err(error) => return Line::new(name, Status::Fail, error.to_string()),
+        Err(error) => return Check::new(name, Status::Fail, error.to_string()),
     };
     match embedder.probe().await {
-        Ok(()) => Line::new(name, Status::Pass, embedder.to_string()),
-        Err(error) => Line::new(name, Status::Fail, format!("{embedder}: {error}")),
+        Ok(()) => Check::new(name, Status::Pass, embedder.to_string()),
+        Err(error) => Check::new(name, Status::Fail, format!("{embedder}: {error}")),
     }
 }
 
-/// Whether an engine's vectors are those of the embedder of this configuration.
-fn vectors(check: &str, policy: &Policy, config: &Config) -> Line {
+/// Checks that the configured embedder produces the vectors of an engine.
+fn vectors(name: &str, policy: &Policy, config: &Config) -> Check {
     let configured = &config.mlsdm.policy;
     let free = config.embeddings.provider == EmbeddingsProvider::Hashing;
     let fits = free || policy.dimension == configured.dimension;
     if policy.embedder == configured.embedder && fits {
-        return Line::new(check, Status::Pass, policy.vectors());
+        return Check::new(name, Status::Pass, policy.vectors());
     }
     let detail = format!(
-        "its vectors are made by {}, the configuration says {}; configure that embedder, or copy \
+        "its vectors are from {}, but {} is configured; configure the embedder of the engine, or copy \
          the engine with `mlsdm engine migrate`",
         policy.vectors(),
         configured.vectors()
     );
-    Line::new(check, Status::Fail, detail)
+    Check::new(name, Status::Fail, detail)
 }
 
-/// Whether an engine can be loaded, and the default one with this configuration. Dimension and
-/// embedder are fixed for its life, so its first event tells.
-async fn engine(config: &Config, store: &Store, row: &EngineRow) -> Result<Line, StoreError> {
+/// Checks that an engine can be loaded, and the default engine with this configuration. Dimension and
+/// embedder are fixed for its lifetime, so its first event determines them.
+async fn engine(config: &Config, store: &Store, row: &EngineRow) -> Result<Check, StoreError> {
     let name = format!("engine {}", row.engine_id);
-    let fail = |detail: String| Ok(Line::new(name.clone(), Status::Fail, detail));
+    let fail = |detail: String| Ok(Check::new(name.clone(), Status::Fail, detail));
     if let Err(damage) = check_format(row) {
         return fail(damage.to_string());
     }
@@ -256,29 +261,29 @@ async fn engine(config: &Config, store: &Store, row: &EngineRow) -> Result<Line,
         Some(Ok(Event::EngineCreated(created))) => created.policy,
         Some(Err(error)) => return fail(format!("position 1: {error}")),
         Some(Ok(_)) | None => {
-            return fail("it has no first event; `mlsdm audit verify` says more".to_owned());
+            return fail("it has no first event; run `mlsdm audit verify` for details".to_owned());
         }
     };
     let wanted = &config.mlsdm.policy;
     let is_default = row.engine_id == *config.engine.default_id();
     if is_default && policy.dimension != wanted.dimension {
         return fail(format!(
-            "its vectors have {} components, the configuration says {}; set MLSDM_DIM={}, or copy \
-             the engine with `mlsdm engine migrate`",
+            "its vectors have dimension {}, but {} is configured; set MLSDM_DIM={}, or copy the engine \
+             with `mlsdm engine migrate`",
             policy.dimension, wanted.dimension, policy.dimension
         ));
     }
-    let mut line = vectors(&name, &policy, config);
-    if !is_default && matches!(line.status, Status::Fail) {
-        // it is refused and the others are served, such as the copy made of it
-        line.status = Status::Warn;
+    let mut check = vectors(&name, &policy, config);
+    if !is_default && matches!(check.status, Status::Fail) {
+        // only this engine is refused; others, such as a copy of it, are served
+        check.status = Status::Warn;
     }
-    Ok(line)
+    Ok(check)
 }
 
-fn people(value: &Value) -> String {
-    let row = |line: &Value| {
-        ["status", "check", "detail"].map(|key| output::cell(line.get(key))).to_vec()
+fn render(value: &Value) -> String {
+    let row = |check: &Value| {
+        ["status", "check", "detail"].map(|key| output::cell(check.get(key))).to_vec()
     };
     let rows: Vec<_> = value["checks"].as_array().into_iter().flatten().map(row).collect();
     output::table(&["STATUS", "CHECK", "DETAIL"], &rows)

@@ -1,4 +1,4 @@
-//! Speaking to a server.
+//! The HTTP client of commands that call a server.
 
 use std::time::Duration;
 
@@ -10,37 +10,36 @@ use serde_json::Value;
 use super::credential::Credential;
 use crate::domain::ids::EngineId;
 
-/// How long a server may take to answer a command; longer than any deadline of a request but the
-/// largest, which no command needs.
+/// Timeout of a request. Longer than any request deadline that a command needs.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long connecting may take.
+/// Timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Largest answer that is read, in bytes; a larger one is an error.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Maximum size of a response in bytes.
+const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// What to do about a server that lets nobody in without a credential.
+/// The remediation for status 401.
 const UNAUTHENTICATED: &str = "log in with `mlsdm login`, give a valid token with --token, \
-     MLSDM_TOKEN or MLSDM_TOKEN_FILE, or an API key with MLSDM_API_KEY; for a server of your own in mode dev: \
+     MLSDM_TOKEN or MLSDM_TOKEN_FILE, or an API key with MLSDM_API_KEY; for your own server in mode dev: \
      export MLSDM_TOKEN=$(mlsdm token)";
 
-/// A server that does not answer: exit code 3.
+/// The server cannot be reached: exit code 3.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no answer from {server}: {cause}; start it with `mlsdm serve`, or name another with --server"
+    "no response from {server}: {cause}; start it with `mlsdm serve`, or name another with --server"
 )]
 pub(super) struct Unreachable {
     server: String,
     cause: String,
 }
 
-/// Not the URL of a server: exit code 2.
+/// The argument of --server is not a URL: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("--server {0} must be a URL such as https://host:8000")]
-pub(super) struct BadServer(String);
+pub(super) struct InvalidServer(String);
 
-/// An error that the server answered.
+/// An error response of the server.
 #[derive(Debug, thiserror::Error)]
 #[error("{code} {title}: {detail} (status {status}, request_id {request_id})")]
 pub(super) struct Refused {
@@ -51,7 +50,7 @@ pub(super) struct Refused {
     request_id: String,
 }
 
-/// A server.
+/// A client of one server.
 #[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
@@ -60,12 +59,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A server anywhere; through a proxy if the environment names one.
+    /// A client of a remote server, through a proxy if the environment names one.
     pub(super) fn remote(base: String, credential: Option<Credential>) -> anyhow::Result<Self> {
         Self::new(base, builder(), credential)
     }
 
-    /// A server on this host, by its own certificate if it has one.
+    /// A client of a server on this host, whose own certificate is trusted.
     pub(super) fn local(
         base: String,
         tls: Option<ClientConfig>,
@@ -84,31 +83,31 @@ impl Client {
         builder: reqwest::ClientBuilder,
         credential: Option<Credential>,
     ) -> anyhow::Result<Self> {
-        let http = builder.build().context("cannot make an HTTP client")?;
+        let http = builder.build().context("cannot build an HTTP client")?;
         Ok(Self { http, base, credential })
     }
 
-    /// The answer to a GET; errors of the server are [`Refused`].
+    /// Sends a GET. Error responses become [`Refused`].
     pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
         accepted(self.send(Method::GET, path, query, None).await?)
     }
 
-    /// The answer to a POST; errors of the server are [`Refused`].
+    /// Sends a POST. Error responses become [`Refused`].
     pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         accepted(self.send(Method::POST, path, &[], Some(body)).await?)
     }
 
-    /// The answer to a DELETE; errors of the server are [`Refused`].
+    /// Sends a DELETE. Error responses become [`Refused`].
     pub(super) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
         accepted(self.send(Method::DELETE, path, &[], None).await?)
     }
 
-    /// The status of a GET, whatever the body.
+    /// Sends a GET and returns the status.
     pub(super) async fn status(&self, path: &str) -> anyhow::Result<StatusCode> {
         Ok(self.text(path).await?.0)
     }
 
-    /// Status and body of a page that is no JSON.
+    /// Sends a GET and returns status and text.
     pub(super) async fn text(&self, path: &str) -> anyhow::Result<(StatusCode, String)> {
         let request = self.http.get(format!("{}{path}", self.base));
         let response = request.send().await.map_err(|error| self.failed(error))?;
@@ -116,7 +115,7 @@ impl Client {
         Ok((status, response.text().await.map_err(|error| self.failed(error))?))
     }
 
-    /// Status and body, whatever the status.
+    /// Sends a request and returns status and JSON, also for an error status.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -136,14 +135,17 @@ impl Client {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(error))? {
             anyhow::ensure!(
-                bytes.len() + chunk.len() <= ANSWER_BYTES_MAX,
-                "the answer of {} has more than {ANSWER_BYTES_MAX} bytes",
+                bytes.len() + chunk.len() <= RESPONSE_BYTES_MAX,
+                "the response of {} has more than {RESPONSE_BYTES_MAX} bytes",
                 self.base
             );
             bytes.extend_from_slice(&chunk);
         }
         let value = serde_json::from_slice(&bytes).with_context(|| {
-            format!("{} answered {status} without JSON; is it an MLSDM server?", self.base)
+            format!(
+                "{} responded with status {status} and without JSON; is it an MLSDM server?",
+                self.base
+            )
         })?;
         Ok((status, value))
     }
@@ -156,20 +158,20 @@ impl Client {
     }
 }
 
-/// The URL of a server that somebody named, without a slash at the end.
-pub(super) fn remote(url: &str) -> anyhow::Result<String> {
+/// Validates the URL of a server and removes a trailing slash.
+pub(super) fn parse_server(url: &str) -> anyhow::Result<String> {
     let valid = reqwest::Url::parse(url).is_ok_and(|u| matches!(u.scheme(), "http" | "https"));
-    anyhow::ensure!(valid, BadServer(url.to_owned()));
+    anyhow::ensure!(valid, InvalidServer(url.to_owned()));
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-/// A path of an engine's, or of the default engine.
+/// The path of a resource of the engine, or of the default engine.
 pub(super) fn engine_path(engine: Option<&EngineId>, rest: &str) -> String {
     engine.map_or_else(|| format!("/v1/{rest}"), |engine| format!("/v1/engines/{engine}/{rest}"))
 }
 
 fn builder() -> reqwest::ClientBuilder {
-    // a redirect could take the credential elsewhere
+    // a redirect could send the credential to another host
     let redirects = reqwest::redirect::Policy::none();
     reqwest::Client::builder().redirect(redirects).timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT)
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Context, output};
 
-/// Prints every setting with its value and source, and what has no effect.
+/// Prints every setting with its value and source, and the warnings.
 pub(super) fn run(context: &Context) -> anyhow::Result<()> {
     let loaded = context.loaded()?;
     let settings: Vec<Value> = loaded
@@ -13,10 +13,10 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
         .map(|s| json!({"key": s.key, "value": s.shown(), "source": s.source.to_string()}))
         .collect();
     let value = json!({"settings": settings, "warnings": loaded.warnings});
-    context.print(&value, people)
+    context.print(&value, render)
 }
 
-fn people(value: &Value) -> String {
+fn render(value: &Value) -> String {
     let list = |key: &str| value[key].as_array().into_iter().flatten();
     let row = |setting: &Value| {
         ["key", "value", "source"].map(|key| output::cell(setting.get(key))).to_vec()

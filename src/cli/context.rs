@@ -1,7 +1,6 @@
-//! What every command gets.
+//! The common arguments of all commands.
 
 use std::{
-    io::{self, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
@@ -28,7 +27,7 @@ pub(super) struct Context {
     token: Option<SecretString>,
 }
 
-/// What a command was asked to look for and found: exit code 1.
+/// A finding, such as a failed check: exit code 1.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Finding(pub(super) String);
@@ -43,22 +42,22 @@ impl Context {
         Self { loaded: loaded.map_err(Arc::new), json, server, token }
     }
 
-    /// The configuration. Commands that ask a named server need none, so it may be unusable.
+    /// The configuration. It may be invalid: a command that calls a named server does not need it.
     pub(super) fn loaded(&self) -> Result<&Loaded, Arc<ConfigError>> {
         self.loaded.as_ref().map_err(Arc::clone)
     }
 
-    /// The server that was named, else the local one: its URL without a slash at the end.
+    /// The URL of the named server, else of the local one, without a trailing slash.
     pub(super) fn base(&self) -> anyhow::Result<String> {
         if let Some(url) = &self.server {
-            return client::remote(url);
+            return client::parse_server(url);
         }
         let config = &self.loaded()?.config;
         let scheme = if config.tls.pair().is_some() { "https" } else { "http" };
         Ok(format!("{scheme}://{}", address(&config.api)))
     }
 
-    /// A client of that server. What proves who calls is what was given, else the login there.
+    /// A client of that server, with the given credential, else with the login for it.
     pub(super) async fn client(&self) -> anyhow::Result<Client> {
         let base = self.base()?;
         let given = Credential::find(self.token.as_ref(), |name| std::env::var(name).ok())?;
@@ -66,11 +65,11 @@ impl Context {
             Some(given) => Some(given),
             None => login::credential(&base).await?,
         };
-        self.speak(base, credential)
+        self.client_with(base, credential)
     }
 
     /// A client of a server with this credential.
-    pub(super) fn speak(
+    pub(super) fn client_with(
         &self,
         base: String,
         credential: Option<Credential>,
@@ -81,28 +80,27 @@ impl Context {
         Client::local(base, tls::own::client(&self.loaded()?.config.tls)?, credential)
     }
 
-    /// A client of where that server shows its metrics: the same host, another port, never TLS.
+    /// A client of the metrics listener: the same host, another port, never TLS.
     pub(super) fn metrics_client(&self) -> anyhow::Result<Client> {
         let port = self.loaded()?.config.monitoring.metrics_port;
         let mut url = reqwest::Url::parse(&self.base()?)?;
-        // only a URL without a host has no port, and there is none here
+        // fails only for a URL without a host, and the server has one
         url.set_port(Some(port)).ok();
         url.set_scheme("http").ok();
-        self.speak(url.as_str().trim_end_matches('/').to_owned(), None)
+        self.client_with(url.as_str().trim_end_matches('/').to_owned(), None)
     }
 
-    /// Prints JSON if it is asked for, else what `people` makes of it.
+    /// Prints JSON with `--json`, else the text of `render`.
     pub(super) fn print(
         &self,
         value: &Value,
-        people: impl Fn(&Value) -> String,
+        render: impl Fn(&Value) -> String,
     ) -> anyhow::Result<()> {
-        let text = if self.json { output::json(value) } else { people(value) };
-        Ok(io::stdout().lock().write_all(text.as_bytes())?)
+        output::print(self.json, value, render)
     }
 }
 
-/// Where a server with this configuration can be reached from here.
+/// The address at which this host can reach a server with this configuration.
 fn address(api: &Api) -> SocketAddr {
     let host = match api.host {
         IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,4 +1,4 @@
-//! What commands prove to a server who they are with.
+//! The credential of commands that call a server.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// Largest file with a token, in bytes.
+/// Maximum size of a token file in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// A token or a key, ready to be sent.
+/// The header with a token or an API key.
 #[derive(Clone, Debug)]
 pub(super) struct Credential {
     header: HeaderName,
@@ -20,8 +20,8 @@ pub(super) struct Credential {
 }
 
 impl Credential {
-    /// The token of the flag, else of `MLSDM_TOKEN`, else of the file `MLSDM_TOKEN_FILE` names, else
-    /// the key of `MLSDM_API_KEY`. An empty variable counts as not set.
+    /// The token of the flag, else of `MLSDM_TOKEN`, else of the file in `MLSDM_TOKEN_FILE`, else the API
+    /// key of `MLSDM_API_KEY`. An empty variable counts as not set.
     pub(super) fn find(
         flag: Option<&SecretString>,
         variable: impl Fn(&str) -> Option<String>,
@@ -44,15 +44,15 @@ impl Credential {
     }
 
     fn new(header: HeaderName, text: &str) -> anyhow::Result<Self> {
-        // the error of a value that no header can have would not say which it is
-        let mut value = HeaderValue::from_str(text)
-            .ok()
-            .context("the token or key has characters that none has; see where it comes from")?;
+        // the error of the HTTP library would not name the credential
+        let mut value = HeaderValue::from_str(text).ok().context(
+            "the token or key contains characters that are not allowed; check its source",
+        )?;
         value.set_sensitive(true);
         Ok(Self { header, value })
     }
 
-    /// A request with it.
+    /// Adds the header to a request.
     pub(super) fn on(&self, request: RequestBuilder) -> RequestBuilder {
         request.header(self.header.clone(), self.value.clone())
     }
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flag_comes_first_and_the_key_last() {
+    fn the_flag_has_the_highest_precedence_and_the_key_the_lowest() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "geheim-file\n").unwrap();

@@ -20,18 +20,19 @@ pub(super) struct Args {
 enum Command {
     /// Create an engine.
     Create {
-        /// Its name.
+        /// The name of the engine.
         engine: EngineId,
-        /// Its policy, or the part that differs from the server's configuration (.yaml, .toml, .json).
+        /// The policy, or the fields that differ from the configured policy of the server (.yaml, .toml,
+        /// .json).
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
     },
     /// List engines.
     List,
-    /// Copy what an engine remembers into another, with the configuration's embedder, directly in the
-    /// database. Started again it goes on where it ended.
+    /// Copy the memory of an engine into another one with the configured embedder, directly in the
+    /// database. An interrupted migration can be resumed by running the command again.
     Migrate(migrate::Args),
-    /// Stop admitting steps; running ones end normally.
+    /// Stop admitting steps. Running steps complete normally.
     Shutdown(Switch),
     /// Admit steps again.
     Resume(Switch),
@@ -39,9 +40,9 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Switch {
-    /// The engine; default: the server's default.
+    /// The engine. Default: the default engine of the server.
     engine: Option<EngineId>,
-    /// Why; recorded in the log.
+    /// The reason, recorded in the event log.
     #[arg(long)]
     reason: String,
 }
@@ -58,7 +59,7 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         }
         Command::List => {
             let engines = context.client().await?.get("/v1/engines", &[]).await?;
-            context.print(&engines, people)
+            context.print(&engines, render)
         }
         Command::Migrate(args) => migrate::run(context, args).await,
         Command::Shutdown(switch) => post(context, "shutdown", &switch).await,
@@ -66,14 +67,14 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     }
 }
 
-async fn post(context: &Context, act: &str, switch: &Switch) -> anyhow::Result<()> {
-    let path = engine_path(switch.engine.as_ref(), &format!("admin/{act}"));
+async fn post(context: &Context, action: &str, switch: &Switch) -> anyhow::Result<()> {
+    let path = engine_path(switch.engine.as_ref(), &format!("admin/{action}"));
     let body = json!({ "reason": switch.reason });
     let answer = context.client().await?.post(&path, &body).await?;
     context.print(&answer, output::fields)
 }
 
-fn people(answer: &Value) -> String {
+fn render(answer: &Value) -> String {
     let engines = answer["engines"].as_array().into_iter().flatten();
     engines.map(|engine| output::fields(engine) + "\n").collect()
 }

@@ -5,18 +5,18 @@ use serde_json::Value;
 use super::{Context, client::engine_path, output};
 use crate::domain::ids::{EngineId, Position, StepNumber};
 
-/// Largest page that a server gives.
+/// Maximum page size of the server.
 const LIMIT_MAX: i64 = 500;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The engine; default: the server's default.
+    /// The engine. Default: the default engine of the server.
     #[arg(long)]
     engine: Option<EngineId>,
     /// Only events after this position.
     #[arg(long)]
     after: Option<Position>,
-    /// Most events.
+    /// Maximum number of events.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=LIMIT_MAX))]
     limit: u16,
     /// Only events of this type, such as `step.admitted`.
@@ -46,10 +46,10 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let path = engine_path(args.engine.as_ref(), "events");
     let page = context.client().await?.get(&path, &query).await?;
-    context.print(&page, people)
+    context.print(&page, render)
 }
 
-fn people(page: &Value) -> String {
+fn render(page: &Value) -> String {
     let columns = ["position", "recorded_at", "type", "step", "request_id"];
     let row = |event: &Value| columns.map(|key| output::cell(event.get(key))).to_vec();
     let rows: Vec<_> = page["events"].as_array().into_iter().flatten().map(row).collect();

@@ -1,4 +1,4 @@
-//! From what went wrong to an exit code.
+//! Maps errors to exit codes.
 
 use std::{
     io::{self, Write as _},
@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    client::{BadServer, Unreachable},
+    client::{InvalidServer, Unreachable},
     login::LoginError,
     token::NoToken,
 };
@@ -21,24 +21,24 @@ use crate::{
     store::{StoreError, state_fold::ReplayError, writer::WriteError},
 };
 
-/// Wrong usage, or a configuration that may not be used.
+/// Wrong usage, or an invalid configuration.
 pub(super) const USAGE: u8 = 2;
-/// A server or database that cannot be reached.
+/// A server, database or identity provider cannot be reached.
 const UNREACHABLE: u8 = 3;
 
-/// Says what went wrong, once, on standard error.
-pub(super) fn code(outcome: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
+/// Prints the error on standard error and returns its exit code.
+pub(super) fn code(program: &str, result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
     let closed = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
     if error.downcast_ref::<io::Error>().is_some_and(closed) {
-        // the reader, such as `head`, has seen enough
+        // the reader, such as `head`, has closed the pipe
         return ExitCode::SUCCESS;
     }
-    let written = writeln!(io::stderr().lock(), "mlsdm: {error:#}");
+    let written = writeln!(io::stderr().lock(), "{program}: {error:#}");
     let code = if is_usage(&error) {
         ExitCode::from(USAGE)
     } else if error.is::<Unreachable>()
-        || store_error(&error).is_some_and(is_away)
+        || store_error(&error).is_some_and(is_unreachable)
         || matches!(error.downcast_ref(), Some(MigrateError::Embed(EmbedError::Unreachable)))
         || matches!(error.downcast_ref(), Some(LoginError::Unreachable))
     {
@@ -52,7 +52,7 @@ pub(super) fn code(outcome: anyhow::Result<()>) -> ExitCode {
 fn is_usage(error: &anyhow::Error) -> bool {
     error.is::<Arc<ConfigError>>()
         || error.is::<ConfigError>()
-        || error.is::<BadServer>()
+        || error.is::<InvalidServer>()
         || error.is::<NoToken>()
         || error.is::<DevKeyError>()
         || matches!(
@@ -70,12 +70,12 @@ fn is_usage(error: &anyhow::Error) -> bool {
         || matches!(store_error(error), Some(StoreError::Url(_)))
 }
 
-/// Whether the database is not there, rather than saying something unpleasant.
-pub(super) const fn is_away(error: &StoreError) -> bool {
+/// Returns true if the database cannot be reached.
+pub(super) const fn is_unreachable(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable(_) | StoreError::Timeout(_) | StoreError::File { .. })
 }
 
-/// What the store said, wherever it was asked.
+/// The store error in the chain, if there is one.
 fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
     let start = || match error.downcast_ref()? {
         StartError::Store(error) => Some(error),

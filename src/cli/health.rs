@@ -1,15 +1,15 @@
-//! `mlsdm health`: also the health check of containers, which have no curl.
+//! `mlsdm health`: also the health check of containers, whose image has no curl.
 
 use reqwest::Method;
 
 use super::{Context, context::Finding, output};
 
-/// Asks `/health`; a status other than 2xx, or a degraded server, is a finding.
+/// Calls `/health`. A status other than 2xx, or a degraded server, is a finding.
 pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     let (status, body) = context.client().await?.send(Method::GET, "/health", &[], None).await?;
     context.print(&body, output::fields)?;
     if status.is_success() && body["status"] != "degraded" {
         return Ok(());
     }
-    Err(Finding(format!("the server is not well: status {}", status.as_u16())).into())
+    Err(Finding(format!("the server is unhealthy: status {}", status.as_u16())).into())
 }

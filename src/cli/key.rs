@@ -18,20 +18,20 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create a key and print its secret, which is shown this once.
+    /// Create a key and print its secret, which cannot be shown again.
     Create(Create),
     /// List keys, without their secrets.
     List,
-    /// Revoke a key, at once and for good.
+    /// Revoke a key permanently. Takes effect immediately.
     Revoke {
-        /// The key.
+        /// The id of the key.
         id: KeyId,
     },
-    /// Give a key another secret and print it, which is shown this once.
+    /// Replace the secret of a key and print the new one, which cannot be shown again.
     Rotate {
-        /// The key.
+        /// The id of the key.
         id: KeyId,
-        /// How long the secret before still counts, such as 90s, 15m, 1h or 7d; at most 7 days.
+        /// Time for which the previous secret stays valid, such as 90s, 15m, 1h or 7d; at most 7 days.
         #[arg(long, value_name = "TIME", default_value = "0s", value_parser = seconds)]
         grace: u32,
     },
@@ -39,27 +39,28 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Create {
-    /// What people call it.
+    /// The display name.
     name: String,
-    /// A role; may be given several times.
+    /// A role. Can be given several times.
     #[arg(long, value_name = "ROLE", required = true)]
     role: Vec<String>,
-    /// An engine that exists for it; may be given several times. Default: the server's default engine.
+    /// An engine that the key can access. Can be given several times. Default: the default engine of the
+    /// server.
     #[arg(long, value_name = "ENGINE", conflicts_with = "all_engines")]
     engine: Vec<EngineId>,
-    /// All engines exist for it.
+    /// The key can access all engines.
     #[arg(long)]
     all_engines: bool,
-    /// How long it counts, such as 12h or 90d. Default: until it is revoked.
+    /// Lifetime, such as 12h or 90d. Default: until the key is revoked.
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     ttl: Option<u32>,
-    /// How often it may be used: requests and seconds, such as 100/60.
+    /// Rate limit in requests and seconds, such as 100/60.
     #[arg(long, value_name = "REQUESTS/SECONDS", value_parser = rate)]
     rate: Option<(u32, u32)>,
-    /// Tokens it may spend in each window of each engine's budget.
+    /// Token budget of the key in each window of each engine.
     #[arg(long, value_name = "TOKENS")]
     tokens: Option<u64>,
-    /// Millionths of a US dollar it may spend in each window of each engine's budget.
+    /// Cost budget of the key in millionths of a US dollar, in each window of each engine.
     #[arg(long, value_name = "MICRO_USD")]
     cost: Option<u64>,
 }
@@ -73,7 +74,7 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         }
         Command::List => {
             let keys = client.get("/v1/keys", &[]).await?;
-            context.print(&keys, people)
+            context.print(&keys, render)
         }
         Command::Revoke { id } => {
             let revoked = client.delete(&format!("/v1/keys/{id}")).await?;
@@ -120,18 +121,18 @@ fn rate(text: &str) -> Result<(u32, u32), &'static str> {
     Rate::new(requests, seconds.into(), None).map(|_| (requests, seconds)).ok_or(must)
 }
 
-fn people(answer: &Value) -> String {
+fn render(response: &Value) -> String {
     let row = |key: &Value| {
         let list = |name: &str| {
             let items = key[name].as_array().into_iter().flatten();
             items.map(|item| output::cell(Some(item))).collect::<Vec<_>>().join(",")
         };
-        let state = if key["expired"] == true { "expired" } else { "counts" };
+        let state = if key["expired"] == true { "expired" } else { "valid" };
         let [id, name, expires_at] =
             ["id", "name", "expires_at"].map(|field| output::cell(key.get(field)));
         vec![id, name, list("roles"), list("engines"), state.to_owned(), expires_at]
     };
-    let rows: Vec<_> = answer["keys"].as_array().into_iter().flatten().map(row).collect();
+    let rows: Vec<_> = response["keys"].as_array().into_iter().flatten().map(row).collect();
     output::table(&["ID", "NAME", "ROLES", "ENGINES", "STATE", "EXPIRES AT"], &rows)
 }
 
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_has_two_numbers() {
+    fn a_rate_is_two_numbers() {
         assert_eq!(rate("100/60"), Ok((100, 60)));
         for bad in ["", "100", "0/60", "1/0", "1/86401", "1000001/1", "1/60/5"] {
             assert!(rate(bad).is_err(), "{bad}");

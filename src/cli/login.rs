@@ -1,9 +1,10 @@
-//! `mlsdm login` and `mlsdm logout`: a token of the identity provider for a person, kept for the
-//! commands that ask a server.
+//! `mlsdm login` and `mlsdm logout`: a token of the identity provider for a user, stored for the commands
+//! that call a server.
 //!
-//! The provider is that of the configuration (`auth.oidc`), so the settings of the server serve its
-//! users too. A login counts for the server it was made for, and is sent to no other.
+//! The provider is the configured one (`auth.oidc`): users need the same settings as the server. A login is
+//! valid for one server and sent to no other.
 
+mod error;
 mod provider;
 mod redirect;
 mod stored;
@@ -14,66 +15,67 @@ use serde_json::json;
 
 use super::{Context, credential::Credential, output};
 use crate::clock;
-use provider::{Granted, Provider};
-pub(super) use provider::{LoginError, reach};
+pub(super) use error::LoginError;
+pub(super) use provider::check_metadata;
+use provider::{Provider, TokenSet};
 use stored::{Login, Logins};
 
-/// A token that ends so soon, in seconds, is renewed before it is sent.
+/// A token that expires within this time, in seconds, is renewed before use.
 const RENEW_BEFORE: i64 = 30;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Show an address and a code to be entered on any device, for machines without a browser.
+    /// Print an address and a code to enter on any device, for machines without a browser.
     #[arg(long)]
     device: bool,
 }
 
-/// Lets somebody log in, keeps what came of it, and shows who they are to the server.
+/// Logs the user in, stores the login, and prints the principal that the server sees.
 pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
     let oidc = &context.loaded()?.config.auth.oidc;
     let server = context.base()?;
     let provider = Provider::discover(oidc).await?;
-    let granted = if args.device {
-        provider.by_device(|address, code| say(&device_text(address, code))).await?
+    let tokens = if args.device {
+        provider.by_device(|address, code| prompt(&device_text(address, code))).await?
     } else {
-        provider.by_browser(|address| say(&browser_text(address))).await?
+        provider.by_browser(|address| prompt(&browser_text(address))).await?
     };
-    let login = provider.login(granted, now());
+    let login = provider.login(tokens, now());
     let credential = Credential::token(&login.token)?;
     let logins = Logins::open().await?;
-    logins.keep(&server, Some(login))?;
-    let me = context.speak(server, Some(credential))?.get("/v1/me", &[]).await?;
+    logins.store(&server, Some(login))?;
+    let me = context.client_with(server, Some(credential))?.get("/v1/me", &[]).await?;
     context.print(&me, output::fields)
 }
 
-/// Forgets the login of the server.
+/// Removes the login for the server.
 pub(super) async fn forget(context: &Context) -> anyhow::Result<()> {
     let server = context.base()?;
-    let known = Logins::open().await?.keep(&server, None)?;
-    let told = json!({ "server": server, "logged_out": known });
-    context.print(&told, |_| {
-        let was = if known { "logged out of" } else { "there was no login for" };
-        format!("{was} {server}\n")
+    let known = Logins::open().await?.store(&server, None)?;
+    let outcome = json!({ "server": server, "logged_out": known });
+    context.print(&outcome, |_| {
+        let text = if known { "logged out of" } else { "no login for" };
+        format!("{text} {server}\n")
     })
 }
 
-/// The token of the login for a server, renewed if it ends soon. A login that cannot be renewed is
-/// as good as none; that is said once.
+/// The token of the login for a server, renewed if it expires soon. A login that cannot be renewed counts
+/// as none, with a message on standard error.
 pub(super) async fn credential(server: &str) -> anyhow::Result<Option<Credential>> {
     if !Logins::read()?.contains_key(server) {
         return Ok(None);
     }
-    // others may renew it at the same time, and many providers take a refresh token only once
+    // locked, because many providers accept a refresh token only once
     let logins = Logins::open().await?;
     let Some(mut login) = logins.get(server)? else { return Ok(None) };
     if login.expires_at.is_some_and(|end| end - RENEW_BEFORE <= now()) {
         match provider::renew(&login).await {
-            Ok(granted) => {
-                login.renewed(granted, now());
-                logins.keep(server, Some(login.clone()))?;
+            Ok(tokens) => {
+                login.renew(tokens, now());
+                logins.store(server, Some(login.clone()))?;
             }
             Err(error) => {
-                say(&format!("mlsdm: the login for {server} has ended: {error}\n"));
+                prompt(&format!("mlsdm: the login for {server} has expired: {error}\n"));
                 return Ok(None);
             }
         }
@@ -82,11 +84,11 @@ pub(super) async fn credential(server: &str) -> anyhow::Result<Option<Credential
 }
 
 impl Login {
-    /// Takes what a renewal brought; a refresh token stays if no new one came.
-    fn renewed(&mut self, granted: Granted, now: i64) {
-        self.token = granted.token;
-        self.expires_at = granted.lives_seconds.map(|seconds| now + seconds);
-        self.refresh_token = granted.refresh_token.or_else(|| self.refresh_token.take());
+    /// Stores renewed tokens. Without a new refresh token the old one stays.
+    fn renew(&mut self, tokens: TokenSet, now: i64) {
+        self.token = tokens.token;
+        self.expires_at = tokens.expires_in.map(|seconds| now + seconds);
+        self.refresh_token = tokens.refresh_token.or_else(|| self.refresh_token.take());
     }
 }
 
@@ -96,7 +98,7 @@ fn now() -> i64 {
 
 fn browser_text(address: &str) -> String {
     format!(
-        "Log in with a browser of this machine (without one: mlsdm login --device):\n\n  {address}\n\n"
+        "Log in with a browser on this machine (without a browser: mlsdm login --device):\n\n  {address}\n\n"
     )
 }
 
@@ -104,8 +106,8 @@ fn device_text(address: &str, code: &str) -> String {
     format!("Log in with any browser, and compare the code there with {code}:\n\n  {address}\n\n")
 }
 
-/// To the person, beside the output.
-fn say(text: &str) {
-    // who closed standard error does not want to know
+/// Writes to the user on standard error.
+fn prompt(text: &str) {
+    // a closed standard error is the choice of the user
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }

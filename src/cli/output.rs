@@ -1,13 +1,25 @@
-//! JSON and tables.
+//! Output as JSON and as tables.
+
+use std::io::{self, Write as _};
 
 use serde_json::Value;
 
+/// Prints a value on standard output: as JSON, else as the text of `render`.
+pub(super) fn print(
+    json: bool,
+    value: &Value,
+    render: impl Fn(&Value) -> String,
+) -> anyhow::Result<()> {
+    let text = if json { self::json(value) } else { render(value) };
+    Ok(io::stdout().lock().write_all(text.as_bytes())?)
+}
+
 /// Pretty JSON with a final newline.
-pub(super) fn json(value: &Value) -> String {
+fn json(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// One line a leaf: dotted name and value.
+/// One line per leaf: dotted name and value.
 pub(super) fn fields(value: &Value) -> String {
     let mut rows = Vec::new();
     collect("", value, &mut rows);
@@ -26,11 +38,11 @@ fn collect(path: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
     }
 }
 
-/// A value as people read it; `-` for none.
+/// A value as text; `-` for none.
 pub(super) fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
-        // a terminal obeys control characters, and texts come from callers
+        // control characters in the text of a caller must not reach the terminal
         Some(Value::String(text)) => {
             text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
         }
@@ -38,7 +50,7 @@ pub(super) fn cell(value: Option<&Value>) -> String {
     }
 }
 
-/// Columns as wide as their widest cell; no header line without headers.
+/// A table with columns as wide as their widest cell, without a header line if there are no headers.
 pub(super) fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = headers.iter().map(|header| (*header).to_owned()).collect();
     let lines: Vec<&Vec<String>> =
@@ -66,14 +78,14 @@ mod tests {
     use super::{cell, fields, table};
 
     #[test]
-    fn columns_line_up() {
+    fn columns_are_aligned() {
         let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), "2".to_owned()]];
         assert_eq!(table(&["k", "value"], &rows), "k     value\na     1\nlong  2\n");
         assert_eq!(table(&[], &[]), "");
     }
 
     #[test]
-    fn fields_are_dotted_and_harmless() {
+    fn fields_have_dotted_names_and_no_control_characters() {
         let value = json!({"a": {"b": 1, "c": null}, "d": [1, 2]});
         assert_eq!(fields(&value), "a.b  1\na.c  -\nd    [1,2]\n");
         assert_eq!(cell(Some(&json!("red\u{1b}[31m"))), "red\u{fffd}[31m");

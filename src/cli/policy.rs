@@ -15,7 +15,7 @@ use crate::{
     engine::{Engines, Receipt},
 };
 
-/// What the log says of why.
+/// The reason that is recorded in the event log.
 const REASON: &str = "mlsdm policy apply";
 
 #[derive(Debug, clap::Args)]
@@ -26,15 +26,15 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the policy an engine follows.
+    /// Print the policy of an engine.
     Show {
-        /// The engine; default: the server's default.
+        /// The engine. Default: the default engine of the server.
         #[arg(long)]
         engine: Option<EngineId>,
     },
-    /// Give an engine the configuration's policy, directly in the database.
+    /// Apply the configured policy to an engine, directly in the database.
     Apply {
-        /// The engine; default: the configuration's `engine.default`.
+        /// The engine. Default: the configured `engine.default`.
         #[arg(long)]
         engine: Option<EngineId>,
     },
@@ -51,20 +51,20 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     }
 }
 
-/// Applies only the fields in which the configuration differs from the one applied before, so that
-/// what an operator changed meanwhile stays. Nothing to change is no error.
+/// Applies only the fields that changed since the configuration was last applied, so that changes by an
+/// operator persist. Without changes it succeeds.
 async fn apply(context: &Context, named: Option<&EngineId>) -> anyhow::Result<()> {
     let config = &context.loaded()?.config;
     let id = named.unwrap_or_else(|| config.engine.default_id());
-    let advice = "stop the server, or restart it with the new configuration: it applies it";
+    let advice = "stop the server, or restart it with the new configuration, which it then applies";
     let writing = Writing::open(context, advice).await?;
-    let applied = applied(&writing.engines, config, id).await;
+    let report = apply_to(&writing.engines, config, id).await;
     let in_time = writing.close().await;
-    context.print(&applied?, people)?;
+    context.print(&report?, render)?;
     ended(in_time)
 }
 
-async fn applied(engines: &Engines, config: &Config, id: &EngineId) -> anyhow::Result<Value> {
+async fn apply_to(engines: &Engines, config: &Config, id: &EngineId) -> anyhow::Result<Value> {
     let policy = &config.mlsdm.policy;
     let is_new = engines.parts().store.engine(id).await?.is_none();
     if is_new && id == config.engine.default_id() {
@@ -91,7 +91,7 @@ fn report(id: &EngineId, outcome: &str, diff: &Value, receipt: Receipt) -> Value
     })
 }
 
-/// Each changed field with its value before and after.
+/// The changed fields with their values before and after.
 fn diff(before: &Policy, after: &Policy) -> anyhow::Result<Value> {
     let (old, new) = (before.tree()?, after.tree()?);
     let values = |name: &String| {
@@ -101,7 +101,7 @@ fn diff(before: &Policy, after: &Policy) -> anyhow::Result<Value> {
     Ok(before.diff(after).iter().map(values).collect())
 }
 
-fn people(value: &Value) -> String {
+fn render(value: &Value) -> String {
     let row = |(name, values): (&String, &Value)| {
         let [before, after] = ["before", "after"].map(|key| output::cell(values.get(key)));
         vec![name.clone(), before, after]

@@ -1,4 +1,4 @@
-//! How far a long command has come, on standard error.
+//! Progress of a long command on standard error.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -7,41 +7,41 @@ use std::{
 
 use crate::domain::ids::{EngineId, Position};
 
-/// Pause between two updates of the line on a terminal.
-const TERMINAL_EVERY: Duration = Duration::from_millis(200);
-/// Pause between two lines elsewhere.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Interval of updates on a terminal.
+const TERMINAL_INTERVAL: Duration = Duration::from_millis(200);
+/// Interval of lines if standard error is not a terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The progress through one engine's log. The line on a terminal is wiped when it ends.
+/// The progress through the log of one engine. On a terminal, its line is cleared when dropped.
 pub(super) struct Progress {
     engine: EngineId,
     head: Position,
     terminal: bool,
-    said: Instant,
-    wipe: bool,
+    reported: Instant,
+    clear: bool,
 }
 
 impl Progress {
-    /// At the beginning of a log with this head.
+    /// At the start of a log with this head.
     pub(super) fn new(engine: &EngineId, head: Position) -> Self {
         let terminal = io::stderr().is_terminal();
-        Self { engine: engine.clone(), head, terminal, said: Instant::now(), wipe: false }
+        Self { engine: engine.clone(), head, terminal, reported: Instant::now(), clear: false }
     }
 
-    /// At a position; says so if the last time is long enough ago.
+    /// Reports a position if the interval has passed.
     pub(super) fn at(&mut self, position: Position) {
-        let pause = if self.terminal { TERMINAL_EVERY } else { LINE_EVERY };
-        if self.said.elapsed() < pause {
+        let pause = if self.terminal { TERMINAL_INTERVAL } else { LINE_INTERVAL };
+        if self.reported.elapsed() < pause {
             return;
         }
-        self.said = Instant::now();
-        // the log may have grown meanwhile
+        self.reported = Instant::now();
+        // the log may have grown
         let head = self.head.max(position);
         let text = format!("{}: position {position} of {head}", self.engine);
         let mut stderr = io::stderr().lock();
-        // progress that cannot be shown is no reason to stop
+        // an unwritable standard error must not stop the command
         if self.terminal {
-            self.wipe = write!(stderr, "\r\x1b[K{text}").is_ok();
+            self.clear = write!(stderr, "\r\x1b[K{text}").is_ok();
             stderr.flush().ok();
         } else {
             writeln!(stderr, "{text}").ok();
@@ -51,7 +51,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.wipe {
+        if self.clear {
             write!(io::stderr().lock(), "\r\x1b[K").ok();
         }
     }

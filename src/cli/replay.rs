@@ -25,61 +25,61 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The engine, or `_system` for the server's own log; all of them without.
+    /// The engine, or `_system` for the system log. Default: all logs.
     #[arg(long, value_parser = EngineId::of_log)]
     engine: Option<EngineId>,
-    /// The last position folded; the end of the log without.
+    /// The last position to fold. Default: the end of the log.
     #[arg(long, value_name = "POSITION", requires = "engine",
           value_parser = clap::value_parser!(Position).range(1..))]
     until: Option<Position>,
-    /// Decide every recorded command again and compare.
+    /// Decide every recorded command again and compare the events.
     #[arg(long)]
     verify: bool,
 }
 
-/// What came of one log.
+/// The result for one log.
 #[derive(Debug, Serialize)]
 struct Report {
     engine: EngineId,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    folded: Option<Folded>,
+    summary: Option<Summary>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    decided: Option<Decided>,
-    /// Why it could not be folded to its end.
+    verification: Option<Verification>,
+    /// Why the log could not be folded to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
-/// What it folded to.
+/// The state after the last folded event.
 #[derive(Debug, Serialize)]
-struct Folded {
+struct Summary {
     position: Position,
     state_digest: String,
-    /// Null where an erasure made the trace levels unknown.
+    /// Null if an erasure made the trace levels unknown.
     trace_digest: Option<String>,
     chain_hash: String,
     events_per_second: u64,
 }
 
-/// What became of deciding it again.
+/// The result of deciding the commands again.
 #[derive(Debug, Serialize)]
-struct Decided {
+struct Verification {
     verified: u64,
     unverifiable: u64,
     divergent: u64,
     first_divergence: Option<Divergence>,
 }
 
-/// What was folded with: the database and the key of its contents.
-struct Source {
+/// The database and its content key.
+struct Log {
     store: Store,
     key: Arc<ContentKey>,
 }
 
-/// Folds logs again; exit code 1 when one is damaged or was decided otherwise.
+/// Replays logs. The exit code is 1 if one is damaged or diverges.
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let store = database::open(context).await?;
-    let source = Source { key: database::key(context, &store)?, store };
+    let source = Log { key: database::key(context, &store)?, store };
     let (mut reports, mut findings) = (Vec::new(), Vec::new());
     for row in database::engines(&source.store, args.engine.as_ref()).await? {
         let report = report(&source, &row, &args).await?;
@@ -92,15 +92,16 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         (Some(_), Some(report)) => context.print(&report, output::fields)?,
         (_, last) => {
             reports.extend(last);
-            context.print(&json!({ "engines": reports }), people)?;
+            context.print(&json!({ "engines": reports }), render)?;
         }
     }
     if findings.is_empty() { Ok(()) } else { Err(Finding(findings.join("; ")).into()) }
 }
 
-async fn report(source: &Source, row: &EngineRow, args: &Args) -> Result<Report, ReplayError> {
+async fn report(source: &Log, row: &EngineRow, args: &Args) -> Result<Report, ReplayError> {
     let (store, key, engine) = (&source.store, &source.key, &row.engine_id);
-    let mut report = Report { engine: engine.clone(), folded: None, decided: None, error: None };
+    let mut report =
+        Report { engine: engine.clone(), summary: None, verification: None, error: None };
     if let Err(damage) = check_format(row) {
         report.error = Some(damage.to_string());
         return Ok(report);
@@ -111,7 +112,7 @@ async fn report(source: &Source, row: &EngineRow, args: &Args) -> Result<Report,
     let started = Instant::now();
     let replayed = if args.verify {
         let (folder, found) = verify(store, key, engine, until, &mut progress).await?;
-        report.decided = Some(Decided {
+        report.verification = Some(Verification {
             verified: found.verified,
             unverifiable: found.unverifiable,
             divergent: found.divergent,
@@ -123,7 +124,7 @@ async fn report(source: &Source, row: &EngineRow, args: &Args) -> Result<Report,
     };
     match replayed {
         Ok(folder) => match summary(engine, folder, started, args.until) {
-            Ok(summary) => report.folded = Some(summary),
+            Ok(summary) => report.summary = Some(summary),
             Err(error) => report.error = Some(error.to_string()),
         },
         Err(ReplayError::Damage(damage)) => report.error = Some(damage.to_string()),
@@ -137,14 +138,14 @@ fn summary(
     folder: StateFold,
     started: Instant,
     until: Option<Position>,
-) -> Result<Folded, EngineError> {
+) -> Result<Summary, EngineError> {
     let seconds = started.elapsed().as_secs_f64();
     let head = folder.position();
     let state = folder.state.ok_or_else(|| EngineError::Empty(engine.clone()))?;
     if let Some(position) = until.filter(|until| *until > head) {
         return Err(EngineError::Beyond { position, head });
     }
-    Ok(Folded {
+    Ok(Summary {
         position: head,
         state_digest: digest::state(&state).to_string(),
         trace_digest: digest::traces(state.traces.as_ref()).map(|digest| digest.to_string()),
@@ -153,15 +154,15 @@ fn summary(
     })
 }
 
-/// What to say of events that were decided otherwise.
+/// Describes the first divergence.
 fn finding(report: &Report) -> Option<String> {
-    let decided = report.decided.as_ref()?;
-    let first = decided.first_divergence.as_ref()?;
+    let verification = report.verification.as_ref()?;
+    let first = verification.first_divergence.as_ref()?;
     Some(format!(
-        "engine {}: {} events would be decided otherwise, the first at position {}: {} is recorded \
-         as {}, recomputed as {}",
+        "engine {}: {} events diverge, the first at position {}: {} is recorded as {}, recomputed as \
+         {}",
         report.engine,
-        decided.divergent,
+        verification.divergent,
         first.position,
         first.field,
         first.recorded,
@@ -169,8 +170,8 @@ fn finding(report: &Report) -> Option<String> {
     ))
 }
 
-/// One block an engine.
-fn people(value: &Value) -> String {
+/// One block per engine.
+fn render(value: &Value) -> String {
     let mut text = String::new();
     for (index, report) in value["engines"].as_array().into_iter().flatten().enumerate() {
         let gap = if index == 0 { "" } else { "\n" };

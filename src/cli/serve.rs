@@ -22,14 +22,14 @@ use crate::{
     telemetry::{logs, traces::Traces},
 };
 
-/// Serves until a signal comes.
+/// Runs the server until a signal stops it.
 pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     let loaded = context.loaded()?;
     let config = &loaded.config;
     let traces = Traces::start(&config.traces, &Handle::current())?;
     let log = logs::init(&config.logging, &config.monitoring.env, io::stdout(), traces.as_ref())?;
-    // whatever ends the server, what it has told of itself is sent; the log last, which tells of the rest
-    let served = AssertUnwindSafe(Box::pin(until_stopped(loaded))).catch_unwind().await;
+    // flush telemetry even after a panic; the log last, because it reports the rest
+    let served = AssertUnwindSafe(Box::pin(serve_until_stopped(loaded))).catch_unwind().await;
     if let Some(traces) = traces {
         traces.close().await;
     }
@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     served.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-async fn until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
+async fn serve_until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
     let config = &loaded.config;
     for warning in &loaded.warnings {
         tracing::warn!(event_type = "config.warning", "{warning}");
@@ -52,28 +52,28 @@ async fn until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
     tasks.listen(config.api.drain())?;
     let scheme = if config.tls.pair().is_some() { "https" } else { "http" };
     let metrics = scraped.map(|address| address.to_string());
-    tracing::info!(event_type = "server.started", address = %address, metrics, "serving");
+    tracing::info!(event_type = "server.started", address = %address, metrics, "server started");
     let mut text =
-        format!("MLSDM serves on {scheme}://{address} (docs: {scheme}://{address}/docs)\n");
-    if auth.mode() == AuthMode::Dev {
+        format!("MLSDM listens on {scheme}://{address} (docs: {scheme}://{address}/docs)\n");
+    if config.auth.mode(config.api.host) == AuthMode::Dev {
         text.push_str(&welcome(config, address)?);
     }
-    // in one piece, since log lines are written meanwhile, often to the same place
+    // one write, because log lines are written concurrently, often to the same terminal
     io::stderr().lock().write_all(text.as_bytes())?;
     let state = startup::state(config, auth, engines, tasks);
     if serve(config, state, listener).await? {
         return Ok(());
     }
-    Err(Finding("the server was stopped before everything had ended".to_owned()).into())
+    Err(Finding("the server stopped before all work had completed".to_owned()).into())
 }
 
-/// A token to begin with and how to use it. For standard error only: a log would keep it.
+/// A first token and its use. For standard error only: a log would retain the token.
 fn welcome(config: &Config, address: SocketAddr) -> anyhow::Result<String> {
     let token = token::mint(config, &token::Args::default())?;
     let token = token.expose_secret();
     Ok(format!(
-        "Mode dev: callers need a token. This one may do everything, for an hour; `mlsdm token` \
-         makes more.\n\n  \
+        "Mode dev: callers need a token. This one has all permissions for an hour; `mlsdm token` \
+         signs others.\n\n  \
          export MLSDM_TOKEN={token}\n  \
          curl -s http://{address}/v1/generate -H \"Authorization: Bearer $MLSDM_TOKEN\" \\\n    \
          -H 'Content-Type: application/json' -d '{{\"prompt\": \"Hello\", \"moral_value\": 0.9}}'\n\n"

@@ -5,13 +5,13 @@ use crate::domain::ids::{EngineId, Position};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The engine; default: the server's default.
+    /// The engine. Default: the default engine of the server.
     #[arg(long)]
     engine: Option<EngineId>,
-    /// The state as it was at this position of the log.
+    /// Print the state at this position of the log.
     #[arg(long, conflicts_with = "at_time")]
     at_position: Option<Position>,
-    /// The state as it was at this time (RFC 3339).
+    /// Print the state at this time (RFC 3339).
     #[arg(long)]
     at_time: Option<String>,
 }

@@ -4,14 +4,16 @@ use actix_web::{HttpServer, web};
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::json;
 
-use super::{
-    Cli, Context, client::Client, client::Unreachable, exit::code as exit_code, health, parse_set,
-};
+use super::{Cli, Context, client::Client, client::Unreachable, exit, health, parse_set};
 use crate::{
     config::{Config, Loaded, Sources},
     http::create_app,
     testkit::{TestDatabase, app_state},
 };
+
+fn exit_code(result: anyhow::Result<()>) -> std::process::ExitCode {
+    exit::code("mlsdm", result)
+}
 
 fn loaded(port: u16) -> Loaded {
     let env = [("API_PORT".to_owned(), port.to_string())];
@@ -19,7 +21,7 @@ fn loaded(port: u16) -> Loaded {
     Config::load(Sources { file: None, dir, env, flags: Vec::new() }).unwrap()
 }
 
-/// A server of its own on a free port; it ends with the test.
+/// A server on a free port that stops with the test.
 async fn serve() -> (SocketAddr, TestDatabase) {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let (state, database) = app_state(&[]).await;
@@ -31,9 +33,9 @@ async fn serve() -> (SocketAddr, TestDatabase) {
     (address, database)
 }
 
-fn nobody() -> SocketAddr {
+fn unused_address() -> SocketAddr {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    // bound and closed again, so that nobody listens there
+    // bound and closed again, so that nothing listens there
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
 }
 
@@ -56,7 +58,7 @@ fn the_command_line_is_consistent() {
 }
 
 #[actix_web::test]
-async fn answers_and_refusals_of_a_server_are_told_apart() {
+async fn error_responses_become_errors() {
     let (address, _database) = serve().await;
     let client = Client::local(format!("http://{address}"), None, None).unwrap();
     let live = client.get("/health/live", &[]).await.unwrap();
@@ -76,8 +78,8 @@ async fn a_named_server_needs_no_configuration() {
 }
 
 #[actix_web::test]
-async fn nobody_there_is_unreachable_with_advice() {
-    let context = Context::new(Ok(loaded(nobody().port())), true, None, None);
+async fn an_unreachable_server_is_reported_with_the_remediation() {
+    let context = Context::new(Ok(loaded(unused_address().port())), true, None, None);
     let error = health::run(&context).await.unwrap_err();
     assert!(error.is::<Unreachable>());
     assert!(error.to_string().contains("mlsdm serve"), "{error}");
@@ -85,7 +87,7 @@ async fn nobody_there_is_unreachable_with_advice() {
 }
 
 #[tokio::test]
-async fn a_server_is_a_url() {
+async fn a_server_must_be_a_url() {
     for bad in ["localhost:8000", "ftp://h", "http://[::1"] {
         let context = Context::new(Ok(loaded(8000)), true, Some(bad.to_owned()), None);
         assert_eq!(exit_code(context.client().await.map(drop)), 2.into(), "{bad}");
@@ -93,7 +95,7 @@ async fn a_server_is_a_url() {
 }
 
 #[test]
-fn exit_codes_tell_usage_from_findings() {
+fn exit_codes_distinguish_usage_from_findings() {
     let broken = || {
         let (file, dir) = (Some(PathBuf::from("/nonexistent/x.toml")), PathBuf::from("/"));
         Config::load(Sources { file, dir, env: Vec::new(), flags: Vec::new() }).unwrap_err()
@@ -107,14 +109,20 @@ fn exit_codes_tell_usage_from_findings() {
 }
 
 #[test]
-fn the_runbook_names_commands_that_there_are() {
+fn every_command_in_the_runbook_parses() {
     let text = include_str!("../../deploy/RUNBOOK.md");
     let shell = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let lines = shell.flat_map(str::lines).filter(|line| line.starts_with("mlsdm "));
+    let lines = shell.flat_map(str::lines).filter(|line| line.starts_with("mlsdm"));
     let mut seen = 0;
     for line in lines {
-        let words = line.split_whitespace().map(|word| word.trim_matches('"'));
-        Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let words: Vec<_> = line.split_whitespace().map(|word| word.trim_matches('"')).collect();
+        let parser = match words[0] {
+            "mlsdm" => Cli::command(),
+            #[cfg(feature = "tools")]
+            "mlsdm-dev" => super::dev::command(),
+            _ => continue,
+        };
+        parser.try_get_matches_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
         seen += 1;
     }
     assert!(seen > 10, "{seen}");

@@ -1,5 +1,5 @@
-//! `mlsdm token`: a token of the development mode, signed with the key that the server keeps beside
-//! its database. Who can read that file can do what the server's operator can.
+//! `mlsdm token`: a token for development mode, signed with the key that the server stores beside its
+//! database. Read access to that file gives all permissions.
 
 use std::{
     io::{self, Write as _},
@@ -11,35 +11,35 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{Context, duration};
 use crate::{
     auth::{
-        dev::{DevKey, Wanted, key_path},
-        role::{ADMIN, Roles, USER},
+        dev::{DevKey, TokenRequest, key_path},
+        role::{ADMIN, USER},
     },
     clock,
     config::{AuthMode, Config},
     startup::store_options,
 };
 
-/// Longest life of a token, in seconds: 30 days.
+/// Maximum lifetime of a token in seconds: 30 days.
 const TTL_MAX: i64 = 30 * 24 * 3600;
 
-/// Tokens are not what this server takes: exit code 2.
+/// The server does not accept development tokens: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct NoToken(String);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A role; may be given several times. Default: admin and user.
+    /// A role. Can be given several times. Default: admin and user.
     #[arg(long, value_name = "ROLE")]
     role: Vec<String>,
-    /// Who it is for: the actor of what is done with it.
+    /// The subject, recorded as the actor of requests.
     #[arg(long, value_name = "NAME", default_value = "dev")]
     subject: String,
-    /// An engine that exists for it, `*` for all; may be given several times. Default: all for who
-    /// may create engines, else the default engine.
+    /// An engine that the token can access, `*` for all. Can be given several times. Default: all engines
+    /// with the permission engine:admin, else the default engine.
     #[arg(long, value_name = "ENGINE")]
     engine: Vec<String>,
-    /// How long it counts, such as 90s, 15m, 1h or 7d; at most 30 days.
+    /// Lifetime, such as 90s, 15m, 1h or 7d; at most 30 days.
     #[arg(long, value_name = "TIME", default_value = "1h")]
     ttl: Ttl,
 }
@@ -50,7 +50,7 @@ impl Default for Args {
     }
 }
 
-/// Seconds.
+/// A lifetime in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ttl(i64);
 
@@ -66,7 +66,7 @@ impl FromStr for Ttl {
 
 pub(super) fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
     let token = mint(&context.loaded()?.config, args)?;
-    // the token alone, also with --json: it is read by `$(…)`
+    // only the token, also with --json, for use in `$(…)`
     Ok(writeln!(io::stdout().lock(), "{}", token.expose_secret())?)
 }
 
@@ -74,10 +74,11 @@ pub(super) fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
 pub(super) fn mint(config: &Config, args: &Args) -> anyhow::Result<SecretString> {
     let mode = config.auth.mode(config.api.host);
     if mode != AuthMode::Dev {
-        let why = format!("auth.mode is {}: only in mode dev does this server sign", mode.as_str());
+        let why =
+            format!("auth.mode is {}; this server signs tokens only in mode dev", mode.as_str());
         return Err(NoToken(why).into());
     }
-    let roles = Roles::new(&config.auth.roles);
+    let roles = config.auth.known_roles();
     if let Some(unknown) = args.role.iter().find(|role| !roles.has(role)) {
         let why = format!("there is no role {unknown}; auth.roles can define it");
         return Err(NoToken(why).into());
@@ -89,13 +90,13 @@ pub(super) fn mint(config: &Config, args: &Args) -> anyhow::Result<SecretString>
     } else {
         args.role.clone()
     };
-    let wanted = Wanted {
+    let request = TokenRequest {
         subject: args.subject.clone(),
         roles: named,
         engines: args.engine.clone(),
         ttl_seconds: args.ttl.0,
     };
-    Ok(key.mint(&wanted, clock::now_micros() / 1_000_000)?)
+    Ok(key.mint(&request, clock::now_micros() / 1_000_000)?)
 }
 
 #[cfg(test)]
@@ -103,7 +104,7 @@ mod tests {
     use super::Ttl;
 
     #[test]
-    fn times_are_numbers_with_a_unit() {
+    fn a_lifetime_is_a_number_with_a_unit() {
         for (text, seconds) in [("90s", 90), ("15m", 900), ("1h", 3600), ("30d", 2_592_000)] {
             assert_eq!(text.parse(), Ok(Ttl(seconds)));
         }

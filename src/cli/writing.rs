@@ -1,4 +1,4 @@
-//! Commands that append to logs by themselves, directly in the database.
+//! Commands that append to event logs directly in the database.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     store::StoreError,
 };
 
-/// Longest name of an operating system user that is recorded, in characters.
+/// Maximum length of a recorded operating system user in characters.
 const ACTOR_MAX: usize = 64;
 
 /// The engines of the configured database, open for writing until [`Self::close`].
@@ -25,11 +25,11 @@ pub(super) struct Writing {
 }
 
 impl Writing {
-    /// `advice` says what to do about a server that holds a SQLite file; PostgreSQL is shared.
+    /// `advice` is the remediation if a server has locked the SQLite file; PostgreSQL is shared.
     pub(super) async fn open(context: &Context, advice: &'static str) -> anyhow::Result<Self> {
         let config = &context.loaded()?.config;
         let tasks = Tasks::new(Handle::current());
-        // no step is run: no model is needed
+        // runs no step, so it needs no model
         let engines =
             match startup::engine_registry(config, Llm::stub(Stub::default()), &tasks).await {
                 Err(StartError::Store(error @ StoreError::Locked(_))) => {
@@ -40,7 +40,7 @@ impl Writing {
         Ok(Self { engines, tasks, timeout: config.api.timeout() })
     }
 
-    /// Ends the writers and closes the database; says whether they ended in time.
+    /// Stops the writers and closes the database. Returns true if they stopped in time.
     pub(super) async fn close(self) -> bool {
         let store = self.engines.parts().store.clone();
         self.engines.unload_all();
@@ -51,13 +51,16 @@ impl Writing {
     }
 }
 
-/// An error unless the writers ended in time.
+/// An error unless the writers stopped in time.
 pub(super) fn ended(in_time: bool) -> anyhow::Result<()> {
-    anyhow::ensure!(in_time, "the writer did not end in time; `mlsdm events` shows what it wrote");
+    anyhow::ensure!(
+        in_time,
+        "the writer did not stop in time; run `mlsdm events` to see its events"
+    );
     Ok(())
 }
 
-/// Who runs this command, as far as the system says.
+/// The operating system user, recorded as the actor.
 pub(super) fn actor() -> String {
     let named = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
     let plain = |name: &String| {

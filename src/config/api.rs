@@ -7,17 +7,17 @@ use serde::Deserialize;
 
 use super::error::{Fault, check};
 
-/// What a moral refusal is on the routes that are compatible with models' APIs.
+/// The response to a moral refusal on the routes compatible with provider APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MoralRefusal {
-    /// An answer with status 200 and `finish_reason` `content_filter`.
+    /// Status 200 and `finish_reason` `content_filter`.
     Answer,
-    /// An error with status 400 and code `content_filter`.
+    /// Status 400 and code `content_filter`.
     Error,
 }
 
-/// The header in which trusted proxies say whom they speak for.
+/// The header in which trusted proxies send the client address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardedHeader {
@@ -39,20 +39,20 @@ pub struct Api {
     workers: usize,
     timeout: u64,
     drain_seconds: u64,
-    /// Networks of the proxies whose word about clients' addresses is taken.
+    /// Networks of trusted proxies, whose forwarded client addresses are accepted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Where they write it.
+    /// The header with the client address.
     pub forwarded_header: ForwardedHeader,
     /// Origins whose pages may call the API.
     pub cors_origins: Vec<String>,
-    /// What a moral refusal is on the routes that are compatible with models' APIs.
+    /// The response to a moral refusal on the routes compatible with provider APIs.
     pub refusal: MoralRefusal,
-    /// Whether `/docs` and `/openapi.json` are served.
+    /// Serves `/docs` and `/openapi.json`.
     pub docs: bool,
 }
 
 impl Api {
-    /// Worker threads that serve HTTP.
+    /// Number of HTTP worker threads.
     pub fn workers(&self) -> usize {
         if self.workers > 0 {
             return self.workers;
@@ -60,12 +60,12 @@ impl Api {
         thread::available_parallelism().map_or(1, NonZeroUsize::get)
     }
 
-    /// The deadline of a request, retries included.
+    /// Deadline of a request, including retries.
     pub const fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
 
-    /// How long a stopping server keeps serving after it has said that it is not ready.
+    /// Time for which a stopping server still serves requests after it reports that it is not ready.
     pub const fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
     }
@@ -84,7 +84,7 @@ impl Api {
     }
 }
 
-/// Whether a text is what a browser sends as `Origin`; a pattern is not.
+/// Returns true for a value that a browser can send as `Origin`; false for patterns.
 fn is_origin(text: &str) -> bool {
     !text.contains('*')
         && reqwest::Url::parse(text).is_ok_and(|url| {

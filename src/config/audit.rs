@@ -1,27 +1,24 @@
-//! `audit`: verifying the log while it is served.
+//! `audit`: verification of the event logs while the server runs.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::error::{Fault, check};
-use crate::engine::Pace;
 
 /// The background audit.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Audit {
-    events_per_second: u32,
+    /// Events verified per second; 0 disables the audit.
+    pub events_per_second: u32,
     round_seconds: u64,
 }
 
 impl Audit {
-    /// How fast logs are verified; none: not at all.
-    pub fn pace(&self) -> Option<Pace> {
-        (self.events_per_second > 0).then_some(Pace {
-            events_per_second: self.events_per_second,
-            round: Duration::from_secs(self.round_seconds),
-        })
+    /// Minimum time from the start of one round over all logs to the start of the next.
+    pub const fn round(&self) -> Duration {
+        Duration::from_secs(self.round_seconds)
     }
 
     pub(super) fn validate(&self) -> Result<(), Fault> {

@@ -1,4 +1,6 @@
-//! `auth`: who may call, and how they prove who they are.
+//! `auth`: how callers authenticate, and the roles they get.
+
+mod entries;
 
 use std::net::IpAddr;
 
@@ -10,16 +12,13 @@ use serde::{
 };
 
 use super::error::{Fault, check};
-use crate::auth::{
-    certificates::CertificateEntry,
-    keys::KEY_BYTES_MAX,
-    role::{RoleEntry, Roles},
-};
+use crate::domain::role::Roles;
+pub use entries::{CertificateEntry, RoleEntry};
 
-/// Shortest API key, in bytes.
-const KEY_BYTES_MIN: usize = 12;
+/// Minimum and maximum length of an API key in bytes.
+const KEY_BYTES: std::ops::RangeInclusive<usize> = 12..=512;
 
-/// Algorithms that may be configured: those of public keys.
+/// Algorithms that may be configured: those with a public key.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -32,20 +31,20 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::EdDSA,
 ];
 
-/// How callers prove who they are.
+/// The authentication mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMode {
-    /// By tokens of an identity provider.
+    /// Tokens of an identity provider.
     Oidc,
-    /// By API keys.
+    /// API keys.
     Keys,
-    /// By either.
+    /// Tokens of an identity provider, or API keys.
     #[serde(rename = "oidc+keys", alias = "both")]
     OidcAndKeys,
-    /// By tokens of a key that this server makes for itself.
+    /// Tokens signed with this server's own development key.
     Dev,
-    /// Not at all.
+    /// No authentication: every caller has every permission.
     None,
 }
 
@@ -62,21 +61,21 @@ impl AuthMode {
     }
 }
 
-/// Who may call.
+/// Authentication and roles.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    #[serde(deserialize_with = "unset")]
+    #[serde(deserialize_with = "optional_mode")]
     mode: Option<AuthMode>,
-    /// Whether `none` is meant on an address that others can reach.
+    /// Allows the modes `dev` and `none` on an address that other hosts can reach.
     pub insecure: bool,
-    /// Roles beside the built-in ones, and what is added to those.
+    /// Additional roles, and permissions added to built-in ones.
     pub roles: Vec<RoleEntry>,
     /// The identity provider.
     pub oidc: Oidc,
     /// API keys.
     pub keys: ApiKeys,
-    /// Names of client certificates, and the roles of their bearers.
+    /// Client certificates and their roles.
     pub certificates: Vec<CertificateEntry>,
 }
 
@@ -85,21 +84,21 @@ pub struct Auth {
 #[serde(deny_unknown_fields)]
 pub struct Oidc {
     enabled: bool,
-    /// Who issues tokens, exactly as they say it.
+    /// The issuer URL, exactly as in the claim `iss`.
     pub issuer: String,
-    /// Whom tokens must be for.
+    /// The required value of the claim `aud`.
     pub audience: String,
     jwks_uri: String,
-    /// The claim with the roles.
+    /// The claim that lists roles.
     pub roles_claim: String,
-    /// The claim with the engines.
+    /// The claim that lists engines.
     pub engines_claim: String,
-    /// Roles of a token without that claim.
+    /// Roles of a token without the roles claim.
     pub default_roles: Vec<String>,
-    /// Algorithms that are taken.
+    /// Accepted signature algorithms.
     pub algorithms: Vec<Algorithm>,
     client_id: String,
-    /// What `mlsdm login` asks for beside `openid`.
+    /// Scopes that `mlsdm login` requests in addition to `openid`.
     pub scopes: Vec<String>,
 }
 
@@ -109,12 +108,12 @@ pub struct Oidc {
 pub struct ApiKeys {
     user: SecretString,
     admin: SecretString,
-    /// The engines of the user's key.
+    /// The engines that the user key can access.
     pub engines: Vec<String>,
 }
 
-/// An empty text is no mode.
-fn unset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AuthMode>, D::Error> {
+/// Reads an empty text as "not set".
+fn optional_mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AuthMode>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() {
         return Ok(None);
@@ -124,22 +123,21 @@ fn unset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AuthMode>,
     mode.map(Some).map_err(D::Error::custom)
 }
 
-fn set(secret: &SecretString) -> Option<&SecretString> {
+fn given(secret: &SecretString) -> Option<&SecretString> {
     Some(secret).filter(|secret| !secret.expose_secret().is_empty())
 }
 
 impl Oidc {
-    /// Whether tokens are to be taken.
     const fn is_on(&self) -> bool {
         self.enabled && !self.issuer.is_empty()
     }
 
-    /// Where the keys are, if the issuer does not say.
+    /// The URL of the provider's keys. None: the provider's metadata names it.
     pub fn jwks_uri(&self) -> Option<&str> {
         Some(self.jwks_uri.as_str()).filter(|uri| !uri.is_empty())
     }
 
-    /// What `mlsdm login` is to the provider; none where people cannot log in.
+    /// The client id of `mlsdm login`. None: nobody can log in.
     pub fn client_id(&self) -> Option<&str> {
         Some(self.client_id.as_str()).filter(|id| !id.is_empty())
     }
@@ -148,7 +146,8 @@ impl Oidc {
         let url = "an https URL (http only for a loopback address)";
         check(is_secure(&self.issuer), "auth.oidc.issuer", url)?;
         check(self.jwks_uri().is_none_or(is_secure), "auth.oidc.jwks_uri", url)?;
-        let must = "set (MLSDM_OIDC_AUDIENCE): whom the provider issues tokens of this server for";
+        let must = "set (MLSDM_OIDC_AUDIENCE) to the audience of the tokens that the provider \
+                    issues for this server";
         check(!self.audience.is_empty(), "auth.oidc.audience", must)?;
         let claims = [
             (&self.roles_claim, "auth.oidc.roles_claim"),
@@ -158,16 +157,17 @@ impl Oidc {
             check(!claim.is_empty(), key, "the name of a claim")?;
         }
         let known = self.default_roles.iter().all(|role| roles.has(role));
-        check(known, "auth.oidc.default_roles", "a list of roles: built-in ones or of auth.roles")?;
-        let signed = !self.algorithms.is_empty()
+        let must = "a list of roles, built-in or from auth.roles";
+        check(known, "auth.oidc.default_roles", must)?;
+        let valid = !self.algorithms.is_empty()
             && self.algorithms.iter().all(|algorithm| ALGORITHMS.contains(algorithm));
         let must = "a list of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA \
-                    (a provider's public keys are no secrets: HS256 and the like cannot be taken)";
-        check(signed, "auth.oidc.algorithms", must)
+                    (HS256, HS384 and HS512 need a shared secret, and a provider's keys are public)";
+        check(valid, "auth.oidc.algorithms", must)
     }
 }
 
-/// What is asked of it must come from it: over TLS, or not leave the machine.
+/// Returns true for a URL that is reached over TLS or does not leave this machine.
 fn is_secure(url: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(url) else { return false };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -176,14 +176,14 @@ fn is_secure(url: &str) -> bool {
 }
 
 impl ApiKeys {
-    /// The key of role `user`.
+    /// The API key with the role `user`.
     pub fn user(&self) -> Option<&SecretString> {
-        set(&self.user)
+        given(&self.user)
     }
 
-    /// The key of role `admin`.
+    /// The API key with the role `admin`.
     pub fn admin(&self) -> Option<&SecretString> {
-        set(&self.admin)
+        given(&self.admin)
     }
 
     fn is_on(&self) -> bool {
@@ -192,43 +192,46 @@ impl ApiKeys {
 
     fn validate(&self) -> Result<(), Fault> {
         let must = "12 to 512 printable ASCII characters without spaces; \
-                    make one with `openssl rand -hex 32`";
-        let fits = |key: &SecretString| {
+                    generate one with `openssl rand -hex 32`";
+        let valid = |key: &SecretString| {
             let key = key.expose_secret();
-            (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len())
-                && key.bytes().all(|b| b.is_ascii_graphic())
+            KEY_BYTES.contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
         };
-        check(self.user().is_none_or(fits), "auth.keys.user", must)?;
-        check(self.admin().is_none_or(fits), "auth.keys.admin", must)?;
-        let shared = self.user().zip(self.admin());
-        let differ =
-            shared.is_none_or(|(user, admin)| user.expose_secret() != admin.expose_secret());
+        check(self.user().is_none_or(valid), "auth.keys.user", must)?;
+        check(self.admin().is_none_or(valid), "auth.keys.admin", must)?;
+        let both = self.user().zip(self.admin());
+        let differ = both.is_none_or(|(user, admin)| user.expose_secret() != admin.expose_secret());
         check(differ, "auth.keys.admin", "another key than auth.keys.user")
     }
 }
 
 impl Auth {
-    /// How callers prove who they are on this address. What was not said follows from what is
-    /// configured; without anything, on a loopback address, from there.
+    /// The mode on this address: the configured one, else the one that fits the other settings, else
+    /// `dev` on a loopback address.
     pub fn mode(&self, host: IpAddr) -> AuthMode {
-        self.decided(host).unwrap_or(AuthMode::Dev)
+        self.effective_mode(host).unwrap_or(AuthMode::Dev)
     }
 
-    fn decided(&self, host: IpAddr) -> Option<AuthMode> {
-        let configured = match (self.oidc.is_on(), self.knows_some()) {
+    /// The built-in roles and those of `auth.roles`.
+    pub fn known_roles(&self) -> Roles {
+        Roles::extended(self.roles.iter().map(|entry| (entry.name.as_str(), entry.permissions)))
+    }
+
+    fn effective_mode(&self, host: IpAddr) -> Option<AuthMode> {
+        let implied = match (self.oidc.is_on(), self.has_keys_or_certificates()) {
             (true, true) => Some(AuthMode::OidcAndKeys),
             (true, false) => Some(AuthMode::Oidc),
             (false, true) => Some(AuthMode::Keys),
             (false, false) => host.is_loopback().then_some(AuthMode::Dev),
         };
-        self.mode.or(configured)
+        self.mode.or(implied)
     }
 
     pub(super) fn validate(&self, host: IpAddr) -> Result<(), Fault> {
-        let must = "set on an address that others can reach: `oidc` (with MLSDM_OIDC_ISSUER and \
+        let must = "set on an address that other hosts can reach: `oidc` (with MLSDM_OIDC_ISSUER and \
                     MLSDM_OIDC_AUDIENCE), `keys` (with API_KEY or ADMIN_API_KEY), `oidc+keys`, or \
                     `none` with MLSDM_INSECURE=1; or set api.host to a loopback address";
-        let Some(mode) = self.decided(host) else { return check(false, "auth.mode", must) };
+        let Some(mode) = self.effective_mode(host) else { return check(false, "auth.mode", must) };
         let oidc = matches!(mode, AuthMode::Oidc | AuthMode::OidcAndKeys);
         let keys = matches!(mode, AuthMode::Keys | AuthMode::OidcAndKeys);
         let must = "`oidc` or `oidc+keys`, since auth.oidc.issuer is set; or set \
@@ -237,43 +240,41 @@ impl Auth {
         let must = "`keys` or `oidc+keys`, since API_KEY or ADMIN_API_KEY is set; or remove them";
         check(keys || !self.keys.is_on(), "auth.mode", must)?;
         if oidc {
-            let must = "set (MLSDM_OIDC_ISSUER), and auth.oidc.enabled true, to take tokens";
+            let must = "set (MLSDM_OIDC_ISSUER), with auth.oidc.enabled = true, in this auth.mode";
             check(self.oidc.is_on(), "auth.oidc.issuer", must)?;
-            self.oidc.validate(&Roles::new(&self.roles))?;
+            self.oidc.validate(&self.known_roles())?;
         }
         if mode == AuthMode::Keys {
-            // with tokens too, who comes with one creates the first key
-            let must = "set (API_KEY), or auth.keys.admin (ADMIN_API_KEY), to take keys";
-            check(self.knows_some(), "auth.keys.user", must)?;
+            // with `oidc+keys`, a caller with a token can create the first key
+            let must = "set (API_KEY), or auth.keys.admin (ADMIN_API_KEY), in auth.mode `keys`";
+            check(self.has_keys_or_certificates(), "auth.keys.user", must)?;
         }
         if keys {
             self.keys.validate()?;
         }
-        self.check_certificates(oidc || keys)?;
+        self.validate_certificates(oidc || keys)?;
         let closed = oidc || keys || host.is_loopback() || self.insecure;
-        let must = "a loopback address (127.0.0.1 or ::1) as long as auth.mode is `none` or `dev`; \
-                    set MLSDM_INSECURE=1 to serve it so all the same";
+        let must = "a loopback address (127.0.0.1 or ::1) in auth.mode `none` or `dev`; set \
+                    MLSDM_INSECURE=1 to listen on this address anyway";
         check(closed, "api.host", must)
     }
 
-    /// Whether some callers are known by what they hold: keys, or certificates.
-    fn knows_some(&self) -> bool {
+    fn has_keys_or_certificates(&self) -> bool {
         self.keys.is_on() || !self.certificates.is_empty()
     }
 
-    fn check_certificates(&self, closed: bool) -> Result<(), Fault> {
-        let must = "empty as long as auth.mode is `dev` or `none`";
+    fn validate_certificates(&self, closed: bool) -> Result<(), Fault> {
+        let must = "empty in auth.mode `dev` or `none`";
         check(closed || self.certificates.is_empty(), "auth.certificates", must)?;
-        let roles = Roles::new(&self.roles);
+        let roles = self.known_roles();
         let mut named = self.certificates.iter().flat_map(|entry| &entry.roles);
-        let must =
-            "a list of `name=role+role` of roles that there are: built-in ones or of auth.roles";
+        let must = "a list of `name=role+role` with existing roles, built-in or from auth.roles";
         check(named.all(|role| roles.has(role)), "auth.certificates", must)
     }
 
-    /// An issuer must be there when tokens were asked for aloud.
-    pub(super) fn check_enabled(&self, said: bool) -> Result<(), Fault> {
-        let missing = said && self.oidc.enabled && self.oidc.issuer.is_empty();
+    /// Checks that an issuer is set if `auth.oidc.enabled` was given as true.
+    pub(super) fn validate_enabled(&self, enabled_given: bool) -> Result<(), Fault> {
+        let missing = enabled_given && self.oidc.enabled && self.oidc.issuer.is_empty();
         check(!missing, "auth.oidc.issuer", "set (MLSDM_OIDC_ISSUER), since OIDC is enabled")
     }
 }

@@ -1,4 +1,4 @@
-//! `database`: where the log is kept.
+//! `database`: the database of the event log.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use serde::Deserialize;
 
 use super::error::{Fault, check};
 
-/// The database and the key of its contents.
+/// The database and its content key.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
-    /// `sqlite://…` or `postgres://…`; may hold a password.
+    /// `sqlite://…` or `postgres://…`; may contain a password.
     pub url: SecretString,
-    /// Most connections of the pool, 1..=1000.
+    /// Maximum size of the connection pool, 1..=1000.
     pub max_connections: u32,
-    /// Whether a transaction-mode pooler stands in front of PostgreSQL.
+    /// Set if connections go through a pooler in transaction mode, such as PgBouncer.
     pub pooler: bool,
     acquire_timeout_seconds: u64,
     statement_timeout_seconds: u64,
@@ -24,27 +24,27 @@ pub struct Database {
 }
 
 impl Database {
-    /// How long to wait for a free connection.
+    /// Timeout for acquiring a connection.
     pub const fn acquire_timeout(&self) -> Duration {
         Duration::from_secs(self.acquire_timeout_seconds)
     }
 
-    /// Longest statement.
+    /// Timeout of a statement.
     pub const fn statement_timeout(&self) -> Duration {
         Duration::from_secs(self.statement_timeout_seconds)
     }
 
-    /// Longest wait for a row lock.
+    /// Timeout for a row lock.
     pub const fn lock_timeout(&self) -> Duration {
         Duration::from_secs(self.lock_timeout_seconds)
     }
 
-    /// Whether several processes can write it.
+    /// Returns true if several processes can write to the database.
     pub fn is_shared(&self) -> bool {
         !self.url.expose_secret().starts_with("sqlite:")
     }
 
-    /// The key that wraps the keys of all contents, if one is given.
+    /// The key that encrypts the keys of all contents, if one is given.
     pub fn content_key(&self) -> Option<&SecretString> {
         Some(&self.content_key).filter(|key| !key.expose_secret().is_empty())
     }

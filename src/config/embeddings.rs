@@ -1,4 +1,4 @@
-//! `embeddings`: what makes prompts vectors.
+//! `embeddings`: the embedder, which turns texts into vectors.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,20 +11,20 @@ use crate::domain::{
     policy::{EmbedderId, Policy},
 };
 
-/// Who makes the vectors.
+/// The kind of embedder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EmbeddingsProvider {
-    /// The built-in embedder.
+    /// The built-in embedder, which hashes words.
     Hashing,
     /// The sentence transformer all-MiniLM-L6-v2 from local files.
     #[serde(alias = "sentence-transformers")]
     Minilm,
-    /// A server that speaks the `OpenAI` API.
+    /// A server with an `OpenAI` compatible API.
     Openai,
 }
 
-/// Names of the one model that `minilm` runs.
+/// Accepted names of the model that `minilm` runs.
 const MINILM_MODELS: [&str; 3] = ["", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"];
 
 const MIB: usize = 1024 * 1024;
@@ -33,13 +33,13 @@ const MIB: usize = 1024 * 1024;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Embeddings {
-    /// Who makes the vectors.
+    /// The kind of embedder.
     pub provider: EmbeddingsProvider,
-    /// Name of the model; `openai` needs one.
+    /// The model; required for `openai`.
     pub model: String,
-    /// Folder of the model's files, for `minilm`.
+    /// Directory with the model files, for `minilm`.
     pub path: PathBuf,
-    /// Address of the server before `/embeddings`, for `openai`.
+    /// URL of the API without `/embeddings`, for `openai`.
     pub base_url: String,
     api_key: SecretString,
     cache_mb: usize,
@@ -47,7 +47,7 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    /// The embedder's name and version, which engines made from this configuration record.
+    /// The identity of the embedder, which engines created from this configuration record.
     pub fn embedder_id(&self) -> EmbedderId {
         let (id, version) = match self.provider {
             EmbeddingsProvider::Hashing => {
@@ -63,25 +63,25 @@ impl Embeddings {
         EmbedderId { id, version }
     }
 
-    /// The key of the server, if one is given.
+    /// The API key, if one is given.
     pub fn api_key(&self) -> Option<&SecretString> {
         Some(&self.api_key).filter(|key| !key.expose_secret().is_empty())
     }
 
-    /// Bytes of vectors that are kept; 0 keeps none.
+    /// Size of the vector cache in bytes; 0 disables it.
     pub const fn cache_bytes(&self) -> usize {
         self.cache_mb * MIB
     }
 
-    /// How long a call of the server may take.
+    /// Timeout of one call to the server.
     pub const fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
 
-    /// The keys that this provider does not read, and why.
-    pub(super) const fn unread(&self) -> &'static [(&'static str, &'static str)] {
+    /// The keys that have no effect with this provider, and why.
+    pub(super) const fn unused_keys(&self) -> &'static [(&'static str, &'static str)] {
         const NO_MODEL: &str = "the hashing embedder has no model";
-        const NO_SERVER: &str = "only the embedder `openai` asks a server";
+        const NO_SERVER: &str = "only the embedder `openai` calls a server";
         match self.provider {
             EmbeddingsProvider::Hashing => &[
                 ("embeddings.model", NO_MODEL),
@@ -89,7 +89,7 @@ impl Embeddings {
                 ("embeddings.base_url", NO_SERVER),
                 ("embeddings.api_key", NO_SERVER),
                 ("embeddings.timeout", NO_SERVER),
-                ("embeddings.cache_mb", "the hashing embedder is as fast as a cache"),
+                ("embeddings.cache_mb", "the hashing embedder is as fast as the cache"),
             ],
             EmbeddingsProvider::Minilm => &[
                 ("embeddings.base_url", NO_SERVER),
@@ -97,7 +97,7 @@ impl Embeddings {
                 ("embeddings.timeout", NO_SERVER),
             ],
             EmbeddingsProvider::Openai => {
-                &[("embeddings.path", "only the embedder `minilm` reads a model")]
+                &[("embeddings.path", "only the embedder `minilm` reads model files")]
             }
         }
     }
@@ -110,9 +110,9 @@ impl Embeddings {
         match self.provider {
             EmbeddingsProvider::Hashing => Ok(()),
             EmbeddingsProvider::Minilm => {
-                let must = "all-MiniLM-L6-v2, the one model that embeddings.provider = minilm runs";
+                let must = "all-MiniLM-L6-v2, the only model of embeddings.provider = minilm";
                 check(MINILM_MODELS.contains(&model), "embeddings.model", must)?;
-                let must = "a folder with all-MiniLM-L6-v2 when embeddings.provider is minilm";
+                let must = "a directory with all-MiniLM-L6-v2 when embeddings.provider is minilm";
                 check(!self.path.as_os_str().is_empty(), "embeddings.path", must)?;
                 let fits = policy.dimension == embedders::MINILM_DIMENSION;
                 let must = "384 when embeddings.provider is minilm";

@@ -1,4 +1,4 @@
-//! `engine`: the default engine, engines in memory and steps without an ending.
+//! `engine`: the default engine, engines in memory, and abandoned steps.
 
 use std::time::Duration;
 
@@ -18,22 +18,22 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// The engine of requests that name none; a server makes it if it is not there.
+    /// The engine of requests that name none. The server creates it if it is missing.
     pub const fn default_id(&self) -> &EngineId {
         &self.default
     }
 
-    /// How long after its deadline a step without an ending is closed as abandoned.
+    /// Time after the deadline at which a step without an outcome is closed as abandoned.
     pub const fn abandon_grace(&self) -> Duration {
         Duration::from_secs(self.abandon_grace_seconds)
     }
 
-    /// Bytes that loaded engines may take together.
+    /// Memory limit of all loaded engines in bytes.
     pub const fn memory_budget_bytes(&self) -> u64 {
         self.memory_budget_mb * 1024 * 1024
     }
 
-    /// An engine unused for this long is unloaded.
+    /// Time after which an unused engine is unloaded.
     pub const fn idle_evict(&self) -> Duration {
         Duration::from_secs(self.idle_evict_seconds)
     }

@@ -1,16 +1,17 @@
-//! Environment variables: names with a key of their own, `MLSDM__SECTION__KEY`, and the rest.
+//! Environment variables: the named ones, `MLSDM__SECTION__KEY`, and variables without effect.
 
 use std::path::PathBuf;
 
 use serde_json::Value;
 
 use super::{
-    Refusal, Source,
-    merge::{Raw, SECRETS, nearest},
+    error::Refusal,
+    merge::{SECRETS, nearest},
+    raw::{Raw, Source},
 };
 
-/// Variables with names of their own, and the keys they set.
-const NAMED: [(&str, &str); 48] = [
+/// Named variables and the keys that they set.
+pub const NAMED: [(&str, &str); 48] = [
     ("LLM_BACKEND", "llm.provider"),
     ("OPENAI_API_KEY", "llm.openai.api_key"),
     ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
@@ -61,18 +62,18 @@ const NAMED: [(&str, &str); 48] = [
     ("RATE_LIMIT_WINDOW", "limits.rate.window"),
 ];
 
-/// Names the configuration file.
+/// The variable with the path of the configuration file.
 const CONFIG_FILE: &str = "MLSDM_CONFIG";
 
-/// Prefix of the variables that name any key.
+/// Prefix of the variables that set any key.
 const GENERIC: &str = "MLSDM__";
 
-/// Variables of commands that speak to a server: credentials, which are not settings.
-const OF_COMMANDS: [&str; 2] = ["MLSDM_TOKEN", "MLSDM_API_KEY"];
+/// Credentials of commands that call a server. They are not settings.
+const CREDENTIALS: [&str; 2] = ["MLSDM_TOKEN", "MLSDM_API_KEY"];
 
-const SIGNING_ADVICE: &str = "signed checkpoints are not built yet; remove it";
+const SIGNING_ADVICE: &str = "signed checkpoints are not implemented yet; remove it";
 
-/// What the environment says.
+/// The environment variables, sorted by purpose.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     pub(super) config_file: Option<PathBuf>,
@@ -81,7 +82,7 @@ pub(super) struct Environment {
     pub(super) warnings: Vec<String>,
 }
 
-/// Sorts variables by what they are for; empty ones count as not set.
+/// Sorts variables by purpose. An empty variable counts as not set.
 pub(super) fn read(variables: impl IntoIterator<Item = (String, String)>) -> Environment {
     let mut variables: Vec<_> =
         variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -116,20 +117,20 @@ fn key_of(name: &str) -> Option<String> {
     Some(generic.to_lowercase().replace("__", "."))
 }
 
-/// What to do instead of a variable that promises a protection that is not built yet.
+/// The advice for a variable of a protection that is not implemented yet.
 fn refused(name: &str) -> Option<&'static str> {
-    let promises = name.strip_suffix("_FILE").unwrap_or(name) == "MLSDM_SIGNING_KEY";
-    promises.then_some(SIGNING_ADVICE)
+    let unsupported = name.strip_suffix("_FILE").unwrap_or(name) == "MLSDM_SIGNING_KEY";
+    unsupported.then_some(SIGNING_ADVICE)
 }
 
-/// What to say about a variable that changes nothing; none for those of other programs.
+/// The warning about a variable without effect; none for variables of other programs.
 fn warning(name: &str) -> Option<String> {
     let known = match name.strip_suffix("_FILE").unwrap_or(name) {
-        name if OF_COMMANDS.contains(&name) => return None,
-        // the exporter reads these itself
+        name if CREDENTIALS.contains(&name) => return None,
+        // read by the exporter itself
         "OTEL_EXPORTER_OTLP_COMPRESSION" | "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION" => return None,
         name if name.starts_with("OTEL_") => {
-            "of OpenTelemetry's variables this program reads those that default.toml names at [traces]"
+            "the supported OpenTelemetry variables are listed at [traces] in deploy/CONFIGURATION.md"
         }
         name if name.starts_with("MLSDM_") => {
             let names = NAMED.iter().map(|(name, _)| *name).chain([CONFIG_FILE]);

@@ -1,55 +1,55 @@
-//! What can be wrong with a configuration, said so that it can be put right.
+//! Configuration errors. Each names the setting, its source and the valid values.
 
 use std::{borrow::Cow, fmt, io, path::PathBuf};
 
-use super::Source;
+use super::raw::Source;
 
-/// Why a configuration may not be used. No variant holds the value of a secret.
+/// Why a configuration is refused. No variant contains the value of a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file that could not be read.
+    /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A file whose kind is not known.
+    /// The extension of a file is unknown.
     #[error("{} must end in .yaml, .yml, .toml or .json", .0.display())]
     Extension(PathBuf),
-    /// A file that is not what its name says.
+    /// A file cannot be parsed.
     #[error("{} is not well formed: {message}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// What the parser says, without the text of the line.
+        /// The message of the parser, without the text of the line.
         message: String,
     },
-    /// Two files, of which one would silently win.
+    /// Both default files exist; one would silently win.
     #[error("both config.yaml and config.toml are in {}; remove one, or name one with --config", .0.display())]
     TwoFiles(PathBuf),
-    /// A key nobody reads.
+    /// A key does not exist.
     #[error("unknown setting {name} ({origin}){hint}")]
     UnknownKey {
-        /// As it was written.
+        /// The name as given.
         name: String,
-        /// Where.
+        /// The layer.
         origin: Source,
-        /// The nearest known name, as a sentence.
+        /// A suggestion with the most similar name; may be empty.
         hint: String,
     },
-    /// A value that may not be used.
+    /// A value is out of bounds or has the wrong type.
     #[error(transparent)]
     Invalid(Box<Invalid>),
-    /// One key set to two values by two names for it.
+    /// Two names of one key set it to different values.
     #[error("{first} and {second} set {key} to different values; remove one")]
     Twice {
         /// The key.
         key: String,
-        /// One name.
+        /// The first name.
         first: String,
-        /// The other.
+        /// The second name.
         second: String,
     },
     /// The file of a secret cannot be used.
@@ -59,18 +59,18 @@ pub enum ConfigError {
         name: String,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem, as a clause after "which".
         problem: String,
     },
-    /// Settings that promise what this version cannot do.
+    /// Settings of features that are not implemented yet.
     #[error("{}", Lines(.0))]
     NotBuilt(Vec<Refusal>),
-    /// The embedded defaults do not fit the program: a defect of the program.
+    /// The embedded defaults do not match the program, which is a defect of the program.
     #[error("the embedded default.toml is broken: {0}")]
     Default(String),
 }
 
-/// A value that may not be used.
+/// An invalid value.
 #[derive(Debug, thiserror::Error)]
 #[error("{key} = {shown} ({origin}): must be {must} (the default is {default})")]
 pub struct Invalid {
@@ -78,20 +78,20 @@ pub struct Invalid {
     pub key: String,
     /// The value, redacted for secrets.
     pub shown: String,
-    /// Where it was given.
+    /// The layer.
     pub origin: Source,
-    /// What it has to be.
+    /// The valid values.
     pub must: String,
     /// The default value.
     pub default: String,
 }
 
-/// One setting that is refused because what it promises is not built yet.
+/// A setting that is refused because its feature is not implemented yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The setting or variable as it was given.
+    /// The setting or variable as given.
     pub name: String,
-    /// What to do instead.
+    /// The remediation.
     pub advice: &'static str,
 }
 
@@ -99,21 +99,21 @@ struct Lines<'a>(&'a [Refusal]);
 
 impl fmt::Display for Lines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("settings that this version cannot honour yet:")?;
+        f.write_str("settings that this version does not support yet:")?;
         self.0.iter().try_for_each(|r| write!(f, "\n  {}: {}", r.name, r.advice))
     }
 }
 
-/// A bound that a section found violated; the loader adds value and source.
+/// A violated bound. The loader adds value and source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     /// The key.
     pub(super) key: Cow<'static, str>,
-    /// What it has to be.
+    /// The valid values.
     pub(super) must: &'static str,
 }
 
-/// A fault unless the condition holds.
+/// Returns a fault unless `ok`.
 pub(super) fn check(ok: bool, key: &'static str, must: &'static str) -> Result<(), Fault> {
     if ok { Ok(()) } else { Err(Fault { key: Cow::Borrowed(key), must }) }
 }

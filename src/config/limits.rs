@@ -1,4 +1,4 @@
-//! `limits`: bounds of bodies, queues and batches.
+//! `limits`: limits of request bodies, queues, batches and rates.
 
 use std::time::Duration;
 
@@ -9,49 +9,49 @@ use super::{
     error::{Fault, check},
 };
 
-/// Limits; what happens beyond each is said in `default.toml`.
+/// Limits. `default.toml` documents the behaviour at each of them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Largest request body in bytes.
+    /// Maximum size of a request body in bytes.
     pub body_bytes: usize,
-    /// Requests served at once.
+    /// Maximum number of concurrent requests.
     pub concurrency: usize,
-    /// Requests that may wait to be served.
+    /// Maximum number of queued requests.
     pub queue: usize,
     header_timeout_ms: u64,
     body_timeout_ms: u64,
     write_timeout_ms: u64,
     keep_alive_ms: u64,
-    /// Commands waiting for one engine's writer.
+    /// Maximum number of commands queued for the writer of an engine.
     pub writer_queue: usize,
-    /// Most events of one transaction of a writer.
+    /// Maximum number of events in a transaction of a writer.
     pub batch_events: usize,
-    /// Most bytes of one transaction of a writer.
+    /// Maximum size of a transaction of a writer in bytes.
     pub batch_bytes: usize,
-    /// How often one holder may ask.
+    /// Rate limits.
     pub rate: RateLimits,
 }
 
 const MIB: usize = 1024 * 1024;
 
 impl Limits {
-    /// How long the head of a request may take to come, or a handshake.
+    /// Timeout for receiving the head of a request, and for a TLS handshake.
     pub const fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms)
     }
 
-    /// How long the body of a request may take to come.
+    /// Timeout for receiving the body of a request.
     pub const fn body_timeout(&self) -> Duration {
         Duration::from_millis(self.body_timeout_ms)
     }
 
-    /// How long a client may leave what it is sent.
+    /// Timeout for a client to accept sent data.
     pub const fn write_timeout(&self) -> Duration {
         Duration::from_millis(self.write_timeout_ms)
     }
 
-    /// How long a connection may be idle.
+    /// Maximum idle time of a connection.
     pub const fn keep_alive(&self) -> Duration {
         Duration::from_millis(self.keep_alive_ms)
     }

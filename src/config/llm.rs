@@ -1,4 +1,4 @@
-//! `llm`: the models that answer.
+//! `llm`: model providers, fallbacks, prices and resilience.
 
 mod entries;
 mod providers;
@@ -13,25 +13,24 @@ pub use entries::{Choice, EngineChoice, ModelPrice};
 pub use providers::{Anthropic, MaxTokensField, OpenAi, Replay, Stub};
 pub use resilience::{LlmBreaker, LlmBulkhead, LlmRetry};
 
-/// Who provides the model.
+/// A model provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LlmProvider {
-    /// The built-in model.
+    /// The built-in stub.
     LocalStub,
-    /// Chat completions, by `OpenAI` or a compatible server.
+    /// The chat completions API of `OpenAI` or a compatible server.
     Openai,
-    /// Anthropic's messages.
+    /// The messages API of Anthropic.
     Anthropic,
-    /// Recorded answers.
+    /// Responses recorded in an event log.
     Replay,
 }
 
 impl LlmProvider {
-    /// All of them.
     const ALL: [Self; 4] = [Self::LocalStub, Self::Openai, Self::Anthropic, Self::Replay];
 
-    /// Its name in configuration.
+    /// The name in configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::LocalStub => "local_stub",
@@ -41,7 +40,7 @@ impl LlmProvider {
         }
     }
 
-    /// Whether it has several models, of which one must be named.
+    /// Returns true if the provider has several models, so that one must be named.
     const fn has_models(self) -> bool {
         match self {
             Self::Openai | Self::Anthropic => true,
@@ -50,53 +49,53 @@ impl LlmProvider {
     }
 }
 
-/// The models.
+/// The model providers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Llm {
-    /// Who provides the model.
+    /// The provider that is called first.
     pub provider: LlmProvider,
-    /// Its name with that provider.
+    /// The name of the model at that provider.
     pub model: String,
-    /// Most tokens ever asked of it, 1..=1,000,000, whatever the policy grants.
+    /// Upper limit of `max_tokens` in requests to providers, 1..=1,000,000, whatever the policy allows.
     pub max_tokens: u32,
     /// Sampling temperature, 0 to 2.
     pub temperature: f64,
-    /// Who is asked instead when the provider fails, in this order.
+    /// Providers that are called when the provider fails, in this order.
     pub fallbacks: Vec<Choice>,
-    /// Engines with a model of their own.
+    /// Engines with their own model.
     pub engines: Vec<EngineChoice>,
-    /// Models that a request may name; any, if there are none.
+    /// Models that a request may name; empty allows any.
     pub models: Vec<String>,
-    /// What models cost.
+    /// Prices of models.
     pub prices: Vec<ModelPrice>,
-    /// `OpenAI`, or what speaks like it.
+    /// `OpenAI` or a compatible server.
     pub openai: OpenAi,
     /// Anthropic.
     pub anthropic: Anthropic,
-    /// Recorded answers.
+    /// Recorded responses.
     pub replay: Replay,
-    /// How a failed call is tried again.
+    /// Retries.
     pub retry: LlmRetry,
-    /// When a failing provider is left alone.
+    /// The circuit breaker of each provider.
     pub breaker: LlmBreaker,
-    /// How many calls of one provider may run and wait.
+    /// The concurrency limit of each provider.
     pub bulkhead: LlmBulkhead,
-    /// Settings of the built-in model.
+    /// The built-in stub.
     pub stub: Stub,
 }
 
-/// Most entries of each list.
+/// Maximum number of entries in each list.
 const ENTRIES_MAX: usize = 1000;
 
 impl Llm {
-    /// Who answers, unless an engine has others.
+    /// The provider and model of engines without an entry in `engines`.
     pub fn first(&self) -> Choice {
         let model = self.provider.has_models().then(|| self.model.clone());
         Choice { provider: self.provider, model }
     }
 
-    /// Who is asked, in order, where this one is asked first; each provider once.
+    /// The providers to call in order, beginning with `first`; each provider once.
     pub fn order(&self, first: &Choice) -> Vec<Choice> {
         let mut order: Vec<Choice> = Vec::new();
         for choice in std::iter::once(first).chain(&self.fallbacks) {
@@ -107,14 +106,14 @@ impl Llm {
         order
     }
 
-    /// The configured model belongs to the configured provider.
+    /// Adds the configured model if the provider is the configured one.
     fn with_model(&self, choice: &Choice) -> Choice {
         let same = choice.provider == self.provider && choice.provider.has_models();
         let model = choice.model.clone().or_else(|| same.then(|| self.model.clone()));
         Choice { provider: choice.provider, model }
     }
 
-    /// All providers that may be asked.
+    /// All providers that may be called.
     pub fn providers(&self) -> BTreeSet<LlmProvider> {
         let engines = self.engines.iter().map(|entry| entry.choice.provider);
         let fallbacks = self.fallbacks.iter().map(|choice| choice.provider);
@@ -142,22 +141,22 @@ impl Llm {
     }
 
     fn validate_entries(&self) -> Result<(), Fault> {
-        let nameless = |choice: &Choice| {
+        let lacks_model = |choice: &Choice| {
             choice.provider.has_models() && self.with_model(choice).model.is_none()
         };
-        check(!self.fallbacks.iter().any(nameless), "llm.fallbacks", MODEL_UNNAMED)?;
+        check(!self.fallbacks.iter().any(lacks_model), "llm.fallbacks", MODEL_UNNAMED)?;
         let engines = self.engines.iter().map(|entry| &entry.choice);
-        check(!engines.clone().any(nameless), "llm.engines", MODEL_UNNAMED)?;
-        let few = "a list of at most 1000 entries";
-        check(self.fallbacks.len() <= ENTRIES_MAX, "llm.fallbacks", few)?;
-        check(self.engines.len() <= ENTRIES_MAX, "llm.engines", few)?;
-        check(self.models.len() <= ENTRIES_MAX, "llm.models", few)?;
-        check(self.prices.len() <= ENTRIES_MAX, "llm.prices", few)
+        check(!engines.clone().any(lacks_model), "llm.engines", MODEL_UNNAMED)?;
+        let must = "a list of at most 1000 entries";
+        check(self.fallbacks.len() <= ENTRIES_MAX, "llm.fallbacks", must)?;
+        check(self.engines.len() <= ENTRIES_MAX, "llm.engines", must)?;
+        check(self.models.len() <= ENTRIES_MAX, "llm.models", must)?;
+        check(self.prices.len() <= ENTRIES_MAX, "llm.prices", must)
     }
 }
 
-const MODEL_MISSING: &str = "the name of one of the provider's models: set llm.model in the file, \
-                             or MLSDM__LLM__MODEL";
+const MODEL_MISSING: &str = "the name of a model of the provider: set llm.model in the file, or \
+                             MLSDM__LLM__MODEL";
 
-const MODEL_UNNAMED: &str = "entries that name a model, as in openai:MODEL, where the provider is \
-                             not that of llm.provider";
+const MODEL_UNNAMED: &str = "entries that name a model (openai:MODEL) if their provider is not \
+                             llm.provider";

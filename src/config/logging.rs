@@ -1,4 +1,4 @@
-//! `logging`: how much is logged, how it looks, and where it goes.
+//! `logging`: level, format and destinations of log lines.
 
 use std::path::{Path, PathBuf};
 
@@ -8,72 +8,85 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Fault, check};
 
-/// Least severe level that is logged.
+/// The minimum severity of logged events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Level {
-    /// Everything.
+    /// Everything, including single calls.
     #[serde(alias = "trace")]
     Trace,
-    /// What helps to find a fault.
+    /// Diagnostics.
     #[serde(alias = "debug")]
     Debug,
-    /// What happens in normal operation.
+    /// Normal operation.
     #[serde(alias = "info")]
     Info,
-    /// What someone should look at.
+    /// Conditions that an operator should look at.
     #[serde(alias = "warning", alias = "WARN", alias = "warn")]
     Warning,
-    /// What failed.
+    /// Failures.
     #[serde(alias = "error")]
     Error,
 }
 
-/// How a line looks.
+impl Level {
+    /// The name in configuration and log lines.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "TRACE",
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warning => "WARNING",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// One JSON object a line.
+    /// One JSON object per line.
     #[serde(alias = "JSON")]
     Json,
-    /// For people.
+    /// Text for terminals.
     #[serde(alias = "TEXT")]
     Text,
 }
 
-/// Logs.
+/// Logging.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Logging {
-    /// Least severe level that is logged.
+    /// The minimum severity of logged events.
     pub level: Level,
-    /// How a line looks.
+    /// The format of log lines.
     pub format: Format,
     file: PathBuf,
     file_max_mb: u64,
-    /// How many full files are kept beside the one that is written.
+    /// Number of rotated files that are kept.
     pub file_count: usize,
     loki_url: SecretString,
 }
 
 impl Logging {
-    /// The same without a file to log to.
+    /// Returns the same settings without a log file.
     #[must_use]
     pub fn without_file(self) -> Self {
         Self { file: PathBuf::new(), ..self }
     }
 
-    /// A file to log to as well.
+    /// The path of the log file, if one is set.
     pub fn file(&self) -> Option<&Path> {
         Some(&*self.file).filter(|file| !file.as_os_str().is_empty())
     }
 
-    /// The size at which a file is full, in bytes.
+    /// Size in bytes at which the log file is rotated.
     pub const fn file_bytes_max(&self) -> u64 {
         self.file_max_mb * 1024 * 1024
     }
 
-    /// A Loki to push to; its URL may hold a password.
+    /// The URL of a Loki server, if one is set; may contain a password.
     pub fn loki(&self) -> Option<Url> {
         let url = self.loki_url.expose_secret();
         let url = Url::parse(url).ok()?;

@@ -1,20 +1,22 @@
-//! Merging layers of values over the defaults, key by key, keeping each value's source.
+//! Merging layers of values over the defaults, key by key, with the source of each value.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::{
-    Config, ConfigError, Flag, Source,
+    Config, ConfigError,
     error::{Fault, Invalid},
-    source,
+    raw::{Raw, Source},
+    source::{self, FileFormat},
 };
 use crate::domain::policy::Preset;
 
-const DEFAULT_TOML: &str = include_str!("default.toml");
+/// The defaults of all settings with their documentation.
+pub const DEFAULT_TOML: &str = include_str!("default.toml");
 
-/// Keys whose values are never shown, and which may be given as `KEY_file`.
-pub(super) const SECRETS: [&str; 10] = [
+/// Keys whose values are redacted, and which may be given as `KEY_file`.
+pub const SECRETS: [&str; 10] = [
     "auth.keys.user",
     "auth.keys.admin",
     "database.url",
@@ -41,39 +43,19 @@ const PRESET: &str = "mlsdm.preset";
 const WAKE: &str = "mlsdm.policy.rhythm.wake_duration";
 const SLEEP: &str = "mlsdm.policy.rhythm.sleep_duration";
 
-/// Largest file of a secret in bytes.
+/// Maximum size of a secret file in bytes.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
-/// Names closer than this (Jaro-Winkler, 0 to 1) are suggested.
-const SUGGESTION_LEAST: f64 = 0.8;
+/// Minimum Jaro-Winkler similarity (0 to 1) of a suggested name.
+const SIMILARITY_MIN: f64 = 0.8;
 
-/// One value as it was given.
-#[derive(Clone, Debug)]
-pub(super) struct Raw {
-    /// How the giver called it.
-    pub(super) name: String,
-    /// The key it sets; may be a shorthand.
-    pub(super) key: String,
-    /// The value; a text for variables and flags, whatever the key is.
-    pub(super) value: Value,
-    /// Where it was given.
-    pub(super) origin: Source,
-}
-
-impl From<Flag> for Raw {
-    fn from(flag: Flag) -> Self {
-        let origin = Source::Flag(flag.name);
-        Self { name: flag.key.clone(), key: flag.key, value: Value::String(flag.value), origin }
-    }
-}
-
-/// A key's value and where it comes from.
+/// The value of a key and its source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    /// Dotted name.
+    /// The dotted name.
     pub key: String,
     value: Value,
-    /// Where it was given.
+    /// The layer that set the value.
     pub source: Source,
 }
 
@@ -88,8 +70,8 @@ impl Setting {
         self.value.clone()
     }
 
-    /// Whether it is a secret that others can read where it was given: on the command line, or in
-    /// the configuration file itself rather than in a file or variable of its own.
+    /// Returns true for a secret that was given on the command line or in the configuration file, where
+    /// others can read it, rather than in a variable or a separate file.
     pub fn is_exposed(&self) -> bool {
         let Value::String(text) = &self.value else { return false };
         let secret = SECRETS.contains(&self.key.as_str()) && redact(text) != *text;
@@ -103,27 +85,27 @@ impl Setting {
     }
 }
 
-/// Whether a text is a URL that names a user, and so perhaps a password.
+/// Returns true for a URL with user information, which may contain a password.
 fn has_user(text: &str) -> bool {
     text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }
 
-/// Everything between scheme and host, and the query, may hold a password.
+/// Redacts user information and query of a URL, and all of any other text.
 fn redact(secret: &str) -> String {
     let Some((scheme, rest)) = secret.split_once("://") else {
         return if secret.is_empty() { String::new() } else { "(set)".to_owned() };
     };
-    let place = match rest.rsplit_once('@') {
+    let shown = match rest.rsplit_once('@') {
         Some((_, host)) => format!("***@{host}"),
         None => rest.to_owned(),
     };
-    match place.split_once('?') {
-        Some((place, _)) => format!("{scheme}://{place}?***"),
-        None => format!("{scheme}://{place}"),
+    match shown.split_once('?') {
+        Some((shown, _)) => format!("{scheme}://{shown}?***"),
+        None => format!("{scheme}://{shown}"),
     }
 }
 
-/// All keys.
+/// The values of all keys.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     defaults: BTreeMap<String, Value>,
@@ -132,15 +114,14 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn defaults() -> Result<Self, ConfigError> {
-        let tree =
-            source::parse(DEFAULT_TOML, config::FileFormat::Toml).map_err(ConfigError::Default)?;
+        let tree = source::parse(DEFAULT_TOML, FileFormat::Toml).map_err(ConfigError::Default)?;
         let defaults: BTreeMap<_, _> = source::flatten(&tree).into_iter().collect();
         let keep = |(k, v): (&String, &Value)| (k.clone(), (v.clone(), Source::Default));
         let current = defaults.iter().map(keep).collect();
         Ok(Self { defaults, current })
     }
 
-    /// Puts a layer over what is there.
+    /// Applies a layer over the current values.
     pub(super) fn apply(&mut self, layer: Vec<Raw>) -> Result<(), ConfigError> {
         let mut given: BTreeMap<String, (String, Value)> = BTreeMap::new();
         let (presets, others): (Vec<_>, Vec<_>) =
@@ -155,7 +136,7 @@ impl Settings {
             };
             let value = coerce(&raw.value, default)
                 .ok_or_else(|| self.invalid(&raw, kind(default).to_owned()))?;
-            if let Err(must) = self.fits(&raw.key, &value) {
+            if let Err(must) = self.check_type(&raw.key, &value) {
                 return Err(self.invalid(&raw, must));
             }
             if let Some((first, other)) = given.get(&raw.key)
@@ -182,8 +163,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Whether the program accepts the value beside the defaults; else what it has to be.
-    fn fits(&self, key: &str, value: &Value) -> Result<(), String> {
+    /// Checks that a value deserialises; the error describes the valid values.
+    fn check_type(&self, key: &str, value: &Value) -> Result<(), String> {
         let others = self.defaults.iter().map(|(k, v)| (k.as_str(), v));
         let tree = nest(others.filter(|(k, _)| *k != key).chain([(key, value)]));
         match serde_json::from_value::<Config>(tree) {
@@ -192,7 +173,7 @@ impl Settings {
         }
     }
 
-    /// Sets a key that follows from another, whose source it takes.
+    /// Sets a key that is derived from another key, with the source of that key.
     pub(super) fn derive(&mut self, key: &str, value: Value, from: &str) {
         let source = self.source(from).cloned().unwrap_or(Source::Default);
         self.current.insert(key.to_owned(), (value, source));
@@ -203,17 +184,17 @@ impl Settings {
         serde_json::from_value(tree).map_err(|e| ConfigError::Default(expectation(&e.to_string())))
     }
 
-    /// Whether a key has another value than its default.
+    /// Returns true if the value of a key is not its default.
     pub(super) fn differs(&self, key: &str) -> bool {
         self.current.get(key).map(|(value, _)| value) != self.defaults.get(key)
     }
 
-    /// Where a key's value comes from.
+    /// The source of a key's value.
     pub(super) fn source(&self, key: &str) -> Option<&Source> {
         self.current.get(key).map(|(_, source)| source)
     }
 
-    /// A key with its shown value, for messages.
+    /// The redacted value of a key, for messages.
     pub(super) fn shown(&self, key: &str) -> String {
         let (value, source) =
             self.current.get(key).cloned().unwrap_or((Value::Null, Source::Default));
@@ -269,17 +250,17 @@ impl Settings {
     }
 }
 
-/// The known name most like a given one.
+/// Returns the known name that is most similar to the given one.
 pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let score = |name: &str| strsim::jaro_winkler(given, name);
+    let similarity = |name: &str| strsim::jaro_winkler(given, name);
     known
-        .map(|name| (score(name), strsim::damerau_levenshtein(given, name), name))
-        .filter(|(likeness, _, _)| *likeness >= SUGGESTION_LEAST)
+        .map(|name| (similarity(name), strsim::damerau_levenshtein(given, name), name))
+        .filter(|(similarity, _, _)| *similarity >= SIMILARITY_MIN)
         .min_by(|a, b| a.1.cmp(&b.1).then(b.0.total_cmp(&a.0)))
         .map(|(_, _, name)| name)
 }
 
-/// Follows shorthands and reads the file of a secret.
+/// Resolves shorthands and reads secret files.
 fn resolve(mut raw: Raw) -> Result<Raw, ConfigError> {
     if let Some((_, key)) = SHORTHANDS.iter().find(|(short, _)| *short == raw.key) {
         (*key).clone_into(&mut raw.key);
@@ -303,10 +284,10 @@ fn resolve(mut raw: Raw) -> Result<Raw, ConfigError> {
     Ok(raw)
 }
 
-/// The value as the type that the key's default has.
+/// Converts a value to the type of the key's default.
 fn coerce(value: &Value, like: &Value) -> Option<Value> {
     match (like, value) {
-        (Value::Bool(_), Value::String(text)) => truth(text).map(Value::Bool),
+        (Value::Bool(_), Value::String(text)) => parse_bool(text).map(Value::Bool),
         (Value::Number(n), Value::String(text)) if n.is_f64() => {
             text.trim().parse::<f64>().ok().filter(|x| x.is_finite()).map(Value::from)
         }
@@ -330,8 +311,8 @@ fn coerce(value: &Value, like: &Value) -> Option<Value> {
     }
 }
 
-/// What people write for yes and no.
-pub(super) fn truth(text: &str) -> Option<bool> {
+/// Parses the usual notations of booleans.
+fn parse_bool(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Some(true),
         "0" | "false" | "no" | "off" => Some(false),
@@ -349,7 +330,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// What a deserialiser expected, in words; the value itself is left out.
+/// Describes the value that a deserialiser expected, without the actual value.
 fn expectation(message: &str) -> String {
     let expected = message.rsplit_once("expected ").map_or(message, |(_, rest)| rest);
     let expected = expected.split(" at line ").next().unwrap_or(expected);

@@ -1,15 +1,15 @@
-//! `mlsdm`: the policy of engines created from this configuration.
+//! `mlsdm`: the policy of engines that are created from this configuration.
 
 use serde::Deserialize;
 
 use super::error::Fault;
 use crate::domain::policy::Policy;
 
-/// The section that decides outcomes.
+/// The policy section.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mlsdm {
-    /// The whole policy; shorthands and presets are already merged into it.
+    /// The complete policy, with shorthands and presets applied.
     pub policy: Policy,
 }
 

@@ -1,31 +1,31 @@
-//! `monitoring`: metrics, and background probes, which are not built yet.
+//! `monitoring`: metrics, and background probes (not implemented yet).
 
 use serde::Deserialize;
 
 use super::error::{Fault, check};
 use crate::domain::ids::EngineId;
 
-/// Most engines that are told apart: each has its own series.
+/// Maximum number of engines with their own metric series.
 const ENGINES_MAX: usize = 20;
 
-/// Longest name of a track, or of where the process runs.
+/// Maximum length of the names of track and environment.
 const NAME_MAX: usize = 32;
 
 /// Metrics and probes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Monitoring {
-    /// Whether metrics are served.
+    /// Serves metrics.
     pub enabled: bool,
-    /// The port they are served on, at `api.host`; 0 for any that is free.
+    /// The port of the metrics listener, at `api.host`; 0 picks a free port.
     pub metrics_port: u16,
-    /// Engines that are told apart beside the default one.
+    /// Engines with their own metric series, in addition to the default engine.
     pub engines: Vec<EngineId>,
-    /// Which track of a release this process belongs to.
+    /// The release track of this process.
     pub track: String,
-    /// Where this process runs: `production`, `staging`.
+    /// The environment of this process: `production`, `staging`.
     pub env: String,
-    /// Seconds between probes of the dependencies, 1..=3600.
+    /// Seconds between probes of the dependencies, 1..=3600. Not implemented yet.
     pub health_check_interval: u64,
 }
 

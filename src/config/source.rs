@@ -1,42 +1,29 @@
-//! Where a value comes from, and the configuration file.
+//! Finding, reading and parsing the configuration file.
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use serde_json::Value;
 
-use super::{ConfigError, merge::Raw};
+use super::{
+    ConfigError,
+    raw::{Raw, Source},
+};
 
-/// Largest configuration file in bytes; a larger one is refused.
+/// Maximum size of a configuration file in bytes.
 pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Where a value was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The embedded defaults.
-    Default,
-    /// A configuration file.
-    File(PathBuf),
-    /// An environment variable.
-    Env(String),
-    /// A command line flag.
-    Flag(String),
+/// The syntax of a configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileFormat {
+    Toml,
+    /// YAML 1.2, of which JSON is a subset.
+    Yaml,
 }
 
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Env(name) => write!(f, "env {name}"),
-            Self::Flag(name) => write!(f, "flag {name}"),
-        }
-    }
-}
-
-/// The configuration file: the flag's, else the environment's, else the one in `dir`, if any.
+/// The path of the configuration file: the flag's, else the environment's, else the file in `dir`.
 pub(super) fn find(
     flag: Option<PathBuf>,
     env: Option<PathBuf>,
@@ -52,7 +39,7 @@ pub(super) fn find(
     }
 }
 
-/// The values of a configuration file.
+/// Reads the values of a configuration file.
 pub(super) fn read(path: &Path) -> Result<Vec<Raw>, ConfigError> {
     let origin = Source::File(path.to_owned());
     Ok(flatten(&read_document(path)?)
@@ -61,12 +48,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<Raw>, ConfigError> {
         .collect())
 }
 
-/// The content of a small YAML, TOML or JSON file.
+/// Reads a YAML, TOML or JSON file of at most [`FILE_BYTES_MAX`] bytes.
 pub fn read_document(path: &Path) -> Result<Value, ConfigError> {
     let format = match path.extension().and_then(|e| e.to_str()) {
-        // JSON is YAML
-        Some("yaml" | "yml" | "json") => config::FileFormat::Yaml,
-        Some("toml") => config::FileFormat::Toml,
+        Some("yaml" | "yml" | "json") => FileFormat::Yaml,
+        Some("toml") => FileFormat::Toml,
         _ => return Err(ConfigError::Extension(path.to_owned())),
     };
     let text = read_bounded(path, FILE_BYTES_MAX)
@@ -74,7 +60,7 @@ pub fn read_document(path: &Path) -> Result<Value, ConfigError> {
     parse(&text, format).map_err(|message| ConfigError::Parse { path: path.to_owned(), message })
 }
 
-/// The text of a small file.
+/// Reads a text file of at most `bytes_max` bytes.
 pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<String> {
     if fs::metadata(path)?.len() > bytes_max {
         return Err(io::Error::other(format!("larger than {bytes_max} bytes")));
@@ -82,25 +68,25 @@ pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// Parses a text; errors say where, but never quote the line, which may hold a secret.
-pub(super) fn parse(text: &str, format: config::FileFormat) -> Result<Value, String> {
-    let quiet = |error: config::ConfigError| {
-        let text = if let config::ConfigError::FileParse { cause, .. } = error {
-            cause.to_string()
-        } else {
-            error.to_string()
-        };
-        let lines = text.lines().map(str::trim).filter(|line| !line.contains('|'));
-        lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(": ")
-    };
-    let built = config::Config::builder()
-        .add_source(config::File::from_str(text, format))
-        .build()
-        .map_err(quiet)?;
-    built.try_deserialize().map_err(quiet)
+/// Parses a document. The error names the position but never quotes the line, which may hold a
+/// secret.
+pub(super) fn parse(text: &str, format: FileFormat) -> Result<Value, String> {
+    match format {
+        FileFormat::Toml => toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
+            format!("{} at line {line}", error.message())
+        }),
+        FileFormat::Yaml => {
+            // YAML 1.2: `yes` and `off` are strings
+            let options = serde_saphyr::options! { strict_booleans: true };
+            serde_saphyr::from_str_with_options(text, options)
+                .map_err(|error| error.without_snippet().to_string())
+        }
+    }
 }
 
-/// The leaves of a tree by dotted name. Arrays are leaves; what is null is not set.
+/// Lists the leaves of a tree by dotted name. Arrays are leaves; null means not set.
 pub(super) fn flatten(tree: &Value) -> Vec<(String, Value)> {
     let mut leaves = Vec::new();
     collect("", tree, &mut leaves);

@@ -49,7 +49,7 @@ monitoring:
   health_check_interval: 30
 "#;
 
-/// Loads from a file of the given name and text, variables and flags, in a folder of its own.
+/// Loads a configuration file of the given name and text, variables and flags, in a temporary directory.
 fn load_all(
     file: Option<(&str, &str)>,
     env: &[(&str, &str)],
@@ -89,7 +89,7 @@ fn source_of(loaded: &Loaded, key: &str) -> Source {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_policy_and_complete() {
+fn the_defaults_are_complete_and_match_the_default_policy() {
     let loaded = env(&[]).unwrap();
     assert_eq!(loaded.config.mlsdm.policy, Policy::default());
     assert!(loaded.warnings.is_empty());
@@ -100,7 +100,7 @@ fn the_defaults_are_those_of_the_policy_and_complete() {
 }
 
 #[test]
-fn every_variable_of_the_guide_has_its_effect() {
+fn every_variable_of_the_guide_has_an_effect() {
     let loaded = env(&[
         ("LLM_BACKEND", "local_stub"),
         ("MLSDM_DIM", "128"),
@@ -127,7 +127,7 @@ fn every_variable_of_the_guide_has_its_effect() {
     assert_eq!((config.logging.level, config.logging.format), (Level::Warning, Format::Text));
     assert_eq!((config.api.port, config.api.workers()), (8080, 4));
     assert_eq!(config.api.timeout().as_secs(), 45);
-    assert!(config.limits.rate.rates().is_none());
+    assert!(config.limits.rate.disabled);
     assert_eq!(
         source_of(&loaded, "limits.rate.requests"),
         Source::Env("RATE_LIMIT_REQUESTS".into())
@@ -138,7 +138,7 @@ fn every_variable_of_the_guide_has_its_effect() {
 }
 
 #[test]
-fn variables_without_effect_are_named() {
+fn variables_without_effect_cause_a_warning() {
     let given = ["OTEL_PROPAGATORS=b3", "MLSDM_API_SERVICE_PORT=80"];
     for line in given {
         let (name, value) = line.split_once('=').unwrap();
@@ -153,7 +153,7 @@ fn variables_without_effect_are_named() {
 }
 
 #[test]
-fn promises_that_cannot_be_kept_are_refused() {
+fn settings_of_missing_protections_are_refused() {
     let given = ["MLSDM_SIGNING_KEY=geheim", "MLSDM__MLSDM__POLICY__EMBEDDER__ID=minilm"];
     for line in given {
         let (name, value) = line.split_once('=').unwrap();
@@ -166,7 +166,7 @@ fn promises_that_cannot_be_kept_are_refused() {
 }
 
 #[test]
-fn the_guides_file_loads() {
+fn the_configuration_file_of_the_guide_loads() {
     let key = [("OPENAI_API_KEY", "sk-1")];
     let loaded = load_all(Some(("config.yaml", GUIDE)), &key, &[]).unwrap();
     let embedder = EmbedderId { id: "minilm-l6-v2".to_owned(), version: 1 };
@@ -182,7 +182,7 @@ fn the_guides_file_loads() {
 }
 
 #[test]
-fn the_embedder_of_the_policy_follows_from_the_provider() {
+fn the_embedder_of_the_policy_is_derived_from_the_provider() {
     let small = "model = \"small\"\ndimension = 1536\napi_key = \"geheim\"";
     let cases = [
         ("provider = \"hashing\"", "hashing"),
@@ -206,7 +206,7 @@ fn the_embedder_of_the_policy_follows_from_the_provider() {
 }
 
 #[test]
-fn an_embedder_that_cannot_work_is_refused() {
+fn an_invalid_embedder_is_refused() {
     let cases = [
         ("provider = \"openai\"", "embeddings.model = not set"),
         ("provider = \"openai\"\nmodel = \"m\"\nbase_url = \"x\"", "embeddings.base_url = x"),
@@ -224,7 +224,7 @@ fn an_embedder_that_cannot_work_is_refused() {
 }
 
 #[test]
-fn later_layers_win() {
+fn later_layers_override_earlier_ones() {
     let file = Some(("config.toml", "[api]\nport = 1001\nworkers = 1\ntimeout = 11"));
     let variables = [("API_PORT", "1002"), ("API_WORKERS", "2")];
     let loaded = load_all(file, &variables, &[("api.port", "1003")]).unwrap();
@@ -235,7 +235,7 @@ fn later_layers_win() {
 }
 
 #[test]
-fn a_file_is_found_by_flag_variable_or_name() {
+fn the_configuration_file_is_found_by_flag_variable_or_name() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, port: u16| {
         fs::write(dir.path().join(name), format!("[api]\nport = {port}")).unwrap();
@@ -261,7 +261,7 @@ fn a_file_is_found_by_flag_variable_or_name() {
 }
 
 #[test]
-fn unknown_names_come_with_a_suggestion() {
+fn unknown_names_are_refused_with_a_suggestion() {
     let cases = [
         (toml("[api]\nprot = 1"), "unknown setting api.prot", "did you mean api.port?"),
         (toml("[mlsdm]\ncapasity = 1"), "mlsdm.capasity", "did you mean mlsdm.capacity?"),
@@ -276,7 +276,7 @@ fn unknown_names_come_with_a_suggestion() {
 }
 
 #[test]
-fn bad_values_are_shown_with_source_bound_and_default() {
+fn invalid_values_are_refused_with_source_bound_and_default() {
     let env = |variables: &[(&str, &str)]| error(env(variables));
     let toml = |text: &str| error(toml(text));
     let cases = vec![
@@ -314,7 +314,7 @@ fn bad_values_are_shown_with_source_bound_and_default() {
 }
 
 #[test]
-fn presets_are_durations_that_explicit_ones_override() {
+fn explicit_durations_override_a_preset() {
     let rhythm = |loaded: Loaded| {
         let rhythm = loaded.config.mlsdm.policy.rhythm;
         (rhythm.wake_duration, rhythm.sleep_duration)
@@ -336,7 +336,7 @@ fn two_names_of_one_key_must_agree() {
 }
 
 #[test]
-fn secrets_are_texts_come_from_files_and_are_not_shown() {
+fn secrets_stay_strings_can_come_from_files_and_are_redacted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("key");
     fs::write(&path, "0012345678\n").unwrap();

@@ -1,4 +1,4 @@
-//! `tls`: the server's certificate, and its clients'.
+//! `tls`: the server certificate and client certificates.
 
 use std::{path::Path, time::Duration};
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::error::{Fault, check};
 
-/// The oldest version of TLS that is spoken.
+/// The minimum TLS version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum TlsVersion {
     /// TLS 1.2
@@ -17,13 +17,13 @@ pub enum TlsVersion {
     V13,
 }
 
-/// Whether clients need a certificate, where a `client_ca` is given.
+/// Client authentication with a configured `client_ca`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
-    /// Who has one shows it; a bad one is refused.
+    /// A client may present a certificate; an invalid one is refused.
     Optional,
-    /// Who has none is refused.
+    /// A client without a certificate is refused.
     Required,
 }
 
@@ -34,37 +34,37 @@ pub struct Tls {
     cert: String,
     key: String,
     client_ca: String,
-    /// Whether clients need a certificate.
+    /// Client authentication.
     pub client_auth: ClientAuth,
-    /// The oldest version that is spoken.
+    /// The minimum TLS version.
     pub min_version: TlsVersion,
     reload_seconds: u64,
 }
 
 impl Tls {
-    /// The files of the certificate's chain and its key; none: no TLS.
+    /// The files of the certificate chain and the private key; none disables TLS.
     pub fn pair(&self) -> Option<(&Path, &Path)> {
         (!self.cert.is_empty()).then(|| (Path::new(&self.cert), Path::new(&self.key)))
     }
 
-    /// The file of who signs clients' certificates.
+    /// The file with the authorities of client certificates.
     pub fn client_ca(&self) -> Option<&Path> {
         (!self.client_ca.is_empty()).then(|| Path::new(&self.client_ca))
     }
 
-    /// How often files are looked at for a change.
+    /// Interval of checks for changed files.
     pub const fn reload(&self) -> Duration {
         Duration::from_secs(self.reload_seconds)
     }
 
     pub(super) fn validate(&self) -> Result<(), Fault> {
         let both = self.cert.is_empty() == self.key.is_empty();
-        check(both, "tls.key", "given together with tls.cert, or neither")?;
+        check(both, "tls.key", "set if and only if tls.cert is set")?;
         let served = self.client_ca.is_empty() || !self.cert.is_empty();
-        check(served, "tls.client_ca", "not set as long as tls.cert is not")?;
+        check(served, "tls.client_ca", "empty unless tls.cert is set")?;
         let required = self.client_auth == ClientAuth::Required;
         let known = !required || !self.client_ca.is_empty();
-        check(known, "tls.client_auth", "`optional` as long as tls.client_ca is not set")?;
+        check(known, "tls.client_auth", "`optional` unless tls.client_ca is set")?;
         let reload = (1..=86_400).contains(&self.reload_seconds);
         check(reload, "tls.reload_seconds", "between 1 and 86400")
     }

@@ -1,4 +1,4 @@
-//! `traces`: where spans are sent, which requests have them, and who is told of them.
+//! `traces`: export, sampling and propagation of spans.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -9,40 +9,40 @@ use serde::Deserialize;
 
 use super::error::{Fault, check};
 
-/// What is added to `traces.endpoint`.
+/// Path that is appended to `traces.endpoint`.
 const PATH: &str = "/v1/traces";
 
-/// The only protocol spoken.
+/// The only supported protocol.
 const PROTOCOL: &str = "http/protobuf";
 
 const URL: &str = "a URL such as http://host:4318, without a query";
 const PAIRS: &str = "name=value,name=value; percent-encode commas in values";
 
-/// Which requests are sampled: the names of `OTEL_TRACES_SAMPLER`.
+/// The sampler: the values of `OTEL_TRACES_SAMPLER`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceSampler {
-    /// All.
+    /// Samples every request.
     AlwaysOn,
-    /// None.
+    /// Samples no request.
     AlwaysOff,
-    /// The share of `sampler_arg`.
+    /// Samples the ratio `sampler_arg`.
     Traceidratio,
-    /// All, or as a trusted caller says.
+    /// As a trusted caller decides, else every request.
     ParentbasedAlwaysOn,
-    /// None, or as a trusted caller says.
+    /// As a trusted caller decides, else no request.
     ParentbasedAlwaysOff,
-    /// The share of `sampler_arg`, or as a trusted caller says.
+    /// As a trusted caller decides, else the ratio `sampler_arg`.
     ParentbasedTraceidratio,
 }
 
-/// Who makes spans of what this process does.
+/// The span exporter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceExporter {
-    /// A collector is sent them.
+    /// OTLP over HTTP.
     Otlp,
-    /// Nobody.
+    /// No export.
     None,
 }
 
@@ -50,36 +50,36 @@ pub enum TraceExporter {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Traces {
-    /// The collector, without the path; empty for none.
+    /// URL of the collector without path; empty for none.
     pub endpoint: String,
-    /// The collector's whole address for traces; empty for that of `endpoint`.
+    /// Complete URL for traces; empty to derive it from `endpoint`.
     pub url: String,
-    /// Sent along with every batch of spans.
+    /// HTTP headers of export requests.
     pub headers: SecretString,
-    /// How long a batch may take, tries again included, in milliseconds.
+    /// Timeout of the export of a batch in milliseconds, including retries.
     pub timeout_ms: u64,
-    /// What is spoken.
+    /// The OTLP protocol.
     pub protocol: String,
-    /// Whether spans are made at all.
+    /// The exporter.
     pub exporter: TraceExporter,
-    /// Whether spans are not made whatever else is set.
+    /// Disables spans whatever else is set.
     pub disabled: bool,
-    /// The resource's `service.name`.
+    /// `service.name` of the resource.
     pub service_name: String,
-    /// More attributes of the resource.
+    /// Additional attributes of the resource.
     pub resource_attributes: String,
-    /// Which requests are sampled.
+    /// The sampler.
     pub sampler: TraceSampler,
-    /// The share of requests that are, 0 to 1.
+    /// The sampling ratio, 0 to 1.
     pub sampler_arg: f64,
-    /// Whether the sampled flag of a caller counts.
+    /// Accepts the sampled flag of callers.
     pub trust_callers: bool,
-    /// Whether providers are sent the trace they are asked in.
+    /// Sends `traceparent` to model providers.
     pub to_providers: bool,
 }
 
 impl Traces {
-    /// Where spans are sent; none if they are not.
+    /// The URL to which spans are exported; none disables the export.
     pub fn collector(&self) -> Option<String> {
         let off = self.disabled || self.exporter == TraceExporter::None;
         let given = !(self.url.is_empty() && self.endpoint.is_empty());
@@ -89,17 +89,17 @@ impl Traces {
         })
     }
 
-    /// How long a batch may take.
+    /// Timeout of the export of a batch, including retries.
     pub const fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
 
-    /// What is sent along with every batch.
+    /// HTTP headers of export requests.
     pub fn headers(&self) -> HashMap<String, String> {
         pairs(self.headers.expose_secret()).unwrap_or_default().into_iter().collect()
     }
 
-    /// More attributes of the resource.
+    /// Additional attributes of the resource.
     pub fn resource_attributes(&self) -> Vec<(String, String)> {
         pairs(&self.resource_attributes).unwrap_or_default()
     }
@@ -108,7 +108,11 @@ impl Traces {
         for (key, url) in [("traces.endpoint", &self.endpoint), ("traces.url", &self.url)] {
             check(url.is_empty() || is_url(url), key, URL)?;
         }
-        check(self.protocol == PROTOCOL, "traces.protocol", "http/protobuf: no other is spoken")?;
+        check(
+            self.protocol == PROTOCOL,
+            "traces.protocol",
+            "http/protobuf, the only supported protocol",
+        )?;
         let headers = pairs(self.headers.expose_secret());
         let sendable = |(name, value): &(String, String)| {
             HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok()
@@ -129,7 +133,7 @@ fn is_url(text: &str) -> bool {
     reqwest::Url::parse(text).is_ok_and(|url| http(&url) && url.query().is_none())
 }
 
-/// A list as `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES` have it; none if it is not one.
+/// Parses the syntax of `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES`; none if malformed.
 fn pairs(text: &str) -> Option<Vec<(String, String)>> {
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
     items
@@ -147,7 +151,7 @@ mod tests {
     use super::pairs;
 
     #[test]
-    fn lists_are_read_as_the_specification_writes_them() {
+    fn lists_are_parsed_as_specified_by_opentelemetry() {
         let read = |text| pairs(text).unwrap();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(read("a=1, b = x%2Cy%3D ,"), [pair("a", "1"), pair("b", "x,y=")]);

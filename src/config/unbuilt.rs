@@ -1,21 +1,21 @@
-//! Settings that exist but whose parts are not built yet.
+//! Settings of features that are not implemented yet.
 //!
-//! What promises protection is refused: ignoring it would be a lie an operator
-//! finds out about too late. The rest is named in a warning.
+//! A setting of a protection is refused, because an operator would rely on it. Any other setting causes a
+//! warning.
 
-use super::{Refusal, Source, merge::Settings};
+use super::{error::Refusal, merge::Settings, raw::Source};
 
-const FOLLOWS: &str = "it follows from the embedder; set embeddings.provider instead";
+const FOLLOWS: &str = "derived from the embedder; set embeddings.provider instead";
 
-/// Keys that must keep their defaults, and what to do instead.
+/// Keys that must keep their defaults, with the remediation.
 const FIXED: [(&str, &str); 2] =
     [("mlsdm.policy.embedder.id", FOLLOWS), ("mlsdm.policy.embedder.version", FOLLOWS)];
 
-/// Keys without effect, and why.
+/// Keys without effect, with the reason.
 const IDLE: [(&str, &str); 1] =
-    [("monitoring.health_check_interval", "background probes are not built")];
+    [("monitoring.health_check_interval", "background probes are not implemented")];
 
-/// What has to be refused, and what has to be said.
+/// Returns the refused settings and the warnings.
 pub(super) fn check(settings: &Settings) -> (Vec<Refusal>, Vec<String>) {
     let origin = |key: &str| settings.source(key).unwrap_or(&Source::Default).to_string();
     let refusals = FIXED.iter().filter(|(key, _)| settings.differs(key)).map(|(key, advice)| {
@@ -25,7 +25,7 @@ pub(super) fn check(settings: &Settings) -> (Vec<Refusal>, Vec<String>) {
     (refusals.collect(), without_effect(settings, &IDLE))
 }
 
-/// A warning for each of the keys that was given.
+/// Returns a warning for each of the keys that was given.
 pub(super) fn without_effect(settings: &Settings, keys: &[(&str, &str)]) -> Vec<String> {
     let warning = |(key, why): &(&str, &str)| {
         let given = settings.source(key).filter(|source| **source != Source::Default)?;

@@ -1,7 +1,7 @@
 //! Measurements of the database alone, which benchmarks report as the limit of the server's own
 //! figures.
 //!
-//! Used by `mlsdm bench` only. The probes neither lock an engine's row nor decide nor hash.
+//! Used by `mlsdm-dev bench` only. The probes neither lock an engine's row nor decide nor hash.
 
 use sqlx::{Postgres, Sqlite, Transaction};
 

@@ -1,4 +1,4 @@
-//! Credentials that must not count: each is 401, and all get the same body.
+//! Invalid credentials: each gets status 401, all with the same body.
 
 use actix_web::test::TestRequest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::{Answer, TestIssuer, changed, get};
 
-/// What nobody gets who is not let in.
+/// Sends a request that must be refused, and checks the response.
 async fn refuses(app: &TestIssuer, name: &str, request: TestRequest) -> Answer {
     let nothing = app.rig.ask(TestRequest::get().uri("/v1/me")).await;
     let answer = app.rig.ask(request).await;
@@ -20,14 +20,14 @@ async fn refuses(app: &TestIssuer, name: &str, request: TestRequest) -> Answer {
     answer
 }
 
-/// A header with some members changed, on good claims, signed with the good key.
+/// A token with a changed header, valid claims and a valid signature.
 fn with_header(app: &TestIssuer, changes: &Value) -> String {
     let header = changed(app.key.header(), changes);
     app.key.sign_text(&header.to_string(), &app.claims().to_string())
 }
 
 #[actix_web::test]
-async fn a_good_token_is_let_in() {
+async fn a_valid_token_is_accepted() {
     for algorithm in [
         Algorithm::RS256,
         Algorithm::RS512,
@@ -47,11 +47,11 @@ async fn a_good_token_is_let_in() {
 }
 
 #[actix_web::test]
-async fn a_signature_must_be_that_of_the_provider() {
+async fn a_signature_must_be_made_with_a_key_of_the_provider() {
     let app = TestIssuer::new().await;
     let claims = app.claims().to_string();
     let unsigned = |alg: &str| message(&json!({"alg": alg, "kid": "key-1"}).to_string(), &claims);
-    // the public key, as anybody can have it, taken for a shared secret
+    // the public key as a shared secret
     let hs256 = unsigned("HS256");
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(app.key.jwk()["n"].to_string().as_bytes());
     let mac = mac.as_mut().unwrap();
@@ -87,9 +87,9 @@ async fn a_signature_must_be_that_of_the_provider() {
     assert_eq!(app.rig.me(&good).await.status, 200);
 }
 
-/// The zero signature against a curve's own key, where its type is no reason to refuse it.
+/// The zero signature against a key of the same curve, whose type is not a reason for refusal.
 #[actix_web::test]
-async fn a_zero_signature_is_none() {
+async fn a_zero_signature_is_refused() {
     let app = TestIssuer::with(Algorithm::ES256, &[]).await;
     let message = message(&app.key.header().to_string(), &app.claims().to_string());
     let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode([0; 64]));
@@ -97,7 +97,7 @@ async fn a_zero_signature_is_none() {
 }
 
 #[actix_web::test]
-async fn a_token_brings_no_key_and_makes_no_demands() {
+async fn a_token_cannot_contain_a_key_or_critical_extensions() {
     let app = TestIssuer::new().await;
     let own = IssuerKey::new("key-1", Algorithm::RS256);
     let mut header = own.header();
@@ -154,7 +154,7 @@ async fn every_claim_is_checked() {
 }
 
 #[actix_web::test]
-async fn a_token_is_read_in_one_way_only() {
+async fn an_ambiguous_token_is_refused() {
     let app = TestIssuer::new().await;
     let (header, claims) = (app.key.header().to_string(), app.claims().to_string());
     let twice = |text: &str, more: &str| format!("{{{more},{}", &text[1..]);
@@ -166,7 +166,7 @@ async fn a_token_is_read_in_one_way_only() {
         ("duplicate header", app.key.sign_text(&twice(&header, "\"alg\":\"RS256\""), &claims)),
         ("nested duplicates", app.key.sign_text(&header, &twice(&claims, r#""a":{"b":1,"b":2}"#))),
         ("claims that are no object", app.key.sign_text(&header, "[]")),
-        ("claims that are no JSON", app.key.sign_text(&header, "ann")),
+        ("claims that are not JSON", app.key.sign_text(&header, "ann")),
         ("1 MB", large),
         ("more than 8 KiB", app.token(&json!({"more": "x".repeat(8 * 1024)}))),
         ("not a JWT", "ey.a.b".to_owned()),
@@ -181,7 +181,7 @@ async fn a_token_is_read_in_one_way_only() {
 }
 
 #[actix_web::test]
-async fn a_credential_comes_once_and_in_its_header() {
+async fn a_credential_is_accepted_once_and_in_its_header() {
     let app = TestIssuer::new().await;
     let token = app.token(&json!({}));
     let bearer = ("authorization", format!("Bearer {token}"));
@@ -200,11 +200,11 @@ async fn a_credential_comes_once_and_in_its_header() {
         refuses(&app, name, request).await;
     }
     let lower = plain().insert_header(("authorization", format!("bearer {token}")));
-    assert_eq!(app.rig.ask(lower).await.status, 200, "the scheme's case does not count");
+    assert_eq!(app.rig.ask(lower).await.status, 200, "the scheme is case-insensitive");
 }
 
 #[actix_web::test]
-async fn roles_that_do_not_match_exactly_are_none() {
+async fn roles_must_match_exactly() {
     let app = TestIssuer::new().await;
     for roles in [
         json!("admin "),
@@ -223,9 +223,9 @@ async fn roles_that_do_not_match_exactly_are_none() {
     }
 }
 
-/// A token that was good once is not good for longer than it says.
+/// A cached token expires like any other.
 #[actix_web::test]
-async fn a_repeated_token_ends_when_it_expires() {
+async fn a_repeated_token_is_refused_after_its_expiry() {
     let app = TestIssuer::new().await;
     let token = app.token(&json!({}));
     assert_eq!(app.rig.me(&token).await.status, 200);
@@ -235,7 +235,7 @@ async fn a_repeated_token_ends_when_it_expires() {
 }
 
 #[actix_web::test]
-async fn a_bad_token_is_no_error_where_nobody_is_asked() {
+async fn an_invalid_token_is_ignored_on_public_routes() {
     let app = TestIssuer::new().await;
     for uri in ["/health/live", "/health/detailed", "/openapi.json"] {
         assert_eq!(app.rig.ask(get(uri, "nonsense")).await.status, 200, "{uri}");

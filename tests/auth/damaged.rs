@@ -1,4 +1,4 @@
-//! Tokens damaged in every way that parsers get wrong: a bounded run, the same each time.
+//! Mutated tokens: a bounded, deterministic run.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::fixture::START;
 
-/// Damaged variants of each part.
+/// Number of mutations of each part.
 const TIMES: usize = 3_000;
 
 fn authenticator(key: &IssuerKey) -> Authenticator {
@@ -30,17 +30,17 @@ fn authenticator(key: &IssuerKey) -> Authenticator {
         method: Method::Oidc,
     };
     let jwks = jwks(&[key]).to_string();
-    Authenticator::of_keys(rules, jwks.as_bytes(), Arc::new(|| START * 1_000_000))
+    Authenticator::with_jwks(rules, jwks.as_bytes(), Arc::new(|| START * 1_000_000))
 }
 
 async fn offered(auth: &Authenticator, token: &[u8]) -> Option<Arc<Principal>> {
-    // what is no text is refused where headers are read
+    // bytes that are not text are refused with the headers
     let token = std::str::from_utf8(token).ok()?;
     auth.authenticate(Credential::Bearer(token)).await.ok()
 }
 
 #[tokio::test]
-async fn a_damaged_token_is_refused_and_one_with_damaged_claims_gives_nobody_more() {
+async fn a_mutated_token_is_refused_and_mutated_claims_grant_nothing() {
     let key = IssuerKey::new("key-1", Algorithm::EdDSA);
     let auth = authenticator(&key);
     let header = key.header().to_string();
@@ -54,7 +54,7 @@ async fn a_damaged_token_is_refused_and_one_with_damaged_claims_gives_nobody_mor
     for token in mutations(good.as_bytes(), TIMES) {
         assert_eq!(offered(&auth, &token).await, None, "{}", String::from_utf8_lossy(&token));
     }
-    // signed after the damage, as by a provider with defects: read as what it says, or refused
+    // signed after the mutation, as by a defective provider: read literally, or refused
     for claims in mutations(claims.as_bytes(), TIMES) {
         let token = key.sign_text(&header, &String::from_utf8_lossy(&claims));
         if let Some(principal) = offered(&auth, token.as_bytes()).await {
@@ -65,7 +65,7 @@ async fn a_damaged_token_is_refused_and_one_with_damaged_claims_gives_nobody_mor
     for header in mutations(header.as_bytes(), TIMES) {
         let token = key.sign_text(&String::from_utf8_lossy(&header), &claims);
         if let Some(principal) = offered(&auth, token.as_bytes()).await {
-            assert_eq!(principal.subject, "ann", "the claims are as they were");
+            assert_eq!(principal.subject, "ann", "the claims are unchanged");
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) const START: i64 = mlsdm::testkit::START / 1_000_000;
 /// The audience of the tokens.
 pub(crate) const AUDIENCE: &str = "mlsdm-test";
 
-/// An answer of the app.
+/// A response of the app.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -54,7 +54,7 @@ impl Answer {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The body without the ids of the request.
+    /// The body without request id and trace id.
     pub(crate) fn bare(&self) -> Value {
         let mut body = self.json();
         for id in ["request_id", "trace_id"] {
@@ -74,16 +74,16 @@ pub(crate) struct TestApi {
 }
 
 impl TestApi {
-    /// The app with these variables.
+    /// The app with these environment variables.
     pub(crate) async fn new(env: &[(&str, &str)]) -> Self {
         Self::at(START, env).await
     }
 
-    /// The same, with a clock that begins at this second.
+    /// The same, with a clock that starts at this second.
     pub(crate) async fn at(start: i64, env: &[(&str, &str)]) -> Self {
         let clock = Arc::new(AtomicI64::new(start));
-        let told = Arc::clone(&clock);
-        let time = Arc::new(move || told.load(Ordering::SeqCst) * 1_000_000);
+        let shared = Arc::clone(&clock);
+        let time = Arc::new(move || shared.load(Ordering::SeqCst) * 1_000_000);
         let (state, database) = guarded_app_state(env, time).await;
         let app = Rc::new(test::init_service(create_app(web::Data::new(state))).await);
         let ask = move |request: TestRequest, whole| {
@@ -97,7 +97,7 @@ impl TestApi {
         (self.ask)(request, true).await
     }
 
-    /// The answer without its body: a stream of events has no end.
+    /// The response without its body: a stream of events does not end.
     pub(crate) async fn head(&self, request: TestRequest) -> Answer {
         (self.ask)(request, false).await
     }
@@ -166,17 +166,17 @@ impl TestIssuer {
         Self { provider, key, rig }
     }
 
-    /// Claims of a good token.
+    /// The claims of a valid token.
     pub(crate) fn claims(&self) -> Value {
         claims(&self.provider.uri(), self.rig.now())
     }
 
-    /// A good token with some claims changed; a null takes one away.
+    /// A valid token with some claims changed; null removes a claim.
     pub(crate) fn token(&self, changes: &Value) -> String {
         self.key.sign(&changed(self.claims(), changes))
     }
 
-    /// How often keys were fetched.
+    /// Number of requests for the keys.
     pub(crate) async fn fetches(&self) -> usize {
         let requests = self.provider.received_requests().await.unwrap();
         requests.iter().filter(|request| request.url.path() == "/keys").count()
@@ -202,18 +202,18 @@ pub(crate) fn changed(mut claims: Value, changes: &Value) -> Value {
     claims
 }
 
-/// What a provider says of itself, and its keys.
+/// Serves the metadata and the keys of a provider.
 pub(crate) async fn publish(provider: &MockServer, keys: &[&IssuerKey]) {
     let answers =
-        [("/.well-known/openid-configuration", described(&provider.uri())), ("/keys", jwks(keys))];
+        [("/.well-known/openid-configuration", metadata(&provider.uri())), ("/keys", jwks(keys))];
     for (place, body) in answers {
         let answer = ResponseTemplate::new(200).set_body_json(body);
         Mock::given(method("GET")).and(path(place)).respond_with(answer).mount(provider).await;
     }
 }
 
-/// What an issuer says of itself.
-pub(crate) fn described(uri: &str) -> Value {
+/// The metadata of a provider.
+pub(crate) fn metadata(uri: &str) -> Value {
     json!({
         "issuer": uri, "jwks_uri": format!("{uri}/keys"),
         "authorization_endpoint": format!("{uri}/authorize"),

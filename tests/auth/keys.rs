@@ -1,4 +1,4 @@
-//! API keys, and both ways at once.
+//! API keys, alone and together with tokens.
 
 use actix_web::test::TestRequest;
 use jsonwebtoken::Algorithm;
@@ -34,7 +34,7 @@ async fn each_key_has_its_role_in_either_header() {
 }
 
 #[actix_web::test]
-async fn tokens_and_keys_count_side_by_side() {
+async fn tokens_and_keys_are_accepted_together() {
     let app = TestIssuer::with(Algorithm::EdDSA, &[USER]).await;
     let token = app.token(&json!({}));
     assert_eq!(app.rig.me(&token).await.json()["subject"], "ann");
@@ -44,7 +44,7 @@ async fn tokens_and_keys_count_side_by_side() {
 }
 
 #[actix_web::test]
-async fn the_users_key_has_the_engines_that_are_configured() {
+async fn the_user_key_can_access_the_configured_engines() {
     let rig = TestApi::new(&[USER, ADMIN, ("MLSDM__AUTH__KEYS__ENGINES", "support")]).await;
     let create = post("/v1/engines", ADMIN.1, &json!({"engine_id": "support"}));
     assert_eq!(rig.ask(create).await.status, 201);
@@ -53,7 +53,7 @@ async fn the_users_key_has_the_engines_that_are_configured() {
 }
 
 #[actix_web::test]
-async fn neither_token_nor_key_is_in_the_log_of_the_engine() {
+async fn no_token_or_key_is_in_the_event_log() {
     let rig = TestApi::new(&[USER, ADMIN]).await;
     assert_eq!(rig.ask(post("/v1/generate", USER.1, &prompt())).await.status, 200);
     assert_eq!(rig.ask(post("/v1/admin/shutdown", ADMIN.1, &json!({}))).await.status, 200);

@@ -1,4 +1,4 @@
-//! Who is let in, by tokens and keys, over the whole app in this process.
+//! Authentication and authorization with tokens, keys and certificates, over the complete app in this process.
 
 #[cfg(test)]
 mod attacks;

@@ -8,7 +8,7 @@ use crate::fixture::{Answer, START, TestApi, TestIssuer, get, post, prompt};
 
 const ADMIN: (&str, &str) = ("ADMIN_API_KEY", "geheim-admin-key-4711");
 
-/// The app with an administrator's key, its clock set to that of the log.
+/// The app with an admin key, with its clock set to the clock of the log.
 async fn rig(env: &[(&str, &str)]) -> TestApi {
     let rig = TestApi::new(&[&[ADMIN], env].concat()).await;
     rig.pass(mlsdm::clock::now_micros() / 1_000_000 - START);
@@ -19,7 +19,7 @@ async fn create(rig: &TestApi, by: &str, body: &Value) -> Answer {
     rig.ask(post("/v1/keys", by, body)).await
 }
 
-/// Creates a key, and gives its id and its secret.
+/// Creates a key and returns its id and secret.
 async fn created(rig: &TestApi, body: &Value) -> (String, String) {
     let answer = create(rig, ADMIN.1, body).await;
     assert_eq!(answer.status, 201, "{answer:?}");
@@ -46,7 +46,7 @@ fn bot() -> Value {
 }
 
 #[actix_web::test]
-async fn a_key_is_somebody_of_its_own_until_it_is_revoked() {
+async fn a_key_is_a_principal_until_it_is_revoked() {
     let rig = rig(&[]).await;
     let (id, key) = created(&rig, &bot()).await;
     let me = rig.me(&key).await.json();
@@ -68,7 +68,7 @@ async fn a_key_is_somebody_of_its_own_until_it_is_revoked() {
     let secret = key.rsplit('_').next().unwrap();
     assert!(!list.text.contains(secret), "shown once");
     assert_eq!(rig.ask(delete(&id, ADMIN.1)).await.json()["status"], "revoked");
-    assert_eq!(rig.me(&key).await.code(), "E201", "at once");
+    assert_eq!(rig.me(&key).await.code(), "E201", "immediately");
     assert_eq!(rig.ask(delete(&id, ADMIN.1)).await.code(), "E204");
     assert_eq!(rig.ask(get("/v1/keys", ADMIN.1)).await.json()["keys"], json!([]));
 }
@@ -85,14 +85,14 @@ async fn no_secret_is_in_the_database() {
     let found = |text: &str| {
         files.iter().any(|file| file.windows(text.len()).any(|bytes| bytes == text.as_bytes()))
     };
-    assert!(found(&id) && found("key.rotated"), "its events are");
+    assert!(found(&id) && found("key.rotated"), "its events are recorded");
     for secret in [&first, &second] {
         assert!(!found(secret.rsplit('_').next().unwrap()));
     }
 }
 
 #[actix_web::test]
-async fn a_rotation_ends_the_secret_before_at_once_or_after_its_grace() {
+async fn the_previous_secret_is_valid_only_for_the_grace_period() {
     let rig = rig(&[]).await;
     let (id, first) = created(&rig, &bot()).await;
     let second = rotated(&rig, &id, None).await;
@@ -113,7 +113,7 @@ async fn a_rotation_ends_the_secret_before_at_once_or_after_its_grace() {
 }
 
 #[actix_web::test]
-async fn a_key_ends_when_it_was_to_end() {
+async fn a_key_expires() {
     let rig = rig(&[]).await;
     let end = mlsdm::clock::rfc3339((rig.now() + 600) * 1_000_000);
     let (id, key) =
@@ -127,7 +127,7 @@ async fn a_key_ends_when_it_was_to_end() {
 }
 
 #[actix_web::test]
-async fn what_a_key_cannot_be_is_said() {
+async fn an_invalid_grant_is_refused_with_the_field() {
     let rig = rig(&[]).await;
     let refused = [
         (json!({"name": "", "roles": ["user"]}), "name"),
@@ -156,9 +156,9 @@ async fn what_a_key_cannot_be_is_said() {
     assert_eq!(rig.ask(get("/v1/keys", ADMIN.1)).await.json()["keys"], json!([]));
 }
 
-/// Whoever may manage keys gains nothing by it.
+/// No privilege escalation with the permission key:admin.
 #[actix_web::test]
-async fn nobody_gives_what_they_do_not_have() {
+async fn a_key_cannot_exceed_the_permissions_of_its_creator() {
     let roles = ("MLSDM__AUTH__ROLES", "keeper=key:admin+state:read,reader=state:read");
     let app = TestIssuer::with(Algorithm::EdDSA, &[roles, ADMIN]).await;
     let rig = &app.rig;
@@ -178,7 +178,7 @@ async fn nobody_gives_what_they_do_not_have() {
     );
     let own = create(rig, &keeper, &new("reader", "mine")).await;
     assert_eq!(own.status, 201, "{own:?}");
-    // a key of others is none; one that may do more can be revoked, but nobody is given its secret
+    // a key of another engine is not visible; a more powerful key can be revoked but not rotated
     let (theirs, _) = created(rig, &new("reader", "theirs")).await;
     let (strong, _) = created(rig, &new("admin", "mine")).await;
     let list = rig.ask(get("/v1/keys", &keeper)).await.json();
@@ -192,7 +192,7 @@ async fn nobody_gives_what_they_do_not_have() {
 }
 
 #[actix_web::test]
-async fn a_server_that_takes_no_keys_gives_none() {
+async fn without_api_keys_no_key_can_be_created() {
     let app = TestIssuer::new().await;
     let admin = app.token(&json!({"roles": "admin"}));
     assert_eq!(create(&app.rig, &admin, &bot()).await.code(), "E206");
@@ -200,9 +200,9 @@ async fn a_server_that_takes_no_keys_gives_none() {
     assert_eq!((list.status, &list.json()["keys"]), (200, &json!([])));
 }
 
-/// With tokens, no key of configuration is needed to begin with.
+/// With tokens, no configured key is needed to create the first key.
 #[actix_web::test]
-async fn the_first_key_can_come_of_a_token() {
+async fn a_caller_with_a_token_can_create_the_first_key() {
     let app = TestIssuer::with(Algorithm::EdDSA, &[("MLSDM__AUTH__MODE", "oidc+keys")]).await;
     let admin = app.token(&json!({"roles": "admin"}));
     let answer = create(&app.rig, &admin, &bot()).await;
@@ -211,7 +211,7 @@ async fn the_first_key_can_come_of_a_token() {
 }
 
 #[actix_web::test]
-async fn the_rate_of_a_key_is_its_own() {
+async fn a_key_has_its_own_rate_limit() {
     let rig = rig(&[("RATE_LIMIT_REQUESTS", "1000")]).await;
     let mut body = bot();
     body["rate"] = json!({"requests": 10, "window_seconds": 3600});
@@ -219,12 +219,11 @@ async fn the_rate_of_a_key_is_its_own() {
     let statuses = [rig.me(&key).await, rig.me(&key).await, rig.me(&key).await];
     assert_eq!(statuses.each_ref().map(|answer| answer.status), [200, 200, 429]);
     assert_eq!(statuses[0].json()["limits"]["requests"], 10);
-    assert_eq!(rig.me(ADMIN.1).await.status, 200, "nobody else's");
+    assert_eq!(rig.me(ADMIN.1).await.status, 200, "other keys are unaffected");
 }
 
-/// The server's own log is no engine, however it is asked for.
 #[actix_web::test]
-async fn the_servers_own_log_is_no_engine() {
+async fn the_system_log_cannot_be_accessed_as_an_engine() {
     let rig = rig(&[]).await;
     created(&rig, &bot()).await;
     for path in ["state", "events", "events/1", "events/stream"] {

@@ -1,4 +1,4 @@
-//! Tokens and keys in everything that is logged, at the finest level, by whichever crate.
+//! No token or key is logged, at the most detailed level, by any crate.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use crate::fixture::{TestIssuer, get, post, prompt};
 
 const KEY: &str = "geheim-user-key-4711";
 
-/// What was logged.
+/// The log output.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -38,7 +38,7 @@ impl MakeWriter<'_> for Lines {
 }
 
 #[actix_web::test]
-async fn credentials_are_not_even_traced() {
+async fn credentials_are_not_logged_at_trace_level() {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
@@ -63,7 +63,7 @@ async fn credentials_are_not_even_traced() {
     assert!(logged.contains("auth.refused") && logged.contains("TRACE"), "{logged}");
     assert!(!logged.contains("geheim"));
     for token in [&good, &expired, &unknown] {
-        // neither all of it nor a part
+        // neither complete nor in part
         for part in token.split('.') {
             assert!(!logged.contains(part), "{part}");
         }

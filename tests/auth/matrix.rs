@@ -1,8 +1,8 @@
-//! Every operation of the API document × everybody who may ask.
+//! Every operation of the OpenAPI document, for every kind of caller.
 //!
-//! The operations and what they demand come from `deploy/openapi.json`, what roles may from the
-//! table below, written down a second time on purpose. What a good request of an operation is has to
-//! be said in [`operation`]: one that is new has no row there, and the test fails until it has.
+//! The operations and their permissions come from `deploy/openapi.json`. The permissions of roles are in the
+//! table below, deliberately written a second time. [`operation`] has a valid request for each operation; the
+//! test fails for a new operation until it is added there.
 
 use std::{cell::Cell, collections::BTreeMap, path::Path};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::{Answer, TestIssuer, changed, post, prompt};
 
-/// What the built-in roles may; `admin` may everything.
+/// The permissions of the built-in roles; `admin` has all of them.
 const ROLES: [(&str, &[&str]); 4] = [
     ("user", &["generate", "history:read", "state:read", "memory:read", "memory:write"]),
     (
@@ -30,37 +30,37 @@ const ROLES: [(&str, &[&str]); 4] = [
     ("auditor", &["state:read", "audit:read", "content:read", "replay:run", "policy:read"]),
 ];
 
-fn may(role: &str, permission: &str) -> bool {
+fn has_permission(role: &str, permission: &str) -> bool {
     let listed = ROLES.iter().find(|(name, _)| *name == role);
     role == "admin" || listed.is_some_and(|(_, list)| list.contains(&permission))
 }
 
-/// Whose an operation's answer is.
+/// The resource of an operation.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Belongs {
-    /// To an engine: for who has not got it, it does not exist.
+enum Resource {
+    /// An engine: it does not exist for callers without access.
     Engine,
-    /// To nobody: whoever may ask gets the same, whatever engine of theirs is named.
-    Nobody,
-    /// To the caller: the answer is made of what is theirs.
+    /// The server: the response does not depend on the engine.
+    Server,
+    /// The caller: the response contains only the caller's own resources.
     Caller,
-    /// It makes an engine, or a key to one, which takes the right to have it.
+    /// A new engine, or a key for one: requires access to it.
     NewEngine,
 }
 
-/// An operation: what a good request is, and what it answers.
+/// An operation with a valid request and the status of its response.
 struct Operation {
     method: Method,
     path: String,
     permission: String,
     body: Option<Value>,
     good: u16,
-    belongs: Belongs,
+    resource: Resource,
 }
 
-/// What is known about a route beyond the document: body, good status, whose it is.
-fn operation(method: &str, path: &str) -> (Option<Value>, u16, Belongs) {
-    use Belongs::{Caller, Engine, Nobody};
+/// The facts about a route that the document lacks: body, success status, resource.
+fn operation(method: &str, path: &str) -> (Option<Value>, u16, Resource) {
+    use Resource::{Caller, Engine, Server};
     let messages = json!([{"role": "user", "content": "Hello"}]);
     let input = json!({"input": "Hello"});
     let route = path.replace("/v1/engines/{engine}/", "/v1/");
@@ -82,19 +82,19 @@ fn operation(method: &str, path: &str) -> (Option<Value>, u16, Belongs) {
         ("get", "/v1/engines" | "/me" | "/v1/me" | "/v1/keys" | "/v1/admin/log-level") => {
             (None, 200, Caller)
         }
-        // of a key that there is not: the others are asked for at their own tests
+        // of an unknown key: existing keys have their own tests
         ("delete", "/v1/keys/{id}") => (None, 404, Caller),
         ("post", "/v1/keys/{id}/rotate") => (Some(json!({})), 404, Caller),
         // for the default engine
         ("post", "/v1/keys") => {
-            (Some(json!({"name": "bot", "roles": ["user"]})), 201, Belongs::NewEngine)
+            (Some(json!({"name": "bot", "roles": ["user"]})), 201, Resource::NewEngine)
         }
-        ("post", "/v1/engines") => (Some(json!({"engine_id": "NEW"})), 201, Belongs::NewEngine),
+        ("post", "/v1/engines") => (Some(json!({"engine_id": "NEW"})), 201, Resource::NewEngine),
         (
             "get",
             "/v1/models" | "/v1/models/{model}" | "/health" | "/health/live" | "/health/ready"
             | "/health/detailed" | "/status" | "/openapi.json",
-        ) => (None, 200, Nobody),
+        ) => (None, 200, Server),
         _ => panic!("{method} {path} is new: say here what a good request of it is, and whose"),
     }
 }
@@ -106,15 +106,15 @@ fn operations() -> Vec<Operation> {
     let paths: BTreeMap<String, BTreeMap<String, Value>> =
         serde_json::from_value(document["paths"].clone()).unwrap();
     let of_path = |(path, methods): (String, BTreeMap<String, Value>)| {
-        methods.into_iter().map(move |(method, described)| {
-            let (body, good, belongs) = operation(&method, &path);
+        methods.into_iter().map(move |(method, metadata)| {
+            let (body, good, resource) = operation(&method, &path);
             Operation {
                 method: method.to_uppercase().parse().unwrap(),
                 path: path.clone(),
-                permission: described["x-mlsdm-permission"].as_str().unwrap().to_owned(),
+                permission: metadata["x-mlsdm-permission"].as_str().unwrap().to_owned(),
                 body,
                 good,
-                belongs,
+                resource,
             }
         })
     };
@@ -126,7 +126,7 @@ impl Operation {
         format!("{} {}", self.method, self.path)
     }
 
-    /// The same on another engine, if the path names one.
+    /// The request for an engine, if the path names one.
     fn on(&self, engine: &str, made: &Cell<u32>) -> TestRequest {
         let uri = self.path.replace("{engine}", engine).replace("{position}", "1");
         let uri = uri.replace("{model}", "local-stub").replace("{id}", &"0".repeat(32));
@@ -141,35 +141,35 @@ impl Operation {
         self.path.contains("{engine}")
     }
 
-    /// What somebody gets who has this role and every right to the engine.
+    /// The status for a caller with this role and access to the engine.
     fn for_role(&self, role: &str) -> u16 {
         match self.permission.as_str() {
             "none" | "authenticated" => self.good,
-            permission if may(role, permission) => self.good,
+            permission if has_permission(role, permission) => self.good,
             _ => 403,
         }
     }
 
-    /// What they get who have this role, and the engine is another's.
+    /// The status for a caller with this role and no access to the engine.
     fn for_tenant(&self, role: &str) -> u16 {
-        match (self.for_role(role), self.belongs) {
-            (403, _) | (_, Belongs::NewEngine) => 403,
-            (_, Belongs::Engine) => 404,
-            (_, Belongs::Nobody) if self.names_engine() => 404,
-            (good, Belongs::Nobody | Belongs::Caller) => good,
+        match (self.for_role(role), self.resource) {
+            (403, _) | (_, Resource::NewEngine) => 403,
+            (_, Resource::Engine) => 404,
+            (_, Resource::Server) if self.names_engine() => 404,
+            (good, Resource::Server | Resource::Caller) => good,
         }
     }
 
-    /// What they get who have this role and speak for somebody else.
-    fn for_speaker(&self, role: &str) -> u16 {
+    /// The status for a caller with this role who acts for another end user.
+    fn for_delegate(&self, role: &str) -> u16 {
         match self.for_role(role) {
-            good if self.permission == "none" || may(role, "subject:delegate") => good,
+            good if self.permission == "none" || has_permission(role, "subject:delegate") => good,
             _ => 403,
         }
     }
 }
 
-/// The app with the engine `theirs`, and how an operation is asked.
+/// The app with the engine `theirs`.
 struct TestMatrix {
     app: TestIssuer,
     made: Cell<u32>,
@@ -186,13 +186,13 @@ impl TestMatrix {
         matrix
     }
 
-    /// A token of a role that has all engines of the test, unless the changes say otherwise.
+    /// A token with this role and all engines of the test, with some claims changed.
     fn token(&self, role: &str, changes: &Value) -> String {
         let claims = json!({"roles": [role], "mlsdm_engines": ["*"]});
         self.app.token(&changed(claims, changes))
     }
 
-    /// The answer to an operation; without its body where that has no end.
+    /// Calls an operation; reads no body if it is endless.
     async fn ask(&self, operation: &Operation, engine: &str, token: Option<&str>) -> Answer {
         self.ask_for(operation, engine, token, None).await
     }
@@ -224,7 +224,7 @@ impl TestMatrix {
         answer
     }
 
-    /// Wakes what an operation has shut down, for those that follow.
+    /// Resumes engines that an operation has shut down.
     async fn resume(&self) {
         let admin = self.token("admin", &json!({}));
         let resume = post("/v1/admin/resume?all=true", &admin, &json!({}));
@@ -243,7 +243,7 @@ fn is(answer: &Answer, status: u16, operation: &Operation, who: &str) {
         404 => "E408",
         _ => return,
     };
-    // the body of a stream is not read
+    // the body of a stream was not read
     assert!(answer.text.is_empty() || answer.text.contains(code), "{who}: {answer:?}");
 }
 
@@ -252,7 +252,7 @@ fn roles() -> impl Iterator<Item = &'static str> {
 }
 
 #[actix_web::test]
-async fn nobody_and_each_role_get_what_is_documented() {
+async fn anonymous_callers_and_every_role_get_the_documented_status() {
     let matrix = TestMatrix::new().await;
     let operations = operations();
     for operation in &operations {
@@ -260,7 +260,7 @@ async fn nobody_and_each_role_get_what_is_documented() {
         let expected = if operation.permission == "none" { operation.good } else { 401 };
         is(&nobody, expected, operation, "nobody");
         let none = matrix.ask(operation, "theirs", Some(&matrix.token("guest", &json!({})))).await;
-        is(&none, operation.for_role("guest"), operation, "somebody without a role");
+        is(&none, operation.for_role("guest"), operation, "a caller without a role");
         for role in roles() {
             let token = matrix.token(role, &json!({}));
             let answer = matrix.ask(operation, "theirs", Some(&token)).await;
@@ -270,7 +270,7 @@ async fn nobody_and_each_role_get_what_is_documented() {
     assert_eq!(matrix.cells.get(), operations.len() * 7);
 }
 
-/// The text without what differs by name alone: the engine, and the ids of the request.
+/// The text without engine name, request id and trace id.
 fn anonymous(answer: &Answer, engine: &str) -> String {
     let id = answer.headers.get("x-request-id").unwrap().to_str().unwrap();
     let mut text = answer.text.replace(engine, "ENGINE").replace(id, "ID");
@@ -281,7 +281,7 @@ fn anonymous(answer: &Answer, engine: &str) -> String {
 }
 
 #[actix_web::test]
-async fn the_engines_of_others_are_as_missing_as_none() {
+async fn an_inaccessible_engine_is_indistinguishable_from_a_missing_one() {
     let matrix = TestMatrix::new().await;
     for operation in operations() {
         for role in roles() {
@@ -309,13 +309,13 @@ async fn the_engines_of_others_are_as_missing_as_none() {
 }
 
 #[actix_web::test]
-async fn others_are_spoken_for_by_who_may() {
+async fn acting_for_another_end_user_requires_the_permission() {
     let matrix = TestMatrix::new().await;
     for operation in operations() {
         for role in roles() {
             let token = matrix.token(role, &json!({"sub": "ann"}));
             let answer = matrix.ask_for(&operation, "theirs", Some(&token), Some("bob")).await;
-            is(&answer, operation.for_speaker(role), &operation, &format!("{role} speaking"));
+            is(&answer, operation.for_delegate(role), &operation, &format!("{role} speaking"));
             let own = matrix.ask_for(&operation, "theirs", Some(&token), Some("ann")).await;
             is(&own, operation.for_role(role), &operation, role);
         }

@@ -1,21 +1,21 @@
-//! The provider's keys over time, by a clock that tests move: rotated, away, and asked for by many.
+//! The keys of the provider over time: rotation, outage, and floods of unknown keys.
 
 use jsonwebtoken::Algorithm;
 use mlsdm::testkit::issuer::IssuerKey;
 use serde_json::json;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
-use crate::fixture::{AUDIENCE, TestApi, TestIssuer, claims, described, get, publish};
+use crate::fixture::{AUDIENCE, TestApi, TestIssuer, claims, get, metadata, publish};
 
 #[actix_web::test]
-async fn a_flood_of_unknown_keys_is_one_fetch_in_ten_seconds() {
+async fn a_flood_of_unknown_keys_causes_one_fetch_in_ten_seconds() {
     let app = TestIssuer::new().await;
-    assert_eq!(app.fetches().await, 1, "at the start");
+    assert_eq!(app.fetches().await, 1, "at startup");
     app.rig.pass(10);
     let stranger = IssuerKey::new("nobody", Algorithm::EdDSA);
     let good = app.token(&json!({}));
     for second in 0..30 {
-        // twenty at once, each with a key of another name
+        // twenty concurrent requests, each with another key id
         let asked = (0..20).map(|n| {
             let header = json!({"alg": "EdDSA", "kid": format!("{second}-{n}")}).to_string();
             let token = stranger.sign_text(&header, &app.claims().to_string());
@@ -24,14 +24,14 @@ async fn a_flood_of_unknown_keys_is_one_fetch_in_ten_seconds() {
         });
         let answers = futures_util::future::join_all(asked).await;
         assert!(answers.iter().all(|status| *status == 401), "{answers:?}");
-        assert_eq!(app.rig.me(&good).await.status, 200, "others are not kept waiting");
+        assert_eq!(app.rig.me(&good).await.status, 200, "other callers do not wait");
         app.rig.pass(1);
     }
     assert_eq!(app.fetches().await, 1 + 3);
 }
 
 #[actix_web::test]
-async fn a_rotated_key_is_found_and_a_lost_one_forgotten() {
+async fn a_rotated_key_is_found_and_a_removed_one_refused() {
     let app = TestIssuer::new().await;
     let old = app.token(&json!({}));
     assert_eq!(app.rig.me(&old).await.status, 200);
@@ -41,11 +41,15 @@ async fn a_rotated_key_is_found_and_a_lost_one_forgotten() {
     app.rig.pass(10);
     assert_eq!(app.rig.me(&old).await.status, 200, "not fetched again yet");
     assert_eq!(app.rig.me(&new.sign(&app.claims())).await.status, 200);
-    assert_eq!(app.rig.me(&old).await.status, 401, "its key is gone, remembered or not");
+    assert_eq!(
+        app.rig.me(&old).await.status,
+        401,
+        "its key was removed, even if the token is cached"
+    );
 }
 
 #[actix_web::test]
-async fn known_keys_go_on_while_the_provider_is_away() {
+async fn known_keys_are_used_during_an_outage_of_the_provider() {
     let app = TestIssuer::new().await;
     let unknown = IssuerKey::new("key-2", Algorithm::ES256);
     app.provider.reset().await;
@@ -61,7 +65,7 @@ async fn known_keys_go_on_while_the_provider_is_away() {
     assert_eq!(detailed["auth"]["provider_keys"]["status"], "ok");
     assert_eq!(app.rig.ask(get("/health/ready", "")).await.status, 200);
 
-    // it returns: whoever asks, it is asked once
+    // the provider returns: it gets one request, however many callers
     app.provider.reset().await;
     publish(&app.provider, &[&unknown, &app.key]).await;
     app.rig.pass(10);
@@ -77,7 +81,7 @@ async fn known_keys_go_on_while_the_provider_is_away() {
 }
 
 #[actix_web::test]
-async fn keys_do_not_count_for_ever() {
+async fn keys_expire_during_a_long_outage() {
     let app = TestIssuer::new().await;
     app.provider.reset().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(503)).mount(&app.provider).await;
@@ -90,7 +94,7 @@ async fn keys_do_not_count_for_ever() {
 }
 
 #[actix_web::test]
-async fn a_server_starts_while_its_provider_is_away() {
+async fn a_server_starts_during_an_outage_of_the_provider() {
     let provider = MockServer::start().await;
     let uri = provider.uri();
     let env = [("MLSDM_OIDC_ISSUER", uri.as_str()), ("MLSDM_OIDC_AUDIENCE", AUDIENCE)];
@@ -106,9 +110,9 @@ async fn a_server_starts_while_its_provider_is_away() {
     assert_eq!(rig.ask(get("/health/ready", "")).await.status, 200);
 }
 
-/// What answers is the provider itself, or nobody: no redirect, no other issuer, no endless body.
+/// Redirects, other issuers and endless bodies are refused.
 #[actix_web::test]
-async fn keys_come_from_the_provider_itself() {
+async fn keys_are_accepted_only_from_the_provider_itself() {
     let key = IssuerKey::new("key-1", Algorithm::EdDSA);
     let real = MockServer::start().await;
     publish(&real, &[&key]).await;
@@ -116,7 +120,7 @@ async fn keys_come_from_the_provider_itself() {
     let answers = [
         ("a redirect", ResponseTemplate::new(302).insert_header("location", there.as_str())),
         ("another issuer", {
-            let body = described(&real.uri());
+            let body = metadata(&real.uri());
             ResponseTemplate::new(200).set_body_json(body)
         }),
         ("too much", ResponseTemplate::new(200).set_body_string(" ".repeat(300 * 1024))),
@@ -133,7 +137,7 @@ async fn keys_come_from_the_provider_itself() {
 }
 
 #[actix_web::test]
-async fn keys_can_be_at_a_place_that_configuration_names() {
+async fn the_url_of_the_keys_can_be_configured() {
     let key = IssuerKey::new("key-1", Algorithm::EdDSA);
     let provider = MockServer::start().await;
     publish(&provider, &[&key]).await;

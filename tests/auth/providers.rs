@@ -1,4 +1,4 @@
-//! Providers of other people's, running: their tokens, their keys over time, and their absence.
+//! Third-party identity providers: tokens, key rotation and outage.
 
 use std::sync::Arc;
 
@@ -8,38 +8,38 @@ use tokio::sync::watch;
 
 use crate::fixture::{TestApi, get, post, prompt};
 
-/// Rotations while requests come.
+/// Number of rotations under load.
 const ROTATIONS: usize = 3;
-/// Requests served between two of them.
+/// Number of requests between two rotations.
 const BETWEEN: usize = 20;
 
-async fn trusting(provider: &Provider, audience: &str) -> TestApi {
+async fn app_of(provider: &Provider, audience: &str) -> TestApi {
     let issuer = provider.issuer();
     let algorithms = ("MLSDM_OIDC_ALGORITHMS", "RS256,ES256,PS256,EdDSA");
     let env =
         [("MLSDM_OIDC_ISSUER", issuer.as_str()), ("MLSDM_OIDC_AUDIENCE", audience), algorithms];
-    // the provider's clock is the machine's
+    // the provider uses the system clock
     TestApi::at(mlsdm::clock::now_micros() / 1_000_000, &env).await
 }
 
 #[actix_web::test]
-async fn tokens_of_every_algorithm_are_taken() {
+async fn tokens_of_every_algorithm_are_accepted() {
     let provider = Provider::node().await;
-    let rig = trusting(&provider, RESOURCE).await;
+    let rig = app_of(&provider, RESOURCE).await;
     for client in CLIENTS {
         let me = rig.me(&provider.token(client).await).await;
         assert_eq!(me.status, 200, "{client}: {me:?}");
         assert_eq!(me.json()["subject"], client);
         assert_eq!(me.json()["roles"], serde_json::json!(["user", "admin"]));
     }
-    let other = trusting(&provider, "https://other.example").await;
+    let other = app_of(&provider, "https://other.example").await;
     assert_eq!(other.me(&provider.token("rs256").await).await.status, 401);
 }
 
 #[actix_web::test]
-async fn tokens_of_a_second_implementation_are_taken() {
+async fn tokens_of_a_second_implementation_are_accepted() {
     let provider = Provider::python().await;
-    let rig = trusting(&provider, "mlsdm").await;
+    let rig = app_of(&provider, "mlsdm").await;
     let me = rig.me(&provider.id_token("mlsdm", "ann").await).await;
     assert_eq!(me.status, 200, "{me:?}");
     assert_eq!(me.json()["subject"], "ann");
@@ -48,11 +48,11 @@ async fn tokens_of_a_second_implementation_are_taken() {
     assert_eq!(rig.me(&other).await.status, 401, "for another client");
 }
 
-/// Four callers ask, each for a new token every time, while all keys are exchanged.
+/// Four callers use a new token for each request while all keys are rotated.
 #[actix_web::test]
 async fn no_request_fails_while_keys_are_rotated() {
     let provider = Provider::node().await;
-    let rig = trusting(&provider, RESOURCE).await;
+    let rig = app_of(&provider, RESOURCE).await;
     let served = Arc::new(watch::Sender::new(0));
     let until = |count: usize| {
         let mut told = served.subscribe();
@@ -74,13 +74,13 @@ async fn no_request_fails_while_keys_are_rotated() {
     let rotating = async {
         for rotation in 1..=ROTATIONS {
             until(rotation * BETWEEN).await;
-            // an unknown key is asked for again
+            // fetches the unknown key
             rig.pass(10);
             provider.rotate().await;
         }
     };
     join(join_all(asking), rotating).await;
-    // nobody may have come between the last rotation and the last request
+    // there may be no request between the last rotation and the end
     rig.pass(10);
     for client in CLIENTS {
         assert_eq!(rig.me(&provider.token(client).await).await.status, 200, "{client}");
@@ -90,9 +90,9 @@ async fn no_request_fails_while_keys_are_rotated() {
 }
 
 #[actix_web::test]
-async fn known_keys_go_on_while_the_provider_is_killed() {
+async fn known_keys_are_used_after_the_provider_is_killed() {
     let mut provider = Provider::node().await;
-    let rig = trusting(&provider, RESOURCE).await;
+    let rig = app_of(&provider, RESOURCE).await;
     let tokens = async |provider: &Provider| {
         join_all(CLIENTS.iter().map(|client| provider.token(client))).await
     };
@@ -101,7 +101,7 @@ async fn known_keys_go_on_while_the_provider_is_killed() {
     provider.rotate().await;
     let unknown = tokens(&provider).await;
     provider.kill().await;
-    // an hour, at every quarter with tokens that were not seen before
+    // one hour, with new tokens every quarter of an hour
     for quarter in known.chunks(2) {
         rig.pass(900);
         for token in quarter {

@@ -1,4 +1,4 @@
-//! Every route: without a token, with all permissions but its own, and with its own alone.
+//! Every route: without a token, with all permissions but the required one, and with only the required one.
 
 use actix_web::{http::Method, test::TestRequest};
 use mlsdm::{
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::{TestIssuer, prompt};
 
-/// Routes that anybody may ask, and no others.
+/// The public routes.
 const PUBLIC: &[&str] = &[
     "/health",
     "/health/live",
@@ -21,7 +21,7 @@ const PUBLIC: &[&str] = &[
     "/docs/{file}",
 ];
 
-/// A role of each permission alone, and one of all but it.
+/// For each permission, a role with only it and a role with all others.
 fn roles() -> String {
     let all = Permission::ALL;
     let entry = |name: String, list: Vec<&str>| format!("{name}={}", list.join("+"));
@@ -41,7 +41,7 @@ fn request(method: &Method, path: &str) -> TestRequest {
 }
 
 #[actix_web::test]
-async fn every_route_demands_what_it_says() {
+async fn every_route_requires_the_documented_permission() {
     let app =
         TestIssuer::with(jsonwebtoken::Algorithm::EdDSA, &[("MLSDM__AUTH__ROLES", &roles())]).await;
     let document = serde_json::to_value(openapi::document()).unwrap();
@@ -68,7 +68,7 @@ async fn every_route_demands_what_it_says() {
             assert_eq!(nobody.status, 401, "{name}");
             assert!(nobody.headers.contains_key("www-authenticate"), "{name}");
             let Access::Permission(permission) = access else { continue };
-            // the stream of events does not end by itself
+            // the stream of events does not end
             let with = async |role: String| {
                 let token = app.token(&json!({"roles": role}));
                 let bearer = ("authorization", format!("Bearer {token}"));
@@ -82,9 +82,9 @@ async fn every_route_demands_what_it_says() {
     assert!(guarded > 40, "{guarded}");
 }
 
-/// A body is not looked at before it is known who sends it.
+/// The body is not parsed before authentication.
 #[actix_web::test]
-async fn the_caller_comes_before_the_body() {
+async fn authentication_precedes_the_body() {
     let app = TestIssuer::new().await;
     let broken = || TestRequest::post().uri("/v1/generate").set_payload("{");
     assert_eq!(app.rig.ask(broken()).await.status, 401);
@@ -93,9 +93,9 @@ async fn the_caller_comes_before_the_body() {
     assert_eq!(app.rig.ask(broken().insert_header(bearer)).await.status, 403);
 }
 
-/// Errors have the shape of their dialect also here.
+/// Authentication errors use the format of the route's API.
 #[actix_web::test]
-async fn refusals_have_the_shape_that_clients_expect() {
+async fn refusals_have_the_format_that_clients_expect() {
     let app = TestIssuer::new().await;
     let post = |uri: &str| TestRequest::post().uri(uri).set_json(json!({}));
     let openai = app.rig.ask(post("/v1/chat/completions")).await.json();

@@ -1,4 +1,4 @@
-//! Tokens as the providers of `deploy/OIDC.md` make them, with the settings it gives.
+//! Tokens in the format of the providers in `deploy/OIDC.md`, with the documented settings.
 
 use jsonwebtoken::Algorithm;
 use mlsdm::testkit::issuer::{IssuerKey, jwks};
@@ -7,7 +7,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use crate::fixture::{AUDIENCE, TestApi};
 
-/// One provider: its issuer, the settings of the document, and what its tokens say beside times.
+/// A provider: its issuer, the documented settings, and the claims of its tokens except times.
 struct Provider {
     name: &'static str,
     issuer: &'static str,
@@ -99,7 +99,7 @@ fn azure() -> Vec<Provider> {
 }
 
 #[actix_web::test]
-async fn the_documented_settings_fit_what_providers_say() {
+async fn the_documented_settings_match_the_tokens_of_the_providers() {
     let document = include_str!("../../deploy/OIDC.md");
     let key = IssuerKey::new("key-1", Algorithm::RS256);
     let server = MockServer::start().await;

@@ -1,4 +1,4 @@
-//! One's own engines and nobody else's; one's own words, or others' with permission.
+//! Isolation: callers access only their own engines, and act for others only with permission.
 
 use actix_web::test::TestRequest;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ async fn with_engines(names: &[&str]) -> TestIssuer {
     app
 }
 
-/// The text of an answer with the engine's name and the ids of the request taken out.
+/// The text of a response without engine name, request id and trace id.
 fn anonymous(answer: &Answer, engine: &str) -> String {
     let mut text = answer.text.replace(engine, "ENGINE");
     for id in ["request_id", "trace_id"] {
@@ -28,7 +28,7 @@ fn anonymous(answer: &Answer, engine: &str) -> String {
 }
 
 #[actix_web::test]
-async fn the_engine_of_another_is_as_missing_as_none() {
+async fn the_engine_of_another_tenant_is_indistinguishable_from_a_missing_one() {
     let app = with_engines(&["theirs", "mine"]).await;
     let roles = json!(["user", "operator", "auditor"]);
     let token = app.token(&json!({"roles": roles, "mlsdm_engines": ["mine", "nowhere"]}));
@@ -67,19 +67,19 @@ async fn the_engine_of_another_is_as_missing_as_none() {
         assert_eq!(anonymous(&theirs, "theirs"), anonymous(&missing, "nowhere"), "{route}");
         assert_eq!(ask("mine").await.status, 200, "{route}");
     }
-    // by header and by the model's name
+    // by header and by model name
     let header = post("/v1/chat/completions", &token, &chat);
     let header = app.rig.ask(header.insert_header(("x-mlsdm-engine", "theirs"))).await;
     let mut named = chat;
     named["model"] = "theirs/default".into();
     let named = app.rig.ask(post("/v1/chat/completions", &token, &named)).await;
     assert_eq!((header.status, named.status), (404, 404));
-    // the default engine is not theirs either
+    // the default engine is not accessible either
     assert_eq!(app.rig.ask(get("/v1/state", &token)).await.status, 404);
 }
 
 #[actix_web::test]
-async fn lists_and_acts_on_all_are_of_ones_own() {
+async fn lists_contain_only_accessible_engines() {
     let app = with_engines(&["theirs", "mine"]).await;
     let token = app.token(&json!({"roles": "admin", "mlsdm_engines": ["mine"]}));
     let list = app.rig.ask(get("/v1/engines", &token)).await.json();
@@ -90,12 +90,12 @@ async fn lists_and_acts_on_all_are_of_ones_own() {
     assert_eq!(all["engines"], json!(["mine"]));
     for engine in ["theirs", "new"] {
         let create = post("/v1/engines", &token, &json!({"engine_id": engine}));
-        assert_eq!(app.rig.ask(create).await.status, 403, "whether it exists or not");
+        assert_eq!(app.rig.ask(create).await.status, 403, "whether or not it exists");
     }
 }
 
 #[actix_web::test]
-async fn one_speaks_for_oneself_or_has_the_permission() {
+async fn acting_for_another_end_user_requires_subject_delegate() {
     let app = TestIssuer::new().await;
     let chat =
         |user: &str| json!({"messages": [{"role": "user", "content": "Hello"}], "user": user});
@@ -126,9 +126,9 @@ async fn one_speaks_for_oneself_or_has_the_permission() {
     }
 }
 
-/// What one remembers is not another's context, and a key to repeat a request is one's own.
+/// Memories are not the context of another data subject, and idempotency keys belong to one caller.
 #[actix_web::test]
-async fn memories_and_idempotency_keys_are_ones_own() {
+async fn memories_and_idempotency_keys_are_isolated() {
     let app = TestIssuer::new().await;
     let say = |who: &str| {
         let token = app.token(&json!({"sub": who}));
@@ -146,7 +146,7 @@ async fn memories_and_idempotency_keys_are_ones_own() {
 }
 
 #[actix_web::test]
-async fn acts_of_administrators_have_their_actor() {
+async fn administrative_actions_record_their_actor() {
     let app = TestIssuer::new().await;
     let token = app.token(&json!({"sub": "operator-7", "roles": ["operator", "auditor"]}));
     let reason = json!({"reason": "a drill"});

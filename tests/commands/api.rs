@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{health::state, log::Process};
 
-/// Every path served but the viewer's.
+/// Every path except those of the viewer.
 const SERVED: &[&str] = &[
     "/generate",
     "/admin/shutdown",
@@ -60,7 +60,7 @@ fn document() -> Value {
 }
 
 #[actix_web::test]
-async fn what_is_served_is_documented_and_the_other_way_round() {
+async fn served_and_documented_paths_are_the_same() {
     let document = document();
     let paths = document["paths"].as_object().unwrap();
     let documented: BTreeSet<&str> = paths.keys().map(String::as_str).collect();
@@ -74,7 +74,7 @@ async fn what_is_served_is_documented_and_the_other_way_round() {
         let methods: BTreeSet<String> = item.as_object().unwrap().keys().cloned().collect();
         let uri = path.replace("{engine}", "default").replace("{position}", "1");
         let uri = uri.replace("{model}", "local-stub");
-        // a method that nothing has is told which there are
+        // the response to an unsupported method lists the supported ones
         let request = app_test::TestRequest::default().method(Method::TRACE).uri(&uri).to_request();
         let response = app_test::call_service(&app, request).await;
         assert_eq!(response.status(), 405, "{path}");
@@ -86,7 +86,7 @@ async fn what_is_served_is_documented_and_the_other_way_round() {
 }
 
 #[test]
-fn operations_are_named_once_and_their_parts_exist() {
+fn operation_ids_are_unique_and_references_resolve() {
     let document = document();
     let mut ids = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -113,9 +113,9 @@ fn operations_are_named_once_and_their_parts_exist() {
 }
 
 #[test]
-fn the_file_in_deploy_is_what_the_command_prints() {
+fn the_file_in_deploy_is_the_output_of_the_command() {
     let printed = run_mlsdm("sqlite://unused.db", &["openapi"], &[]).exits(0).stdout;
-    let kept = include_str!("../../deploy/openapi.json");
-    assert!(printed == kept, "run `mlsdm openapi > deploy/openapi.json`");
+    let committed = include_str!("../../deploy/openapi.json");
+    assert!(printed == committed, "run `mlsdm-dev generate`");
     assert!(printed.ends_with("}\n"));
 }

@@ -1,10 +1,10 @@
-//! A server that makes vectors, as a configuration names it.
+//! An embedding server named by the configuration.
 
 use mlsdm::testkit::{CommandOutput, TestDatabase, run_mlsdm};
 use serde_json::json;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
-/// A server that gives vectors of three components.
+/// A server that returns vectors of dimension 3.
 async fn server() -> MockServer {
     let server = MockServer::start().await;
     let row = json!({ "index": 0, "embedding": [1.0, 2.0, 3.0] });
@@ -24,20 +24,20 @@ fn run(url: &str, command: &str, dimension: &str) -> CommandOutput {
 }
 
 #[tokio::test]
-async fn a_server_of_another_dimension_is_found_at_the_start() {
+async fn a_server_of_another_dimension_is_refused_at_startup() {
     let server = server().await;
     let url = format!("{}/v1", server.uri());
-    let ran = run(&url, "check", "3").exits(0);
-    assert!(ran.stdout.contains("openai:small 1, dimension 3"), "{ran:?}");
-    let ran = run(&url, "check", "384").exits(1);
-    assert!(ran.stdout.contains("set embeddings.dimension to 3"), "{ran:?}");
-    let ran = run(&url, "serve", "384").exits(2);
-    assert!(ran.stderr.contains("set embeddings.dimension to 3"), "{ran:?}");
+    let output = run(&url, "check", "3").exits(0);
+    assert!(output.stdout.contains("openai:small 1, dimension 3"), "{output:?}");
+    let output = run(&url, "check", "384").exits(1);
+    assert!(output.stdout.contains("set embeddings.dimension to 3"), "{output:?}");
+    let output = run(&url, "serve", "384").exits(2);
+    assert!(output.stderr.contains("set embeddings.dimension to 3"), "{output:?}");
     assert_eq!(server.received_requests().await.unwrap().len(), 3);
 }
 
 #[test]
-fn a_server_that_is_not_there_fails_a_check() {
-    let ran = run("http://127.0.0.1:9/v1", "check", "384").exits(1);
-    assert!(ran.stdout.contains("cannot be reached"), "{ran:?}");
+fn an_unreachable_server_fails_a_check() {
+    let output = run("http://127.0.0.1:9/v1", "check", "384").exits(1);
+    assert!(output.stdout.contains("cannot be reached"), "{output:?}");
 }

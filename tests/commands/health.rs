@@ -36,7 +36,7 @@ macro_rules! get {
 }
 
 #[actix_web::test]
-async fn health_has_the_guides_fields_and_a_full_memory_is_healthy() {
+async fn health_has_the_fields_of_the_guide_and_a_full_memory_is_healthy() {
     let database = TestDatabase::sqlite();
     let process = Process::start(&database).await;
     let engine = process.default(&Policy { capacity: 2, ..Policy::default() }).await;
@@ -71,11 +71,11 @@ async fn health_has_the_guides_fields_and_a_full_memory_is_healthy() {
     assert_eq!(detailed["breakers"], json!({ "function": "closed" }));
     assert_eq!(detailed["policy_drift"], true);
     assert_eq!(detailed["version"], env!("CARGO_PKG_VERSION"));
-    assert!(!detailed.to_string().contains("sqlite://"), "nothing secret");
+    assert!(!detailed.to_string().contains("sqlite://"), "no secret");
 }
 
 #[actix_web::test]
-async fn a_log_that_takes_no_writes_is_degraded_and_not_ready() {
+async fn a_server_whose_log_refuses_writes_is_degraded_and_not_ready() {
     let database = TestDatabase::sqlite();
     let process = Process::start(&database).await;
     let engine = process.default(&Policy::default()).await;

@@ -1,4 +1,5 @@
-//! Logs: made by real steps, then rewritten as somebody with the database and the hash function could.
+//! Event logs made by real steps, and rewritten as an attacker with database access and the hash function
+//! could.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The commands that read the log, the API's description and its probes, over real logs.
+//! The commands that read event logs, the OpenAPI document and the health probes, over real logs.
 
 #[cfg(test)]
 mod api;

@@ -13,22 +13,22 @@ use tokio::runtime::Handle;
 
 use crate::log::{Process, clear, eventful, say};
 
-/// The configuration that is moved to: vectors of another length.
+/// The target configuration, with another dimension.
 const SMALLER: (&str, &str) = ("MLSDM_DIM", "64");
 
 fn migrate(url: &str, from: &str, to: &str, env: &[(&str, &str)]) -> CommandOutput {
-    let ran = run_mlsdm(url, &["engine", "migrate", from, to, "--json"], env);
+    let run = run_mlsdm(url, &["engine", "migrate", from, to, "--json"], env);
     for secret in ["Rex", "cat of house"] {
-        assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "{ran:?}");
+        assert!(!run.stdout.contains(secret) && !run.stderr.contains(secret), "{run:?}");
     }
-    ran
+    run
 }
 
 async fn log(store: &Store, engine: &str) -> Vec<Record> {
     store.read(&engine.parse().unwrap(), 0, 1_000).await.unwrap()
 }
 
-/// The positions that the last answer of an engine was given as context.
+/// The positions in the context of an engine's last response.
 async fn used(store: &Store, engine: &str) -> Vec<Value> {
     let log = log(store, engine).await;
     let last = log.iter().rfind(|record| record.kind == "step.completed").unwrap();
@@ -36,7 +36,7 @@ async fn used(store: &Store, engine: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn an_engine_is_copied_once_and_by_whom_is_recorded() {
+async fn an_engine_is_copied_once_and_the_actor_is_recorded() {
     let database = TestDatabase::sqlite();
     eventful(&database).await;
     let first = migrate(database.url(), "default", "copy", &[SMALLER]).exits(0).json();
@@ -70,11 +70,11 @@ async fn an_engine_is_copied_once_and_by_whom_is_recorded() {
 }
 
 #[tokio::test]
-async fn what_was_decided_otherwise_shows_in_a_copy_too() {
+async fn a_divergence_is_found_in_a_copy_too() {
     let database = TestDatabase::sqlite();
     eventful(&database).await;
     migrate(database.url(), "default", "copy", &[SMALLER]).exits(0);
-    // as if the copy were all there is
+    // treat the copy as the only engine
     let store = Store::open_read_only(&Options::new(database.url())).await.unwrap();
     let id: EngineId = "copy".parse().unwrap();
     let mut rows = store.read_for_audit(&id, 0, 100).await.unwrap();
@@ -92,17 +92,17 @@ async fn what_was_decided_otherwise_shows_in_a_copy_too() {
         let mut altered = whole.clone();
         altered.set(4, pointer, value);
         let altered = altered.write().await;
-        let ran = run_mlsdm(altered.url(), &["replay", "--verify", "--json"], &[]).exits(1);
-        assert!(ran.stderr.contains("position 4"), "{pointer}: {ran:?}");
+        let run = run_mlsdm(altered.url(), &["replay", "--verify", "--json"], &[]).exits(1);
+        assert!(run.stderr.contains("position 4"), "{pointer}: {run:?}");
     }
-    // an item left out of the middle is told by the victims and numbers of those after it
+    // a missing item shows in the victims and numbers of the items after it
     rows.remove(3);
     let shorter = crate::log::Copy { rows, ..whole }.write().await;
     run_mlsdm(shorter.url(), &["replay", "--verify"], &[]).exits(1);
 }
 
 #[tokio::test]
-async fn refusals_say_what_to_do() {
+async fn refusals_name_the_remediation() {
     let database = TestDatabase::sqlite();
     eventful(&database).await;
     let url = database.url();
@@ -124,9 +124,9 @@ async fn refusals_say_what_to_do() {
         ("MLSDM__EMBEDDINGS__MODEL", "small"),
         ("MLSDM__EMBEDDINGS__BASE_URL", "http://127.0.0.1:9/v1"),
     ];
-    let ran = migrate(url, "default", "third", &away).exits(3);
-    assert!(ran.stderr.contains("cannot be reached"), "{ran:?}");
-    // another embedder than the copy's
+    let run = migrate(url, "default", "third", &away).exits(3);
+    assert!(run.stderr.contains("cannot be reached"), "{run:?}");
+    // not the embedder of the copy
     let minilm =
         [("MLSDM__EMBEDDINGS__PROVIDER", "minilm"), ("MLSDM__EMBEDDINGS__PATH", "/nonexistent")];
     migrate(url, "default", "copy", &minilm).exits(2);
@@ -139,7 +139,7 @@ async fn refusals_say_what_to_do() {
 }
 
 #[actix_web::test]
-async fn a_server_serves_the_copy_in_its_place() {
+async fn a_server_serves_the_copy_in_place_of_the_original() {
     let database = TestDatabase::sqlite();
     let process = Process::start(&database).await;
     let engine = process.default(&Policy::default()).await;
@@ -147,9 +147,9 @@ async fn a_server_serves_the_copy_in_its_place() {
     drop(engine);
     process.stop().await;
     migrate(database.url(), "default", "copy", &[SMALLER]).exits(0);
-    // the old one alone does not fit the configuration any more
-    let ran = run_mlsdm(database.url(), &["check"], &[SMALLER]).exits(1);
-    assert!(ran.stdout.contains("mlsdm engine migrate"), "{ran:?}");
+    // the original does not match the configuration any more
+    let run = run_mlsdm(database.url(), &["check"], &[SMALLER]).exits(1);
+    assert!(run.stdout.contains("mlsdm engine migrate"), "{run:?}");
     let moved = [SMALLER, ("MLSDM__ENGINE__DEFAULT", "copy")];
     run_mlsdm(database.url(), &["check"], &moved).exits(0);
     let applied = run_mlsdm(database.url(), &["policy", "apply", "--json"], &moved).exits(0).json();
@@ -184,15 +184,15 @@ async fn a_server_serves_the_copy_in_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_postgres_it_runs_beside_a_server() {
+async fn on_postgresql_a_migration_runs_next_to_a_server() {
     let database = TestDatabase::postgres().await;
     let server = Process::start(&database).await;
     let engine = server.default(&Policy::default()).await;
     say(&engine, "ann", "My dog is called Rex", 0.9).await;
     let url = database.url().to_owned();
-    let ran = tokio::task::spawn_blocking(move || migrate(&url, "default", "copy", &[SMALLER]));
-    assert_eq!(ran.await.unwrap().exits(0).json()["copied"], 1);
-    // the server's embedder makes vectors of any length
+    let run = tokio::task::spawn_blocking(move || migrate(&url, "default", "copy", &[SMALLER]));
+    assert_eq!(run.await.unwrap().exits(0).json()["copied"], 1);
+    // the embedder of the server supports every dimension
     let copy = server.engines.get(&"copy".parse().unwrap()).await.unwrap();
     say(&copy, "ann", "What is my dog called?", 0.9).await;
     say(&engine, "bob", "What is my dog called?", 0.9).await;

@@ -10,7 +10,7 @@ use crate::log::{Copy, Process, clear};
 const APPLY: [&str; 3] = ["policy", "apply", "--json"];
 
 #[tokio::test]
-async fn a_configuration_is_applied_once_and_by_whom_is_recorded() {
+async fn a_configuration_is_applied_once_and_its_actor_is_recorded() {
     let database = TestDatabase::sqlite();
     let process = Process::start(&database).await;
     drop(process.default(&Policy::default()).await);
@@ -33,9 +33,8 @@ async fn a_configuration_is_applied_once_and_by_whom_is_recorded() {
         ("policy.changed", Some("auditor"))
     );
     assert_eq!(clear(changed)["diff"], json!(["capacity"]));
-    let people =
-        run_mlsdm(database.url(), &["policy", "apply"], &[("MLSDM_CAPACITY", "7")]).exits(0);
-    assert!(people.stdout.contains("capacity"), "{people:?}");
+    let text = run_mlsdm(database.url(), &["policy", "apply"], &[("MLSDM_CAPACITY", "7")]).exits(0);
+    assert!(text.stdout.contains("capacity"), "{text:?}");
     let fixed = run_mlsdm(database.url(), &APPLY, &[("MLSDM_DIM", "128")]).exits(1);
     assert!(fixed.stderr.contains("dimension"), "{fixed:?}");
     let nobody = ["policy", "apply", "--engine", "nobody"];
@@ -43,17 +42,17 @@ async fn a_configuration_is_applied_once_and_by_whom_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_new_database_gets_its_default_engine() {
+async fn the_default_engine_is_created_in_a_new_database() {
     let database = TestDatabase::sqlite();
     let created = run_mlsdm(database.url(), &APPLY, &[]).exits(0).json();
     assert_eq!(created["outcome"], "created");
 }
 
 #[tokio::test]
-async fn a_served_file_is_left_alone() {
+async fn a_locked_database_is_not_written() {
     let database = TestDatabase::sqlite();
     let server = Store::open(&Options::new(database.url())).await.unwrap();
-    let ran = run_mlsdm(database.url(), &APPLY, &[]).exits(1);
-    assert!(ran.stderr.contains("stop the server"), "{ran:?}");
+    let run = run_mlsdm(database.url(), &APPLY, &[]).exits(1);
+    assert!(run.stderr.contains("stop the server"), "{run:?}");
     server.close().await;
 }

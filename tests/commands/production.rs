@@ -1,4 +1,4 @@
-//! The checklist for production: every line that can be looked at passes, and fails, for a reason.
+//! The checklist for production: every automatic item can pass and can fail.
 
 use std::{collections::BTreeMap, fs};
 
@@ -13,10 +13,10 @@ use wiremock::{
 
 use crate::log::eventful;
 
-/// How many lines the guide has.
-const LINES: usize = 36;
+/// Number of items in the guide.
+const ITEMS: usize = 36;
 
-/// What a server answers, in the place of one.
+/// A mock server with these responses.
 async fn server(answers: &[(&str, &str, u16)]) -> MockServer {
     let server = MockServer::start().await;
     for (verb, place, status) in answers {
@@ -26,15 +26,15 @@ async fn server(answers: &[(&str, &str, u16)]) -> MockServer {
     server
 }
 
-/// A deployment with nothing to complain about.
-struct Good {
+/// A deployment that passes every automatic item.
+struct Deployment {
     database: TestDatabase,
     files: TempDir,
     server: MockServer,
     env: BTreeMap<String, String>,
 }
 
-impl Good {
+impl Deployment {
     async fn new() -> Self {
         let database = TestDatabase::postgres().await;
         eventful(&database).await;
@@ -60,12 +60,12 @@ impl Good {
         good
     }
 
-    /// A certificate that ends in this year.
+    /// Writes a certificate that expires in this year.
     fn certificate(&self, year: i32) {
-        let mut wanted = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        wanted.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
-        let certificate = wanted.self_signed(&key).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
         fs::write(self.files.path().join("cert.pem"), certificate.pem()).unwrap();
         fs::write(self.files.path().join("key.pem"), key.serialize_pem()).unwrap();
     }
@@ -81,11 +81,11 @@ impl Good {
     }
 }
 
-/// The items that are so.
-fn items(ran: &CommandOutput, status: &str) -> Vec<String> {
-    let report = ran.json();
+/// The items with this status.
+fn items(run: &CommandOutput, status: &str) -> Vec<String> {
+    let report = run.json();
     let lines = report["checks"].as_array().unwrap();
-    assert_eq!(lines.len(), LINES);
+    assert_eq!(lines.len(), ITEMS);
     for line in lines {
         let passes = line["status"] == "pass";
         assert!(!line["evidence"].as_str().unwrap().is_empty(), "{line}");
@@ -95,15 +95,15 @@ fn items(ran: &CommandOutput, status: &str) -> Vec<String> {
     found.map(|line| line["item"].as_str().unwrap().to_owned()).collect()
 }
 
-/// An item, the server that is asked, variables, and more arguments.
+/// An item, the server, variables, and additional arguments.
 type Case<'a> = (&'a str, &'a MockServer, &'a [(&'a str, &'a str)], &'a [&'a str]);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_line_that_can_be_seen_can_fail() {
-    let good = Good::new().await;
-    let ran = good.check(&good.server, &[], &[]);
-    assert!(items(&ran, "fail").is_empty(), "{ran:#?}");
-    assert_eq!(items(&ran, "manual").len(), LINES - 12);
+async fn every_automatic_item_can_fail() {
+    let good = Deployment::new().await;
+    let run = good.check(&good.server, &[], &[]);
+    assert!(items(&run, "fail").is_empty(), "{run:#?}");
+    assert_eq!(items(&run, "manual").len(), ITEMS - 12);
 
     let nobody = server(&[]).await;
     let open = server(&[("GET", "/v1/me", 200), ("POST", "/v1/generate", 200)]).await;
@@ -138,24 +138,24 @@ async fn each_line_that_can_be_seen_can_fail() {
         ("Scaling strategy defined", own, &[("DATABASE_URL", "sqlite:///nonexistent/x")], &[]),
     ];
     for (item, server, changes, more) in cases {
-        let ran = good.check(server, changes, more).exits(1);
-        assert!(items(&ran, "fail").iter().any(|found| found == item), "{item}: {ran:#?}");
-        assert!(!ran.stdout.contains("another-key") && !ran.stdout.contains("4711"), "{ran:?}");
+        let run = good.check(server, changes, more).exits(1);
+        assert!(items(&run, "fail").iter().any(|found| found == item), "{item}: {run:#?}");
+        assert!(!run.stdout.contains("another-key") && !run.stdout.contains("4711"), "{run:?}");
     }
     good.certificate(2020);
-    let ran = good.check(own, &[], &[]).exits(1);
-    assert!(items(&ran, "fail").contains(&"SSL/TLS certificates installed".to_owned()), "{ran:#?}");
+    let run = good.check(own, &[], &[]).exits(1);
+    assert!(items(&run, "fail").contains(&"SSL/TLS certificates installed".to_owned()), "{run:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_get_a_table_and_a_server_that_is_away_is_told() {
-    let good = Good::new().await;
+async fn the_report_is_a_table_and_names_an_unreachable_server() {
+    let good = Deployment::new().await;
     let env: Vec<_> = good.env.iter().map(|(name, value)| (&**name, &**value)).collect();
     let nowhere = ["check", "--production", "--server", "http://127.0.0.1:9"];
-    let ran = run_mlsdm(good.database.url(), &nowhere, &env).exits(1);
-    assert!(ran.stdout.starts_with("STATUS"), "{ran:?}");
-    assert_eq!(ran.stdout.lines().count(), LINES + 1);
-    assert!(ran.stdout.contains("no answer from http://127.0.0.1:9"), "{ran:?}");
+    let run = run_mlsdm(good.database.url(), &nowhere, &env).exits(1);
+    assert!(run.stdout.starts_with("STATUS"), "{run:?}");
+    assert_eq!(run.stdout.lines().count(), ITEMS + 1);
+    assert!(run.stdout.contains("no response from http://127.0.0.1:9"), "{run:?}");
     let counts: Value = good.check(&good.server, &[], &[]).json();
-    assert_eq!(counts["manual"], LINES - 12);
+    assert_eq!(counts["manual"], ITEMS - 12);
 }

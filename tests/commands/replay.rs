@@ -27,7 +27,7 @@ async fn verified(database: &TestDatabase) -> (Position, Verification) {
 }
 
 #[tokio::test]
-async fn what_was_decided_is_decided_again() {
+async fn an_unmodified_log_is_verified() {
     let database = TestDatabase::sqlite();
     eventful(&database).await;
     let log = Copy::of(&database).await;
@@ -63,7 +63,7 @@ async fn what_was_decided_is_decided_again() {
     run_mlsdm(database.url(), &["replay", "--engine", "nobody"], &[]).exits(1);
 }
 
-/// One alteration: the event, where in it, what instead, and the field that has to be named.
+/// An alteration: event type, pointer, new value, and the field that the report must name.
 type Alteration = (&'static str, fn(&Value) -> bool, &'static str, Value);
 
 fn alterations() -> Vec<Alteration> {
@@ -92,7 +92,7 @@ fn alterations() -> Vec<Alteration> {
 }
 
 #[tokio::test]
-async fn an_altered_outcome_is_named_by_position_and_field() {
+async fn an_altered_event_is_reported_with_position_and_field() {
     let database = TestDatabase::sqlite();
     eventful(&database).await;
     let log = Copy::of(&database).await;
@@ -104,7 +104,7 @@ async fn an_altered_outcome_is_named_by_position_and_field() {
         let first = found.first_divergence.unwrap_or_else(|| panic!("{kind} {pointer}"));
         assert_eq!(first.position, position, "{kind} {pointer}: {first:?}");
         let field = pointer[1..].replace('/', ".");
-        // a list is compared as a whole
+        // lists are compared as a whole
         let field = field.trim_end_matches(".2");
         assert_eq!(first.field, field, "{kind}: {first:?}");
         if !pointer.ends_with("/2") {
@@ -122,28 +122,28 @@ async fn a_divergence_is_a_finding_of_the_command() {
     let position = log.find("step.rejected", |_| true);
     log.set(position, "/moral/threshold_before", json!(0.05));
     let altered = log.write().await;
-    // the chain is right again, so only deciding again shows it
+    // the chain is consistent, so only verification finds the change
     run_mlsdm(altered.url(), &["audit", "verify"], &[]).exits(0);
     run_mlsdm(altered.url(), &["replay"], &[]).exits(0);
-    let ran = run_mlsdm(altered.url(), &["replay", "--verify", "--json"], &[]).exits(1);
-    let first = ran.json()["engines"][0]["first_divergence"].clone();
+    let run = run_mlsdm(altered.url(), &["replay", "--verify", "--json"], &[]).exits(1);
+    let first = run.json()["engines"][0]["first_divergence"].clone();
     assert_eq!(first["position"], position);
     assert_eq!(first["field"], "moral.threshold_before");
     assert_eq!(first["recorded"], 0.05);
     for part in [&format!("position {position}:"), "moral.threshold_before", "0.05"] {
-        assert!(ran.stderr.contains(part), "{ran:?}");
+        assert!(run.stderr.contains(part), "{run:?}");
     }
 }
 
 #[tokio::test]
-async fn events_left_out_or_put_in_show() {
+async fn removed_and_inserted_events_are_found() {
     let database = TestDatabase::sqlite();
     eventful(&database).await;
     let log = Copy::of(&database).await;
 
     let mut shorter = log.clone();
     let consolidated = log.find("memory.consolidated", |_| true);
-    // later events would name positions that have moved
+    // later events would name positions that have changed
     shorter.rows.truncate(consolidated as usize + 1);
     shorter.rows.remove(consolidated as usize - 1);
     let (_, found) = verified(&shorter.write().await).await;
@@ -154,7 +154,7 @@ async fn events_left_out_or_put_in_show() {
     let mut cut = log.clone();
     cut.rows.truncate(consolidated as usize - 1);
     let (_, found) = verified(&cut.write().await).await;
-    assert_eq!(found.divergent, 1, "a command's events are written together");
+    assert_eq!(found.divergent, 1, "the events of a command are written together");
 
     let mut longer = log.clone();
     let mut again = log.rows[consolidated as usize - 1].clone();
@@ -166,7 +166,7 @@ async fn events_left_out_or_put_in_show() {
     assert_eq!((first.position, first.recomputed), (consolidated + 1, json!("nothing")));
 }
 
-/// An event of the server's own at the end of a log.
+/// An event without a command, appended to a log.
 fn appended(log: &Copy, kind: &str, payload: &Value) -> Record {
     let last = &log.rows.last().unwrap().0;
     Record {
@@ -198,7 +198,7 @@ async fn an_attested_digest_is_recomputed() {
 }
 
 #[tokio::test]
-async fn what_an_erasure_took_is_unverifiable_and_not_divergent() {
+async fn erased_content_is_unverifiable_and_not_divergent() {
     let database = TestDatabase::sqlite();
     eventful(&database).await;
     let mut log = Copy::of(&database).await;
@@ -221,7 +221,7 @@ async fn what_an_erasure_took_is_unverifiable_and_not_divergent() {
     assert!(found.unverifiable > 0);
     run_mlsdm(whole.url(), &["replay", "--verify"], &[]).exits(0);
 
-    // what can be told is told all the same
+    // other fields are still verified
     altered.set(completed, "/answer/memory_used_bytes", json!(12));
     let (_, found) = verified(&altered.write().await).await;
     let first = found.first_divergence.unwrap();
@@ -229,7 +229,7 @@ async fn what_an_erasure_took_is_unverifiable_and_not_divergent() {
 }
 
 #[tokio::test]
-async fn other_rules_are_unverifiable() {
+async fn events_of_another_rules_version_are_unverifiable() {
     let database = TestDatabase::sqlite();
     eventful(&database).await;
     let mut log = Copy::of(&database).await;
@@ -253,15 +253,15 @@ async fn a_log_of_several_pages_verifies() {
 }
 
 #[tokio::test]
-async fn a_divergence_before_damage_is_told_too() {
+async fn a_divergence_before_damage_is_reported() {
     let database = TestDatabase::sqlite();
     eventful(&database).await;
     let mut log = Copy::of(&database).await;
     let position = log.find("step.completed", |e| e["memory"].get("victim").is_some());
     log.set(position, "/memory/victim", json!(1));
     let broken = log.write().await;
-    let ran = run_mlsdm(broken.url(), &["replay", "--verify", "--json"], &[]).exits(1);
-    let report = &ran.json()["engines"][0];
+    let run = run_mlsdm(broken.url(), &["replay", "--verify", "--json"], &[]).exits(1);
+    let report = &run.json()["engines"][0];
     assert_eq!(report["first_divergence"]["field"], "memory.victim");
     assert_eq!(report["first_divergence"]["recorded"], 1);
     let error = report["error"].as_str().unwrap();
@@ -269,7 +269,7 @@ async fn a_divergence_before_damage_is_told_too() {
 }
 
 #[tokio::test]
-async fn a_broken_chain_ends_the_replay_with_the_position() {
+async fn a_broken_chain_ends_the_replay_and_names_the_position() {
     let database = TestDatabase::sqlite();
     eventful(&database).await;
     let log = Copy::of(&database).await;
@@ -282,10 +282,10 @@ async fn a_broken_chain_ends_the_replay_with_the_position() {
     append.insert_events(&[record]).await.unwrap();
     append.commit().await.unwrap();
     store.close().await;
-    let ran = run_mlsdm(broken.url(), &["replay", "--verify"], &[]).exits(1);
-    assert!(ran.stderr.contains("position 3"), "{ran:?}");
-    let ran = run_mlsdm(broken.url(), &["audit", "verify", "--json"], &[]).exits(1);
-    let bad = &ran.json()["engines"][0]["first_bad"];
+    let run = run_mlsdm(broken.url(), &["replay", "--verify"], &[]).exits(1);
+    assert!(run.stderr.contains("position 3"), "{run:?}");
+    let run = run_mlsdm(broken.url(), &["audit", "verify", "--json"], &[]).exits(1);
+    let bad = &run.json()["engines"][0]["first_bad"];
     assert_eq!(bad["position"], 3);
-    assert!(ran.stderr.contains("position 3: a column was changed"), "{ran:?}");
+    assert!(run.stderr.contains("position 3: a column was changed"), "{run:?}");
 }

@@ -24,7 +24,7 @@ fn positions(chunk: &Bytes) -> Vec<u64> {
 }
 
 #[actix_web::test]
-async fn a_stream_goes_on_where_its_reader_stopped_and_ends_with_the_server() {
+async fn a_stream_resumes_after_the_last_event_id_and_ends_with_the_server() {
     let database = TestDatabase::sqlite();
     let process = Process::start(&database).await;
     let engine = process.default(&Policy::default()).await;
@@ -42,7 +42,7 @@ async fn a_stream_goes_on_where_its_reader_stopped_and_ends_with_the_server() {
         let chunk = poll_fn(|cx| body.as_mut().poll_next(cx)).await.unwrap();
         seen.extend(positions(&chunk.map_err(|_| "broken").unwrap()));
     }
-    // what comes from now on
+    // new events
     say(&engine, "ann", "Another thing", 0.9).await;
     while seen.len() < 4 {
         let chunk = poll_fn(|cx| body.as_mut().poll_next(cx)).await.unwrap();
@@ -54,7 +54,7 @@ async fn a_stream_goes_on_where_its_reader_stopped_and_ends_with_the_server() {
 }
 
 #[actix_web::test]
-async fn a_bad_place_and_one_stream_too_many_are_problems() {
+async fn an_invalid_position_and_one_stream_too_many_are_problems() {
     let database = TestDatabase::sqlite();
     let process = Process::start(&database).await;
     drop(process.default(&Policy::default()).await);

@@ -41,7 +41,7 @@ fn each_is_what_its_source_says() {
     for name in NAMES {
         let source = files::text(&format!("dashboards/{name}.yaml"));
         let made = dashboard(name, &source, &limits).unwrap();
-        let advice = "run `mlsdm telemetry generate`";
+        let advice = "run `mlsdm-dev generate`";
         assert!(made == files::text(&format!("dashboards/{name}.json")), "{name}: {advice}");
     }
 }

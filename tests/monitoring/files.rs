@@ -2,18 +2,13 @@
 
 use std::fs;
 
-use config::{File, FileFormat};
 use serde_json::Value;
 
 pub(crate) use crate::{path, read as text};
 
 /// A file of YAML.
 pub(crate) fn yaml(file: &str) -> Value {
-    let source = File::from_str(&text(file), FileFormat::Yaml);
-    let built = config::Config::builder().add_source(source).build();
-    built
-        .and_then(config::Config::try_deserialize)
-        .unwrap_or_else(|error| panic!("{file}: {error}"))
+    serde_saphyr::from_str(&text(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 /// The files below a folder whose names end so, sorted.

@@ -139,7 +139,7 @@ async fn an_expired_token_is_refreshed_while_the_provider_allows_it() {
     login.expire();
     login.provider.kill().await;
     let ended = login.server.run(&["state"]).await.exits(1);
-    assert!(ended.stderr.contains("has ended: no answer"), "{ended:?}");
+    assert!(ended.stderr.contains("has expired: no response"), "{ended:?}");
     // a command without authentication works
     login.server.run(&["health"]).await.exits(0);
 

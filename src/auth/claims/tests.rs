@@ -17,7 +17,7 @@ fn rules() -> Rules {
     }
 }
 
-/// Good claims with some changed; a null takes one away.
+/// Valid claims with some changed; null removes a claim.
 fn claims(changes: &Value) -> Map<String, Value> {
     let mut claims = json!({
         "iss": "https://issuer.example/", "aud": "mlsdm", "sub": "ann",
@@ -35,11 +35,11 @@ fn claims(changes: &Value) -> Map<String, Value> {
 }
 
 fn read(rules: &Rules, changes: &Value) -> Result<Principal, Reason> {
-    rules.principal(&claims(changes), &Roles::new(&[]), NOW)
+    rules.principal(&claims(changes), &Roles::default(), NOW)
 }
 
 #[test]
-fn good_claims_are_a_principal() {
+fn valid_claims_become_a_principal() {
     let ann = read(&rules(), &json!({"name": "Ann B."})).unwrap();
     assert_eq!((ann.subject.as_str(), ann.name.as_deref()), ("ann", Some("Ann B.")));
     assert_eq!((ann.roles.as_slice(), ann.expires_at), (&["user".to_owned()][..], Some(NOW + 60)));
@@ -48,7 +48,7 @@ fn good_claims_are_a_principal() {
 }
 
 #[test]
-fn every_claim_counts() {
+fn every_claim_is_checked() {
     let cases = [
         (json!({"iss": "https://issuer.example"}), Reason::Issuer),
         (json!({"iss": "https://ISSUER.example/"}), Reason::Issuer),
@@ -85,7 +85,7 @@ fn every_claim_counts() {
 }
 
 #[test]
-fn clocks_may_differ_a_little_and_times_may_be_fractions() {
+fn clock_skew_is_tolerated_and_times_may_be_fractions() {
     for changes in [
         json!({"exp": NOW - 29}),
         json!({"nbf": NOW + 30, "iat": NOW + 30}),
@@ -121,11 +121,14 @@ fn roles_are_found_by_name_url_and_path_and_match_exactly() {
     }
     let lenient = Rules { default_roles: vec!["user".to_owned()], ..rules() };
     assert_eq!(read(&lenient, &json!({"roles": null})).unwrap().roles, ["user"]);
-    assert!(read(&lenient, &json!({"roles": []})).unwrap().roles.is_empty(), "it says: none");
+    assert!(
+        read(&lenient, &json!({"roles": []})).unwrap().roles.is_empty(),
+        "an empty list means no roles"
+    );
 }
 
 #[test]
-fn engines_are_those_of_the_claim() {
+fn engines_come_from_the_claim() {
     let cases = [
         (json!({}), vec!["default"]),
         (json!({"mlsdm_engines": "support"}), vec!["support"]),

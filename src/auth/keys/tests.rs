@@ -6,13 +6,13 @@ const ID: KeyId = KeyId::new(0x0199_f00d);
 fn keys() -> Keys {
     let (user, admin) = ("user-key-0123456".into(), "admin-key-0123456".into());
     let engines = EngineScope::named(["default"]);
-    Keys::fixed(Some(&user), Some(&admin), &engines, Roles::new(&[]))
+    Keys::fixed(Some(&user), Some(&admin), &engines, Roles::default())
 }
 
 fn managed(secret: &str, expires_at: Option<Micros>) -> ApiKey {
     let grant = KeyGrant {
         name: "bot".to_owned(),
-        roles: vec!["service".to_owned(), "a role of yesterday".to_owned()],
+        roles: vec!["service".to_owned(), "a removed role".to_owned()],
         engines: vec!["support".to_owned()],
         expires_at,
         rate: Some(KeyRate { requests: 100, window_seconds: 60 }),
@@ -45,13 +45,13 @@ fn each_key_has_its_role() {
     assert_eq!(keys.find(&"x".repeat(513), 0), Err(Reason::TooLong));
 }
 
-/// By construction: what is kept and compared are hashes of one length, never keys.
+/// Stored and compared are hashes of equal length, never keys.
 #[test]
-fn no_key_is_kept_and_all_hashes_are_compared() {
+fn no_key_is_stored_and_all_hashes_are_compared() {
     let keys = keys();
     assert_eq!(keys.fixed.len(), 2);
-    for (own, key) in keys.fixed.iter().zip(["user-key-0123456", "admin-key-0123456"]) {
-        assert_eq!(own.0.as_slice(), Sha256::digest(key).as_slice());
+    for (fixed, key) in keys.fixed.iter().zip(["user-key-0123456", "admin-key-0123456"]) {
+        assert_eq!(fixed.0.as_slice(), Sha256::digest(key).as_slice());
     }
     let source = include_str!("../keys.rs");
     let find = source.split("pub fn find").nth(1).unwrap().split("\nfn digest").next().unwrap();
@@ -60,7 +60,7 @@ fn no_key_is_kept_and_all_hashes_are_compared() {
 }
 
 #[test]
-fn a_managed_key_is_what_it_was_given() {
+fn a_managed_key_has_its_recorded_grant() {
     let keys = keys();
     manage(&keys, 2, managed("managed", None));
     let bot = keys.find("managed", i64::MAX).unwrap();
@@ -68,14 +68,14 @@ fn a_managed_key_is_what_it_was_given() {
         (bot.subject.as_str(), bot.name.as_deref()),
         (subject(&ID.to_string()).as_str(), Some("bot"))
     );
-    assert_eq!(bot.roles, ["service"], "a role that configuration no longer has gives nothing");
+    assert_eq!(bot.roles, ["service"], "a role removed from configuration grants nothing");
     assert_eq!(bot.engines, EngineScope::named(["support"]));
     assert_eq!(bot.rate, Rate::new(100, 60, Some(20)));
-    assert!(keys.find("user-key-0123456", 0).is_ok(), "beside those of configuration");
+    assert!(keys.find("user-key-0123456", 0).is_ok(), "keys of configuration still work");
 }
 
 #[test]
-fn managed_keys_come_go_and_expire() {
+fn managed_keys_are_added_removed_and_expire() {
     let keys = keys();
     manage(&keys, 2, managed("managed", Some(100_999_999)));
     assert!(keys.find("managed", 99).is_ok());
@@ -85,7 +85,7 @@ fn managed_keys_come_go_and_expire() {
 }
 
 #[test]
-fn who_is_late_brings_no_revoked_key_back() {
+fn an_older_update_does_not_restore_a_revoked_key() {
     let keys = keys();
     keys.manage(3, []);
     manage(&keys, 2, managed("managed", None));
@@ -93,7 +93,7 @@ fn who_is_late_brings_no_revoked_key_back() {
 }
 
 #[test]
-fn the_secret_before_a_rotation_counts_as_long_as_it_was_given() {
+fn the_previous_secret_is_valid_for_its_grace_period() {
     let keys = keys();
     let hash = ids::Sha256(digest("before"));
     for (ends, last) in [(None, 49), (Some(30_000_000), 29)] {
@@ -112,12 +112,12 @@ fn the_secret_before_a_rotation_counts_as_long_as_it_was_given() {
 }
 
 #[test]
-fn a_secret_has_the_shape_that_scanners_look_for_and_is_never_twice_the_same() {
+fn a_secret_has_the_pattern_of_secret_scanners_and_is_unique() {
     let (secret, hash) = mint(ID).unwrap();
     let text = secret.expose_secret();
     let rest = text.strip_prefix(&format!("{PREFIX}{ID}_")).unwrap();
     assert_eq!(hex::decode(rest).unwrap().len(), 32);
     assert_eq!(hash.0, digest(text));
-    assert!(text.len() <= KEY_BYTES_MAX && !crate::auth::token::is_shaped(text));
+    assert!(text.len() <= KEY_BYTES_MAX && !crate::auth::token::is_jwt_shaped(text));
     assert_ne!(mint(ID).unwrap().1, hash);
 }

@@ -1,47 +1,46 @@
-//! What is asked of an identity provider: where its keys are, once, and the keys.
+//! Requests to an identity provider: its metadata (`OpenID` Connect Discovery), and its keys (RFC 7517).
 //!
-//! No redirect is followed, bodies are bounded, and the address of the keys that the provider names
-//! is held to the rule of its own: so that whoever answers cannot make this server ask others.
+//! Redirects are not followed, bodies are bounded, and the `jwks_uri` of the metadata needs TLS if the
+//! issuer has it, so that a response cannot direct this server to another host unnoticed.
 
 use std::time::Duration;
 
 use openidconnect::{IssuerUrl, core::CoreProviderMetadata};
 use reqwest::{Client, Url};
 
-/// Longest wait for one answer.
+/// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Largest answer, in bytes.
+/// Maximum size of a response body in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
-/// Where a provider describes itself, below its issuer URL.
-const DESCRIPTION: &str = ".well-known/openid-configuration";
-/// How requests name this program.
+/// Path of the provider's metadata below its issuer URL.
+const METADATA_PATH: &str = ".well-known/openid-configuration";
 const USER_AGENT: &str = concat!("mlsdm/", env!("CARGO_PKG_VERSION"));
 
-/// No HTTP client can be made.
+/// The HTTP client cannot be built.
 #[derive(Debug, thiserror::Error)]
-#[error("no HTTP client can be made for the identity provider: {0}")]
+#[error("cannot build an HTTP client for the identity provider: {0}")]
 pub struct ClientError(#[from] reqwest::Error);
 
-/// Why keys were not fetched.
+/// Why a fetch of keys failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
-    /// No connection, or no whole answer in time.
-    #[error("no answer; see that auth.oidc.issuer can be reached from here")]
+    #[error("no response; check that this host can reach auth.oidc.issuer")]
     Unreachable,
-    /// An answer that is an error, or a redirect.
-    #[error("status {0}; see that auth.oidc.issuer is the provider's issuer URL")]
+    /// An error or a redirect.
+    #[error("status {0}; check that auth.oidc.issuer is the issuer URL of the provider")]
     Status(u16),
-    /// An answer beyond the limit.
-    #[error("an answer of more than {BODY_BYTES_MAX} bytes")]
+    #[error("the response is larger than {BODY_BYTES_MAX} bytes")]
     TooLarge,
-    /// Not what a provider answers.
-    #[error("not the JSON of a provider; see that auth.oidc.issuer is its issuer URL")]
+    #[error(
+        "the response is not the JSON of an identity provider; check that auth.oidc.issuer is its \
+         issuer URL"
+    )]
     Malformed,
-    /// It calls itself another name.
-    #[error("the provider names another issuer; auth.oidc.issuer must be exactly what it says")]
+    #[error(
+        "the metadata names another issuer; set auth.oidc.issuer to exactly the issuer that it names"
+    )]
     Issuer,
-    /// Its keys are where none can be trusted.
-    #[error("the provider's keys are at an address without TLS")]
+    #[error("the metadata names a jwks_uri without TLS")]
     Insecure,
 }
 
@@ -50,18 +49,18 @@ pub(super) struct Document {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Where keys are.
-pub(in crate::auth) struct Place {
+/// The endpoint of the keys.
+pub(in crate::auth) struct KeyEndpoint {
     http: Client,
-    /// Who says where; none when configuration does.
+    /// The issuer whose metadata names the endpoint; none if configuration names it.
     issuer: Option<IssuerUrl>,
     jwks: Option<Url>,
 }
 
-impl Place {
-    /// The keys of an issuer, or at a place that configuration names.
+impl KeyEndpoint {
+    /// The endpoint that the issuer's metadata names, or `jwks` if configured.
     pub(in crate::auth) fn new(issuer: IssuerUrl, jwks: Option<Url>) -> Result<Self, ClientError> {
-        // whoever was first in this process has installed the same
+        // an error means that this process has already installed it
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let http = Client::builder()
             .timeout(TIMEOUT)
@@ -72,7 +71,7 @@ impl Place {
         Ok(Self { http, issuer, jwks })
     }
 
-    /// The keys. When they are not where they were the provider is asked again, next time.
+    /// Fetches the keys. After a failure the next call reads the metadata again.
     pub(super) async fn fetch(&mut self) -> Result<Document, FetchError> {
         let jwks = match (&self.jwks, &self.issuer) {
             (Some(known), _) => known.clone(),
@@ -90,14 +89,14 @@ impl Place {
     }
 
     async fn discover(&self, issuer: &IssuerUrl) -> Result<Url, FetchError> {
-        let url = issuer.join(DESCRIPTION).map_err(|_| FetchError::Malformed)?;
+        let url = issuer.join(METADATA_PATH).map_err(|_| FetchError::Malformed)?;
         let bytes = self.get(url).await?;
-        let described: CoreProviderMetadata =
+        let metadata: CoreProviderMetadata =
             serde_json::from_slice(&bytes).map_err(|_| FetchError::Malformed)?;
-        if described.issuer() != issuer {
+        if metadata.issuer() != issuer {
             return Err(FetchError::Issuer);
         }
-        let jwks = described.jwks_uri().url().clone();
+        let jwks = metadata.jwks_uri().url().clone();
         if jwks.scheme() != "https" && issuer.url().scheme() == "https" {
             return Err(FetchError::Insecure);
         }

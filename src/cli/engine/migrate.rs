@@ -14,23 +14,23 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The engine whose memory is copied; it is only read.
+    /// The engine whose memory is copied. It is not modified.
     from: EngineId,
-    /// The copy; made if it is not there, with the configuration's embedder.
+    /// The copy. It is created with the configured embedder if it does not exist.
     to: EngineId,
 }
 
-/// Copies a memory. A run that ended early, by a signal too, is started again with the same names.
+/// Copies a memory. An interrupted run can be resumed with the same arguments.
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
-    let advice = "stop the server while an engine is migrated";
+    let advice = "stop the server during the migration of an engine";
     let writing = Writing::open(context, advice).await?;
-    let migrated = migrated(&writing, &args).await;
+    let migrated = copy(&writing, &args).await;
     let in_time = writing.close().await;
     context.print(&report(&args, &migrated?), output::fields)?;
     ended(in_time)
 }
 
-async fn migrated(
+async fn copy(
     writing: &Writing,
     Args { from, to }: &Args,
 ) -> Result<MigrationReport, MigrateError> {

@@ -1,7 +1,7 @@
 //! The file with logins: `mlsdm/logins.json` below `XDG_CONFIG_HOME`, else below `~/.config`.
 //!
-//! Only its owner can read it. It is written whole beside the old one and renamed, under a lock, so
-//! that commands at the same time neither see half of it nor renew a login twice.
+//! Only its owner can read it. A new version is written beside the old one and renamed, under a lock, so that
+//! concurrent commands neither read a partial file nor renew a login twice.
 
 use std::{
     collections::BTreeMap,
@@ -14,57 +14,57 @@ use std::{
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
-/// Largest file that is read, in bytes.
+/// Maximum size of the file in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What is known after somebody has logged in. Without `Debug`: it holds secrets.
+/// A login. Does not implement `Debug`, because it contains secrets.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Login {
     /// The identity provider.
     pub(super) issuer: String,
-    /// What this program is to it.
+    /// The client id at the identity provider.
     pub(super) client_id: String,
-    /// Where tokens are renewed.
+    /// The URL for renewals.
     pub(super) token_endpoint: String,
-    /// What the server gets.
+    /// The token for the server.
     pub(super) token: String,
-    /// What renews it, if it can be.
+    /// The refresh token, if there is one.
     pub(super) refresh_token: Option<String>,
-    /// When it ends, in seconds since the Unix epoch, if the provider says.
+    /// Expiry in seconds since the Unix epoch, if known.
     pub(super) expires_at: Option<i64>,
 }
 
 type ByServer = BTreeMap<String, Login>;
 
-/// The file, locked against other commands until dropped.
+/// The file, locked until dropped.
 pub(super) struct Logins {
     path: PathBuf,
     _lock: File,
 }
 
 impl Logins {
-    /// The logins as they are, without a lock.
+    /// Reads the logins without the lock.
     pub(super) fn read() -> anyhow::Result<ByServer> {
-        // without a home there was no login either
+        // without a home directory there is no login
         path().map_or_else(|| Ok(ByServer::new()), |path| load(&path))
     }
 
-    /// Locks the file; waits for others to be done.
+    /// Waits for the lock.
     pub(super) async fn open() -> anyhow::Result<Self> {
-        let path = path().context("set HOME or XDG_CONFIG_HOME: logins are kept below it")?;
+        let path = path().context("set HOME or XDG_CONFIG_HOME: logins are stored there")?;
         let lock = path.with_extension("lock");
         let locked = tokio::task::spawn_blocking(move || locked(&lock)).await?;
         let lock = locked.with_context(|| failed(&path))?;
         Ok(Self { path, _lock: lock })
     }
 
-    /// The login of a server.
+    /// The login for a server.
     pub(super) fn get(&self, server: &str) -> anyhow::Result<Option<Login>> {
         Ok(load(&self.path)?.remove(server))
     }
 
-    /// Keeps a login for a server, or forgets it; whether there was one.
-    pub(super) fn keep(&self, server: &str, login: Option<Login>) -> anyhow::Result<bool> {
+    /// Stores the login for a server, or removes it. Returns true if there was one.
+    pub(super) fn store(&self, server: &str, login: Option<Login>) -> anyhow::Result<bool> {
         let mut logins = load(&self.path)?;
         let known = match login {
             Some(login) => logins.insert(server.to_owned(), login),
@@ -84,7 +84,7 @@ fn path() -> Option<PathBuf> {
 }
 
 fn failed(path: &Path) -> String {
-    format!("logins cannot be kept in {}", path.display())
+    format!("cannot store logins in {}", path.display())
 }
 
 fn locked(path: &Path) -> io::Result<File> {
@@ -105,14 +105,14 @@ fn load(path: &Path) -> anyhow::Result<ByServer> {
     };
     ensure!(length <= FILE_BYTES_MAX, "{}: more than {FILE_BYTES_MAX} bytes", path.display());
     let bytes = fs::read(path).with_context(|| failed(path))?;
-    // an error of JSON could quote a token
+    // the error of the JSON parser could contain a token
     let parsed = serde_json::from_slice(&bytes).ok();
     parsed.with_context(|| format!("{} is damaged; remove it and log in again", path.display()))
 }
 
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    // a left-over could have been made by somebody with other rights
+    // a leftover file could have other permissions
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}

@@ -1,7 +1,7 @@
-//! `mlsdm telemetry doctor`: one log line, one span and one scrape through every sink of the
-//! configuration, by the code that a server uses, and what became of each.
+//! `mlsdm telemetry doctor`: sends one log line and one span to every configured sink with the code of the
+//! server, scrapes the metrics, and reports the results.
 //!
-//! A sink that takes something has not shown it to anybody yet: the report says what to look for.
+//! Accepted does not mean visible: the report names the line and the trace to look for.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -20,18 +20,18 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A Prometheus that scrapes the server, such as `http://127.0.0.1:9091`: asked whether it does.
+    /// URL of the Prometheus that scrapes the server, such as `http://127.0.0.1:9091`; checks that it does.
     #[arg(long, value_name = "URL")]
     prometheus: Option<String>,
 }
 
-/// What became of one thing.
+/// The result for one sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Status {
     Arrived,
     Lost,
-    /// The configuration names no such sink.
+    /// The sink is not configured.
     Off,
 }
 
@@ -40,7 +40,7 @@ struct Line {
     signal: &'static str,
     sink: &'static str,
     status: Status,
-    /// What was seen, and of a loss what to do.
+    /// The observation; for a loss, the remediation.
     detail: String,
 }
 
@@ -55,24 +55,24 @@ impl Line {
     }
 }
 
-/// Exit code 1 if something is lost.
+/// The exit code is 1 if something is lost.
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let config = &context.loaded()?.config;
     let check = ids::request_id();
     let (trace_id, mut lines) = sent(config, &check).await?;
     lines.push(scrape(context, config).await);
     if let Some(url) = args.prometheus {
-        lines.push(prometheus(&client::remote(&url)?).await);
+        lines.push(prometheus(&client::parse_server(&url)?).await);
     }
     let lost = lines.iter().filter(|line| line.status == Status::Lost).count();
-    context.print(&json!({"check": check, "trace_id": trace_id, "sinks": lines}), people)?;
-    if lost == 0 { Ok(()) } else { Err(Finding(format!("sinks that took nothing: {lost}")).into()) }
+    context.print(&json!({"check": check, "trace_id": trace_id, "sinks": lines}), render)?;
+    if lost == 0 { Ok(()) } else { Err(Finding(format!("{lost} sinks received nothing")).into()) }
 }
 
-/// Sends a line and a span, waits for both as a server does that stops, and reads the counts.
+/// Sends a line and a span, flushes both like a stopping server, and reads the delivery counts.
 async fn sent(config: &Config, check: &str) -> anyhow::Result<(Option<String>, Vec<Line>)> {
     let (mut logging, mut tracing) = (config.logging.clone(), config.traces.clone());
-    // what is checked is the way there
+    // test the transport, whatever level and sampler are configured
     (logging.level, tracing.sampler) = (Level::Info, TraceSampler::AlwaysOn);
     let traces = Traces::start(&tracing, &Handle::current())?;
     let init = |logging: &Logging| {
@@ -89,7 +89,7 @@ async fn sent(config: &Config, check: &str) -> anyhow::Result<(Option<String>, V
         let span = tracing::info_span!(target: TARGET, "telemetry.doctor");
         let _inside = span.enter();
         let trace_id = traces::context_of(&span).map(|ids| ids.trace_id().to_string());
-        tracing::info!(event_type = "telemetry.doctor", check, trace_id, "a check of telemetry");
+        tracing::info!(event_type = "telemetry.doctor", check, trace_id, "telemetry check");
         trace_id
     };
     let collector = traces.is_some();
@@ -110,7 +110,7 @@ async fn sent(config: &Config, check: &str) -> anyhow::Result<(Option<String>, V
             Line::off("logs", Sink::File.as_str(), "logging.file is not set")
         },
         if logging.loki().is_some() {
-            logged(Sink::Loki, "Loki has taken it")
+            logged(Sink::Loki, "accepted by Loki")
         } else {
             Line::off("logs", Sink::Loki.as_str(), "MLSDM_LOKI_URL is not set")
         },
@@ -125,9 +125,9 @@ fn logged(sink: Sink, good: &str) -> Line {
     let reasons: Vec<&str> = dropped.map(|(reason, _)| reason.as_str()).collect();
     let taken = delivery.last_success().is_some_and(|at| at.get() > 0.0);
     let fix = match sink {
-        Sink::Stdout => "see where standard output goes",
-        Sink::File => "see that the folder of logging.file has room and is writable",
-        Sink::Loki => "see that Loki is at MLSDM_LOKI_URL and what it says of itself",
+        Sink::Stdout => "check the destination of standard output",
+        Sink::File => "check that the directory of logging.file is writable and has space",
+        Sink::Loki => "check that Loki is at MLSDM_LOKI_URL, and its log",
     };
     let lost = (!taken).then(|| format!("{}; {fix}", reasons.join(", ")));
     Line::new("logs", sink.as_str(), lost, good)
@@ -149,18 +149,18 @@ fn exported(config: &config::Traces) -> Line {
     let dropped = delivery.dropped.iter().filter(|(_, count)| count.get() > 0);
     let reasons: Vec<&str> = dropped.map(|(reason, _)| reason.as_str()).collect();
     let lost = (delivery.delivered.get() == 0).then(|| {
-        let fix = "see that a collector speaks OTLP over HTTP at OTEL_EXPORTER_OTLP_ENDPOINT";
+        let fix = "check that a collector accepts OTLP over HTTP at OTEL_EXPORTER_OTLP_ENDPOINT";
         format!("{}; {fix}", reasons.join(", "))
     });
     let good = if config.sampler == TraceSampler::AlwaysOff {
-        "the collector has taken it; a server sends none: OTEL_TRACES_SAMPLER is always_off"
+        "accepted by the collector; a server exports no spans: OTEL_TRACES_SAMPLER is always_off"
     } else {
-        "the collector has taken it"
+        "accepted by the collector"
     };
     Line::new("traces", "otlp", lost, good)
 }
 
-/// Whether the server shows its metrics.
+/// Checks that the server exposes its metrics.
 async fn scrape(context: &Context, config: &Config) -> Line {
     let (signal, sink) = ("metrics", "scrape");
     if !config.monitoring.enabled {
@@ -171,17 +171,21 @@ async fn scrape(context: &Context, config: &Config) -> Line {
     let lost = match asked {
         Ok((status, text)) if status.is_success() => {
             let other = !text.contains("\nmlsdm_build_info{");
-            other.then(|| format!("port {port} shows metrics, but not ours; see METRICS_PORT"))
+            other.then(|| {
+                format!("port {port} serves metrics, but not those of MLSDM; check METRICS_PORT")
+            })
         }
-        Ok((status, _)) => Some(format!("port {port} answers {status}; see METRICS_PORT")),
+        Ok((status, _)) => {
+            Some(format!("port {port} responds with status {status}; check METRICS_PORT"))
+        }
         Err(error) => Some(error.to_string()),
     };
-    Line::new(signal, sink, lost, &format!("port {port} shows them"))
+    Line::new(signal, sink, lost, &format!("port {port} serves them"))
 }
 
-/// Whether a Prometheus has what the server shows.
+/// Checks that a Prometheus scrapes the server.
 async fn prometheus(url: &str) -> Line {
-    // the rules know servers by this job
+    // rules and dashboards select this job
     let query = [("query", "mlsdm_build_info{job=\"mlsdm\"}".to_owned())];
     let asked =
         async { Client::remote(url.to_owned(), None)?.get("/api/v1/query", &query).await }.await;
@@ -189,7 +193,7 @@ async fn prometheus(url: &str) -> Line {
         Ok(answer) => {
             let none = answer["data"]["result"].as_array().is_none_or(Vec::is_empty);
             none.then(|| {
-                "it knows no mlsdm_build_info of a job `mlsdm`, as rules and dashboards want it; see its targets"
+                "it has no mlsdm_build_info of job `mlsdm`, which rules and dashboards select; check its targets"
                     .to_owned()
             })
         }
@@ -198,23 +202,19 @@ async fn prometheus(url: &str) -> Line {
     Line::new("metrics", "prometheus", lost, "it scrapes a server")
 }
 
-fn people(value: &Value) -> String {
+fn render(value: &Value) -> String {
     let row = |line: &Value| {
         ["status", "signal", "sink", "detail"].map(|key| output::cell(line.get(key))).to_vec()
     };
     let rows: Vec<_> = value["sinks"].as_array().into_iter().flatten().map(row).collect();
     let table = output::table(&[], &rows);
-    let took = |sink: &str| {
+    let received = |sink: &str| {
         let mut lines = value["sinks"].as_array().into_iter().flatten();
         lines.any(|line| line["sink"] == sink && line["status"] == "arrived")
     };
     let loki =
-        took("loki").then(|| format!("  Loki   {{job=~\"mlsdm.*\"}} |= {}\n", value["check"]));
+        received("loki").then(|| format!("  Loki   {{job=~\"mlsdm.*\"}} |= {}\n", value["check"]));
     let trace = value["trace_id"].as_str().map(|id| format!("  Tempo  {id}\n"));
     let places = [loki, trace].into_iter().flatten().collect::<String>();
-    if places.is_empty() {
-        table
-    } else {
-        format!("{table}\nLook for it where people look:\n{places}")
-    }
+    if places.is_empty() { table } else { format!("{table}\nLook for them in:\n{places}") }
 }

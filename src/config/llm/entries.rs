@@ -5,31 +5,31 @@ use serde::Deserialize;
 use super::LlmProvider;
 use crate::domain::{budget::Price, ids::EngineId};
 
-/// A provider and, where it has several, the model.
+/// A provider and, if it has several, the model.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Choice {
-    /// Who.
+    /// The provider.
     pub provider: LlmProvider,
-    /// Which; the configured one without.
+    /// The model; none means `llm.model`.
     pub model: Option<String>,
 }
 
-/// An engine with a model of its own.
+/// The provider and model of one engine.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct EngineChoice {
-    /// Which engine.
+    /// The engine.
     pub engine: EngineId,
-    /// Who answers it.
+    /// The provider and model.
     pub choice: Choice,
 }
 
-/// What a model costs.
+/// The price of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ModelPrice {
-    /// Its name, as the provider reports it.
+    /// The name of the model as the provider reports it.
     pub model: String,
     /// The price.
     pub price: Price,
@@ -71,7 +71,7 @@ impl TryFrom<String> for ModelPrice {
     }
 }
 
-/// Names of models may have colons of their own.
+/// Splits at the first colon: names of models may contain colons.
 fn choice(text: &str) -> Option<Choice> {
     let (provider, model) = match text.split_once(':') {
         Some((_, model)) if model.trim().is_empty() => return None,

@@ -1,4 +1,4 @@
-//! How to reach the providers.
+//! Endpoints and keys of the providers.
 
 use std::time::Duration;
 
@@ -10,37 +10,37 @@ use crate::{
     domain::ids::EngineId,
 };
 
-/// Where `OpenAI` is.
+/// URL of the `OpenAI` API.
 const OPENAI_URL: &str = "https://api.openai.com/v1";
 
-/// Where Anthropic is.
+/// URL of the Anthropic API.
 const ANTHROPIC_URL: &str = "https://api.anthropic.com";
 
-/// `OpenAI`, or what speaks like it.
+/// `OpenAI` or a compatible server.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OpenAi {
-    /// Where the API begins; `/chat/completions` comes after it.
+    /// URL of the API without `/chat/completions`.
     pub base_url: String,
     api_key: SecretString,
-    /// Azure's `api-version`; empty for all others.
+    /// `api-version` of Azure; empty for other servers.
     pub api_version: String,
-    /// The field that bounds an answer.
+    /// The request field that limits the length of a response.
     pub max_tokens_field: MaxTokensField,
 }
 
-/// The field that bounds an answer.
+/// The request field that limits the length of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MaxTokensField {
-    /// What all servers know.
+    /// `max_tokens`, which all servers support.
     MaxTokens,
-    /// What models that think before they answer want.
+    /// `max_completion_tokens`, which reasoning models of `OpenAI` require.
     MaxCompletionTokens,
 }
 
 impl MaxTokensField {
-    /// Its name.
+    /// The name of the field.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MaxTokens => "max_tokens",
@@ -53,23 +53,23 @@ impl MaxTokensField {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Anthropic {
-    /// Where the API is; `/v1/messages` comes after it.
+    /// URL of the API without `/v1/messages`.
     pub base_url: String,
     api_key: SecretString,
-    /// Version of the API, a date.
+    /// Version of the API: a date.
     pub version: String,
 }
 
-/// Recorded answers.
+/// Responses recorded in an event log.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Replay {
     database: SecretString,
-    /// The engine whose log it is.
+    /// The engine whose log contains the responses.
     pub engine: EngineId,
 }
 
-/// The built-in model.
+/// The built-in stub.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stub {
@@ -78,7 +78,7 @@ pub struct Stub {
 }
 
 impl OpenAi {
-    /// The key, if one is given.
+    /// The API key, if one is given.
     pub fn key(&self) -> Option<&SecretString> {
         given(&self.api_key)
     }
@@ -88,13 +88,13 @@ impl OpenAi {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
         let version = self.api_version.chars().all(plain);
         check(version, "llm.openai.api_version", "a version such as 2024-10-21")?;
-        let missing = used && self.key().is_none() && is(&self.base_url, OPENAI_URL);
+        let missing = used && self.key().is_none() && has_host_of(&self.base_url, OPENAI_URL);
         check(!missing, "llm.openai.api_key", OPENAI_KEY_MISSING)
     }
 }
 
 impl Anthropic {
-    /// The key, if one is given.
+    /// The API key, if one is given.
     pub fn key(&self) -> Option<&SecretString> {
         given(&self.api_key)
     }
@@ -104,13 +104,13 @@ impl Anthropic {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
         let version = !self.version.is_empty() && self.version.chars().all(plain);
         check(version, "llm.anthropic.version", "a version such as 2023-06-01")?;
-        let missing = used && self.key().is_none() && is(&self.base_url, ANTHROPIC_URL);
+        let missing = used && self.key().is_none() && has_host_of(&self.base_url, ANTHROPIC_URL);
         check(!missing, "llm.anthropic.api_key", ANTHROPIC_KEY_MISSING)
     }
 }
 
 impl Replay {
-    /// The database of the log; the server's own without.
+    /// The database of the log; none means the server's own.
     pub fn database(&self) -> Option<&SecretString> {
         given(&self.database)
     }
@@ -124,12 +124,12 @@ impl Replay {
 }
 
 impl Stub {
-    /// How long it takes to answer.
+    /// Delay before the first word.
     pub const fn latency(&self) -> Duration {
         Duration::from_millis(self.latency_ms)
     }
 
-    /// How long it takes from word to word, for a caller who streams.
+    /// Delay between words of a streamed response.
     pub const fn word_latency(&self) -> Duration {
         Duration::from_millis(self.word_latency_ms)
     }
@@ -143,10 +143,10 @@ impl Stub {
 const URL: &str = "a URL such as https://host/v1, without a query";
 
 const OPENAI_KEY_MISSING: &str = "given, as OPENAI_API_KEY or OPENAI_API_KEY_FILE; or set \
-                                  llm.openai.base_url to a server that needs none";
+                                  llm.openai.base_url to a server that does not need one";
 
 const ANTHROPIC_KEY_MISSING: &str = "given, as ANTHROPIC_API_KEY or ANTHROPIC_API_KEY_FILE; or set \
-                                     llm.anthropic.base_url to a server that needs none";
+                                     llm.anthropic.base_url to a server that does not need one";
 
 fn given(secret: &SecretString) -> Option<&SecretString> {
     Some(secret).filter(|secret| !secret.expose_secret().is_empty())
@@ -157,7 +157,7 @@ fn is_url(text: &str) -> bool {
     reqwest::Url::parse(text).is_ok_and(|url| http(&url) && url.query().is_none())
 }
 
-fn is(url: &str, place: &str) -> bool {
+fn has_host_of(url: &str, other: &str) -> bool {
     let host = |url: &str| reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned);
-    host(url) == host(place)
+    host(url) == host(other)
 }

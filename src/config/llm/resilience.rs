@@ -1,4 +1,4 @@
-//! What protects providers and their callers.
+//! Retries, circuit breaker and concurrency limit of the providers.
 
 use std::time::Duration;
 
@@ -6,44 +6,44 @@ use serde::Deserialize;
 
 use crate::config::error::{Fault, check};
 
-/// How a failed call is tried again.
+/// Retries of failed calls.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LlmRetry {
-    /// Most calls for one answer, the first included.
+    /// Maximum number of calls for one response, including the first.
     pub attempts: u32,
     base_ms: u64,
     max_ms: u64,
 }
 
-/// When a failing provider is left alone.
+/// The circuit breaker of each provider.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LlmBreaker {
-    /// Faults in a row that open it; with 0 it never opens.
+    /// Consecutive failures that open the breaker; 0 disables it.
     pub failures: u32,
     open_seconds: u64,
-    /// Calls let through at once to see whether the provider answers again.
+    /// Concurrent calls that a half-open breaker admits.
     pub probes: u32,
 }
 
-/// How many calls of one provider may run and wait.
+/// The concurrency limit of each provider.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LlmBulkhead {
-    /// Calls that run at once.
+    /// Maximum number of concurrent calls.
     pub concurrency: usize,
-    /// Calls that wait for those.
+    /// Maximum number of queued calls.
     pub queue: usize,
 }
 
 impl LlmRetry {
-    /// Longest wait before the second call.
+    /// Maximum delay before the second call.
     pub const fn base(&self) -> Duration {
         Duration::from_millis(self.base_ms)
     }
 
-    /// Longest wait before any call.
+    /// Maximum delay before any call.
     pub const fn max(&self) -> Duration {
         Duration::from_millis(self.max_ms)
     }
@@ -57,7 +57,7 @@ impl LlmRetry {
 }
 
 impl LlmBreaker {
-    /// How long it stays open.
+    /// Time for which the breaker stays open.
     pub const fn open(&self) -> Duration {
         Duration::from_secs(self.open_seconds)
     }

@@ -16,31 +16,31 @@ fn mode(variables: &[(&str, &str)]) -> AuthMode {
 }
 
 #[test]
-fn what_is_not_said_follows_from_what_is_configured() {
-    let said = |mode| ("MLSDM__AUTH__MODE", mode);
+fn the_mode_is_derived_from_the_other_settings() {
+    let given = |mode| ("MLSDM__AUTH__MODE", mode);
     assert_eq!(mode(&[]), AuthMode::Dev);
     assert_eq!(mode(&[ISSUER, AUDIENCE]), AuthMode::Oidc);
     assert_eq!(mode(&[KEY]), AuthMode::Keys);
     assert_eq!(mode(&[ADMIN_KEY]), AuthMode::Keys);
     assert_eq!(mode(&[ISSUER, AUDIENCE, KEY]), AuthMode::OidcAndKeys);
-    assert_eq!(mode(&[ISSUER, AUDIENCE, KEY, said("both")]), AuthMode::OidcAndKeys);
-    assert_eq!(mode(&[ISSUER, AUDIENCE, KEY, said("oidc+keys")]), AuthMode::OidcAndKeys);
+    assert_eq!(mode(&[ISSUER, AUDIENCE, KEY, given("both")]), AuthMode::OidcAndKeys);
+    assert_eq!(mode(&[ISSUER, AUDIENCE, KEY, given("oidc+keys")]), AuthMode::OidcAndKeys);
     assert_eq!(mode(&[ISSUER, ("MLSDM_OIDC_ENABLED", "false")]), AuthMode::Dev);
-    assert_eq!(mode(&[said("none")]), AuthMode::None);
+    assert_eq!(mode(&[given("none")]), AuthMode::None);
 }
 
 #[test]
-fn what_is_half_configured_or_contradicts_itself_is_refused() {
-    let said = |mode| ("MLSDM__AUTH__MODE", mode);
+fn incomplete_and_contradictory_settings_are_refused() {
+    let given = |mode| ("MLSDM__AUTH__MODE", mode);
     let cases = [
         (vec![ISSUER], "auth.oidc.audience"),
         (vec![("MLSDM_OIDC_ENABLED", "true")], "auth.oidc.issuer"),
-        (vec![said("oidc")], "auth.oidc.issuer"),
-        (vec![said("keys")], "auth.keys.user"),
-        (vec![said("none"), KEY], "API_KEY"),
-        (vec![said("dev"), ISSUER, AUDIENCE], "auth.oidc.issuer is set"),
-        (vec![said("keys"), KEY, ISSUER, AUDIENCE], "auth.oidc.issuer is set"),
-        (vec![said("dance")], "one of"),
+        (vec![given("oidc")], "auth.oidc.issuer"),
+        (vec![given("keys")], "auth.keys.user"),
+        (vec![given("none"), KEY], "API_KEY"),
+        (vec![given("dev"), ISSUER, AUDIENCE], "auth.oidc.issuer is set"),
+        (vec![given("keys"), KEY, ISSUER, AUDIENCE], "auth.oidc.issuer is set"),
+        (vec![given("dance")], "one of"),
         (vec![("MLSDM_OIDC_ISSUER", "http://issuer.example"), AUDIENCE], "https URL"),
         (vec![("MLSDM_OIDC_ISSUER", "issuer"), AUDIENCE], "https URL"),
         (vec![ISSUER, AUDIENCE, ("MLSDM_OIDC_JWKS_URI", "http://10.0.0.1/")], "https URL"),
@@ -61,7 +61,7 @@ fn what_is_half_configured_or_contradicts_itself_is_refused() {
 }
 
 #[test]
-fn the_guides_names_are_read_and_keys_are_not_shown() {
+fn the_variables_of_the_guide_are_read_and_keys_are_redacted() {
     let loaded = env(&[
         ("MLSDM_OIDC_ENABLED", "true"),
         ISSUER,
@@ -90,14 +90,14 @@ fn the_guides_names_are_read_and_keys_are_not_shown() {
 }
 
 #[test]
-fn open_doors_need_a_word() {
+fn an_unauthenticated_server_on_a_public_address_needs_consent() {
     let (host, none) = (("MLSDM__API__HOST", "0.0.0.0"), ("MLSDM__AUTH__MODE", "none"));
     let (insecure, dev) = (("MLSDM_INSECURE", "1"), ("MLSDM__AUTH__MODE", "dev"));
     let choices = error(env(&[host]));
     for choice in ["oidc", "API_KEY", "MLSDM_INSECURE=1", "loopback"] {
         assert!(choices.contains(choice), "{choices}");
     }
-    assert!(error(env(&[host, insecure])).contains("auth.mode"), "the mode has to be said");
+    assert!(error(env(&[host, insecure])).contains("auth.mode"), "the mode must be set");
     for mode in [none, dev] {
         assert!(error(env(&[host, mode])).contains("MLSDM_INSECURE=1"));
         assert!(env(&[host, mode, insecure]).unwrap().config.auth.insecure);

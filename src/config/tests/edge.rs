@@ -1,4 +1,4 @@
-//! TLS, origins, proxies and rates.
+//! TLS, origins, proxies and rate limits.
 
 use super::{env, error};
 
@@ -50,17 +50,7 @@ fn origins_are_exact_or_all() {
 }
 
 #[test]
-fn rates_are_limited_unless_that_is_turned_off() {
-    let rate = |variables: &[(&str, &str)]| {
-        let rates = env(variables).unwrap().config.limits.rate.rates()?;
-        let rate = rates.for_roles([]);
-        Some((rate.requests.get(), rate.window.as_secs(), rate.burst.get()))
-    };
-    assert_eq!(rate(&[]), Some((100, 60, 20)));
-    assert_eq!(rate(&[("DISABLE_RATE_LIMIT", "false")]), Some((100, 60, 20)));
-    assert_eq!(rate(&[("DISABLE_RATE_LIMIT", "true")]), None);
-    let given = [("RATE_LIMIT_REQUESTS", "7"), ("RATE_LIMIT_WINDOW", "9")];
-    assert_eq!(rate(&given), Some((7, 9, 20)));
+fn rates_and_networks_are_checked() {
     for (name, value) in [
         ("RATE_LIMIT_REQUESTS", "0"),
         ("RATE_LIMIT_WINDOW", "0"),

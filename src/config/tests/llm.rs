@@ -42,7 +42,7 @@ fn the_variables_of_the_guide_choose_provider_and_key() {
 }
 
 #[test]
-fn what_a_provider_lacks_is_named_with_the_fix() {
+fn a_missing_key_or_model_is_refused_with_the_remediation() {
     let nameless = error(env(&[("LLM_BACKEND", "openai"), ("OPENAI_API_KEY", "sk-1")]));
     assert!(nameless.contains("MLSDM__LLM__MODEL"), "{nameless}");
     for (backend, variable) in [("openai", "OPENAI_API_KEY"), ("anthropic", "ANTHROPIC_API_KEY")] {
@@ -61,7 +61,7 @@ fn what_a_provider_lacks_is_named_with_the_fix() {
 }
 
 #[test]
-fn lists_say_who_is_asked_in_which_order() {
+fn fallbacks_and_engine_entries_determine_the_order_of_providers() {
     let llm = llm(r#"
 [llm]
 provider = "openai"
@@ -88,7 +88,7 @@ api_key = "sk-2"
 }
 
 #[test]
-fn entries_of_another_shape_are_refused() {
+fn malformed_entries_are_refused() {
     for (text, wanted) in [
         ("fallbacks = [\"gemini\"]", "provider:model"),
         ("fallbacks = [\"openai:\"]", "provider:model"),

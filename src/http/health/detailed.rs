@@ -147,7 +147,7 @@ fn auth(auth: &Authenticator) -> AuthStatus {
         age_seconds: keys.age_seconds,
         status: if keys.usable { "ok" } else { "error" },
     });
-    AuthStatus { mode: auth.mode().as_str(), provider_keys }
+    AuthStatus { mode: auth.mode(), provider_keys }
 }
 
 fn breakers(llm: &Llm, embedder: &Embedder) -> BTreeMap<String, String> {

@@ -95,7 +95,7 @@ async fn identify(auth: &Authenticator, request: &ServiceRequest) -> Identity {
 
 /// The principal of the connection's client certificate. A credential in the request has priority.
 fn certificate_principal(auth: &Authenticator, request: &ServiceRequest) -> Option<Arc<Principal>> {
-    auth.certified(request.conn_data::<ClientCertificate>()?)
+    auth.by_certificate(request.conn_data::<ClientCertificate>()?)
 }
 
 /// The one credential of a request. Never read from the query, because URLs end up in logs.

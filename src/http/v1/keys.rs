@@ -109,7 +109,7 @@ pub async fn delete(
     let (id, system, _) = key_in_path(&authorized, &state, &request).await?;
     let actor = authorized.caller.actor.clone();
     let receipt = system.revoke_key(RevokeKey { id, actor }).await?;
-    state.auth.take(&system.view());
+    state.auth.apply_keys(&system.view());
     Ok(Json(RevokedKey {
         id: id.to_string(),
         status: "revoked",
@@ -157,7 +157,7 @@ fn created(
     id: KeyId,
     (secret, receipt): (&SecretString, &Receipt),
 ) -> Result<CreatedKey, Problem> {
-    state.auth.take(&system.view());
+    state.auth.apply_keys(&system.view());
     let key = find(system, id)?;
     let now = state.engines.parts().store.local_time();
     Ok(CreatedKey {
@@ -173,7 +173,7 @@ fn enabled_keys(state: &AppState) -> Result<&Keys, Problem> {
     state.auth.keys().ok_or_else(|| {
         let detail = format!(
             "auth.mode is {}, which accepts no API keys; set it to `oidc+keys`, `keys` or `dev`",
-            state.auth.mode().as_str()
+            state.auth.mode()
         );
         Problem::new(Code::KeysNotTaken, detail)
     })

@@ -1,6 +1,5 @@
 //! The format of `dashboards/*.yaml`.
 
-use config::{File, FileFormat};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,7 +16,7 @@ pub enum Error {
         /// File name without extension.
         name: String,
         /// The cause.
-        source: config::ConfigError,
+        source: Box<serde_saphyr::Error>,
     },
     /// A panel names a limit that does not exist.
     #[error("panel {panel:?}: {limit:?} is neither a number nor a limit of alerts/slo.yaml")]
@@ -168,11 +167,8 @@ pub(super) struct Mapping {
 
 impl Source {
     pub(super) fn parse(name: &str, text: &str) -> Result<Self, Error> {
-        config::Config::builder()
-            .add_source(File::from_str(text, FileFormat::Yaml))
-            .build()
-            .and_then(config::Config::try_deserialize)
-            .map_err(|source| Error::Source { name: name.to_owned(), source })
+        serde_saphyr::from_str(text)
+            .map_err(|source| Error::Source { name: name.to_owned(), source: source.into() })
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use config::{File, FileFormat};
 use serde::{Deserialize, de::DeserializeOwned};
 
 /// An error in the sources of the rules.
@@ -14,7 +13,7 @@ pub enum Error {
         /// File name below `alerts/`.
         file: &'static str,
         /// The parse error.
-        source: config::ConfigError,
+        source: Box<serde_saphyr::Error>,
     },
     /// An SLO is inconsistent.
     #[error("alerts/slo.yaml: {0}")]
@@ -363,8 +362,5 @@ impl Components {
 }
 
 fn yaml<T: DeserializeOwned>(file: &'static str, text: &str) -> Result<T, Error> {
-    let source = File::from_str(text, FileFormat::Yaml);
-    let read = config::Config::builder().add_source(source).build();
-    let read = read.and_then(config::Config::try_deserialize);
-    read.map_err(|source| Error::Source { file, source })
+    serde_saphyr::from_str(text).map_err(|source| Error::Source { file, source: source.into() })
 }

@@ -1,17 +1,17 @@
-//! The lines of the deployment guide's checklist, in its words and its order.
+//! The checklist of the deployment guide, in its wording and order.
 
-/// Who can say how a line is.
+/// How an item is checked.
 #[derive(Clone, Copy)]
-pub(super) enum By {
-    /// A person.
-    Hand,
-    /// This program.
-    Look(Look),
+pub(super) enum Method {
+    /// By an operator.
+    Manual,
+    /// By this program.
+    Automatic(Check),
 }
 
-/// What this program looks at.
+/// A check of this program.
 #[derive(Clone, Copy)]
-pub(super) enum Look {
+pub(super) enum Check {
     Resources,
     Network,
     Tls,
@@ -26,21 +26,26 @@ pub(super) enum Look {
     Scaling,
 }
 
-/// A line of the checklist.
+/// An item of the checklist.
 pub(super) struct Item {
     pub(super) section: &'static str,
     pub(super) text: &'static str,
-    pub(super) by: By,
-    /// What to do as long as it does not pass.
+    pub(super) method: Method,
+    /// The remediation.
     pub(super) fix: &'static str,
 }
 
-const fn hand(section: &'static str, text: &'static str, fix: &'static str) -> Item {
-    Item { section, text, by: By::Hand, fix }
+const fn manual(section: &'static str, text: &'static str, fix: &'static str) -> Item {
+    Item { section, text, method: Method::Manual, fix }
 }
 
-const fn look(look: Look, section: &'static str, text: &'static str, fix: &'static str) -> Item {
-    Item { section, text, by: By::Look(look), fix }
+const fn automatic(
+    check: Check,
+    section: &'static str,
+    text: &'static str,
+    fix: &'static str,
+) -> Item {
+    Item { section, text, method: Method::Automatic(check), fix }
 }
 
 const INFRASTRUCTURE: &str = "Infrastructure";
@@ -51,170 +56,178 @@ const OPERATIONS: &str = "Operations";
 const PERFORMANCE: &str = "Performance";
 const CI: &str = "CI/CD & Branch Protection";
 
-/// All of it.
 pub(super) const LIST: &[Item] = &[
-    look(
-        Look::Resources,
+    automatic(
+        Check::Resources,
         INFRASTRUCTURE,
         "Resources provisioned (CPU, RAM, storage)",
-        "give the server as many cores as api.workers, or set it to 0; see README, Speed, for memory",
+        "give the server as many cores as api.workers, or set api.workers to 0; deploy/BENCHMARKS.md has memory figures",
     ),
-    look(
-        Look::Network,
+    automatic(
+        Check::Network,
         INFRASTRUCTURE,
         "Network connectivity verified",
-        "let this host reach the database (DATABASE_URL, served once) and auth.oidc.issuer",
+        "allow this host to reach the database (DATABASE_URL), start the server once, and allow it to reach auth.oidc.issuer",
     ),
-    hand(
+    manual(
         INFRASTRUCTURE,
         "Load balancer configured",
-        "let it ask /health/ready, and name its network in api.trusted_proxies",
+        "configure /health/ready as its health check, and its network in api.trusted_proxies",
     ),
-    look(
-        Look::Tls,
+    automatic(
+        Check::Tls,
         INFRASTRUCTURE,
         "SSL/TLS certificates installed",
-        "set tls.cert and tls.key to a chain good for 14 more days, or end TLS at a proxy of \
-         api.trusted_proxies",
+        "set tls.cert and tls.key to a chain that is valid for 14 more days, or terminate TLS at a proxy \
+         of api.trusted_proxies",
     ),
-    hand(INFRASTRUCTURE, "DNS configured", "let the name of the certificate lead to the server"),
-    hand(APPLICATION, "All tests passing", "run .ci/test on the commit that is deployed"),
-    look(
-        Look::Configuration,
+    manual(INFRASTRUCTURE, "DNS configured", "point the name in the certificate to the server"),
+    manual(APPLICATION, "All tests passing", "run .ci/test on the deployed commit"),
+    automatic(
+        Check::Configuration,
         APPLICATION,
         "Configuration validated",
-        "remove what has no effect; mlsdm config shows every setting with its source",
+        "remove settings without effect; mlsdm config lists all settings with their sources",
     ),
-    look(
-        Look::Secrets,
+    automatic(
+        Check::Secrets,
         APPLICATION,
         "Secrets management configured",
-        "give secrets by variables or files (API_KEY_FILE and the like), and MLSDM_CONTENT_KEY too",
+        "set secrets in variables or files (such as API_KEY_FILE), including MLSDM_CONTENT_KEY",
     ),
-    hand(
+    manual(
         APPLICATION,
         "Error handling comprehensive",
-        "let callers repeat 429 and 503 after Retry-After, with an Idempotency-Key",
+        "make callers retry 429 and 503 after Retry-After, with an Idempotency-Key",
     ),
-    look(
-        Look::Logging,
+    automatic(
+        Check::Logging,
         APPLICATION,
         "Logging configured",
         "set LOG_FORMAT=json and LOG_LEVEL=INFO or WARNING",
     ),
-    look(
-        Look::Metrics,
+    automatic(
+        Check::Metrics,
         MONITORING,
         "Metrics collection enabled",
-        "set METRICS_ENABLED=true; mlsdm telemetry doctor says whether METRICS_PORT answers",
+        "set METRICS_ENABLED=true; mlsdm telemetry doctor checks METRICS_PORT",
     ),
-    hand(
+    manual(
         MONITORING,
         "Dashboards created",
         "load dashboards/ into Grafana, as deploy/monitoring/grafana does",
     ),
-    hand(
+    manual(
         MONITORING,
         "Alerts configured",
-        "run Prometheus and Alertmanager as in deploy/monitoring, put your receivers into \
-         alertmanager.yml, and see with mlsdm telemetry doctor --prometheus URL that it scrapes",
+        "run Prometheus and Alertmanager as in deploy/monitoring, add your receivers to \
+         alertmanager.yml, and check scraping with mlsdm telemetry doctor --prometheus URL",
     ),
-    look(
-        Look::Health,
+    automatic(
+        Check::Health,
         MONITORING,
         "Health checks working",
-        "start the server, or name it with --server; /health/detailed says what is missing",
+        "start the server, or name it with --server; /health/detailed lists the failing components",
     ),
-    hand(
+    manual(
         MONITORING,
         "Log aggregation setup",
-        "ship standard output with deploy/monitoring/alloy, or set MLSDM_LOKI_URL and see with \
-         mlsdm telemetry doctor that lines arrive; deploy/monitoring/loki has the alerts",
+        "ship standard output with deploy/monitoring/alloy, or set MLSDM_LOKI_URL and check \
+         delivery with mlsdm telemetry doctor; deploy/monitoring/loki has the alerts",
     ),
-    look(
-        Look::Authentication,
+    automatic(
+        Check::Authentication,
         SECURITY,
         "Authentication enabled",
-        "set MLSDM_OIDC_ISSUER and MLSDM_OIDC_AUDIENCE, or API_KEY, for the server too",
+        "set MLSDM_OIDC_ISSUER and MLSDM_OIDC_AUDIENCE, or API_KEY, in the environment of the server too",
     ),
-    look(
-        Look::Rates,
+    automatic(
+        Check::Rates,
         SECURITY,
         "Rate limiting configured",
-        "remove DISABLE_RATE_LIMIT; RATE_LIMIT_REQUESTS and RATE_LIMIT_WINDOW say how much",
+        "remove DISABLE_RATE_LIMIT; set RATE_LIMIT_REQUESTS and RATE_LIMIT_WINDOW",
     ),
-    look(
-        Look::Input,
+    automatic(
+        Check::Input,
         SECURITY,
         "Input validation implemented",
-        "start the server, and give a credential that may generate; anything but 400 is a defect",
+        "start the server, and use a credential with the permission generate; a status other than \
+         400 is a defect",
     ),
-    hand(SECURITY, "Security scan passed", "run cargo deny check, and scan the image"),
-    hand(SECURITY, "Secrets rotated", "exchange keys that tests have used or that are a year old"),
-    hand(OPERATIONS, "Deployment procedure documented", "write down who deploys what, and how"),
-    hand(
+    manual(SECURITY, "Security scan passed", "run cargo deny check, and scan the image"),
+    manual(SECURITY, "Secrets rotated", "replace keys that were used in tests or are a year old"),
+    manual(
+        OPERATIONS,
+        "Deployment procedure documented",
+        "document the steps and the responsibilities of a deployment",
+    ),
+    manual(
         OPERATIONS,
         "Rollback procedure tested",
-        "start the version before on a copy of the database",
+        "start the previous version on a copy of the database",
     ),
-    hand(
+    manual(
         OPERATIONS,
         "Backup strategy defined",
-        "back up the database and, elsewhere, the content key; prove a restored copy with mlsdm \
+        "back up the database and, in another place, the content key; verify a restored copy with mlsdm \
          audit verify",
     ),
-    hand(
+    manual(
         OPERATIONS,
         "Incident response plan ready",
         "practise mlsdm engine shutdown and mlsdm engine resume",
     ),
-    hand(OPERATIONS, "On-call schedule established", "name who answers alerts"),
-    hand(
+    manual(OPERATIONS, "On-call schedule established", "assign the on-call engineer for alerts"),
+    manual(
         PERFORMANCE,
         "Load testing completed",
         "send the expected load to a copy of the deployment",
     ),
-    hand(
+    manual(
         PERFORMANCE,
         "Performance benchmarks met",
-        "run mlsdm bench on this kind of machine, beside README, Speed",
+        "run mlsdm-dev bench on this kind of machine, and compare with deploy/BENCHMARKS.md",
     ),
-    hand(
+    manual(
         PERFORMANCE,
         "Resource limits tuned",
-        "compare [limits] with what the load test has shown",
+        "compare [limits] with the results of the load test",
     ),
-    look(
-        Look::Scaling,
+    automatic(
+        Check::Scaling,
         PERFORMANCE,
         "Scaling strategy defined",
-        "use PostgreSQL (DATABASE_URL=postgres://…): SQLite belongs to one process",
+        "use PostgreSQL (DATABASE_URL=postgres://…), since SQLite supports one process",
     ),
-    hand(
+    manual(
         PERFORMANCE,
         "Capacity planning done",
-        "compare mlsdm.capacity and the growth of the database with what is there",
+        "compare mlsdm.capacity and the growth of the database with the available resources",
     ),
-    hand(
+    manual(
         CI,
         "Branch protection enabled on `main`",
         "protect the branch where the repository is hosted",
     ),
-    hand(
+    manual(
         CI,
         "Required status checks configured (lint, test, type-check)",
-        "require .ci/test: it has format, lints, types and tests in one",
+        "require .ci/test, which includes format, lints, types and tests",
     ),
-    hand(
+    manual(
         CI,
         "At least 1 approval required for PRs",
         "require a review where the repository is hosted",
     ),
-    hand(
+    manual(
         CI,
         "SLO-based release gates enabled (PERF-001)",
-        "release only what mlsdm bench measures within your objectives",
+        "release only if mlsdm-dev bench is within your objectives",
     ),
-    hand(CI, "SBOM generation configured (SEC-005)", "make one from Cargo.lock for each release"),
-    hand(CI, "Container image signing enabled (CICD-006)", "sign images where they are built"),
+    manual(
+        CI,
+        "SBOM generation configured (SEC-005)",
+        "generate one from Cargo.lock for each release",
+    ),
+    manual(CI, "Container image signing enabled (CICD-006)", "sign images where they are built"),
 ];

@@ -1,4 +1,4 @@
-//! A model's API that answers at once: what a gateway costs shows only before such a one.
+//! A model API that responds at once, so that the overhead of a gateway is visible.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,35 +9,35 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Pieces of a streamed answer.
+/// Chunks of a streamed response.
 pub(super) const PIECES: usize = 200;
 
-/// A model that takes a second.
+/// A model that responds after a second.
 pub(super) const SLOW: &str = "slow";
-/// A model that never answers.
+/// A model that never responds.
 pub(super) const HANGING: &str = "hanging";
-/// A model that answers at once.
+/// A model that responds at once.
 pub(super) const INSTANT: &str = "instant";
 
-/// Largest request it reads, in bytes.
+/// Maximum size of a request in bytes.
 const REQUEST_MAX: usize = 1024 * 1024;
 
-/// Where spans and log lines are sent: it takes them, and that is all.
+/// Paths that receive spans and log lines, which are discarded.
 const SINKS: [&str; 2] = ["post /v1/traces", "post /loki/"];
 const TAKEN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
-/// The API; ends when dropped.
+/// The running API; stopped when dropped.
 pub(super) struct Backend {
     pub(super) address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Backend {
-    /// Listens on a port, or (0) on any that is free.
+    /// Listens on `port`; 0 picks a free port.
     pub(super) async fn start(port: u16) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
-        // its own side of the measurement: it ends with the benchmark, nothing waits for it
+        // ends with the benchmark; nothing waits for it
         let task = Handle::current().spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
@@ -51,7 +51,7 @@ impl Backend {
         format!("{}/v1", self.root())
     }
 
-    /// Without the path of the model's API.
+    /// The URL without the path of the model API.
     pub(super) fn root(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -64,7 +64,7 @@ impl Drop for Backend {
 }
 
 async fn serve(mut stream: TcpStream) {
-    // an answer that is late by Nagle's algorithm would be measured as the gateway's
+    // a response delayed by Nagle's algorithm would be attributed to the gateway
     drop(stream.set_nodelay(true));
     let mut buffer = Vec::new();
     while let Some((head, body)) = request(&mut stream, &mut buffer).await {
@@ -74,14 +74,14 @@ async fn serve(mut stream: TcpStream) {
             }
             continue;
         }
-        let asked = |what: &str| body.contains(what);
-        if asked(HANGING) {
+        let mentions = |word: &str| body.contains(word);
+        if mentions(HANGING) {
             std::future::pending::<()>().await;
         }
-        if asked(SLOW) {
+        if mentions(SLOW) {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let streams = asked("\"stream\":true") || asked("\"stream\": true");
+        let streams = mentions("\"stream\":true") || mentions("\"stream\": true");
         let sent = if streams { pieces(&mut stream).await } else { whole(&mut stream).await };
         if sent.is_err() {
             return;
@@ -89,7 +89,7 @@ async fn serve(mut stream: TcpStream) {
     }
 }
 
-/// The next request's head, in lower case, and its body.
+/// Reads the head of the next request, in lower case, and its body.
 async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, String)> {
     loop {
         if let Some(end) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {

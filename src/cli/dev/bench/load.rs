@@ -1,4 +1,4 @@
-//! A load generator that costs little beside what it measures: keep-alive HTTP/1.1 by hand.
+//! A load generator with little overhead: HTTP/1.1 with keep-alive, written by hand.
 
 use std::{
     net::SocketAddr,
@@ -12,10 +12,10 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Largest answer the generator reads, in bytes.
+/// Maximum size of a response in bytes.
 const ANSWER_MAX: usize = 64 * 1024;
 
-/// Requests sent, and how long each took.
+/// Latencies of the requests, and the total time.
 pub(super) struct Measured {
     pub(super) latencies: Vec<Duration>,
     pub(super) elapsed: Duration,
@@ -27,7 +27,7 @@ impl Measured {
     }
 }
 
-/// Sends `requests` in all, from `clients` connections, each waiting for its answer.
+/// Sends `requests` in total over `clients` connections, each waiting for its response.
 pub(super) async fn run(
     address: SocketAddr,
     path: &str,
@@ -74,7 +74,7 @@ async fn one_client(
     Ok(latencies)
 }
 
-/// Reads one answer and insists on status 200.
+/// Reads one response; any status but 200 is an error.
 async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<()> {
     buffer.clear();
     loop {
@@ -104,14 +104,14 @@ const WORDS: [&str; 32] = [
     "magnet", "needle", "oyster", "pillow", "quartz",
 ];
 
-/// A prompt of 500 bytes; each client and request has another.
+/// A prompt of 500 bytes, unique per client and request.
 pub(super) fn prompt(client: usize, n: usize) -> String {
     let mut text = format!("Note {n} of client {client}:");
     let mut seed = (client as u64) << 32 | n as u64;
     while text.len() < 500 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         text.push(' ');
-        // numbered, so that an echo of it is not taken for a loop
+        // numbered, so that an echo of the prompt does not count as repetitive
         text.push_str(WORDS[(seed >> 59) as usize]);
         text.push_str(&((seed >> 32) % 10_000).to_string());
     }

@@ -1,4 +1,4 @@
-//! Search in the lattice memory, beside the time it takes to read the same bytes.
+//! Retrieval from the lattice memory, compared with the time to read the same bytes.
 
 use std::{hint::black_box, time::Instant};
 
@@ -12,7 +12,7 @@ use crate::domain::{
 const DIMENSION: usize = 384;
 const RUNS: usize = 101;
 
-/// Searches a full memory of `items` for the top 5.
+/// Retrieves the top 5 from a full memory of `items`.
 pub(super) fn run(items: usize) -> anyhow::Result<Vec<Row>> {
     let lattice = filled(items)?;
     let mut random = Random(7);
@@ -46,7 +46,7 @@ pub(super) fn run(items: usize) -> anyhow::Result<Vec<Row>> {
     ])
 }
 
-/// Adds up bytes in wide strides: as fast as memory gives them.
+/// Sums bytes in wide strides, limited by memory bandwidth.
 fn sum(bytes: &[u8]) -> u64 {
     let words = bytes.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes));
     words.fold(0, u64::wrapping_add)
@@ -76,7 +76,7 @@ fn milliseconds(started: Instant) -> f64 {
     started.elapsed().as_secs_f64() * 1_000.0
 }
 
-/// A generator that needs no crate: the benchmark must be the same everywhere.
+/// A fixed generator, so that the benchmark is the same everywhere.
 struct Random(u64);
 
 impl Random {

@@ -1,7 +1,7 @@
-//! JSON objects in which each member is given once, at every depth.
+//! JSON objects without duplicate keys, at every depth.
 //!
-//! Of a member given twice, different readers see different values: a token could mean one thing to
-//! who issued it and another to who verifies it.
+//! RFC 8259 leaves the meaning of duplicate keys to the parser, so a token with one could mean one thing
+//! to its issuer and another to its verifier (RFC 7519, section 4).
 
 use std::fmt;
 
@@ -11,29 +11,29 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-/// An object, or nothing when it is none or says something twice.
-pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
+/// Parses an object. Returns none for any other value and for duplicate keys.
+pub(super) fn parse_object(bytes: &[u8]) -> Option<Map<String, Value>> {
     match serde_json::from_slice(bytes).ok()? {
-        Strict(Value::Object(members)) => Some(members),
-        Strict(_) => None,
+        UniqueKeys(Value::Object(members)) => Some(members),
+        UniqueKeys(_) => None,
     }
 }
 
-struct Strict(Value);
+struct UniqueKeys(Value);
 
-impl<'de> Deserialize<'de> for Strict {
+impl<'de> Deserialize<'de> for UniqueKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Once).map(Self)
+        deserializer.deserialize_any(UniqueKeysVisitor).map(Self)
     }
 }
 
-struct Once;
+struct UniqueKeysVisitor;
 
-impl<'de> Visitor<'de> for Once {
+impl<'de> Visitor<'de> for UniqueKeysVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON without members given twice")
+        f.write_str("JSON without duplicate keys")
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
@@ -62,7 +62,7 @@ impl<'de> Visitor<'de> for Once {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(Strict(item)) = list.next_element()? {
+        while let Some(UniqueKeys(item)) = list.next_element()? {
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -70,9 +70,9 @@ impl<'de> Visitor<'de> for Once {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
-        while let Some((name, Strict(value))) = map.next_entry::<String, _>()? {
+        while let Some((name, UniqueKeys(value))) = map.next_entry::<String, _>()? {
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member is given twice"));
+                return Err(A::Error::custom("duplicate key"));
             }
         }
         Ok(Value::Object(members))
@@ -81,11 +81,11 @@ impl<'de> Visitor<'de> for Once {
 
 #[cfg(test)]
 mod tests {
-    use super::object;
+    use super::parse_object;
 
     #[test]
-    fn each_member_is_given_once() {
-        let read = object(br#"{"a": [1, -2, 0.5, null, true, "x"], "b": {"a": 1}}"#).unwrap();
+    fn duplicate_keys_are_refused_at_every_depth() {
+        let read = parse_object(br#"{"a": [1, -2, 0.5, null, true, "x"], "b": {"a": 1}}"#).unwrap();
         assert_eq!(read["a"].as_array().unwrap().len(), 6);
         for bad in [
             r#"{"a": 1, "a": 1}"#,
@@ -97,7 +97,7 @@ mod tests {
             "\"a\"",
             "",
         ] {
-            assert!(object(bad.as_bytes()).is_none(), "{bad}");
+            assert!(parse_object(bad.as_bytes()).is_none(), "{bad}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What standing between an application and a model costs: the same client, the same model that
-//! answers at once, with and without this server (or another gateway) in between.
+//! The overhead of a gateway between an application and a model: the same client and the same instant
+//! model, with and without this server (or another gateway) in between.
 
 use std::time::{Duration, Instant};
 
@@ -15,21 +15,21 @@ use tokio::task::JoinSet;
 use super::{
     backend::{Backend, HANGING, INSTANT, PIECES, SLOW},
     load, say,
-    server::Server,
+    server::Launcher,
     steps::bare_commit,
     table::{Row, median},
 };
 
-/// Chats of one client, one after the other; and streams.
+/// Sequential chats and streams of one client.
 const CHATS: usize = 400;
 const STREAMS: usize = 100;
-/// Calls at once that take a second each.
+/// Concurrent calls of one second each.
 const PARALLEL: usize = 200;
-/// Calls that hang while states are read.
+/// Hanging calls while states are read.
 const HANG: usize = 50;
 const READS: usize = 200;
 
-/// Another gateway before the same model, already running.
+/// Another gateway in front of the same model, already running.
 #[derive(Clone, Debug)]
 pub(super) struct Other {
     name: String,
@@ -46,7 +46,7 @@ impl std::str::FromStr for Other {
     }
 }
 
-/// A header as it is typed.
+/// A header as typed.
 #[derive(Clone, Debug)]
 pub(super) struct Header(HeaderName, HeaderValue);
 
@@ -55,24 +55,23 @@ impl std::str::FromStr for Header {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let (name, value) = text.split_once(':').ok_or("expected NAME: VALUE")?;
-        let name = name.trim().parse().map_err(|_| "not the name of a header")?;
-        Ok(Self(name, value.trim().parse().map_err(|_| "not the value of a header")?))
+        let name = name.trim().parse().map_err(|_| "invalid header name")?;
+        Ok(Self(name, value.trim().parse().map_err(|_| "invalid header value")?))
     }
 }
 
-/// Other gateways, and the headers they all get.
+/// Other gateways, and the headers sent to all of them.
 pub(super) struct Others {
     pub(super) all: Vec<Other>,
     pub(super) headers: Vec<Header>,
 }
 
 pub(super) async fn run(
-    database: &str,
-    key: &str,
+    launcher: &Launcher,
     port: u16,
     others: &Others,
 ) -> anyhow::Result<Vec<Row>> {
-    let backend = Backend::start(port).await.context("the bench's model cannot listen")?;
+    let backend = Backend::start(port).await.context("the instant model cannot listen")?;
     let url = backend.url();
     let env = [
         ("LLM_BACKEND", "openai"),
@@ -80,10 +79,10 @@ pub(super) async fn run(
         ("MLSDM__LLM__MODEL", INSTANT),
         ("MLSDM__LLM__MODELS", "instant,slow,hanging"),
     ];
-    // makes the tables; a log on SQLite has one owner at a time
-    Server::start(database, key).await?.kill().await?;
-    let commit = bare_commit(database).await?;
-    let server = Server::start_with(database, key, &env).await?;
+    // creates the tables; a log on SQLite has one owner at a time
+    launcher.start().await?.kill().await?;
+    let commit = bare_commit(&launcher.database).await?;
+    let server = launcher.start_with(&env).await?;
     let client = Client::builder().no_proxy().tcp_nodelay(true).build()?;
     let ours = format!("http://{}/v1", server.address);
 
@@ -107,11 +106,11 @@ pub(super) async fn run(
     Ok(rows)
 }
 
-/// All in milliseconds.
+/// Latencies in milliseconds.
 struct Figures {
     p50: f64,
     p99: f64,
-    /// None of a gateway that cannot stream.
+    /// None for a gateway that cannot stream.
     streamed: Option<Streamed>,
 }
 
@@ -157,11 +156,11 @@ async fn streamed(client: &Client, url: &str) -> anyhow::Result<Option<Streamed>
             return Ok(None);
         }
         let mut bytes = answer.bytes_stream();
-        let mut heard = false;
+        let mut has_started = false;
         while let Some(more) = bytes.next().await {
-            let spoken = more?.windows(4).any(|four| four == b"word");
-            if spoken && !heard {
-                heard = true;
+            let is_word = more?.windows(4).any(|four| four == b"word");
+            if is_word && !has_started {
+                has_started = true;
                 first.push(milliseconds(started.elapsed()));
             }
         }
@@ -170,7 +169,7 @@ async fn streamed(client: &Client, url: &str) -> anyhow::Result<Option<Streamed>
     Ok(Some(Streamed { first: median(first), all: median(all) }))
 }
 
-/// Rows of one gateway: beside the direct call and, where it makes them, its commits.
+/// The rows of one gateway, compared with the direct call and, if it commits, the bare commits.
 fn compared(name: &str, through: &Figures, direct: &Figures, commit: f64) -> Vec<Row> {
     let beside = if commit > 0.0 { "direct, and its bare commits" } else { "direct" };
     let ms = |what: &str, value, limit| {

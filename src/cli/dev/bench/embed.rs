@@ -1,4 +1,4 @@
-//! Making a prompt a vector: the built-in embedder, the sentence transformer, and the cache.
+//! Embedding: the built-in embedder, the sentence transformer, and the cache.
 
 use std::{path::Path, sync::Arc, time::Instant};
 
@@ -11,13 +11,13 @@ use super::{
 use crate::embed::{Embedder, Function};
 
 const TEXTS: usize = 200;
-/// A short prompt, as people type them.
+/// A short prompt.
 const SHORT: &str = "What is the name of my dog, and how old is he now?";
-/// Dimension and bytes of the cache that is measured.
+/// Dimension and size in bytes of the measured cache.
 const DIMENSION: usize = 384;
 const CACHE: usize = 64 << 20;
 
-/// `minilm` is the folder of the sentence transformer, if that is to be measured.
+/// `minilm` is the directory of the sentence transformer; none skips it.
 pub(super) async fn run(minilm: Option<&Path>) -> anyhow::Result<Vec<Row>> {
     let hashing = Embedder::hashing(DIMENSION);
     let mut rows = Vec::new();
@@ -42,7 +42,7 @@ pub(super) async fn run(minilm: Option<&Path>) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Median milliseconds of a text.
+/// Median time to embed a text in milliseconds.
 async fn each(embedder: &Embedder, texts: &[String]) -> anyhow::Result<f64> {
     let mut times = Vec::with_capacity(texts.len());
     for text in texts {

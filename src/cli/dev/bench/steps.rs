@@ -1,11 +1,11 @@
-//! Whole governed steps over HTTP against a server process of their own, then what that process
-//! weighs, how fast it starts cold, and how fast its log is folded.
+//! Governed steps over HTTP against a separate server process, then its resident memory, its cold start and
+//! the replay of its log.
 
 use std::{sync::Arc, time::Instant};
 
 use super::{
     load, say,
-    server::Server,
+    server::{Launcher, Server},
     table::{Row, median},
 };
 use crate::{
@@ -15,14 +15,13 @@ use crate::{
 
 const CLIENTS: usize = 64;
 const CAPACITY: usize = 20_000;
-/// Requests of the single client, and commits it is held against.
+/// Requests of the single client, and commits for comparison.
 const SINGLE: usize = 400;
-/// Starts of a server, replays and raw reads.
+/// Repetitions of server starts, replays and raw reads.
 const REPEATS: usize = 3;
 
 pub(super) async fn run(
-    url: &str,
-    key: &str,
+    launcher: &Launcher,
     steps: usize,
     grow: Option<usize>,
 ) -> anyhow::Result<Vec<Row>> {
@@ -30,10 +29,10 @@ pub(super) async fn run(
     let [empty, full] = ["empty", "full"].map(|name| format!("bench-{id}-{name}"));
     let mut rows = Vec::new();
     say("bare commits")?;
-    let server = Server::start(url, key).await?;
-    server.kill().await?;
-    let commit_ms = bare_commit(url).await?;
-    let server = Server::start(url, key).await?;
+    // creates the tables
+    launcher.start().await?.kill().await?;
+    let commit_ms = bare_commit(&launcher.database).await?;
+    let server = launcher.start().await?;
     rows.push(Row::new("resident, idle", server.resident_mib()?, "MiB"));
     create(&server, &empty, 1).await?;
     create(&server, &full, CAPACITY).await?;
@@ -51,7 +50,7 @@ pub(super) async fn run(
     rows.push(Row::new("steps, 64 clients, memory empty", quick.per_second(), "steps/s"));
 
     say("64 clients, under a snapshot held open")?;
-    let reader = Store::open_read_only(&Options::new(url.to_owned())).await?;
+    let reader = Store::open_read_only(&Options::new(launcher.database.clone())).await?;
     let snapshot = reader.probe_snapshot().await?;
     let held = load::run(server.address, &path(&empty), CLIENTS, steps).await?;
     drop(snapshot);
@@ -79,13 +78,13 @@ pub(super) async fn run(
     server.kill().await?;
 
     say("cold starts")?;
-    rows.extend(cold(url, key, &full).await?);
+    rows.extend(cold(launcher, &full).await?);
     say("replay")?;
-    rows.push(replayed(url, key, &full).await?);
+    rows.push(replay_speed(launcher, &full).await?);
     Ok(rows)
 }
 
-/// The same load at 100,000 events and at many more, and what the process weighs then.
+/// The same load at 100,000 events and at `events`, with the resident memory.
 async fn grown(
     server: &Server,
     engine: &str,
@@ -138,14 +137,14 @@ pub(super) async fn bare_commit(url: &str) -> anyhow::Result<f64> {
     Ok(median(times))
 }
 
-/// From the start of a process to its first answer from a full engine, and what it weighs then.
-async fn cold(url: &str, key: &str, engine: &str) -> anyhow::Result<Vec<Row>> {
+/// Time from the start of a process to its first response from a full engine, and its resident memory.
+async fn cold(launcher: &Launcher, engine: &str) -> anyhow::Result<Vec<Row>> {
     let (mut ready, mut first, mut resident) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..REPEATS {
-        let server = Server::start(url, key).await?;
-        let asked = Instant::now();
+        let server = launcher.start().await?;
+        let started = Instant::now();
         load::run(server.address, &path(engine), 1, 1).await?;
-        first.push(asked.elapsed().as_secs_f64() * 1_000.0);
+        first.push(started.elapsed().as_secs_f64() * 1_000.0);
         ready.push(server.started_in.as_secs_f64() * 1_000.0);
         resident.push(server.resident_mib()?);
         server.kill().await?;
@@ -157,9 +156,9 @@ async fn cold(url: &str, key: &str, engine: &str) -> anyhow::Result<Vec<Row>> {
     ])
 }
 
-async fn replayed(url: &str, key: &str, engine: &str) -> anyhow::Result<Row> {
-    let store = Store::open_read_only(&Options::new(url.to_owned())).await?;
-    let key = Arc::new(ContentKey::from_text(key)?);
+async fn replay_speed(launcher: &Launcher, engine: &str) -> anyhow::Result<Row> {
+    let store = Store::open_read_only(&Options::new(launcher.database.clone())).await?;
+    let key = Arc::new(ContentKey::from_text(launcher.content_key)?);
     let engine: EngineId = engine.parse()?;
     let (mut folds, mut reads) = (Vec::new(), Vec::new());
     for _ in 0..REPEATS {

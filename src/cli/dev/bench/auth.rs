@@ -1,4 +1,5 @@
-//! Verifying tokens: for the first time, beside the bare signature, and again; and finding keys.
+//! Verification of tokens, for the first time (compared with the bare signature) and repeated; and lookup of
+//! API keys.
 
 use std::{
     hint::black_box,
@@ -33,14 +34,14 @@ use crate::{
     ids,
 };
 
-/// Tokens measured.
+/// Number of tokens.
 const TOKENS: usize = 1_000;
-/// Bytes of PKCS #8 before the RSA key of 2048 bits in it.
+/// Bytes of PKCS #8 before the RSA key of 2048 bits.
 const PKCS8_PREFIX: usize = 26;
 
 pub(super) async fn run() -> anyhow::Result<Vec<Row>> {
-    let pair = KeyPair::generate(KeySize::Rsa2048).ok().context("no RSA key can be made")?;
-    let der = pair.as_der().ok().context("an RSA key cannot be written")?;
+    let pair = KeyPair::generate(KeySize::Rsa2048).ok().context("cannot generate an RSA key")?;
+    let der = pair.as_der().ok().context("cannot encode an RSA key")?;
     let key = EncodingKey::from_rsa_der(der.as_ref().get(PKCS8_PREFIX..).unwrap_or_default());
     let jwk = Jwk::from_encoding_key(&key, Algorithm::RS256)?;
     let decoding = DecodingKey::from_jwk(&jwk)?;
@@ -54,11 +55,11 @@ pub(super) async fn run() -> anyhow::Result<Vec<Row>> {
     };
     let tokens = (0..TOKENS).map(token).collect::<Result<Vec<_>, _>>()?;
     let jwks = serde_json::to_vec(&JwkSet { keys: vec![jwk] })?;
-    let auth = Authenticator::of_keys(rules(), &jwks, Arc::new(clock::now_micros));
+    let auth = Authenticator::with_jwks(rules(), &jwks, Arc::new(clock::now_micros));
 
     let mut bare = Vec::with_capacity(TOKENS);
     for token in &tokens {
-        let (message, signature) = token.rsplit_once('.').context("a token has parts")?;
+        let (message, signature) = token.rsplit_once('.').context("a token has three parts")?;
         let started = Instant::now();
         black_box(crypto::verify(signature, message.as_bytes(), &decoding, Algorithm::RS256)?);
         bare.push(micros(started.elapsed()));
@@ -68,13 +69,13 @@ pub(super) async fn run() -> anyhow::Result<Vec<Row>> {
     Ok(vec![
         Row::new("a token verified, RS256", first, "µs").beside("its signature", median(bare)),
         Row::new("the same token again", again, "µs"),
-        Row::new("a key of 10,000", found(KEYS_MAX, now)?, "µs").beside("of one", found(1, now)?),
+        Row::new("a key of 10,000", lookup(KEYS_MAX, now)?, "µs").beside("of one", lookup(1, now)?),
     ])
 }
 
-/// How long finding a managed key takes, of so many.
-fn found(count: usize, now: i64) -> anyhow::Result<f64> {
-    let keys = Keys::fixed(None, None, &EngineScope::All, Roles::new(&[]));
+/// Median time to find a managed key among `count`, in microseconds.
+fn lookup(count: usize, now: i64) -> anyhow::Result<f64> {
+    let keys = Keys::fixed(None, None, &EngineScope::All, Roles::default());
     let mut secrets = Vec::with_capacity(count);
     let mut managed = Vec::with_capacity(count);
     for _ in 0..count {

@@ -1,20 +1,23 @@
-//! What somebody may do: a closed list, and sets of it.
+//! Permissions: a closed list, and sets of them.
+//!
+//! Part of the domain because configuration, tokens and recorded API keys name them. Deliberately not
+//! here: the routes that require them.
 
 use std::{fmt, str::FromStr};
 
 macro_rules! permissions {
-    ($($name:ident $text:literal $what:literal,)*) => {
-        /// One thing somebody may do; every route but the public ones needs one.
+    ($($name:ident $text:literal $grants:literal,)*) => {
+        /// An action that a role can allow. Every route but the public ones requires one.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Permission {
-            $(#[doc = concat!("`", $text, "`: ", $what, ".")] $name,)*
+            $(#[doc = concat!("`", $text, "`: ", $grants, ".")] $name,)*
         }
 
         impl Permission {
-            /// All of them.
+            /// Every permission.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// The name in configuration, documents and answers.
+            /// The name in configuration, documents and API responses.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
@@ -23,15 +26,15 @@ macro_rules! permissions {
 }
 
 permissions! {
-    Generate "generate" "run steps, and ask the embedder and the scorer",
-    HistoryRead "history:read" "read one's own requests",
+    Generate "generate" "run steps, and call the embedder and the scorer",
+    HistoryRead "history:read" "read the caller's own requests",
     StateRead "state:read" "read the state of an engine",
-    MemoryRead "memory:read" "read one's own memories",
-    MemoryWrite "memory:write" "write and delete one's own memories",
-    MemoryShare "memory:share" "share one's own memories with others",
-    SubjectDelegate "subject:delegate" "speak for other end users",
-    AuditRead "audit:read" "read the log, without contents",
-    ContentRead "content:read" "read the contents of the log",
+    MemoryRead "memory:read" "read the caller's own memories",
+    MemoryWrite "memory:write" "write and delete the caller's own memories",
+    MemoryShare "memory:share" "share the caller's own memories with others",
+    SubjectDelegate "subject:delegate" "act for other end users",
+    AuditRead "audit:read" "read the event log without contents",
+    ContentRead "content:read" "read the contents of the event log",
     ReplayRun "replay:run" "replay logs",
     PolicyRead "policy:read" "read the policy of an engine",
     PolicyWrite "policy:write" "change the policy of an engine",
@@ -42,9 +45,12 @@ permissions! {
     ServerAdmin "server:admin" "change the running server",
 }
 
-/// Not the name of a permission.
+/// The text is not the name of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a permission; known are generate, state:read, audit:read and more: see default.toml")]
+#[error(
+    "unknown permission; the permissions are generate, state:read, audit:read and others, listed at \
+     auth.roles in deploy/CONFIGURATION.md"
+)]
 pub struct UnknownPermission;
 
 impl FromStr for Permission {
@@ -66,12 +72,12 @@ impl fmt::Display for Permission {
 pub struct Permissions(u32);
 
 impl Permissions {
-    /// Nothing.
+    /// The empty set.
     pub const NONE: Self = Self(0);
-    /// Everything.
+    /// The set of all permissions.
     pub const ALL: Self = Self::of(Permission::ALL);
 
-    /// These.
+    /// The set of the listed permissions.
     pub const fn of(list: &[Permission]) -> Self {
         let (mut bits, mut n) = (0, 0);
         while n < list.len() {
@@ -81,29 +87,29 @@ impl Permissions {
         Self(bits)
     }
 
-    /// Those of both.
+    /// The union of both sets.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// These but one.
+    /// The set without one permission.
     #[must_use]
     pub const fn without(self, permission: Permission) -> Self {
         Self(self.0 & !(1 << permission as u32))
     }
 
-    /// Whether all of `other` are among them.
+    /// Returns true if `other` is a subset.
     pub const fn covers(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether one is among them.
+    /// Returns true if the permission is in the set.
     pub const fn contains(self, permission: Permission) -> bool {
         self.0 & (1 << permission as u32) != 0
     }
 
-    /// One after the other, in the order of the list.
+    /// Iterates in the order of [`Permission::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Permission> {
         Permission::ALL.iter().copied().filter(move |permission| self.contains(*permission))
     }
@@ -120,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_lead_back_and_sets_hold_what_was_put_in() {
+    fn names_parse_back_and_sets_contain_exactly_their_members() {
         assert_eq!(Permissions::ALL.iter().count(), 17);
         for permission in Permission::ALL {
             assert_eq!(permission.as_str().parse(), Ok(*permission));

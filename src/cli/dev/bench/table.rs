@@ -1,4 +1,4 @@
-//! The figures: each beside its limit, measured in the same run.
+//! The table of figures, each next to its limit.
 
 use serde_json::{Value, json};
 
@@ -6,13 +6,12 @@ use crate::cli::output;
 
 /// One figure.
 pub(super) struct Row {
-    /// What was measured.
+    /// The measured quantity.
     pub(super) name: String,
-    /// Its median.
+    /// The median.
     pub(super) value: f64,
-    /// Of what.
     pub(super) unit: &'static str,
-    /// What it is held against: name, value in the same unit.
+    /// The limit: name, and value in the same unit.
     pub(super) beside: Option<(&'static str, f64)>,
 }
 
@@ -44,8 +43,8 @@ pub(super) fn json(rows: &[Row]) -> Value {
     json!({"rows": rows.iter().map(row).collect::<Vec<_>>()})
 }
 
-/// The table for people, from its JSON.
-pub(super) fn people(table: &Value) -> String {
+/// Renders the JSON as a table.
+pub(super) fn render(table: &Value) -> String {
     let number = |value: &Value| {
         let n = value.as_f64().unwrap_or_default();
         if n >= 100.0 { format!("{n:.0}") } else { format!("{n:.3}") }
@@ -70,7 +69,7 @@ pub(super) fn people(table: &Value) -> String {
     output::table(&["MEASURED", "MEDIAN", "UNIT", "BESIDE", "RATIO"], &rows)
 }
 
-/// The middle one.
+/// The median; 0 for no values.
 pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()

@@ -1,5 +1,5 @@
-//! What telemetry costs: servers with one kind of it, with all and with none, under the same load in turns,
-//! and a scrape with as many series as there are meant to be.
+//! The overhead of telemetry: servers with one kind of it, with all and with none take turns under the same
+//! load. Also the duration of a scrape with the maximum number of series.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -11,11 +11,11 @@ use anyhow::{Context as _, ensure};
 use super::{
     backend::Backend,
     load, say,
-    server::Server,
+    server::{Launcher, Server},
     table::{Row, median},
 };
 
-/// Rounds in which each server has its turn; the figures are medians of what a round gives.
+/// Rounds in which each server has a turn. The figures are medians over rounds.
 const ROUNDS: usize = 10;
 const CLIENTS: usize = 8;
 /// Steps of a turn, and of its part with a single client.
@@ -23,38 +23,38 @@ const STEPS: usize = 2_000;
 const SINGLE: usize = 200;
 const SCRAPES: usize = 50;
 
-/// Series there may be at ten models and thirty routes.
+/// Maximum number of series with ten models and thirty routes.
 const SERIES_MAX: usize = 2_000;
 
-/// Models that are told apart beside the configured one.
+/// Models with their own series in addition to the configured one.
 const MODELS: &str = "m1,m2,m3,m4,m5,m6,m7,m8,m9";
 
-/// Kinds of telemetry that others are held against.
+/// Configurations that the others are compared with.
 const NOTHING: &str = "nothing";
 const EVERYTHING: &str = "everything";
 
 /// A variable of the environment.
 type Variable<'a> = (&'a str, &'a str);
 
-/// A server that tells something of itself.
-struct Telling {
-    what: &'static str,
+/// A server with one kind of telemetry.
+struct Candidate {
+    name: &'static str,
     server: Server,
-    /// Where it is scraped, in each turn.
+    /// URL of the metrics, scraped in each turn.
     metrics: Option<String>,
     turns: Vec<Turn>,
 }
 
-/// One server's turn.
+/// The figures of one turn.
 struct Turn {
-    /// Microseconds of processor time a step.
+    /// Processor time per step in microseconds.
     cpu: f64,
-    /// Milliseconds of a single client's step.
+    /// Latency of a step of a single client in milliseconds.
     p50: f64,
 }
 
-pub(super) async fn run(database: &str, key: &str) -> anyhow::Result<Vec<Row>> {
-    let sink = Backend::start(0).await.context("the bench's sink cannot listen")?.root();
+pub(super) async fn run(launcher: &Launcher) -> anyhow::Result<Vec<Row>> {
+    let sink = Backend::start(0).await.context("the sink of the benchmark cannot listen")?.root();
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port().to_string();
     let metrics = [("METRICS_PORT", port.as_str()), ("MLSDM__LLM__MODELS", MODELS)];
     let quiet = [("METRICS_ENABLED", "false")];
@@ -72,35 +72,35 @@ pub(super) async fn run(database: &str, key: &str) -> anyhow::Result<Vec<Row>> {
         (EVERYTHING, [&metrics[..], &loki, &spans].concat()),
     ];
     let mut servers = Vec::new();
-    for (place, (what, env)) in kinds.into_iter().enumerate() {
+    for (index, (name, env)) in kinds.into_iter().enumerate() {
         // a SQLite file has one owner
-        let own = format!("{database}-{place}");
-        let own = if database.starts_with("sqlite") { &own } else { database };
-        let server = Server::start_with(own, key, &env).await?;
-        let metrics = (what == EVERYTHING).then(|| scraped.clone());
-        servers.push(Telling { what, server, metrics, turns: Vec::new() });
+        let is_sqlite = launcher.database.starts_with("sqlite");
+        let suffix = if is_sqlite { format!("-{index}") } else { String::new() };
+        let server = launcher.with_database_suffix(&suffix).start_with(&env).await?;
+        let metrics = (name == EVERYTHING).then(|| scraped.clone());
+        servers.push(Candidate { name, server, metrics, turns: Vec::new() });
     }
-    say("steps with telemetry and without, in turns")?;
+    say("steps with and without telemetry, in turns")?;
     for round in 0..=ROUNDS {
-        // another one begins each round; the first round only warms up
+        // another server begins each round; the first round is a warm-up
         servers.rotate_left(1);
-        for telling in &mut servers {
-            let turn = telling.turn().await?;
+        for candidate in &mut servers {
+            let turn = candidate.turn().await?;
             if round > 0 {
-                telling.turns.push(turn);
+                candidate.turns.push(turn);
             }
         }
     }
     let mut rows = compared(&servers)?;
     say("scrapes")?;
     rows.extend(scrapes(&scraped).await?);
-    for telling in servers {
-        telling.server.kill().await?;
+    for candidate in servers {
+        candidate.server.kill().await?;
     }
     Ok(rows)
 }
 
-impl Telling {
+impl Candidate {
     async fn turn(&self) -> anyhow::Result<Turn> {
         let address = self.server.address;
         let before = self.server.cpu_seconds()?;
@@ -115,24 +115,24 @@ impl Telling {
     }
 }
 
-fn compared(servers: &[Telling]) -> anyhow::Result<Vec<Row>> {
-    let silent = servers.iter().find(|telling| telling.what == NOTHING);
-    let silent = &silent.context("no server without telemetry")?.turns;
+fn compared(servers: &[Candidate]) -> anyhow::Result<Vec<Row>> {
+    let baseline = servers.iter().find(|candidate| candidate.name == NOTHING);
+    let baseline = &baseline.context("no server without telemetry")?.turns;
     let mut rows = Vec::new();
-    for telling in servers.iter().filter(|telling| telling.what != NOTHING) {
+    for candidate in servers.iter().filter(|candidate| candidate.name != NOTHING) {
         let of = |turns: &[Turn], figure: fn(&Turn) -> f64| {
             median(turns.iter().map(figure).collect::<Vec<_>>())
         };
-        let pairs = || telling.turns.iter().zip(silent);
+        let pairs = || candidate.turns.iter().zip(baseline);
         let more = median(pairs().map(|(on, off)| 100.0 * (on.cpu / off.cpu - 1.0)).collect());
         let later = median(pairs().map(|(on, off)| 1_000.0 * (on.p50 - off.p50)).collect());
-        let name = |what: &str| format!("{what}: {}", telling.what);
+        let name = |figure: &str| format!("{figure}: {}", candidate.name);
         rows.push(
-            Row::new(name("processor time of a step"), of(&telling.turns, |t| t.cpu), "µs")
-                .beside(NOTHING, of(silent, |t| t.cpu)),
+            Row::new(name("processor time per step"), of(&candidate.turns, |t| t.cpu), "µs")
+                .beside(NOTHING, of(baseline, |t| t.cpu)),
         );
-        rows.push(Row::new(name("more, median of pairs"), more, "%"));
-        rows.push(Row::new(name("one client later, median of pairs"), later, "µs"));
+        rows.push(Row::new(name("additional processor time, median of pairs"), more, "%"));
+        rows.push(Row::new(name("additional latency of one client, median of pairs"), later, "µs"));
     }
     Ok(rows)
 }
@@ -146,14 +146,14 @@ async fn scrapes(url: &str) -> anyhow::Result<Vec<Row>> {
     let mut times = Vec::with_capacity(SCRAPES);
     let mut series = 0;
     for _ in 0..SCRAPES {
-        let began = Instant::now();
+        let started = Instant::now();
         let text = scrape(url).await?;
-        times.push(began.elapsed().as_secs_f64() * 1_000.0);
+        times.push(started.elapsed().as_secs_f64() * 1_000.0);
         series = text.lines().filter(|line| !line.starts_with('#')).count();
     }
-    ensure!(series > 0, "a scrape without series");
+    ensure!(series > 0, "a scrape returned no series");
     Ok(vec![
         Row::new("a scrape", median(times), "ms"),
-        Row::new("series of it", series as f64, "").beside("most there may be", SERIES_MAX as f64),
+        Row::new("series per scrape", series as f64, "").beside("maximum", SERIES_MAX as f64),
     ])
 }

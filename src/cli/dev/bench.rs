@@ -1,7 +1,7 @@
-//! `mlsdm bench`: one table, each figure beside its limit measured in the same run.
+//! `mlsdm-dev bench`: one table, each figure next to its physical limit, measured in the same run.
 //!
-//! Medians and ratios, because machines are noisy. It writes engines of its own into the database it
-//! is given (a new SQLite file without one): use a scratch database.
+//! Reports medians and ratios, because machines are noisy. The benchmark creates engines in the given
+//! database: use a scratch database. Without one it uses a new SQLite file.
 
 mod append;
 mod auth;
@@ -23,77 +23,83 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::Context;
-use crate::store::{Options, Store, keys::ContentKey};
+use crate::{
+    cli::output,
+    store::{Options, Store, keys::ContentKey},
+};
+use server::Launcher;
 use table::Row;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The scratch database: postgres://… or sqlite://…; a new SQLite file without it.
+    /// The scratch database: postgres://… or sqlite://…. Default: a new SQLite file.
     #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// Only these parts.
+    /// The server to measure. Default: `mlsdm` in the directory of this program.
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+    /// Parts to measure. Default: all.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
-    /// Steps of each load; more take longer and vary less.
+    /// Number of steps of each load. More steps take longer and vary less.
     #[arg(long, default_value_t = 10_000)]
     steps: usize,
-    /// Also go on until the full engine's log has this many events, and measure again.
+    /// Grow the log of the full engine to this number of events, and measure again.
     #[arg(long, value_name = "EVENTS")]
     grow: Option<usize>,
-    /// Also measure the sentence transformer in this folder (needs the feature `minilm`).
-    #[arg(long, value_name = "FOLDER")]
+    /// Also measure the sentence transformer in this directory (requires the feature `minilm`).
+    #[arg(long, value_name = "DIRECTORY")]
     minilm: Option<PathBuf>,
-    /// Another gateway to measure before the same model, as NAME=URL up to `/v1`; it has to ask the
-    /// model at `--backend-port`.
+    /// Another gateway to measure with the same model, as NAME=URL with the URL up to `/v1`. It must call
+    /// the model at `--backend-port`.
     #[arg(long, value_name = "NAME=URL")]
     beside: Vec<gateway::Other>,
-    /// A header that such a gateway needs, as `NAME: VALUE`.
+    /// A header for such a gateway, as `NAME: VALUE`.
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<gateway::Header>,
-    /// Where the instant model of that part listens; 0 is any free port.
+    /// Port of the instant model; 0 picks a free port.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     backend_port: u16,
-    /// Also search a memory of a million items, which takes 2.5 GB.
+    /// Also search a memory of a million items, which needs 2.5 GB.
     #[arg(long)]
     million: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Search in memory.
+    /// Retrieval from the lattice memory.
     Retrieval,
-    /// The writer beside raw inserts.
+    /// The writer, compared with raw inserts.
     Append,
-    /// Whole steps over HTTP, memory, cold start, replay.
+    /// Steps over HTTP, resident memory, cold start and replay.
     Steps,
     /// Embedders and their cache.
     Embed,
-    /// Tokens verified, for the first time and again.
+    /// Verification of tokens and API keys.
     Auth,
-    /// Chats and streams through the server beside direct calls of the same model.
+    /// Chats and streams through the server, compared with direct calls to the same model.
     Gateway,
-    /// Steps with all telemetry beside steps with none, and scrapes.
+    /// Steps with each kind of telemetry, compared with none; and scrapes.
     Telemetry,
 }
 
-/// A key for scratch databases only.
+/// The content key of scratch databases.
 const SCRATCH_KEY: &str = "6265206e6f74206166726169642074686973206973206120736372617463683a";
 
-/// Where the parts measure.
+/// The scratch database.
 struct Scratch {
     store: Store,
     key: Arc<ContentKey>,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
+pub(super) async fn run(json: bool, args: Args) -> anyhow::Result<()> {
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     let mut rows: Vec<Row> = Vec::new();
     if wanted(Part::Retrieval) {
-        say("search in 20,000 items")?;
+        say("retrieval from 20,000 items")?;
         rows.extend(retrieval::run(20_000)?);
         if args.million {
-            say("search in 1,000,000 items")?;
+            say("retrieval from 1,000,000 items")?;
             rows.extend(retrieval::run(1_000_000)?);
         }
     }
@@ -102,7 +108,7 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         rows.extend(embed::run(args.minilm.as_deref()).await?);
     }
     if wanted(Part::Auth) {
-        say("tokens")?;
+        say("authentication")?;
         rows.extend(auth::run().await?);
     }
     let folder = std::env::temp_dir().join(format!("mlsdm-bench-{}", std::process::id()));
@@ -110,9 +116,10 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         .database
         .clone()
         .unwrap_or_else(|| format!("sqlite://{}", folder.join("bench.db").display()));
+    let launcher = Launcher::new(args.binary, url.clone(), SCRATCH_KEY)?;
     if wanted(Part::Append) {
-        say("append: the writer beside raw inserts")?;
-        let store = Store::open(&Options::new(url.clone())).await?;
+        say("append: the writer and raw inserts")?;
+        let store = Store::open(&Options::new(url)).await?;
         store.migrate().await?;
         let key = Arc::new(ContentKey::from_text(SCRATCH_KEY)?);
         let scratch = Scratch { store, key };
@@ -120,22 +127,22 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         scratch.store.close().await;
     }
     if wanted(Part::Steps) {
-        rows.extend(steps::run(&url, SCRATCH_KEY, args.steps, args.grow).await?);
+        rows.extend(steps::run(&launcher, args.steps, args.grow).await?);
     }
     if wanted(Part::Gateway) {
         let others = gateway::Others { all: args.beside, headers: args.header };
-        rows.extend(gateway::run(&url, SCRATCH_KEY, args.backend_port, &others).await?);
+        rows.extend(gateway::run(&launcher, args.backend_port, &others).await?);
     }
     if wanted(Part::Telemetry) {
-        rows.extend(telemetry::run(&url, SCRATCH_KEY).await?);
+        rows.extend(telemetry::run(&launcher).await?);
     }
     if args.database.is_none() && folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
-    context.print(&table::json(&rows), table::people)
+    output::print(json, &table::json(&rows), table::render)
 }
 
-/// Progress, apart from the figures.
+/// Reports progress on standard error.
 fn say(what: &str) -> io::Result<()> {
     writeln!(io::stderr().lock(), "measuring {what} …")
 }

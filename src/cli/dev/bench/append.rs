@@ -1,4 +1,4 @@
-//! The writer — lock, decide, fold, chain, insert, commit — beside a bare INSERT of the same rows.
+//! The writer (decide, fold, chain, insert, commit), compared with a bare INSERT of the same rows.
 
 use std::{
     sync::Arc,
@@ -33,10 +33,10 @@ use crate::{
     },
 };
 
-/// Events of a batch: so many clients at once, and the most that a server writes at once.
+/// Events per batch: 64 concurrent clients, and the maximum batch of a server.
 const BATCHES: [usize; 2] = [64, 256];
-/// Full batches under way at once.
-const UNDER_WAY: usize = 16;
+/// Number of full batches in flight.
+const IN_FLIGHT: usize = 16;
 const ROUNDS: usize = 21;
 
 pub(super) async fn run(scratch: &Scratch) -> anyhow::Result<Vec<Row>> {
@@ -54,12 +54,12 @@ async fn measured(scratch: &Scratch, batch: usize) -> anyhow::Result<Row> {
     for _ in 0..ROUNDS {
         let before = bench.writer.view().state.position;
         let elapsed = bench.round().await?;
-        // the rhythm adds events of its own to those of the steps
+        // the rhythm appends events in addition to those of the steps
         let events = bench.writer.view().state.position - before;
         ours.push(events as f64 / elapsed.as_secs_f64());
         let count = u32::try_from(events)?;
         let rows = scratch.store.read_for_audit(&bench.engine, before, count).await?;
-        // in a task, as the writer is
+        // in a task, like the writer
         let store = scratch.store.clone();
         let inserting = Handle::current().spawn(inserted(store, raw.clone(), rows));
         bare.push(inserting.await??);
@@ -102,7 +102,7 @@ impl Bench {
         let tasks = Tasks::new(Handle::current());
         let store = scratch.store.clone();
         let key = Arc::clone(&scratch.key);
-        let queue = UNDER_WAY * batch;
+        let queue = IN_FLIGHT * batch;
         let limits = Limits { queue, batch_events: batch, ..Limits::default() };
         let parts = Parts {
             store: store.clone(),
@@ -115,7 +115,7 @@ impl Bench {
             .create(&engine, Policy::default(), None, "bench")
             .await?;
         let row = store.engine(&engine).await?;
-        let row = row.ok_or_else(|| anyhow::anyhow!("the engine is gone"))?;
+        let row = row.ok_or_else(|| anyhow::anyhow!("the engine is missing"))?;
         let index_key = key.unwrap_index_key(&engine, &row.index_key)?;
         let directory = Arc::new(Directory::new(engine.clone(), Arc::clone(&key), index_key));
         let subject = Arc::new(directory.make("bench", crate::ids::subject_ref())?);
@@ -128,7 +128,7 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Has the subject recorded: a new one is looked for under the lock, a known one never.
+    /// Records the subject: a new subject is looked up under the lock, a known one is not.
     async fn introduce(&mut self) -> anyhow::Result<()> {
         let outcome = self.writer.propose(self.admit(0)?).await?;
         let Outcome::Committed(committed) = outcome else { anyhow::bail!("a duplicate") };
@@ -137,10 +137,10 @@ impl Bench {
         Ok(())
     }
 
-    /// Admits as many steps as are under way at once, then completes them. Sealing is not the writer's
-    /// work and is not counted.
+    /// Admits the steps in flight, then completes them. Sealing is not part of the writer and is not
+    /// measured.
     async fn round(&self) -> anyhow::Result<Duration> {
-        let commands = UNDER_WAY * self.batch;
+        let commands = IN_FLIGHT * self.batch;
         let admits = (0..commands).map(|n| self.admit(n)).collect::<anyhow::Result<Vec<_>>>()?;
         let (steps, admitting) = self.write(admits).await?;
         let completes = steps.into_iter().map(|step| self.complete(step));
@@ -152,8 +152,8 @@ impl Bench {
         let started = Instant::now();
         let submitted = proposals.into_iter().map(|proposal| self.writer.submit(proposal));
         let mut submitted = submitted.collect::<Result<Vec<_>, _>>()?;
-        // the last first: waiting for each in turn would wake this thread for each
-        let last = submitted.pop().ok_or_else(|| anyhow::anyhow!("nothing was handed over"))?;
+        // await only the last: awaiting each would wake this thread for each
+        let last = submitted.pop().ok_or_else(|| anyhow::anyhow!("no proposal was submitted"))?;
         let last = last.await?;
         let elapsed = started.elapsed();
         let mut steps = Vec::with_capacity(submitted.len() + 1);
