@@ -1,9 +1,9 @@
-//! The library face: one governed engine inside your own program, with your own model.
+//! The library interface: one governed engine inside a program, with the program's own model.
 //!
-//! [`Engine::builder`] opens a log and gives an [`Engine`]; [`Engine::generate`] runs one step,
-//! exactly as the server does: scored, given context, answered by your model, remembered, and
-//! recorded before you have the answer. Deliberately not here: HTTP, configuration files, several
-//! engines in one log (see [`Engines`]).
+//! [`Engine::builder`] opens a log and returns an [`Engine`]. [`Engine::generate`] runs one step as the
+//! server does: it scores the prompt, adds context, calls the model, and records and remembers the
+//! answer before it returns. Deliberately not here: HTTP, configuration files, several engines in one
+//! log (see [`Engines`]).
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -24,46 +24,49 @@ use crate::{
     store::{Options, Store, StoreError, keys::ContentKey, seal::SealError},
 };
 
-/// Who asks where a request names no end user, and the route it came by, as the log has them.
+/// The actor and the route in the events of a step.
 const ACTOR: &str = "program";
 const ROUTE: &str = "library";
 
-/// How long the writer may take to end when an engine is closed, beyond a step's own time.
-const SETTLE: Duration = Duration::from_secs(5);
+/// Time for the writer to end when an engine is closed, in addition to the timeout of a step.
+const WRITER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why an engine cannot be opened, gives no answer, or did not close.
+/// Why an engine cannot be opened, a step has no answer, or an engine did not close.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody to ask.
+    /// The builder has no model.
     #[error("the engine has no model: call Builder::llm or Builder::provider before open")]
     NoModel,
-    /// A server database without a content key.
+    /// A PostgreSQL log was opened without a content key.
     #[error(
         "PostgreSQL needs a content key: call Builder::content_key with 64 hexadecimal digits \
-         (make them with `openssl rand -hex 32`) and keep them safe; without it contents are lost"
+         (`openssl rand -hex 32` prints some) and store them safely; contents cannot be read without \
+         the key"
     )]
     NoContentKey,
-    /// A prompt without a text.
-    #[error("the prompt is blank: send some text")]
+    /// The prompt is blank.
+    #[error("the prompt is blank: it needs some text")]
     BlankPrompt,
-    /// The log's database.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The content key.
+    /// The content key is invalid.
     #[error(transparent)]
     Key(#[from] SealError),
-    /// The engine or its policy.
+    /// The engine cannot be loaded, or its policy is invalid.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The step was refused, or it failed.
+    /// The step was refused or failed.
     #[error(transparent)]
     Step(#[from] StepError),
-    /// A step or the writer still ran when the time to close was over.
-    #[error("the engine did not end in time; steps without an ending are closed at the next open")]
+    /// A step or the writer was still running at the timeout.
+    #[error(
+        "the engine did not close in time; open steps are recorded as failed when it is opened again"
+    )]
     Unfinished,
 }
 
-/// How an engine is to be; [`Self::open`] makes it.
+/// The settings of an engine; [`Self::open`] opens it.
 #[derive(Debug, Default)]
 #[must_use = "nothing happens before `open`"]
 pub struct Builder {
@@ -75,8 +78,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The model: a function from a request (the messages, the most tokens) to an answer, either a
-    /// text or a [`Reply`]. Tokens that it does not count are estimated.
+    /// The model: a function from a request to an answer, which is a text or a [`Reply`]. Token counts
+    /// that it does not report are estimated.
     pub fn llm<F, Fut, T>(self, model: F) -> Self
     where
         F: Fn(Request) -> Fut + Send + Sync + 'static,
@@ -85,19 +88,21 @@ impl Builder {
     {
         let answer = move |request: Request| -> ReplyFuture {
             let prompt_tokens = request.messages.iter().map(|m| estimate_tokens(&m.text)).sum();
-            let said = model(request);
-            Box::pin(async move { said.await.map(|reply| counted(reply.into(), prompt_tokens)) })
+            let reply = model(request);
+            Box::pin(
+                async move { reply.await.map(|reply| with_usage(reply.into(), prompt_tokens)) },
+            )
         };
         self.provider(Llm::function(Arc::new(answer)))
     }
 
-    /// The model: one that this library brings along.
+    /// The model: a provider of this library.
     pub fn provider(self, llm: Llm) -> Self {
         Self { llm: Some(llm), ..self }
     }
 
-    /// What makes prompts vectors: another one than the built-in, e.g. [`Embedder::function`]. It is
-    /// fixed for the life of the log, and sets [`Self::dimension`].
+    /// The embedder, e.g. [`Embedder::function`]. Default: the built-in one. It cannot change during
+    /// the life of the log, and it sets [`Self::dimension`].
     pub fn embedder(mut self, embedder: Embedder) -> Self {
         self.policy.dimension = embedder.dimension();
         self.policy.embedder =
@@ -105,43 +110,44 @@ impl Builder {
         Self { embedder: Some(embedder), ..self }
     }
 
-    /// Components of a memory vector, 1..=4096; fixed for the life of the log. Default 384.
+    /// The dimension of memory vectors, 1..=4096. It cannot change during the life of the log. Default:
+    /// 384.
     pub fn dimension(mut self, dimension: usize) -> Self {
         self.policy.dimension = dimension;
         self
     }
 
-    /// Items that are remembered, 1..=1,000,000. Default 20,000.
+    /// The maximum number of remembered items, 1..=1,000,000. Default: 20,000.
     pub fn capacity(mut self, items: usize) -> Self {
         self.policy.capacity = items;
         self
     }
 
-    /// Any other field of the policy, e.g. `|policy| policy.budget.tokens = 10_000`.
+    /// Changes any other field of the policy, e.g. `|policy| policy.budget.tokens = 10_000`.
     pub fn policy(mut self, change: impl FnOnce(&mut Policy)) -> Self {
         change(&mut self.policy);
         self
     }
 
-    /// How long a step may take, all told. Default 30 seconds.
+    /// The deadline of a step. Default: 30 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
         self
     }
 
-    /// The key that seals what is said: 64 hexadecimal digits. A SQLite log makes a file of its own
-    /// beside the database without one.
+    /// The key that protects the contents: 64 hexadecimal digits. Without it, a SQLite log creates a key
+    /// file next to the database.
     pub fn content_key(self, key: impl Into<SecretString>) -> Self {
         Self { content_key: Some(key.into()), ..self }
     }
 
-    /// Opens the log, `sqlite://PATH` or `postgres://USER:PASSWORD@HOST/NAME`, and makes it if it is
-    /// not there. A log that exists keeps its policy but for fields that this builder sets otherwise
-    /// than the last one did; on PostgreSQL it keeps all of it. After an error it is closed again.
+    /// Opens the log, `sqlite://PATH` or `postgres://USER:PASSWORD@HOST/NAME`, and creates it if it does
+    /// not exist. An existing SQLite log applies the fields of the policy in which this builder differs
+    /// from the builder of the previous open; an existing PostgreSQL log keeps its policy.
     pub async fn open(self, url: &str) -> Result<Engine, Error> {
         let llm = self.llm.ok_or(Error::NoModel)?;
         let store = Store::open(&Options::new(url)).await?;
-        let content_key = match prepared(&store, self.content_key.as_ref()).await {
+        let content_key = match prepare(&store, self.content_key.as_ref()).await {
             Ok(key) => Arc::new(key),
             Err(error) => {
                 store.close().await;
@@ -153,7 +159,7 @@ impl Builder {
         let tasks = Tasks::new(Handle::current());
         let engine = Engine { engines: Engines::new(parts, self.settings, tasks.clone()), tasks };
         if let Err(error) = engine.engines.ensure_default(&self.policy).await {
-            // the first error is the one that matters
+            // the first error is reported
             engine.close().await.ok();
             return Err(error.into());
         }
@@ -162,8 +168,8 @@ impl Builder {
     }
 }
 
-/// The tables, and the key of what is in them.
-async fn prepared(store: &Store, key: Option<&SecretString>) -> Result<ContentKey, Error> {
+/// Creates the tables and returns the content key.
+async fn prepare(store: &Store, key: Option<&SecretString>) -> Result<ContentKey, Error> {
     store.migrate().await?;
     Ok(match (key, store.path()) {
         (Some(key), _) => ContentKey::from_text(key.expose_secret())?,
@@ -172,8 +178,8 @@ async fn prepared(store: &Store, key: Option<&SecretString>) -> Result<ContentKe
     })
 }
 
-/// A reply with its tokens, estimated where nobody counted them.
-fn counted(mut reply: Reply, prompt_tokens: u64) -> Reply {
+/// Estimates the token counts of a reply that reports none.
+fn with_usage(mut reply: Reply, prompt_tokens: u64) -> Reply {
     if reply.usage == Usage::default() {
         let completion_tokens = estimate_tokens(&reply.text);
         reply.usage = Usage { prompt_tokens, completion_tokens };
@@ -181,7 +187,7 @@ fn counted(mut reply: Reply, prompt_tokens: u64) -> Reply {
     reply
 }
 
-/// A request: a prompt and what is to be known of it.
+/// A request: a prompt and its parameters.
 #[derive(Clone)]
 #[must_use = "nothing happens before `Engine::generate`"]
 pub struct Generate {
@@ -191,50 +197,51 @@ pub struct Generate {
 }
 
 impl Generate {
-    /// A prompt; the built-in scorer judges it unless the caller does.
+    /// A prompt. The built-in scorer scores it unless [`Self::moral_value`] is set.
     pub fn new(prompt: impl Into<String>) -> Self {
         let request =
             engine::StepRequest { prompt: prompt.into(), ..engine::StepRequest::default() };
         Self { request, end_user: None, idempotency_key: None }
     }
 
-    /// The caller's own score, 0 (harmful) to 1 (harmless).
+    /// The caller's moral score of the prompt, from 0 (harmful) to 1 (harmless).
     pub fn moral_value(mut self, value: f64) -> Self {
         self.request.moral_value = Some(value);
         self
     }
 
-    /// Most tokens of the answer, at least 1.
+    /// The maximum number of tokens of the answer, at least 1.
     pub fn max_tokens(mut self, tokens: u32) -> Self {
         self.request.max_tokens = Some(tokens.max(1));
         self
     }
 
-    /// The model wanted, as the function of [`Builder::llm`] understands it.
+    /// The name of the requested model, which the function of [`Builder::llm`] receives.
     pub fn model(mut self, model: impl Into<String>) -> Self {
         self.request.model = Some(model.into());
         self
     }
 
-    /// Whose words the prompt is: nobody is ever told of another's.
+    /// The end user whose prompt it is. An end user's memories are not context for others.
     pub fn end_user(self, name: impl Into<String>) -> Self {
         Self { end_user: Some(name.into()), ..self }
     }
 
-    /// Makes a repeated request safe: it gets the answer of the first.
+    /// Makes a retry safe: a request with the same key gets the answer of the first one.
     pub fn idempotency_key(self, key: impl Into<String>) -> Self {
         Self { idempotency_key: Some(key.into()), ..self }
     }
 }
 
-/// A governed engine of this program. Close it when done: a SQLite log belongs to one process.
+/// A governed engine of this program. Call [`Self::close`] at the end: a SQLite log belongs to one
+/// process.
 pub struct Engine {
     engines: Engines,
     tasks: Tasks,
 }
 
 impl Engine {
-    /// Begins to describe an engine.
+    /// The settings of a new engine.
     ///
     /// ```no_run
     /// # async fn open() -> Result<mlsdm::Engine, mlsdm::Error> {
@@ -250,8 +257,8 @@ impl Engine {
         Builder::default()
     }
 
-    /// Runs one step; dropping the future cancels it, and the log says so. A request under the moral
-    /// threshold is an answer with `accepted` false.
+    /// Runs one step. Dropping the future cancels the step, which is then recorded as failed. A prompt
+    /// below the moral threshold gets an answer with `accepted` false.
     ///
     /// ```
     /// use mlsdm::Generate;
@@ -267,7 +274,7 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// See [`Error`]: nothing was recorded, or the step is recorded as failed.
+    /// See [`Error`]. Either nothing was recorded, or the step was recorded as failed.
     pub async fn generate(&self, generate: Generate) -> Result<Answer, Error> {
         let Generate { request, end_user, idempotency_key } = generate;
         if is_blank(&request.prompt) {
@@ -283,23 +290,23 @@ impl Engine {
             key_limit: None,
         };
         let engine = self.engines.get(&EngineId::default()).await?;
-        let told = engine.start(&self.tasks, caller, request, None).response().await?;
-        Ok(told.answer)
+        let response = engine.start(&self.tasks, caller, request, None).response().await?;
+        Ok(response.answer)
     }
 
-    /// What the engine knows, with the threshold and the budget of an end user.
+    /// The state of the engine, with the threshold and the budget of an end user.
     pub async fn state(&self, end_user: Option<&str>) -> Result<StateReport, Error> {
         let engine = self.engines.get(&EngineId::default()).await?;
         Ok(engine.state(end_user.unwrap_or(ACTOR)).await?)
     }
 
-    /// Lets running steps end, then ends the writer and closes the log.
+    /// Waits for running steps, ends the writer and closes the log.
     ///
     /// # Errors
-    /// [`Error::Unfinished`]; the log is closed all the same.
+    /// [`Error::Unfinished`]. The log is closed nevertheless.
     pub async fn close(self) -> Result<(), Error> {
         let store = self.engines.parts().store.clone();
-        let longest = self.engines.settings().timeout.saturating_add(SETTLE);
+        let longest = self.engines.settings().timeout.saturating_add(WRITER_TIMEOUT);
         let tasks = self.tasks.clone();
         drop(self);
         let in_time = tasks.wait(longest).await;
@@ -308,7 +315,7 @@ impl Engine {
     }
 }
 
-/// An engine that is not closed takes nothing new either; its log is closed some time later.
+/// A dropped engine accepts no further requests. Its log closes in the background.
 impl Drop for Engine {
     fn drop(&mut self) {
         self.tasks.stop().begin();

@@ -1,4 +1,4 @@
-//! Budgets of data subjects, kept by all processes together.
+//! Budgets of data subjects, which all replicas enforce together.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use mlsdm::{
     testkit::app::{Reaction, TestApp, TestSetup, caller, generate},
 };
 
-/// Tokens a day.
+/// Tokens per day.
 const LIMIT: u64 = 1_000;
 
 /// Tokens of one step of the scripted model.
@@ -22,31 +22,31 @@ const STEP: u64 = 18;
 
 const CLIENTS: usize = 50;
 
-fn limited(budget: Budget) -> TestSetup {
+fn with_budget(budget: Budget) -> TestSetup {
     TestSetup { policy: Policy { budget, ..Policy::default() }, ..TestSetup::default() }
 }
 
-fn daily() -> TestSetup {
-    limited(Budget { tokens: LIMIT, ..Budget::default() })
+fn with_daily_limit() -> TestSetup {
+    with_budget(Budget { tokens: LIMIT, ..Budget::default() })
 }
 
-/// A step that reserves what it uses: a prompt of 3 tokens and an answer of at most 15.
-fn modest() -> StepRequest {
+/// A request that reserves exactly what it uses: 3 tokens of prompt and 15 of answer.
+fn small_request() -> StepRequest {
     StepRequest { context_top_k: Some(0), max_tokens: Some(15), ..generate("Hello there") }
 }
 
-fn refused_by_budget(error: &StepError) -> bool {
+fn is_refused_by_budget(error: &StepError) -> bool {
     matches!(error, StepError::Write(WriteError::Refused(Refusal::Budget { .. })))
 }
 
-/// Asks until the budget refuses: the number of answers.
+/// Sends requests until the budget refuses one. Returns the number of answers.
 async fn until_refused(app: &TestApp, who: &Caller) -> u64 {
     let mut answers = 0;
     loop {
-        match app.send(who.clone(), modest()).await {
-            Ok(told) => answers += u64::from(told.answer.accepted),
+        match app.send(who.clone(), small_request()).await {
+            Ok(response) => answers += u64::from(response.answer.accepted),
             Err(error) => {
-                assert!(refused_by_budget(&error), "{error}");
+                assert!(is_refused_by_budget(&error), "{error}");
                 return answers;
             }
         }
@@ -55,7 +55,7 @@ async fn until_refused(app: &TestApp, who: &Caller) -> u64 {
 
 #[tokio::test]
 async fn clients_of_two_replicas_stop_within_one_step_of_the_limit() {
-    let one = TestApp::postgres_with(daily()).await;
+    let one = TestApp::postgres_with(with_daily_limit()).await;
     let other = one.replica().await;
     let ann = caller("ann");
     let clients = (0..CLIENTS).map(|n| until_refused(if n % 2 == 0 { &one } else { &other }, &ann));
@@ -63,73 +63,77 @@ async fn clients_of_two_replicas_stop_within_one_step_of_the_limit() {
     let spent = answers * STEP;
     assert!((LIMIT..LIMIT + STEP).contains(&spent), "{spent}");
 
-    // what was refused is not in the log: an admission and an ending for each answer, and no more
+    // refusals are not in the log: it has an admission and an ending for each answer
     let log = one.log().await;
     let steps = log.iter().filter(|record| record.step.is_some()).count() as u64;
     assert_eq!(steps, 2 * answers);
-    // somebody else has a budget of her own
-    assert!(other.send(caller("bob"), modest()).await.unwrap().answer.accepted);
+    // another data subject has a budget of its own
+    assert!(other.send(caller("bob"), small_request()).await.unwrap().answer.accepted);
 
     let parts = one.engines.parts();
     let (id, end) = (EngineId::default(), Position::MAX);
-    let (_, found) = verify(&parts.store, &parts.content_key, &id, end, &mut |_| {}).await.unwrap();
-    assert_eq!((found.divergent, found.unverifiable), (0, 0), "{:?}", found.first_divergence);
+    let (_, result) =
+        verify(&parts.store, &parts.content_key, &id, end, &mut |_| {}).await.unwrap();
+    assert_eq!((result.divergent, result.unverifiable), (0, 0), "{:?}", result.first_divergence);
 }
 
 #[tokio::test]
-async fn a_restart_and_a_day_later() {
-    let app = TestApp::sqlite_with(daily()).await;
+async fn a_budget_survives_a_restart_and_is_renewed_after_a_day() {
+    let app = TestApp::sqlite_with(with_daily_limit()).await;
     until_refused(&app, &caller("ann")).await;
     let before = app.digest().await;
     let app = app.restart().await;
     assert_eq!(app.digest().await, before);
-    let refused = app.send(caller("ann"), modest()).await.unwrap_err();
-    assert!(refused_by_budget(&refused), "{refused}");
+    let refused = app.send(caller("ann"), small_request()).await.unwrap_err();
+    assert!(is_refused_by_budget(&refused), "{refused}");
     assert_eq!(app.digest().await, before, "the refusal leaves no event");
 
     let spent = app.engine().await.state("ann").await.unwrap().budget.unwrap();
     assert!(spent.spent.tokens >= LIMIT, "{spent:?}");
     assert_eq!((spent.limit.tokens, spent.reserved.tokens), (LIMIT, 0));
     assert_eq!(spent.window_ends_at, "2023-11-15T00:00:00Z");
-    let nobody = app.engine().await.state("bob").await.unwrap().budget.unwrap();
-    assert_eq!(nobody.spent.tokens, 0);
+    let other = app.engine().await.state("bob").await.unwrap().budget.unwrap();
+    assert_eq!(other.spent.tokens, 0);
 
     app.pass(Duration::from_hours(24));
-    let anew = app.engine().await.state("ann").await.unwrap().budget.unwrap();
-    assert_eq!((anew.spent.tokens, anew.window_ends_at.as_str()), (0, "2023-11-16T00:00:00Z"));
-    assert!(app.send(caller("ann"), modest()).await.unwrap().answer.accepted);
+    let renewed = app.engine().await.state("ann").await.unwrap().budget.unwrap();
+    assert_eq!(
+        (renewed.spent.tokens, renewed.window_ends_at.as_str()),
+        (0, "2023-11-16T00:00:00Z")
+    );
+    assert!(app.send(caller("ann"), small_request()).await.unwrap().answer.accepted);
 }
 
 #[tokio::test]
-async fn the_model_is_asked_for_no_more_than_is_left() {
-    let app = TestApp::sqlite_with(limited(Budget { tokens: 20, ..Budget::default() })).await;
-    let greedy = StepRequest { max_tokens: Some(500), ..modest() };
-    app.send(caller("ann"), greedy).await.unwrap();
+async fn a_request_to_the_model_is_limited_to_the_remaining_budget() {
+    let app = TestApp::sqlite_with(with_budget(Budget { tokens: 20, ..Budget::default() })).await;
+    let large = StepRequest { max_tokens: Some(500), ..small_request() };
+    app.send(caller("ann"), large).await.unwrap();
     assert_eq!(app.model.requests()[0].max_tokens, 17);
 }
 
 #[tokio::test]
-async fn a_running_step_holds_its_share() {
-    let app = TestApp::sqlite_with(daily()).await;
+async fn a_running_step_reserves_its_tokens() {
+    let app = TestApp::sqlite_with(with_daily_limit()).await;
     app.model.script([Reaction::Hang]);
-    let greedy = StepRequest { max_tokens: Some(1_000), ..modest() };
-    let holds = app.send(caller("ann"), greedy);
-    let asks = async {
+    let large = StepRequest { max_tokens: Some(1_000), ..small_request() };
+    let running = app.send(caller("ann"), large);
+    let refused = async {
         app.model.asked(1).await;
-        let refused = app.send(caller("ann"), modest()).await.unwrap_err();
-        assert!(refused_by_budget(&refused), "{refused}");
+        let refused = app.send(caller("ann"), small_request()).await.unwrap_err();
+        assert!(is_refused_by_budget(&refused), "{refused}");
     };
     tokio::select! {
-        _ = holds => panic!("the model never answers"),
-        () = asks => {}
+        _ = running => panic!("the model never answers"),
+        () = refused => {}
     }
 }
 
 #[tokio::test]
 async fn a_cost_budget_refuses_models_without_a_price() {
     let budget = Budget { cost_micro_usd: 1_000_000, ..Budget::default() };
-    let app = TestApp::sqlite_with(limited(budget)).await;
-    let refused = app.send(caller("ann"), modest()).await.unwrap_err();
+    let app = TestApp::sqlite_with(with_budget(budget)).await;
+    let refused = app.send(caller("ann"), small_request()).await.unwrap_err();
     assert!(
         matches!(refused, StepError::Write(WriteError::Refused(Refusal::NoPrice))),
         "{refused}"
@@ -138,9 +142,9 @@ async fn a_cost_budget_refuses_models_without_a_price() {
 }
 
 #[tokio::test]
-async fn a_configured_budget_reaches_an_engine_that_had_none_and_leaves_it_again() {
+async fn a_configured_budget_is_applied_and_removed_with_the_configuration() {
     let mut app = TestApp::sqlite().await;
-    for setup in [daily(), TestSetup::default()] {
+    for setup in [with_daily_limit(), TestSetup::default()] {
         let configured = setup.policy.clone();
         app = app.restart_with(setup).await;
         app.engines.ensure_default(&configured).await.unwrap();

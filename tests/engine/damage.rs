@@ -1,4 +1,4 @@
-//! An engine whose log cannot be folded is refused by name; the others go on.
+//! An engine whose log cannot be folded is refused by name. Other engines are not affected.
 
 use mlsdm::{
     domain::{
@@ -11,7 +11,7 @@ use mlsdm::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Appends an event with a chain that holds, as a newer binary would; gives its position.
+/// Appends an event with a valid chain, as a newer version would. Returns its position.
 async fn append(store: &Store, engine: &EngineId, kind: &str, version: u32, payload: &str) -> u64 {
     let mut append = store.begin(engine).await.unwrap();
     let mut record = Record {
@@ -39,13 +39,13 @@ async fn append(store: &Store, engine: &EngineId, kind: &str, version: u32, payl
     position
 }
 
-async fn refused(app: &TestApp, id: &EngineId) -> String {
+async fn load_error(app: &TestApp, id: &EngineId) -> String {
     let error = app.engines.get(id).await.err().unwrap();
     assert!(matches!(error, EngineError::Folding(_)));
     error.to_string()
 }
 
-async fn others_go_on(app: TestApp) {
+async fn other_engines_are_not_affected(app: TestApp) {
     let bad = [
         ("unknown", "step.dreamt", 1, "{}"),
         ("newer", "engine.shutdown", 3, "{}"),
@@ -64,27 +64,27 @@ async fn others_go_on(app: TestApp) {
     let app = app.restart().await;
     for (id, kind, ..) in bad {
         for _ in 0..2 {
-            let said = refused(&app, &id.parse().unwrap()).await;
-            assert!(said.contains(&format!("engine {id}, position 4")), "{said}");
-            assert!(said.contains(kind), "{said}");
+            let error = load_error(&app, &id.parse().unwrap()).await;
+            assert!(error.contains(&format!("engine {id}, position 4")), "{error}");
+            assert!(error.contains(kind), "{error}");
         }
     }
-    let told = app.ask("ann", "Hello there").await.unwrap();
-    assert_eq!(told.answer.step, 1);
+    let response = app.ask("ann", "Hello there").await.unwrap();
+    assert_eq!(response.answer.step, 1);
 }
 
 #[tokio::test]
-async fn others_go_on_in_sqlite() {
-    others_go_on(TestApp::sqlite().await).await;
+async fn a_damaged_sqlite_log_does_not_affect_other_engines() {
+    other_engines_are_not_affected(TestApp::sqlite().await).await;
 }
 
 #[tokio::test]
-async fn others_go_on_in_postgres() {
-    others_go_on(TestApp::postgres().await).await;
+async fn a_damaged_postgres_log_does_not_affect_other_engines() {
+    other_engines_are_not_affected(TestApp::postgres().await).await;
 }
 
 #[tokio::test]
-async fn a_loaded_engine_refuses_what_comes_after_an_unknown_event() {
+async fn a_loaded_engine_refuses_requests_after_an_unknown_event() {
     let app = TestApp::sqlite().await;
     app.ask("ann", "Hello there").await.unwrap();
     let before = app.digest().await;

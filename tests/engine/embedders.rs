@@ -1,4 +1,4 @@
-//! Steps with an embedder that is waited for, that fails, and that is another than it was.
+//! Steps with an embedder that is slow, that fails, or that differs from the engine's.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use mlsdm::{
 
 const DIMENSION: usize = 8;
 
-/// Engines whose vectors a function makes.
+/// Engines with a function as embedder.
 fn with(function: Function) -> TestSetup {
     let embedder = EmbedderId { id: "own".to_owned(), version: 1 };
     TestSetup {
@@ -25,7 +25,7 @@ fn with(function: Function) -> TestSetup {
     }
 }
 
-/// Gives way once before it answers, as one that asks a server does.
+/// Yields once before it answers, as an embedder on the network does.
 fn slow() -> Function {
     Arc::new(|text| {
         Box::pin(async move {
@@ -49,7 +49,7 @@ async fn failed(app: &TestApp) -> String {
 }
 
 #[tokio::test]
-async fn what_was_told_is_found_with_an_embedder_that_is_waited_for() {
+async fn a_slow_embedder_finds_memories() {
     let app = TestApp::sqlite_with(with(slow())).await;
     app.ask("ann", "My dog is called Rex").await.unwrap();
     app.ask("ann", "My dog is called Rex").await.unwrap();
@@ -59,7 +59,7 @@ async fn what_was_told_is_found_with_an_embedder_that_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_failure_to_embed_ends_the_step_with_its_code() {
+async fn a_failed_embedding_fails_the_step_with_its_code() {
     let error = |error: EmbedError| -> Function {
         Arc::new(move |_| {
             let error = error.clone();
@@ -85,7 +85,7 @@ async fn a_failure_to_embed_ends_the_step_with_its_code() {
 }
 
 #[tokio::test]
-async fn an_embedder_that_hangs_is_given_up_at_the_steps_deadline() {
+async fn an_embedder_that_hangs_fails_the_step_at_its_deadline() {
     let settings = Settings { timeout: Duration::ZERO, ..Settings::default() };
     let setup = TestSetup { settings, ..with(Arc::new(|_| Box::pin(pending()))) };
     let app = TestApp::sqlite_with(setup).await;
@@ -93,7 +93,7 @@ async fn an_embedder_that_hangs_is_given_up_at_the_steps_deadline() {
 }
 
 #[tokio::test]
-async fn an_engine_of_another_embedder_is_refused_with_both_names() {
+async fn loading_an_engine_of_another_embedder_fails_and_names_both() {
     let app = TestApp::sqlite_with(with(slow())).await;
     app.ask("ann", "My dog is called Rex").await.unwrap();
     let id = app.engine().await.id().clone();

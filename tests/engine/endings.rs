@@ -1,4 +1,4 @@
-//! Every admitted step ends once, however the model or the caller behave.
+//! Every admitted step has exactly one ending, whatever the model or the client does.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,41 +32,41 @@ async fn completed(app: &TestApp) -> StepCompleted {
     *completed
 }
 
-async fn remembered(app: &TestApp) -> usize {
+async fn memory_size(app: &TestApp) -> usize {
     app.engine().await.view().state.lattice.len()
 }
 
-async fn refused(app: &TestApp) -> (FailStage, String) {
+async fn failure_of(app: &TestApp) -> (FailStage, String) {
     let error = app.ask("ann", "Hello there").await.unwrap_err();
     let StepError::Failed { stage, code, .. } = error else { panic!("{error}") };
     (stage, code)
 }
 
-fn impatient() -> TestSetup {
+fn without_time() -> TestSetup {
     let settings = Settings { timeout: Duration::ZERO, ..Settings::default() };
     TestSetup { settings, ..TestSetup::default() }
 }
 
 #[tokio::test]
-async fn a_model_that_fails_ends_the_step() {
+async fn a_failure_of_the_model_fails_the_step() {
     let app = TestApp::sqlite().await;
     let unavailable = LlmError::Unavailable { code: "refused" };
     app.model.script([Reaction::Fail(unavailable), Reaction::Fail(LlmError::Timeout)]);
-    assert_eq!(refused(&app).await, (FailStage::Llm, "refused".to_owned()));
+    assert_eq!(failure_of(&app).await, (FailStage::Llm, "refused".to_owned()));
     let event = failed(&app).await;
     assert_eq!((event.stage, event.code.as_str(), event.attempts), (FailStage::Llm, "refused", 1));
-    assert_eq!(refused(&app).await, (FailStage::Llm, "timeout".to_owned()));
+    assert_eq!(failure_of(&app).await, (FailStage::Llm, "timeout".to_owned()));
     assert_eq!(failed(&app).await.code, "timeout");
-    assert_eq!(remembered(&app).await, 0);
+    assert_eq!(memory_size(&app).await, 0);
     let view = app.engine().await.view();
     assert_eq!((view.state.counts.failed, view.state.open.size()), (2, 0));
 }
 
 #[tokio::test]
-async fn a_model_that_hangs_is_left_at_the_deadline() {
-    let app = TestApp::sqlite_with(impatient()).await;
+async fn a_model_that_hangs_fails_the_step_at_its_deadline() {
+    let app = TestApp::sqlite_with(without_time()).await;
     app.model.script([Reaction::Hang]);
-    assert_eq!(refused(&app).await, (FailStage::Llm, "timeout".to_owned()));
+    assert_eq!(failure_of(&app).await, (FailStage::Llm, "timeout".to_owned()));
     assert_eq!(failed(&app).await.code, "timeout");
 }
 
@@ -75,66 +75,66 @@ async fn a_blank_answer_is_a_failure() {
     let app = TestApp::sqlite().await;
     app.model.script(["", " \n\t "].map(|text| Reaction::Say(text.to_owned())));
     for _ in 0..2 {
-        assert_eq!(refused(&app).await.0, FailStage::EmptyResponse);
+        assert_eq!(failure_of(&app).await.0, FailStage::EmptyResponse);
         let event = failed(&app).await;
         assert_eq!((event.stage, event.usage.completion_tokens), (FailStage::EmptyResponse, 11));
     }
-    assert_eq!(remembered(&app).await, 0);
+    assert_eq!(memory_size(&app).await, 0);
 }
 
 #[tokio::test]
-async fn an_answer_over_the_limit_is_cut_at_a_character() {
+async fn an_answer_above_the_size_limit_is_cut_at_a_character_boundary() {
     const LIMIT: usize = 256 * 1024;
     let app = TestApp::sqlite().await;
     let exact = "ab ".repeat(LIMIT / 3) + "x";
     assert_eq!(exact.len(), LIMIT);
-    // 'ä' has two bytes: the limit falls into one
+    // 'ä' has two bytes, so the limit falls within a character
     let over = format!("x{}", "ä".repeat(LIMIT));
     app.model.script([Reaction::Say(exact.clone()), Reaction::Say(over.clone())]);
     assert_eq!(app.ask("ann", "Go on").await.unwrap().answer.response, exact);
     let event = completed(&app).await;
     assert_eq!((event.cut, event.finish_reason.as_str()), (false, "stop"));
-    let told = app.ask("ann", "Go on").await.unwrap().answer.response;
-    assert_eq!(told.len(), LIMIT - 1);
-    assert!(over.starts_with(&told));
+    let response = app.ask("ann", "Go on").await.unwrap().answer.response;
+    assert_eq!(response.len(), LIMIT - 1);
+    assert!(over.starts_with(&response));
     let event = completed(&app).await;
     assert_eq!((event.cut, event.finish_reason.as_str()), (true, "length"));
 }
 
 #[tokio::test]
-async fn a_looping_answer_is_told_but_not_remembered() {
+async fn a_looping_answer_is_returned_but_not_remembered() {
     let app = TestApp::sqlite().await;
     let looping = "yes ".repeat(30);
     app.model.script([Reaction::Say(looping.clone())]);
-    let told = app.ask("ann", "Are you there?").await.unwrap();
-    assert_eq!(told.answer.response, looping);
+    let response = app.ask("ann", "Are you there?").await.unwrap();
+    assert_eq!(response.answer.response, looping);
     let event = completed(&app).await;
     assert_eq!(event.quality, ["looping"]);
     assert_eq!(event.memory, MemoryOutcome::NotStored { why: NotStoredReason::Looping });
-    assert_eq!(remembered(&app).await, 0);
+    assert_eq!(memory_size(&app).await, 0);
     app.ask("ann", "Are you there?").await.unwrap();
-    assert_eq!(remembered(&app).await, 1);
+    assert_eq!(memory_size(&app).await, 1);
 }
 
 #[tokio::test]
-async fn a_doubtful_answer_is_told_but_not_remembered() {
+async fn an_uncertain_answer_is_returned_but_not_remembered() {
     let app = TestApp::sqlite().await;
-    let doubtful = "Maybe, perhaps, possibly. I think it could be.";
-    app.model.script([Reaction::Say(doubtful.to_owned())]);
-    assert_eq!(app.ask("ann", "Is it?").await.unwrap().answer.response, doubtful);
+    let uncertain = "Maybe, perhaps, possibly. I think it could be.";
+    app.model.script([Reaction::Say(uncertain.to_owned())]);
+    assert_eq!(app.ask("ann", "Is it?").await.unwrap().answer.response, uncertain);
     let event = completed(&app).await;
     assert_eq!(event.memory, MemoryOutcome::NotStored { why: NotStoredReason::Confidence });
-    assert_eq!(remembered(&app).await, 0);
+    assert_eq!(memory_size(&app).await, 0);
 }
 
 #[tokio::test]
-async fn a_caller_who_goes_away_ends_the_step() {
+async fn a_disconnected_client_cancels_the_step() {
     let app = TestApp::sqlite().await;
     app.model.script([Reaction::Hang]);
     {
-        let gone = app.ask("ann", "Hello there");
+        let step = app.ask("ann", "Hello there");
         tokio::select! {
-            _ = gone => panic!("the model hangs"),
+            _ = step => panic!("the model hangs"),
             () = app.model.asked(1) => {}
         }
     }
@@ -142,11 +142,11 @@ async fn a_caller_who_goes_away_ends_the_step() {
     views.wait_for(|view| view.state.counts.failed == 1).await.unwrap();
     let event = failed(&app).await;
     assert_eq!((event.stage, event.code.as_str()), (FailStage::Cancelled, "client_gone"));
-    assert_eq!(remembered(&app).await, 0);
+    assert_eq!(memory_size(&app).await, 0);
 }
 
 #[tokio::test]
-async fn a_step_past_its_deadline_is_given_up_and_its_answer_comes_too_late() {
+async fn the_answer_to_an_abandoned_step_is_discarded() {
     let app = TestApp::sqlite().await;
     let allowed = Arc::new(Notify::new());
     app.model.script([Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned())]);
@@ -157,7 +157,7 @@ async fn a_step_past_its_deadline_is_given_up_and_its_answer_comes_too_late() {
     let clock = async {
         app.model.asked(1).await;
         let settings = Settings::default();
-        // to the very deadline, and over it
+        // at the deadline, and just after it
         app.pass(settings.timeout + settings.grace);
         app.engines.abandon_expired().await;
         assert_eq!(app.kinds().await.last().unwrap(), "step.admitted");
@@ -169,11 +169,11 @@ async fn a_step_past_its_deadline_is_given_up_and_its_answer_comes_too_late() {
     };
     tokio::join!(late, clock);
     assert_eq!(app.kinds().await, ["engine.created", "step.admitted", "step.failed"]);
-    assert_eq!(remembered(&app).await, 0);
+    assert_eq!(memory_size(&app).await, 0);
 }
 
 #[tokio::test]
-async fn a_shut_down_engine_lets_running_steps_end() {
+async fn running_steps_end_after_a_shutdown() {
     let app = TestApp::sqlite().await;
     let allowed = Arc::new(Notify::new());
     app.model.script([Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned())]);
@@ -187,12 +187,12 @@ async fn a_shut_down_engine_lets_running_steps_end() {
         let engine = app.engines.get(&EngineId::default()).await.unwrap();
         let first = engine.shutdown(act.clone()).await.unwrap();
         let again = engine.shutdown(act).await.unwrap();
-        assert_eq!(first.position, again.position, "nothing more to record");
+        assert_eq!(first.position, again.position, "the second shutdown records nothing");
         let refused = app.ask("ann", "Me too").await.unwrap_err();
         assert!(refused.to_string().contains("drill"), "{refused}");
         allowed.notify_one();
     };
-    let (told, ()) = tokio::join!(running, operator);
-    assert_eq!(told.answer.response, NOTED);
+    let (response, ()) = tokio::join!(running, operator);
+    assert_eq!(response.answer.response, NOTED);
     assert_eq!(app.engine().await.view().state.step, 1);
 }

@@ -1,4 +1,5 @@
-//! The server's own log on both databases: made once, followed, kept loaded, and there after a restart.
+//! The server's own log on both databases, with the API keys: created once, followed by replicas, never
+//! unloaded, restored after a restart.
 
 use std::time::Duration;
 
@@ -33,10 +34,10 @@ fn revoke(id: KeyId) -> RevokeKey {
     RevokeKey { id, actor: "admin".to_owned() }
 }
 
-async fn is_kept(app: TestApp) {
+async fn keys_are_restored(app: TestApp) {
     let system = app.engines.system().await.unwrap();
     let receipt = system.create_key(create(ID)).await.unwrap();
-    assert_eq!(receipt.position, 2, "after its own creation");
+    assert_eq!(receipt.position, 2, "the first event is `engine.created`");
     let rotate =
         RotateKey { id: ID, hash: Sha256([2; 32]), grace_seconds: 60, actor: "admin".to_owned() };
     system.rotate_key(rotate).await.unwrap();
@@ -55,22 +56,25 @@ async fn is_kept(app: TestApp) {
         audit::verify(&app.engines.parts().store, &EngineId::system(), |_| {}).await.unwrap();
     assert!(found.first_bad.is_none() && found.verified == 4, "{found:?}");
     let engines = app.engines.list().await.unwrap();
-    assert!(engines.iter().all(|(row, _)| !row.engine_id.is_system()), "it is no engine");
+    assert!(
+        engines.iter().all(|(row, _)| !row.engine_id.is_system()),
+        "the list of engines excludes it"
+    );
 }
 
 #[tokio::test]
-async fn keys_are_kept_in_sqlite() {
-    is_kept(TestApp::sqlite().await).await;
+async fn keys_are_restored_from_sqlite() {
+    keys_are_restored(TestApp::sqlite().await).await;
 }
 
 #[tokio::test]
-async fn keys_are_kept_in_postgresql() {
-    is_kept(TestApp::postgres().await).await;
+async fn keys_are_restored_from_postgresql() {
+    keys_are_restored(TestApp::postgres().await).await;
 }
 
-/// However many start at once, there is one log, and what one writes the other sees.
+/// Replicas that start at the same time create one log, and follow each other's events.
 #[tokio::test]
-async fn replicas_share_one_log() {
+async fn replicas_share_the_servers_log() {
     let one = TestApp::postgres().await;
     let other = one.replica().await;
     one.engines.start_background();
@@ -86,7 +90,7 @@ async fn replicas_share_one_log() {
 }
 
 #[tokio::test]
-async fn it_stays_loaded_when_engines_are_unloaded() {
+async fn the_servers_log_is_not_unloaded() {
     let settings = Settings { idle_evict: Duration::ZERO, ..Settings::default() };
     let app = TestApp::sqlite_with(TestSetup { settings, ..TestSetup::default() }).await;
     app.engine().await;
@@ -96,9 +100,9 @@ async fn it_stays_loaded_when_engines_are_unloaded() {
     assert!(left.iter().all(|engine| engine.id().is_system()) && left.len() == 1);
 }
 
-/// The key's own limit, whomever it speaks for and whatever they may spend themselves.
+/// The limit of a key counts for all end users that it acts for, in addition to their own budgets.
 #[tokio::test]
-async fn a_key_with_a_limit_spends_no_more() {
+async fn a_key_cannot_exceed_its_limit() {
     let app = TestApp::sqlite().await;
     let limit = Some(Amount { tokens: 20, cost_micro_usd: 0 });
     let by_key = |end_user: &str| Caller {
@@ -116,7 +120,7 @@ async fn a_key_with_a_limit_spends_no_more() {
     app.ask("cid", "Hello there").await.unwrap();
     let before = app.digest().await;
     let app = app.restart().await;
-    assert_eq!(app.digest().await, before, "what was spent is in the log");
+    assert_eq!(app.digest().await, before, "the log records the spent tokens");
     assert!(app.send(by_key("ann"), generate("Hello there")).await.is_err());
     app.pass(Duration::from_hours(24));
     app.send(by_key("ann"), generate("Hello there")).await.unwrap();

@@ -1,4 +1,4 @@
-//! Engines come into memory when they are wanted and leave it when they are not.
+//! Engines are loaded on request and unloaded when they are idle.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,14 +22,14 @@ fn small(settings: Settings) -> TestSetup {
     TestSetup { policy, settings, ..TestSetup::default() }
 }
 
-/// Everything not in use is idle at once.
-fn forgetful() -> TestSetup {
+/// Every engine that is not in use is idle at once.
+fn evicting() -> TestSetup {
     small(Settings { idle_evict: Duration::ZERO, ..Settings::default() })
 }
 
 #[tokio::test]
-async fn an_idle_engine_is_unloaded_and_comes_back_equal() {
-    let app = TestApp::sqlite_with(forgetful()).await;
+async fn an_unloaded_engine_is_loaded_with_the_same_state() {
+    let app = TestApp::sqlite_with(evicting()).await;
     for i in 0..10 {
         app.ask("ann", &format!("Hello for the {i}th time")).await.unwrap();
     }
@@ -41,8 +41,8 @@ async fn an_idle_engine_is_unloaded_and_comes_back_equal() {
 }
 
 #[tokio::test]
-async fn an_engine_that_is_shut_down_stays_until_it_is_resumed() {
-    let app = TestApp::sqlite_with(forgetful()).await;
+async fn an_engine_that_is_shut_down_stays_loaded_until_it_is_resumed() {
+    let app = TestApp::sqlite_with(evicting()).await;
     let act = || Intervene { actor: "ops".to_owned(), reason: "a test".to_owned() };
     app.engine().await.shutdown(act()).await.unwrap();
     app.engines.unload_idle();
@@ -53,25 +53,25 @@ async fn an_engine_that_is_shut_down_stays_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn an_engine_somebody_holds_stays() {
-    let app = TestApp::sqlite_with(forgetful()).await;
-    // as a request does between finding its engine and its first event
+async fn an_engine_in_use_stays_loaded() {
+    let app = TestApp::sqlite_with(evicting()).await;
+    // a request holds the engine between its lookup and its first event
     let engine = app.engine().await;
     app.engines.unload_idle();
     assert_eq!(app.engines.in_memory().len(), 1);
     let alive = CancellationToken::new();
-    let told =
+    let response =
         step::run(&engine, &caller("ann"), &generate("Hello there"), None, &alive).await.unwrap();
     drop(engine);
     app.engines.unload_idle();
     assert!(app.engines.in_memory().is_empty());
     assert_eq!(app.kinds().await, ["engine.created", "step.admitted", "step.completed"]);
-    assert_eq!(told.answer.position, 3);
+    assert_eq!(response.answer.position, 3);
 }
 
 #[tokio::test]
-async fn an_engine_with_a_running_step_stays() {
-    let app = TestApp::sqlite_with(forgetful()).await;
+async fn an_engine_with_a_running_step_stays_loaded() {
+    let app = TestApp::sqlite_with(evicting()).await;
     let allowed = Arc::new(Notify::new());
     app.model.script([Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned())]);
     let running = async { app.ask("ann", "Hello there").await.unwrap() };
@@ -81,12 +81,12 @@ async fn an_engine_with_a_running_step_stays() {
         assert_eq!(app.engines.in_memory().len(), 1);
         allowed.notify_one();
     };
-    let (told, ()) = tokio::join!(running, housekeeping);
-    assert_eq!(told.answer.response, NOTED);
+    let (response, ()) = tokio::join!(running, housekeeping);
+    assert_eq!(response.answer.response, NOTED);
 }
 
 #[tokio::test]
-async fn over_the_budget_the_longest_unused_go() {
+async fn above_the_memory_budget_the_least_recently_used_engines_are_unloaded() {
     let app =
         TestApp::sqlite_with(small(Settings { memory_budget: 1, ..Settings::default() })).await;
     let mut digests = Vec::new();
@@ -98,10 +98,10 @@ async fn over_the_budget_the_longest_unused_go() {
         step::run(&engine, &caller("ann"), &generate("Hello there"), None, &alive).await.unwrap();
         digests.push(digest::state(&engine.view().state));
     }
-    assert_eq!(app.engines.in_memory().len(), 4, "with the default one");
+    assert_eq!(app.engines.in_memory().len(), 4, "including the default engine");
     app.engines.unload_idle();
     let left: Vec<String> = app.engines.in_memory().iter().map(|e| e.id().to_string()).collect();
-    assert_eq!(left, ["third"], "one may be too large for the budget: it must be able to work");
+    assert_eq!(left, ["third"], "one engine stays loaded even if it exceeds the budget");
     for (id, before) in ["first", "second", "third"].into_iter().zip(digests) {
         let engine = app.engines.get(&name(id)).await.unwrap();
         assert_eq!(digest::state(&engine.view().state), before);
@@ -109,7 +109,7 @@ async fn over_the_budget_the_longest_unused_go() {
 }
 
 #[tokio::test]
-async fn within_the_budget_all_stay() {
+async fn within_the_memory_budget_all_engines_stay_loaded() {
     let app = TestApp::sqlite_with(small(Settings::default())).await;
     app.ask("ann", "Hello there").await.unwrap();
     app.engines.unload_idle();
@@ -117,8 +117,8 @@ async fn within_the_budget_all_stay() {
 }
 
 #[tokio::test]
-async fn callers_at_the_same_time_load_an_engine_once() {
-    let app = TestApp::sqlite_with(forgetful()).await;
+async fn concurrent_callers_load_an_engine_once() {
+    let app = TestApp::sqlite_with(evicting()).await;
     app.ask("ann", "Hello there").await.unwrap();
     app.engines.unload_idle();
     let id = EngineId::default();
@@ -127,16 +127,16 @@ async fn callers_at_the_same_time_load_an_engine_once() {
     assert!(Arc::ptr_eq(&a, &b) && Arc::ptr_eq(&b, &c));
 }
 
-/// Two ask at once and the first load fails: the second's engine must be everybody's. Two of them
-/// would take each other's steps for orphans.
+/// If the first of two concurrent loads fails, later callers share the engine of the second. Two
+/// instances would abandon each other's steps.
 #[tokio::test]
-async fn a_failed_load_does_not_make_two_engines_of_one() {
+async fn a_failed_load_does_not_lead_to_two_instances_of_an_engine() {
     let app = TestApp::sqlite_with(small(Settings::default())).await;
     orphan(&app).await;
     let app = app.restart().await;
-    let away = StoreError::Unavailable("injected".to_owned());
-    // met when the orphan is to be closed
-    app.faults.plan([Fault::Begin(away)]);
+    let unavailable = StoreError::Unavailable("injected".to_owned());
+    // occurs when the open step is abandoned
+    app.faults.plan([Fault::Begin(unavailable)]);
     let id = EngineId::default();
     let (failed, loaded) = tokio::join!(app.engines.get(&id), app.engines.get(&id));
     assert!(app.faults.all_happened());

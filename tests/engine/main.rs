@@ -1,4 +1,4 @@
-//! Whole steps in process: what the model is told, how steps end, what a restart finds.
+//! Complete steps in one process: context, endings, budgets, restarts, replicas, migrations.
 
 #[cfg(test)]
 mod budgets;

@@ -1,5 +1,5 @@
-//! An engine copied for another embedder: what is found afterwards, and what a run that ended early
-//! or came twice leaves.
+//! Migrations of an engine to another embedder: the copied memory, and interrupted, concurrent and
+//! repeated runs.
 
 use std::{
     collections::HashSet,
@@ -30,17 +30,17 @@ use mlsdm::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Components of the vectors of the embedder that is moved to.
+/// The dimension of the new embedder.
 const DIMENSION: usize = 64;
 
-/// Facts told before a migration: more than are copied at once.
+/// Facts remembered before a migration: more than fit in one page.
 const FACTS: usize = 70;
 
 fn copy_id() -> EngineId {
     "copy".parse().unwrap()
 }
 
-/// A server with another embedder, and with a policy that says so.
+/// A server with another embedder, and with a policy that names it.
 fn with(function: Function) -> TestSetup {
     TestSetup {
         embedder: Embedder::function("own", 1, DIMENSION, function),
@@ -61,18 +61,18 @@ fn working() -> Function {
     Arc::new(|text| Box::pin(async move { Ok(vector_of(&text)) }))
 }
 
-/// Works for so many texts (a migration begins with one of its own) and breaks then.
-fn breaking_after(texts: usize) -> Function {
+/// Embeds `texts` texts, including the probe at the start of a migration, and then fails.
+fn failing_after(texts: usize) -> Function {
     let embedded = AtomicUsize::new(0);
     Arc::new(move |text| {
-        let broken = embedded.fetch_add(1, Ordering::Relaxed) >= texts;
+        let fails = embedded.fetch_add(1, Ordering::Relaxed) >= texts;
         let vector = vector_of(&text);
-        Box::pin(async move { if broken { Err(EmbedError::Broken) } else { Ok(vector) } })
+        Box::pin(async move { if fails { Err(EmbedError::Broken) } else { Ok(vector) } })
     })
 }
 
-/// Tells the default engine what three people know.
-async fn told(app: &TestApp) {
+/// Has the default engine remember facts of three end users.
+async fn remember_facts(app: &TestApp) {
     for fact in 0..FACTS {
         let who = ["ann", "bob", "cleo"][fact % 3];
         app.ask(who, &format!("The colour of {who}'s house number {fact} is red")).await.unwrap();
@@ -90,7 +90,7 @@ async fn copy(app: &TestApp) -> Arc<Engine> {
     app.engines.get(&copy_id()).await.unwrap()
 }
 
-/// What the model was told as context when somebody asked the copy.
+/// The context that the model received for a prompt to the copy.
 async fn context(app: &TestApp, who: &str, prompt: &str) -> String {
     let request = StepRequest { context_top_k: Some(3), ..generate(prompt) };
     let (copy, alive) = (copy(app).await, CancellationToken::new());
@@ -111,25 +111,25 @@ async fn added(app: &TestApp) -> Vec<MemoryAdded> {
     log.iter().map(event).filter_map(added).collect()
 }
 
-/// Every item of the source was added once, in its order.
-async fn assert_whole(app: &TestApp) {
+/// The copy has every item of the source once, in the same order.
+async fn assert_complete(app: &TestApp) {
     let parts = app.engines.parts();
     let id = EngineId::default();
     let source = replay(&parts.store, &parts.content_key, &id, Position::MAX, &mut |_| {}).await;
     let source = source.unwrap().state.unwrap();
-    let wanted: Vec<Position> = source.lattice.items().map(|item| item.position).collect();
+    let expected: Vec<Position> = source.lattice.items().map(|item| item.position).collect();
     let added: Vec<Position> = added(app).await.iter().map(|added| added.source.position).collect();
-    assert_eq!(added, wanted);
+    assert_eq!(added, expected);
 }
 
-/// The running copy is what its log says, and its log is what would be decided again.
-async fn assert_proven(app: &TestApp) {
+/// The state of the copy equals the fold of its log, and all events of the log can be decided again.
+async fn assert_verified(app: &TestApp) {
     let (parts, id) = (app.engines.parts(), copy_id());
     let (store, key) = (&parts.store, &parts.content_key);
-    let (folder, found) = verify(store, key, &id, Position::MAX, &mut |_| {}).await.unwrap();
-    assert_eq!(found.first_divergence, None);
-    assert_eq!((found.verified, found.unverifiable), (folder.position(), 0));
-    let (replayed, running) = (folder.state.unwrap(), copy(app).await.view());
+    let (fold, result) = verify(store, key, &id, Position::MAX, &mut |_| {}).await.unwrap();
+    assert_eq!(result.first_divergence, None);
+    assert_eq!((result.verified, result.unverifiable), (fold.position(), 0));
+    let (replayed, running) = (fold.state.unwrap(), copy(app).await.view());
     assert_eq!(digest::state(&replayed), digest::state(&running.state));
     let traces = |state: &mlsdm::domain::state::State| digest::traces(state.traces.as_ref());
     assert_eq!(traces(&replayed), traces(&running.state));
@@ -137,37 +137,37 @@ async fn assert_proven(app: &TestApp) {
     assert_eq!((audit.first_bad, audit.verified), (None, replayed.position));
 }
 
-async fn is_found_with_another_embedder(app: TestApp) {
-    told(&app).await;
+async fn copy_has_the_memory_of_the_source(app: TestApp) {
+    remember_facts(&app).await;
     let source = app.engine().await.view().state.clone();
     let app = app.restart_with(with(working())).await;
     let done = run(&app).await.unwrap();
     let items = FACTS as u64 + 2;
     assert_eq!((done.copied, done.skipped, done.refused, done.already), (items, 0, 0, 0));
-    // and the two events of its creation: the copy follows the configuration as its source does
+    // two events create the copy: like its source, it follows the configuration
     assert_eq!(done.position, items + 2);
     let state = copy(&app).await.view().state.clone();
     assert_eq!((state.step, state.stored, state.lattice.len() as u64), (0, items, items));
     assert_eq!(state.policy.vectors(), "own 1, dimension 64");
     assert_eq!(state.config, Some(Arc::clone(&state.policy)));
     assert_eq!(state.policy.diff(&source.policy), ["dimension", "embedder.id"]);
-    let kept = |state: &mlsdm::domain::state::State| -> Vec<_> {
+    let items_of = |state: &mlsdm::domain::state::State| -> Vec<_> {
         let of = |item: &mlsdm::domain::lattice::Item| {
             (item.number, item.phase.to_bits(), item.confidence.to_bits(), item.consolidated)
         };
         state.lattice.items().map(of).collect()
     };
-    assert_eq!(kept(&state), kept(&source));
+    assert_eq!(items_of(&state), items_of(&source));
     let consolidated = state.lattice.consolidated();
     assert!((1..state.lattice.len()).contains(&consolidated), "some of them: {consolidated}");
-    // three people, under other pseudonyms
-    let people = |state: &mlsdm::domain::state::State| -> HashSet<_> {
+    // three end users, under other pseudonyms
+    let subjects = |state: &mlsdm::domain::state::State| -> HashSet<_> {
         state.lattice.items().map(|item| item.subject).collect()
     };
-    assert_eq!((people(&state).len(), people(&source).len()), (3, 3));
-    assert!(people(&state).is_disjoint(&people(&source)));
-    assert_whole(&app).await;
-    assert_proven(&app).await;
+    assert_eq!((subjects(&state).len(), subjects(&source).len()), (3, 3));
+    assert!(subjects(&state).is_disjoint(&subjects(&source)));
+    assert_complete(&app).await;
+    assert_verified(&app).await;
 
     let ann = context(&app, "ann", "What is my dog called?").await;
     assert!(ann.contains("My dog is called Rex"), "{ann}");
@@ -175,29 +175,29 @@ async fn is_found_with_another_embedder(app: TestApp) {
     let bob = context(&app, "bob", "What is my dog called?").await;
     assert!(!bob.contains("Rex"), "{bob}");
     assert_eq!(context(&app, "eve", "What is my dog called?").await, "");
-    assert_proven(&app).await;
-    // and a restart finds the same
+    assert_verified(&app).await;
+    // and a restart restores the same state
     let before = digest::state(&copy(&app).await.view().state);
     let app = app.restart().await;
     assert_eq!(digest::state(&copy(&app).await.view().state), before);
 }
 
 #[tokio::test]
-async fn sqlite_is_found_with_another_embedder() {
-    is_found_with_another_embedder(TestApp::sqlite().await).await;
+async fn a_copy_in_sqlite_has_the_memory_of_its_source() {
+    copy_has_the_memory_of_the_source(TestApp::sqlite().await).await;
 }
 
 #[tokio::test]
-async fn postgres_is_found_with_another_embedder() {
-    is_found_with_another_embedder(TestApp::postgres().await).await;
+async fn a_copy_in_postgres_has_the_memory_of_its_source() {
+    copy_has_the_memory_of_the_source(TestApp::postgres().await).await;
 }
 
 #[tokio::test]
-async fn a_run_that_broke_goes_on_and_adds_each_item_once() {
+async fn an_interrupted_migration_resumes_and_adds_each_item_once() {
     let app = TestApp::sqlite().await;
-    told(&app).await;
-    // the second page breaks
-    let app = app.restart_with(with(breaking_after(1 + 65))).await;
+    remember_facts(&app).await;
+    // the second page fails
+    let app = app.restart_with(with(failing_after(1 + 65))).await;
     let error = run(&app).await.unwrap_err();
     assert!(matches!(error, MigrateError::Embed(EmbedError::Broken)), "{error}");
     assert!(error.to_string().contains("start the migration again"), "{error}");
@@ -205,36 +205,36 @@ async fn a_run_that_broke_goes_on_and_adds_each_item_once() {
     let app = app.restart_with(with(working())).await;
     let done = run(&app).await.unwrap();
     assert_eq!((done.copied, done.already), (FACTS as u64 + 2 - 64, 64));
-    assert_whole(&app).await;
+    assert_complete(&app).await;
     let again = run(&app).await.unwrap();
     assert_eq!((again.copied, again.already), (0, FACTS as u64 + 2));
     assert_eq!((again.position, again.chain_hash), (done.position, done.chain_hash));
-    assert_proven(&app).await;
+    assert_verified(&app).await;
 }
 
 #[tokio::test]
-async fn a_write_that_fails_leaves_no_gap() {
+async fn a_failed_append_leaves_no_gap() {
     let app = TestApp::sqlite().await;
-    told(&app).await;
+    remember_facts(&app).await;
     let limits = Limits { batch_events: 10, ..Limits::default() };
     let settings = Settings { limits, ..Settings::default() };
     let app = app.restart_with(TestSetup { settings, ..with(working()) }).await;
     app.engines.create(&copy_id(), with(working()).policy, None, "operator").await.unwrap();
     drop(copy(&app).await);
-    // one batch of several fails; those behind it must not be taken
+    // one of several batches fails; the later ones must not be appended
     let full = || mlsdm::store::StoreError::DiskFull("injected".to_owned());
     app.faults.plan([Fault::Insert(full())]);
     let error = run(&app).await.unwrap_err();
     assert!(error.to_string().contains("free space"), "{error}");
     run(&app).await.unwrap();
-    assert_whole(&app).await;
-    assert_proven(&app).await;
+    assert_complete(&app).await;
+    assert_verified(&app).await;
 }
 
 #[tokio::test]
-async fn two_runs_at_once_add_each_item_once() {
+async fn concurrent_migrations_add_each_item_once() {
     let app = TestApp::postgres().await;
-    told(&app).await;
+    remember_facts(&app).await;
     let app = app.restart_with(with(working())).await;
     app.engines.create(&copy_id(), with(working()).policy, None, "operator").await.unwrap();
     let other = app.replica().await;
@@ -242,15 +242,15 @@ async fn two_runs_at_once_add_each_item_once() {
     for refused in [one.err(), two.err()].into_iter().flatten() {
         assert!(refused.to_string().contains("one migration at a time"), "{refused}");
     }
-    // as a command does it: a process of its own, which reads the copy's log first
+    // like the command: a new process, which reads the log of the copy first
     let last = app.replica().await;
     run(&last).await.unwrap();
-    assert_whole(&last).await;
-    assert_proven(&last).await;
+    assert_complete(&last).await;
+    assert_verified(&last).await;
 }
 
 #[tokio::test]
-async fn what_is_remembered_later_is_copied_later() {
+async fn a_repeated_migration_copies_later_memories() {
     let app = TestApp::sqlite().await;
     app.ask("ann", "My dog is called Rex").await.unwrap();
     let app = app.restart_with(with(working())).await;
@@ -260,30 +260,30 @@ async fn what_is_remembered_later_is_copied_later() {
     let app = app.restart_with(with(working())).await;
     let done = run(&app).await.unwrap();
     assert_eq!((done.copied, done.already), (1, 1));
-    assert_whole(&app).await;
+    assert_complete(&app).await;
     let known = context(&app, "ann", "What is my horse called?").await;
     assert!(known.contains("Max"), "{known}");
 }
 
 #[tokio::test]
-async fn a_smaller_copy_keeps_the_last() {
+async fn a_smaller_copy_has_the_newest_items() {
     let app = TestApp::sqlite().await;
-    told(&app).await;
+    remember_facts(&app).await;
     let app = app.restart_with(with(working())).await;
     let policy = Policy { capacity: 5, ..with(working()).policy };
     app.engines.create(&copy_id(), policy, None, "operator").await.unwrap();
     run(&app).await.unwrap();
-    assert_whole(&app).await;
+    assert_complete(&app).await;
     let state = copy(&app).await.view().state.clone();
     assert_eq!((state.lattice.len(), state.stored), (5, FACTS as u64 + 2));
     let victims = added(&app).await.iter().filter(|added| added.victim.is_some()).count();
     assert_eq!(victims, FACTS + 2 - 5);
-    assert_proven(&app).await;
+    assert_verified(&app).await;
     assert!(context(&app, "bob", "What is my cat called?").await.contains("Tom"));
 }
 
 #[tokio::test]
-async fn the_copy_of_a_copy_holds_the_same_words() {
+async fn the_copy_of_a_copy_has_the_same_contents() {
     let app = TestApp::sqlite().await;
     app.ask("ann", "My dog is called Rex").await.unwrap();
     let app = app.restart_with(with(working())).await;
@@ -299,7 +299,7 @@ async fn the_copy_of_a_copy_holds_the_same_words() {
 }
 
 #[tokio::test]
-async fn a_text_that_the_embedder_does_not_take_is_left_out_and_counted() {
+async fn a_text_that_the_embedder_rejects_is_left_out_and_counted() {
     let app = TestApp::sqlite().await;
     for prompt in ["My dog is called Rex", "too long", "My cat is called Tom"] {
         app.ask("ann", prompt).await.unwrap();
@@ -316,16 +316,16 @@ async fn a_text_that_the_embedder_does_not_take_is_left_out_and_counted() {
 }
 
 #[tokio::test]
-async fn somebody_elses_engine_is_not_copied_into() {
+async fn a_target_that_is_not_a_copy_of_the_source_is_refused() {
     let app = TestApp::sqlite().await;
     app.ask("ann", "My dog is called Rex").await.unwrap();
     let (from, to) = (EngineId::default(), copy_id());
     let itself = migrate(&app.engines, &from, &from, "operator", &mut |_| {}).await;
     assert!(matches!(itself, Err(MigrateError::Itself)), "{itself:?}");
-    let nobody: EngineId = "nobody".parse().unwrap();
-    let missing = migrate(&app.engines, &nobody, &to, "operator", &mut |_| {}).await;
+    let missing_id: EngineId = "nobody".parse().unwrap();
+    let missing = migrate(&app.engines, &missing_id, &to, "operator", &mut |_| {}).await;
     assert!(missing.unwrap_err().to_string().contains("no engine \"nobody\""));
-    // acts of its administrator do not make it anybody's
+    // administrative events do not prevent a migration
     app.engines.create(&to, Policy::default(), None, "operator").await.unwrap();
     let engine = copy(&app).await;
     let act = || Intervene { actor: "operator".to_owned(), reason: "a drill".to_owned() };
@@ -336,7 +336,7 @@ async fn somebody_elses_engine_is_not_copied_into() {
     engine.change_policy(ChangePolicy { policy, actor, reason, config: None }).await.unwrap();
     drop(engine);
     assert_eq!(run(&app).await.unwrap().copied, 1);
-    // another source, and then steps of its own
+    // another source, and an engine with steps of its own
     let other: EngineId = "other".parse().unwrap();
     app.engines.create(&other, Policy::default(), None, "operator").await.unwrap();
     let refused = migrate(&app.engines, &other, &to, "operator", &mut |_| {}).await.unwrap_err();
@@ -354,13 +354,13 @@ async fn somebody_elses_engine_is_not_copied_into() {
 async fn nothing_is_made_for_an_embedder_that_does_not_work() {
     let app = TestApp::sqlite().await;
     app.ask("ann", "My dog is called Rex").await.unwrap();
-    let app = app.restart_with(with(breaking_after(0))).await;
+    let app = app.restart_with(with(failing_after(0))).await;
     run(&app).await.unwrap_err();
     assert!(app.engines.parts().store.engine(&copy_id()).await.unwrap().is_none());
 }
 
 #[tokio::test]
-async fn erased_words_are_not_copied() {
+async fn erased_contents_are_not_copied() {
     let app = TestApp::sqlite().await;
     app.ask("ann", "My dog is called Rex").await.unwrap();
     app.ask("bob", "My cat is called Tom").await.unwrap();
@@ -368,7 +368,7 @@ async fn erased_words_are_not_copied() {
     let subjects: Vec<_> =
         app.engine().await.view().state.lattice.items().map(|item| item.subject).collect();
     let app = app.restart_with(with(working())).await;
-    // ann's text is gone, and bob's key
+    // erases a content of ann, and the key of bob
     let mut append = app.engines.parts().store.begin(&EngineId::default()).await.unwrap();
     append.delete_contents(&[2]).await.unwrap();
     assert!(append.delete_subject(subjects[1]).await.unwrap());

@@ -1,4 +1,4 @@
-//! Configuration at start: applied where it changed, and nowhere else.
+//! The configured policy at startup: only fields that changed are applied.
 
 use mlsdm::{
     domain::{command::ChangePolicy, policy::Policy},
@@ -38,7 +38,7 @@ async fn an_unchanged_configuration_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_changed_one_changes_its_fields_and_leaves_an_operators() {
+async fn a_changed_configuration_does_not_revert_an_operators_changes() {
     let app = TestApp::sqlite().await;
     operator_sets_top_k(&app, 9).await;
     let (app, drift) = starts_with(app, |policy| policy.moral.share = 0.5).await;
@@ -47,7 +47,7 @@ async fn a_changed_one_changes_its_fields_and_leaves_an_operators() {
     assert_eq!((policy.context.top_k, policy.moral.share.to_bits()), (9, 0.5_f64.to_bits()));
     let record = app.log().await.pop().unwrap();
     assert_eq!((record.kind.as_str(), record.actor.as_deref()), ("policy.changed", Some("config")));
-    // the same configuration again, and what it says about a field the operator changed later
+    // the same configuration does not revert a later change by the operator
     operator_sets_top_k(&app, 7).await;
     let (app, _) = starts_with(app, |policy| policy.moral.share = 0.5).await;
     assert_eq!(app.engine().await.view().state.policy.context.top_k, 7);
@@ -56,11 +56,15 @@ async fn a_changed_one_changes_its_fields_and_leaves_an_operators() {
         policy.context.top_k = 3;
     })
     .await;
-    assert_eq!(app.engine().await.view().state.policy.context.top_k, 3, "it is the last word");
+    assert_eq!(
+        app.engine().await.view().state.policy.context.top_k,
+        3,
+        "a changed configuration replaces the operator's value"
+    );
 }
 
 #[tokio::test]
-async fn replicas_do_not_change_it_by_starting() {
+async fn a_starting_replica_does_not_apply_its_configuration() {
     let app = TestApp::postgres().await;
     let (app, drift) = starts_with(app, |policy| policy.moral.share = 0.5).await;
     assert!(drift);
@@ -73,7 +77,7 @@ async fn replicas_do_not_change_it_by_starting() {
 }
 
 #[tokio::test]
-async fn a_fixed_field_is_refused_with_the_way_out() {
+async fn a_change_of_a_fixed_field_is_refused_with_a_remedy() {
     let app = TestApp::sqlite().await;
     let app = app.restart().await;
     let policy = Policy { dimension: 64, ..Policy::default() };
@@ -83,7 +87,7 @@ async fn a_fixed_field_is_refused_with_the_way_out() {
 }
 
 #[tokio::test]
-async fn an_engine_not_made_from_configuration_is_left_alone() {
+async fn the_configuration_changes_only_the_default_engine() {
     let app = TestApp::sqlite().await;
     let id = "other".parse().unwrap();
     app.engines.create(&id, Policy::default(), None, "test").await.unwrap();

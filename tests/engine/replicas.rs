@@ -1,4 +1,4 @@
-//! Two processes over one PostgreSQL.
+//! Two replicas on one PostgreSQL database.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ async fn two() -> (TestApp, TestApp) {
 }
 
 #[tokio::test]
-async fn who_waits_elsewhere_gets_the_equal_answer() {
+async fn a_repeated_request_on_another_replica_gets_the_same_answer() {
     let (one, other) = two().await;
     let allowed = Arc::new(Notify::new());
     one.model.script([Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned())]);
@@ -33,7 +33,7 @@ async fn who_waits_elsewhere_gets_the_equal_answer() {
         let ask = |_| other.send(with_key("ann"), generate("Hello there"));
         let waiting = futures_util::future::join_all((0..5).map(ask));
         let release = async {
-            // they wait: their own replica knows the step
+            // their replica has folded the admission, so the requests wait
             let mut views = other.engine().await.views();
             views.wait_for(|view| view.state.open.size() == 1).await.unwrap();
             allowed.notify_one();
@@ -42,10 +42,10 @@ async fn who_waits_elsewhere_gets_the_equal_answer() {
     };
     let (first, waited) = tokio::join!(runs, waits);
     assert!(!first.replayed);
-    for told in waited {
-        let told = told.unwrap();
-        assert!(told.replayed);
-        assert_eq!(told.answer, first.answer);
+    for response in waited {
+        let response = response.unwrap();
+        assert!(response.replayed);
+        assert_eq!(response.answer, first.answer);
     }
     assert!(other.model.requests().is_empty());
     assert_eq!(one.model.requests().len(), 1);
@@ -53,7 +53,7 @@ async fn who_waits_elsewhere_gets_the_equal_answer() {
 }
 
 #[tokio::test]
-async fn who_waits_elsewhere_gets_the_failure_and_the_key_is_free() {
+async fn a_repeated_request_on_another_replica_gets_the_failure() {
     let (one, other) = two().await;
     let allowed = Arc::new(Notify::new());
     one.model.script([Reaction::SayAfter(Arc::clone(&allowed), " ".to_owned())]);
@@ -75,19 +75,19 @@ async fn who_waits_elsewhere_gets_the_failure_and_the_key_is_free() {
             "{error}"
         );
     }
-    // an empty answer stays; a model that was away does not
+    // an empty answer keeps its idempotency key, a failure of the model releases it
     let again = other.send(with_key("ann"), generate("Hello there")).await;
     assert!(matches!(again, Err(StepError::Failed { step: 1, .. })));
     other.model.script([Reaction::Fail(LlmError::Timeout)]);
     let failed = other.send(with_key("bob"), generate("Hello there")).await;
     assert!(matches!(failed, Err(StepError::Failed { step: 2, .. })));
-    let told = one.send(with_key("bob"), generate("Hello there")).await.unwrap();
-    assert!(!told.replayed);
-    assert_eq!(told.answer.step, 3);
+    let response = one.send(with_key("bob"), generate("Hello there")).await.unwrap();
+    assert!(!response.replayed);
+    assert_eq!(response.answer.step, 3);
 }
 
 #[tokio::test]
-async fn who_cannot_wait_any_longer_is_told_so() {
+async fn a_repeated_request_fails_at_its_deadline_while_the_first_is_running() {
     let one = TestApp::postgres().await;
     let allowed = Arc::new(Notify::new());
     one.model.script([Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned())]);
@@ -101,13 +101,13 @@ async fn who_cannot_wait_any_longer_is_told_so() {
         assert!(matches!(refused, StepError::StillRunning), "{refused}");
         allowed.notify_one();
     };
-    let (told, ()) = tokio::join!(runs, waits);
-    assert_eq!(told.unwrap().answer.response, NOTED);
+    let (response, ()) = tokio::join!(runs, waits);
+    assert_eq!(response.unwrap().answer.response, NOTED);
     assert!(other.model.requests().is_empty());
 }
 
 #[tokio::test]
-async fn replicas_follow_each_other_and_agree() {
+async fn replicas_follow_each_other_to_the_same_state() {
     let (one, other) = two().await;
     for i in 0..10 {
         one.ask("ann", &format!("From one, {i}")).await.unwrap();
@@ -119,7 +119,7 @@ async fn replicas_follow_each_other_and_agree() {
         views.wait_for(|view| view.state.position == head).await.unwrap();
     }
     assert_eq!(one.digest().await, other.digest().await);
-    // what was told here is remembered there
+    // a memory of one replica is context on the other
     one.ask("ann", "My dog is called Rex").await.unwrap();
     let head = one.log().await.len() as u64;
     let mut views = other.engine().await.views();
@@ -130,12 +130,12 @@ async fn replicas_follow_each_other_and_agree() {
 }
 
 #[tokio::test]
-async fn a_living_sisters_step_is_not_closed() {
+async fn a_running_step_of_another_replica_is_not_abandoned() {
     let (one, other) = two().await;
     let allowed = Arc::new(Notify::new());
     one.model.script([Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned())]);
     let runs = async { one.ask("ann", "Hello there").await.unwrap() };
-    let looks = async {
+    let checks = async {
         one.model.asked(1).await;
         let mut views = other.engine().await.views();
         views.wait_for(|view| view.state.open.size() == 1).await.unwrap();
@@ -145,6 +145,6 @@ async fn a_living_sisters_step_is_not_closed() {
         assert_eq!(third.engine().await.view().state.open.size(), 1);
         allowed.notify_one();
     };
-    let (told, ()) = tokio::join!(runs, looks);
-    assert!(told.answer.accepted);
+    let (response, ()) = tokio::join!(runs, checks);
+    assert!(response.answer.accepted);
 }

@@ -1,4 +1,4 @@
-//! A restart finds the state as it was, and closes what nobody can end any more.
+//! A restart restores the state, and abandons steps that the former process left open.
 
 use mlsdm::{
     domain::{digest, event::Event},
@@ -8,7 +8,7 @@ use mlsdm::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Leaves a step open as a killed process does: its future is never run to its end.
+/// Leaves a step open, as a killed process does: the future of the step is dropped.
 pub(crate) async fn orphan(app: &TestApp) {
     let asked = app.model.requests().len();
     app.model.script([Reaction::Hang]);
@@ -22,20 +22,20 @@ pub(crate) async fn orphan(app: &TestApp) {
     assert_eq!(engine.view().state.open.size(), 1);
 }
 
-async fn busy(app: &TestApp) {
+async fn run_steps(app: &TestApp) {
     for i in 0..20 {
         let mut request = generate(&format!("Prompt number {i} about topic {}", i % 4));
         request.moral_value = Some(if i % 6 == 5 { 0.2 } else { 0.9 });
         if i % 7 == 3 {
             app.model.script([Reaction::Say(String::new())]);
         }
-        // some are refused, some fail
+        // some are rejected, some fail
         drop(app.send(caller(&format!("person {}", i % 3)), request).await);
     }
 }
 
-async fn comes_back_equal(app: TestApp) {
-    busy(&app).await;
+async fn state_is_restored(app: TestApp) {
+    run_steps(&app).await;
     let (before, chain) = (app.digest().await, app.engine().await.view().chain_hash);
     let traces = digest::traces(app.engine().await.view().state.traces.as_ref());
     let app = app.restart().await;
@@ -44,23 +44,23 @@ async fn comes_back_equal(app: TestApp) {
     assert_eq!(view.chain_hash, chain);
     assert_eq!(digest::traces(view.state.traces.as_ref()), traces);
     assert!(traces.is_some());
-    // and it goes on from there
-    let told = app.ask("person 1", "One more").await.unwrap();
-    assert_eq!(told.answer.step, 21);
+    // and further steps follow
+    let response = app.ask("person 1", "One more").await.unwrap();
+    assert_eq!(response.answer.step, 21);
 }
 
 #[tokio::test]
-async fn sqlite_comes_back_equal() {
-    comes_back_equal(TestApp::sqlite().await).await;
+async fn the_state_is_restored_from_sqlite() {
+    state_is_restored(TestApp::sqlite().await).await;
 }
 
 #[tokio::test]
-async fn postgres_comes_back_equal() {
-    comes_back_equal(TestApp::postgres().await).await;
+async fn the_state_is_restored_from_postgres() {
+    state_is_restored(TestApp::postgres().await).await;
 }
 
 #[tokio::test]
-async fn a_sole_owner_closes_orphans_when_it_starts() {
+async fn the_sole_owner_of_a_log_abandons_open_steps_at_startup() {
     let app = TestApp::sqlite().await;
     orphan(&app).await;
     let app = app.restart().await;
@@ -69,7 +69,7 @@ async fn a_sole_owner_closes_orphans_when_it_starts() {
     let event = codec::decode(&record.kind, record.schema_version, &record.payload).unwrap();
     let Event::StepFailed(failed) = event else { panic!("{event:?}") };
     assert_eq!(failed.code, "sole_owner");
-    // once
+    // only once
     let length = app.log().await.len();
     let app = app.restart().await;
     app.engine().await;
@@ -77,7 +77,7 @@ async fn a_sole_owner_closes_orphans_when_it_starts() {
 }
 
 #[tokio::test]
-async fn a_replica_leaves_open_steps_to_their_deadline() {
+async fn a_replica_abandons_open_steps_only_after_their_deadline() {
     let app = TestApp::postgres().await;
     orphan(&app).await;
     let app = app.restart().await;
@@ -91,7 +91,7 @@ async fn a_replica_leaves_open_steps_to_their_deadline() {
 }
 
 #[tokio::test]
-async fn a_key_outlives_a_restart() {
+async fn an_idempotency_key_survives_a_restart() {
     let app = TestApp::sqlite().await;
     let mut once = caller("ann");
     once.idempotency_key = Some("once".to_owned());
@@ -100,5 +100,5 @@ async fn a_key_outlives_a_restart() {
     let again = app.send(once, generate("Hello there")).await.unwrap();
     assert!(!first.replayed && again.replayed);
     assert_eq!(again.answer, first.answer);
-    assert!(app.model.requests().is_empty(), "no second call");
+    assert!(app.model.requests().is_empty(), "the model is not called again");
 }

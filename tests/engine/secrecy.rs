@@ -1,4 +1,4 @@
-//! What is sealed: prompt, answer, metadata and name stand nowhere in the database.
+//! The database contains no prompt, answer, metadata or name in plain text.
 
 use std::fs;
 
@@ -12,9 +12,9 @@ const SECRETS: [&str; 5] = [
     "zebra-metakey-4711",
 ];
 
-async fn spoken(app: &TestApp) {
+async fn run_step(app: &TestApp) {
     let [prompt, answer, note, person, key] = SECRETS;
-    let text = format!("{answer} is what was said, and it was said at some length here.");
+    let text = format!("{answer} is a part of this answer, which is long enough to be remembered.");
     app.model.script([Reaction::Say(text)]);
     let mut request = generate(prompt);
     request.metadata.insert(key.to_owned(), note.to_owned());
@@ -22,9 +22,9 @@ async fn spoken(app: &TestApp) {
 }
 
 #[tokio::test]
-async fn no_text_stands_in_a_sqlite_file() {
+async fn a_sqlite_file_contains_no_plain_text() {
     let app = TestApp::sqlite().await;
-    spoken(&app).await;
+    run_step(&app).await;
     let app = app.restart().await;
     let mut files = 0;
     for entry in fs::read_dir(app.database().folder().unwrap()).unwrap() {
@@ -39,19 +39,19 @@ async fn no_text_stands_in_a_sqlite_file() {
 }
 
 #[tokio::test]
-async fn events_and_contents_hold_no_text() {
+async fn events_and_contents_contain_no_plain_text() {
     let app = TestApp::postgres().await;
-    spoken(&app).await;
+    run_step(&app).await;
     let log = app.log().await;
     let positions: Vec<u64> = log.iter().map(|record| record.position).collect();
     let store = &app.engines.parts().store;
     let contents = store.sealed_contents(app.engine().await.id(), &positions).await.unwrap();
     assert_eq!(contents.len(), 2);
     let sealed = contents.into_iter().map(|content| content.sealed);
-    let clear = log.iter().map(|record| record.payload.clone());
+    let payloads = log.iter().map(|record| record.payload.clone());
     let actors =
         log.iter().filter_map(|r| r.actor.as_ref().map(|actor| actor.clone().into_bytes()));
-    for bytes in sealed.chain(clear).chain(actors) {
+    for bytes in sealed.chain(payloads).chain(actors) {
         for secret in SECRETS {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "{secret}");

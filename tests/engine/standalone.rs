@@ -1,4 +1,4 @@
-//! The library face, as a program uses it.
+//! The library interface, as a program uses it.
 
 use mlsdm::{
     Engine, Error, Generate,
@@ -11,15 +11,15 @@ use mlsdm::{
 #[expect(dead_code, unreachable_pub, reason = "a program of its own: `cargo run --example`")]
 mod example;
 
-/// Sure of itself, and long enough to be remembered.
-const SAID: &str = "That is noted and it will be kept in mind from now on, thank you.";
+/// An answer with enough confidence and length to be remembered.
+const ANSWER: &str = "That is noted and it will be kept in mind from now on, thank you.";
 
 async fn open(database: &TestDatabase) -> Engine {
-    Engine::builder().llm(|_| async { Ok(SAID) }).open(database.url()).await.unwrap()
+    Engine::builder().llm(|_| async { Ok(ANSWER) }).open(database.url()).await.unwrap()
 }
 
 #[tokio::test]
-async fn the_example_remembers_and_keeps_secrets() {
+async fn the_example_remembers_and_separates_end_users() {
     let database = TestDatabase::sqlite();
     let mut out = Vec::new();
     example::run(database.url(), &mut out).await.unwrap();
@@ -32,13 +32,13 @@ async fn the_example_remembers_and_keeps_secrets() {
 }
 
 #[tokio::test]
-async fn what_a_function_does_not_count_is_estimated() {
+async fn missing_token_counts_are_estimated() {
     let database = TestDatabase::sqlite();
     let engine = open(&database).await;
     let step = engine.generate(Generate::new("Hello there").moral_value(0.9)).await.unwrap();
     let tokens = |text: &str| text.len().div_ceil(4) as u64;
     assert_eq!(step.usage.prompt_tokens, tokens("Hello there"));
-    assert_eq!(step.usage.completion_tokens, tokens(SAID));
+    assert_eq!(step.usage.completion_tokens, tokens(ANSWER));
     engine.close().await.unwrap();
 }
 
@@ -48,10 +48,11 @@ async fn errors_are_typed() {
     let none = Engine::builder().open(database.url()).await;
     assert!(matches!(none, Err(Error::NoModel)));
 
-    let bad = Engine::builder().llm(|_| async { Ok(SAID) }).capacity(0).open(database.url()).await;
+    let bad =
+        Engine::builder().llm(|_| async { Ok(ANSWER) }).capacity(0).open(database.url()).await;
     assert!(matches!(bad, Err(Error::Engine(_))));
 
-    // the failed attempt gave the file free again
+    // the failed attempt has closed the file
     let down = |_| async { Err::<Reply, _>(LlmError::Unavailable { code: "down" }) };
     let engine = Engine::builder().llm(down).open(database.url()).await.unwrap();
     let blank = engine.generate(Generate::new(" \n")).await;
@@ -65,7 +66,7 @@ async fn errors_are_typed() {
 async fn a_policy_that_is_built_is_applied_to_a_log_that_exists() {
     let database = TestDatabase::sqlite();
     open(&database).await.close().await.unwrap();
-    let builder = Engine::builder().llm(|_| async { Ok(SAID) });
+    let builder = Engine::builder().llm(|_| async { Ok(ANSWER) });
     let builder = builder.policy(|policy| policy.budget.tokens = 10);
     let engine = builder.capacity(7).open(database.url()).await.unwrap();
     let hello = || Generate::new("Hello there").moral_value(0.9).end_user("ann");

@@ -1,4 +1,4 @@
-//! Anthropic's messages in their usual shapes.
+//! Anthropic's messages API.
 
 use mlsdm::{
     domain::event::Usage,
@@ -10,9 +10,9 @@ use wiremock::{
     matchers::{body_json, header, method, path},
 };
 
-use crate::models::{anthropic, request, streamed, whole, wishing};
+use crate::models::{anthropic, request, streamed, whole, with_fields};
 
-/// A stream of these events; their names are their types.
+/// A stream of events that are named after their types.
 fn stream(events: &[Value]) -> ResponseTemplate {
     let line = |event: &Value| {
         let name = event["type"].as_str().unwrap();
@@ -26,20 +26,20 @@ fn start(block: &Value) -> Value {
     json!({ "type": "content_block_start", "index": 0, "content_block": block })
 }
 
-fn more(delta: &Value) -> Value {
+fn delta(delta: &Value) -> Value {
     json!({ "type": "content_block_delta", "index": 0, "delta": delta })
 }
 
 fn text(text: &str) -> Value {
-    more(&json!({ "type": "text_delta", "text": text }))
+    delta(&json!({ "type": "text_delta", "text": text }))
 }
 
 fn input(json: &str) -> Value {
-    more(&json!({ "type": "input_json_delta", "partial_json": json }))
+    delta(&json!({ "type": "input_json_delta", "partial_json": json }))
 }
 
 #[tokio::test]
-async fn a_whole_answer_with_its_figures() {
+async fn a_response_is_read_with_text_tools_and_usage() {
     let server = MockServer::start().await;
     let answer = json!({
         "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-1",
@@ -51,7 +51,7 @@ async fn a_whole_answer_with_its_figures() {
         "stop_reason": "tool_use", "stop_sequence": null,
         "usage": { "input_tokens": 4, "cache_read_input_tokens": 5, "output_tokens": 12 }
     });
-    let asked = json!({
+    let sent = json!({
         "model": "m-1", "max_tokens": 64, "temperature": 0.7, "stream": false,
         "system": "Be kind", "messages": [{ "role": "user", "content": "Hi" }]
     });
@@ -59,25 +59,25 @@ async fn a_whole_answer_with_its_figures() {
         .and(path("/v1/messages"))
         .and(header("x-api-key", "sk-geheim"))
         .and(header("anthropic-version", "2023-06-01"))
-        .and(body_json(asked))
+        .and(body_json(sent))
         .respond_with(ResponseTemplate::new(200).set_body_json(answer))
         .expect(1)
         .mount(&server)
         .await;
     let messages = vec![Message::text(Role::System, "Be kind"), Message::text(Role::User, "Hi")];
-    let asked = Request { messages: messages.into(), ..wishing(Dialect::OpenAi, json!({})) };
-    let (called, sink) = whole(&anthropic(&format!("{}/v1", server.uri())), &asked).await;
-    let ended = called.result.unwrap();
-    assert_eq!((called.provider, ended.model.as_str()), ("anthropic", "claude-1"));
-    assert_eq!(ended.finish_reason, "tool_calls");
-    assert_eq!(ended.usage, Usage { prompt_tokens: 9, completion_tokens: 12 });
+    let request = Request { messages: messages.into(), ..with_fields(Dialect::OpenAi, json!({})) };
+    let (report, sink) = whole(&anthropic(&format!("{}/v1", server.uri())), &request).await;
+    let completion = report.result.unwrap();
+    assert_eq!((report.provider, completion.model.as_str()), ("anthropic", "claude-1"));
+    assert_eq!(completion.finish_reason, "tool_calls");
+    assert_eq!(completion.usage, Usage { prompt_tokens: 9, completion_tokens: 12 });
     assert_eq!(sink.text(), "Hello there");
     let (id, name) = ("t-1".to_owned(), "clock".to_owned());
     assert_eq!(sink.tool_calls(), [ToolCall { id, name, arguments: "{\"zone\":1}".to_owned() }]);
 }
 
 #[tokio::test]
-async fn named_events_become_pieces() {
+async fn events_become_deltas() {
     let server = MockServer::start().await;
     let usage = json!({ "input_tokens": 9, "output_tokens": 1 });
     let stop = json!({ "type": "content_block_stop", "index": 0 });
@@ -85,7 +85,7 @@ async fn named_events_become_pieces() {
     let events = [
         json!({ "type": "message_start", "message": message }),
         start(&json!({ "type": "thinking", "thinking": "" })),
-        more(&json!({ "type": "thinking_delta", "thinking": "hm" })),
+        delta(&json!({ "type": "thinking_delta", "thinking": "hm" })),
         stop.clone(),
         json!({ "type": "ping" }),
         start(&json!({ "type": "text", "text": "" })),
@@ -106,14 +106,17 @@ async fn named_events_become_pieces() {
         json!({ "type": "message_stop" }),
     ];
     Mock::given(method("POST")).respond_with(stream(&events)).mount(&server).await;
-    let (called, said, heard) = streamed(&anthropic(&server.uri()), &request()).await;
-    let ended = called.result.unwrap();
-    assert_eq!((ended.model.as_str(), ended.finish_reason.as_str()), ("claude-1", "length"));
-    assert_eq!(ended.usage, Usage { prompt_tokens: 9, completion_tokens: 15 });
-    assert_eq!(said, "Hello");
+    let (report, text, deltas) = streamed(&anthropic(&server.uri()), &request()).await;
+    let completion = report.result.unwrap();
+    assert_eq!(
+        (completion.model.as_str(), completion.finish_reason.as_str()),
+        ("claude-1", "length")
+    );
+    assert_eq!(completion.usage, Usage { prompt_tokens: 9, completion_tokens: 15 });
+    assert_eq!(text, "Hello");
     let mut arguments = [String::new(), String::new()];
-    for piece in heard {
-        if let Delta::ToolCall { index, arguments: more, .. } = piece {
+    for delta in deltas {
+        if let Delta::ToolCall { index, arguments: more, .. } = delta {
             arguments[index].push_str(&more);
         }
     }
@@ -121,7 +124,7 @@ async fn named_events_become_pieces() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_a_filter() {
+async fn a_refusal_has_the_finish_reason_content_filter() {
     let server = MockServer::start().await;
     let answer = json!({
         "model": "claude-1", "content": [{ "type": "text", "text": "No." }],
@@ -129,6 +132,6 @@ async fn a_refusal_is_a_filter() {
     });
     let answer = ResponseTemplate::new(200).set_body_json(answer);
     Mock::given(method("POST")).respond_with(answer).mount(&server).await;
-    let (called, _) = whole(&anthropic(&server.uri()), &request()).await;
-    assert_eq!(called.result.unwrap().finish_reason, "content_filter");
+    let (report, _) = whole(&anthropic(&server.uri()), &request()).await;
+    assert_eq!(report.result.unwrap().finish_reason, "content_filter");
 }

@@ -1,4 +1,4 @@
-//! Providers over HTTP, as they answer and as they fail, and the models that a configuration names.
+//! Model providers over HTTP: their answers, their failures, fallbacks, and configured models.
 
 #[cfg(test)]
 mod anthropic;

@@ -1,4 +1,4 @@
-//! Models by configuration, and what came of asking them.
+//! Configured models, and calls to them.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,16 +12,16 @@ use mlsdm::{
 use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
 
-/// The prompt of all requests; it must not turn up anywhere.
+/// The prompt of all requests. No error or report may contain it.
 pub(crate) const PROMPT: &str = "geheim-prompt-4711";
 
-/// Longest test of a call; only a hang comes near it.
+/// Deadline of the calls. Only a hang comes near it.
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 
-/// The models that these variables name.
+/// The models of a configuration by environment variables.
 pub(crate) fn llm(env: &[(&str, &str)]) -> Llm {
     let set = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    // retries without waits
+    // retries without backoff
     let swift = [("MLSDM__LLM__RETRY__BASE_MS", "0"), ("MLSDM__LLM__MODEL", "m-1")];
     let sources = Sources {
         file: None,
@@ -33,7 +33,7 @@ pub(crate) fn llm(env: &[(&str, &str)]) -> Llm {
     startup::providers(&config.llm, &Arc::new(Replay::default())).unwrap()
 }
 
-/// Chat completions at an address, with a key.
+/// Chat completions at a URL, with a key.
 pub(crate) fn openai(url: &str) -> Llm {
     llm(&[
         ("LLM_BACKEND", "openai"),
@@ -42,7 +42,7 @@ pub(crate) fn openai(url: &str) -> Llm {
     ])
 }
 
-/// Messages at an address, with a key.
+/// Anthropic's messages at a URL, with a key.
 pub(crate) fn anthropic(url: &str) -> Llm {
     llm(&[
         ("LLM_BACKEND", "anthropic"),
@@ -51,7 +51,7 @@ pub(crate) fn anthropic(url: &str) -> Llm {
     ])
 }
 
-/// A request of nothing but the prompt.
+/// A request with only the prompt.
 pub(crate) fn request() -> Request {
     Request {
         model: None,
@@ -62,45 +62,45 @@ pub(crate) fn request() -> Request {
     }
 }
 
-/// The same with wishes of a dialect.
-pub(crate) fn wishing(dialect: Dialect, fields: Value) -> Request {
+/// The same request with fields of a dialect.
+pub(crate) fn with_fields(dialect: Dialect, fields: Value) -> Request {
     let Value::Object(fields) = fields else { panic!("fields are an object") };
     Request { extra: Arc::new(Extra { dialect: Some(dialect), fields }), ..request() }
 }
 
-/// What came of asking for a whole answer.
+/// Calls without streaming.
 pub(crate) async fn whole(llm: &Llm, request: &Request) -> (CallReport, Sink) {
     let mut sink = Sink::new(None);
-    let called = llm.call(request, &mut sink, Instant::now() + MINUTE).await;
-    (called, sink)
+    let report = llm.call(request, &mut sink, Instant::now() + MINUTE).await;
+    (report, sink)
 }
 
-/// What came of asking for pieces, the text that was kept, and the pieces.
+/// Calls with streaming. Returns the report, the collected text and the deltas.
 pub(crate) async fn streamed(llm: &Llm, request: &Request) -> (CallReport, String, Vec<Delta>) {
-    let (tell, mut pieces) = mpsc::channel(DELTAS_MAX);
-    let ask = async move {
-        let mut sink = Sink::new(Some(tell));
-        let called = llm.call(request, &mut sink, Instant::now() + MINUTE).await;
-        // the end of the sink tells the listener that nothing more comes
-        (called, sink.into_parts().0)
+    let (sender, mut receiver) = mpsc::channel(DELTAS_MAX);
+    let call = async move {
+        let mut sink = Sink::new(Some(sender));
+        let report = llm.call(request, &mut sink, Instant::now() + MINUTE).await;
+        // drops the sender, which ends `listen`
+        (report, sink.into_parts().0)
     };
     let listen = async {
-        let mut heard = Vec::new();
-        while let Some(piece) = pieces.recv().await {
-            heard.push(piece);
+        let mut deltas = Vec::new();
+        while let Some(delta) = receiver.recv().await {
+            deltas.push(delta);
         }
-        heard
+        deltas
     };
-    let ((called, text), heard) = tokio::join!(ask, listen);
-    (called, text, heard)
+    let ((report, text), deltas) = tokio::join!(call, listen);
+    (report, text, deltas)
 }
 
-/// Neither prompt nor key nor an upstream's words may be in what a call leaves behind.
-pub(crate) fn assert_secret(called: &CallReport) {
-    let shown = match &called.result {
+/// The report must not contain the prompt, the key or a provider's text.
+pub(crate) fn assert_secret(report: &CallReport) {
+    let shown = match &report.result {
         Ok(_) => String::new(),
         Err(error) => error.to_string(),
     };
-    let all = format!("{called:?} {shown}");
+    let all = format!("{report:?} {shown}");
     assert!(!all.contains("geheim"), "{all}");
 }

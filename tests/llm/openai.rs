@@ -1,4 +1,4 @@
-//! Chat completions in their usual shapes.
+//! Chat completions.
 
 use mlsdm::{
     domain::event::Usage,
@@ -10,15 +10,15 @@ use wiremock::{
     matchers::{body_partial_json, header, method, path, query_param},
 };
 
-use crate::models::{PROMPT, llm, openai, request, streamed, whole, wishing};
+use crate::models::{PROMPT, llm, openai, request, streamed, whole, with_fields};
 
 fn call(index: usize, id: Option<&str>, name: Option<&str>, arguments: &str) -> Value {
     json!({ "index": index, "id": id, "function": { "name": name, "arguments": arguments } })
 }
 
-/// A stream of these pieces.
-fn stream(pieces: &[Value]) -> ResponseTemplate {
-    let lines = pieces.iter().map(Value::to_string).chain(["[DONE]".to_owned()]);
+/// A stream of chunks.
+fn stream(chunks: &[Value]) -> ResponseTemplate {
+    let lines = chunks.iter().map(Value::to_string).chain(["[DONE]".to_owned()]);
     let body = lines.fold(String::new(), |body, line| body + "data: " + &line + "\n\n");
     ResponseTemplate::new(200).set_body_raw(body, "text/event-stream; charset=utf-8")
 }
@@ -32,7 +32,7 @@ fn finish(reason: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_whole_answer_with_its_figures() {
+async fn a_response_is_read_with_text_and_usage() {
     let server = MockServer::start().await;
     let answer = json!({
         "id": "x", "object": "chat.completion", "model": "m-1-2026",
@@ -42,7 +42,7 @@ async fn a_whole_answer_with_its_figures() {
         }],
         "usage": { "prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21 }
     });
-    let asked = json!({
+    let sent = json!({
         "model": "m-1", "max_tokens": 64, "temperature": 0.7, "stream": false,
         "messages": [{ "role": "user", "content": PROMPT }]
     });
@@ -50,49 +50,55 @@ async fn a_whole_answer_with_its_figures() {
         .and(path("/v1/chat/completions"))
         .and(header("authorization", "Bearer sk-geheim"))
         .and(header("user-agent", concat!("mlsdm/", env!("CARGO_PKG_VERSION"))))
-        .and(body_partial_json(asked))
+        .and(body_partial_json(sent))
         .respond_with(ResponseTemplate::new(200).set_body_json(answer))
         .expect(1)
         .mount(&server)
         .await;
-    let (called, sink) = whole(&openai(&server.uri()), &request()).await;
-    let ended = called.result.unwrap();
-    assert_eq!((called.provider, called.attempts), ("openai", 1));
-    assert_eq!((ended.model.as_str(), ended.finish_reason.as_str()), ("m-1-2026", "stop"));
-    assert_eq!(ended.usage, Usage { prompt_tokens: 9, completion_tokens: 12 });
+    let (report, sink) = whole(&openai(&server.uri()), &request()).await;
+    let completion = report.result.unwrap();
+    assert_eq!((report.provider, report.attempts), ("openai", 1));
+    assert_eq!(
+        (completion.model.as_str(), completion.finish_reason.as_str()),
+        ("m-1-2026", "stop")
+    );
+    assert_eq!(completion.usage, Usage { prompt_tokens: 9, completion_tokens: 12 });
     assert_eq!(sink.text(), "Hello there");
 }
 
 #[tokio::test]
-async fn pieces_are_passed_on_as_they_come() {
+async fn chunks_become_deltas() {
     let server = MockServer::start().await;
     let last = json!({ "choices": [], "usage": { "prompt_tokens": 9, "completion_tokens": 2 } });
-    let pieces = [
+    let chunks = [
         delta(&json!({ "role": "assistant", "content": "" })),
         delta(&json!({ "content": "Hel" })),
         delta(&json!({ "content": "lo" })),
         finish("length"),
         last,
     ];
-    let asked = json!({ "stream": true, "stream_options": { "include_usage": true } });
-    Mock::given(body_partial_json(asked)).respond_with(stream(&pieces)).mount(&server).await;
-    let (called, said, heard) = streamed(&openai(&server.uri()), &request()).await;
-    let ended = called.result.unwrap();
-    assert_eq!((ended.model.as_str(), ended.finish_reason.as_str()), ("m-1-2026", "length"));
-    assert_eq!(ended.usage, Usage { prompt_tokens: 9, completion_tokens: 2 });
+    let sent = json!({ "stream": true, "stream_options": { "include_usage": true } });
+    Mock::given(body_partial_json(sent)).respond_with(stream(&chunks)).mount(&server).await;
+    let (report, collected, deltas) = streamed(&openai(&server.uri()), &request()).await;
+    let completion = report.result.unwrap();
+    assert_eq!(
+        (completion.model.as_str(), completion.finish_reason.as_str()),
+        ("m-1-2026", "length")
+    );
+    assert_eq!(completion.usage, Usage { prompt_tokens: 9, completion_tokens: 2 });
     let text = |text: &str| Delta::Text(text.to_owned());
-    assert_eq!((said.as_str(), heard), ("Hello", vec![text("Hel"), text("lo")]));
+    assert_eq!((collected.as_str(), deltas), ("Hello", vec![text("Hel"), text("lo")]));
 }
 
 #[tokio::test]
-async fn calls_of_tools_come_whole_and_in_pieces() {
-    let wanted = |id: &str, arguments: &str| ToolCall {
+async fn tool_calls_are_read_with_and_without_streaming() {
+    let expected = |id: &str, arguments: &str| ToolCall {
         id: id.to_owned(),
         name: "clock".to_owned(),
         arguments: arguments.to_owned(),
     };
-    let wishes = json!({ "tools": [{ "type": "function", "function": { "name": "clock" } }] });
-    let wishing = wishing(Dialect::OpenAi, wishes.clone());
+    let fields = json!({ "tools": [{ "type": "function", "function": { "name": "clock" } }] });
+    let request = with_fields(Dialect::OpenAi, fields.clone());
 
     let server = MockServer::start().await;
     let calls = [call(0, Some("a"), Some("clock"), "{}"), call(1, Some("b"), Some("clock"), "[1]")];
@@ -100,34 +106,34 @@ async fn calls_of_tools_come_whole_and_in_pieces() {
         "choices": [{ "message": { "content": null, "tool_calls": calls }, "finish_reason": "stop" }]
     });
     let whole_answer = ResponseTemplate::new(200).set_body_json(answer);
-    Mock::given(body_partial_json(wishes)).respond_with(whole_answer).mount(&server).await;
-    let (called, sink) = whole(&openai(&server.uri()), &wishing).await;
-    assert_eq!(called.result.unwrap().finish_reason, "tool_calls");
-    assert_eq!(sink.tool_calls(), [wanted("a", "{}"), wanted("b", "[1]")]);
+    Mock::given(body_partial_json(fields)).respond_with(whole_answer).mount(&server).await;
+    let (report, sink) = whole(&openai(&server.uri()), &request).await;
+    assert_eq!(report.result.unwrap().finish_reason, "tool_calls");
+    assert_eq!(sink.tool_calls(), [expected("a", "{}"), expected("b", "[1]")]);
 
     let server = MockServer::start().await;
-    let pieces = [
+    let chunks = [
         delta(&json!({ "tool_calls": [call(0, Some("a"), Some("clock"), "")] })),
         delta(&json!({ "tool_calls": [call(0, None, None, "{\"zone\"")] })),
         delta(&json!({ "tool_calls": [call(0, None, None, ":1}")] })),
         delta(&json!({ "tool_calls": [call(1, Some("b"), Some("clock"), "{}")] })),
         finish("tool_calls"),
     ];
-    Mock::given(method("POST")).respond_with(stream(&pieces)).mount(&server).await;
-    let (called, _, heard) = streamed(&openai(&server.uri()), &wishing).await;
-    assert_eq!(called.result.unwrap().finish_reason, "tool_calls");
-    let indices: Vec<_> = heard
+    Mock::given(method("POST")).respond_with(stream(&chunks)).mount(&server).await;
+    let (report, _, deltas) = streamed(&openai(&server.uri()), &request).await;
+    assert_eq!(report.result.unwrap().finish_reason, "tool_calls");
+    let indices: Vec<_> = deltas
         .iter()
-        .map(|piece| match piece {
+        .map(|delta| match delta {
             Delta::ToolCall { index, .. } => *index,
-            Delta::Text(_) => panic!("no text was said"),
+            Delta::Text(_) => panic!("the answer has no text"),
         })
         .collect();
     assert_eq!(indices, [0, 0, 0, 1]);
 }
 
 #[tokio::test]
-async fn a_server_of_ones_own_gets_no_key() {
+async fn a_server_without_a_key_gets_no_authorization_header() {
     let server = MockServer::start().await;
     let answer = json!({ "choices": [{ "message": { "content": "Hi" }, "finish_reason": "eos" }] });
     let answer = ResponseTemplate::new(200).set_body_json(answer);
@@ -138,10 +144,10 @@ async fn a_server_of_ones_own_gets_no_key() {
         ("MLSDM__LLM__OPENAI__MAX_TOKENS_FIELD", "max_completion_tokens"),
         ("MLSDM__LLM__MAX_TOKENS", "10"),
     ]);
-    let asked = Request { temperature: Some(0.0), ..request() };
-    let ended = whole(&local, &asked).await.0.result.unwrap();
-    assert_eq!((ended.model.as_str(), ended.finish_reason.as_str()), ("m-1", "stop"));
-    assert!(ended.usage.prompt_tokens > 0, "estimated");
+    let request = Request { temperature: Some(0.0), ..request() };
+    let completion = whole(&local, &request).await.0.result.unwrap();
+    assert_eq!((completion.model.as_str(), completion.finish_reason.as_str()), ("m-1", "stop"));
+    assert!(completion.usage.prompt_tokens > 0, "estimated");
     let got = &server.received_requests().await.unwrap()[0];
     assert!(!got.headers.contains_key("authorization"));
     let body: Value = serde_json::from_slice(&got.body).unwrap();
@@ -149,7 +155,7 @@ async fn a_server_of_ones_own_gets_no_key() {
 }
 
 #[tokio::test]
-async fn azure_gets_its_version_and_its_header() {
+async fn azure_gets_its_api_version_and_key_header() {
     let server = MockServer::start().await;
     let answer = json!({ "choices": [{ "message": { "content": "Hi" } }] });
     Mock::given(path("/openai/deployments/d/chat/completions"))

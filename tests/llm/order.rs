@@ -1,4 +1,4 @@
-//! Who is asked: fallbacks, engines, and models that may be named.
+//! The order of providers: fallbacks, engines with their own order, and allowed models.
 
 use mlsdm::testkit::double::{Double, completion, cut_stream, failing, json as answer};
 use mlsdm::{
@@ -8,9 +8,9 @@ use mlsdm::{
 };
 use serde_json::json;
 
-use crate::models::{llm, request, streamed, whole, wishing};
+use crate::models::{llm, request, streamed, whole, with_fields};
 
-/// Chat completions first, the stub after them.
+/// Chat completions, with the stub as fallback.
 fn with_stub(url: &str, more: &[(&str, &str)]) -> Llm {
     let own = [
         ("LLM_BACKEND", "openai"),
@@ -21,11 +21,11 @@ fn with_stub(url: &str, more: &[(&str, &str)]) -> Llm {
 }
 
 #[tokio::test]
-async fn another_provider_is_asked_when_the_first_fails() {
+async fn the_fallback_is_report_if_the_first_provider_fails() {
     let double = Double::new(failing(9)).await;
-    let (called, sink) = whole(&with_stub(&double.url, &[]), &request()).await;
-    assert_eq!((called.provider, called.attempts), ("local_stub", 4));
-    assert_eq!(called.result.unwrap().model, "local-stub");
+    let (report, sink) = whole(&with_stub(&double.url, &[]), &request()).await;
+    assert_eq!((report.provider, report.attempts), ("local_stub", 4));
+    assert_eq!(report.result.unwrap().model, "local-stub");
     assert!(sink.text().contains("local stub"));
 }
 
@@ -36,30 +36,30 @@ async fn an_open_breaker_falls_back_at_once() {
     whole(&llm, &request()).await;
     assert_eq!(llm.breakers()["openai"], "open");
     assert_eq!(llm.breakers()["local_stub"], "closed");
-    let (called, _) = whole(&llm, &request()).await;
-    assert_eq!((called.provider, called.attempts), ("local_stub", 1));
+    let (report, _) = whole(&llm, &request()).await;
+    assert_eq!((report.provider, report.attempts), ("local_stub", 1));
     assert_eq!(double.times(), 3);
 }
 
 #[tokio::test]
-async fn a_long_wait_asked_for_is_not_waited_for_when_another_can_answer() {
+async fn a_fallback_is_report_instead_of_waiting_for_a_long_retry_after() {
     let busy = answer("429 Too Many", "Retry-After: 30\r\n", "{}");
     let double = Double::new([busy]).await;
-    let (called, _) = whole(&with_stub(&double.url, &[]), &request()).await;
-    assert_eq!((called.provider, called.attempts), ("local_stub", 2));
+    let (report, _) = whole(&with_stub(&double.url, &[]), &request()).await;
+    assert_eq!((report.provider, report.attempts), ("local_stub", 2));
 }
 
 #[tokio::test]
-async fn nobody_else_is_asked_after_the_first_piece() {
+async fn no_fallback_is_report_after_the_first_delta() {
     let piece = json!({ "choices": [{ "delta": { "content": "Hello" } }] });
     let double = Double::new([cut_stream(&format!("data: {piece}\n\n"))]).await;
-    let (called, said, _) = streamed(&with_stub(&double.url, &[]), &request()).await;
-    assert_eq!((called.provider, called.attempts), ("openai", 1));
-    assert_eq!((called.result.err(), said.as_str()), (Some(LlmError::BrokenOff), "Hello"));
+    let (report, text, _) = streamed(&with_stub(&double.url, &[]), &request()).await;
+    assert_eq!((report.provider, report.attempts), ("openai", 1));
+    assert_eq!((report.result.err(), text.as_str()), (Some(LlmError::BrokenOff), "Hello"));
 }
 
 #[tokio::test]
-async fn what_the_first_provider_said_is_told_when_the_others_cannot_be_asked() {
+async fn the_failure_of_the_first_provider_is_reported_if_no_fallback_can_be_report() {
     let double = Double::new(failing(3)).await;
     let llm = llm(&[
         ("LLM_BACKEND", "openai"),
@@ -67,15 +67,15 @@ async fn what_the_first_provider_said_is_told_when_the_others_cannot_be_asked() 
         ("MLSDM__LLM__FALLBACKS", "anthropic:claude"),
         ("MLSDM__LLM__ANTHROPIC__BASE_URL", "http://127.0.0.1:9"),
     ]);
-    // Anthropic has no such wish
-    let asked = wishing(Dialect::OpenAi, json!({ "seed": 1 }));
-    let (called, _) = whole(&llm, &asked).await;
-    assert_eq!(called.provider, "openai");
-    assert_eq!(called.result.err(), Some(LlmError::Upstream { status: 500 }));
+    // Anthropic's API has no such field
+    let request = with_fields(Dialect::OpenAi, json!({ "seed": 1 }));
+    let (report, _) = whole(&llm, &request).await;
+    assert_eq!(report.provider, "openai");
+    assert_eq!(report.result.err(), Some(LlmError::Upstream { status: 500 }));
 }
 
 #[tokio::test]
-async fn an_engine_has_a_model_of_its_own() {
+async fn an_engine_can_have_its_own_model() {
     let double = Double::new([completion("from afar")]).await;
     let llm = llm(&[
         ("MLSDM__LLM__ENGINES", "support=openai:m-2"),
@@ -87,11 +87,11 @@ async fn an_engine_has_a_model_of_its_own() {
     let support = llm.for_engine(&"support".parse().unwrap());
     assert_eq!((support.provider(), support.model()), ("openai", Some("m-2")));
     assert_eq!(whole(&support, &request()).await.1.text(), "from afar");
-    assert_eq!(llm.breakers().len(), 2, "one breaker a provider");
+    assert_eq!(llm.breakers().len(), 2, "one breaker per provider");
 }
 
 #[tokio::test]
-async fn only_listed_models_may_be_named() {
+async fn a_request_may_name_only_listed_models() {
     let double = Double::new([completion("Hi"), completion("Hi")]).await;
     let llm = llm(&[
         ("LLM_BACKEND", "openai"),
@@ -103,7 +103,7 @@ async fn only_listed_models_may_be_named() {
     let (refused, _) = whole(&llm, &naming("m-4")).await;
     assert_eq!((refused.attempts, refused.result.err()), (0, Some(LlmError::NotAllowed)));
     assert!(whole(&llm, &naming("m-2")).await.0.result.is_ok());
-    assert!(whole(&llm, &naming("m-1")).await.0.result.is_ok(), "the configured one");
+    assert!(whole(&llm, &naming("m-1")).await.0.result.is_ok(), "the configured model");
     assert_eq!(llm.models(), ["m-1", "m-2", "m-3"]);
     assert_eq!(llm.price("m-1"), Some(Price { input: 2_500_000, output: 10_000_000 }));
     assert_eq!(llm.price("m-2"), None);

@@ -1,4 +1,4 @@
-//! Answers of a log, given again.
+//! The provider `replay`.
 
 use mlsdm::{
     domain::ids::EngineId,
@@ -11,14 +11,14 @@ use mlsdm::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recorded_log_answers_again() {
+async fn the_recorded_answers_of_a_log_are_returned_again() {
     let app = TestApp::sqlite().await;
     let say = |text: &str| Reaction::Say(text.to_owned());
     app.model.script([say("the first answer"), say("another one"), say("the second answer")]);
     for prompt in ["Hello there", "And you?", "Hello there"] {
         app.ask("ann", prompt).await.unwrap();
     }
-    // beside the running process
+    // while the other process is running
     let (state, _database) = app_state(&[
         ("LLM_BACKEND", "replay"),
         ("MLSDM__LLM__REPLAY__DATABASE", app.database().url()),
@@ -31,19 +31,19 @@ async fn a_recorded_log_answers_again() {
         let step = engine.clone().start(&state.tasks, caller("bob"), generate(prompt), None);
         answers.push(step_answer(step).await.unwrap());
     }
-    let wanted = ["the first answer", "the second answer", "the second answer", "another one"];
-    assert_eq!(answers, wanted);
+    let expected = ["the first answer", "the second answer", "the second answer", "another one"];
+    assert_eq!(answers, expected);
     let unknown = engine.start(&state.tasks, caller("bob"), generate("Something else"), None);
     let error = step_answer(unknown).await.unwrap_err();
     assert!(matches!(error, StepError::Failed { code, .. } if code == "not_recorded"));
 }
 
 async fn step_answer(mut step: mlsdm::engine::StepHandle) -> Result<String, StepError> {
-    step.response().await.map(|told| told.answer.response)
+    step.response().await.map(|response| response.answer.response)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_not_there_yet_has_no_answers_and_another_must_be_there() {
+async fn the_servers_own_log_may_be_missing_but_a_configured_one_must_exist() {
     let (state, _database) = app_state(&[("LLM_BACKEND", "replay")]).await;
     assert_eq!(state.engines.parts().llm.provider(), "replay");
 

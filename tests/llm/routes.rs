@@ -1,4 +1,4 @@
-//! What a caller over HTTP is told of a provider's faults.
+//! The HTTP responses to failures of a provider.
 
 use actix_web::{http::StatusCode, test, web};
 use mlsdm::{
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use mlsdm::testkit::double::{Act, Double, completion, failing, json as answer};
 
-/// The status, the `Retry-After` and the body of the last of so many requests.
+/// The status, the `Retry-After` and the body of the last of `times` requests.
 async fn ask(acts: Vec<Act>, env: &[(&str, &str)], times: usize) -> (u16, Option<String>, Value) {
     let double = Double::new(acts).await;
     let own = [
@@ -45,14 +45,14 @@ async fn ask(acts: Vec<Act>, env: &[(&str, &str)], times: usize) -> (u16, Option
 }
 
 #[actix_web::test]
-async fn an_answer_has_the_models_name() {
+async fn an_answer_names_the_model() {
     let (status, _, body) = ask(vec![completion("Hello there")], &[], 1).await;
     assert_eq!((status, &body["response"]), (200, &json!("Hello there")));
     assert_eq!((&body["model"], &body["breaker"]), (&json!("m-1-2026"), &json!("closed")));
 }
 
 #[actix_web::test]
-async fn a_provider_that_is_busy_is_a_503_with_its_wait() {
+async fn an_overloaded_provider_is_a_503_with_retry_after() {
     let busy = answer("429 Too Many", "Retry-After: 77\r\n", "{}");
     let (status, wait, body) = ask(vec![busy], &[], 1).await;
     assert_eq!((status, wait.as_deref()), (503, Some("77")));
@@ -60,7 +60,7 @@ async fn a_provider_that_is_busy_is_a_503_with_its_wait() {
 }
 
 #[actix_web::test]
-async fn an_open_breaker_is_a_503_until_it_is_tried_again() {
+async fn an_open_breaker_is_a_503_with_retry_after() {
     let env = [("MLSDM__LLM__BREAKER__FAILURES", "2")];
     let (status, wait, body) = ask(failing(2), &env, 3).await;
     assert_eq!((status, &body["code"], &body["breaker"]), (503, &json!("E607"), &json!("open")));
@@ -69,10 +69,10 @@ async fn an_open_breaker_is_a_503_until_it_is_tried_again() {
 }
 
 #[actix_web::test]
-async fn faults_of_the_provider_and_of_this_server_are_told_apart() {
+async fn a_failed_provider_and_rejected_credentials_have_different_codes() {
     let (status, _, body) = ask(failing(1), &[], 1).await;
     assert_eq!((status, &body["code"]), (502, &json!("E601")));
-    let stranger = answer("401 Unauthorized", "", "{}");
-    let (status, _, body) = ask(vec![stranger], &[], 1).await;
+    let rejected = answer("401 Unauthorized", "", "{}");
+    let (status, _, body) = ask(vec![rejected], &[], 1).await;
     assert_eq!((status, &body["code"]), (502, &json!("E608")));
 }
