@@ -8,10 +8,10 @@
 //! | [`TestServer`] | the real binary as a server process, started in a [`TestEnv`] |
 //! | [`CommandOutput`] | what a command of the binary printed and its exit code |
 //!
-//! [`on_every_database!`](crate::on_every_database) runs a test on all databases, [`eventually`] waits
-//! for another task or process. The kit is a module of the library so that unit tests and the test
-//! binaries share it; it is compiled only for them (feature `testkit`). It panics when a test cannot
-//! continue, with the remedy in the message.
+//! [`on_every_database!`](crate::on_every_database) runs a test on all databases, [`eventually`]
+//! waits for another task or process. The kit is a module of the library so that unit tests and the
+//! test binaries share it; it is compiled only for them (feature `testkit`). It panics when a test
+//! cannot continue, with the remedy in the message.
 #![expect(clippy::expect_used, reason = "test support: a panic is the report")]
 
 use std::{path::Path, sync::Arc};
@@ -67,8 +67,8 @@ pub async fn app_state(env: &[(&str, &str)]) -> (AppState, TestDatabase) {
     guarded_app_state(&env, Arc::new(crate::clock::now_micros)).await
 }
 
-/// The state of the HTTP API with the authentication that the variables configure and the clock of the
-/// test.
+/// The state of the HTTP API with the authentication that the variables configure and the clock of
+/// the test.
 pub async fn guarded_app_state(env: &[(&str, &str)], clock: Clock) -> (AppState, TestDatabase) {
     let database = TestDatabase::sqlite();
     let set = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());

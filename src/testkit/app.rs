@@ -1,5 +1,5 @@
-//! Engines in the process of the test, with a scripted model, a clock that the test advances, injected
-//! faults and a database that survives a restart.
+//! Engines in the process of the test, with a scripted model, a clock that the test advances,
+//! injected faults and a database that survives a restart.
 #![expect(clippy::expect_used, reason = "test support: a panic is the report")]
 
 use std::{
@@ -137,27 +137,32 @@ pub struct TestApp {
 }
 
 impl TestApp {
+    /// An app on a new database of this kind with the default setup.
+    pub async fn on(backend: Backend) -> Self {
+        Self::on_with(backend, TestSetup::default()).await
+    }
+
     /// An app on a new SQLite database with the default setup.
     pub async fn sqlite() -> Self {
-        Self::sqlite_with(TestSetup::default()).await
+        Self::on(Backend::Sqlite).await
     }
 
     /// An app on a new SQLite database.
     pub async fn sqlite_with(setup: TestSetup) -> Self {
-        Self::on(Backend::Sqlite, setup).await
+        Self::on_with(Backend::Sqlite, setup).await
     }
 
     /// An app on a new PostgreSQL database with the default setup.
     pub async fn postgres() -> Self {
-        Self::postgres_with(TestSetup::default()).await
+        Self::on(Backend::Postgres).await
     }
 
     /// An app on a new PostgreSQL database.
     pub async fn postgres_with(setup: TestSetup) -> Self {
-        Self::on(Backend::Postgres, setup).await
+        Self::on_with(Backend::Postgres, setup).await
     }
 
-    async fn on(backend: Backend, setup: TestSetup) -> Self {
+    async fn on_with(backend: Backend, setup: TestSetup) -> Self {
         let database = TestDatabase::on(backend).await;
         let clock = Arc::new(AtomicI64::new(START));
         let app = Self::open(Arc::new(database), clock, setup).await;

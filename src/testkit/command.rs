@@ -14,8 +14,8 @@ use tokio::process::{Child, Command};
 
 use super::{CONTENT_KEY, NO_AUTH};
 
-/// The environment of the processes of one test. They see nothing else: neither the variables of the
-/// test process nor a `config.yaml` in the working directory.
+/// The environment of the processes of one test. They see nothing else: neither the variables of
+/// the test process nor a `config.yaml` in the working directory.
 #[derive(Clone, Debug)]
 pub struct TestEnv {
     variables: BTreeMap<String, String>,

@@ -18,7 +18,8 @@ use super::{
 /// on PostgreSQL behind a connection pooler.
 ///
 /// ```ignore
-/// on_every_database!(TestStore and PgBouncer: events_are_read_in_order, an_engine_is_created_once);
+/// on_every_database!(TestStore and PgBouncer: events_are_read_in_order,
+/// an_engine_is_created_once);
 ///
 /// async fn events_are_read_in_order(test: TestStore) { … }
 /// ```

@@ -1,4 +1,5 @@
-//! A model provider that sends scripted bytes over TCP, including what a correct HTTP server never sends.
+//! A model provider that sends scripted bytes over TCP, including what a correct HTTP server never
+//! sends.
 #![expect(clippy::unwrap_used, reason = "test support: a panic is the report")]
 
 use std::{

@@ -5,8 +5,8 @@ use std::{fmt::Display, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-/// The longest wait of a test for anything. It bounds a hang and is not an expectation: a busy machine may
-/// be slow by orders of magnitude without failing a test.
+/// The longest wait of a test for anything. It bounds a hang and is not an expectation: a busy
+/// machine may be slow by orders of magnitude without failing a test.
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Pause between two probes.

@@ -27,8 +27,8 @@ impl Numbers {
     }
 }
 
-/// The first `times` variants of a valid input. Each is changed in one to four places and differs from
-/// the input.
+/// The first `times` variants of a valid input. Each is changed in one to four places and differs
+/// from the input.
 pub fn mutations(good: &[u8], times: usize) -> impl Iterator<Item = Vec<u8>> {
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15 ^ good.len() as u64);
     let changed = iter::repeat_with(move || {

@@ -41,13 +41,14 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Starts `oidc-provider`, which has keys of four algorithms and supports client credentials, PKCE and
-    /// device codes.
+    /// Starts `oidc-provider`, which has keys of four algorithms and supports client credentials,
+    /// PKCE and device codes.
     pub async fn node() -> Self {
         Self::start(Kind::Node).await
     }
 
-    /// Starts `oidc-provider-mock`, which is based on `authlib` and does not authenticate end users.
+    /// Starts `oidc-provider-mock`, which is based on `authlib` and does not authenticate end
+    /// users.
     pub async fn python() -> Self {
         Self::start(Kind::Python).await
     }
@@ -168,8 +169,8 @@ fn spawn(kind: Kind, port: u16, folder: &Path) -> Child {
     command.kill_on_drop(true).spawn().expect("start the identity provider: needs node and Python")
 }
 
-/// Copies the script next to `node_modules`, where Node looks for packages. The copy is atomic, since
-/// other tests do the same at the same time.
+/// Copies the script next to `node_modules`, where Node looks for packages. The copy is atomic,
+/// since other tests do the same at the same time.
 fn script(port: u16) -> PathBuf {
     let script = installed("node/node_modules").with_file_name("provider.mjs");
     let copy = script.with_file_name(format!("provider-{port}.mjs"));

@@ -25,7 +25,8 @@ const INSTALL: &str = "install postgresql (apt-get install postgresql)";
 /// Another process may take the free port before PostgreSQL binds it.
 const START_ATTEMPTS: u32 = 3;
 
-/// Shell script that stops and removes the shared cluster once no process uses it. `$0` is `pg_ctl`.
+/// Shell script that stops and removes the shared cluster once no process uses it. `$0` is
+/// `pg_ctl`.
 const JANITOR: &str = "exec 9>janitor 8<users; flock -n 9 || exit 0
 while sleep 15; do
   if flock -n -x 8; then
@@ -232,8 +233,8 @@ impl Target {
         conn.close().await
     }
 
-    /// Drops the database. It blocks and uses its own thread and runtime, since `Drop` may run in or
-    /// outside of any runtime.
+    /// Drops the database. It blocks and uses its own thread and runtime, since `Drop` may run in
+    /// or outside of any runtime.
     pub(super) fn drop_database(&self) {
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -251,8 +252,8 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("its address").port()
 }
 
-/// The folder for clusters: in `target`, or in the temporary folder if the user that runs the server
-/// has no access to `target`.
+/// The folder for clusters: in `target`, or in the temporary folder if the user that runs the
+/// server has no access to `target`.
 fn base() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || {
@@ -287,8 +288,8 @@ fn binary(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is missing: {INSTALL}"))
 }
 
-/// A command without input and output that does not run as root, since PostgreSQL and PgBouncer refuse
-/// to.
+/// A command without input and output that does not run as root, since PostgreSQL and PgBouncer
+/// refuse to.
 pub(super) fn as_server_user(program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder);

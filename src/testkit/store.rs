@@ -38,7 +38,8 @@ impl TestStore {
         Self::on(Backend::Sqlite).await
     }
 
-    /// A store as a second replica opens it. SQLite allows one owner, so there the handle is shared.
+    /// A store as a second replica opens it. SQLite allows one owner, so there the handle is
+    /// shared.
     pub async fn replica(&self, options: Options) -> Store {
         match &self.store {
             Store::Sqlite(_) => self.store.clone(),

@@ -1,4 +1,4 @@
-//! The grammar of `LogQL`, and what queries select, by the program beside this file.
+//! Parses and runs `LogQL` queries with `logql.mjs`.
 
 use std::{
     io::Write as _,
@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// What the program says of queries on lines: an object for each query.
+/// Runs queries on lines; gives a result object for each query.
 pub(crate) fn asked(queries: &[String], streams: &Value) -> Vec<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let node = root.join("target/ci/logql/node");

@@ -1,9 +1,9 @@
-// Parses LogQL with the grammar that Grafana itself uses, and runs log queries on given lines.
+// Parses LogQL with the grammar that Grafana uses and runs log queries on given lines.
 //
 // Reads {"queries": [...], "streams": [{"labels": {...}, "metadata": {...}, "line": "..."}]} from
 // standard input and writes, for each query, {"error": null | "...", "selected": [n, ...] | null}:
-// which lines a log query selects, null for one that counts. What a query does beyond matchers, line
-// filters, `| json` and label filters is an error here, so that nothing is taken for granted.
+// the indexes of the selected lines, or null for a metric query. Only matchers, line filters, `| json` and
+// label filters are supported; anything else in a query is an error.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
@@ -48,7 +48,7 @@ function selects(log, query, { labels, metadata, line }) {
   return stages.every((stage) => passes(stage, query, entry));
 }
 
-// All nodes of a name below a node, in order, reached through nodes of these names only.
+// The nodes with a name below a node, in order, reached only through nodes with the given names.
 function all(node, through, name) {
   if (node === null) return [];
   const found = [];
@@ -85,7 +85,7 @@ function lineFilter(filter, query, line) {
   }
 }
 
-// What is a label already keeps its name; the line's own value gets `_extracted`.
+// A field with the name of an existing label gets the suffix `_extracted`.
 function json(entry) {
   const add = (prefix, value) => {
     for (const [name, inner] of Object.entries(value)) {
@@ -155,7 +155,7 @@ function matches(matcher, query, known) {
   }
 }
 
-// Go's `(?i)` at the front is a flag here; matchers are anchored, line filters are not.
+// Go's leading `(?i)` becomes a flag. Matchers are anchored, line filters are not.
 function regex(wanted, anchored) {
   const flags = wanted.startsWith("(?i)") ? "i" : "";
   const body = flags ? wanted.slice(4) : wanted;

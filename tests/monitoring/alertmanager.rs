@@ -1,4 +1,4 @@
-//! Where alerts go.
+//! Routes and receivers of the shipped Alertmanager configuration.
 
 use crate::run;
 
@@ -9,19 +9,19 @@ fn amtool(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_configuration_is_one() {
-    let told = amtool(&["check-config", CONFIG]);
-    assert!(told.contains("3 receivers") && told.contains("3 inhibit rules"), "{told}");
+fn the_configuration_is_valid() {
+    let output = amtool(&["check-config", CONFIG]);
+    assert!(output.contains("3 receivers") && output.contains("3 inhibit rules"), "{output}");
 }
 
 #[test]
-fn alerts_go_to_whom_their_severity_says() {
+fn alerts_are_routed_by_severity() {
     for (receiver, labels) in [
         ("pager", &["alertname=MlsdmDown", "severity=page"][..]),
         ("pager", &["alertname=MlsdmAvailabilityBurn", "severity=page", "slo=availability"]),
         ("tickets", &["alertname=MlsdmLatencyBurn", "severity=ticket", "slo=latency"]),
         ("tickets", &["alertname=MlsdmLabelOverflow", "severity=ticket"]),
-        // whoever forgets to say how urgent it is must still be heard
+        // an alert without a severity still reaches a receiver
         ("tickets", &["alertname=SomebodyElses"]),
         ("watchdog", &["alertname=Watchdog", "severity=none"]),
     ] {

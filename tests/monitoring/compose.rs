@@ -1,4 +1,5 @@
-//! The compose files: valid, closed to the outside, and of files that there are.
+//! The compose files: valid, reachable from this host only, and without references to missing
+//! files.
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
@@ -6,26 +7,26 @@ use serde_json::Value;
 
 use crate::files;
 
-/// Services that only run when their profile is asked for.
+/// Services that run only with their profile.
 const PROFILES: [(&str, &[&str]); 2] = [
     ("monitoring", &["prometheus", "alertmanager", "grafana", "loki", "alloy"]),
     ("tracing", &["tempo"]),
 ];
 
-/// The files there are.
+/// All compose files of the repository.
 fn all() -> Vec<String> {
     let all = files::below("deploy", "compose.yaml");
     assert!(all.iter().any(|file| file == "deploy/compose.yaml"), "{all:?}");
     all
 }
 
-/// The services of a file, with what they have in common.
+/// The services of a file, with merge keys resolved.
 fn services(file: &str) -> Vec<(String, Value)> {
     let services = files::yaml(file)["services"].as_object().unwrap().clone();
     services.into_iter().map(|(name, service)| (name, merged(service))).collect()
 }
 
-/// A mapping with those of its key `<<`, which the reader of YAML leaves to others.
+/// A mapping with the entries of its merge key `<<`, which the YAML parser does not resolve.
 fn merged(mut value: Value) -> Value {
     let Some(own) = value.as_object_mut() else { return value };
     if let Some(Value::Object(base)) = own.remove("<<") {
@@ -40,7 +41,7 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// What is mounted from outside: of short and long form alike.
+/// The sources of all mounts, in short and long form, and whether each is read-only.
 fn mounts(service: &Value) -> Vec<(String, bool)> {
     let mounts = list(&service["volumes"]).iter().map(|mount| match mount.as_str() {
         Some(text) => {
@@ -53,7 +54,7 @@ fn mounts(service: &Value) -> Vec<(String, bool)> {
 }
 
 #[test]
-fn they_keep_to_the_specification() {
+fn compose_files_are_valid() {
     let checker = files::path("target/ci/monitoring/venv/bin/check-jsonschema");
     for file in &all() {
         let run = Command::new(&checker)
@@ -67,7 +68,7 @@ fn they_keep_to_the_specification() {
 }
 
 #[test]
-fn every_mounted_file_is_there_and_not_written_to() {
+fn every_mounted_file_exists_and_is_read_only() {
     for file in &all() {
         let folder = Path::new(file).parent().unwrap();
         let volumes = files::yaml(file)["volumes"].clone();
@@ -77,7 +78,7 @@ fn every_mounted_file_is_there_and_not_written_to() {
                     let path = files::path(folder.join(&source).to_str().unwrap());
                     assert!(path.exists(), "{name}: {source}");
                     let empty = path.is_dir() && path.read_dir().unwrap().next().is_none();
-                    assert!(!empty, "{name}: nothing in {source}");
+                    assert!(!empty, "{name}: {source} is empty");
                     assert!(read_only, "{name}: {source}");
                 } else if source.starts_with('/') {
                     assert_eq!(source, "/var/run/docker.sock", "{name}");
@@ -90,9 +91,9 @@ fn every_mounted_file_is_there_and_not_written_to() {
     }
 }
 
-/// Configuration that a command names is in what is mounted.
+/// A configuration file that a command names is in a mounted folder.
 #[test]
-fn every_configuration_that_is_named_is_mounted() {
+fn configuration_files_of_commands_are_mounted() {
     let mut named = 0;
     for (name, service) in services("deploy/compose.yaml") {
         for argument in list(&service["command"]) {
@@ -115,7 +116,7 @@ fn every_configuration_that_is_named_is_mounted() {
 }
 
 #[test]
-fn ports_are_open_to_this_machine_only() {
+fn ports_are_bound_to_loopback() {
     for file in &all() {
         for (name, service) in services(file) {
             for port in list(&service["ports"]) {
@@ -126,7 +127,7 @@ fn ports_are_open_to_this_machine_only() {
 }
 
 #[test]
-fn no_secret_has_a_default_and_no_image_moves() {
+fn no_secret_has_a_default_and_images_are_pinned() {
     for file in &all() {
         let whole = files::yaml(file);
         for (name, secret) in whole["secrets"].as_object().into_iter().flatten() {
@@ -151,11 +152,11 @@ fn no_secret_has_a_default_and_no_image_moves() {
         }
     }
     let text = files::text("deploy/compose.yaml");
-    assert!(text.contains("${POSTGRES_PASSWORD:?"), "it ends with what to do if none is chosen");
+    assert!(text.contains("${POSTGRES_PASSWORD:?"), "compose fails if no password is set");
 }
 
 #[test]
-fn what_watches_runs_when_it_is_asked_for() {
+fn monitoring_services_run_only_with_their_profile() {
     for (name, service) in services("deploy/compose.yaml") {
         let profiles: Vec<&str> =
             list(&service["profiles"]).iter().map(|profile| profile.as_str().unwrap()).collect();
@@ -165,9 +166,9 @@ fn what_watches_runs_when_it_is_asked_for() {
     }
 }
 
-/// The same program is the same version, whichever file starts it.
+/// All files use the same version of an image.
 #[test]
-fn files_agree_on_versions() {
+fn all_files_use_the_same_versions() {
     let mut images = BTreeMap::new();
     for file in &all() {
         for (name, service) in services(file) {
@@ -179,7 +180,7 @@ fn files_agree_on_versions() {
 }
 
 #[test]
-fn the_server_runs_as_the_deployment_guide_says() {
+fn limits_and_health_checks_are_those_of_the_deployment_guide() {
     let mut all = services("deploy/compose.yaml").into_iter();
     let (_, server) = all.find(|(name, _)| name == "neuro-engine").unwrap();
     let resources = &server["deploy"]["resources"];
@@ -196,9 +197,9 @@ fn the_server_runs_as_the_deployment_guide_says() {
     assert_eq!(server["cap_drop"][0], "ALL");
 }
 
-/// Nothing reports home, and what is stored is thrown away some day.
+/// No service sends usage reports, and all stored data expires.
 #[test]
-fn nothing_calls_home_or_grows_for_ever() {
+fn no_service_reports_usage_or_grows_without_limit() {
     let text = files::text("deploy/compose.yaml");
     for setting in [
         "GF_ANALYTICS_REPORTING_ENABLED: \"false\"",

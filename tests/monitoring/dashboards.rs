@@ -1,4 +1,5 @@
-//! Dashboards are made from their sources, and keep to the rules of `grafana/dashboard-linter` and ours.
+//! Dashboards match their sources and follow the rules of `grafana/dashboard-linter` and of this
+//! project.
 
 mod broken;
 mod limits;
@@ -16,7 +17,7 @@ use crate::files;
 use lint::lint;
 use world::World;
 
-/// The dashboards there are.
+/// The names of all dashboards.
 const NAMES: [&str; 8] =
     ["canary", "event-log", "governance", "llm", "logs", "overview", "slo", "telemetry"];
 
@@ -30,13 +31,13 @@ fn slo_limits() -> Limits {
 }
 
 #[test]
-fn there_is_a_source_and_a_dashboard_for_each_name() {
+fn each_name_has_a_source_and_a_dashboard() {
     assert_eq!(files::names("dashboards", "yaml"), NAMES);
     assert_eq!(files::names("dashboards", "json"), NAMES);
 }
 
 #[test]
-fn each_is_what_its_source_says() {
+fn generated_dashboards_are_up_to_date() {
     let limits = slo_limits();
     for name in NAMES {
         let source = files::text(&format!("dashboards/{name}.yaml"));
@@ -47,7 +48,7 @@ fn each_is_what_its_source_says() {
 }
 
 #[test]
-fn all_keep_to_the_rules() {
+fn dashboards_break_no_rule() {
     let world = World::of_the_repository();
     let findings: Vec<String> =
         NAMES.iter().flat_map(|name| lint(name, &load(name), &world)).collect();

@@ -1,4 +1,4 @@
-//! Files of the repository, read as YAML or listed.
+//! Reads and lists files of the repository.
 
 use std::fs;
 
@@ -6,12 +6,12 @@ use serde_json::Value;
 
 pub(crate) use crate::{path, read as text};
 
-/// A file of YAML.
+/// A YAML file.
 pub(crate) fn yaml(file: &str) -> Value {
     serde_saphyr::from_str(&text(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// The files below a folder whose names end so, sorted.
+/// The files below a folder whose names have this ending, sorted.
 pub(crate) fn below(folder: &str, end: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path(folder)).unwrap_or_else(|error| panic!("{folder}: {error}")) {

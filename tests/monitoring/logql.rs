@@ -1,4 +1,4 @@
-//! Every `LogQL` query that is shipped parses with the grammar of Grafana.
+//! The shipped `LogQL` queries, parsed with Grafana's grammar and run on sample lines.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The queries of the examples, one a line.
+/// The example queries, one per line.
 fn examples() -> Vec<String> {
     let text = read("deploy/monitoring/loki/logql-examples.md");
     let blocks = text.split("```logql\n").skip(1).map(|rest| rest.split("```").next().unwrap());
@@ -35,7 +35,7 @@ fn shown(title: &str) -> String {
     lines.replace("$job", "mlsdm.*").replace("$instance", ".*").replace("$search", "")
 }
 
-/// The rules with their alerts.
+/// The alerting rules.
 fn rules() -> Vec<Value> {
     let path = root().join("deploy/monitoring/loki/rules.yaml");
     let rules: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
@@ -43,10 +43,10 @@ fn rules() -> Vec<Value> {
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+    value.as_str().unwrap_or_else(|| panic!("not a string: {value}")).to_owned()
 }
 
-/// Queries of panels that ask a Loki, with their variables filled in.
+/// The queries of panels with a Loki data source, with values for their variables.
 fn panels() -> Vec<String> {
     let folder = root().join("dashboards");
     let files: Vec<PathBuf> =
@@ -74,7 +74,7 @@ fn collect(value: &Value, queries: &mut Vec<String>) {
     value.as_array().into_iter().flatten().for_each(|inner| collect(inner, queries));
 }
 
-/// A query as Grafana would send it.
+/// A query as Grafana sends it.
 fn filled(query: &str) -> String {
     let mut filled = query.to_owned();
     for name in ["__auto", "__interval", "__range", "__rate_interval"] {
@@ -93,7 +93,7 @@ fn filled(query: &str) -> String {
 }
 
 #[test]
-fn every_query_that_is_shipped_parses() {
+fn every_shipped_query_parses() {
     let (examples, panels) = (examples(), panels());
     assert!(examples.len() >= 20, "{examples:?}");
     let rules = rules().iter().map(|rule| text(&rule["expr"])).collect::<Vec<_>>();
@@ -103,17 +103,17 @@ fn every_query_that_is_shipped_parses() {
     }
     let wrong = ["{job=\"mlsdm\"", "{job=\"mlsdm\"} | json |", "sum({job=\"a\"})"];
     for answer in asked(&wrong.map(str::to_owned), &json!([])) {
-        assert_ne!(answer["error"], Value::Null, "what is wrong is found");
+        assert_ne!(answer["error"], Value::Null, "an invalid query is an error");
     }
 }
 
 #[test]
-fn panels_find_levels_on_both_roads() {
+fn panels_select_levels_of_shipped_and_pushed_lines() {
     let roads =
         [("mlsdm", ["ERROR", "WARNING", "INFO"]), ("mlsdm-direct", ["error", "warn", "info"])];
     let line = |job: &str, level: &str| {
         let (mut labels, mut line) = (json!({"job": job}), json!({"message": "something"}));
-        // who ships writes it into the line, who pushes makes it a label
+        // a shipped line has the level in its JSON, a pushed line has it as a label
         let place = if job == "mlsdm" { &mut line } else { &mut labels };
         place["level"] = level.into();
         json!({"labels": labels, "metadata": {}, "line": line.to_string()})
@@ -127,16 +127,16 @@ fn panels_find_levels_on_both_roads() {
 }
 
 #[test]
-fn examples_come_in_pairs_one_for_each_road() {
+fn each_example_has_a_query_for_shipped_and_one_for_pushed_lines() {
     for pair in examples().chunks(2) {
-        let [shipped, pushed] = pair else { panic!("one alone: {pair:?}") };
+        let [shipped, pushed] = pair else { panic!("an example without its pair: {pair:?}") };
         assert!(shipped.contains("{job=\"mlsdm\"}"), "{shipped}");
         assert!(pushed.contains("{job=\"mlsdm-direct\""), "{pushed}");
     }
 }
 
 #[test]
-fn alerts_say_what_and_where() {
+fn log_alerts_have_runbooks_and_dashboards() {
     let rules = rules();
     let names: Vec<String> = rules.iter().map(|rule| text(&rule["alert"])).collect();
     assert_eq!(names, ["MlsdmLogErrorSpike", "MlsdmPanicLogged", "MlsdmSecretInLogs"]);
@@ -154,13 +154,13 @@ fn alerts_say_what_and_where() {
         let (_, section) = runbook.split_once(&format!("\n### {name}\n")).unwrap();
         let section = section.split("\n### ").next().unwrap();
         let query = format!("```logql\n{}\n```", text(&rule["expr"]).trim());
-        assert!(section.contains(&query), "{name}: its query in the runbook");
+        assert!(section.contains(&query), "{name}: the runbook does not have its query");
         assert!(["page", "ticket"].contains(&text(&rule["labels"]["severity"]).as_str()), "{name}");
     }
 }
 
 #[test]
-fn what_is_shaped_like_a_secret_is_found_and_ordinary_lines_are_not() {
+fn the_secret_alert_matches_secrets_and_no_ordinary_lines() {
     let rule = &rules()[2];
     let pattern = text(&rule["expr"]).split('`').nth(1).unwrap().to_owned();
     let query = format!("{{job=\"mlsdm\"}} |~ `{pattern}`");

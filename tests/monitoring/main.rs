@@ -1,7 +1,7 @@
-//! What is shipped to watch the server, as files: it parses, resolves and says what it should.
+//! Static checks of the shipped monitoring files: dashboards, rules, compose files, data sources.
 //!
-//! Not here: what it takes a running server to see (`process`).
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test reports")]
+//! Tests that need a running server are in the test binary `process`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 mod alertmanager;
 #[path = "../logql/asked.rs"]
@@ -30,12 +30,13 @@ fn read(name: &str) -> String {
     fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Runs a program of a Debian package in the repository; it must be content. Gives what it says.
+/// Runs a program of a Debian package in the repository, which has to exit with code 0; gives its
+/// output.
 fn run(package: &str, program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(path("")).output();
     let output = output.unwrap_or_else(|error| {
         assert_eq!(error.kind(), ErrorKind::NotFound, "{program}: {error}");
-        panic!("{program} is not here; install Debian's package: apt-get install {package}")
+        panic!("{program} is missing: apt-get install {package}")
     });
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();

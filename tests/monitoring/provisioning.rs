@@ -1,4 +1,4 @@
-//! Grafana, Tempo and the rules name each other rightly.
+//! References between Grafana, Tempo, dashboards and rules.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ fn uids() -> BTreeSet<String> {
     sources().iter().map(|source| source["uid"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Values of a key, wherever it stands.
+/// The values of a key at any depth.
 fn all_of(value: &Value, key: &str) -> Vec<String> {
     match value {
         Value::Object(map) => {
@@ -30,7 +30,7 @@ fn all_of(value: &Value, key: &str) -> Vec<String> {
 }
 
 #[test]
-fn data_sources_have_fixed_names_and_lead_to_each_other() {
+fn data_sources_have_fixed_ids_and_link_to_each_other() {
     let known: BTreeSet<String> = ["loki", "prometheus", "tempo"].map(ToOwned::to_owned).into();
     assert_eq!(uids(), known);
     let named = all_of(&files::yaml(DATASOURCES), "datasourceUid");
@@ -58,7 +58,7 @@ fn data_sources_are_services_of_the_stack() {
 }
 
 #[test]
-fn dashboards_ask_kinds_of_data_sources_that_there_are() {
+fn dashboards_use_types_of_data_sources_that_exist() {
     let kinds: BTreeSet<String> =
         sources().iter().map(|source| source["type"].as_str().unwrap().to_owned()).collect();
     for name in files::names("dashboards", "json") {
@@ -71,7 +71,7 @@ fn dashboards_ask_kinds_of_data_sources_that_there_are() {
 }
 
 #[test]
-fn dashboards_are_looked_for_where_they_are_mounted() {
+fn grafana_loads_dashboards_from_the_mounted_folder() {
     let path = &files::yaml(DASHBOARDS)["providers"][0]["options"]["path"];
     let path = path.as_str().unwrap();
     let grafana = &files::yaml("deploy/compose.yaml")["services"]["grafana"];
@@ -85,9 +85,9 @@ fn dashboards_are_looked_for_where_they_are_mounted() {
     assert!(files::path(&format!("dashboards{file}")).exists(), "{file}");
 }
 
-/// An alert leads to a dashboard that there is.
+/// The dashboard of each alert exists.
 #[test]
-fn alerts_lead_to_dashboards() {
+fn alerts_link_to_existing_dashboards() {
     let known: BTreeSet<String> =
         files::names("dashboards", "json").iter().map(|name| format!("mlsdm-{name}")).collect();
     let mut led = 0;
@@ -98,12 +98,12 @@ fn alerts_lead_to_dashboards() {
             led += 1;
         }
     }
-    assert!(led > 0, "no alert leads anywhere");
+    assert!(led > 0, "no alert has a dashboard");
 }
 
-/// A runbook names a panel of the dashboard that its alert leads to.
+/// The panel that a runbook names is on the dashboard of its alert.
 #[test]
-fn runbooks_name_panels_that_there_are() {
+fn runbooks_name_existing_panels() {
     let components = files::yaml("alerts/components.yaml");
     let alerts = components["alerts"].as_array().unwrap();
     assert!(!alerts.is_empty());
@@ -120,7 +120,7 @@ fn runbooks_name_panels_that_there_are() {
 }
 
 #[test]
-fn traces_are_taken_kept_a_while_and_told_to_nobody() {
+fn tempo_receives_traces_deletes_them_and_reports_no_usage() {
     let tempo = files::yaml("deploy/monitoring/tempo/tempo.yaml");
     assert_eq!(tempo["usage_report"]["reporting_enabled"], false);
     assert_eq!(tempo["compactor"]["compaction"]["block_retention"], "168h");

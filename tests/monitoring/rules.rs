@@ -1,4 +1,4 @@
-//! Rules: what is generated is what is there, and Prometheus' own tools are content with it.
+//! Prometheus rules: generated files are up to date, and promtool accepts and tests them.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use promql_parser::{
 
 use crate::{read, run};
 
-/// The uids of the dashboards that are shipped.
+/// The ids of the shipped dashboards.
 const DASHBOARDS: [&str; 8] =
     ["overview", "slo", "governance", "llm", "event-log", "canary", "logs", "telemetry"];
 
@@ -27,7 +27,7 @@ fn rule_files() -> Vec<String> {
 }
 
 #[test]
-fn what_is_generated_is_what_is_there() {
+fn generated_rules_are_up_to_date() {
     let metrics: Vec<&str> = ALL.iter().map(|spec| spec.name).collect();
     let sources = Sources {
         slo: &read("alerts/slo.yaml"),
@@ -36,12 +36,12 @@ fn what_is_generated_is_what_is_there() {
         metrics: &metrics,
     };
     for (name, text) in files(&sources).unwrap() {
-        assert!(read(&name) == text, "{name} is old: run `mlsdm telemetry generate`");
+        assert!(read(&name) == text, "{name} is out of date: run `mlsdm telemetry generate`");
     }
 }
 
 #[test]
-fn prometheus_takes_the_configuration_and_the_rules() {
+fn prometheus_accepts_the_configuration_and_the_rules() {
     promtool(&["check", "config", "deploy/monitoring/prometheus/prometheus.yml"]);
     let files = rule_files();
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
@@ -49,21 +49,21 @@ fn prometheus_takes_the_configuration_and_the_rules() {
 }
 
 #[test]
-fn ratios_are_what_their_series_say() {
+fn recorded_ratios_match_their_series() {
     promtool(&["test", "rules", "deploy/monitoring/prometheus/tests/slo-records.yaml"]);
 }
 
 #[test]
-fn promises_that_burn_are_told_of() {
+fn burning_slos_fire_their_alerts() {
     promtool(&["test", "rules", "deploy/monitoring/prometheus/tests/slo-alerts.yaml"]);
 }
 
 #[test]
-fn every_other_alert_fires_and_ends() {
+fn every_other_alert_fires_and_resolves() {
     promtool(&["test", "rules", "deploy/monitoring/prometheus/tests/alerts.yaml"]);
 }
 
-/// Rules as they stand in a file.
+/// The rules of a file.
 fn rules_of(file: &str) -> Vec<serde_json::Value> {
     let whole: serde_json::Value = serde_saphyr::from_str(&read(file)).unwrap();
     whole["groups"][0]["rules"].as_array().unwrap().clone()
@@ -74,7 +74,7 @@ fn all_rules() -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn every_alert_says_what_to_do() {
+fn every_alert_has_a_runbook_a_dashboard_and_a_severity() {
     let runbook = read("deploy/RUNBOOK.md");
     let headings: Vec<&str> =
         runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect();
@@ -100,12 +100,12 @@ fn every_alert_says_what_to_do() {
             .unwrap();
         assert!(DASHBOARDS.contains(&uid.as_str()), "{name}: {uid}");
         let query = rule["expr"].as_str().unwrap();
-        assert!(runbook.contains(query), "{name}: its query in the runbook");
+        assert!(runbook.contains(query), "{name}: the runbook does not have its query");
     }
     assert!(names.len() > 20, "{names:?}");
 }
 
-/// Names of series in an expression.
+/// The names of the series in an expression.
 struct Names(BTreeSet<String>);
 
 impl ExprVisitor for Names {
@@ -123,7 +123,7 @@ impl ExprVisitor for Names {
 }
 
 #[test]
-fn rules_ask_only_for_what_somebody_gives() {
+fn rules_use_only_series_that_are_exported() {
     let mut known: BTreeSet<String> = ["up".to_owned()].into();
     for spec in ALL.iter() {
         match spec.kind {
@@ -144,7 +144,7 @@ fn rules_ask_only_for_what_somebody_gives() {
         walk_expr(&mut names, &parsed).unwrap();
         let unknown: Vec<&String> = names.0.difference(&known).collect();
         assert!(unknown.is_empty(), "{unknown:?} in {expression}");
-        // promises are on the network of their users, not on that of somebody else's program
+        // an SLO must not count the requests of other jobs
         for name in
             names.0.iter().filter(|name| name.starts_with("http_") || name.starts_with("db_"))
         {

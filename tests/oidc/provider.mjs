@@ -1,11 +1,11 @@
-// An identity provider of the package oidc-provider, as tests need one.
+// An identity provider for tests, based on the package oidc-provider.
 //
 //   node provider.mjs PORT KEYS
 //
-// KEYS is a file with its key pairs, made if it is not there: so that one that was killed can come
-// back as the same. Tokens for the resource are JWTs, signed with the algorithm of the client that
-// asks (rs256, es256, ps256, eddsa), or RS256. POST /rotate makes new keys, which sign from then on;
-// the old ones stay published until the next.
+// KEYS is a file with the signing keys. It is created if it does not exist, so that a provider keeps its
+// keys over a restart. Tokens for the resource are JWTs, signed with the algorithm of the client (rs256,
+// es256, ps256, eddsa) or RS256. POST /rotate generates new signing keys; the previous ones stay
+// published until the next rotation.
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -79,7 +79,7 @@ use(existsSync(file) ? JSON.parse(readFileSync(file)) : await pairs());
 
 createServer(async (request, response) => {
   if (request.method === "POST" && request.url === "/rotate") {
-    // the first of a kind signs
+    // the first key of each type signs
     use([...(await pairs()), ...keys.slice(0, Object.keys(algorithms).length)]);
     response.end("{}");
     return;

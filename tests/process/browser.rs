@@ -1,5 +1,5 @@
-//! A headless browser: it follows redirects, stores cookies and submits every form, with `ann` as the
-//! value of empty inputs.
+//! A headless browser: it follows redirects, stores cookies and submits every form, with `ann` as
+//! the value of empty inputs.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Events that were edited, or that a newer binary wrote: the server refuses the engine and names the
-//! position of the event.
+//! Events that were edited, or that a newer binary wrote: the server refuses the engine and names
+//! the position of the event.
 
 use mlsdm::{
     domain::ids::EngineId,
@@ -13,7 +13,12 @@ use crate::{
     metrics::{scrape, value},
 };
 
-on_every_database!(TestDatabase: engines_with_unreadable_events_are_refused_and_others_work, an_event_of_a_newer_binary_stops_a_running_engine, an_edited_event_is_found);
+on_every_database!(
+    TestDatabase:
+    engines_with_unreadable_events_are_refused_and_others_work,
+    an_event_of_a_newer_binary_stops_a_running_engine,
+    an_edited_event_is_found,
+);
 
 /// Engines, the damage to their event at position 2, and the words that the refusal has to contain.
 const DAMAGE: [(&str, Damage, [&str; 2]); 5] = [

@@ -19,8 +19,8 @@ const DISK: &str = "size=8m";
 /// More prompts than the disk can hold.
 const PROMPTS_MAX: usize = 1_000;
 
-/// Shell line that limits files to 8,192 blocks of 512 bytes; a larger write fails without a signal.
-/// Only the soft limit is set, so that the test can lift it.
+/// Shell line that limits files to 8,192 blocks of 512 bytes; a larger write fails without a
+/// signal. Only the soft limit is set, so that the test can lift it.
 const SMALL_FILES: &str = "trap '' XFSZ; ulimit -S -f 8192; exec \"$@\"";
 
 /// A disk that the test can fill: a small file system, or a limit of file sizes if mounting is not

@@ -1,5 +1,5 @@
-//! Shutdown by SIGTERM: the server becomes unready, finishes running steps and exits; a second signal
-//! makes it exit at once.
+//! Shutdown by SIGTERM: the server becomes unready, finishes running steps and exits; a second
+//! signal makes it exit at once.
 
 use mlsdm::testkit::{
     DEADLINE, TestDatabase, TestEnv, TestResponse, TestServer,
@@ -10,7 +10,11 @@ use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 
 use crate::history::{History, verifies};
 
-on_every_database!(TestDatabase: a_stop_lets_running_steps_finish, a_second_signal_does_not_wait_for_running_steps);
+on_every_database!(
+    TestDatabase:
+    a_stop_lets_running_steps_finish,
+    a_second_signal_does_not_wait_for_running_steps,
+);
 
 type Asking = JoinSet<Result<TestResponse, reqwest::Error>>;
 
@@ -22,7 +26,8 @@ async fn running_step(server: &TestServer) -> Asking {
     asking
 }
 
-/// Waits until the server is not ready. Gives the status of the probe, or `None` if nothing listens.
+/// Waits until the server is not ready. Gives the status of the probe, or `None` if nothing
+/// listens.
 ///
 /// It probes without pauses, since the server listens only for the drain time.
 async fn until_not_ready(server: &TestServer) -> Option<u16> {

@@ -69,8 +69,8 @@ impl History {
         steps
     }
 
-    /// Asserts the invariants of a log without open steps: positions and steps are gapless, each step
-    /// begins once and ends once, and each request has one step.
+    /// Asserts the invariants of a log without open steps: positions and steps are gapless, each
+    /// step begins once and ends once, and each request has one step.
     #[track_caller]
     pub(crate) fn is_whole(&self) {
         let positions: Vec<u64> = self.events.iter().map(position).collect();
@@ -107,8 +107,8 @@ pub(crate) fn position(event: &Value) -> u64 {
     event["position"].as_u64().unwrap()
 }
 
-/// Asserts that the state of a server equals a replay of its log. It first waits until no step is open,
-/// so that the log does not grow meanwhile.
+/// Asserts that the state of a server equals a replay of its log. It first waits until no step is
+/// open, so that the log does not grow meanwhile.
 pub(crate) async fn equals_replay(server: &TestServer, env: &TestEnv, engine: &str) {
     let state = server.until_closed(engine).await;
     let replay = env.run(&["replay", "--engine", engine, "--json"]).await.exits(0).json();

@@ -56,8 +56,8 @@ async fn a_kill_loses_nothing_that_was_answered(database: TestDatabase) {
     server.stop().await;
 }
 
-/// Kills a server while its model is known to be answering: the API timeout is far away, and the stub
-/// model takes even longer.
+/// Kills a server while its model is known to be answering: the API timeout is far away, and the
+/// stub model takes even longer.
 async fn kill_during_a_step(env: &TestEnv) {
     let server = env.clone().with("API_TIMEOUT", 10).latency_ms(30_000).serve().await;
     server.until_closed("default").await;

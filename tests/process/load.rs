@@ -73,8 +73,8 @@ struct Shared {
 }
 
 impl Load {
-    /// Starts clients that send `requests` requests in total (`u64::MAX`: until stopped). Each client
-    /// uses one of the servers and ends when a request gets no complete response.
+    /// Starts clients that send `requests` requests in total (`u64::MAX`: until stopped). Each
+    /// client uses one of the servers and ends when a request gets no complete response.
     pub(crate) fn start(servers: &[&TestServer], clients: u64, requests: u64, seed: u64) -> Self {
         let counts = watch::Sender::new(Counts::default());
         let shared = Arc::new(Shared { left: AtomicU64::new(requests), counts });
@@ -184,7 +184,8 @@ impl Random {
     }
 }
 
-/// The seed in `MLSDM_TEST_SEED`, or a random one. It is printed, so that a failure can be reproduced.
+/// The seed in `MLSDM_TEST_SEED`, or a random one. It is printed, so that a failure can be
+/// reproduced.
 pub(crate) fn seed() -> u64 {
     let given = std::env::var("MLSDM_TEST_SEED").ok();
     let seed = given.map_or_else(

@@ -1,5 +1,5 @@
-//! Log lines pushed to a Loki that works, refuses, is unreachable or never answers: requests are still
-//! answered, every line is delivered or counted as dropped, and the server exits.
+//! Log lines pushed to a Loki that works, refuses, is unreachable or never answers: requests are
+//! still answered, every line is delivered or counted as dropped, and the server exits.
 
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ fn labels(text: &str) -> Value {
 
 /// Sends many cheap requests, each of which writes a log line. All of them have to be answered.
 ///
-/// A client sends its next request after the response to the last one. If requests waited for a sink
-/// that hangs, each round would take as long as the timeout of the sink, and the test would be
+/// A client sends its next request after the response to the last one. If requests waited for a
+/// sink that hangs, each round would take as long as the timeout of the sink, and the test would be
 /// terminated before the last of them.
 pub(crate) async fn ask(server: &TestServer, path: &str, requests: usize) {
     let mut clients = JoinSet::new();

@@ -1,8 +1,8 @@
 //! Tests of the real binary: crashes, full disks, replicas, hostile clients and damaged databases.
 //!
-//! Each test starts `mlsdm serve` on its own database and observes it as a caller or an operator does:
-//! by HTTP, by the command line, and by SQL where a test tampers with the database. Tests that need
-//! only one process are in the other test binaries, where they run faster.
+//! Each test starts `mlsdm serve` on its own database and observes it as a caller or an operator
+//! does: by HTTP, by the command line, and by SQL where a test tampers with the database. Tests
+//! that need only one process are in the other test binaries, where they run faster.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test panics")]
 
 #[path = "../logql/asked.rs"]

@@ -1,5 +1,5 @@
-//! Secrets in every place of a request and of the configuration: none of them may reach a response, the
-//! log or the database.
+//! Secrets in every place of a request and of the configuration: none of them may reach a response,
+//! the log or the database.
 
 use std::{fs, path::Path};
 

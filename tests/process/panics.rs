@@ -1,6 +1,6 @@
-//! The message of a panic may quote secrets. Every telemetry sink gets the location of a panic, and none
-//! gets its message. No request can make the server panic, so the test panics in its own process; the
-//! response to a panic is tested next to the handlers.
+//! The message of a panic may quote secrets. Every telemetry sink gets the location of a panic, and
+//! none gets its message. No request can make the server panic, so the test panics in its own
+//! process; the response to a panic is tested next to the handlers.
 
 use std::{
     fs::{self, File},

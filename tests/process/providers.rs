@@ -1,5 +1,5 @@
-//! The server with providers that fail, hang or are slow: every step ends, other callers do not wait, and
-//! no prompt leaks.
+//! The server with providers that fail, hang or are slow: every step ends, other callers do not
+//! wait, and no prompt leaks.
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
 use std::sync::Arc;

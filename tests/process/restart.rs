@@ -45,8 +45,8 @@ async fn a_restart_changes_nothing(database: TestDatabase) {
     server.stop().await;
 }
 
-/// Asserts that a prompt after the restart is remembered. The question comes a whole cycle later, so that
-/// it is in the same phase.
+/// Asserts that a prompt after the restart is remembered. The question comes a whole cycle later,
+/// so that it is in the same phase.
 async fn assert_remembers(server: &TestServer) {
     let rhythm = Policy::default().rhythm;
     for year in 0..rhythm.wake_duration + rhythm.sleep_duration {

@@ -1,5 +1,5 @@
-//! schemathesis generates valid and invalid requests from the API document and checks every response: no
-//! server error, no undocumented status, no body that does not match its schema.
+//! schemathesis generates valid and invalid requests from the API document and checks every
+//! response: no server error, no undocumented status, no body that does not match its schema.
 
 use std::path::{Path, PathBuf};
 

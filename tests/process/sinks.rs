@@ -1,5 +1,6 @@
-//! A long outage of every telemetry sink: requests are still answered, memory does not grow, dropped
-//! spans are counted, and the server exits. Metrics are not affected, since they are pulled.
+//! A long outage of every telemetry sink: requests are still answered, memory does not grow,
+//! dropped spans are counted, and the server exits. Metrics are not affected, since they are
+//! pulled.
 
 use std::{
     fs,
@@ -16,8 +17,8 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::a
 
 use crate::loki::ask;
 
-/// The timeout of an export, in milliseconds: longer than the client's timeout, so that a request that
-/// waited for an export would fail the test.
+/// The timeout of an export, in milliseconds: longer than the client's timeout, so that a request
+/// that waited for an export would fail the test.
 const EXPORT_TIMEOUT_MS: u32 = 120_000;
 
 /// A sink that accepts everything until it is told to hang.

@@ -1,4 +1,4 @@
-"""A real, small language model behind an OpenAI-compatible server; prints its address and serves."""
+"""Serves a small language model by an OpenAI-compatible API and prints its address."""
 
 import pathlib
 import signal

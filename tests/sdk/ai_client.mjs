@@ -1,4 +1,4 @@
-// The ai package, unmodified: a text, and a text as a stream.
+// Test of the unmodified ai package: a text and a streamed text.
 import assert from "node:assert/strict";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, streamText } from "ai";

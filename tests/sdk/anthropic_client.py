@@ -1,4 +1,4 @@
-"""The anthropic package, unmodified: a message, a stream, an error, a refusal."""
+"""Test of the unmodified anthropic package: a message, a stream, an error, a refusal."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""langchain-openai, unmodified: a chat, a stream, embeddings."""
+"""Test of the unmodified langchain-openai package: a chat, a stream, embeddings."""
 
 import os
 

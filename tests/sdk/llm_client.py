@@ -1,4 +1,4 @@
-"""The llm command, unmodified: a model by file, asked with and without a stream."""
+"""Test of the unmodified llm command: a configured model, with and without a stream."""
 
 import os
 import pathlib

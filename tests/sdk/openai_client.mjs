@@ -1,4 +1,4 @@
-// The openai package, unmodified: chat, stream, embeddings, an error, a refusal.
+// Test of the unmodified openai package: chat, stream, embeddings, an error, a refusal.
 import assert from "node:assert/strict";
 import OpenAI from "openai";
 

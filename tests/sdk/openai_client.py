@@ -1,4 +1,4 @@
-"""The openai package, unmodified: chat, stream, tools, embeddings, models, errors, a refusal."""
+"""Test of the unmodified openai package: chat, stream, tools, embeddings, models, errors, a refusal."""
 
 import os
 

@@ -1,4 +1,4 @@
-//! A dashboard for each rule that breaks it: a good one, with one thing changed.
+//! For each rule of the linter a dashboard that breaks it: a valid one with a single change.
 
 use mlsdm::telemetry::dashboards::dashboard;
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ fn replace(value: &mut Value, from: &str, to: &str) {
     *value = text.replace(from, to).into();
 }
 
-/// What breaks each rule, and a part of what is then said.
+/// A rule, a change that breaks it, and a part of the finding.
 const BREAKING: [(&str, Change, &str); 37] = [
     ("template-datasource-rule", |d| d["templating"]["list"][0]["name"] = "ds".into(), "ds"),
     (
@@ -151,7 +151,7 @@ const BREAKING: [(&str, Change, &str); 37] = [
     ("series-and-labels-exist", |d| replace(expr(d), "by (engine)", "by (motor)"), "motor"),
 ];
 
-/// The same, of queries that are another's or of logs.
+/// More changes, each with the dashboard that it applies to.
 const BREAKING_OTHERS: [(&str, &str, Change, &str); 4] = [
     (
         "target-histogram-rule",
@@ -176,7 +176,7 @@ const BREAKING_OTHERS: [(&str, &str, Change, &str); 4] = [
 ];
 
 #[test]
-fn a_good_one_breaks_no_rule() {
+fn a_valid_dashboard_breaks_no_rule() {
     let world = World::of_the_repository();
     for source in [GOOD, GOOD_LOGS] {
         assert_eq!(lint(NAME, &good(source), &world), Vec::<String>::new());
@@ -184,19 +184,23 @@ fn a_good_one_breaks_no_rule() {
 }
 
 #[test]
-fn each_rule_finds_what_breaks_it() {
+fn each_rule_finds_its_violation() {
     let world = World::of_the_repository();
-    let of_the_first = BREAKING.iter().map(|(rule, change, said)| (*rule, GOOD, *change, *said));
+    let of_the_first =
+        BREAKING.iter().map(|(rule, change, expected)| (*rule, GOOD, *change, *expected));
     let all: Vec<_> = of_the_first.chain(BREAKING_OTHERS).collect();
-    for (rule, source, change, said) in &all {
+    for (rule, source, change, expected) in &all {
         let mut broken = good(source);
         change(&mut broken);
         let found = lint(NAME, &broken, &world);
         let mut of_the_rule =
             found.iter().filter(|finding| finding.starts_with(&format!("{rule}:")));
-        assert!(of_the_rule.any(|finding| finding.contains(said)), "{rule}, {said}: {found:#?}");
+        assert!(
+            of_the_rule.any(|finding| finding.contains(expected)),
+            "{rule}, {expected}: {found:#?}"
+        );
     }
     for (rule, _) in RULES {
-        assert!(all.iter().any(|(broken, ..)| *broken == rule), "nothing breaks {rule}");
+        assert!(all.iter().any(|(broken, ..)| *broken == rule), "no dashboard breaks {rule}");
     }
 }

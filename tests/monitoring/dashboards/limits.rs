@@ -1,13 +1,13 @@
-//! Promises are not typed twice.
+//! The numbers of SLOs are defined once, in `alerts/slo.yaml`.
 
 use serde_json::Value;
 
 use super::{NAMES, load};
 use crate::files;
 
-/// Thresholds of panels in seconds, and of what is spent how fast, are those of `alerts/slo.yaml`.
+/// The thresholds of latencies and burn rates on panels are those of `alerts/slo.yaml`.
 #[test]
-fn limits_are_those_that_were_promised() {
+fn thresholds_are_those_of_the_slos() {
     let slo = files::yaml("alerts/slo.yaml");
     let mut promised = Vec::new();
     numbers(&slo, &mut promised);
@@ -25,12 +25,12 @@ fn limits_are_those_that_were_promised() {
             }
         }
     }
-    assert!(shown >= 5, "limits are shown: {shown}");
+    assert!(shown >= 5, "only {shown} thresholds");
 }
 
-/// No source has a promise's number where it could name it.
+/// Sources refer to the numbers of SLOs by name.
 #[test]
-fn sources_name_promises() {
+fn sources_refer_to_slos_by_name() {
     for name in NAMES {
         let source = files::text(&format!("dashboards/{name}.yaml"));
         for number in ["\"0.5\"", "\"0.05\"", "500 ms", "50 ms", "99.9", "14.4", "latency_ms > 5"] {

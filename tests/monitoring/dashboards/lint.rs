@@ -1,7 +1,8 @@
-//! The linter: the rules of `grafana/dashboard-linter`, under its names, and ours.
+//! A linter with the rules of `grafana/dashboard-linter`, under their original names, and more
+//! rules.
 //!
-//! A finding is a line: the dashboard, the rule, what breaks it. `broken.rs` has a dashboard that breaks
-//! each rule.
+//! A finding is a line with the dashboard, the rule and the violation. `broken.rs` has a dashboard
+//! for each rule.
 
 mod dashboard;
 mod panel;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use super::world::World;
 
-/// A rule says what breaks it.
+/// A rule gives its violations.
 type Rule = fn(&Subject<'_>) -> Vec<String>;
 
 /// All rules, by name.
@@ -46,10 +47,10 @@ pub(super) const RULES: [(&str, Rule); 28] = [
     ("series-and-labels-exist", query::contract),
 ];
 
-/// What is linted.
+/// The dashboard to lint.
 #[derive(Debug)]
 pub(super) struct Subject<'d> {
-    /// The name of its file.
+    /// The file name.
     name: &'d str,
     json: &'d Value,
     world: &'d World,
@@ -68,7 +69,7 @@ impl<'d> Subject<'d> {
         self.variables().iter().find(|variable| variable["name"] == name)
     }
 
-    /// Whom it asks: `prometheus`, `loki`.
+    /// The type of its data source: `prometheus` or `loki`.
     fn asks(&self) -> &'d str {
         source(self.json)
     }
@@ -81,14 +82,14 @@ impl<'d> Subject<'d> {
     }
 }
 
-/// Whom a dashboard asks: `prometheus`, `loki`.
+/// The type of the data source of a dashboard: `prometheus` or `loki`.
 pub(super) fn source(json: &Value) -> &str {
     let mut all = list(&json["templating"]["list"]).iter();
     let source = all.find(|variable| variable["type"] == "datasource");
     source.map_or("", |source| string(&source["query"]))
 }
 
-/// What breaks a rule, each in a line that begins with the rule's name.
+/// All findings, one per line, each of which starts with the name of the rule.
 pub(super) fn lint(name: &str, json: &Value, world: &World) -> Vec<String> {
     let subject = Subject { name, json, world };
     let broken = RULES.iter().flat_map(|(rule, broken)| {

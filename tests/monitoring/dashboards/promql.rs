@@ -1,16 +1,16 @@
-//! `PromQL` as Grafana sends it.
+//! Parses `PromQL` with the variables of Grafana.
 
 use promql_parser::parser::{self, Expr, LabelModifier, MatrixSelector, VectorSelector};
 
-/// What Grafana writes for its own variables, here: lengths that nobody would write by hand, so that a
-/// fixed range is told from a variable.
+/// Values for the built-in variables of Grafana. The ranges are unusual, so that a rule can tell
+/// them from a fixed range.
 const RANGES: [(&str, &str); 3] =
     [("$__rate_interval", "7919s"), ("$__range", "7907s"), ("$__interval", "7901s")];
 
-/// Seconds that `$__rate_interval` stands for.
+/// The value of `$__rate_interval`, in seconds.
 pub(super) const RATE_INTERVAL: u64 = 7919;
 
-/// A query, its variables written out.
+/// Parses a query after replacing its variables.
 pub(super) fn parse(expr: &str) -> Result<Expr, String> {
     let mut written = expr.to_owned();
     for (name, value) in RANGES {
@@ -19,7 +19,7 @@ pub(super) fn parse(expr: &str) -> Result<Expr, String> {
     parser::parse(&written)
 }
 
-/// A selector and the expressions it stands in, the outermost first.
+/// A selector and its enclosing expressions, the outermost first.
 #[derive(Debug)]
 pub(super) struct Selected<'e> {
     pub(super) selector: &'e VectorSelector,
@@ -32,18 +32,18 @@ impl Selected<'_> {
         self.selector.name.as_deref().unwrap_or_default()
     }
 
-    /// The function it is right inside.
+    /// The innermost enclosing function.
     pub(super) fn function(&self) -> Option<&'static str> {
         if let Some(Expr::Call(call)) = self.within.last() { Some(call.func.name) } else { None }
     }
 
-    /// Whether it is anywhere inside this function.
+    /// True if this function encloses the selector at any depth.
     pub(super) fn is_inside(&self, function: &str) -> bool {
         let mut calls = self.within.iter();
         calls.any(|expr| matches!(expr, Expr::Call(call) if call.func.name == function))
     }
 
-    /// Whether it has this matcher by regular expression.
+    /// True if it has this regular-expression matcher.
     pub(super) fn matches(&self, label: &str, value: &str) -> bool {
         let mut matchers = self.selector.matchers.matchers.iter();
         matchers.any(|matcher| {
@@ -106,7 +106,7 @@ fn children(expr: &Expr) -> Vec<&Expr> {
     }
 }
 
-/// Labels by which results are grouped or matched, anywhere in a query.
+/// The labels in all `by`, `without`, `on` and `ignoring` clauses of a query.
 pub(super) fn grouping(expr: &Expr) -> Vec<&str> {
     let own = if let Expr::Aggregate(aggregate) = expr {
         aggregate.modifier.as_ref()

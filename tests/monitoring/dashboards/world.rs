@@ -1,4 +1,4 @@
-//! What dashboards may refer to.
+//! The series, labels and dashboards that a dashboard may refer to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{NAMES, lint::source, load};
 use crate::files;
 
-/// Series that Prometheus makes itself of what it scrapes and of its alerts.
+/// Series that Prometheus generates for scrapes and alerts.
 const OWN: [(&str, &[&str]); 4] = [
     ("up", &[]),
     ("scrape_duration_seconds", &[]),
@@ -16,19 +16,19 @@ const OWN: [(&str, &[&str]); 4] = [
     ("ALERTS", &["alertname", "alertstate", "severity"]),
 ];
 
-/// Everything there is.
+/// Everything that a dashboard may refer to.
 #[derive(Debug)]
 pub(super) struct World {
-    /// Labels by series; `None` where a rule decides.
+    /// The labels of each series; `None` for the results of recording rules.
     pub(super) series: BTreeMap<String, Option<BTreeSet<&'static str>>>,
-    /// All dashboards, by uid.
+    /// All dashboards by id.
     pub(super) boards: BTreeMap<String, Board>,
 }
 
-/// What links to a dashboard must know of it.
+/// The properties of a dashboard that links depend on.
 #[derive(Debug)]
 pub(super) struct Board {
-    /// Whom it asks: `prometheus`, `loki`.
+    /// The type of its data source: `prometheus` or `loki`.
     pub(super) asks: String,
     pub(super) tags: Vec<Value>,
 }
@@ -71,7 +71,7 @@ fn exposed(spec: &Spec) -> Vec<(String, BTreeSet<&'static str>)> {
     }
 }
 
-/// What the recording rules make.
+/// The names of the series that recording rules create.
 fn recorded() -> BTreeSet<String> {
     let folder = "deploy/monitoring/prometheus/rules";
     let mut names = BTreeSet::new();

@@ -1,5 +1,5 @@
-//! An SLO alert and its resolution, from the counters of the server through Prometheus and Alertmanager to
-//! a receiver.
+//! An SLO alert and its resolution, from the counters of the server through Prometheus and
+//! Alertmanager to a receiver.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! The expressions of the shipped rules and dashboards, and the parts of each that have to have data.
+//! The expressions of the shipped rules and dashboards, and the parts of each that have to have
+//! data.
 
 use std::{collections::BTreeMap, fs};
 
@@ -63,7 +64,8 @@ fn panels(list: &Value) -> Vec<&Value> {
     list.flat_map(|panel| [vec![panel], panels(&panel["panels"])].concat()).collect()
 }
 
-/// The built-in variables of Grafana and those of a dashboard. A list of values stands for all of them.
+/// The built-in variables of Grafana and those of a dashboard. A list of values stands for all of
+/// them.
 fn variables(dashboard: &Value) -> BTreeMap<String, String> {
     let known = [
         ("__rate_interval", "30s"),
@@ -102,8 +104,8 @@ fn substituted(expression: &str, variables: &BTreeMap<String, String>) -> String
     text
 }
 
-/// The parts of an expression that have data while the server runs. Comparisons, `and`, `or` and `unless`
-/// may be empty, so these are split into their operands.
+/// The parts of an expression that have data while the server runs. Comparisons, `and`, `or` and
+/// `unless` may be empty, so these are split into their operands.
 pub(super) fn operands(text: &str) -> Vec<String> {
     let mut operands = Vec::new();
     let expression = parser::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));

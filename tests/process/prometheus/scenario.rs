@@ -148,7 +148,8 @@ impl Scenario {
         assert_eq!(status(act("resume")).await, 200);
     }
 
-    /// Invalid credentials, a missing permission, a rate limit, an unknown path and an invalid request.
+    /// Invalid credentials, a missing permission, a rate limit, an unknown path and an invalid
+    /// request.
     async fn strangers(&self) {
         let state = |key: &str| self.server.get("/v1/state").header("X-API-Key", key);
         assert_eq!(status(state("not-a-key-of-anybody")).await, 401);

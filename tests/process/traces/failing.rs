@@ -1,5 +1,5 @@
-//! Collectors that are unreachable, hang or refuse: requests are still answered, every span is counted
-//! as delivered or dropped, and the server exits.
+//! Collectors that are unreachable, hang or refuse: requests are still answered, every span is
+//! counted as delivered or dropped, and the server exits.
 
 use std::net::TcpListener;
 
@@ -9,8 +9,8 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::*;
 
-/// An export timeout of one hour, in milliseconds. A step or a shutdown that waited for an export to a
-/// collector that hangs would exceed the deadline of the test.
+/// An export timeout of one hour, in milliseconds. A step or a shutdown that waited for an export
+/// to a collector that hangs would exceed the deadline of the test.
 const ENDLESS_MS: u32 = 3_600_000;
 
 const STEPS: usize = 40;
@@ -27,8 +27,8 @@ fn closed(server: &TestServer) -> [u64; 3] {
     ["emitted", "delivered", "dropped"].map(|name| closed[name].as_u64().unwrap())
 }
 
-/// Runs steps, waits until spans are dropped for `reason`, and stops the server. Gives the numbers of
-/// spans emitted, delivered and dropped.
+/// Runs steps, waits until spans are dropped for `reason`, and stops the server. Gives the numbers
+/// of spans emitted, delivered and dropped.
 async fn count_spans(env: TestEnv, reason: Option<&str>) -> [u64; 3] {
     let mut server = env.serve().await;
     for n in 0..STEPS {

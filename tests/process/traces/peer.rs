@@ -1,4 +1,5 @@
-//! Traces through a third-party collector: rotel, in the version that `tests/otlp/requirements.txt` pins.
+//! Traces through a third-party collector: rotel, in the version that `tests/otlp/requirements.txt`
+//! pins.
 //! `.ci/test` installs it.
 
 use std::{path::PathBuf, process::Stdio};

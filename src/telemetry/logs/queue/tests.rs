@@ -1,9 +1,6 @@
 //! A sink that works, fails or is blocked. Counts are per process, and nextest runs each test in its own.
 
-use std::{
-    sync::mpsc,
-    time::{Duration, Instant},
-};
+use std::{sync::mpsc, time::Duration};
 
 use super::*;
 
@@ -35,11 +32,10 @@ fn a_burst_into_a_blocked_sink_does_not_wait_and_is_counted() {
     let (go, waits) = mpsc::channel();
     let queue = Queue::start(Sink::Stdout, BlockedWriter(waits)).unwrap();
     let line: Arc<str> = LINE.into();
-    let start = Instant::now();
+    // the writer stays blocked, so a push that waited for it would hang
     for _ in 0..100_000 {
         queue.push(&line);
     }
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let dropped = Sink::Stdout.delivery().dropped_total();
     // lines that wait or are being written are not dropped yet
     let held = LINES_MAX + CHUNK_BYTES / LINE.len() + 1;

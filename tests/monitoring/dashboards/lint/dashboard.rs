@@ -1,4 +1,4 @@
-//! Rules of the dashboard as a whole.
+//! Rules for the dashboard as a whole.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::{
     Subject, list, string, unless,
 };
 
-/// One data source, in a variable of the usual name.
+/// There is one data source, in a variable with the conventional name.
 pub(super) fn datasource(of: &Subject<'_>) -> Vec<String> {
     let all = of.variables().iter();
     let sources: Vec<_> = all.filter(|variable| variable["type"] == "datasource").collect();
@@ -28,8 +28,8 @@ pub(super) fn instance(of: &Subject<'_>) -> Vec<String> {
     selection(of, "instance", "Instance", ".+")
 }
 
-/// A variable that narrows to some processes, and means all of them at first. All jobs are not `.+`, as
-/// the original rule has it: Prometheus itself has an `up` and a `process_cpu_seconds_total` too.
+/// A variable selects processes and defaults to all of them. "All jobs" is not `.+` as in the
+/// original rule, since Prometheus itself exports `up` and `process_cpu_seconds_total` too.
 fn selection(of: &Subject<'_>, name: &str, label: &str, every: &str) -> Vec<String> {
     if of.asks() != "prometheus" {
         return Vec::new();
@@ -46,7 +46,7 @@ fn selection(of: &Subject<'_>, name: &str, label: &str, every: &str) -> Vec<Stri
     )
 }
 
-/// `label_values(selector, label)` with a selector that can be parsed, of a series that there is.
+/// `label_values(selector, label)` has a valid selector of an existing series.
 pub(super) fn label_values(of: &Subject<'_>) -> Vec<String> {
     if of.asks() != "prometheus" {
         return Vec::new();
@@ -64,14 +64,14 @@ pub(super) fn label_values(of: &Subject<'_>) -> Vec<String> {
     wrong.map(|variable| format!("{}: {}", variable["name"], variable["query"])).collect()
 }
 
-/// Choices are read again when the time changes: what ran yesterday is in yesterday's.
+/// The values of variables are reloaded when the time range changes, to include past processes.
 pub(super) fn reload(of: &Subject<'_>) -> Vec<String> {
     let queries = of.variables().iter().filter(|variable| variable["type"] == "query");
     let wrong = queries.filter(|variable| variable["refresh"] != 2);
     wrong.map(|variable| format!("{}", variable["name"])).collect()
 }
 
-/// It is changed in its source, not in Grafana.
+/// Dashboards are changed in their source and not in Grafana.
 pub(super) fn uneditable(of: &Subject<'_>) -> Vec<String> {
     unless(of.json["editable"] == false, "editable")
 }
@@ -88,14 +88,14 @@ pub(super) fn time(of: &Subject<'_>) -> Vec<String> {
     unless(holds, format!("from {from:?} to {to:?}, every {refresh:?}"))
 }
 
-/// Nothing to fill in by hand: it is provisioned.
+/// Provisioned dashboards have no inputs to fill in by hand.
 pub(super) fn inputs(of: &Subject<'_>) -> Vec<String> {
     let text = of.json.to_string();
     let holds = of.json.get("__inputs").is_none() && !text.contains("${DS_");
     unless(holds, "inputs of an export")
 }
 
-/// Links go to all others by their tags, and from panels to dashboards that there are.
+/// The dashboard links to all others by their tags, and its panels link to existing dashboards.
 pub(super) fn links(of: &Subject<'_>) -> Vec<String> {
     let boards = of.world.boards.iter();
     let alone = boards.filter(|(_, board)| !by_tags(of).any(|link| leads(link, board)));
@@ -104,8 +104,8 @@ pub(super) fn links(of: &Subject<'_>) -> Vec<String> {
     alone.chain(gone.map(|(title, url)| format!("{title}: {url}"))).collect()
 }
 
-/// Variables go along to dashboards that ask the same kind of source; in another the same name has other
-/// values. The time goes along always.
+/// Links pass variables to dashboards with the same type of data source, since others have
+/// different values under the same name. Links always pass the time range.
 pub(super) fn carried(of: &Subject<'_>) -> Vec<String> {
     let other = |board: &Board| board.asks != of.asks();
     let by_tags = by_tags(of).filter(|link| {
@@ -120,7 +120,7 @@ pub(super) fn carried(of: &Subject<'_>) -> Vec<String> {
     by_tags.chain(by_panels.map(|(title, url)| format!("{title}: {url}"))).collect()
 }
 
-/// Links to all dashboards with some tags.
+/// The links to all dashboards with given tags.
 fn by_tags<'d>(of: &Subject<'d>) -> impl Iterator<Item = &'d Value> {
     list(&of.json["links"]).iter().filter(|link| link["type"] == "dashboards")
 }
@@ -130,7 +130,7 @@ fn leads(link: &Value, board: &Board) -> bool {
     !tags.is_empty() && tags.iter().all(|tag| board.tags.contains(tag))
 }
 
-/// Links of panels: the panel's title, and where to.
+/// The links of panels: the title of the panel and the URL.
 fn by_panels<'d>(of: &Subject<'d>) -> impl Iterator<Item = (&'d str, &'d str)> {
     of.panels().iter().flat_map(|panel| {
         list(&panel["links"])
@@ -139,13 +139,13 @@ fn by_panels<'d>(of: &Subject<'d>) -> impl Iterator<Item = (&'d str, &'d str)> {
     })
 }
 
-/// The dashboard that an address leads to.
+/// The dashboard with this URL.
 fn board<'w>(of: &Subject<'w>, url: &str) -> Option<&'w Board> {
     let uid = url.strip_prefix("/d/")?.split(['?', '/']).next()?;
     of.world.boards.get(uid)
 }
 
-/// Variables of queries are those of the dashboard, or Grafana's own.
+/// Queries use only variables of the dashboard and built-in ones.
 pub(super) fn variables(of: &Subject<'_>) -> Vec<String> {
     let mut unknown = Vec::new();
     for (title, _, query) in of.queries() {

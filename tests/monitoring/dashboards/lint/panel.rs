@@ -1,4 +1,4 @@
-//! Rules of panels.
+//! Rules for panels.
 
 use std::collections::BTreeSet;
 
@@ -6,17 +6,17 @@ use serde_json::Value;
 
 use super::{Subject, list, string, unless};
 
-/// Panels that one look takes in.
+/// Upper bound of the number of panels.
 const PANELS_MAX: usize = 14;
 
-/// Columns of a dashboard.
+/// The number of columns of a dashboard.
 const COLUMNS: u64 = 24;
 
-/// What a description cannot be shorter than and say both what it means and what to do.
+/// Lower bound of the length of a description, which has to contain the meaning and the remedy.
 const DESCRIPTION_MIN: usize = 60;
 
-/// Units of Grafana that the server's numbers have; another may be added from the list in
-/// `packages/grafana-data/src/valueFormats/categories.ts` of its source.
+/// The units of the exported numbers. More may be added from the list in
+/// `packages/grafana-data/src/valueFormats/categories.ts` of Grafana.
 const UNITS: [&str; 12] = [
     "none",
     "short",
@@ -32,7 +32,7 @@ const UNITS: [&str; 12] = [
     "dateTimeFromNow",
 ];
 
-/// Kinds of panels that show numbers, and so need a unit.
+/// The types of panels that show numbers and need a unit.
 const KINDS: [&str; 5] = ["stat", "timeseries", "state-timeline", "heatmap", "logs"];
 
 pub(super) fn few(of: &Subject<'_>) -> Vec<String> {
@@ -66,7 +66,7 @@ pub(super) fn places(of: &Subject<'_>) -> Vec<String> {
     wrong
 }
 
-/// Panels and their queries ask whom the variable names.
+/// Panels and queries use the data source of the variable.
 pub(super) fn datasource(of: &Subject<'_>) -> Vec<String> {
     let wanted =
         |asked: &Value| asked["uid"] == "$datasource" && string(&asked["type"]) == of.asks();
@@ -77,7 +77,7 @@ pub(super) fn datasource(of: &Subject<'_>) -> Vec<String> {
     wrong.map(|panel| format!("{}", panel["title"])).collect()
 }
 
-/// A title, and a description of what it means and what to do.
+/// A panel has a title and a description.
 pub(super) fn title(of: &Subject<'_>) -> Vec<String> {
     let wrong = of.panels().iter().filter(|panel| {
         let description = string(&panel["description"]);
@@ -107,7 +107,7 @@ pub(super) fn targets(of: &Subject<'_>) -> Vec<String> {
     wrong.map(|panel| format!("{}", panel["title"])).collect()
 }
 
-/// Before there is data a panel says so, for no series and for a ratio of nothing to nothing.
+/// A panel has a text for missing data, both for no series and for a ratio of zero to zero.
 pub(super) fn empty(of: &Subject<'_>) -> Vec<String> {
     let wrong = of.panels().iter().filter(|panel| {
         let defaults = &panel["fieldConfig"]["defaults"];

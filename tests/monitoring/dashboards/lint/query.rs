@@ -1,4 +1,4 @@
-//! Rules of queries.
+//! Rules for queries.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use super::{
     Subject, string, unless,
 };
 
-/// Labels that every series has from its scrape.
+/// The labels that a scrape adds to every series.
 const SCRAPED: [&str; 2] = ["job", "instance"];
 
-/// Functions that make a rate or a difference of a counter.
+/// The functions that turn a counter into a rate or a difference.
 const OF_COUNTERS: [&str; 3] = ["rate", "irate", "increase"];
 
-/// What a rule finds in each selector of each query that can be parsed.
+/// The selectors in valid queries that break a rule.
 fn each(of: &Subject<'_>, breaks: impl Fn(&Selected<'_>) -> bool) -> Vec<String> {
     let mut broken = Vec::new();
     for (title, query) in parsed(of) {
@@ -50,7 +50,8 @@ pub(super) fn valid(of: &Subject<'_>) -> Vec<String> {
     queries.chain(unnamed.map(|(title, ..)| format!("{title}: no legend"))).collect()
 }
 
-/// Rates are over Grafana's interval: a fixed one has holes when zoomed out, or nothing when too short.
+/// Rates use the interval of Grafana, since a fixed one skips samples when zoomed out and is empty
+/// when it is too short.
 pub(super) fn rate_interval(of: &Subject<'_>) -> Vec<String> {
     each(of, |selected| {
         let rate = matches!(selected.function(), Some("rate" | "irate"));
@@ -66,12 +67,12 @@ pub(super) fn instance(of: &Subject<'_>) -> Vec<String> {
     each(of, |selected| of_processes(selected) && !selected.matches("instance", "$instance"))
 }
 
-/// Not what rules make: they have summed over processes.
+/// False for the results of recording rules, which are summed over processes.
 fn of_processes(selected: &Selected<'_>) -> bool {
     !selected.name().contains(':') && selected.name() != "ALERTS"
 }
 
-/// A counter alone says when the process started, not what happens.
+/// Queries use rates of counters, since the value of a counter depends on the start of its process.
 pub(super) fn counters(of: &Subject<'_>) -> Vec<String> {
     each(of, |selected| {
         let name = selected.name();
@@ -81,7 +82,8 @@ pub(super) fn counters(of: &Subject<'_>) -> Vec<String> {
     })
 }
 
-/// Buckets are for quantiles and heatmaps; a bound that is typed into a query is a promise typed twice.
+/// Buckets are used only for quantiles and heatmaps: a bound in a query would repeat the number of
+/// an SLO.
 pub(super) fn histograms(of: &Subject<'_>) -> Vec<String> {
     let mut broken = Vec::new();
     for (title, panel, query) in of.queries().filter(|_| of.asks() == "prometheus") {
@@ -111,7 +113,7 @@ pub(super) fn auto(of: &Subject<'_>) -> Vec<String> {
     ranges.chain(unbound.map(|(title, ..)| format!("{title}: not of $job, $instance"))).collect()
 }
 
-/// Every series is emitted by the server or made by a rule, and has the labels that are asked for.
+/// Every series is exported by the server or recorded by a rule, and has the labels of the query.
 pub(super) fn contract(of: &Subject<'_>) -> Vec<String> {
     let mut unknown = Vec::new();
     for (title, expr) in parsed(of) {
@@ -142,7 +144,7 @@ pub(super) fn contract(of: &Subject<'_>) -> Vec<String> {
     unknown
 }
 
-/// Labels of legends are in the query: `{{engine}}` of a sum without `by (engine)` is empty.
+/// The labels of a legend are in its query: `{{engine}}` is empty for a sum without `by (engine)`.
 fn legends(of: &Subject<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     for (title, _, query) in of.queries() {
