@@ -1,11 +1,11 @@
-//! Metric primitives: counters, gauges and histograms that count without a lock, and the registry that
-//! writes them as `OpenMetrics` text.
+//! Metric primitives: counters, gauges and histograms that count without a lock, and the registry
+//! that writes them as `OpenMetrics` text.
 //!
 //! Each module owns its metrics (`store::metrics`, `engine::metrics`, `llm::metrics` and so on): a
-//! struct of counters and the [`Spec`] of each. `http::metrics` registers all of them and serves them.
-//! Label values come from configuration and code, never from traffic, so the number of time series is
-//! fixed when a metric is registered and every series starts at 0: an error ratio is 0 before the first
-//! error, not empty.
+//! struct of counters and the [`Spec`] of each. `http::metrics` registers all of them and serves
+//! them. Label values come from configuration and code, never from traffic, so the number of time
+//! series is fixed when a metric is registered and every series starts at 0: an error ratio is 0
+//! before the first error, not empty.
 //! Deliberately not here: any metric of a module, and imports from the rest of the crate.
 
 mod exemplars;

@@ -1,4 +1,4 @@
-//! Metrics of engines: steps, the audit, and the present state of each.
+//! Metrics of engines: steps, the audit, and the current state of each engine.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -130,7 +130,7 @@ pub struct EngineMetrics {
     pub requests: Counter,
     /// Audits that found the log altered.
     pub audit_failures: Counter,
-    /// None where several engines share a label: a present value has one owner.
+    /// `None` if several engines share the label, because a gauge shows one state.
     gauges: Option<Gauges>,
 }
 
@@ -178,7 +178,7 @@ struct Gauges {
 }
 
 impl Gauges {
-    /// Takes over the state of the engine, `elapsed` after the last time.
+    /// Sets the gauges to the state of the engine, `elapsed` after the last time.
     fn update(&self, state: &State, queue_depth: usize, elapsed: Duration) {
         self.memory_used.set(state.lattice.len() as i64);
         self.memory_bytes.set(state.lattice.bytes() as i64);
@@ -235,8 +235,8 @@ impl Metrics {
         }
     }
 
-    /// The metrics of an engine that is being loaded. The server's own log has no steps and no memory:
-    /// it is counted among the others, which is not an overflow.
+    /// The metrics of an engine that is being loaded. The server's own log has no steps and no
+    /// memory: it is counted among the others, which is not an overflow.
     pub fn load(&self, id: &EngineId) -> Arc<EngineMetrics> {
         if !self.engines.contains_key(id) && !id.is_system() {
             self.overflow.inc();
@@ -249,8 +249,8 @@ impl Metrics {
         self.engines.get(id).unwrap_or(&self.others)
     }
 
-    /// Takes over the state of a loaded engine, `elapsed` after the last time. The gauges of an unloaded
-    /// engine keep their values: this process does not change its state.
+    /// Sets the gauges of a loaded engine to its state, `elapsed` after the last time. The gauges
+    /// of an unloaded engine keep their values, because this process does not change its state.
     pub fn update(&self, id: &EngineId, state: &State, queue_depth: usize, elapsed: Duration) {
         if let Some(gauges) = &self.of(id).gauges {
             gauges.update(state, queue_depth, elapsed);

@@ -1,8 +1,9 @@
 //! `GET /metrics`, on a port of its own.
 //!
-//! A scrape reads the present values (engines, queues, pools, the process), then writes all metrics. It
-//! shares no thread and no limit with requests: a busy server can still be scraped, and a scrape cannot
-//! slow it down. Deliberately not on the public port, because metrics reveal a lot about a service.
+//! A scrape reads the current values (engines, queues, pools, the process), then writes all
+//! metrics. It shares no thread and no limit with requests: a busy server can still be scraped, and
+//! a scrape cannot slow it down. Deliberately not on the public port, because metrics reveal a lot
+//! about a service.
 
 pub mod contract;
 mod exporter;

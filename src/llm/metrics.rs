@@ -1,8 +1,8 @@
-//! Metrics of models: attempts at providers, and calls under the names of the OpenTelemetry semantic
-//! conventions for generative AI.
+//! Metrics of models: attempts at providers, and calls under the names of the OpenTelemetry
+//! semantic conventions for generative AI.
 //!
-//! Those conventions are not stable; their names are written in this file only. A model is counted under
-//! its name if configuration names it, otherwise under `other`.
+//! Those conventions are not stable; their names are written in this file only. A model is counted
+//! under its name if configuration names it, otherwise under `other`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -55,7 +55,8 @@ const OUTCOMES: [&str; 17] = [
     UNLISTED,
 ];
 
-/// The outcome of an error with an unlisted code: a function of the embedding program may return any.
+/// The outcome of an error with an unlisted code: a function of the embedding program may return
+/// any.
 const UNLISTED: &str = "unavailable";
 
 /// The operation of every call, as the conventions name it.
@@ -146,7 +147,7 @@ impl BreakerMetrics {
         registry.family(&LLM_BREAKER, self.0.iter().cloned());
     }
 
-    /// Takes over the present states by provider: `closed`, `half_open` or `open`.
+    /// Sets the gauges to the current states by provider: `closed`, `half_open` or `open`.
     pub fn update(&self, states: &BTreeMap<String, String>) {
         for (ProviderLabels { provider }, gauge) in self.0.iter() {
             gauge.set(match states.get(*provider).map(String::as_str) {

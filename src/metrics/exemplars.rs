@@ -1,7 +1,7 @@
 //! Exemplars: the trace of one value of a histogram's bucket, added to the text of a scrape.
 //!
-//! `prometheus-client` writes the exemplars of its own histograms only, which take a lock for each value.
-//! They are therefore added to the bucket lines here, in the form of `OpenMetrics`:
+//! `prometheus-client` writes the exemplars of its own histograms only, which take a lock for each
+//! value. They are therefore added to the bucket lines here, in the form of `OpenMetrics`:
 //! `… 17 # {trace_id="4bf9…"} 0.067 1712345678.9`.
 
 use std::{collections::HashMap, fmt};
@@ -17,7 +17,7 @@ use super::{
     spec::Spec,
 };
 
-/// What the name of every bucket line ends with.
+/// The end of the name in a bucket line.
 const BUCKET: &str = "_bucket{";
 
 /// A series whose buckets may have exemplars.

@@ -1,7 +1,7 @@
 //! The series of one metric, by label set.
 //!
-//! The `Family` of `prometheus-client` creates series on demand, and each lookup takes a lock. This one
-//! has a fixed set of series, so it needs no lock and no label set can be added by accident.
+//! The `Family` of `prometheus-client` creates series on demand, and each lookup takes a lock. This
+//! one has a fixed set of series, so it needs no lock and no label set can be added by accident.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! A histogram of atomics.
 //!
 //! The histogram of `prometheus-client` takes a lock for each observation, which all requests would
-//! share. Here the exemplar of a bucket is replaced by swapping a pointer, which only sampled requests do.
-//! A scrape may see a value in its bucket before it sees it in the sum.
+//! share. Here the exemplar of a bucket is replaced by swapping a pointer, which only sampled
+//! requests do. A scrape may see a value in its bucket before it sees it in the sum.
 
 use std::{
     collections::HashMap,
@@ -23,8 +23,8 @@ use prometheus_client::{
 
 /// Bounds for durations in seconds; 0.5 is the bound of the service level objectives.
 ///
-/// No bound of any histogram is an integer: Prometheus 3 formats those differently, and a query by `le`
-/// would not match both forms.
+/// No bound of any histogram is an integer: Prometheus 3 formats those differently, and a query by
+/// `le` would not match both forms.
 pub const SECONDS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.5, 2.5, 7.5, 30.5];
 

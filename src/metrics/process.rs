@@ -27,7 +27,8 @@ specs! {
     RUNTIME_QUEUE = Gauge "mlsdm_runtime_queue_depth" [] "" "Tasks waiting in that runtime's shared queue"
 }
 
-/// Clock ticks of a second in `/proc`: 100 on every Linux, whatever the frequency of the kernel's timer.
+/// Clock ticks of a second in `/proc`: 100 on every Linux, whatever the frequency of the kernel's
+/// timer.
 const TICKS: f64 = 100.0;
 
 /// Bytes of the unit of `/proc/self/status`.
@@ -65,7 +66,7 @@ impl ProcessMetrics {
         gauge(&RUNTIME_QUEUE, &self.queue);
     }
 
-    /// Reads the present values. Reads files: not for a thread that serves requests.
+    /// Reads the current values. Reads files: not for a thread that serves requests.
     pub fn update(&self, runtime: &Handle) {
         let runtime = runtime.metrics();
         self.workers.set(runtime.num_workers() as i64);
@@ -89,7 +90,8 @@ impl ProcessMetrics {
         }
     }
 
-    /// Reads `/proc/self/stat` (see `man 5 proc`) after the name, which may contain spaces and parentheses.
+    /// Reads `/proc/self/stat` (see `man 5 proc`) after the name, which may contain spaces and
+    /// parentheses.
     fn stat(&self, stat: &str) {
         let Some((_, fields)) = stat.rsplit_once(')') else { return };
         let fields: Vec<&str> = fields.split_whitespace().collect();

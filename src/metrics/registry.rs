@@ -53,7 +53,8 @@ impl Registry {
         self.inner.register(stem(spec), spec.meaning, metric.clone());
     }
 
-    /// Registers a metric with all its series. A label set must encode the labels of `spec`, in order.
+    /// Registers a metric with all its series. A label set must encode the labels of `spec`, in
+    /// order.
     pub fn family<L, M>(&mut self, spec: &Spec, series: impl IntoIterator<Item = (L, M)>)
     where
         L: EncodeLabelSet + fmt::Debug + Send + Sync + 'static,
@@ -78,7 +79,7 @@ impl Registry {
     /// All metrics as `OpenMetrics` text.
     ///
     /// # Errors
-    /// When a metric cannot be encoded, which is a defect.
+    /// Fails if a metric cannot be encoded, which is a defect.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.inner)?;

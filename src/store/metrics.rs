@@ -148,7 +148,7 @@ impl PoolMetrics {
         registry.family(&DB_CONNECTIONS_MAX, most);
     }
 
-    /// Takes over the present use of the pools, by name.
+    /// Sets the gauges to the current use of the pools, given by name.
     pub fn update(&self, pools: Vec<(&'static str, PoolUse)>) {
         for (name, used) in pools {
             if let Some(pool) = self.0.iter().find(|pool| pool.name == name) {

@@ -1,4 +1,5 @@
-//! Delivery to the sinks of telemetry: what was emitted, delivered and dropped, and the last success.
+//! Delivery to the sinks of telemetry: what was emitted, delivered and dropped, and the last
+//! success.
 //!
 //! Counted for the whole process, because log lines may be emitted before anything else exists.
 

@@ -1,12 +1,12 @@
 //! Log lines, as one JSON object per line or as plain text.
 //!
-//! A line has `timestamp`, `level`, `message`, `target`, `service`, `version` and `env`, then the fields
-//! of the event and of the enclosing spans (the innermost wins), all at top level, so that a query can
-//! name them. Events of other crates are logged from WARNING on, whatever the configured level, because
-//! their more detailed events may quote the data they process.
+//! A line has `timestamp`, `level`, `message`, `target`, `service`, `version` and `env`, then the
+//! fields of the event and of the enclosing spans (the innermost wins), all at top level, so that a
+//! query can name them. Events of other crates are logged from WARNING on, whatever the configured
+//! level, because their more detailed events may quote the data they process.
 //!
-//! Standard output, the file and Loki have a bounded queue each. Logging waits for none of them, and a
-//! line that does not reach a sink is counted ([`delivery`](super::delivery)).
+//! Standard output, the file and Loki have a bounded queue each. Logging waits for none of them,
+//! and a line that does not reach a sink is counted ([`delivery`](super::delivery)).
 
 #[cfg(test)]
 pub(crate) mod buffer;
@@ -80,7 +80,7 @@ pub struct Log {
 /// A panic is logged with its location only, because its message may quote data.
 ///
 /// # Errors
-/// When a sink cannot be opened.
+/// Fails if a sink cannot be opened.
 pub fn init(
     logging: &config::Logging,
     env: &str,

@@ -1,13 +1,14 @@
 //! Pushes log lines directly to Loki, for hosts without an agent that ships standard output.
 //!
-//! `tracing-loki` formats and pushes the lines. On its own it drops lines silently, buffers without bound
-//! while Loki is unavailable, and may hang at shutdown. It is therefore used in *lanes*: a lane is a
-//! layer with its own task, never receives more lines than its channel holds, pushes them once, and is
-//! discarded whatever the outcome. Events are written to a window of lanes. The supervisor replaces the
-//! window, runs the tasks of the old one in sequence, each with a timeout, and counts the lines that did
-//! not arrive. No line is pushed twice.
+//! `tracing-loki` formats and pushes the lines. On its own it drops lines silently, buffers without
+//! bound while Loki is unavailable, and may hang at shutdown. It is therefore used in *lanes*: a
+//! lane is a layer with its own task, never receives more lines than its channel holds, pushes them
+//! once, and is discarded whatever the outcome. Events are written to a window of lanes. The
+//! supervisor replaces the window, runs the tasks of the old one in sequence, each with a timeout,
+//! and counts the lines that did not arrive. No line is pushed twice.
 //!
-//! Deliberately not here: retries. Standard output is authoritative, and an agent that ships it retries.
+//! Deliberately not here: retries. Standard output is authoritative, and an agent that ships it
+//! retries.
 
 mod lane;
 mod probe;
@@ -34,7 +35,7 @@ use super::delivery::{Delivery, Reason, Sink};
 use lane::{LaneFactory, Lanes, Task, Window};
 use probe::Probe;
 
-/// How long lines wait to be pushed together.
+/// The interval of pushes.
 const PUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// The timeout of a push.
@@ -47,7 +48,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Time to push the waiting lines when the process ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the layer and the supervisor share.
+/// State shared by the layer and the supervisor.
 struct Shared {
     window: RwLock<Window>,
     /// Notified when the window is half full.
@@ -124,7 +125,7 @@ fn counts() -> &'static Delivery<Reason> {
 /// A layer, and the supervisor that pushes its lines.
 ///
 /// # Errors
-/// When a label is not valid.
+/// Fails if a label is not valid.
 pub(super) fn open(url: &Url, env: &str) -> Result<(Layer, Supervisor), tracing_loki::Error> {
     counts().set_configured();
     let factory = LaneFactory::new(url.clone(), env);
@@ -157,8 +158,8 @@ impl Loki {
 }
 
 impl Supervisor {
-    /// Runs on the current runtime. Not one of `Tasks`, because it must outlive them to push their last
-    /// lines.
+    /// Runs on the current runtime. Not one of `Tasks`, because it must outlive them to push their
+    /// last lines.
     pub(super) fn start(self) -> Loki {
         let closing = self.closing.clone();
         Loki { closing, running: Handle::current().spawn(self.run()) }
@@ -197,8 +198,8 @@ impl Supervisor {
         }
     }
 
-    /// Replaces the window by the spare lanes, or by an empty window when closing. Returns the number of
-    /// lines in the old window, whose lanes become the spare ones.
+    /// Replaces the window by the spare lanes, or by an empty window when closing. Returns the
+    /// number of lines in the old window, whose lanes become the spare ones.
     fn exchange(&mut self, closing: bool) -> usize {
         let layers = if closing { Vec::new() } else { std::mem::take(&mut self.spare.layers) };
         let fresh = Window::new(layers);

@@ -56,7 +56,8 @@ fn totals<R: PartialEq>(delivery: &'static Delivery<R>) -> Totals {
     Totals { emitted, delivered, last_success: delivery.last_success() }
 }
 
-/// Registers the counts of this process. The last success of a sink is shown if it is configured now.
+/// Registers the counts of this process. The last success of a sink is shown if it is configured
+/// now.
 pub fn register(registry: &mut Registry) {
     let levels = logs::levels().iter();
     let levels = levels.map(|(level, count)| (LevelLabels { level }, count.clone()));

@@ -1,8 +1,8 @@
 //! Traces: the work of a request as OpenTelemetry spans, sent to a collector over OTLP.
 //!
-//! Spans are those of `tracing` with the target [`TARGET`]. Log lines do not show them, and no other span
-//! or event is exported, so the text of a log line never reaches a trace. Without a collector no layer
-//! is interested in the target, and a span costs one comparison.
+//! Spans are those of `tracing` with the target [`TARGET`]. Log lines do not show them, and no
+//! other span or event is exported, so the text of a log line never reaches a trace. Without a
+//! collector no layer is interested in the target, and a span costs one comparison.
 //!
 //! ```text
 //! POST /v1/generate          SERVER
@@ -15,8 +15,8 @@
 //! └─ mlsdm.append
 //! ```
 //!
-//! Ended spans wait in a bounded queue; one task sends them in batches. Each span is counted as emitted
-//! when it ends, and later as delivered or dropped.
+//! Ended spans wait in a bounded queue; one task sends them in batches. Each span is counted as
+//! emitted when it ends, and later as delivered or dropped.
 //! Deliberately not here: the spans themselves, which are created by the modules that do the work.
 
 mod collector;

@@ -1,7 +1,7 @@
 //! The list of all metrics.
 //!
-//! Dashboards, rules and documents are checked against `alerts/metrics.json`, which is this list as JSON.
-//! A test compares it with a scrape: every metric of the list is registered, and no other.
+//! Dashboards, rules and documents are checked against `alerts/metrics.json`, which is this list as
+//! JSON. A test compares it with a scrape: every metric of the list is registered, and no other.
 
 use std::sync::LazyLock;
 

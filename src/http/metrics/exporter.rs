@@ -1,5 +1,5 @@
-//! What a scrape reads: the present values of engines, circuit breakers, connection pools and the
-//! process, and the text of all metrics.
+//! The exporter: registers the metrics of all modules, and for each scrape reads the current values
+//! of engines, circuit breakers, connection pools and the process.
 
 use std::{
     fmt,
@@ -22,7 +22,7 @@ use crate::{
 
 specs! {
     POLICY_DRIFT = Gauge "mlsdm_policy_drift" [] "" "1 while the configured policy differs from the default engine's"
-    LABEL_OVERFLOW = Counter "mlsdm_label_overflow_total" ["metric"] "" "Values counted under `other` because no list names them"
+    LABEL_OVERFLOW = Counter "mlsdm_label_overflow_total" ["metric"] "" "Label values counted as `other` because they are not configured"
 }
 
 #[derive(Clone, Debug, EncodeLabelSet)]
@@ -30,7 +30,7 @@ struct OverflowLabels {
     metric: &'static str,
 }
 
-/// Reads present values and writes the text of a scrape.
+/// All metrics of the process, and the sources of their current values.
 pub struct Exporter {
     registry: Registry,
     engines: Engines,
@@ -88,7 +88,7 @@ impl Exporter {
     /// All metrics, as `OpenMetrics` text. Reads files: not for a thread that serves requests.
     ///
     /// # Errors
-    /// When a metric cannot be encoded, which is a defect.
+    /// Fails if a metric cannot be encoded, which is a defect.
     pub fn scrape(&self) -> Result<String, fmt::Error> {
         let elapsed = {
             let mut last = self.last_scrape.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,8 @@
 //! Metrics of HTTP requests by route template, method and status, and of refused callers.
 //!
-//! All label values are known at the start: an unknown path, method or status counts under `unmatched`,
-//! `_OTHER` or `other`. A series that is possible but rare (`HEAD`, an odd status) is shown once it has
-//! counted; the series that an error ratio is made of are shown from the start.
+//! All label values are known at the start: an unknown path, method or status counts under
+//! `unmatched`, `_OTHER` or `other`. A series that is possible but rare (`HEAD`, an odd status) is
+//! shown once it has counted; the series that an error ratio is made of are shown from the start.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 

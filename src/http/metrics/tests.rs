@@ -23,13 +23,13 @@ use crate::{
     testkit::{TestDatabase, app_state, guarded_app_state},
 };
 
-/// Ten models, and the routes there are: what the budget of series is for.
+/// Ten models: the size of a server for which the number of series is bounded.
 const MODELS: &str = "a,b,c,d,e,f,g,h,i,j";
 
-/// Most series at that.
+/// Most series of a server with these models.
 const SERIES_MAX: usize = 2_000;
 
-/// The value of a series, written as it is exposed.
+/// The value of a series, given as it is exposed.
 fn value(text: &str, series: &str) -> f64 {
     let mut found = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     let value = found.next().unwrap_or_else(|| panic!("{series} is not in\n{text}"));
@@ -37,14 +37,14 @@ fn value(text: &str, series: &str) -> f64 {
 }
 
 #[test]
-fn the_exported_list_is_that_of_the_code() {
+fn the_exported_list_is_up_to_date() {
     let exported = include_str!("../../../alerts/metrics.json");
     let advice = "run `mlsdm telemetry metrics > alerts/metrics.json`";
     assert!(exported == json().unwrap(), "{advice}");
 }
 
 #[test]
-fn histograms_have_a_bound_of_one_half_and_none_that_is_an_integer() {
+fn the_bounds_of_histograms_include_one_half_and_no_integer() {
     for bounds in [
         SECONDS,
         requests::REQUEST_SECONDS,
@@ -146,7 +146,7 @@ impl Scrape {
         *self.samples.get(series).unwrap_or_else(|| panic!("{series}: {:#?}", self.samples.keys()))
     }
 
-    /// The samples of a metric, with what it adds to its name.
+    /// The samples of a metric, whose series of a histogram have suffixes.
     fn samples_of(&self, spec: &contract::Spec) -> BTreeMap<&str, f64> {
         let suffixes: &[&str] = match spec.kind {
             Kind::Histogram => &["_bucket", "_sum", "_count"],
@@ -164,19 +164,19 @@ async fn state(env: &[(&str, &str)]) -> (AppState, TestDatabase) {
 }
 
 #[actix_web::test]
-async fn a_fresh_server_shows_every_name_of_the_contract_and_no_other_at_zero() {
+async fn a_new_server_shows_every_listed_metric_at_zero_and_no_other() {
     let (state, _database) = state(&[("LLM_BACKEND", "local_stub")]).await;
     let scrape = Scrape::of(&exporter(&state));
     let mut seen = BTreeSet::new();
     for spec in ALL.iter() {
         let samples = scrape.samples_of(spec);
-        assert!(!samples.is_empty(), "{} shows nothing", spec.name);
+        assert!(!samples.is_empty(), "{} has no sample", spec.name);
         for series in samples.keys() {
             seen.insert((*series).to_owned());
             assert_eq!(labels(series), spec.labels, "{series}");
         }
-        // the default engine was made and loaded, lines were logged, and a process is never at 0
-        let lives = [
+        // the default engine was created and loaded, lines were logged, and a process is never at 0
+        let counting = [
             "process_",
             "mlsdm_log_",
             "mlsdm_runtime_",
@@ -184,28 +184,27 @@ async fn a_fresh_server_shows_every_name_of_the_contract_and_no_other_at_zero() 
             "mlsdm_replay_",
             "mlsdm_events_appended_",
         ];
-        let rests = matches!(spec.kind, Kind::Counter | Kind::Histogram)
-            && !lives.iter().any(|prefix| spec.name.starts_with(prefix));
-        for (series, value) in samples.into_iter().filter(|_| rests) {
+        let is_zero = matches!(spec.kind, Kind::Counter | Kind::Histogram)
+            && !counting.iter().any(|prefix| spec.name.starts_with(prefix));
+        for (series, value) in samples.into_iter().filter(|_| is_zero) {
             let saturated = spec.name.contains("saturation");
             assert!(value == 0.0 || saturated, "{series} is {value}");
         }
     }
-    let strangers: Vec<_> =
-        scrape.samples.keys().filter(|series| !seen.contains(*series)).collect();
-    assert!(strangers.is_empty(), "{strangers:?}");
+    let unlisted: Vec<_> = scrape.samples.keys().filter(|series| !seen.contains(*series)).collect();
+    assert!(unlisted.is_empty(), "{unlisted:?}");
     assert_eq!(scrape.types.len(), ALL.len());
     assert_eq!(scrape.get("mlsdm_moral_threshold{engine=\"default\"}"), 0.5);
     assert_eq!(scrape.get("mlsdm_memory_capacity{engine=\"default\"}"), 20_000.0);
-    let ok = "{track=\"stable\",method=\"POST\",route=\"/v1/generate\",status=\"500\"}";
+    let failed = "{track=\"stable\",method=\"POST\",route=\"/v1/generate\",status=\"500\"}";
     assert_eq!(
-        scrape.get(&format!("http_requests_total{ok}")),
+        scrape.get(&format!("http_requests_total{failed}")),
         0.0,
         "an error ratio is 0, not empty"
     );
 }
 
-/// The names of a series' labels, without that of buckets.
+/// The names of a series' labels, without `le`.
 fn labels(series: &str) -> Vec<&str> {
     let inside = series.split_once('{').map_or("", |(_, rest)| rest.trim_end_matches('}'));
     let names = inside.split("\",").filter_map(|pair| Some(pair.split_once("=\"")?.0));
@@ -213,7 +212,7 @@ fn labels(series: &str) -> Vec<&str> {
 }
 
 #[actix_web::test]
-async fn the_budget_of_series_holds_at_ten_models() {
+async fn a_server_with_ten_models_stays_within_the_bound_of_series() {
     let (state, _database) = state(&[
         ("LLM_BACKEND", "openai"),
         ("OPENAI_API_KEY", "k"),
@@ -226,7 +225,7 @@ async fn the_budget_of_series_holds_at_ten_models() {
 }
 
 #[actix_web::test]
-async fn requests_move_their_route_and_strangers_make_no_series() {
+async fn requests_count_for_their_route_and_unknown_paths_add_no_series() {
     let (state, _database) = state(&[("MLSDM_TRACK", "canary")]).await;
     let exporter = exporter(&state);
     let state = web::Data::new(state);
@@ -253,7 +252,7 @@ async fn requests_move_their_route_and_strangers_make_no_series() {
 }
 
 #[actix_web::test]
-async fn refusals_of_callers_are_counted_by_cause() {
+async fn refused_callers_are_counted_by_reason() {
     let env = [
         ("MLSDM__AUTH__MODE", "keys"),
         ("API_KEY", "a-key-of-sixteen-or-more-letters"),

@@ -182,7 +182,7 @@ impl EventMetrics {
         self.score.observe(moral.value);
     }
 
-    /// Follows the threshold after a batch.
+    /// Counts a reversal if the threshold after a batch moved against its last direction.
     pub fn threshold_is(&self, threshold: f64) {
         if self.trend.as_ref().is_some_and(|trend| trend.reversed(threshold)) {
             self.reversals.inc();
@@ -199,7 +199,7 @@ struct ThresholdTrend {
 }
 
 impl ThresholdTrend {
-    /// Takes over the present threshold; true if it moved against its last direction.
+    /// Stores the threshold; returns true if it moved against its last direction.
     fn reversed(&self, threshold: f64) -> bool {
         let load = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed));
         let (last, before) = (load(&self.last), load(&self.change));

@@ -1,8 +1,8 @@
-//! The rotating log file: a full file is renamed to `FILE.1`, `FILE.1` to `FILE.2` and so on; the oldest is
-//! overwritten.
+//! The rotating log file: a full file is renamed to `FILE.1`, `FILE.1` to `FILE.2` and so on; the
+//! oldest is overwritten.
 //!
-//! `tracing-appender` rotates by time only and does not bound the size; `file-rotate` silently drops lines
-//! while it has no file, and panics if a name is taken.
+//! `tracing-appender` rotates by time only and does not bound the size; `file-rotate` silently
+//! drops lines while it has no file, and panics if a name is taken.
 
 use std::{
     ffi::OsString,
@@ -48,8 +48,8 @@ impl RotatingFile {
         PathBuf::from(name)
     }
 
-    /// Renames all files by one. After a failure the line is dropped and the next write tries again: the
-    /// bound on disk usage takes precedence over the lines.
+    /// Renames all files by one. After a failure the line is dropped and the next write tries
+    /// again: the bound on disk usage takes precedence over the lines.
     fn rotate(&mut self) -> io::Result<()> {
         self.file = None;
         for n in (1..self.count).rev() {
@@ -142,7 +142,7 @@ mod tests {
         file.write_all(b"lost\n").unwrap_err();
         assert_eq!(lines(&path), ["12345678"]);
         fs::remove_dir_all(file.numbered(1)).unwrap();
-        file.write_all(b"kept\n").unwrap();
-        assert_eq!(lines(&path), ["kept"]);
+        file.write_all(b"written\n").unwrap();
+        assert_eq!(lines(&path), ["written"]);
     }
 }

@@ -229,12 +229,12 @@ impl Fields {
 
     /// Removes a field: a value recorded later replaces an earlier one.
     fn remove(&mut self, name: &str) {
-        let mut kept = Self::default();
+        let mut others = Self::default();
         for (other, value) in self.iter().filter(|(other, _)| *other != name) {
-            kept.values.extend_from_slice(value);
-            kept.ends.push((other, kept.values.len()));
+            others.values.extend_from_slice(value);
+            others.ends.push((other, others.values.len()));
         }
-        *self = kept;
+        *self = others;
     }
 }
 

@@ -46,11 +46,11 @@ pub fn level() -> Level {
     control().level
 }
 
-/// Changes the level of this process until it ends or is changed again, and returns the previous level.
-/// The change is logged with its actor while the more verbose of both levels applies.
+/// Changes the level of this process until it ends or is changed again, and returns the previous
+/// level. The change is logged with its actor while the more verbose of both levels applies.
 ///
 /// # Errors
-/// When the subscriber has been dropped, at the end of the process.
+/// Fails if the subscriber has been dropped, at the end of the process.
 pub fn change(to: Level, actor: &str) -> Result<Level, reload::Error> {
     let from = level();
     let log = || {

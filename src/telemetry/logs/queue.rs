@@ -1,8 +1,9 @@
-//! A bounded queue of lines with a thread that writes them, for a writer that may be slow or blocked.
+//! A bounded queue of lines with a thread that writes them, for a writer that may be slow or
+//! blocked.
 //!
-//! Logging never waits: a line that finds the queue full is dropped and counted. `tracing-appender` prints
-//! to standard output at its end, which hangs if standard output is blocked, and it counts neither lines
-//! that could not be written nor those left at the end.
+//! Logging never waits: a line that finds the queue full is dropped and counted. `tracing-appender`
+//! prints to standard output at its end, which hangs if standard output is blocked, and it counts
+//! neither lines that could not be written nor those left at the end.
 
 use std::{
     collections::VecDeque,
@@ -23,7 +24,7 @@ pub(super) const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most bytes of a write, unless a single line is longer.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How long the thread waits for further lines, so that a busy server does not wake it for each.
+/// The thread waits this long for further lines, so that a busy server does not wake it for each.
 const LINGER: Duration = Duration::from_millis(5);
 
 /// The queue of one sink; cheap to clone.
@@ -88,8 +89,8 @@ impl Queue {
         self.0.sink.delivery().count_dropped(&reason, 1);
     }
 
-    /// Rejects further lines and waits until all others are written, or for the timeout; the rest is
-    /// dropped. Returns true if nothing was.
+    /// Rejects further lines and waits until all others are written, or for the timeout; the rest
+    /// is dropped. Returns true if no line was dropped.
     pub(super) fn close(&self, timeout: Duration) -> bool {
         let mut state = self.0.state();
         state.closed = true;
@@ -133,8 +134,8 @@ impl Shared {
         }
     }
 
-    /// Waits for lines, lingers for further ones and moves them to `chunk`. Returns their number; `None`
-    /// once the queue is closed and empty.
+    /// Waits for lines, lingers for further ones and moves them to `chunk`. Returns their number;
+    /// `None` once the queue is closed and empty.
     fn next(&self, chunk: &mut String) -> Option<u64> {
         chunk.clear();
         let state = self.state();

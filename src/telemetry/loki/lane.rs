@@ -13,8 +13,8 @@ use crate::telemetry::{
     names::{JOB, SERVICE},
 };
 
-/// Most lines of a lane. The channel inside holds 512 messages and silently drops further ones; one of
-/// them is the request to stop.
+/// Most lines of a lane. The channel inside holds 512 messages and silently drops further ones; one
+/// of them is the request to stop.
 pub(super) const LINES: usize = 500;
 
 /// Lanes of a window: at most 2,000 lines wait, and as many are being pushed.
@@ -108,7 +108,8 @@ impl Window {
         Self { lanes, requested: AtomicUsize::new(0) }
     }
 
-    /// The lane for one line, and true if that line makes the window half full; `None` if it is full.
+    /// The lane for one line, and true if that line makes the window half full; `None` if it is
+    /// full.
     pub(super) fn reserve(&self) -> Option<(&tracing_loki::Layer, bool)> {
         let slot = self.requested.fetch_add(1, Ordering::Relaxed);
         let lane = self.lanes.get(slot / LINES)?;

@@ -16,8 +16,8 @@ use tracing::{
 /// The target of those events.
 const TARGET: &str = "tracing_loki";
 
-/// A subscriber for one task at a time. It is created once, because each new subscriber makes `tracing`
-/// re-evaluate all callsites.
+/// A subscriber for one task at a time. It is created once, because each new subscriber makes
+/// `tracing` re-evaluate all callsites.
 pub(super) struct Probe {
     dispatch: Dispatch,
     failed: Arc<AtomicBool>,

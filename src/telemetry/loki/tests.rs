@@ -1,5 +1,5 @@
-//! A Loki that works, fails, is unreachable or does not respond: each line is either delivered or counted
-//! as dropped. Counts are per process, and nextest runs each test in its own.
+//! A Loki that works, fails, is unreachable or does not respond: each line is either delivered or
+//! counted as dropped. Counts are per process, and nextest runs each test in its own.
 
 use std::{collections::BTreeMap, time::Duration};
 

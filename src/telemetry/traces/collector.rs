@@ -1,7 +1,7 @@
 //! The HTTP client of the collector, which retries a batch and reports its outcome.
 //!
-//! The retries of the OTLP exporter block the thread, and the exporter discards the collector's report of
-//! a partial success. Both are therefore implemented here.
+//! The retries of the OTLP exporter block the thread, and the exporter discards the collector's
+//! report of a partial success. Both are therefore implemented here.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -87,8 +87,8 @@ impl Collector {
         }
     }
 
-    /// Sends a batch once. Returns the number of rejected spans, or the reason for the failure and the
-    /// collector's `Retry-After`.
+    /// Sends a batch once. Returns the number of rejected spans, or the reason for the failure and
+    /// the collector's `Retry-After`.
     async fn once(&self, request: &Request<Bytes>) -> Result<u64, (Reason, Option<Duration>)> {
         let post = self.http.post(request.uri().to_string()).headers(request.headers().clone());
         let sent = post.body(request.body().clone()).send().await;

@@ -1,7 +1,7 @@
 //! The queue of ended spans, and the task that exports them.
 //!
-//! The batch processor of the SDK does not report what it drops; here every span is counted. Ending a span
-//! never waits: if the queue is full, the span is dropped.
+//! The batch processor of the SDK does not report what it drops; here every span is counted. Ending
+//! a span never waits: if the queue is full, the span is dropped.
 
 use std::time::Duration;
 
@@ -31,10 +31,10 @@ const QUEUE_MAX: usize = 8_192;
 /// Most spans of one batch.
 const BATCH_MAX: usize = 512;
 
-/// How long an incomplete batch waits for more spans.
+/// An incomplete batch waits this long for more spans.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// How often it polls the queue meanwhile.
+/// The interval at which the queue is polled meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Time to send the waiting spans when the process ends.
@@ -147,8 +147,8 @@ impl Worker {
         }
     }
 
-    /// The next batch; empty once the queue is closed and drained. Awaits the first span only, and polls
-    /// for the others: a wake-up per span would burden the requests that end them.
+    /// The next batch; empty once the queue is closed and drained. Awaits the first span only, and
+    /// polls for the others: a wake-up per span would burden the requests that end them.
     async fn collect(&mut self) -> Vec<SpanData> {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while batch.is_empty() {

@@ -1,6 +1,7 @@
 //! The caller's span, from the header `traceparent` (W3C Trace Context).
 //!
-//! Only the ids are used. `tracestate` and `baggage` are not passed on, because they may contain anything.
+//! Only the ids are used. `tracestate` and `baggage` are not passed on, because they may contain
+//! anything.
 
 use opentelemetry::{
     Context,

@@ -1,7 +1,8 @@
 //! The sampler of requests.
 //!
-//! The caller's sampling flag is honoured only if callers are trusted. Otherwise the decision is random and
-//! does not depend on the trace id, which the caller chooses. Spans below the request follow its decision.
+//! The caller's sampling flag is honoured only if callers are trusted. Otherwise the decision is
+//! random and does not depend on the trace id, which the caller chooses. Spans below the request
+//! follow its decision.
 
 use opentelemetry::{
     Context, KeyValue,

@@ -1,4 +1,4 @@
-//! What the rest of the crate needs to make spans and to follow the current trace.
+//! Helpers with which the rest of the crate creates spans and refers to the current trace.
 
 use opentelemetry::{
     Context,
@@ -43,7 +43,8 @@ pub fn exemplar() -> Option<Exemplar> {
     trace.map(|trace| Exemplar { trace, at: clock::now_micros() })
 }
 
-/// Adds the current trace to the headers of a request to a provider, if the configuration allows it.
+/// Adds the current trace to the headers of a request to a provider, if the configuration allows
+/// it.
 pub fn inject(headers: &mut reqwest::header::HeaderMap) {
     global::get_text_map_propagator(|propagator| {
         propagator.inject_context(&Context::current(), &mut HeaderInjector(headers));

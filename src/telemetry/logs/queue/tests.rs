@@ -1,4 +1,5 @@
-//! A sink that works, fails or is blocked. Counts are per process, and nextest runs each test in its own.
+//! A sink that works, fails or is blocked. Counts are per process, and nextest runs each test in
+//! its own.
 
 use std::{sync::mpsc, time::Duration};
 
