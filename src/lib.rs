@@ -14,7 +14,7 @@
 //!
 //! # async fn program() -> Result<(), mlsdm::Error> {
 //! let engine = Engine::builder()
-//!     .llm(|request| async move { Ok(format!("asked for {} tokens", request.max_tokens)) })
+//!     .llm(|request| async move { Ok(format!("at most {} tokens", request.max_tokens)) })
 //!     .open("sqlite://memory.db")
 //!     .await?;
 //! let step = engine.generate(Generate::new("Hello").moral_value(0.8)).await?;
@@ -22,8 +22,8 @@
 //! # }
 //! ```
 //!
-//! The library consists of [`Engine`], [`Builder`], [`Generate`], [`Answer`], [`StateReport`], [`Error`] and the
-//! modules [`llm`], [`embed`] and [`domain`] (for its policy). All other modules are internals of the
+//! The library consists of [`Engine`], [`Builder`], [`Generate`], [`Answer`], [`StateReport`], [`Policy`],
+//! [`Embedder`], [`Error`], [`StepError`] and the module [`llm`]. All other modules are internals of the
 //! server; they are public for its binaries and tests only and may change in any version.
 //!
 //! # Modules
@@ -52,7 +52,9 @@ pub mod cli;
 pub mod clock;
 #[doc(hidden)]
 pub mod config;
+#[doc(hidden)]
 pub mod domain;
+#[doc(hidden)]
 pub mod embed;
 #[doc(hidden)]
 pub mod engine;
@@ -85,5 +87,7 @@ pub mod testkit;
 #[doc(hidden)]
 pub mod tls;
 
-pub use engine::{Answer, StateReport};
+pub use domain::policy::Policy;
+pub use embed::Embedder;
+pub use engine::{Answer, StateReport, StepError};
 pub use standalone::{Builder, Engine, Error, Generate};
