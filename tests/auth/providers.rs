@@ -55,8 +55,8 @@ async fn no_request_fails_while_keys_are_rotated() {
     let rig = app_of(&provider, RESOURCE).await;
     let served = Arc::new(watch::Sender::new(0));
     let until = |count: usize| {
-        let mut told = served.subscribe();
-        async move { told.wait_for(|served| *served >= count).await.map(drop).unwrap() }
+        let mut progress = served.subscribe();
+        async move { progress.wait_for(|served| *served >= count).await.map(drop).unwrap() }
     };
     let end = (ROTATIONS + 1) * BETWEEN;
     let (provider, rig) = (&provider, &rig);

@@ -50,7 +50,7 @@ fn a_missing_key_or_model_is_refused_with_the_remediation() {
         let keyless = error(toml(&text));
         assert!(keyless.contains(variable), "{keyless}");
         let own = format!("{text}\n[llm.{backend}]\nbase_url = \"http://localhost:11434/v1\"");
-        assert!(toml(&own).is_ok(), "a server of one's own needs no key");
+        assert!(toml(&own).is_ok(), "a self-hosted server needs no key");
         let padded = format!("{text}\n[llm.{backend}]\nbase_url = \"ftp://localhost\"");
         assert!(error(toml(&padded)).contains("must be a URL"));
     }

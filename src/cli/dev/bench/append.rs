@@ -69,7 +69,7 @@ async fn measured(scratch: &Scratch, batch: usize) -> anyhow::Result<Row> {
         median(ours),
         "events/s",
     );
-    Ok(row.beside("raw batched INSERT", median(bare)))
+    Ok(row.limit("raw batched INSERT", median(bare)))
 }
 
 async fn inserted(

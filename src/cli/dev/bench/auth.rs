@@ -67,9 +67,9 @@ pub(super) async fn run() -> anyhow::Result<Vec<Row>> {
     let first = verify(&auth, &tokens).await?;
     let again = verify(&auth, &tokens).await?;
     Ok(vec![
-        Row::new("a token verified, RS256", first, "µs").beside("its signature", median(bare)),
+        Row::new("a token verified, RS256", first, "µs").limit("its signature", median(bare)),
         Row::new("the same token again", again, "µs"),
-        Row::new("a key of 10,000", lookup(KEYS_MAX, now)?, "µs").beside("of one", lookup(1, now)?),
+        Row::new("a key of 10,000", lookup(KEYS_MAX, now)?, "µs").limit("of one", lookup(1, now)?),
     ])
 }
 

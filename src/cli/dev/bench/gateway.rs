@@ -173,7 +173,7 @@ async fn streamed(client: &Client, url: &str) -> anyhow::Result<Option<Streamed>
 fn compared(name: &str, through: &Figures, direct: &Figures, commit: f64) -> Vec<Row> {
     let beside = if commit > 0.0 { "direct, and its bare commits" } else { "direct" };
     let ms = |what: &str, value, limit| {
-        Row::new(format!("{name}: {what}"), value, "ms").beside(beside, limit)
+        Row::new(format!("{name}: {what}"), value, "ms").limit(beside, limit)
     };
     let mut rows = vec![
         ms("chat, p50", through.p50, direct.p50 + 2.0 * commit),
@@ -182,7 +182,7 @@ fn compared(name: &str, through: &Figures, direct: &Figures, commit: f64) -> Vec
     if let (Some(through), Some(direct)) = (&through.streamed, &direct.streamed) {
         rows.push(ms("first streamed token, p50", through.first, direct.first + commit));
         let delta = Row::new(format!("{name}: a streamed delta"), through.delta(), "µs");
-        rows.push(delta.beside("direct", direct.delta()));
+        rows.push(delta.limit("direct", direct.delta()));
     }
     rows
 }
@@ -213,7 +213,7 @@ async fn parallel(client: &Client, url: &str) -> anyhow::Result<Row> {
     }
     let seconds = started.elapsed().as_secs_f64();
     Ok(Row::new(format!("{PARALLEL} calls of a second at once"), seconds, "s")
-        .beside("one call", 1.0))
+        .limit("one call", 1.0))
 }
 
 async fn reads_beside_hanging(client: &Client, url: &str) -> anyhow::Result<Vec<Row>> {

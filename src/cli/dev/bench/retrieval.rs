@@ -41,7 +41,7 @@ pub(super) fn run(items: usize) -> anyhow::Result<Vec<Row>> {
     let resident = lattice.bytes() as f64 / (1024.0 * 1024.0);
     Ok(vec![
         Row::new(name, median(times), "ms")
-            .beside("reading its 8-bit rows", median(scans.collect())),
+            .limit("reading its 8-bit rows", median(scans.collect())),
         Row::new(format!("memory of {items} × {DIMENSION}"), resident, "MiB"),
     ])
 }

@@ -41,7 +41,7 @@ pub(super) async fn run(
     let one = load::run(server.address, &path(&empty), 1, SINGLE).await?;
     let one_ms = median(one.latencies.iter().map(|l| l.as_secs_f64() * 1_000.0).collect());
     rows.push(
-        Row::new("step, one client", one_ms, "ms").beside("two bare commits", 2.0 * commit_ms),
+        Row::new("step, one client", one_ms, "ms").limit("two bare commits", 2.0 * commit_ms),
     );
 
     say("64 clients, memory empty")?;
@@ -57,7 +57,7 @@ pub(super) async fn run(
     reader.close().await;
     rows.push(
         Row::new("steps, 64 clients, an old snapshot held open", held.per_second(), "steps/s")
-            .beside("without it", quick.per_second()),
+            .limit("without it", quick.per_second()),
     );
 
     say("64 clients, filling the memory")?;
@@ -67,10 +67,10 @@ pub(super) async fn run(
     let loaded = load::run(server.address, &path(&full), CLIENTS, steps).await?;
     rows.push(
         Row::new("steps, 64 clients, memory full, context fetched", loaded.per_second(), "steps/s")
-            .beside("memory empty", quick.per_second()),
+            .limit("memory empty", quick.per_second()),
     );
     let after = server.resident_mib()?;
-    rows.push(Row::new("resident after that load", after, "MiB").beside("before it", before));
+    rows.push(Row::new("resident after that load", after, "MiB").limit("before it", before));
     if let Some(events) = grow {
         let so_far = CAPACITY + CAPACITY / 10 + steps;
         rows.extend(grown(&server, &full, events, so_far, steps).await?);
@@ -105,9 +105,9 @@ async fn grown(
     let after = server.resident_mib()?;
     Ok(vec![
         Row::new(format!("steps, memory full, at {events} events"), old.per_second(), "steps/s")
-            .beside("at 100000 events", young.per_second()),
+            .limit("at 100000 events", young.per_second()),
         Row::new(format!("resident at {events} events"), after, "MiB")
-            .beside("at 100000 events", before),
+            .limit("at 100000 events", before),
     ])
 }
 
@@ -178,5 +178,5 @@ async fn replay_speed(launcher: &Launcher, engine: &str) -> anyhow::Result<Row> 
         reads.push(events / started.elapsed().as_secs_f64());
     }
     store.close().await;
-    Ok(Row::new("replay", median(folds), "events/s").beside("raw read of its rows", median(reads)))
+    Ok(Row::new("replay", median(folds), "events/s").limit("raw read of its rows", median(reads)))
 }

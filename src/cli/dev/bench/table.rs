@@ -12,21 +12,21 @@ pub(super) struct Row {
     pub(super) value: f64,
     pub(super) unit: &'static str,
     /// The limit: name, and value in the same unit.
-    pub(super) beside: Option<(&'static str, f64)>,
+    pub(super) limit: Option<(&'static str, f64)>,
 }
 
 impl Row {
     pub(super) fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { name: name.into(), value, unit, beside: None }
+        Self { name: name.into(), value, unit, limit: None }
     }
 
-    pub(super) fn beside(mut self, name: &'static str, value: f64) -> Self {
-        self.beside = Some((name, value));
+    pub(super) fn limit(mut self, name: &'static str, value: f64) -> Self {
+        self.limit = Some((name, value));
         self
     }
 
     fn ratio(&self) -> Option<f64> {
-        self.beside.map(|(_, limit)| self.value / limit)
+        self.limit.map(|(_, limit)| self.value / limit)
     }
 }
 
@@ -36,7 +36,7 @@ pub(super) fn json(rows: &[Row]) -> Value {
             "name": row.name,
             "value": row.value,
             "unit": row.unit,
-            "beside": row.beside.map(|(name, value)| json!({"name": name, "value": value})),
+            "beside": row.limit.map(|(name, value)| json!({"name": name, "value": value})),
             "ratio": row.ratio(),
         })
     };
@@ -50,23 +50,23 @@ pub(super) fn render(table: &Value) -> String {
         if n >= 100.0 { format!("{n:.0}") } else { format!("{n:.3}") }
     };
     let cells = |row: &Value| {
-        let beside = &row["beside"];
-        let (limit, ratio) = if beside.is_null() {
+        let limit = &row["beside"];
+        let (text, ratio) = if limit.is_null() {
             ("-".to_owned(), "-".to_owned())
         } else {
-            let name = output::cell(beside.get("name"));
-            (format!("{name}: {}", number(&beside["value"])), number(&row["ratio"]))
+            let name = output::cell(limit.get("name"));
+            (format!("{name}: {}", number(&limit["value"])), number(&row["ratio"]))
         };
         vec![
             output::cell(row.get("name")),
             number(&row["value"]),
             output::cell(row.get("unit")),
-            limit,
+            text,
             ratio,
         ]
     };
     let rows: Vec<_> = table["rows"].as_array().into_iter().flatten().map(cells).collect();
-    output::table(&["MEASURED", "MEDIAN", "UNIT", "BESIDE", "RATIO"], &rows)
+    output::table(&["MEASURED", "MEDIAN", "UNIT", "LIMIT", "RATIO"], &rows)
 }
 
 /// The median; 0 for no values.

@@ -129,7 +129,7 @@ fn compared(servers: &[Candidate]) -> anyhow::Result<Vec<Row>> {
         let name = |figure: &str| format!("{figure}: {}", candidate.name);
         rows.push(
             Row::new(name("processor time per step"), of(&candidate.turns, |t| t.cpu), "µs")
-                .beside(NOTHING, of(baseline, |t| t.cpu)),
+                .limit(NOTHING, of(baseline, |t| t.cpu)),
         );
         rows.push(Row::new(name("additional processor time, median of pairs"), more, "%"));
         rows.push(Row::new(name("additional latency of one client, median of pairs"), later, "µs"));
@@ -154,6 +154,6 @@ async fn scrapes(url: &str) -> anyhow::Result<Vec<Row>> {
     ensure!(series > 0, "a scrape returned no series");
     Ok(vec![
         Row::new("a scrape", median(times), "ms"),
-        Row::new("series per scrape", series as f64, "").beside("maximum", SERIES_MAX as f64),
+        Row::new("series per scrape", series as f64, "").limit("maximum", SERIES_MAX as f64),
     ])
 }
