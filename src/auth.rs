@@ -8,6 +8,7 @@
 mod cache;
 mod certificates;
 mod claims;
+mod clock;
 pub mod dev;
 mod follow;
 mod json_unique_keys;
@@ -25,6 +26,7 @@ mod tokens;
 use std::sync::Arc;
 
 pub use claims::Rules;
+pub use clock::Clock;
 pub use options::{CertificateHolder, KeyOptions, OidcOptions, Options, TokenOptions};
 pub use principal::{EngineScope, Method, Principal};
 pub use reason::Reason;
@@ -35,18 +37,11 @@ pub use crate::domain::{
     permission::{Permission, Permissions, UnknownPermission},
     role,
 };
-use crate::{domain::ids::Micros, tls::ClientCertificate};
+use crate::tls::ClientCertificate;
 use certificates::Certificates;
+use clock::now;
 use keys::Keys;
 use tokens::{KeySource, Tokens};
-
-/// Returns the current time; tests replace it.
-pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
-
-/// Whole seconds since the Unix epoch.
-fn now(clock: &Clock) -> i64 {
-    clock().div_euclid(1_000_000)
-}
 
 /// A credential that a caller presents.
 #[derive(Clone, Copy)]

@@ -25,7 +25,9 @@ mod mlsdm;
 mod monitoring;
 mod rates;
 mod raw;
+mod schema;
 mod source;
+mod suggest;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -33,8 +35,6 @@ mod traces;
 mod unbuilt;
 
 use std::path::PathBuf;
-
-use serde::Deserialize;
 
 pub use api::{Api, ForwardedHeader, MoralRefusal};
 pub use audit::Audit;
@@ -50,11 +50,12 @@ pub use llm::{
     MaxTokensField, ModelPrice, OpenAi, Replay, Stub,
 };
 pub use logging::{Format, Level, Logging};
-pub use merge::{DEFAULT_TOML, SECRETS, Setting};
+pub use merge::{DEFAULT_TOML, Setting};
 pub use mlsdm::Mlsdm;
 pub use monitoring::Monitoring;
 pub use rates::{RateLimits, RoleRate};
-pub use raw::{Flag, Source};
+pub use raw::{Flag, SECRETS, Source};
+pub use schema::Config;
 pub use source::read_document;
 pub use tls::{ClientAuth, Tls, TlsVersion};
 pub use traces::{TraceExporter, TraceSampler, Traces};
@@ -62,38 +63,6 @@ pub use traces::{TraceExporter, TraceSampler, Traces};
 use error::{Fault, check};
 use merge::Settings;
 use raw::Raw;
-
-/// All settings.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// The policy of engines that are created from this configuration.
-    pub mlsdm: Mlsdm,
-    /// The database of the event log.
-    pub database: Database,
-    /// Loading and unloading of engines.
-    pub engine: Engine,
-    /// Verification of the event logs.
-    pub audit: Audit,
-    /// The model providers.
-    pub llm: Llm,
-    /// The embedder.
-    pub embeddings: Embeddings,
-    /// The HTTP server.
-    pub api: Api,
-    /// Limits of request bodies, queues and batches.
-    pub limits: Limits,
-    /// Logs.
-    pub logging: Logging,
-    /// Metrics and probes.
-    pub monitoring: Monitoring,
-    /// Traces.
-    pub traces: Traces,
-    /// Authentication and roles.
-    pub auth: Auth,
-    /// Transport security.
-    pub tls: Tls,
-}
 
 /// The layers above the embedded defaults.
 #[derive(Clone, Debug)]

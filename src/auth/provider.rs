@@ -21,9 +21,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex, oneshot};
 
 use super::{
-    Clock, Reason,
+    Reason,
+    clock::{Clock, now},
     jwks::{Key, KeyMatch, KeySet},
-    now,
 };
 use crate::lifecycle::Tasks;
 pub use fetch::ClientError;

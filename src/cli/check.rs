@@ -1,10 +1,12 @@
 //! `mlsdm check`: tests the configuration and the services that it names, without side effects.
 
+mod database;
 mod production;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use self::database::Opened;
 use super::{Context, context::Finding, exit, login, output};
 use crate::{
     config::{self, AuthMode, Config, EmbeddingsProvider, LlmProvider},
@@ -64,7 +66,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
     checks.push(embedder(&loaded.config).await);
     checks.push(callers(&loaded.config).await);
     checks.push(certificate(&loaded.config));
-    let reached = database(&loaded.config, &mut checks).await;
+    let reached = check_database(&loaded.config, &mut checks).await;
     let failed = checks.iter().filter(|check| matches!(check.status, Status::Fail)).count();
     context.print(&json!({ "checks": checks, "failed": failed }), render)?;
     if let Err(error) = reached {
@@ -138,8 +140,8 @@ fn host(url: &str) -> String {
 }
 
 /// Checks the database, the content key and the engines. The error is that of an unreachable database.
-async fn database(config: &Config, checks: &mut Vec<Check>) -> Result<(), StoreError> {
-    let (store, mut engines) = match opened(config).await {
+async fn check_database(config: &Config, checks: &mut Vec<Check>) -> Result<(), StoreError> {
+    let (store, mut engines) = match database::open(config).await {
         Ok(Opened::Ready(store, engines)) => (store, engines),
         Ok(Opened::Missing(text)) => {
             checks.push(Check::new("database", Status::Pass, text));
@@ -163,31 +165,6 @@ async fn database(config: &Config, checks: &mut Vec<Check>) -> Result<(), StoreE
     }
     store.close().await;
     Ok(())
-}
-
-enum Opened {
-    Ready(Store, Vec<EngineRow>),
-    /// The database or its tables do not exist yet; the text describes what `mlsdm serve` creates.
-    Missing(&'static str),
-}
-
-async fn opened(config: &Config) -> Result<Opened, StoreError> {
-    let options = store_options(&config.database);
-    let store = match Store::open_read_only(&options).await {
-        Err(StoreError::File { .. })
-            if options.sqlite_file()?.is_some_and(|file| !file.exists()) =>
-        {
-            return Ok(Opened::Missing("the file does not exist yet; `mlsdm serve` creates it"));
-        }
-        opened => opened?,
-    };
-    match store.engines().await {
-        Ok(engines) => Ok(Opened::Ready(store, engines)),
-        Err(StoreError::Unmigrated(_)) => {
-            Ok(Opened::Missing("it has no tables yet; `mlsdm serve` creates them"))
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// The content key of an empty database.

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{
     error::Refusal,
-    merge::{SECRETS, nearest},
-    raw::{Raw, Source},
+    raw::{Raw, SECRETS, Source},
+    suggest::nearest,
 };
 
 /// Named variables and the keys that they set.

@@ -1,6 +1,7 @@
 //! `llm`: model providers, fallbacks, prices and resilience.
 
 mod entries;
+mod provider;
 mod providers;
 mod resilience;
 
@@ -10,44 +11,9 @@ use serde::Deserialize;
 
 use super::error::{Fault, check};
 pub use entries::{Choice, EngineChoice, ModelPrice};
+pub use provider::LlmProvider;
 pub use providers::{Anthropic, MaxTokensField, OpenAi, Replay, Stub};
 pub use resilience::{LlmBreaker, LlmBulkhead, LlmRetry};
-
-/// A model provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LlmProvider {
-    /// The built-in stub.
-    LocalStub,
-    /// The chat completions API of `OpenAI` or a compatible server.
-    Openai,
-    /// The messages API of Anthropic.
-    Anthropic,
-    /// Responses recorded in an event log.
-    Replay,
-}
-
-impl LlmProvider {
-    const ALL: [Self; 4] = [Self::LocalStub, Self::Openai, Self::Anthropic, Self::Replay];
-
-    /// The name in configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::LocalStub => "local_stub",
-            Self::Openai => "openai",
-            Self::Anthropic => "anthropic",
-            Self::Replay => "replay",
-        }
-    }
-
-    /// Returns true if the provider has several models, so that one must be named.
-    const fn has_models(self) -> bool {
-        match self {
-            Self::Openai | Self::Anthropic => true,
-            Self::LocalStub | Self::Replay => false,
-        }
-    }
-}
 
 /// The model providers.
 #[derive(Clone, Debug, Deserialize)]

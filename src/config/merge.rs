@@ -5,29 +5,16 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde_json::{Map, Value};
 
 use super::{
-    Config, ConfigError,
-    error::{Fault, Invalid},
-    raw::{Raw, Source},
+    error::{ConfigError, Fault, Invalid},
+    raw::{Raw, SECRETS, Source},
+    schema::Config,
     source::{self, FileFormat},
+    suggest::nearest,
 };
 use crate::domain::policy::Preset;
 
 /// The defaults of all settings with their documentation.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
-
-/// Keys whose values are redacted, and which may be given as `KEY_file`.
-pub const SECRETS: [&str; 10] = [
-    "auth.keys.user",
-    "auth.keys.admin",
-    "database.url",
-    "database.content_key",
-    "llm.openai.api_key",
-    "llm.anthropic.api_key",
-    "llm.replay.database",
-    "embeddings.api_key",
-    "traces.headers",
-    "logging.loki_url",
-];
 
 /// Short names of keys.
 const SHORTHANDS: [(&str, &str); 6] = [
@@ -45,9 +32,6 @@ const SLEEP: &str = "mlsdm.policy.rhythm.sleep_duration";
 
 /// Maximum size of a secret file in bytes.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
-
-/// Minimum Jaro-Winkler similarity (0 to 1) of a suggested name.
-const SIMILARITY_MIN: f64 = 0.8;
 
 /// The value of a key and its source.
 #[derive(Clone, Debug, PartialEq)]
@@ -248,16 +232,6 @@ impl Settings {
         };
         ConfigError::UnknownKey { name: raw.name.clone(), origin: raw.origin.clone(), hint }
     }
-}
-
-/// Returns the known name that is most similar to the given one.
-pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let similarity = |name: &str| strsim::jaro_winkler(given, name);
-    known
-        .map(|name| (similarity(name), strsim::damerau_levenshtein(given, name), name))
-        .filter(|(similarity, _, _)| *similarity >= SIMILARITY_MIN)
-        .min_by(|a, b| a.1.cmp(&b.1).then(b.0.total_cmp(&a.0)))
-        .map(|(_, _, name)| name)
 }
 
 /// Resolves shorthands and reads secret files.

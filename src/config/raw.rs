@@ -4,6 +4,20 @@ use std::{fmt, path::PathBuf};
 
 use serde_json::Value;
 
+/// Keys whose values are redacted, and which may be given as `KEY_file`.
+pub const SECRETS: [&str; 10] = [
+    "auth.keys.user",
+    "auth.keys.admin",
+    "database.url",
+    "database.content_key",
+    "llm.openai.api_key",
+    "llm.anthropic.api_key",
+    "llm.replay.database",
+    "embeddings.api_key",
+    "traces.headers",
+    "logging.loki_url",
+];
+
 /// The layer in which a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {

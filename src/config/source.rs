@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    ConfigError,
+    error::ConfigError,
     raw::{Raw, Source},
 };
 

@@ -8,7 +8,7 @@ mod list;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Opened, opened};
+use super::database::{self, Opened};
 use crate::{
     cli::{
         Context,
@@ -213,7 +213,7 @@ fn resources(config: &Config) -> Evidence {
 }
 
 async fn network(config: &Config) -> Evidence {
-    match opened(config).await {
+    match database::open(config).await {
         Ok(Opened::Ready(store, _)) => store.close().await,
         Ok(Opened::Missing(text)) => return Evidence::fail(format!("database: {text}")),
         Err(error) => return Evidence::fail(format!("database: {error}")),

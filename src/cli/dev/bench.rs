@@ -9,17 +9,15 @@ mod backend;
 mod embed;
 mod gateway;
 mod load;
+mod progress;
 mod retrieval;
+mod scratch;
 mod server;
 mod steps;
 mod table;
 mod telemetry;
 
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use clap::ValueEnum;
 
@@ -27,6 +25,8 @@ use crate::{
     cli::output,
     store::{Options, Store, keys::ContentKey},
 };
+use progress::say;
+use scratch::Scratch;
 use server::Launcher;
 use table::Row;
 
@@ -86,12 +86,6 @@ enum Part {
 /// The content key of scratch databases.
 const SCRATCH_KEY: &str = "6265206e6f74206166726169642074686973206973206120736372617463683a";
 
-/// The scratch database.
-struct Scratch {
-    store: Store,
-    key: Arc<ContentKey>,
-}
-
 pub(super) async fn run(json: bool, args: Args) -> anyhow::Result<()> {
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     let mut rows: Vec<Row> = Vec::new();
@@ -140,9 +134,4 @@ pub(super) async fn run(json: bool, args: Args) -> anyhow::Result<()> {
         std::fs::remove_dir_all(&folder)?;
     }
     output::print(json, &table::json(&rows), table::render)
-}
-
-/// Reports progress on standard error.
-fn say(what: &str) -> io::Result<()> {
-    writeln!(io::stderr().lock(), "measuring {what} …")
 }

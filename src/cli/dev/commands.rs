@@ -13,14 +13,14 @@ Exit codes: 0 success, 1 a finding or a failure, 2 wrong usage or an invalid con
 or identity provider that cannot be reached.";
 
 /// The document.
-pub(super) fn document() -> String {
+pub(super) fn document(binaries: [Command; 2]) -> String {
     let mut out = String::from("# Commands\n\n");
     out.push_str(&generated_from("the command line parsers in src/cli"));
     for text in [INTRODUCTION, EXIT_CODES] {
         out.push('\n');
         paragraph(&mut out, "", "", text);
     }
-    for mut binary in [crate::cli::command(), super::command()] {
+    for mut binary in binaries {
         binary.build();
         describe(&mut out, &mut binary, 2);
     }
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn every_command_of_both_binaries_is_documented() {
-        let text = document();
+        let text = document([crate::cli::command(), crate::cli::dev::command()]);
         for heading in
             ["## `mlsdm`", "### `mlsdm serve`", "#### `mlsdm key create`", "## `mlsdm-dev`"]
         {

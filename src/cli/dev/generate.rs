@@ -24,13 +24,14 @@ pub(super) struct Args {
     check: bool,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+/// `tools` is the command line parser of this program.
+pub(super) fn run(args: &Args, tools: clap::Command) -> anyhow::Result<()> {
     let checkout = Checkout::new(&args.checkout);
     let mut files = rules(&checkout)?;
     files.extend(dashboards(&checkout)?);
     files.push(("alerts/metrics.json".to_owned(), contract::json()?));
     files.push(("deploy/openapi.json".to_owned(), openapi::text(&openapi::document())?));
-    files.push(("deploy/CLI.md".to_owned(), commands::document()));
+    files.push(("deploy/CLI.md".to_owned(), commands::document([crate::cli::command(), tools])));
     files.push(("deploy/CONFIGURATION.md".to_owned(), configuration::document()?));
     if args.check { checkout.check(&files, "mlsdm-dev generate") } else { checkout.write(&files) }
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::LlmProvider;
+use super::provider::LlmProvider;
 use crate::domain::{budget::Price, ids::EngineId};
 
 /// A provider and, if it has several, the model.

@@ -8,7 +8,8 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    Scratch, load,
+    load,
+    scratch::Scratch,
     table::{Row, median},
 };
 use crate::{

@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 
 use super::{
     backend::{Backend, HANGING, INSTANT, PIECES, SLOW},
-    load, say,
+    load,
+    progress::say,
     server::Launcher,
     steps::bare_commit,
     table::{Row, median},

@@ -4,7 +4,8 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    load, say,
+    load,
+    progress::say,
     server::{Launcher, Server},
     table::{Row, median},
 };

@@ -10,7 +10,8 @@ use anyhow::{Context as _, ensure};
 
 use super::{
     backend::Backend,
-    load, say,
+    load,
+    progress::say,
     server::{Launcher, Server},
     table::{Row, median},
 };
