@@ -52,6 +52,6 @@ pub(super) fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     super::start("mlsdm-dev", async |Cli { json, command }: Cli| match command {
         Command::Bench(args) => bench::run(json, args).await,
-        Command::Generate(args) => generate::run(&args, command()),
+        Command::Generate(args) => generate::run(&args, self::command()),
     })
 }
