@@ -20,7 +20,7 @@ use std::{path::Path, time::Instant};
 
 use self::metrics::StoreMetrics;
 use crate::domain::ids::Micros;
-use connection::{Conn, Reader};
+use connection::{Conn, ReadConnection};
 use options::DatabaseKind;
 
 #[macro_use]
@@ -163,8 +163,8 @@ impl Store {
         }
     }
 
-    /// A connection for one read. [`Reader::done`] ends it.
-    async fn reader(&self) -> Result<Reader, StoreError> {
+    /// A connection for one read. [`ReadConnection::done`] ends it.
+    async fn reader(&self) -> Result<ReadConnection, StoreError> {
         let began = Instant::now();
         let reader = match self {
             Self::Sqlite(store) => store.reader().await,

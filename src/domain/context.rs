@@ -22,7 +22,7 @@ pub const SHARE_MIN: usize = 32;
 
 /// An exchange from memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory<'a> {
+pub struct PastExchange<'a> {
     /// The position of the lattice item.
     pub position: Position,
     /// The prompt.
@@ -49,7 +49,7 @@ pub struct ContextMessage {
 /// space is shared fairly: a text shorter than its share leaves the rest to longer ones, and a text
 /// longer than its share is truncated.
 pub fn build(
-    remembered: &[Memory<'_>],
+    remembered: &[PastExchange<'_>],
     request: &[&str],
     max_chars: usize,
 ) -> Option<ContextMessage> {
@@ -83,7 +83,7 @@ pub fn build(
     Some(ContextMessage { chars: count(&text), text, used })
 }
 
-fn is_in_request(memory: &Memory<'_>, request: &[&str]) -> bool {
+fn is_in_request(memory: &PastExchange<'_>, request: &[&str]) -> bool {
     [memory.prompt, memory.answer]
         .iter()
         .all(|text| request.iter().any(|message| message.contains(text.trim())))

@@ -13,12 +13,12 @@ use super::{
     ids::{Micros, Sha256, StepNumber},
     keys::KeyGrant,
     state::State,
-    synaptic::Traces,
+    synaptic::SynapticTraces,
 };
 
 /// The SHA-256 digest of a state.
 pub fn state(state: &State) -> Sha256 {
-    let mut out = Writer::new();
+    let mut out = DigestWriter::new();
     out.int(u64::from(FOLD_VERSION));
     out.int(state.position);
     out.bytes(&state.policy_hash.0);
@@ -53,9 +53,9 @@ pub fn state(state: &State) -> Sha256 {
 }
 
 /// The SHA-256 digest of the trace levels; `None` if they were erased.
-pub fn traces(traces: Option<&Traces>) -> Option<Sha256> {
+pub fn traces(traces: Option<&SynapticTraces>) -> Option<Sha256> {
     traces.map(|traces| {
-        let mut out = Writer::new();
+        let mut out = DigestWriter::new();
         for level in traces.levels() {
             out.int(level.len() as u64);
             for x in level {
@@ -66,7 +66,7 @@ pub fn traces(traces: Option<&Traces>) -> Option<Sha256> {
     })
 }
 
-fn shutdown(out: &mut Writer, state: &State) {
+fn shutdown(out: &mut DigestWriter, state: &State) {
     match &state.shutdown {
         None => out.int(0),
         Some(shutdown) => {
@@ -77,7 +77,7 @@ fn shutdown(out: &mut Writer, state: &State) {
     }
 }
 
-fn open_steps(out: &mut Writer, state: &State) {
+fn open_steps(out: &mut DigestWriter, state: &State) {
     out.int(state.open.size() as u64);
     for (step, open) in &state.open {
         out.int(*step);
@@ -89,7 +89,7 @@ fn open_steps(out: &mut Writer, state: &State) {
     }
 }
 
-fn items(out: &mut Writer, state: &State) {
+fn items(out: &mut DigestWriter, state: &State) {
     out.int(state.lattice.len() as u64);
     for item in state.lattice.items() {
         out.int(item.position);
@@ -105,7 +105,7 @@ fn items(out: &mut Writer, state: &State) {
 
 /// Writes nothing if no account and no reservation exists: logs from before budgets existed keep
 /// their digests, and no new fold version was needed.
-fn budgets(out: &mut Writer, state: &State) {
+fn budgets(out: &mut DigestWriter, state: &State) {
     let accounts = &state.accounts;
     let reservations: Vec<_> = state
         .open
@@ -119,7 +119,7 @@ fn budgets(out: &mut Writer, state: &State) {
 }
 
 fn accounts_and_reservations(
-    out: &mut Writer,
+    out: &mut DigestWriter,
     accounts: &Accounts,
     reservations: Vec<(StepNumber, Reservation, Option<Price>)>,
 ) {
@@ -144,7 +144,7 @@ fn accounts_and_reservations(
 }
 
 /// Writes nothing if no item was copied from another engine, so that older logs keep their digests.
-fn copied(out: &mut Writer, state: &State) {
+fn copied(out: &mut DigestWriter, state: &State) {
     let Some(copied) = &state.copied else { return };
     out.text("copied");
     out.text(copied.engine.as_str());
@@ -152,7 +152,7 @@ fn copied(out: &mut Writer, state: &State) {
 }
 
 /// Writes nothing if no API key has a limit, so that older logs keep their digests.
-fn key_budgets(out: &mut Writer, state: &State) {
+fn key_budgets(out: &mut DigestWriter, state: &State) {
     let accounts = &state.key_accounts;
     let reservations: Vec<_> = state
         .open
@@ -167,7 +167,7 @@ fn key_budgets(out: &mut Writer, state: &State) {
 }
 
 /// Writes nothing without API keys, which exist only in the server's own log.
-fn keys(out: &mut Writer, state: &State) {
+fn keys(out: &mut DigestWriter, state: &State) {
     if state.keys.iter().len() == 0 {
         return;
     }
@@ -185,7 +185,7 @@ fn keys(out: &mut Writer, state: &State) {
     }
 }
 
-fn key_grant(out: &mut Writer, grant: &KeyGrant) {
+fn key_grant(out: &mut DigestWriter, grant: &KeyGrant) {
     out.text(&grant.name);
     for names in [&grant.roles, &grant.engines] {
         out.int(names.len() as u64);
@@ -201,9 +201,9 @@ fn key_grant(out: &mut Writer, grant: &KeyGrant) {
 }
 
 /// Hashes incrementally, so that a digest needs no copy of the state.
-struct Writer(sha2::Sha256);
+struct DigestWriter(sha2::Sha256);
 
-impl Writer {
+impl DigestWriter {
     fn new() -> Self {
         Self(sha2::Sha256::new())
     }

@@ -15,7 +15,7 @@ use super::{
     ids::{Micros, Position, StepNumber, SubjectRef},
     lattice::Item,
     state::{OpenStep, Shutdown, State},
-    synaptic::Traces,
+    synaptic::SynapticTraces,
     vector::UnitVector,
 };
 
@@ -332,7 +332,7 @@ fn subject_erased(state: &mut State, event: &SubjectErased) {
         state.lattice.remove(position);
     }
     state.filter.forget(event.subject_ref);
-    state.traces = Some(Traces::zero(state.policy.dimension));
+    state.traces = Some(SynapticTraces::zero(state.policy.dimension));
     state.trace_norms = [0.0; 3];
     state.accounts.forget(event.subject_ref);
     state.key_accounts.forget(event.subject_ref);

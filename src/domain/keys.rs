@@ -79,7 +79,7 @@ impl ApiKeys {
         self.keys.get(&id)
     }
 
-    /// All keys by id.
+    /// All keys, ordered by id. Ids are UUIDs of version 7, so this is the order of creation.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&KeyId, &Arc<ApiKey>)> {
         self.keys.iter()
     }

@@ -138,7 +138,7 @@ impl MoralFilter {
         let initial = policy.initial_threshold;
         match policy.adaptation {
             Adaptation::Fixed => [initial, initial],
-            // the initial threshold may be outside; the first verdict clamps it
+            // an initial threshold outside of the bounds is part of the range
             Adaptation::Homeostatic => {
                 [policy.min_threshold.min(initial), policy.max_threshold.max(initial)]
             }

@@ -27,15 +27,15 @@ pub struct Policy {
     /// Maximum number of items in the lattice memory, 1..=1,000,000.
     pub capacity: usize,
     /// Visibility of memory items.
-    pub memory: Memory,
+    pub memory: MemoryPolicy,
     /// The wake/sleep rhythm.
     pub rhythm: Rhythm,
     /// The moral filter.
     pub moral: Moral,
     /// The lattice memory.
-    pub lattice: Lattice,
+    pub lattice: LatticePolicy,
     /// The memory context given to the model.
-    pub context: Context,
+    pub context: ContextPolicy,
     /// The trace levels L1, L2, L3.
     pub trace: Trace,
     /// The budget of each data subject. The canonical JSON omits it while it has its default value,
@@ -67,7 +67,7 @@ pub enum MemoryScope {
 /// Visibility of memories.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Memory {
+pub struct MemoryPolicy {
     /// Visibility of memory items.
     pub scope: MemoryScope,
 }
@@ -116,7 +116,7 @@ pub enum Adaptation {
 pub enum CallerScore {
     /// The caller's score decides; without one the scorer's; without both the request is refused.
     Accept,
-    /// The smaller of the caller's and the scorer's score decides.
+    /// The smaller of the scores that are present decides.
     Min,
     /// Only the scorer's score decides.
     Ignore,
@@ -164,7 +164,7 @@ pub struct Moral {
 /// The lattice memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Lattice {
+pub struct LatticePolicy {
     /// Maximum phase distance, inclusive, at which an unconsolidated item is found, in [0, 1].
     pub phase_tolerance: f32,
     /// Phase value of items stored in the wake phase, in [0, 1].
@@ -180,7 +180,7 @@ pub struct Lattice {
 /// The memory context given to the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Context {
+pub struct ContextPolicy {
     /// Maximum number of items, 0..=20; 0 disables the context.
     pub top_k: usize,
     /// Maximum length of the context in characters, 0..=100,000.
@@ -244,18 +244,18 @@ impl Default for Policy {
             dimension: 384,
             embedder: EmbedderId { id: HASHING_ID.to_owned(), version: HASHING_VERSION },
             capacity: 20_000,
-            memory: Memory::default(),
+            memory: MemoryPolicy::default(),
             rhythm: Rhythm::default(),
             moral: Moral::default(),
-            lattice: Lattice::default(),
-            context: Context::default(),
+            lattice: LatticePolicy::default(),
+            context: ContextPolicy::default(),
             trace: Trace::default(),
             budget: Budget::default(),
         }
     }
 }
 
-impl Default for Memory {
+impl Default for MemoryPolicy {
     fn default() -> Self {
         Self { scope: MemoryScope::Subject }
     }
@@ -292,7 +292,7 @@ impl Default for Moral {
     }
 }
 
-impl Default for Lattice {
+impl Default for LatticePolicy {
     fn default() -> Self {
         Self {
             phase_tolerance: 0.15,
@@ -304,7 +304,7 @@ impl Default for Lattice {
     }
 }
 
-impl Default for Context {
+impl Default for ContextPolicy {
     fn default() -> Self {
         Self { top_k: 5, max_chars: 4000 }
     }

@@ -1,7 +1,8 @@
-//! The wake/sleep rhythm: a phase and a counter of admitted steps.
+//! The wake/sleep rhythm: a phase and a counter of steps.
 //!
-//! Each admitted step decrements the counter; at 0 the phase flips and the counter is reloaded with
-//! the duration of the new phase. The transition from wake to sleep consolidates the memory.
+//! Each admitted step, and each step rejected because of sleep, decrements the counter; at 0 the
+//! phase flips and the counter is reloaded with the duration of the new phase. The transition from
+//! wake to sleep consolidates the memory.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,12 +28,12 @@ impl Phase {
     }
 }
 
-/// The state of the rhythm: the current phase and the admitted steps that are left in it.
+/// The state of the rhythm: the current phase and the steps that are left in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RhythmState {
-    /// The phase of the next admitted step.
+    /// The phase of the next step.
     pub phase: Phase,
-    /// Admitted steps until the phase ends.
+    /// Steps until the phase ends, ≥ 1.
     pub counter: u32,
 }
 

@@ -16,7 +16,7 @@ use super::{
     moral::MoralFilter,
     policy::{MemoryScope, Policy},
     rhythm::{self, Phase, RhythmState},
-    synaptic::{self, Traces},
+    synaptic::{self, SynapticTraces},
 };
 
 /// An admitted step without a recorded ending.
@@ -95,7 +95,7 @@ pub struct State {
     pub lattice: Lattice,
     /// The trace levels; `None` if a replay met an erased vector, until the next erasure resets
     /// them.
-    pub traces: Option<Traces>,
+    pub traces: Option<SynapticTraces>,
     /// The last recorded norms of L1, L2, L3.
     pub trace_norms: [f32; 3],
     /// The open steps by number.
@@ -130,7 +130,7 @@ impl State {
             shutdown: None,
             stored: 0,
             lattice: Lattice::new(policy.dimension, policy.capacity),
-            traces: Some(Traces::zero(policy.dimension)),
+            traces: Some(SynapticTraces::zero(policy.dimension)),
             trace_norms: [0.0; 3],
             open: RedBlackTreeMapSync::new_sync(),
             accounts: Accounts::open(policy.budget.window(recorded_at)),

@@ -26,9 +26,9 @@ pub struct Params {
 
 /// The three trace vectors. A clone copies three pointers; recording copies shared vectors.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Traces([Arc<[f32]>; 3]);
+pub struct SynapticTraces([Arc<[f32]>; 3]);
 
-impl Traces {
+impl SynapticTraces {
     /// Three zero vectors of `dimension` components.
     pub fn zero(dimension: usize) -> Self {
         let zero: Arc<[f32]> = vec![0.0; dimension].into();
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn all_levels_move_at_384_dimensions() {
-        let mut traces = Traces::zero(384);
+        let mut traces = SynapticTraces::zero(384);
         for index in 0..40 {
             traces.record(&DEFAULT, &themed(384, index));
         }
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn traces_of_one_dimension_follow_the_formula() {
         let one = UnitVector::normalise(&[1.0], 1).unwrap();
-        let mut traces = Traces::zero(1);
+        let mut traces = SynapticTraces::zero(1);
         traces.record(&DEFAULT, &one);
         assert_eq!(traces.norms().map(f32::to_bits), [1.0_f32, 0.0, 0.0].map(f32::to_bits));
         traces.record(&DEFAULT, &one);
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_clone_is_a_snapshot() {
-        let mut traces = Traces::zero(8);
+        let mut traces = SynapticTraces::zero(8);
         traces.record(&DEFAULT, &themed(8, 1));
         let before = traces.clone();
         let copy = before.levels().map(<[f32]>::to_vec);

@@ -22,32 +22,32 @@ use crate::domain::vector::UnitVector;
 /// The overhead of an entry in bytes: key, list node and table slot.
 const ENTRY_OVERHEAD: usize = 160;
 
-type Key = [u8; 32];
-type Outcome = Result<UnitVector, EmbedError>;
-type Computation = Shared<Pin<Box<dyn Future<Output = Outcome> + Send>>>;
-type WeakComputation = WeakShared<Pin<Box<dyn Future<Output = Outcome> + Send>>>;
+type TextDigest = [u8; 32];
+type EmbedResult = Result<UnitVector, EmbedError>;
+type Computation = Shared<Pin<Box<dyn Future<Output = EmbedResult> + Send>>>;
+type WeakComputation = WeakShared<Pin<Box<dyn Future<Output = EmbedResult> + Send>>>;
 
 /// A cache. Clones share its contents.
 #[derive(Clone)]
-pub(super) struct Cache(Arc<Mutex<State>>);
+pub(super) struct Cache(Arc<Mutex<Inner>>);
 
-struct State {
-    vectors: LruCache<Key, UnitVector>,
+struct Inner {
+    vectors: LruCache<TextDigest, UnitVector>,
     /// Running computations. The waiting callers own a computation: it is dropped when the last one
     /// goes away.
-    running: HashMap<Key, (u64, WeakComputation)>,
+    running: HashMap<TextDigest, (u64, WeakComputation)>,
     started: u64,
     metrics: CacheMetrics,
 }
 
-fn key(text: &str) -> Key {
+fn key(text: &str) -> TextDigest {
     Sha256::digest(text).into()
 }
 
 /// Removes a computation from the map when it ends or is dropped.
 struct RunningGuard {
     cache: Cache,
-    key: Key,
+    key: TextDigest,
     number: u64,
 }
 
@@ -67,7 +67,7 @@ impl Cache {
     pub(super) fn new(bytes: usize, dimension: usize) -> Option<Self> {
         let entry = dimension * size_of::<f32>() + ENTRY_OVERHEAD;
         let vectors = LruCache::new(NonZeroUsize::new(bytes / entry)?);
-        Some(Self(Arc::new(Mutex::new(State {
+        Some(Self(Arc::new(Mutex::new(Inner {
             vectors,
             running: HashMap::new(),
             started: 0,
@@ -76,10 +76,10 @@ impl Cache {
     }
 
     /// The vector of a text: cached, from a running computation, or computed now.
-    pub(super) async fn get<M, F>(&self, text: &str, make: M) -> Outcome
+    pub(super) async fn get<M, F>(&self, text: &str, make: M) -> EmbedResult
     where
         M: FnOnce(String) -> F + Send + 'static,
-        F: Future<Output = Outcome> + Send,
+        F: Future<Output = EmbedResult> + Send,
     {
         let key = key(text);
         let computation = {
@@ -101,10 +101,10 @@ impl Cache {
         computation.await
     }
 
-    fn begin<M, F>(&self, inner: &mut State, key: Key, text: &str, make: M) -> Computation
+    fn begin<M, F>(&self, inner: &mut Inner, key: TextDigest, text: &str, make: M) -> Computation
     where
         M: FnOnce(String) -> F + Send + 'static,
-        F: Future<Output = Outcome> + Send,
+        F: Future<Output = EmbedResult> + Send,
     {
         inner.started += 1;
         let number = inner.started;
@@ -137,8 +137,8 @@ impl Cache {
         M: FnOnce(Vec<String>) -> F + Send,
         F: Future<Output = Result<Vec<UnitVector>, EmbedError>> + Send,
     {
-        let keys: Vec<Key> = texts.iter().map(|text| key(text)).collect();
-        let mut found: HashMap<Key, Option<UnitVector>> = HashMap::with_capacity(keys.len());
+        let keys: Vec<TextDigest> = texts.iter().map(|text| key(text)).collect();
+        let mut found: HashMap<TextDigest, Option<UnitVector>> = HashMap::with_capacity(keys.len());
         let mut missing = Vec::new();
         let mut wanted = Vec::new();
         {
@@ -175,7 +175,7 @@ impl Cache {
         self.inner().metrics.clone()
     }
 
-    fn inner(&self) -> MutexGuard<'_, State> {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct Gate {
 
 /// The permit of a running call, returned when dropped.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub(super) struct CallPermit {
     _running: OwnedSemaphorePermit,
     _place: OwnedSemaphorePermit,
 }
@@ -33,13 +33,13 @@ impl Gate {
     ///
     /// # Errors
     /// [`EmbedError::Busy`] if the queue is full.
-    pub(super) async fn enter(&self) -> Result<Permit, EmbedError> {
+    pub(super) async fn enter(&self) -> Result<CallPermit, EmbedError> {
         let busy = |_| EmbedError::Busy;
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(busy)?;
         // the semaphore is never closed
         let running =
             Arc::clone(&self.running).acquire_owned().await.map_err(|_| EmbedError::Busy)?;
-        Ok(Permit { _running: running, _place: place })
+        Ok(CallPermit { _running: running, _place: place })
     }
 }
 

@@ -42,11 +42,11 @@ const PROBE_TOLERANCE: f32 = 1e-3;
 
 #[derive(Clone)]
 pub(super) struct Minilm {
-    model: Arc<Model>,
+    model: Arc<Bert>,
     gate: Gate,
 }
 
-struct Model {
+struct Bert {
     bert: BertModel,
     tokenizer: Tokenizer,
 }
@@ -59,7 +59,7 @@ impl fmt::Debug for Minilm {
 
 impl Minilm {
     pub(super) fn load(folder: &Path) -> Result<Self, OpenError> {
-        let model = Model::load(folder)?;
+        let model = Bert::load(folder)?;
         let weights = folder.join(WEIGHTS);
         let probe = model.embed(PROBE).map_err(|error| other(&weights, error.to_string()))?;
         let near = |(is, must): (&f32, f32)| (is - must).abs() <= PROBE_TOLERANCE;
@@ -95,7 +95,7 @@ const WEIGHTS: &str = "model.safetensors";
 /// The maximum size of a file in bytes; the model's largest file has 91 MB.
 const FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
-impl Model {
+impl Bert {
     fn load(folder: &Path) -> Result<Self, OpenError> {
         let (config_file, bytes) = read(folder, CONFIG)?;
         let config: Config =

@@ -102,7 +102,7 @@ fn json<T: Serialize>(event: &T) -> Result<Vec<u8>, CodecError> {
 
 /// Decodes the event of a row.
 pub fn decode(kind: &str, schema_version: u32, payload: &[u8]) -> Result<Event, CodecError> {
-    let row = Row { kind, schema_version, payload };
+    let row = StoredPayload { kind, schema_version, payload };
     match kind {
         "engine.created" => row.read(|e| Event::EngineCreated(Box::new(e))),
         "policy.changed" => row.read(|e| Event::PolicyChanged(Box::new(e))),
@@ -124,13 +124,13 @@ pub fn decode(kind: &str, schema_version: u32, payload: &[u8]) -> Result<Event, 
     }
 }
 
-struct Row<'a> {
+struct StoredPayload<'a> {
     kind: &'a str,
     schema_version: u32,
     payload: &'a [u8],
 }
 
-impl Row<'_> {
+impl StoredPayload<'_> {
     fn read<T: DeserializeOwned>(
         &self,
         wrap: impl FnOnce(T) -> Event,

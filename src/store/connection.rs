@@ -77,7 +77,7 @@ pub(super) enum Conn<'c> {
 }
 
 /// A pooled connection for reading.
-pub(super) enum Reader {
+pub(super) enum ReadConnection {
     Sqlite(PoolConnection<Sqlite>),
     Postgres(PoolConnection<Postgres>),
     /// Behind PgBouncer, the prepare and the execute of one statement may reach different servers
@@ -85,7 +85,7 @@ pub(super) enum Reader {
     Pooled(Transaction<'static, Postgres>),
 }
 
-impl Reader {
+impl ReadConnection {
     pub(super) fn conn(&mut self) -> Conn<'_> {
         match self {
             Self::Sqlite(conn) => Conn::Sqlite(conn),

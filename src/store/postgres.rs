@@ -10,7 +10,7 @@ use sqlx::{
 };
 
 use super::{
-    connection::{PoolUse, Reader},
+    connection::{PoolUse, ReadConnection},
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
     metrics::StoreMetrics,
@@ -127,12 +127,12 @@ impl PostgresStore {
         PoolUse::of(&self.pool)
     }
 
-    pub(super) async fn reader(&self) -> Result<Reader, StoreError> {
+    pub(super) async fn reader(&self) -> Result<ReadConnection, StoreError> {
         if self.pooler {
             let begin = AssertSqlSafe(Arc::clone(&self.begin_read));
-            self.pool.begin_with(begin).await.map(Reader::Pooled).map_err(classify)
+            self.pool.begin_with(begin).await.map(ReadConnection::Pooled).map_err(classify)
         } else {
-            self.pool.acquire().await.map(Reader::Postgres).map_err(classify)
+            self.pool.acquire().await.map(ReadConnection::Postgres).map_err(classify)
         }
     }
 

@@ -17,7 +17,7 @@ use sqlx::{
 };
 
 use super::{
-    connection::{PoolUse, Reader},
+    connection::{PoolUse, ReadConnection},
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
     metrics::StoreMetrics,
@@ -127,8 +127,8 @@ impl SqliteStore {
         &self.path
     }
 
-    pub(super) async fn reader(&self) -> Result<Reader, StoreError> {
-        self.readers.acquire().await.map(Reader::Sqlite).map_err(classify)
+    pub(super) async fn reader(&self) -> Result<ReadConnection, StoreError> {
+        self.readers.acquire().await.map(ReadConnection::Sqlite).map_err(classify)
     }
 
     /// Begins a write transaction with IMMEDIATE: a transaction that starts with a read may be

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn memory<'a>(position: Position, prompt: &'a str, answer: &'a str) -> Memory<'a> {
-    Memory { position, prompt, answer }
+fn memory<'a>(position: Position, prompt: &'a str, answer: &'a str) -> PastExchange<'a> {
+    PastExchange { position, prompt, answer }
 }
 
 fn body(built: &ContextMessage) -> &str {

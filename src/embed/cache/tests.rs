@@ -24,7 +24,7 @@ impl Slow {
         Self { calls: Arc::default(), go: Arc::new(Semaphore::new(0)) }
     }
 
-    async fn embed(self, outcome: Outcome) -> Outcome {
+    async fn embed(self, outcome: EmbedResult) -> EmbedResult {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.go.acquire().await.unwrap().forget();
         outcome
@@ -48,8 +48,8 @@ fn ask<'a>(
     cache: &'a Cache,
     slow: &Slow,
     text: &'a str,
-    outcome: Outcome,
-) -> impl Future<Output = Outcome> + use<'a> {
+    outcome: EmbedResult,
+) -> impl Future<Output = EmbedResult> + use<'a> {
     let slow = slow.clone();
     cache.get(text, move |_| slow.embed(outcome))
 }

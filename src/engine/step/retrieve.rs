@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
-        context::{self, ContextMessage, Memory},
+        context::{self, ContextMessage, PastExchange},
         event::{ContextUse, FailStage},
         ids::Position,
         lattice::{Query, SearchResult},
@@ -119,9 +119,9 @@ async fn message(
             exchanges.push((hit.position, prompt, answer));
         }
     }
-    let remembered: Vec<Memory<'_>> = exchanges
+    let remembered: Vec<PastExchange<'_>> = exchanges
         .iter()
-        .map(|(position, prompt, answer)| Memory { position: *position, prompt, answer })
+        .map(|(position, prompt, answer)| PastExchange { position: *position, prompt, answer })
         .collect();
     Ok(context::build(&remembered, &texts(step.request), max_chars))
 }

@@ -66,7 +66,7 @@ fn upcasters_run_in_sequence() {
         }),
     ];
     let read = |version, payload: &[u8]| {
-        Row { kind: "x", schema_version: version, payload }.parse::<V3>(upcasters)
+        StoredPayload { kind: "x", schema_version: version, payload }.parse::<V3>(upcasters)
     };
     let newest = V3 { name: "a".into(), loud: true };
     assert_eq!(read(1, br#"{"n":"a"}"#).unwrap(), newest);
