@@ -66,7 +66,7 @@ pub struct Llm {
     targets: Arc<[Target]>,
 }
 
-/// What the models of all engines share.
+/// The state that the models of all engines share.
 struct Shared {
     /// Each provider once, so that all engines share its circuit breaker and its bulkhead.
     upstreams: Vec<Arc<Upstream>>,

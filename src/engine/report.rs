@@ -161,7 +161,7 @@ impl StateReport {
         engine: &Engine,
         view: &View,
         digest: Sha256,
-        asker: Option<SubjectRef>,
+        caller: Option<SubjectRef>,
         now: Micros,
     ) -> Self {
         let state = &view.state;
@@ -179,7 +179,7 @@ impl StateReport {
             step: state.step,
             phase: state.rhythm.phase.as_str(),
             phase_counter: state.rhythm.counter,
-            moral_threshold: state.threshold(asker),
+            moral_threshold: state.threshold(caller),
             moral_ema: state.filter.ema(),
             accepted_count: state.counts.accepted,
             rejected_count: state.counts.rejected,
@@ -195,7 +195,7 @@ impl StateReport {
                 since: shutdown.map(|s| crate::clock::rfc3339(s.since)),
                 reason: shutdown.map(|s| s.reason.clone()),
             },
-            budget: budget(state, asker, now),
+            budget: budget(state, caller, now),
             reliability: Reliability { breakers: engine.parts.llm.breakers() },
             policy_version: state.policy_version,
             policy: (*state.policy).clone(),
@@ -206,9 +206,9 @@ impl StateReport {
     }
 }
 
-fn budget(state: &State, asker: Option<SubjectRef>, now: Micros) -> Option<BudgetReport> {
+fn budget(state: &State, caller: Option<SubjectRef>, now: Micros) -> Option<BudgetReport> {
     let budget = Some(&state.policy.budget).filter(|budget| budget.is_set())?;
-    let account = asker.map(|asker| state.accounts.get(asker, budget.window(now)));
+    let account = caller.map(|caller| state.accounts.get(caller, budget.window(now)));
     let account = account.unwrap_or_default();
     Some(BudgetReport {
         limit: budget.limit().into(),

@@ -20,8 +20,9 @@
 //! | `engine/step/record.rs` | seals the answer, proposes `step.completed` or `step.failed` |
 //! | `engine/step/answer.rs` | the answer, built from the events |
 //!
-//! `engine/step/replay.rs` takes the place of the last four if the idempotency key belongs to an
-//! earlier step. `estimate`, `error`, `spans`, `handle` and `engine/content.rs` are used on the way.
+//! If the idempotency key belongs to an earlier step, `engine/step/replay.rs` replaces the rows from
+//! `retrieve.rs` to `record.rs`. The leaf modules `estimate`, `error`, `spans`, `handle` and
+//! `engine/content.rs` are called on the way and call none of the above.
 
 mod admit;
 pub(super) mod answer;
@@ -107,6 +108,7 @@ pub async fn run(
     record::record(step, admitted, outcome, sink).await
 }
 
+/// The outcome of `asking`, or the failure of a cancelled step.
 async fn unless(
     cancelled: &CancellationToken,
     asking: impl Future<Output = Result<ModelOutcome, Failure>>,
