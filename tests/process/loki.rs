@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
-use mlsdm::testkit::{TestDatabase, TestEnv, TestServer, eventually, send};
+use mlsdm::testkit::{DEADLINE, TestDatabase, TestEnv, TestServer, eventually, send};
 
 use crate::metrics::{scrape, value};
 
@@ -53,7 +53,7 @@ fn labels(text: &str) -> Value {
 pub(crate) async fn ask(server: &TestServer, path: &str, requests: usize) {
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
-        let request = server.get(path);
+        let request = server.get(path).timeout(DEADLINE / 2);
         clients.spawn(async move {
             for _ in 0..requests / CLIENTS {
                 assert_eq!(send(request.try_clone().unwrap()).await.unwrap().status, 200);
