@@ -186,7 +186,7 @@ impl Engines {
                     running: parts.embedder.to_string(),
                 })?;
         }
-        self.tasks().spawn("writer", task.counted(Arc::clone(&metrics.events)).run());
+        self.tasks().spawn("writer", task.with_metrics(Arc::clone(&metrics.events)).run());
         let engine = Arc::new(Engine {
             id: id.clone(),
             parts,

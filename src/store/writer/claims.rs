@@ -1,32 +1,31 @@
-//! Idempotency keys of one batch: who holds which, and what the batch changes.
+//! Idempotency keys of one batch: the keys that are held, and the changes that the batch makes to them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use crate::domain::{
-    event::{Envelope, Event, FailStage},
-    ids::{Micros, Position},
+use super::proposal::{Earlier, Proposal, WriteError};
+use crate::{
+    domain::{
+        event::{Envelope, Event, FailStage},
+        ids::{Micros, Position, StepNumber},
+    },
+    store::{IdempotencyKey, IdempotencyRow, keys::SubjectKey},
 };
 
-use super::{Earlier, Proposal, WriteError};
-use crate::store::{Append, IdempotencyKey, IdempotencyRow, StoreError, keys::SubjectKey};
-
-/// How long a key is remembered, in microseconds: seven days.
+/// Lifetime of a key in microseconds: seven days.
 const TTL: Micros = 7 * 24 * 60 * 60 * 1_000_000;
 
-/// The keys a batch asks about and the changes it makes.
+/// The keys that a batch refers to, and its changes to them.
 #[derive(Default)]
 pub(super) struct Claims {
     held: HashMap<IdempotencyKey, IdempotencyRow>,
-    taken: Vec<IdempotencyKey>,
-    ended: Vec<(u64, Position)>,
-    freed: Vec<u64>,
-    /// Whether a step lost its key after another one had claimed one. Written, the first comes first:
-    /// a key that was claimed too early would not show if it was not looked for.
-    pub(super) frees_after_taking: bool,
+    claimed: Vec<IdempotencyKey>,
+    ended: Vec<(StepNumber, Position)>,
+    released: Vec<StepNumber>,
+    releases_after_claiming: bool,
 }
 
-/// The key a command claims.
-pub(super) fn id(proposal: &Proposal) -> Option<IdempotencyKey> {
+/// The key that a command claims.
+pub(super) fn key(proposal: &Proposal) -> Option<IdempotencyKey> {
     let claim = proposal.claim.as_ref()?;
     let subject = proposal.subject.as_ref()?;
     Some(IdempotencyKey {
@@ -41,7 +40,7 @@ fn body_hmac(key: &SubjectKey, digest: &[u8; 32]) -> [u8; 32] {
 }
 
 impl Claims {
-    /// The rows found in the log.
+    /// Adds the rows found in the log.
     pub(super) fn load(&mut self, rows: Vec<IdempotencyRow>) {
         self.held.extend(rows.into_iter().map(|row| (row.id.clone(), row)));
     }
@@ -52,15 +51,15 @@ impl Claims {
         proposal: &Proposal,
         now: Micros,
     ) -> Result<Option<Earlier>, WriteError> {
-        let (Some(id), Some(claim), Some(subject)) =
-            (id(proposal), &proposal.claim, &proposal.subject)
+        let (Some(key), Some(claim), Some(subject)) =
+            (key(proposal), &proposal.claim, &proposal.subject)
         else {
             return Ok(None);
         };
-        let Some(row) = self.held.get(&id) else { return Ok(None) };
+        let Some(row) = self.held.get(&key) else { return Ok(None) };
         if row.expires_at <= now {
-            self.freed.push(row.step);
-            self.held.remove(&id);
+            self.released.push(row.step);
+            self.held.remove(&key);
             return Ok(None);
         }
         if row.body_hmac != body_hmac(&subject.key, &claim.body_digest) {
@@ -70,12 +69,12 @@ impl Claims {
             step: row.step,
             position: row.position,
             ended: row.ended_position,
-            subject: std::sync::Arc::clone(subject),
+            subject: Arc::clone(subject),
         }))
     }
 
-    /// Takes, ends or frees a key as a recorded event demands.
-    pub(super) fn follow(
+    /// Claims, ends or releases a key as a decided event demands.
+    pub(super) fn apply(
         &mut self,
         proposal: &Proposal,
         envelope: &Envelope,
@@ -84,14 +83,14 @@ impl Claims {
     ) {
         let Some(step) = envelope.step else { return };
         match event {
-            Event::StepAdmitted(_) => self.take(proposal, step, envelope.position, None, now),
+            Event::StepAdmitted(_) => self.claim(proposal, step, envelope.position, None, now),
             Event::StepRejected(_) => {
-                self.take(proposal, step, envelope.position, Some(envelope.position), now);
+                self.claim(proposal, step, envelope.position, Some(envelope.position), now);
             }
-            Event::StepFailed(failed) if frees(failed.stage) => {
+            Event::StepFailed(failed) if releases(failed.stage) => {
                 if proposal.ends_claim {
-                    self.frees_after_taking |= !self.taken.is_empty();
-                    self.freed.push(step);
+                    self.releases_after_claiming |= !self.claimed.is_empty();
+                    self.released.push(step);
                     self.held.retain(|_, row| row.step != step);
                 }
             }
@@ -118,16 +117,16 @@ impl Claims {
         }
     }
 
-    fn take(
+    fn claim(
         &mut self,
         proposal: &Proposal,
-        step: u64,
+        step: StepNumber,
         position: Position,
         ended_position: Option<Position>,
         now: Micros,
     ) {
         let (Some(id), Some(claim), Some(subject)) =
-            (id(proposal), &proposal.claim, &proposal.subject)
+            (key(proposal), &proposal.claim, &proposal.subject)
         else {
             return;
         };
@@ -140,26 +139,34 @@ impl Claims {
             expires_at: now.saturating_add(TTL),
         };
         self.held.insert(id.clone(), row);
-        self.taken.push(id);
+        self.claimed.push(id);
     }
 
-    /// Writes the changes, in the transaction of the events that cause them; false if a key is held
-    /// that was not looked for.
-    pub(super) async fn write(&self, append: &mut Append) -> Result<bool, StoreError> {
-        if !self.ended.is_empty() {
-            append.end_idempotency(&self.ended).await?;
-        }
-        if !self.freed.is_empty() {
-            append.free_idempotency(&self.freed).await?;
-        }
-        let taken: Vec<IdempotencyRow> =
-            self.taken.iter().filter_map(|id| self.held.get(id)).cloned().collect();
-        Ok(taken.is_empty() || append.insert_idempotency(&taken).await?)
+    /// Whether a step released its key after another command of the batch had claimed one. The
+    /// statements run in the other order (release, then claim), so a claim of the key that was still
+    /// held at that moment would succeed; it is only detected if the keys were loaded before.
+    pub(super) const fn releases_after_claiming(&self) -> bool {
+        self.releases_after_claiming
+    }
+
+    /// Steps that ended with their key retained, and where.
+    pub(super) fn ended(&self) -> &[(StepNumber, Position)] {
+        &self.ended
+    }
+
+    /// Steps whose keys are free again.
+    pub(super) fn released(&self) -> &[StepNumber] {
+        &self.released
+    }
+
+    /// The rows to insert.
+    pub(super) fn claimed(&self) -> Vec<IdempotencyRow> {
+        self.claimed.iter().filter_map(|id| self.held.get(id)).cloned().collect()
     }
 }
 
-/// Failures after which the same request may be tried anew under its key.
-const fn frees(stage: FailStage) -> bool {
+/// Whether the same request may be tried again under its key after a failure at this stage.
+const fn releases(stage: FailStage) -> bool {
     match stage {
         FailStage::Embedding | FailStage::Llm | FailStage::Cancelled | FailStage::Abandoned => true,
         FailStage::EmptyResponse => false,

@@ -1,8 +1,6 @@
-//! What callers hand to the writer, and what they get back.
+//! Commands that callers submit to the writer, and the results they get back.
 
 use std::sync::Arc;
-
-use tokio::sync::oneshot;
 
 use crate::domain::{
     command::{Command, Refusal},
@@ -20,20 +18,20 @@ use crate::store::{
     subject::Subject,
 };
 
-/// A command with whose it is, what it says, and how it is told from others.
+/// A command, with the content and identities recorded with it.
 #[derive(Debug)]
 pub struct Proposal {
-    /// Found again in the log after a commit of unknown outcome.
+    /// Identifies the command in the log, also after a commit of unknown outcome.
     pub command_id: CommandId,
-    /// What is asked.
+    /// The command itself.
     pub command: Command,
-    /// Whose words; none for acts on the engine.
+    /// The data subject of its content; `None` for acts on the engine.
     pub subject: Option<Arc<Subject>>,
-    /// Who asked.
+    /// The actor recorded with its events.
     pub actor: Actor,
-    /// The request's id.
+    /// Id of the HTTP request.
     pub request_id: Option<String>,
-    /// The trace it belongs to.
+    /// Id of the trace.
     pub trace_id: Option<[u8; 16]>,
     /// Text and vector, sealed with the subject's key for this command.
     pub content: Option<Sealed>,
@@ -41,12 +39,12 @@ pub struct Proposal {
     pub prompt_digest: Option<[u8; 32]>,
     /// A claim on an idempotency key, with the first event of a step.
     pub claim: Option<Claim>,
-    /// With the ending of a step: whether it may hold an idempotency key.
+    /// With the ending of a step: whether the step may hold an idempotency key.
     pub ends_claim: bool,
 }
 
-/// Sealed content with its hashes, made by its caller: which part is kept is decided by the writer,
-/// whose time is dear.
+/// Sealed content with its hashes. Callers make them, off the writer's critical path, for both parts
+/// that the command may turn out to retain.
 #[derive(Clone, Debug)]
 pub struct Sealed {
     content: Content,
@@ -65,8 +63,8 @@ impl Sealed {
         Self { content, text, whole }
     }
 
-    /// The part that is kept, with its hash.
-    pub(super) fn kept(&self, retention: Retention) -> Option<(Content, Sha256)> {
+    /// The part to retain, with its hash.
+    pub(super) fn retained(&self, retention: Retention) -> Option<(Content, Sha256)> {
         match retention {
             Retention::Nothing => None,
             Retention::Text => {
@@ -82,23 +80,23 @@ impl Sealed {
     }
 }
 
-/// Who asked.
+/// The originator of a command.
 #[derive(Clone, Debug)]
 pub enum Actor {
-    /// Nobody: the server itself.
+    /// The server itself.
     Server,
-    /// Somebody under a pseudonym.
+    /// A data subject, recorded by pseudonym.
     Subject(Arc<Subject>),
-    /// An administrator, by clear name.
+    /// An administrator, recorded by name in clear text.
     Clear(String),
 }
 
 /// A claim on an idempotency key.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The route it counts for.
+    /// The route within which the key is unique.
     pub route: String,
-    /// The caller's key.
+    /// The value of the request's `Idempotency-Key`.
     pub key: String,
     /// SHA-256 of the request's body; stored only as an HMAC under the subject's key.
     pub body_digest: [u8; 32],
@@ -107,13 +105,13 @@ pub struct Claim {
 /// A published state.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// The state.
+    /// The fold of the log up to its position.
     pub state: State,
     /// Chain hash of the event at its position.
     pub chain_hash: Sha256,
 }
 
-/// What became of a command.
+/// The result of a command that was not refused.
 #[derive(Debug)]
 pub enum Outcome {
     /// Its events are in the log.
@@ -122,67 +120,61 @@ pub enum Outcome {
     Duplicate(Earlier),
 }
 
-/// Events of one command, durable.
+/// The durable events of one command.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
-    /// In order; empty when the command was fulfilled already.
+    /// In order; empty if the command had no effect (a second shutdown, an unchanged policy).
     pub events: Vec<(Envelope, Event)>,
     /// Chain hash after the first of them: the receipt of a step's event.
     pub chain_hash: Sha256,
-    /// The subject as the log knows it.
+    /// The subject with the pseudonym and key that the log has.
     pub subject: Option<Arc<Subject>>,
 }
 
-/// The step an idempotency key belongs to.
+/// The step that an idempotency key belongs to.
 #[derive(Clone, Debug)]
 pub struct Earlier {
-    /// Its number.
+    /// Step number.
     pub step: u64,
-    /// Its first event.
+    /// Position of its first event.
     pub position: Position,
-    /// Its ending, if it has one.
+    /// Position of its last event, if it has ended.
     pub ended: Option<Position>,
     /// The subject whose key opens its contents.
     pub subject: Arc<Subject>,
 }
 
-/// Why a command was not recorded. Nothing of it is in the log, unless the text says otherwise.
+/// The reason why a command was not recorded. None of its events is in the log, except as
+/// [`WriteError::Store`] says.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The domain refuses it.
+    /// The domain refuses the command.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// Its idempotency key was used with another body.
     #[error("this Idempotency-Key was used with another request body")]
     OtherBody,
-    /// Its data subject was erased while it was under way.
+    /// The data subject was erased meanwhile.
     #[error("the data subject was erased while the request was under way; send it again")]
     SubjectErased,
-    /// Too much waits already.
+    /// The number of waiting commands has reached [`Limits::queue`](super::Limits::queue).
     #[error("the log's queue is full")]
     QueueFull,
     /// The engine is being unloaded or the server stops.
     #[error("the engine is being unloaded")]
     Closed,
-    /// The database is not there; an unknown outcome shows in the log later.
+    /// The database failed. If the outcome of the commit is unknown, the events may be in the log.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The log is damaged: the engine is refused.
+    /// The log is damaged and cannot be folded.
     #[error(transparent)]
     Damage(Arc<LogDamage>),
-    /// Sealing failed.
+    /// Content or a subject key could not be sealed or opened.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// A decided event could not be folded or written: a defect, nothing was recorded.
+    /// A decided event could not be encoded or folded: a defect of this program.
     #[error("an event could not be made: {0}")]
     Defect(String),
-}
-
-/// A proposal and who waits for it.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) proposal: Proposal,
-    pub(super) answer: oneshot::Sender<Result<Outcome, WriteError>>,
 }
 
 impl Proposal {
@@ -202,12 +194,12 @@ impl Proposal {
         }
     }
 
-    /// Bytes of content, for the bound on a batch.
+    /// Bytes of content, for the limit on a batch.
     pub(super) fn size(&self) -> usize {
         self.content.as_ref().map_or(0, Sealed::size)
     }
 
-    /// Another replica made this subject first: its pseudonym and key are used instead.
+    /// Uses the pseudonym and key of `winner`, under whose name another command made a subject first.
     pub(super) fn rebind(&mut self, winner: &Arc<Subject>) -> Result<(), SealError> {
         if let Actor::Subject(actor) = &self.actor
             && actor.name_hmac == winner.name_hmac
@@ -253,9 +245,46 @@ impl Proposal {
     pub(super) fn pseudonym(&self) -> Option<SubjectRef> {
         self.subject.as_ref().map(|subject| subject.subject_ref)
     }
+
+    /// Its data subject and its actor, without repetition.
+    pub(super) fn subjects(&self) -> Vec<Arc<Subject>> {
+        let mut all: Vec<Arc<Subject>> = self.named().cloned().collect();
+        all.dedup_by_key(|subject| subject.name_hmac);
+        all
+    }
+
+    fn named(&self) -> impl Iterator<Item = &Arc<Subject>> {
+        let actor = match &self.actor {
+            Actor::Subject(actor) => Some(actor),
+            Actor::Server | Actor::Clear(_) => None,
+        };
+        self.subject.iter().chain(actor)
+    }
+
+    /// Whether it claims an idempotency key or has a subject that may be new to the log.
+    pub(super) fn takes_names(&self) -> bool {
+        (self.claim.is_some() && self.subject.is_some())
+            || self.named().any(|subject| subject.fresh.is_some())
+    }
+
+    /// Whether it adds content of its data subject, which an erased subject can no longer have.
+    pub(super) const fn takes_content(&self) -> bool {
+        matches!(self.command, Command::Admit(_) | Command::Add(_))
+    }
 }
 
-/// The prompt's keyed hash as it stands in the log.
+impl Actor {
+    /// The name in the log.
+    pub(super) fn name(&self) -> Option<String> {
+        match self {
+            Self::Server => None,
+            Self::Subject(subject) => Some(subject.subject_ref.to_string()),
+            Self::Clear(name) => Some(name.clone()),
+        }
+    }
+}
+
+/// The keyed hash of a prompt, in the form in which the log has it.
 pub fn prompt_hmac(key: &SubjectKey, prompt_digest: &[u8; 32]) -> String {
     hex::encode(key.hmac("prompt", prompt_digest))
 }

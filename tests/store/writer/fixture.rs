@@ -138,8 +138,9 @@ impl TestLog {
         let folder = self.replay(&store).await;
         let made = writer(id, store.clone(), Arc::clone(&directory), folder, limits).unwrap();
         let (writer, writing) = made;
-        let task =
-            JoinSet::from_iter([writing.counted(Arc::new(EventMetrics::of_one_engine())).run()]);
+        let task = JoinSet::from_iter([writing
+            .with_metrics(Arc::new(EventMetrics::of_one_engine()))
+            .run()]);
         TestReplica { store, writer, faults, directory, task }
     }
 

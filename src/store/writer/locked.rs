@@ -1,0 +1,326 @@
+//! Decides and appends a batch under the engine's lock.
+//!
+//! The way of a batch while other replicas write, and of commands that failed ahead of the lock. An
+//! attempt locks the engine's row, folds the events that others wrote, looks up the names and idempotency
+//! keys of the commands, decides them, inserts, commits. A batch that the database refuses because of
+//! one command is written again command by command, so that one poison command does not fail the others.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    append::{AppendError, Expect, append, log_rollback},
+    batch::{Batch, refuse},
+    claims,
+    context::Context,
+    decider::Decider,
+    proposal::{Committed, WriteError},
+    queue::QueuedCommand,
+};
+use crate::{
+    domain::ids::{CommandId, Micros, Position},
+    store::{
+        Append, IdempotencyKey, LogClock, StoreError, codec, replay,
+        state_fold::{DamageCause, LogDamage, PAGE, RecordWithVector},
+    },
+};
+
+/// Attempts at one batch; its callers then get the error of the last one.
+const ATTEMPTS_MAX: u32 = 4;
+
+/// Positions that are folded under the lock; a longer tail is folded before the lock is taken.
+const TAIL_MAX: u64 = PAGE as u64;
+
+/// Appends batches under the lock.
+pub(super) struct Locked<'a> {
+    context: &'a Context,
+    decider: &'a mut Decider,
+    tail: TailSearch,
+    /// See [`Self::time`].
+    time: (Option<LogClock>, Option<Micros>),
+}
+
+/// Commands whose events may be in the log after a commit of unknown outcome.
+#[derive(Default)]
+struct TailSearch {
+    in_doubt: bool,
+    found: HashMap<CommandId, Committed>,
+}
+
+/// Commands that were not appended.
+struct Failure {
+    commands: Vec<QueuedCommand>,
+    error: WriteError,
+    /// Whether a part of them may be in the log.
+    in_doubt: bool,
+}
+
+impl<'a> Locked<'a> {
+    pub(super) fn new(context: &'a Context, decider: &'a mut Decider) -> Self {
+        Self { context, decider, tail: TailSearch::default(), time: (None, None) }
+    }
+
+    /// The log's clock, if the newest batch found the log as this process had left it, and the time at
+    /// which the newest batch is recorded.
+    pub(super) fn time(self) -> (Option<LogClock>, Option<Micros>) {
+        self.time
+    }
+
+    /// Appends the commands of batches that failed ahead of the lock, oldest first; returns the commands
+    /// for which the last batch had no room.
+    pub(super) async fn write_failed(
+        &mut self,
+        batches: Vec<(Vec<QueuedCommand>, AppendError)>,
+    ) -> Vec<QueuedCommand> {
+        self.tail.in_doubt = batches.iter().any(|(_, error)| error.is_in_doubt());
+        let mut commands = Vec::new();
+        for (batch, error) in batches {
+            commands.extend(batch);
+            commands = match error {
+                AppendError::WrongExpectedVersion => self.write(commands, 0).await,
+                AppendError::Retryable(cause) | AppendError::InDoubt(cause) => {
+                    self.context.count_conflict(&cause);
+                    self.write(commands, 1).await
+                }
+                AppendError::Fatal(error) if may_be_one_commands(&error) => {
+                    self.write(commands, 1).await
+                }
+                AppendError::Fatal(error) => {
+                    refuse(commands, &error);
+                    Vec::new()
+                }
+            };
+        }
+        commands
+    }
+
+    /// Appends commands that failed `attempts` times before, and answers their callers; returns the
+    /// commands for which the batch had no room.
+    pub(super) async fn write(
+        &mut self,
+        commands: Vec<QueuedCommand>,
+        attempts: u32,
+    ) -> Vec<QueuedCommand> {
+        let failure = match self.write_batch(commands, attempts).await {
+            Ok(overflow) => return overflow,
+            Err(failure) => failure,
+        };
+        let Failure { commands, error, in_doubt } = failure;
+        if commands.len() == 1 || in_doubt || !may_be_one_commands(&error) {
+            refuse(commands, &error);
+            return Vec::new();
+        }
+        for command in commands {
+            if let Err(failure) = self.write_batch(vec![command], 0).await {
+                refuse(failure.commands, &failure.error);
+            }
+            self.tail = TailSearch::default();
+        }
+        Vec::new()
+    }
+
+    /// Appends a batch and answers its callers; returns the commands for which it had no room.
+    async fn write_batch(
+        &mut self,
+        commands: Vec<QueuedCommand>,
+        mut attempts: u32,
+    ) -> Result<Vec<QueuedCommand>, Failure> {
+        let began = Instant::now();
+        let mut commands = VecDeque::from(commands);
+        let result = loop {
+            attempts += 1;
+            let cause = match self.attempt(&mut commands).await {
+                Ok(batch) => break Ok(batch),
+                Err(AppendError::Fatal(error)) => break Err(error),
+                Err(AppendError::InDoubt(cause)) => {
+                    self.tail.in_doubt = true;
+                    cause
+                }
+                Err(AppendError::Retryable(cause)) => cause,
+                Err(AppendError::WrongExpectedVersion) => {
+                    let reason = "the log's head changed under the lock".to_owned();
+                    StoreError::Serialization(reason).into()
+                }
+            };
+            if attempts >= ATTEMPTS_MAX {
+                break Err(cause);
+            }
+            self.context.count_conflict(&cause);
+        };
+        // after a failure too: the tail is folded
+        self.context.publish(self.decider.checkpoint());
+        let commands = Vec::from(commands);
+        match result {
+            Ok(batch) => {
+                self.context.complete(batch, began);
+                Ok(commands)
+            }
+            Err(error) => Err(Failure { commands, error, in_doubt: self.tail.in_doubt }),
+        }
+    }
+
+    /// One transaction: decides and appends as many of the commands as it has room for, and takes them
+    /// from the front. A failed attempt puts them back, and the state.
+    async fn attempt(
+        &mut self,
+        commands: &mut VecDeque<QueuedCommand>,
+    ) -> Result<Batch, AppendError> {
+        self.time.0 = None;
+        let mut transaction = self.lock().await?;
+        let is_alone = transaction.head.is_at(self.decider.head());
+        self.fold_tail(&mut transaction).await?;
+        let mut batch = Batch::new(self.decider.checkpoint(), transaction.now);
+        let result = match self.decide(&mut transaction, commands, &mut batch).await {
+            Ok(()) => append(Expect::Lock(transaction), &batch).await,
+            Err(error) => {
+                log_rollback(transaction.rollback().await);
+                Err(error)
+            }
+        };
+        match result {
+            Ok(clock) => {
+                self.decider.learn_subjects(&mut batch);
+                self.time = (is_alone.then_some(clock), Some(batch.recorded_at));
+                Ok(batch)
+            }
+            Err(error) => {
+                self.decider.rollback(batch.before);
+                for command in batch.commands.into_iter().rev() {
+                    commands.push_front(command);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the engine's row. A long tail is folded before, unless commands are to be found in it.
+    async fn lock(&mut self) -> Result<Append, AppendError> {
+        let transaction = self.context.store.begin(&self.context.engine).await?;
+        let tail = transaction.head.position.saturating_sub(self.decider.head().0);
+        if tail <= TAIL_MAX || self.tail.in_doubt {
+            return Ok(transaction);
+        }
+        log_rollback(transaction.rollback().await);
+        catch_up(self.context, self.decider).await;
+        Ok(self.context.store.begin(&self.context.engine).await?)
+    }
+
+    /// Folds the events written since, and collects those of commands whose commit was in doubt.
+    async fn fold_tail(&mut self, transaction: &mut Append) -> Result<(), AppendError> {
+        let head = transaction.head;
+        let fold = &mut self.decider.fold;
+        while fold.position() < head.position {
+            let rows = transaction.tail(fold.position(), PAGE).await?;
+            if rows.is_empty() {
+                return Err(self.damage(DamageCause::Gap { found: head.position }));
+            }
+            let missing = fold.missing_keys(&rows);
+            if !missing.is_empty() {
+                let keys = transaction.subjects_by_ref(&missing).await?;
+                fold.add_keys(&missing, &keys).map_err(WriteError::from)?;
+            }
+            if self.tail.in_doubt {
+                self.tail.collect(&rows);
+            }
+            fold.apply(rows, Position::MAX)
+                .map_err(|damage| WriteError::Damage(Arc::new(*damage)))?;
+        }
+        if !head.is_at(self.decider.head()) {
+            return Err(self.damage(DamageCause::Chain));
+        }
+        Ok(())
+    }
+
+    fn damage(&self, cause: DamageCause) -> AppendError {
+        let (engine, position) = (self.context.engine.clone(), self.decider.head().0);
+        WriteError::Damage(Arc::new(LogDamage { engine, position, cause })).into()
+    }
+
+    /// Decides commands within the limits.
+    async fn decide(
+        &mut self,
+        transaction: &mut Append,
+        commands: &mut VecDeque<QueuedCommand>,
+        batch: &mut Batch,
+    ) -> Result<(), AppendError> {
+        self.look_up(transaction, commands, batch).await?;
+        let is_found =
+            |command: &QueuedCommand| self.tail.found.contains_key(&command.proposal.command_id);
+        // commands that are in the log already must not be left for another batch
+        let mut found = commands.iter().rposition(is_found).map_or(0, |last| last + 1);
+        while batch.records.len() < self.context.limits.batch_events || found > 0 {
+            let Some(command) = commands.pop_front() else { break };
+            found = found.saturating_sub(1);
+            // not removed: a further attempt must find it again
+            match self.tail.found.get(&command.proposal.command_id) {
+                Some(committed) => batch.add_committed(command, committed.clone())?,
+                None => self.decider.decide(command, batch)?,
+            }
+        }
+        Ok(self.decider.attest(batch)?)
+    }
+
+    /// Looks up the names that are new to their commands, and the idempotency keys.
+    async fn look_up(
+        &self,
+        transaction: &mut Append,
+        commands: &VecDeque<QueuedCommand>,
+        batch: &mut Batch,
+    ) -> Result<(), AppendError> {
+        let subjects = commands.iter().flat_map(|command| command.proposal.subjects());
+        let fresh = subjects.filter(|subject| subject.fresh.is_some());
+        let names: Vec<[u8; 32]> = fresh.map(|subject| subject.name_hmac).collect();
+        if !names.is_empty() {
+            for row in transaction.subjects(&names).await? {
+                batch.add_owner(self.decider.open_subject(&row).map_err(WriteError::from)?);
+            }
+        }
+        let keys: Vec<IdempotencyKey> =
+            commands.iter().filter_map(|command| claims::key(&command.proposal)).collect();
+        if !keys.is_empty() {
+            batch.claims.load(transaction.idempotency(&keys).await?);
+        }
+        Ok(())
+    }
+}
+
+/// Folds the events that other replicas wrote and publishes the state; whether there were any. A damaged
+/// log is only logged here: the next command reports it.
+pub(super) async fn catch_up(context: &Context, decider: &mut Decider) -> bool {
+    let before = decider.head();
+    let (engine, end) = (&context.engine, Position::MAX);
+    let result = replay::advance(&context.store, &mut decider.fold, engine, end, &mut |_| {}).await;
+    if let Err(error) = result {
+        tracing::warn!(%engine, %error, "the log's tail could not be folded");
+    }
+    let has_news = decider.head().0 != before.0;
+    if has_news {
+        context.publish(decider.checkpoint());
+    }
+    has_news
+}
+
+/// Whether one command of a batch may have caused the error.
+fn may_be_one_commands(error: &WriteError) -> bool {
+    matches!(error, WriteError::Store(StoreError::Other(_)) | WriteError::Defect(_))
+}
+
+impl TailSearch {
+    fn collect(&mut self, rows: &[RecordWithVector]) {
+        for (record, _) in rows {
+            let Ok(event) = codec::decode(&record.kind, record.schema_version, &record.payload)
+            else {
+                continue;
+            };
+            let committed = self.found.entry(record.command_id).or_default();
+            if committed.events.is_empty() {
+                committed.chain_hash = record.chain_hash;
+            }
+            committed.events.push((record.envelope(), event));
+        }
+    }
+}

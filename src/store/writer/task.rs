@@ -1,0 +1,209 @@
+//! The writer's task: takes commands out of the queue and sends them ahead of the lock, or under it.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{
+    append::AppendError,
+    context::Context,
+    decider::Decider,
+    locked::{Locked, catch_up},
+    pipeline::{Pipeline, Resolution},
+    queue::{Backlog, Message, QueuedCommand},
+};
+use crate::{
+    domain::ids::Micros,
+    store::{LogClock, metrics::EventMetrics},
+};
+
+/// The writer's side of the queue; [`Task::run`] must be running for the writer to work.
+pub struct Task {
+    context: Context,
+    decider: Decider,
+    pipeline: Pipeline,
+    mode: Mode,
+    backlog: Backlog,
+    queue: mpsc::Receiver<Message>,
+}
+
+/// Whether other processes may be writing to the log.
+enum Mode {
+    /// The newest batch found the log as this process had left it: batches are decided ahead, at the
+    /// time of the log's clock.
+    Alone(LogClock),
+    /// Another process may have written, or no batch has been written yet: batches are decided under the
+    /// lock.
+    Shared,
+}
+
+/// The event that the task waits for.
+enum Next {
+    Ended(Result<LogClock, AppendError>),
+    Message(Message),
+    Closed,
+}
+
+impl Task {
+    pub(super) fn new(
+        context: Context,
+        decider: Decider,
+        queue: mpsc::Receiver<Message>,
+        backlog: Backlog,
+    ) -> Self {
+        let pipeline = Pipeline::new();
+        Self { context, decider, pipeline, mode: Mode::Shared, backlog, queue }
+    }
+
+    /// Counts committed events in these metrics.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<EventMetrics>) -> Self {
+        self.context.metrics = Some(metrics);
+        self
+    }
+
+    /// Writes until every [`Writer`](super::Writer) is dropped and no command waits.
+    pub async fn run(mut self) {
+        loop {
+            self.decide_ahead();
+            self.dispatch();
+            if self.pipeline.is_idle() && !self.backlog.is_empty() {
+                // boxed: each engine has this task, and most are idle
+                Box::pin(self.write_locked()).await;
+                continue;
+            }
+            match self.next().await {
+                Next::Ended(Ok(clock)) => self.committed(clock),
+                Next::Ended(Err(error)) => Box::pin(self.recover(error)).await,
+                Next::Message(Message::Propose(command)) => self.backlog.push(*command),
+                Next::Message(Message::CatchUp) => Box::pin(self.catch_up()).await,
+                Next::Closed => return,
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Next {
+        if !self.pipeline.is_in_flight() {
+            return self.queue.recv().await.map_or(Next::Closed, Next::Message);
+        }
+        let takes = !self.at_capacity();
+        tokio::select! {
+            biased;
+            result = self.pipeline.ended() => Next::Ended(result),
+            Some(message) = self.queue.recv(), if takes => Next::Message(message),
+        }
+    }
+
+    /// Whether the next batch can take no further command: it is full, or a command waits to be decided
+    /// after it or under the lock.
+    fn at_capacity(&self) -> bool {
+        !self.backlog.is_empty() || self.pipeline.is_full(&self.context)
+    }
+
+    /// Decides the backlog, as far as the next batch has room.
+    fn decide_ahead(&mut self) {
+        while let Mode::Alone(clock) = &self.mode {
+            let has_room =
+                |next: &QueuedCommand| self.pipeline.has_room(&next.proposal, &self.context);
+            let Some(command) = self.backlog.pop_if(has_room) else { return };
+            if let Err(commands) = self.pipeline.decide(command, clock, &mut self.decider) {
+                self.share(commands);
+            }
+        }
+    }
+
+    /// Dispatches the next batch if it is due: with nothing in flight, when no further command waits;
+    /// behind another batch, when it can take no further command.
+    fn dispatch(&mut self) {
+        let is_alone = !self.pipeline.is_in_flight() && self.queue.is_empty();
+        let is_due = is_alone || self.at_capacity();
+        let dispatched = self.pipeline.dispatch(is_due, &self.context, &mut self.decider);
+        if let Err(commands) = dispatched {
+            self.share(commands);
+        }
+    }
+
+    /// Takes back commands that must be decided under the lock.
+    fn share(&mut self, commands: Vec<QueuedCommand>) {
+        self.backlog.restore(commands);
+        self.mode = Mode::Shared;
+    }
+
+    fn give_up_next(&mut self) {
+        if let Some(commands) = self.pipeline.give_up_next(&mut self.decider) {
+            self.share(commands);
+        }
+    }
+
+    /// Goes on after the oldest batch in flight was committed.
+    fn committed(&mut self, clock: LogClock) {
+        let first = self.pipeline.pop();
+        self.mode = Mode::Alone(clock);
+        // the database first: it has nothing to do
+        self.dispatch();
+        if let Some(first) = first {
+            first.complete(&self.context, &self.decider);
+        }
+    }
+
+    /// Goes on after the oldest batch in flight failed: its commands, and those of the batches that were
+    /// decided on it, are written under the lock.
+    async fn recover(&mut self, error: AppendError) {
+        match self.pipeline.resolve(error).await {
+            None => {}
+            Some(Resolution::Committed { batches, clock, undecided }) => {
+                self.mode = Mode::Alone(clock);
+                for batch in batches {
+                    batch.complete(&self.context, &self.decider);
+                }
+                if !undecided.is_empty() {
+                    self.give_up_next();
+                    self.backlog.restore(undecided);
+                }
+            }
+            Some(Resolution::Failed { before, batches }) => {
+                self.give_up_next();
+                self.decider.rollback(*before);
+                let mut locked = Locked::new(&self.context, &mut self.decider);
+                let overflow = locked.write_failed(batches).await;
+                let time = locked.time();
+                self.backlog.restore(overflow);
+                self.resume(time);
+            }
+        }
+    }
+
+    /// Writes the backlog and the queue under the lock, within the limits of one batch.
+    async fn write_locked(&mut self) {
+        while self.backlog.len() < self.context.limits.batch_events {
+            match self.queue.try_recv() {
+                Ok(Message::Propose(command)) => self.backlog.push(*command),
+                // the batch folds the tail
+                Ok(Message::CatchUp) => {}
+                Err(_) => break,
+            }
+        }
+        let commands = self.backlog.take_batch(&self.context.limits);
+        let mut locked = Locked::new(&self.context, &mut self.decider);
+        let overflow = locked.write(commands, 0).await;
+        let time = locked.time();
+        self.backlog.restore(overflow);
+        self.resume(time);
+    }
+
+    /// Goes on after a batch under the lock.
+    fn resume(&mut self, (clock, recorded_at): (Option<LogClock>, Option<Micros>)) {
+        self.mode = clock.map_or(Mode::Shared, Mode::Alone);
+        if let Some(recorded_at) = recorded_at {
+            self.pipeline.set_time(recorded_at);
+        }
+    }
+
+    /// Folds the events of other replicas; batches in flight find them by themselves.
+    async fn catch_up(&mut self) {
+        if self.pipeline.is_idle() && catch_up(&self.context, &mut self.decider).await {
+            // the other replica's clock may be ahead of this one
+            self.mode = Mode::Shared;
+        }
+    }
+}
