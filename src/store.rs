@@ -44,6 +44,7 @@ mod read;
 mod records;
 pub mod replay;
 pub mod seal;
+pub mod simulated;
 mod sql;
 mod sqlite;
 pub mod state_fold;

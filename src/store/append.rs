@@ -15,10 +15,10 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    CommitError, Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record, Store,
-    StoreError, SubjectRow,
+    CommitError, Conn, Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record,
+    Store, StoreError, SubjectRow,
     bind::{json, signed},
-    error::{classify, classify_commit},
+    error::classify,
     faults::Hooks,
     read, records, sql,
     tx::Tx,
@@ -66,7 +66,7 @@ impl Store {
             content.map(|content| (first.position, content)).into_iter().collect();
         insert::contents(tx.conn(), &row.engine_id, &contents).await?;
         insert::events(tx.conn(), &row.engine_id, std::slice::from_ref(first)).await?;
-        tx.commit().await.map_err(classify)
+        tx.commit_repeatable().await
     }
 }
 
@@ -85,7 +85,7 @@ impl Store {
         let mut tx = Tx::begin(self).await?;
         let purged = execute!(tx.conn(), sql::PURGE_IDEMPOTENCY, [now, PURGE_ROWS]);
         let purged = purged.map_err(classify)?;
-        tx.commit().await.map_err(classify)?;
+        tx.commit_repeatable().await?;
         Ok(purged)
     }
 }
@@ -107,12 +107,17 @@ impl Append {
         after: Position,
         limit: u32,
     ) -> Result<Vec<(Record, Option<Vec<u8>>)>, StoreError> {
-        let rows = fetch!(
-            self.tx.conn(),
-            sql::READ_FOR_FOLD,
-            records::record_and_vector,
-            [self.engine.as_str(), after as i64, i64::from(limit)]
-        );
+        let rows = if let Conn::Simulated(tx) = self.tx.conn() {
+            tx.tail(after, limit)
+        } else {
+            let conn = self.tx.conn();
+            fetch!(
+                conn,
+                sql::READ_FOR_FOLD,
+                records::record_and_vector,
+                [self.engine.as_str(), after as i64, i64::from(limit)]
+            )
+        };
         self.checked(rows)
     }
 
@@ -158,8 +163,12 @@ impl Append {
         &mut self,
         keys: &[IdempotencyKey],
     ) -> Result<Vec<IdempotencyRow>, StoreError> {
-        let conn = self.tx.conn();
-        let rows = read::idempotency(conn, &self.engine, keys).await;
+        let rows = if let Conn::Simulated(tx) = self.tx.conn() {
+            Ok(tx.idempotency(keys))
+        } else {
+            let conn = self.tx.conn();
+            read::idempotency(conn, &self.engine, keys).await
+        };
         self.checked(rows)
     }
 
@@ -178,26 +187,36 @@ impl Append {
         endings: &[(StepNumber, Position)],
     ) -> Result<(), StoreError> {
         let (steps, positions): (Vec<u64>, Vec<u64>) = endings.iter().copied().unzip();
-        let done = execute!(
-            self.tx.conn(),
-            sql::END_IDEMPOTENCY,
-            sqlite [
-                self.engine.as_str(),
-                json(endings.iter().map(|(step, position)| vec![*step, *position]))
-            ],
-            postgres [self.engine.as_str(), signed(&steps), signed(&positions)]
-        );
+        let done = if let Conn::Simulated(tx) = self.tx.conn() {
+            Ok(tx.end_idempotency(endings))
+        } else {
+            let conn = self.tx.conn();
+            execute!(
+                conn,
+                sql::END_IDEMPOTENCY,
+                sqlite [
+                    self.engine.as_str(),
+                    json(endings.iter().map(|(step, position)| vec![*step, *position]))
+                ],
+                postgres [self.engine.as_str(), signed(&steps), signed(&positions)]
+            )
+        };
         self.checked(done.map(drop).map_err(classify))
     }
 
     /// Releases the keys of steps; steps without a key are ignored.
     pub async fn free_idempotency(&mut self, steps: &[StepNumber]) -> Result<(), StoreError> {
-        let done = execute!(
-            self.tx.conn(),
-            sql::FREE_IDEMPOTENCY,
-            sqlite [self.engine.as_str(), json(steps.iter().copied())],
-            postgres [self.engine.as_str(), signed(steps)]
-        );
+        let done = if let Conn::Simulated(tx) = self.tx.conn() {
+            Ok(tx.free_idempotency(steps))
+        } else {
+            let conn = self.tx.conn();
+            execute!(
+                conn,
+                sql::FREE_IDEMPOTENCY,
+                sqlite [self.engine.as_str(), json(steps.iter().copied())],
+                postgres [self.engine.as_str(), signed(steps)]
+            )
+        };
         self.checked(done.map(drop).map_err(classify))
     }
 
@@ -238,7 +257,7 @@ impl Append {
         }
         let tx = self.hooks.at_commit(self.tx).await?;
         let began = Instant::now();
-        tx.commit().await.map_err(classify_commit)?;
+        tx.commit().await?;
         self.commits.observe_time(began.elapsed());
         Ok(())
     }

@@ -2,7 +2,10 @@
 
 use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction, pool::PoolConnection};
 
-use super::error::{self, StoreError};
+use super::{
+    error::{self, StoreError},
+    simulated::SimulatedTx,
+};
 
 /// Runs a query in either dialect and decodes its rows: `Result<Vec<_>, StoreError>`.
 macro_rules! fetch {
@@ -25,6 +28,9 @@ macro_rules! fetch {
                 .await
                 .map_err($crate::store::error::classify)
                 .and_then(|rows| rows.iter().map($decode).collect::<Result<Vec<_>, _>>()),
+            $crate::store::connection::Conn::Simulated(_) => {
+                Err($crate::store::simulated::unsupported())
+            }
         }
     };
 }
@@ -47,6 +53,9 @@ macro_rules! execute {
                 .execute(conn)
                 .await
                 .map(|done| done.rows_affected()),
+            $crate::store::connection::Conn::Simulated(_) => {
+                Err(sqlx::Error::Protocol("not part of a simulation".to_owned()))
+            }
         }
     };
 }
@@ -74,6 +83,7 @@ impl PoolUse {
 pub(super) enum Conn<'c> {
     Sqlite(&'c mut SqliteConnection),
     Postgres(&'c mut PgConnection, bool),
+    Simulated(&'c mut dyn SimulatedTx),
 }
 
 /// A pooled connection for reading.

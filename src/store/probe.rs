@@ -36,7 +36,7 @@ impl Store {
             expires_at: 0,
         };
         append::insert::idempotency(tx.conn(), engine, &[row]).await?;
-        tx.commit().await.map_err(classify)
+        tx.commit_repeatable().await
     }
 
     /// Inserts prepared rows under another engine's name and commits.
@@ -49,7 +49,7 @@ impl Store {
         let mut tx = Tx::begin(self).await?;
         append::insert::contents(tx.conn(), engine, contents).await?;
         append::insert::events(tx.conn(), engine, records).await?;
-        tx.commit().await.map_err(classify)
+        tx.commit_repeatable().await
     }
 
     /// Holds a snapshot of the log, as a long report or a backup does.

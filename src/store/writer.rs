@@ -1,12 +1,12 @@
 //! The writer: one task per engine per process, the only one that appends to the engine's log.
 //!
-//! Most batches are decided ahead of the engine's lock ([`pipeline`]): each command at once, on the state
+//! Most batches are decided ahead of the engine's lock (`pipeline`): each command at once, on the state
 //! that the batches in flight will leave, while the database still works at those. A batch is sent with
 //! the head that it was decided on (its expected version) and is written only if that is still the head
 //! of the log. States are published and callers answered in the order of the log, after the commit.
 //!
 //! A batch that fails, and every batch while other replicas write, is decided under the lock
-//! ([`locked`]): lock the engine's row, fold the events that others wrote, look up names and idempotency
+//! (`locked`): lock the engine's row, fold the events that others wrote, look up names and idempotency
 //! keys, decide, insert, commit. The state before a batch is retained (clones share structure), so a
 //! batch that failed is undone by putting that state back. After a commit whose outcome is unknown the
 //! next attempt searches the log's tail for the batch's commands. The task owns the batch, so a caller

@@ -7,4 +7,5 @@ mod doubt;
 mod fixture;
 mod keys;
 mod replicas;
+mod simulation;
 mod tails;

@@ -9,7 +9,10 @@ use uuid::Uuid;
 use super::rows::{Rows, TimeAndHead, now_and_head};
 use crate::{
     domain::ids::{EngineId, Position, Sha256},
-    store::{Conn, Content, IdempotencyRow, Record, StoreError, SubjectRow, error::classify, sql},
+    store::{
+        Conn, Content, IdempotencyRow, Record, StoreError, SubjectRow, error::classify,
+        simulated::unsupported, sql,
+    },
 };
 
 type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
@@ -26,6 +29,7 @@ pub(in crate::store) async fn events(
     let done = match conn {
         Conn::Sqlite(conn) => sqlite_events(conn, engine, events).await,
         Conn::Postgres(conn, named) => postgres_events(conn, named, engine, events).await,
+        Conn::Simulated(tx) => return tx.insert(events).await,
     };
     done.map_err(classify)
 }
@@ -39,6 +43,8 @@ pub(in crate::store) async fn contents(
     let done = match conn {
         Conn::Sqlite(conn) => sqlite_contents(conn, engine, contents).await,
         Conn::Postgres(conn, named) => postgres_contents(conn, named, engine, contents).await,
+        // no read of contents is simulated
+        Conn::Simulated(_) => return Ok(()),
     };
     done.map_err(classify)
 }
@@ -69,6 +75,7 @@ pub(in crate::store) async fn expected(
             let found = query.persistent(named).fetch_all(conn).await.map_err(classify)?;
             found.iter().map(now_and_head).collect()
         }
+        Conn::Simulated(tx) => Ok(vec![(None, Some(tx.append(rows).await?))]),
     }
 }
 
@@ -222,6 +229,7 @@ pub(in crate::store) async fn subjects(
                 .map(|done| done.rows_affected() == rows.len() as u64)
                 .map_err(classify)
         }
+        Conn::Simulated(_) => Err(unsupported()),
     }
 }
 
@@ -271,5 +279,6 @@ pub(in crate::store) async fn idempotency(
                 .map(|done| done.rows_affected() == rows.len() as u64)
                 .map_err(classify)
         }
+        Conn::Simulated(tx) => Ok(tx.insert_idempotency(rows)),
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::ids::{EngineId, Micros},
-    store::{Clock, Store, StoreError, faults::Hooks, sql, tx::Tx},
+    store::{Clock, Conn, Store, StoreError, faults::Hooks, sql, tx::Tx},
 };
 
 /// A transaction that does not hold the engine's row yet.
@@ -38,7 +38,10 @@ impl Store {
     /// waits for every other writer.
     pub async fn begin_unlocked(&self, engine: &EngineId) -> Result<UnlockedAppend, StoreError> {
         let hooks = self.hooks().at_begin().await?;
-        let tx = Tx::begin(self).await?;
+        let tx = match hooks.simulate().await? {
+            Some(simulated) => Tx::Simulated(simulated),
+            None => Tx::begin(self).await?,
+        };
         Ok(UnlockedAppend { store: self.clone(), engine: engine.clone(), tx, hooks })
     }
 }
@@ -48,8 +51,12 @@ impl UnlockedAppend {
     pub async fn lock(mut self) -> Result<Append, StoreError> {
         // not together with BEGIN: failing with it leaves the driver's connection in an aborted
         // transaction
-        let conn = self.tx.conn();
-        let found = fetch!(conn, sql::LOCKED_HEAD, now_and_head, [self.engine.as_str()])?;
+        let found = if let Conn::Simulated(tx) = self.tx.conn() {
+            vec![(None, Some(tx.lock().await?))]
+        } else {
+            let conn = self.tx.conn();
+            fetch!(conn, sql::LOCKED_HEAD, now_and_head, [self.engine.as_str()])?
+        };
         self.locked(found)
     }
 

@@ -2,7 +2,7 @@
 
 use std::future::{Ready, ready};
 
-use crate::store::{CommitError, StoreError, tx::Tx};
+use crate::store::{CommitError, StoreError, simulated::SimulatedTx, tx::Tx};
 
 /// Does nothing; see [`super`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,6 +12,12 @@ pub struct Hooks;
 impl Hooks {
     pub(in crate::store) fn at_begin(self) -> Ready<Result<Self, StoreError>> {
         ready(Ok(self))
+    }
+
+    pub(in crate::store) fn simulate(
+        self,
+    ) -> Ready<Result<Option<Box<dyn SimulatedTx>>, StoreError>> {
+        ready(Ok(None))
     }
 
     pub(in crate::store) const fn at_insert(self) -> Result<(), StoreError> {

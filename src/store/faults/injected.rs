@@ -13,7 +13,11 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::store::{CommitError, StoreError, error::classify_commit, tx::Tx};
+use crate::store::{
+    CommitError, Store, StoreError,
+    simulated::{SimulatedDatabase, SimulatedTx},
+    tx::Tx,
+};
 
 /// A single failure.
 #[derive(Clone, Debug)]
@@ -147,7 +151,7 @@ impl Faults {
                 Err(unknown())
             }
             Some(Fault::CommitUnheard) => {
-                tx.commit().await.map_err(classify_commit)?;
+                tx.commit().await?;
                 Err(unknown())
             }
             Some(Fault::CommitLate) => {
@@ -171,6 +175,7 @@ impl Faults {
 #[derive(Clone, Debug, Default)]
 pub struct Hooks {
     faults: Option<Arc<Faults>>,
+    simulated: Option<Arc<dyn SimulatedDatabase>>,
     /// The number of the append, from its beginning on.
     append: u64,
 }
@@ -178,7 +183,12 @@ pub struct Hooks {
 impl Hooks {
     /// Injects these faults.
     pub fn new(faults: &Arc<Faults>) -> Self {
-        Self { faults: Some(Arc::clone(faults)), append: 0 }
+        Self { faults: Some(Arc::clone(faults)), ..Self::default() }
+    }
+
+    /// Appends to this database instead of the store's.
+    pub fn simulating(database: Arc<dyn SimulatedDatabase>) -> Self {
+        Self { simulated: Some(database), ..Self::default() }
     }
 
     /// The hooks of the append that begins.
@@ -187,7 +197,16 @@ impl Hooks {
             Some(faults) => faults.at_begin().await?,
             None => 0,
         };
-        Ok(Self { faults: self.faults.clone(), append })
+        Ok(Self { append, ..self.clone() })
+    }
+
+    pub(in crate::store) async fn simulate(
+        &self,
+    ) -> Result<Option<Box<dyn SimulatedTx>>, StoreError> {
+        match &self.simulated {
+            Some(database) => database.begin().await.map(Some),
+            None => Ok(None),
+        }
     }
 
     pub(in crate::store) fn at_insert(&self) -> Result<(), StoreError> {
@@ -199,5 +218,17 @@ impl Hooks {
             Some(faults) => faults.at_commit(tx, self.append).await,
             None => Ok(tx),
         }
+    }
+}
+
+impl Store {
+    /// A handle with other hooks, which shares the connections.
+    #[must_use]
+    pub fn with_hooks(mut self, hooks: Hooks) -> Self {
+        match &mut self {
+            Self::Sqlite(store) => store.hooks = hooks,
+            Self::Postgres(store) => store.hooks = hooks,
+        }
+        self
     }
 }

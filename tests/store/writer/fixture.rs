@@ -195,41 +195,7 @@ impl TestReplica {
     }
 
     pub(super) async fn admission(&self, rig: &TestLog, prompt: Prompt<'_>) -> Proposal {
-        let subject = self.subject(&rig.engine, prompt.by).await;
-        let command_id = ids::command_id();
-        let digest = fake_digest(prompt.text);
-        let admit = Admit {
-            subject: subject.subject_ref,
-            caller_score: Some(0.9),
-            scored: None,
-            route: "/v1/generate".to_owned(),
-            model: None,
-            max_tokens: None,
-            shortenable: true,
-            top_k: None,
-            prompt_chars: prompt.text.chars().count(),
-            prompt_tokens: 3,
-            price: None,
-            key_limit: None,
-            prompt_hmac: prompt_hmac(&subject.key, &digest),
-            timeout: DEADLINE / 2,
-            grace: DEADLINE / 2,
-            elapsed_ms: 0.0,
-        };
-        let sealed = subject.key.seal(command_id, Column::Text, prompt.text.as_bytes()).unwrap();
-        let claim = prompt.key.map(|key| Claim {
-            route: "/v1/generate".to_owned(),
-            key: key.to_owned(),
-            body_digest: digest,
-        });
-        Proposal {
-            content: Some(Sealed::new(Content { sealed, vector: None })),
-            actor: Actor::Subject(Arc::clone(&subject)),
-            subject: Some(subject),
-            prompt_digest: Some(digest),
-            claim,
-            ..Proposal::of_engine(command_id, Command::Admit(Box::new(admit)), Actor::Server)
-        }
+        admission(&self.subject(&rig.engine, prompt.by).await, &prompt)
     }
 
     pub(super) async fn admit(
@@ -277,19 +243,7 @@ impl TestReplica {
 
     #[expect(clippy::unused_self, reason = "reads like the rig's other proposals")]
     pub(super) fn failure(&self, admitted: &Committed, stage: FailStage) -> Proposal {
-        let fail = Fail {
-            step: step_of(admitted),
-            stage,
-            code: "test".to_owned(),
-            latency_ms: 0.0,
-            attempts: 1,
-            usage: Usage::default(),
-        };
-        Proposal {
-            subject: admitted.subject.clone(),
-            ends_claim: true,
-            ..Proposal::of_engine(ids::command_id(), Command::Fail(fail), Actor::Server)
-        }
+        failure(admitted, stage)
     }
 
     /// A whole step.
@@ -326,6 +280,61 @@ impl TestReplica {
             outcomes.push(waiting.await);
         }
         outcomes
+    }
+}
+
+/// The admission of a step of this subject.
+pub(super) fn admission(subject: &Arc<Subject>, prompt: &Prompt<'_>) -> Proposal {
+    let command_id = ids::command_id();
+    let digest = fake_digest(prompt.text);
+    let admit = Admit {
+        subject: subject.subject_ref,
+        caller_score: Some(0.9),
+        scored: None,
+        route: "/v1/generate".to_owned(),
+        model: None,
+        max_tokens: None,
+        shortenable: true,
+        top_k: None,
+        prompt_chars: prompt.text.chars().count(),
+        prompt_tokens: 3,
+        price: None,
+        key_limit: None,
+        prompt_hmac: prompt_hmac(&subject.key, &digest),
+        timeout: DEADLINE / 2,
+        grace: DEADLINE / 2,
+        elapsed_ms: 0.0,
+    };
+    let sealed = subject.key.seal(command_id, Column::Text, prompt.text.as_bytes()).unwrap();
+    let claim = prompt.key.map(|key| Claim {
+        route: "/v1/generate".to_owned(),
+        key: key.to_owned(),
+        body_digest: digest,
+    });
+    Proposal {
+        content: Some(Sealed::new(Content { sealed, vector: None })),
+        actor: Actor::Subject(Arc::clone(subject)),
+        subject: Some(Arc::clone(subject)),
+        prompt_digest: Some(digest),
+        claim,
+        ..Proposal::of_engine(command_id, Command::Admit(Box::new(admit)), Actor::Server)
+    }
+}
+
+/// The ending of an admitted step by a failure.
+pub(super) fn failure(admitted: &Committed, stage: FailStage) -> Proposal {
+    let fail = Fail {
+        step: step_of(admitted),
+        stage,
+        code: "test".to_owned(),
+        latency_ms: 0.0,
+        attempts: 1,
+        usage: Usage::default(),
+    };
+    Proposal {
+        subject: admitted.subject.clone(),
+        ends_claim: true,
+        ..Proposal::of_engine(ids::command_id(), Command::Fail(fail), Actor::Server)
     }
 }
 
