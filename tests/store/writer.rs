@@ -6,6 +6,7 @@ mod commits;
 mod doubt;
 mod fixture;
 mod keys;
+mod model;
 mod replicas;
 mod simulation;
 mod tails;
