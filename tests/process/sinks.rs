@@ -17,9 +17,9 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::a
 
 use crate::loki::ask;
 
-/// The timeout of an export, in milliseconds: longer than the client's timeout, so that a request
-/// that waited for an export would fail the test.
-const EXPORT_TIMEOUT_MS: u32 = 120_000;
+/// The longest timeout of an export, in milliseconds. It exceeds the timeout of the requests, so that
+/// a request that waited for an export would fail the test.
+const EXPORT_TIMEOUT_MS: u32 = 60_000;
 
 /// A sink that accepts everything until it is told to hang.
 struct Sink(Arc<AtomicBool>);
