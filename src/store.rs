@@ -149,6 +149,17 @@ impl Store {
         }
     }
 
+    /// Begins a write transaction.
+    async fn begin_tx(&self) -> Result<tx::Tx, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.begin().await.map(tx::Tx::Sqlite),
+            Self::Postgres(store) => {
+                let named = store.named();
+                store.begin().await.map(|transaction| tx::Tx::Postgres(transaction, named))
+            }
+        }
+    }
+
     const fn hooks(&self) -> &faults::Hooks {
         match self {
             Self::Sqlite(store) => &store.hooks,

@@ -6,6 +6,7 @@
 //! expected one. A failed statement aborts the transaction: it can no longer be committed, and dropping
 //! it rolls it back.
 
+mod clock;
 pub(super) mod insert;
 mod rows;
 mod transaction;
@@ -27,8 +28,9 @@ use crate::{
     domain::ids::{EngineId, Micros, Position, StepNumber, SubjectRef},
     metrics::Histogram,
 };
+pub use clock::LogClock;
 pub use rows::Rows;
-pub use transaction::{LogClock, UnlockedAppend};
+pub use transaction::UnlockedAppend;
 
 /// A transaction that holds one engine's row.
 pub struct Append {
@@ -52,7 +54,7 @@ impl Store {
         first: &Record,
         content: Option<Content>,
     ) -> Result<(), StoreError> {
-        let mut tx = Tx::begin(self).await?;
+        let mut tx = self.begin_tx().await?;
         let (name, key) = (row.engine_id.as_str(), row.index_key.as_slice());
         let (created_at, format) = (row.created_at, i64::from(row.log_format));
         let inserted = execute!(tx.conn(), sql::INSERT_ENGINE, [name, created_at, format, key]);
@@ -77,12 +79,12 @@ impl Store {
     /// Begins a write transaction and rolls it back: checks that the database is reachable and accepts
     /// writes from this process. A condition that only a write shows, such as a full disk, is not found.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        Tx::begin(self).await?.rollback().await
+        self.begin_tx().await?.rollback().await
     }
 
     /// Removes expired idempotent requests, at most [`PURGE_ROWS`]; returns their number.
     pub async fn purge_idempotency(&self, now: Micros) -> Result<u64, StoreError> {
-        let mut tx = Tx::begin(self).await?;
+        let mut tx = self.begin_tx().await?;
         let purged = execute!(tx.conn(), sql::PURGE_IDEMPOTENCY, [now, PURGE_ROWS]);
         let purged = purged.map_err(classify)?;
         tx.commit_repeatable().await?;

@@ -7,7 +7,7 @@ use sqlx::{Postgres, Sqlite, Transaction};
 
 use super::{
     Content, IdempotencyKey, IdempotencyRow, Record, Store, StoreError, append, error::classify,
-    sql, tx::Tx,
+    sql,
 };
 use crate::domain::ids::{EngineId, Position};
 
@@ -22,7 +22,7 @@ pub enum Snapshot {
 impl Store {
     /// Commits one small row: the cost of durability.
     pub async fn probe_commit(&self, engine: &EngineId, n: u64) -> Result<(), StoreError> {
-        let mut tx = Tx::begin(self).await?;
+        let mut tx = self.begin_tx().await?;
         let row = IdempotencyRow {
             id: IdempotencyKey {
                 name_hmac: [0; 32],
@@ -46,7 +46,7 @@ impl Store {
         records: &[Record],
         contents: &[(Position, Content)],
     ) -> Result<(), StoreError> {
-        let mut tx = Tx::begin(self).await?;
+        let mut tx = self.begin_tx().await?;
         append::insert::contents(tx.conn(), engine, contents).await?;
         append::insert::events(tx.conn(), engine, records).await?;
         tx.commit_repeatable().await

@@ -3,7 +3,7 @@
 use sqlx::{Postgres, Sqlite, Transaction};
 
 use super::{
-    CommitError, Conn, Store, StoreError,
+    CommitError, Conn, StoreError,
     error::{classify, classify_commit},
     simulated::SimulatedTx,
 };
@@ -16,15 +16,6 @@ pub(super) enum Tx {
 }
 
 impl Tx {
-    pub(super) async fn begin(store: &Store) -> Result<Self, StoreError> {
-        match store {
-            Store::Sqlite(store) => store.begin().await.map(Self::Sqlite),
-            Store::Postgres(store) => {
-                store.begin().await.map(|transaction| Self::Postgres(transaction, store.named()))
-            }
-        }
-    }
-
     pub(super) fn conn(&mut self) -> Conn<'_> {
         match self {
             Self::Sqlite(transaction) => Conn::Sqlite(transaction),

@@ -3,12 +3,14 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    Append, insert,
+    Append,
+    clock::LogClock,
+    insert,
     rows::{Rows, TimeAndHead, now_and_head},
 };
 use crate::{
-    domain::ids::{EngineId, Micros},
-    store::{Clock, Conn, Store, StoreError, faults::Hooks, sql, tx::Tx},
+    domain::ids::EngineId,
+    store::{Conn, Store, StoreError, faults::Hooks, sql, tx::Tx},
 };
 
 /// A transaction that does not hold the engine's row yet.
@@ -17,15 +19,6 @@ pub struct UnlockedAppend {
     engine: EngineId,
     tx: Tx,
     hooks: Hooks,
-}
-
-/// The clock that events are recorded by.
-#[derive(Clone)]
-pub enum LogClock {
-    /// A clock of this process.
-    Own(Clock),
-    /// The time of the database's clock, and the moment at which it was received here.
-    Database(Micros, Instant),
 }
 
 impl Store {
@@ -40,7 +33,7 @@ impl Store {
         let hooks = self.hooks().at_begin().await?;
         let tx = match hooks.simulate().await? {
             Some(simulated) => Tx::Simulated(simulated),
-            None => Tx::begin(self).await?,
+            None => self.begin_tx().await?,
         };
         Ok(UnlockedAppend { store: self.clone(), engine: engine.clone(), tx, hooks })
     }
@@ -101,18 +94,5 @@ impl UnlockedAppend {
             clock,
             hooks: self.hooks,
         })
-    }
-}
-
-impl LogClock {
-    /// The log's time, without a request to the database.
-    pub fn now(&self) -> Micros {
-        match self {
-            Self::Own(clock) => clock(),
-            Self::Database(shown, since) => {
-                let passed = Micros::try_from(since.elapsed().as_micros()).unwrap_or(Micros::MAX);
-                shown.saturating_add(passed)
-            }
-        }
     }
 }
