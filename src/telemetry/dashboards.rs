@@ -18,10 +18,7 @@ use serde_json::{Value, json};
 
 pub use limits::Limits;
 pub use source::Error;
-use source::{Datasource, Source};
-
-/// Prefix of every uid, and of the tags by which dashboards link to each other.
-const FAMILY: &str = "mlsdm";
+use source::{Datasource, FAMILY, Source};
 
 /// Generates the JSON of a dashboard from its YAML source; `name` is the file name without extension.
 ///

@@ -5,6 +5,7 @@
 //! check the output: `promtool` runs the rules, and a live Prometheus evaluates every expression.
 //! Alert routing is deliberately not here: `alertmanager.yml` is written by hand.
 
+mod annotations;
 mod components;
 mod document;
 mod objectives;
@@ -66,25 +67,4 @@ pub fn slo_rules(slo: &Slo) -> Files {
             yaml::rules("mlsdm-slo-alerts", &objectives::alerts(slo)),
         ),
     ]
-}
-
-/// The annotations of an alert. The runbook anchor is the alert name in lower case.
-#[derive(Debug)]
-struct Annotations<'a> {
-    name: &'a str,
-    summary: String,
-    description: String,
-    dashboard: &'a str,
-}
-
-impl Annotations<'_> {
-    fn into_pairs(self, links: &source::Links) -> Vec<(&'static str, String)> {
-        let Self { name, summary, description, dashboard } = self;
-        vec![
-            ("summary", summary),
-            ("description", description),
-            ("runbook_url", format!("{}#{}", links.runbook, name.to_lowercase())),
-            ("dashboard_url", format!("{}/d/{dashboard}", links.grafana)),
-        ]
-    }
 }

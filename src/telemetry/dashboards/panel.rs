@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    FAMILY, Limits,
-    source::{Datasource, Error, Kind, Mapping, Panel, Query, Threshold, expand, replace_limits},
+    limits::Limits,
+    source::{
+        Datasource, Error, FAMILY, Kind, Mapping, Panel, Query, Threshold, expand, replace_limits,
+    },
 };
 
 /// The dashboard with a Loki data source: its variables have the same names but other values.

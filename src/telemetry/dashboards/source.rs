@@ -3,7 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Limits;
+use super::limits::Limits;
+
+/// Prefix of every uid, and of the tags by which dashboards link to each other.
+pub(super) const FAMILY: &str = "mlsdm";
 
 /// A dashboard cannot be generated.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Recording rules and alerts that belong to no SLO.
 
 use super::{
-    Annotations,
+    annotations::Annotations,
     source::{Alert, Components, Links},
     yaml::{self, Kind, Rule},
 };

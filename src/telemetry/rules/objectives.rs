@@ -2,7 +2,7 @@
 //! multi-window burn-rate alerts.
 
 use super::{
-    Annotations,
+    annotations::Annotations,
     source::{BurnRate, Objective, Severity, Slo, seconds},
     yaml::{Kind, Rule},
 };
