@@ -107,7 +107,7 @@ async fn refusals_name_the_remediation() {
     eventful(&database).await;
     let url = database.url();
     let itself = migrate(url, "default", "default", &[]).exits(2);
-    assert!(itself.stderr.contains("name a new one"), "{itself:?}");
+    assert!(itself.stderr.contains("choose another name"), "{itself:?}");
     let nobody = migrate(url, "nobody", "copy", &[]).exits(1);
     assert!(nobody.stderr.contains("no engine \"nobody\""), "{nobody:?}");
     run_mlsdm(url, &["engine", "migrate", "default", "Bad Name"], &[]).exits(2);

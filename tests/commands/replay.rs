@@ -58,7 +58,7 @@ async fn an_unmodified_log_is_verified() {
     let early = run_mlsdm(database.url(), &until, &[]).exits(0).json();
     assert_eq!((&early["position"], early.get("divergent")), (&json!(9), None));
     let beyond = ["replay", "--engine", "default", "--until", "99999"];
-    assert!(run_mlsdm(database.url(), &beyond, &[]).exits(1).stderr.contains("its head is"));
+    assert!(run_mlsdm(database.url(), &beyond, &[]).exits(1).stderr.contains("last event is at"));
     run_mlsdm(database.url(), &["replay", "--until", "9"], &[]).exits(2);
     run_mlsdm(database.url(), &["replay", "--engine", "nobody"], &[]).exits(1);
 }
