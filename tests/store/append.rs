@@ -1,4 +1,4 @@
-//! The append transaction: order, gaplessness, time, limits.
+//! The append transaction: order, no gaps, time, limits.
 
 use std::{
     sync::{
@@ -23,8 +23,8 @@ on_every_database!(
     what_was_appended_is_read,
     a_batch_larger_than_a_group_is_whole,
     rows_are_appended_if_they_follow_the_head,
-    rows_that_wait_for_the_lock_follow_what_it_was_held_for,
-    nothing_is_left_of_a_rollback_or_a_drop,
+    rows_that_waited_for_the_lock_follow_the_rows_before_them,
+    a_rollback_or_a_drop_leaves_nothing,
     interleaved_writers_are_serialised,
     an_unknown_engine_is_refused,
     an_engine_is_made_once,
@@ -49,8 +49,12 @@ async fn what_was_appended_is_read(test: TestStore) {
     let placed = place(&name, transaction.head, transaction.now, events);
     insert_placed(&mut transaction, placed.clone()).await.unwrap();
     assert_eq!(transaction.engine(), &name);
-    assert_eq!(transaction.tail(0, 10).await.unwrap().len(), 5, "it sees its own");
-    assert_eq!(store.read(&name, 0, 10).await.unwrap().len(), 1, "nobody else does");
+    assert_eq!(
+        transaction.tail(0, 10).await.unwrap().len(),
+        5,
+        "the transaction sees its own events"
+    );
+    assert_eq!(store.read(&name, 0, 10).await.unwrap().len(), 1, "no other connection sees them");
     transaction.commit().await.unwrap();
 
     assert_eq!(store.read_for_audit(&name, 1, 10).await.unwrap(), placed);
@@ -77,7 +81,7 @@ async fn a_batch_larger_than_a_group_is_whole(test: TestStore) {
     assert!(rows.iter().all(|(_, content)| content.is_some()));
 }
 
-/// Rows as a writer sends them that decided before it held the lock.
+/// Rows of a writer that decided before it had the lock.
 struct Decided {
     expected: (Position, Sha256),
     events: Vec<Record>,
@@ -135,7 +139,7 @@ async fn rows_are_appended_if_they_follow_the_head(test: TestStore) {
     }
     let empty = decided_after(&name, head, 0);
     let (append, follows) = begin().await.append(empty.rows()).await.unwrap();
-    assert!(follows, "nothing follows everything");
+    assert!(follows, "an empty append fits every head");
     append.commit().await.unwrap();
     assert_eq!(store.head(&name).await.unwrap(), head);
 
@@ -144,7 +148,7 @@ async fn rows_are_appended_if_they_follow_the_head(test: TestStore) {
     assert_eq!(nobody.err(), Some(StoreError::EngineMissing(engine("nobody"))));
 }
 
-async fn rows_that_wait_for_the_lock_follow_what_it_was_held_for(test: TestStore) {
+async fn rows_that_waited_for_the_lock_follow_the_rows_before_them(test: TestStore) {
     const WAITING: &str = "SELECT count(*)::text FROM pg_locks WHERE NOT granted";
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
@@ -170,7 +174,7 @@ async fn rows_that_wait_for_the_lock_follow_what_it_was_held_for(test: TestStore
     assert_eq!(store.head(&name).await.unwrap().position, 6);
 }
 
-async fn nothing_is_left_of_a_rollback_or_a_drop(test: TestStore) {
+async fn a_rollback_or_a_drop_leaves_nothing(test: TestStore) {
     let (store, name) = (&test.store, engine("e"));
     create(store, &name).await;
     let mut given_up = store.begin(&name).await.unwrap();

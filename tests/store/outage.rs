@@ -1,4 +1,4 @@
-//! A PostgreSQL that goes away: what the writer may conclude from each error.
+//! A PostgreSQL that becomes unavailable: the errors that the writer gets.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The writer under faults: every command once, every state what its log says.
+//! The writer under faults: every command is in the log once, every state is the fold of the log.
 
 mod ahead;
 mod batches;

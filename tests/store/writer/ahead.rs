@@ -1,5 +1,5 @@
-//! What is decided and sent while the batch before is on its way: it counts only on the state it was
-//! decided on.
+//! Batches decided and sent while the batch before is in flight: they are written only if the log is
+//! as they were decided on.
 
 use std::collections::HashMap;
 
@@ -23,42 +23,43 @@ type Answer = oneshot::Receiver<Result<Outcome, WriteError>>;
 
 on_every_database!(
     TestLog:
-    what_waits_is_decided_while_another_is_under_way,
-    it_is_decided_again_if_it_waited_too_long,
-    what_waits_begins_behind_the_one_under_way,
-    a_batch_that_fails_takes_nothing_along,
-    a_key_that_is_ended_or_freed_ahead_is_seen_so,
-    a_key_that_is_freed_too_late_is_still_held,
-    a_name_and_a_key_that_the_batch_before_takes_are_found,
-    a_clock_that_is_set_back_meanwhile_sets_no_time_back,
-    a_beginning_that_fails_too_early_is_made_again,
+    a_waiting_command_is_decided_while_a_batch_is_in_flight,
+    a_batch_that_waited_too_long_is_decided_again,
+    the_next_transaction_begins_after_the_insert_before_it,
+    a_failed_batch_loses_no_command_of_the_next_one,
+    a_key_ended_or_released_ahead_is_seen_by_the_next_command,
+    a_key_released_after_its_repetition_is_still_held,
+    names_and_keys_taken_by_the_batch_before_are_found,
+    a_clock_that_is_set_back_does_not_make_the_logs_time_fall,
+    a_transaction_that_fails_to_begin_is_begun_again,
 );
 
 const PAIRS: Limits = Limits { batch_events: 2, queue: 1_024, batch_bytes: 1 << 20 };
 
-/// Admissions of a person that the log knows: nothing of them is looked for under the lock.
-async fn admissions(rig: &TestLog, replica: &TestReplica, count: usize) -> Vec<Proposal> {
+/// Admissions of a subject that the log knows: none of its names is looked up under the lock.
+async fn admissions(fixture: &TestLog, replica: &TestReplica, count: usize) -> Vec<Proposal> {
     let mut proposals = Vec::new();
     for i in 0..count {
         let text = format!("prompt {i}");
-        proposals.push(replica.admission(rig, Prompt { by: "s", text: &text, key: None }).await);
+        proposals
+            .push(replica.admission(fixture, Prompt { by: "s", text: &text, key: None }).await);
     }
     proposals
 }
 
-/// Hands all over before the writer gets to run.
+/// Submits all commands before the writer runs.
 fn submit(replica: &TestReplica, proposals: Vec<Proposal>) -> Vec<Answer> {
     proposals.into_iter().map(|proposal| replica.writer.submit(proposal).unwrap()).collect()
 }
 
-/// Two batches of two with the clock moved on between them, while the second waits for its turn;
-/// when the log says each of the four was recorded.
+/// Two batches of two commands, with the clock moved between them while the second one waits; returns
+/// the recorded times of the four.
 async fn two_batches(
-    rig: &TestLog,
+    fixture: &TestLog,
     replica: &TestReplica,
     between: impl AsyncFnOnce(),
 ) -> Result<[Micros; 4], Vec<Micros>> {
-    let proposals = admissions(rig, replica, 4).await;
+    let proposals = admissions(fixture, replica, 4).await;
     replica.faults.plan([Fault::BeginPasses, Fault::BeginHeld]);
     let mut answers = submit(replica, proposals);
     let second = answers.split_off(2);
@@ -66,43 +67,45 @@ async fn two_batches(
     for answer in answers {
         times.push(committed(answer.await.unwrap()).events[0].0.recorded_at);
     }
-    rig.pass(1_000);
+    fixture.pass(1_000);
     between().await;
     replica.faults.release();
     for answer in second {
         times.push(committed(answer.await.unwrap()).events[0].0.recorded_at);
     }
-    rig.assert_replays(replica).await;
+    fixture.assert_replays(replica).await;
     times.try_into()
 }
 
-async fn what_waits_is_decided_while_another_is_under_way(rig: TestLog) {
-    let replica = rig.limited(PAIRS).await;
-    replica.step(&rig, "s", "known from now on").await;
-    let [a, b, c, d] = two_batches(&rig, &replica, async || {}).await.unwrap();
-    assert_eq!([a, b, c], [b, c, d], "before the clock moved on");
+async fn a_waiting_command_is_decided_while_a_batch_is_in_flight(fixture: TestLog) {
+    let replica = fixture.limited(PAIRS).await;
+    replica.step(&fixture, "s", "known from now on").await;
+    let [a, b, c, d] = two_batches(&fixture, &replica, async || {}).await.unwrap();
+    assert_eq!([a, b, c], [b, c, d], "decided before the clock moved");
 }
 
-async fn it_is_decided_again_if_it_waited_too_long(rig: TestLog) {
-    let replica = rig.limited(PAIRS).await;
-    replica.step(&rig, "s", "known from now on").await;
-    let [a, b, c, d] = two_batches(&rig, &replica, async || rig.pass(60_000_000)).await.unwrap();
+async fn a_batch_that_waited_too_long_is_decided_again(fixture: TestLog) {
+    let replica = fixture.limited(PAIRS).await;
+    replica.step(&fixture, "s", "known from now on").await;
+    let [a, b, c, d] =
+        two_batches(&fixture, &replica, async || fixture.pass(60_000_000)).await.unwrap();
     assert_eq!((a, b, c), (a, a, d));
-    assert_eq!(c, a + 60_001_000, "as of when it was its turn");
+    assert_eq!(c, a + 60_001_000, "recorded when the lock was free");
 }
 
-/// With one connection to share, the second must not have it while the first still needs it.
-async fn what_waits_begins_behind_the_one_under_way(rig: TestLog) {
-    let replica = rig.limited(PAIRS).await;
-    replica.step(&rig, "s", "known from now on").await;
+/// SQLite has one connection that writes: the next transaction must not take it while the one before
+/// still needs it.
+async fn the_next_transaction_begins_after_the_insert_before_it(fixture: TestLog) {
+    let replica = fixture.limited(PAIRS).await;
+    replica.step(&fixture, "s", "known from now on").await;
     let begun = replica.faults.begun();
     // the release fails if the half batch has begun as well
     replica.faults.hold_at_most(1);
     // a batch, and half of another
-    let answers = submit(&replica, admissions(&rig, &replica, 3).await);
+    let answers = submit(&replica, admissions(&fixture, &replica, 3).await);
     replica.faults.begun_after(begun).await;
-    assert_eq!(replica.writer.depth(), 1, "it is decided");
-    assert_eq!(replica.faults.begun(), begun + 1, "but not begun");
+    assert_eq!(replica.writer.depth(), 1, "the third command is decided");
+    assert_eq!(replica.faults.begun(), begun + 1, "its transaction has not begun");
     replica.faults.release();
     for answer in answers {
         committed(answer.await.unwrap());
@@ -111,17 +114,17 @@ async fn what_waits_begins_behind_the_one_under_way(rig: TestLog) {
 }
 
 #[tokio::test]
-async fn it_is_decided_again_if_another_replica_came_between() {
-    let rig = TestLog::postgres().await;
-    let (one, other) = (rig.limited(PAIRS).await, rig.replica().await);
-    one.step(&rig, "s", "known from now on").await;
-    let between = async || drop(other.step(&rig, "other", "between").await);
-    let [a, b, c, d] = two_batches(&rig, &one, between).await.unwrap();
+async fn a_batch_is_decided_again_if_another_replica_wrote_before_it() {
+    let fixture = TestLog::postgres().await;
+    let (one, other) = (fixture.limited(PAIRS).await, fixture.replica().await);
+    one.step(&fixture, "s", "known from now on").await;
+    let between = async || drop(other.step(&fixture, "other", "between").await);
+    let [a, b, c, d] = two_batches(&fixture, &one, between).await.unwrap();
     assert_eq!((a, b, c), (a, a, d));
-    assert_eq!(c, a + 1_000, "as of when it was its turn");
+    assert_eq!(c, a + 1_000, "recorded when the lock was free");
 }
 
-async fn a_batch_that_fails_takes_nothing_along(rig: TestLog) {
+async fn a_failed_batch_loses_no_command_of_the_next_one(fixture: TestLog) {
     let full = || StoreError::DiskFull("injected".to_owned());
     let faults = [
         Fault::CommitFails(full()),
@@ -131,61 +134,61 @@ async fn a_batch_that_fails_takes_nothing_along(rig: TestLog) {
         Fault::CommitLate,
         Fault::Insert(full()),
     ];
-    let replica = rig.limited(PAIRS).await;
-    replica.step(&rig, "s", "known from now on").await;
+    let replica = fixture.limited(PAIRS).await;
+    replica.step(&fixture, "s", "known from now on").await;
     for fault in faults {
         let fails =
             matches!(&fault, Fault::CommitFails(StoreError::DiskFull(_)) | Fault::Insert(_));
-        let proposals = admissions(&rig, &replica, 6).await;
+        let proposals = admissions(&fixture, &replica, 6).await;
         let ids: Vec<CommandId> = proposals.iter().map(|proposal| proposal.command_id).collect();
         replica.faults.plan([fault]);
         let answers = submit(&replica, proposals);
-        let mut told = Vec::new();
+        let mut answered = Vec::new();
         for (id, answer) in ids.into_iter().zip(answers) {
-            told.push((id, answer.await.unwrap()));
+            answered.push((id, answer.await.unwrap()));
         }
         assert!(replica.faults.all_happened());
         assert_eq!(
-            told.iter().filter(|(_, outcome)| outcome.is_err()).count(),
+            answered.iter().filter(|(_, outcome)| outcome.is_err()).count(),
             usize::from(fails) * 2
         );
-        assert_told_right(&rig, &replica, told).await;
+        assert_answers_match_the_log(&fixture, &replica, answered).await;
     }
 }
 
-/// Who was told that it is recorded finds it in the log once, in order; who was not finds nothing.
-async fn assert_told_right(
-    rig: &TestLog,
+/// Who was answered that it is recorded finds it in the log once, in order; who was not finds nothing.
+async fn assert_answers_match_the_log(
+    fixture: &TestLog,
     replica: &TestReplica,
-    told: Vec<(CommandId, Result<Outcome, WriteError>)>,
+    answered: Vec<(CommandId, Result<Outcome, WriteError>)>,
 ) {
     let mut positions: HashMap<CommandId, Vec<u64>> = HashMap::new();
-    for record in rig.log(replica).await {
+    for record in fixture.log(replica).await {
         positions.entry(record.command_id).or_default().push(record.position);
     }
     let mut last = 0;
-    for (id, outcome) in told {
-        let Ok(Outcome::Committed(told)) = outcome else {
+    for (id, outcome) in answered {
+        let Ok(Outcome::Committed(answered)) = outcome else {
             assert!(!positions.contains_key(&id), "{outcome:?}");
             continue;
         };
-        let at: Vec<u64> = told.events.iter().map(|(envelope, _)| envelope.position).collect();
+        let at: Vec<u64> = answered.events.iter().map(|(envelope, _)| envelope.position).collect();
         assert_eq!(positions[&id], at);
         assert!(at[0] > last);
         last = at[0];
     }
-    rig.assert_replays(replica).await;
+    fixture.assert_replays(replica).await;
 }
 
-async fn a_key_that_is_ended_or_freed_ahead_is_seen_so(rig: TestLog) {
-    let replica = rig.limited(PAIRS).await;
+async fn a_key_ended_or_released_ahead_is_seen_by_the_next_command(fixture: TestLog) {
+    let replica = fixture.limited(PAIRS).await;
     let keyed = Prompt { by: "s", text: "x", key: Some("key") };
     for (stage, ends) in [(FailStage::Llm, false), (FailStage::EmptyResponse, true)] {
-        let admitted = committed(replica.admit(&rig, keyed.clone()).await);
-        let mut proposals = admissions(&rig, &replica, 2).await;
+        let admitted = committed(replica.admit(&fixture, keyed.clone()).await);
+        let mut proposals = admissions(&fixture, &replica, 2).await;
         // decided behind the two before it, the repetition too, which shows only then that it is one
         proposals.push(replica.failure(&admitted, stage));
-        proposals.push(replica.admission(&rig, keyed.clone()).await);
+        proposals.push(replica.admission(&fixture, keyed.clone()).await);
         let mut answers = submit(&replica, proposals).into_iter().skip(2);
         let ending = committed(answers.next().unwrap().await.unwrap()).events[0].0.position;
         match answers.next().unwrap().await.unwrap() {
@@ -201,32 +204,32 @@ async fn a_key_that_is_ended_or_freed_ahead_is_seen_so(rig: TestLog) {
             }
         }
     }
-    rig.assert_replays(&replica).await;
+    fixture.assert_replays(&replica).await;
 }
 
-/// The step that holds a key fails after the key's repetition came, in one batch.
-async fn a_key_that_is_freed_too_late_is_still_held(rig: TestLog) {
-    let replica = rig.replica().await;
+/// In one batch, a key is claimed again before the step that holds it fails.
+async fn a_key_released_after_its_repetition_is_still_held(fixture: TestLog) {
+    let replica = fixture.replica().await;
     let keyed = Prompt { by: "s", text: "x", key: Some("key") };
-    let admitted = committed(replica.admit(&rig, keyed.clone()).await);
+    let admitted = committed(replica.admit(&fixture, keyed.clone()).await);
     let proposals =
-        vec![replica.admission(&rig, keyed).await, replica.failure(&admitted, FailStage::Llm)];
+        vec![replica.admission(&fixture, keyed).await, replica.failure(&admitted, FailStage::Llm)];
     let mut answers = submit(&replica, proposals).into_iter();
     let repeated = answers.next().unwrap().await.unwrap();
     let Ok(Outcome::Duplicate(earlier)) = repeated else { panic!("{repeated:?}") };
     assert_eq!(earlier.step, step_of(&admitted));
     committed(answers.next().unwrap().await.unwrap());
-    rig.assert_replays(&replica).await;
+    fixture.assert_replays(&replica).await;
 }
 
-/// Two batches under way that take the same new name, then two that claim the same key.
-async fn a_name_and_a_key_that_the_batch_before_takes_are_found(rig: TestLog) {
-    let replica = rig.limited(PAIRS).await;
-    replica.step(&rig, "s", "known from now on").await;
+/// Two batches in flight that take the same new name, then two that claim the same key.
+async fn names_and_keys_taken_by_the_batch_before_are_found(fixture: TestLog) {
+    let replica = fixture.limited(PAIRS).await;
+    replica.step(&fixture, "s", "known from now on").await;
     let by = |by, key| Prompt { by, text: "x", key };
     let mut proposals = Vec::new();
     for prompt in [by("s", None), by("new", None), by("new", None), by("s", None)] {
-        proposals.push(replica.admission(&rig, prompt).await);
+        proposals.push(replica.admission(&fixture, prompt).await);
     }
     let pseudonym = |proposal: &Proposal| proposal.subject.as_ref().unwrap().subject_ref;
     assert_ne!(pseudonym(&proposals[1]), pseudonym(&proposals[2]), "each made its own");
@@ -240,78 +243,78 @@ async fn a_name_and_a_key_that_the_batch_before_takes_are_found(rig: TestLog) {
 
     let mut proposals = Vec::new();
     for prompt in [by("s", Some("key")), by("s", None), by("s", Some("key")), by("s", None)] {
-        proposals.push(replica.admission(&rig, prompt).await);
+        proposals.push(replica.admission(&fixture, prompt).await);
     }
-    let mut told = Vec::new();
+    let mut answered = Vec::new();
     for answer in submit(&replica, proposals) {
-        told.push(answer.await.unwrap().unwrap());
+        answered.push(answer.await.unwrap().unwrap());
     }
-    let [Outcome::Committed(first), _, Outcome::Duplicate(again), _] = &told[..] else {
-        panic!("{told:?}")
+    let [Outcome::Committed(first), _, Outcome::Duplicate(again), _] = &answered[..] else {
+        panic!("{answered:?}")
     };
     assert_eq!(again.step, step_of(first));
-    rig.assert_replays(&replica).await;
+    fixture.assert_replays(&replica).await;
 }
 
-async fn a_clock_that_is_set_back_meanwhile_sets_no_time_back(rig: TestLog) {
-    let replica = rig.limited(PAIRS).await;
-    replica.step(&rig, "s", "known from now on").await;
-    rig.tick();
-    two_batches(&rig, &replica, async || rig.pass(-10_000)).await.unwrap();
-    let more = submit(&replica, admissions(&rig, &replica, 6).await);
+async fn a_clock_that_is_set_back_does_not_make_the_logs_time_fall(fixture: TestLog) {
+    let replica = fixture.limited(PAIRS).await;
+    replica.step(&fixture, "s", "known from now on").await;
+    fixture.tick();
+    two_batches(&fixture, &replica, async || fixture.pass(-10_000)).await.unwrap();
+    let more = submit(&replica, admissions(&fixture, &replica, 6).await);
     for answer in more {
         committed(answer.await.unwrap());
     }
-    let log = rig.log(&replica).await;
+    let log = fixture.log(&replica).await;
     assert!(log.is_sorted_by_key(|record| record.recorded_at));
 }
 
-async fn a_beginning_that_fails_too_early_is_made_again(rig: TestLog) {
-    let replica = rig.limited(PAIRS).await;
-    replica.step(&rig, "s", "known from now on").await;
+async fn a_transaction_that_fails_to_begin_is_begun_again(fixture: TestLog) {
+    let replica = fixture.limited(PAIRS).await;
+    replica.step(&fixture, "s", "known from now on").await;
     let no_connection = StoreError::Unavailable("injected".to_owned());
     replica.faults.plan([Fault::BeginPasses, Fault::Begin(no_connection)]);
-    for answer in submit(&replica, admissions(&rig, &replica, 4).await) {
+    for answer in submit(&replica, admissions(&fixture, &replica, 4).await) {
         committed(answer.await.unwrap());
     }
     assert!(replica.faults.all_happened());
-    rig.assert_replays(&replica).await;
+    fixture.assert_replays(&replica).await;
 }
 
-/// What was folded of another replica may be later than this one's clock.
+/// The events of another replica may be later than this replica's clock.
 #[tokio::test]
-async fn time_does_not_fall_behind_another_replicas() {
-    let rig = TestLog::postgres().await;
-    let (one, other) = (rig.replica().await, rig.replica().await);
-    one.step(&rig, "s", "known from now on").await;
-    rig.pass(2_000_000);
-    let told = other.step(&rig, "s", "by a clock that is ahead").await;
-    let end = told.events.last().unwrap().0.position;
-    rig.pass(-2_000_000);
+async fn events_are_not_recorded_before_those_of_another_replica() {
+    let fixture = TestLog::postgres().await;
+    let (one, other) = (fixture.replica().await, fixture.replica().await);
+    one.step(&fixture, "s", "known from now on").await;
+    fixture.pass(2_000_000);
+    let answered = other.step(&fixture, "s", "by a clock that is ahead").await;
+    let end = answered.events.last().unwrap().0.position;
+    fixture.pass(-2_000_000);
     let mut views = one.writer.watch();
     one.writer.catch_up();
     views.wait_for(|view| view.state.position >= end).await.unwrap();
-    one.step(&rig, "s", "after it").await;
-    let log = rig.log(&one).await;
+    one.step(&fixture, "s", "after it").await;
+    let log = fixture.log(&one).await;
     assert!(log.is_sorted_by_key(|record| record.recorded_at));
-    rig.assert_replays(&one).await;
+    fixture.assert_replays(&one).await;
 }
 
-/// A reminder to fold the tail is no command: nothing may be begun for it that stays open.
+/// A request to fold the tail is not a command: it must not leave a transaction open.
 #[tokio::test]
 async fn an_idle_writer_does_not_hold_the_row() {
-    let rig = TestLog::postgres().await;
-    let (one, other) = (rig.replica().await, rig.replica().await);
-    one.step(&rig, "s", "known from now on").await;
+    let fixture = TestLog::postgres().await;
+    let (one, other) = (fixture.replica().await, fixture.replica().await);
+    one.step(&fixture, "s", "known from now on").await;
     one.faults.hold();
     let begun = one.faults.begun();
-    let answers = submit(&one, admissions(&rig, &one, 1).await);
+    let answers = submit(&one, admissions(&fixture, &one, 1).await);
     one.faults.begun_after(begun).await;
     one.writer.catch_up();
     one.faults.release();
     for answer in answers {
         committed(answer.await.unwrap());
     }
-    other.step(&rig, "other", "is not kept waiting").await;
+    other.step(&fixture, "other", "is not kept waiting").await;
     assert_eq!(one.writer.depth(), 0);
 }

@@ -1,4 +1,4 @@
-//! One database, writers on it as replicas have them, a clock that a test sets and faults on demand.
+//! A database with writers on it, one for each replica, a clock that tests set and faults that they plan.
 
 use std::{
     pin::pin,
@@ -42,7 +42,7 @@ use tokio::task::JoinSet;
 
 pub(super) const DIMENSION: usize = 8;
 
-/// How long a test's step may take, with its grace.
+/// Timeout of a test's step with its grace period, in microseconds.
 pub(super) const DEADLINE: Micros = 60_000_000;
 
 /// A database with one engine.
@@ -55,7 +55,7 @@ pub(super) struct TestLog {
     store: Store,
 }
 
-/// A writer on it.
+/// A writer on a [`TestLog`].
 pub(super) struct TestReplica {
     pub(super) store: Store,
     pub(super) writer: Writer,
@@ -64,7 +64,7 @@ pub(super) struct TestReplica {
     task: JoinSet<()>,
 }
 
-/// A prompt, by whom, and what makes its proposal special.
+/// A prompt, its subject and its idempotency key.
 #[derive(Clone, Default)]
 pub(super) struct Prompt<'a> {
     pub(super) by: &'a str,
@@ -100,7 +100,7 @@ impl TestLog {
         Self { database, engine, key, clock, ticks, store }
     }
 
-    /// From now on the clock moves whenever it is looked at.
+    /// From now on the clock moves whenever it is read.
     pub(super) fn tick(&self) {
         self.ticks.store(1, Ordering::Relaxed);
     }
@@ -117,13 +117,13 @@ impl TestLog {
         self.replica_with(limits, &self.clock).await
     }
 
-    /// A replica whose clock is not everybody's.
+    /// A replica with a clock of its own.
     pub(super) async fn with_clock(&self, at: Micros) -> TestReplica {
         let clock = Arc::new(AtomicI64::new(at));
         self.replica_with(Limits::default(), &clock).await
     }
 
-    /// SQLite has one owner: its only replica takes the file over.
+    /// SQLite allows one owner: its only replica takes over the file.
     async fn replica_with(&self, limits: Limits, clock: &Arc<AtomicI64>) -> TestReplica {
         if self.store.has_one_owner() {
             self.store.close().await;
@@ -149,7 +149,7 @@ impl TestLog {
         replay::replay(store, &self.key, &self.engine, end, &mut |_| {}).await.unwrap()
     }
 
-    /// The published state is what the log says.
+    /// The published state is the fold of the log.
     pub(super) async fn assert_replays(&self, replica: &TestReplica) {
         let fresh = self.replay(&replica.store).await;
         let (view, state) = (replica.writer.view(), fresh.state.unwrap());
@@ -194,21 +194,21 @@ impl TestReplica {
         }
     }
 
-    pub(super) async fn admission(&self, rig: &TestLog, prompt: Prompt<'_>) -> Proposal {
-        admission(&self.subject(&rig.engine, prompt.by).await, &prompt)
+    pub(super) async fn admission(&self, fixture: &TestLog, prompt: Prompt<'_>) -> Proposal {
+        admission(&self.subject(&fixture.engine, prompt.by).await, &prompt)
     }
 
     pub(super) async fn admit(
         &self,
-        rig: &TestLog,
+        fixture: &TestLog,
         prompt: Prompt<'_>,
     ) -> Result<Outcome, WriteError> {
-        let proposal = self.admission(rig, prompt).await;
+        let proposal = self.admission(fixture, prompt).await;
         self.writer.propose(proposal).await
     }
 
-    /// The ending of an admitted step by its answer.
-    #[expect(clippy::unused_self, reason = "reads like the rig's other proposals")]
+    /// The completion of an admitted step.
+    #[expect(clippy::unused_self, reason = "reads like the fixture's other proposals")]
     pub(super) fn completion(&self, admitted: &Committed, text: &str) -> Proposal {
         let (subject, step) = (admitted.subject.clone().unwrap(), step_of(admitted));
         let command_id = ids::command_id();
@@ -241,24 +241,24 @@ impl TestReplica {
         }
     }
 
-    #[expect(clippy::unused_self, reason = "reads like the rig's other proposals")]
+    #[expect(clippy::unused_self, reason = "reads like the fixture's other proposals")]
     pub(super) fn failure(&self, admitted: &Committed, stage: FailStage) -> Proposal {
         failure(admitted, stage)
     }
 
-    /// A whole step.
-    pub(super) async fn step(&self, rig: &TestLog, by: &str, text: &str) -> Committed {
+    /// Admits and completes a step.
+    pub(super) async fn step(&self, fixture: &TestLog, by: &str, text: &str) -> Committed {
         let prompt = Prompt { by, text, key: None };
-        let admitted = committed(self.admit(rig, prompt).await);
+        let admitted = committed(self.admit(fixture, prompt).await);
         committed(self.writer.propose(self.completion(&admitted, "an answer")).await)
     }
 
-    /// The writer and what runs it.
+    /// The writer and the task that runs it.
     pub(super) fn into_parts(self) -> (Writer, JoinSet<()>) {
         (self.writer, self.task)
     }
 
-    /// Lets proposals wait together, so that the writer finds them all at once; their outcomes.
+    /// Submits proposals so that the writer finds all of them at once; returns their outcomes.
     pub(super) async fn together(
         &self,
         proposals: Vec<Proposal>,
@@ -355,13 +355,13 @@ pub(super) async fn started<'a, F: Future + 'a>(
     }
 }
 
-/// A command that is fulfilled already.
+/// A command without effect.
 pub(super) fn nothing_to_do() -> Proposal {
     let act = mlsdm::domain::command::Intervene { actor: "test".into(), reason: "none".into() };
     Proposal::of_engine(ids::command_id(), Command::Resume(act), Actor::Server)
 }
 
-/// Stands for SHA-256 in tests.
+/// Replaces SHA-256 in tests.
 pub(super) fn fake_digest(text: &str) -> [u8; 32] {
     let mut digest = [0; 32];
     for (i, byte) in text.bytes().enumerate() {

@@ -1,4 +1,4 @@
-//! What others wrote: long tails, and tails that cannot be folded.
+//! Events that others wrote: long tails, and tails that cannot be folded.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ on_every_database!(
     TestLog:
     a_tail_longer_than_a_page_is_folded_first,
     a_tail_that_cannot_be_folded_is_refused_by_name,
-    a_row_that_does_not_follow_leaves_the_state_alone,
+    a_row_that_cannot_be_folded_leaves_the_state_unchanged,
     a_missing_row_is_refused,
 );
 
@@ -48,16 +48,16 @@ fn event(kind: &str, schema_version: u32, payload: &str) -> Record {
     }
 }
 
-/// Appends events with a chain that holds; gives the last position.
-pub(super) async fn foreign(rig: &TestLog, store: &Store, events: Vec<Record>) -> Position {
-    let mut append = store.begin(&rig.engine).await.unwrap();
+/// Appends events with a valid chain; returns the last position.
+pub(super) async fn foreign(fixture: &TestLog, store: &Store, events: Vec<Record>) -> Position {
+    let mut append = store.begin(&fixture.engine).await.unwrap();
     let Head { mut position, mut chain_hash, .. } = append.head;
     let mut rows = Vec::new();
     for mut record in events {
         position += 1;
         record.position = position;
         record.recorded_at = append.now;
-        record.leaf_hash = chain::leaf(&rig.engine, &record);
+        record.leaf_hash = chain::leaf(&fixture.engine, &record);
         chain_hash = chain::link(chain_hash, position, record.leaf_hash);
         record.chain_hash = chain_hash;
         rows.push(record);
@@ -73,34 +73,35 @@ pub(super) fn attested() -> Record {
     event(encoded.kind, 1, &String::from_utf8(encoded.payload).unwrap())
 }
 
-async fn damage(rig: &TestLog, replica: &TestReplica) -> Arc<LogDamage> {
-    let refused = replica.admit(rig, Prompt { by: "s", text: "x", key: None }).await;
+async fn damage(fixture: &TestLog, replica: &TestReplica) -> Arc<LogDamage> {
+    let refused = replica.admit(fixture, Prompt { by: "s", text: "x", key: None }).await;
     let Err(WriteError::Damage(damage)) = refused else { panic!("{refused:?}") };
     damage
 }
 
-async fn a_tail_longer_than_a_page_is_folded_first(rig: TestLog) {
-    let replica = rig.replica().await;
-    replica.step(&rig, "s", "before").await;
+async fn a_tail_longer_than_a_page_is_folded_first(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    replica.step(&fixture, "s", "before").await;
     let long = PAGE as usize * 2 + 100;
     let events = (0..long).map(|_| attested()).collect();
-    let end = foreign(&rig, &replica.store, events).await;
+    let end = foreign(&fixture, &replica.store, events).await;
     // by a reminder
     let mut views = replica.writer.watch();
     replica.writer.catch_up();
     views.wait_for(|view| view.state.position == end).await.unwrap();
-    rig.assert_replays(&replica).await;
+    fixture.assert_replays(&replica).await;
     // and by the next command
     let events = (0..long).map(|_| attested()).collect();
-    let end = foreign(&rig, &replica.store, events).await;
-    let told = committed(replica.admit(&rig, Prompt { by: "s", text: "x", key: None }).await);
-    assert_eq!((told.events[0].0.position, step_of(&told)), (end + 1, 2));
-    rig.assert_replays(&replica).await;
+    let end = foreign(&fixture, &replica.store, events).await;
+    let answered =
+        committed(replica.admit(&fixture, Prompt { by: "s", text: "x", key: None }).await);
+    assert_eq!((answered.events[0].0.position, step_of(&answered)), (end + 1, 2));
+    fixture.assert_replays(&replica).await;
 }
 
-async fn a_tail_that_cannot_be_folded_is_refused_by_name(rig: TestLog) {
-    let replica = rig.replica().await;
-    replica.step(&rig, "s", "before").await;
+async fn a_tail_that_cannot_be_folded_is_refused_by_name(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    replica.step(&fixture, "s", "before").await;
     let before = digest::state(&replica.writer.view().state);
     let bad = [
         (event("step.dreamt", 1, "{}"), "event type \"step.dreamt\" is unknown"),
@@ -110,9 +111,9 @@ async fn a_tail_that_cannot_be_folded_is_refused_by_name(rig: TestLog) {
     ];
     // only the first of them is ever reached: each in a log of its own would say the same
     let (record, text) = bad[usize::from(replica.store.has_one_owner())].clone();
-    let position = foreign(&rig, &replica.store, vec![record]).await;
+    let position = foreign(&fixture, &replica.store, vec![record]).await;
     for _ in 0..2 {
-        let damage = damage(&rig, &replica).await;
+        let damage = damage(&fixture, &replica).await;
         assert_eq!(damage.position, position);
         assert!(matches!(damage.cause, DamageCause::Codec(_)));
         let said = damage.to_string();
@@ -126,12 +127,12 @@ async fn a_tail_that_cannot_be_folded_is_refused_by_name(rig: TestLog) {
     }
 }
 
-async fn a_row_that_does_not_follow_leaves_the_state_alone(rig: TestLog) {
-    let replica = rig.replica().await;
-    replica.step(&rig, "s", "before").await;
-    let good = committed(replica.admit(&rig, Prompt { by: "s", text: "x", key: None }).await);
+async fn a_row_that_cannot_be_folded_leaves_the_state_unchanged(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    replica.step(&fixture, "s", "before").await;
+    let good = committed(replica.admit(&fixture, Prompt { by: "s", text: "x", key: None }).await);
     // a good event, then a second ending of step 1 that names a store number of the future
-    let ending = rig.log(&replica).await.remove(2);
+    let ending = fixture.log(&replica).await.remove(2);
     assert_eq!(ending.kind, "step.completed");
     let twisted = String::from_utf8(ending.payload.clone()).unwrap().replace("\"n\":1", "\"n\":7");
     let twisted = Record {
@@ -141,9 +142,9 @@ async fn a_row_that_does_not_follow_leaves_the_state_alone(rig: TestLog) {
         content_hash: None,
         ..ending
     };
-    let position = foreign(&rig, &replica.store, vec![attested(), twisted]).await;
+    let position = foreign(&fixture, &replica.store, vec![attested(), twisted]).await;
     for _ in 0..3 {
-        let damage = damage(&rig, &replica).await;
+        let damage = damage(&fixture, &replica).await;
         assert_eq!(damage.position, position);
         let said = damage.to_string();
         assert!(said.contains("store number does not follow"), "{said}");
@@ -153,22 +154,22 @@ async fn a_row_that_does_not_follow_leaves_the_state_alone(rig: TestLog) {
     }
     // a reminder changes nothing either
     replica.writer.catch_up();
-    let _again = damage(&rig, &replica).await;
+    let _again = damage(&fixture, &replica).await;
     assert_eq!(replica.writer.view().state.counts.completed, 1);
 }
 
-async fn a_missing_row_is_refused(rig: TestLog) {
-    let replica = rig.replica().await;
-    replica.step(&rig, "s", "before").await;
-    let mut append = replica.store.begin(&rig.engine).await.unwrap();
+async fn a_missing_row_is_refused(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    replica.step(&fixture, "s", "before").await;
+    let mut append = replica.store.begin(&fixture.engine).await.unwrap();
     let mut record = attested();
     record.position = append.head.position + 2;
     record.recorded_at = append.now;
-    record.leaf_hash = chain::leaf(&rig.engine, &record);
+    record.leaf_hash = chain::leaf(&fixture.engine, &record);
     record.chain_hash = chain::link(append.head.chain_hash, record.position, record.leaf_hash);
     append.insert_events(&[record]).await.unwrap();
     append.commit().await.unwrap();
-    let damage = damage(&rig, &replica).await;
+    let damage = damage(&fixture, &replica).await;
     assert_eq!(damage.position, 4);
     assert!(matches!(damage.cause, DamageCause::Gap { found: 5 }), "{damage}");
 }
