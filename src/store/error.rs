@@ -24,7 +24,7 @@ pub enum StoreError {
     #[error("the database aborted the transaction ({0}); retry it")]
     Serialization(String),
     /// The disk of the database is full.
-    #[error("the database's disk is full ({0}); free some space")]
+    #[error("the disk of the database is full ({0}); free space on it")]
     DiskFull(String),
     /// The database, or this handle to it, is read-only.
     #[error("the database is read-only ({0}); use the primary, or open it for writing")]

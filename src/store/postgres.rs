@@ -145,6 +145,7 @@ impl PostgresStore {
     }
 
     /// Begins a transaction with a snapshot of the log that lasts until it ends.
+    #[cfg(feature = "tools")]
     pub(super) async fn begin_snapshot(
         &self,
     ) -> Result<Transaction<'static, Postgres>, StoreError> {

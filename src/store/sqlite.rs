@@ -142,6 +142,7 @@ impl SqliteStore {
     }
 
     /// Begins a read transaction; its snapshot is taken at the first read.
+    #[cfg(feature = "tools")]
     pub(super) async fn begin_snapshot(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.readers.begin().await.map_err(classify)
     }

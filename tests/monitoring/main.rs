@@ -8,6 +8,7 @@ mod alertmanager;
 mod asked;
 mod compose;
 mod dashboards;
+mod documents;
 mod files;
 mod logql;
 mod provisioning;

@@ -80,18 +80,16 @@ fn file_of(root: &Path, path: &[String]) -> String {
 }
 
 /// The imports of a `use` tree: the name in this module (none for `*`) and the path.
-fn flatten(
-    tree: &UseTree,
-    path: &mut Vec<String>,
-    found: &mut Vec<(Option<String>, Vec<String>)>,
-) {
+fn flatten(tree: &UseTree, path: &mut Vec<String>, found: &mut Vec<(Option<String>, Vec<String>)>) {
     match tree {
         UseTree::Path(step) => {
             path.push(step.ident.to_string());
             flatten(&step.tree, path, found);
             path.pop();
         }
-        UseTree::Name(name) if name.ident == "self" => found.push((path.last().cloned(), path.clone())),
+        UseTree::Name(name) if name.ident == "self" => {
+            found.push((path.last().cloned(), path.clone()))
+        }
         UseTree::Name(name) => {
             let name = name.ident.to_string();
             found.push((Some(name.clone()), [path.as_slice(), &[name]].concat()));

@@ -31,7 +31,8 @@ fn describe(out: &mut String, command: &mut Command, level: usize) {
     let usage = command.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ").trim().to_owned();
     let name = command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned();
-    push_line(out, &format!("\n{} `{name}`\n", "#".repeat(level)));
+    push_line(out, &format!("\n{} `{name}`", "#".repeat(level)));
+    push_line(out, "");
     let about = command.get_long_about().or_else(|| command.get_about());
     for part in about.map(ToString::to_string).unwrap_or_default().split("\n\n") {
         paragraph(out, "", "", &sentence(part));

@@ -18,7 +18,8 @@ pub(super) fn document() -> anyhow::Result<String> {
             comment.push(text.strip_prefix(' ').unwrap_or(text));
         } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             name.clone_into(&mut section);
-            push_line(&mut out, &format!("\n## `[{section}]`\n"));
+            push_line(&mut out, &format!("\n## `[{section}]`"));
+            push_line(&mut out, "");
             if !comment.is_empty() {
                 paragraph(&mut out, "", "", &comment.join(" "));
                 out.push('\n');

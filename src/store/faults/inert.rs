@@ -5,22 +5,22 @@ use std::future::{Ready, ready};
 use crate::store::{CommitError, StoreError, simulated::SimulatedTx, tx::Tx};
 
 /// Does nothing; see [`super`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Hooks;
+#[derive(Clone, Debug, Default)]
+pub struct Hooks(());
 
-#[expect(clippy::unused_self, reason = "the same signatures as with faults")]
+#[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the signatures of a test build")]
 impl Hooks {
-    pub(in crate::store) fn at_begin(self) -> Ready<Result<Self, StoreError>> {
-        ready(Ok(self))
+    pub(in crate::store) fn at_begin(&self) -> Ready<Result<Self, StoreError>> {
+        ready(Ok(self.clone()))
     }
 
     pub(in crate::store) fn simulate(
-        self,
+        &self,
     ) -> Ready<Result<Option<Box<dyn SimulatedTx>>, StoreError>> {
         ready(Ok(None))
     }
 
-    pub(in crate::store) const fn at_insert(self) -> Result<(), StoreError> {
+    pub(in crate::store) const fn at_insert(&self) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -71,7 +71,7 @@ fn a_damaged_sequence_of_events_is_refused() {
     assert_eq!(damage(3, late).1, "its reservation is for another window");
     // 5 is in memory, 2 is not
     let evicted = Event::MemoryEvicted(Positions { positions: vec![5, 2] });
-    assert_eq!(damage(6, |row| row.event = evicted).1, "it evicts an item that is not there");
+    assert_eq!(damage(6, |row| row.event = evicted).1, "it evicts an item that is not in memory");
 }
 
 #[test]
