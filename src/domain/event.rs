@@ -85,48 +85,41 @@ pub enum Event {
     KeyRotated(KeyRotated),
 }
 
-impl Event {
-    /// The names of all event types as the log stores them.
-    pub const KINDS: [&str; 16] = [
-        "engine.created",
-        "policy.changed",
-        "step.admitted",
-        "step.rejected",
-        "step.completed",
-        "step.failed",
-        "memory.added",
-        "memory.consolidated",
-        "memory.evicted",
-        "engine.shutdown",
-        "engine.resumed",
-        "subject.erased",
-        "state.attested",
-        "key.created",
-        "key.revoked",
-        "key.rotated",
-    ];
+/// The name of each event type, written once: a variant without a name does not compile, and a name
+/// without a fixture or a decoder fails the tests of the codec.
+macro_rules! kinds {
+    ($($variant:ident => $kind:literal,)*) => {
+        impl Event {
+            /// The names of all event types as the log stores them.
+            pub const KINDS: [&str; [$($kind),*].len()] = [$($kind),*];
 
-    /// The name of this event's type as the log stores it.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::EngineCreated(_) => "engine.created",
-            Self::PolicyChanged(_) => "policy.changed",
-            Self::StepAdmitted(_) => "step.admitted",
-            Self::StepRejected(_) => "step.rejected",
-            Self::StepCompleted(_) => "step.completed",
-            Self::StepFailed(_) => "step.failed",
-            Self::MemoryAdded(_) => "memory.added",
-            Self::MemoryConsolidated(_) => "memory.consolidated",
-            Self::MemoryEvicted(_) => "memory.evicted",
-            Self::EngineShutdown(_) => "engine.shutdown",
-            Self::EngineResumed(_) => "engine.resumed",
-            Self::SubjectErased(_) => "subject.erased",
-            Self::StateAttested(_) => "state.attested",
-            Self::KeyCreated(_) => "key.created",
-            Self::KeyRevoked(_) => "key.revoked",
-            Self::KeyRotated(_) => "key.rotated",
+            /// The name of this event's type as the log stores it.
+            pub const fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $kind,)*
+                }
+            }
         }
-    }
+    };
+}
+
+kinds! {
+    EngineCreated => "engine.created",
+    PolicyChanged => "policy.changed",
+    StepAdmitted => "step.admitted",
+    StepRejected => "step.rejected",
+    StepCompleted => "step.completed",
+    StepFailed => "step.failed",
+    MemoryAdded => "memory.added",
+    MemoryConsolidated => "memory.consolidated",
+    MemoryEvicted => "memory.evicted",
+    EngineShutdown => "engine.shutdown",
+    EngineResumed => "engine.resumed",
+    SubjectErased => "subject.erased",
+    StateAttested => "state.attested",
+    KeyCreated => "key.created",
+    KeyRevoked => "key.revoked",
+    KeyRotated => "key.rotated",
 }
 
 /// `engine.created`
