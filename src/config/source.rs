@@ -72,17 +72,43 @@ pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<String> {
 /// secret.
 pub(super) fn parse(text: &str, format: FileFormat) -> Result<Value, String> {
     match format {
-        FileFormat::Toml => toml::from_str(text).map_err(|error| {
+        FileFormat::Toml => toml::from_str(text).map(dates_as_text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
             let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
             format!("{} at line {line}", error.message())
         }),
         FileFormat::Yaml => {
-            // YAML 1.2: `yes` and `off` are strings
-            let options = serde_saphyr::options! { strict_booleans: true };
-            serde_saphyr::from_str_with_options(text, options)
-                .map_err(|error| error.without_snippet().to_string())
+            // YAML 1.2: `yes` and `off` are strings; so are 08080 and 1_000 until a setting that is
+            // a number reads them
+            let options = serde_saphyr::options! {
+                strict_booleans: true,
+                leading_zero_numbers_as_strings: true,
+                underscored_numbers_as_strings: true,
+            };
+            let document: Value = serde_saphyr::from_str_with_options(text, options)
+                .map_err(|error| error.without_snippet().to_string())?;
+            match document {
+                Value::Null | Value::Object(_) => Ok(document),
+                Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                    Err("the document must be a mapping of keys to values".to_owned())
+                }
+            }
         }
+    }
+}
+
+/// The key under which the parser of TOML hands over an unquoted date.
+const TOML_DATE: &str = "$__toml_private_datetime";
+
+/// Replaces unquoted dates of TOML by their text: `version = 2023-06-01` is a version, not a time.
+fn dates_as_text(value: Value) -> Value {
+    match value {
+        Value::Object(mut map) => map.remove(TOML_DATE).unwrap_or_else(|| {
+            let dated = map.into_iter().map(|(key, value)| (key, dates_as_text(value)));
+            Value::Object(dated.collect())
+        }),
+        Value::Array(values) => Value::Array(values.into_iter().map(dates_as_text).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
     }
 }
 

@@ -1,5 +1,6 @@
 mod auth;
 mod edge;
+mod files;
 mod llm;
 
 use std::{fs, path::PathBuf};

@@ -115,8 +115,7 @@ impl Engine {
 
 /// The pseudonym of a name, if the log contains the subject. A query never creates one.
 async fn pseudonym(engine: &Engine, name: &str) -> Result<Option<SubjectRef>, EngineError> {
-    let subject = engine.subjects.by_name(name).await?;
-    Ok(subject.map(|subject| subject.subject_ref))
+    Ok(engine.subjects.ref_by_name(name).await?)
 }
 
 /// The digest of a published state, computed once per position.

@@ -74,6 +74,17 @@ impl Subjects {
         Ok(row.map(|row| self.directory.load(&row)).transpose()?)
     }
 
+    /// The pseudonym of this name, if the log contains the subject. It needs no key, so a query
+    /// works although the subject's key is damaged.
+    pub async fn ref_by_name(&self, name: &str) -> Result<Option<SubjectRef>, StoreError> {
+        let name_hmac = self.directory.name_hmac(name);
+        if let Some(cached) = self.directory.get(&name_hmac) {
+            return Ok(Some(cached.subject_ref));
+        }
+        let row = self.store.subject_by_name(&self.directory.engine, &name_hmac).await?;
+        Ok(row.map(|row| row.subject_ref))
+    }
+
     /// The subject with this name, or a new one that is recorded with its first event.
     pub async fn by_name_or_new(&self, name: &str) -> Result<Arc<Subject>, SubjectError> {
         if let Some(subject) = self.by_name(name).await? {

@@ -168,7 +168,7 @@ pub(crate) fn attributes(item: &Item) -> &[Attribute] {
 pub(crate) fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
-            && attribute.parse_args::<TokenStream>().is_ok_and(|tokens| names_test(tokens))
+            && attribute.parse_args::<TokenStream>().is_ok_and(names_test)
     })
 }
 

@@ -21,6 +21,7 @@ fn memories_are_quoted_in_order_with_prompt_and_answer() {
         "<user>My dog is called Rex</user>\n<assistant>Noted.</assistant>\n\
          <user>Hello</user>\n<assistant>Hi!</assistant>\n"
     );
+    assert!(built.text.starts_with("Remembered conversation that may help with the next message"));
     assert_eq!(built.used, [9, 4]);
     assert_eq!(built.chars, built.text.chars().count());
 }

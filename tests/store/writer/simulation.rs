@@ -13,7 +13,14 @@ mod database;
 mod random;
 mod world;
 
-use std::{env, num::NonZero, ops::Range, sync::Arc, thread};
+use std::{
+    env,
+    num::NonZero,
+    ops::Range,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    thread,
+};
 
 use mlsdm::{
     store::{Options, Store},
@@ -46,7 +53,11 @@ async fn stores() -> ([Store; 2], [TestDatabase; 2]) {
 fn run_seeds(seeds: Range<u64>, defect: Option<Defect>) -> Vec<(u64, Vec<String>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (stores, _databases) = runtime.block_on(stores());
-    let failure = |seed| Some((seed, run(seed, &stores, defect).err()?));
+    let failure = |seed| {
+        let run = panic::catch_unwind(AssertUnwindSafe(|| run(seed, &stores, defect)));
+        let violations = run.unwrap_or_else(|_| Err(vec!["the run panicked".to_owned()])).err()?;
+        Some((seed, violations))
+    };
     seeds.filter_map(failure).collect()
 }
 

@@ -93,13 +93,15 @@ impl Checks {
             Ok(Outcome::Committed(committed)) => self.committed(id, committed),
             Ok(Outcome::Duplicate(earlier)) => {
                 let first = self.database.record(earlier.position);
-                let is_first = first.is_some_and(|record| record.step == Some(earlier.step));
+                let is_first = first.is_some_and(|record| {
+                    record.step == Some(earlier.step) && record.command_id != id
+                });
                 self.require(is_first, || {
                     format!("a duplicate of {earlier:?}, which is not in the log")
                 });
             }
-            // the log may have it or not
-            Err(WriteError::Store(_)) => {}
+            // the log may have it or not; a database without faults is no reason to give up
+            Err(WriteError::Store(_)) if self.database.has_faults() => {}
             Err(
                 WriteError::Refused(_)
                 | WriteError::OtherBody
@@ -116,6 +118,15 @@ impl Checks {
         let mut state = self.state();
         let number = state.commands[&id];
         state.answers.push((number, short));
+    }
+
+    /// The published state includes every event whose caller has been answered.
+    pub(super) fn includes(&self, view: &View, result: &Result<Outcome, WriteError>) {
+        let Ok(Outcome::Committed(committed)) = result else { return };
+        let last = committed.events.last().map_or(0, |(envelope, _)| envelope.position);
+        self.require(view.state.position >= last, || {
+            format!("position {last} was answered but is not published")
+        });
     }
 
     fn committed(&self, id: CommandId, committed: &Committed) {

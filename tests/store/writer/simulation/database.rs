@@ -76,6 +76,11 @@ impl Database {
         }
     }
 
+    /// True if the database may fail in this run.
+    pub(super) const fn has_faults(&self) -> bool {
+        self.conditions.fault_permille > 0
+    }
+
     /// The committed events.
     pub(super) fn records(&self) -> Vec<Record> {
         self.tables().records.clone()

@@ -121,11 +121,19 @@ async fn simulate(stores: &[Store; 2], checks: &Arc<Checks>, random: &mut Random
             callers.spawn(call(Arc::clone(&process), Random::new(random.next())));
         }
     }
-    while callers.join_next().await.is_some() {}
+    while let Some(ended) = callers.join_next().await {
+        if let Err(error) = ended {
+            checks.violation(format!("a caller panicked: {error}"));
+        }
+    }
     let views: Vec<_> = processes.iter().map(|process| process.writer.watch()).collect();
     checks.idle(processes.iter().map(|process| process.writer.depth()).sum());
     drop(processes);
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            checks.violation(format!("a task panicked: {error}"));
+        }
+    }
     checks.database.settled().await;
     for view in &views {
         checks.last_view(&view.borrow());
@@ -204,6 +212,7 @@ async fn call(process: Arc<Process>, mut random: Random) {
         for (id, answer) in answers {
             let result = answer.await.unwrap_or(Err(WriteError::Closed));
             process.checks.answered(id, &result);
+            process.checks.includes(&process.writer.view(), &result);
             if let Ok(Outcome::Committed(committed)) = result
                 && committed
                     .events
