@@ -88,7 +88,7 @@ fn flatten(tree: &UseTree, path: &mut Vec<String>, found: &mut Vec<(Option<Strin
             path.pop();
         }
         UseTree::Name(name) if name.ident == "self" => {
-            found.push((path.last().cloned(), path.clone()))
+            found.push((path.last().cloned(), path.clone()));
         }
         UseTree::Name(name) => {
             let name = name.ident.to_string();
