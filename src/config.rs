@@ -6,8 +6,9 @@
 //! protections that are not implemented yet are refused, never ignored (`unbuilt`).
 //!
 //! The module is plain data and imports nothing but [`domain`](crate::domain). Deliberately not here: the
-//! process environment, which callers pass in, and the conversion into the options of other modules, which
-//! is in [`startup`](crate::startup).
+//! process environment, which callers pass in, and the conversions to the settings of engine, store, llm,
+//! embed and auth, which are in [`startup`](crate::startup); `http::server`, `tls` and `telemetry` read
+//! their section directly.
 
 mod api;
 mod audit;

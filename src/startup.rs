@@ -1,7 +1,8 @@
 //! The composition root: builds the parts of a server from a configuration.
 //!
-//! Every conversion from [`Config`] to the settings of a module belongs here, so that the modules
-//! below need not know the configuration file. Deliberately not here: listening and serving
+//! The conversions from [`Config`] to the settings of engine, store, llm, embed and auth belong here, so
+//! that these modules need not know the configuration file. `http::server`, `tls` and `telemetry` read
+//! their section directly. Deliberately not here: listening and serving
 //! ([`http::server`](crate::http::server)).
 
 mod audit;

@@ -165,7 +165,7 @@ pub(super) fn parse_server(url: &str) -> anyhow::Result<String> {
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-/// The path of a resource of the engine, or of the default engine.
+/// The path of a resource of the named engine, or of the default engine if none is named.
 pub(super) fn engine_path(engine: Option<&EngineId>, rest: &str) -> String {
     engine.map_or_else(|| format!("/v1/{rest}"), |engine| format!("/v1/engines/{engine}/{rest}"))
 }

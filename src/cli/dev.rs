@@ -36,10 +36,10 @@ enum Command {
     Bench(bench::Args),
     /// Generate rules, dashboards and documents from their sources.
     ///
-    /// Prometheus rules, their tests, deploy/SLO.md and the alerts of deploy/RUNBOOK.md from
-    /// alerts/*.yaml; dashboards/*.json from dashboards/*.yaml; deploy/CONFIGURATION.md from
-    /// src/config/default.toml; deploy/CLI.md from the command line parsers; deploy/openapi.json and
-    /// alerts/metrics.json from the program.
+    /// Generates: Prometheus rules, their tests, deploy/SLO.md and the alerts of deploy/RUNBOOK.md
+    /// (from alerts/*.yaml); dashboards/*.json (from dashboards/*.yaml); deploy/CONFIGURATION.md
+    /// (from src/config/default.toml); deploy/CLI.md (from the command line parsers);
+    /// deploy/openapi.json and alerts/metrics.json (from the program).
     Generate(generate::Args),
 }
 

@@ -22,7 +22,7 @@ use crate::{
 /// Maximum lifetime of a token in seconds: 30 days.
 const TTL_MAX: i64 = 30 * 24 * 3600;
 
-/// The server does not accept development tokens: exit code 2.
+/// The error if the server does not accept development tokens (exit code 2).
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct NoToken(String);

@@ -207,7 +207,7 @@ pub struct ChangePolicy {
     pub actor: String,
     /// The reason given by the actor.
     pub reason: String,
-    /// The policy of the configuration, if the configuration caused the change.
+    /// The configured policy, if a configuration change caused this.
     pub config: Option<Policy>,
 }
 

@@ -7,7 +7,8 @@ use std::{fmt, str::FromStr};
 
 macro_rules! permissions {
     ($($name:ident $text:literal $grants:literal,)*) => {
-        /// An action that a role can allow. Every route but the public ones requires one.
+        /// An action that a role can allow. Routes require one, except the public ones and `GET /v1/me`,
+        /// which needs only a credential.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Permission {
             $(#[doc = concat!("`", $text, "`: ", $grants, ".")] $name,)*

@@ -102,11 +102,11 @@ pub struct Rhythm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Adaptation {
-    /// Rises with the rate of harmful requests; never below `initial_threshold`.
+    /// The threshold rises with the rate of harmful requests; never below `initial_threshold`.
     Vigilant,
-    /// Moves with the acceptance rate, as in the original system.
+    /// The threshold moves with the acceptance rate, as in the original system.
     Homeostatic,
-    /// Constant at `initial_threshold`.
+    /// The threshold is constant at `initial_threshold`.
     Fixed,
 }
 

@@ -55,9 +55,9 @@ pub use handle::StepHandle;
 use request::{Caller, Step, StepRequest};
 
 impl Engine {
-    /// Starts a step as a task of its own, so that it gets an ending even if the client disconnects:
-    /// dropping the handle cancels the step, and the task records that. The answer is sent to
-    /// `deltas` as the model produces it.
+    /// Starts a step as a task of its own, so that its ending is recorded even if the client
+    /// disconnects: dropping the handle cancels the step, and the task records that. The answer is
+    /// sent to `deltas` as the model produces it.
     pub fn start(
         self: Arc<Self>,
         tasks: &Tasks,

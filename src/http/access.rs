@@ -75,12 +75,20 @@ pub mod permission {
 }
 
 /// The first argument of a handler.
+#[diagnostic::on_unimplemented(
+    message = "the first argument of a handler must be a guard: `Public`, `Authorized<…>` or \
+               `EngineCall<…>`"
+)]
 pub trait Guard: FromRequest {
     /// The requirement it enforces.
     const ACCESS: Access;
 }
 
 /// The arguments of a handler, of which the first is a [`Guard`].
+#[diagnostic::on_unimplemented(
+    message = "the first argument of a handler must be a guard: `Public`, `Authorized<…>` or \
+               `EngineCall<…>`"
+)]
 pub trait GuardedArgs: FromRequest {
     /// The requirement of the guard.
     const ACCESS: Access;

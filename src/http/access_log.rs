@@ -52,7 +52,8 @@ impl From<&Answer> for StepFields {
     }
 }
 
-/// The outcome of a streamed answer, which the stream sets and the access log reads at its end.
+/// The outcome of a streamed answer, which the stream sets and the access log reads when the stream
+/// ends.
 #[derive(Clone, Debug, Default)]
 pub struct StreamOutcome(Arc<OnceLock<Result<StepFields, Problem>>>);
 

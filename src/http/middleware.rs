@@ -1,7 +1,8 @@
 //! The middleware, in the order in which a request passes it.
 //!
-//! A response passes the same list from the bottom to the top. [`create_app`](super::create_app) adds
-//! the list in reverse, because actix runs the middleware that was added last first.
+//! A response passes the same list from the bottom to the top. [`create_app`](super::create_app) in
+//! `src/http/app.rs` registers the list in reverse, because actix runs the middleware that was added
+//! last first.
 
 /// 1. Assigns ids, opens the trace span and the log span, catches panics, writes error bodies, adds
 ///    the security headers, records metrics and writes the access log.

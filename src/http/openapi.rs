@@ -115,7 +115,7 @@ fn is_server_route(path: &str) -> bool {
     SERVER_ROUTES.into_iter().any(|prefix| is_under(path, prefix))
 }
 
-/// The operations of a path for the engine that the path names.
+/// Adds the engine parameter to a path's operations.
 fn for_named_engine(mut item: PathItem) -> PathItem {
     for (_, operation) in operations(&mut item) {
         let parameters = operation.parameters.get_or_insert_default();

@@ -42,7 +42,7 @@ pub struct Message {
     pub role: Role,
     /// The text of the message.
     pub text: String,
-    /// The original JSON, if the message has more than a text.
+    /// The original JSON, if the message has more than plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<Value>,
 }

@@ -103,7 +103,8 @@ impl Append {
         &self.engine
     }
 
-    /// Events after a position with their sealed vectors, as [`Store::read_for_fold`].
+    /// Events after a position with their sealed vectors, like [`Store::read_for_fold`], inside this
+    /// transaction.
     pub async fn tail(
         &mut self,
         after: Position,

@@ -233,8 +233,8 @@ impl Target {
         conn.close().await
     }
 
-    /// Drops the database. It blocks and uses its own thread and runtime, since `Drop` may run in
-    /// or outside of any runtime.
+    /// Drops the database. It blocks and uses its own thread and runtime, since `Drop` may run
+    /// inside or outside a runtime.
     pub(super) fn drop_database(&self) {
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! The transaction of an append before it holds the engine's row.
+//! An append's transaction before it locks the engine's row.
 
 use std::{sync::Arc, time::Instant};
 

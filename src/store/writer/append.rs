@@ -78,7 +78,7 @@ pub(super) async fn append(expect: Expect, batch: &Batch) -> Result<LogClock, Ap
     make_durable(append, batch).await
 }
 
-/// Inserts a batch, and leaves its transaction open.
+/// Inserts a batch and leaves its transaction open.
 async fn stage(expect: Expect, batch: &Batch) -> Result<Append, AppendError> {
     match expect {
         Expect::Version(unlocked) => stage_expected(unlocked, batch).await,

@@ -209,7 +209,8 @@ impl<'a> Locked<'a> {
         Ok(self.context.store.begin(&self.context.engine).await?)
     }
 
-    /// Folds the events written since, and collects those of commands whose commit was in doubt.
+    /// Folds events that other replicas wrote after our head, and collects those that belong to commands
+    /// in doubt.
     async fn fold_tail(&mut self, transaction: &mut Append) -> Result<(), AppendError> {
         let head = transaction.head;
         let fold = &mut self.decider.fold;

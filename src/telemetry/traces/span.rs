@@ -33,7 +33,7 @@ pub fn in_current_trace<F: Future>(future: F) -> impl Future<Output = F::Output>
     future.with_current_context()
 }
 
-/// The current trace, if it is sampled, as the exemplar of a value that is observed now.
+/// The exemplar for a value observed now: the current trace, if sampled.
 pub fn exemplar() -> Option<Exemplar> {
     let trace = Context::map_current(|context| {
         let span = context.span();
