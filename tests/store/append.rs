@@ -11,7 +11,7 @@ use std::{
 use mlsdm::{
     domain::ids::{EngineId, Position, Sha256},
     store::{CommitError, Content, EngineRow, Head, Options, Record, Rows, StoreError},
-    testkit::{TestStore, on_every_database},
+    testkit::{TestStore, eventually, on_every_database},
 };
 
 use crate::events::{
@@ -167,7 +167,15 @@ async fn rows_that_waited_for_the_lock_follow_the_rows_before_them(test: TestSto
     };
     let commit = async {
         // SQLite has one connection that writes: there it waits for that
-        while !test.database.is_sqlite() && test.database.query_text(WAITING).await == "0" {}
+        if !test.database.is_sqlite() {
+            eventually("the second append waits for the lock", async || {
+                match test.database.query_text(WAITING).await.as_str() {
+                    "0" => Err("no lock is awaited"),
+                    _ => Ok(()),
+                }
+            })
+            .await;
+        }
         append.commit().await.unwrap();
     };
     tokio::join!(behind, commit);
