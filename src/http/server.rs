@@ -29,7 +29,7 @@ use crate::{
     tls::{self, Tls},
 };
 
-/// How long background tasks may take to end after the listener has stopped, in addition to the
+/// The maximum time that background tasks may take to end after the listener has stopped, in addition to the
 /// timeout of a step.
 const SETTLE: Duration = Duration::from_secs(5);
 

@@ -46,7 +46,7 @@ pub struct AppState {
     pub docs: bool,
     /// The models that requests may name.
     pub models: Models,
-    /// How the routes in the dialects of OpenAI and Anthropic answer a moral refusal.
+    /// The answer to a moral rejection on routes in the dialects of OpenAI and Anthropic.
     pub refusal: MoralRefusal,
     /// The policy of engines that are created without one.
     pub policy: Policy,

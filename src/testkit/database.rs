@@ -66,7 +66,7 @@ pub struct TestDatabase {
     storage: Storage,
 }
 
-/// What is removed when the test ends.
+/// The resources that are removed when the test ends.
 enum Storage {
     Folder(TempDir),
     Database(Target),

@@ -164,7 +164,7 @@ pub(crate) fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// Whether `#[cfg(test)]`, alone or as one of several conditions, governs an item.
+/// True if `#[cfg(test)]`, alone or as one of several conditions, governs an item.
 pub(crate) fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")

@@ -65,7 +65,7 @@ impl Faults {
         self.planned().extend(faults);
     }
 
-    /// Whether every planned fault has happened.
+    /// True if every planned fault has happened.
     pub fn all_happened(&self) -> bool {
         self.planned().is_empty()
     }

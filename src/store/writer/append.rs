@@ -64,7 +64,7 @@ impl From<CommitError> for AppendError {
     }
 }
 
-/// What a batch expects of the log, with the transaction that sees to it.
+/// The log position that a batch expects, with the transaction that checks it.
 pub(super) enum Expect {
     /// The head that the batch was decided on, checked as the lock is taken.
     Version(UnlockedAppend),
@@ -155,7 +155,7 @@ pub(super) fn log_rollback(rolled_back: Result<(), StoreError>) {
 /// successor.
 pub(super) struct AppendTask {
     batch: oneshot::Sender<Arc<Batch>>,
-    /// Whether it waits for a previous batch.
+    /// True if it waits for a previous batch.
     pub(super) is_behind: bool,
     /// Cancelled when the batch is inserted, or never will be.
     pub(super) inserted: CancellationToken,

@@ -113,18 +113,18 @@ impl Batch {
         Rows { expected: self.before.head(), events: &self.records, contents: &self.contents }
     }
 
-    /// Whether a further command would exceed a limit.
+    /// True if a further command would exceed a limit.
     pub(super) fn is_full(&self, limits: &Limits) -> bool {
         self.commands.len().max(self.records.len()) >= limits.batch_events
             || self.bytes >= limits.batch_bytes
     }
 
-    /// Whether this command would still be within the limits.
+    /// True if this command would still be within the limits.
     pub(super) fn has_room(&self, proposal: &Proposal, limits: &Limits) -> bool {
         !self.is_full(limits) && self.bytes + proposal.size() <= limits.batch_bytes
     }
 
-    /// Whether a name or key of the newest command that is taken in the log would make the append fail.
+    /// True if a name or key of the newest command that is taken in the log would make the append fail.
     /// A command that writes nothing inserts no row by which that would show.
     pub(super) fn shows_conflicts(&self) -> bool {
         let writes = match self.outcomes.last() {

@@ -142,7 +142,7 @@ impl Claims {
         self.claimed.push(id);
     }
 
-    /// Whether a step released its key after another command of the batch had claimed one. The
+    /// True if a step released its key after another command of the batch had claimed one. The
     /// statements run in the other order (release, then claim), so a claim of the key that was still
     /// held at that moment would succeed; it is only detected if the keys were loaded before.
     pub(super) const fn releases_after_claiming(&self) -> bool {
@@ -165,7 +165,7 @@ impl Claims {
     }
 }
 
-/// Whether the same request may be tried again under its key after a failure at this stage.
+/// True if the same request may be tried again under its key after a failure at this stage.
 const fn releases(stage: FailStage) -> bool {
     match stage {
         FailStage::Embedding | FailStage::Llm | FailStage::Cancelled | FailStage::Abandoned => true,

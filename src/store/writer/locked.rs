@@ -55,7 +55,7 @@ struct TailSearch {
 struct Failure {
     commands: Vec<QueuedCommand>,
     error: WriteError,
-    /// Whether a part of them may be in the log.
+    /// True if a part of them may be in the log.
     in_doubt: bool,
 }
 
@@ -305,7 +305,7 @@ pub(super) async fn catch_up(context: &Context, decider: &mut Decider) -> bool {
     has_news
 }
 
-/// Whether one command of a batch may have caused the error.
+/// True if one command of a batch may have caused the error.
 fn may_be_one_commands(error: &WriteError) -> bool {
     matches!(error, WriteError::Store(StoreError::Other(_)) | WriteError::Defect(_))
 }

@@ -78,7 +78,7 @@ impl Pipeline {
         Self { next: None, transaction: None, in_flight: VecDeque::new(), recorded_at: Micros::MIN }
     }
 
-    /// Whether no batch is in flight or being decided.
+    /// True if no batch is in flight or being decided.
     pub(super) fn is_idle(&self) -> bool {
         self.next.is_none() && self.in_flight.is_empty()
     }
@@ -87,12 +87,12 @@ impl Pipeline {
         !self.in_flight.is_empty()
     }
 
-    /// Whether the next batch has no room for any further command.
+    /// True if the next batch has no room for any further command.
     pub(super) fn is_full(&self, context: &Context) -> bool {
         self.next.as_ref().is_some_and(|batch| batch.is_full(&context.limits))
     }
 
-    /// Whether the next batch has room for this command.
+    /// True if the next batch has room for this command.
     pub(super) fn has_room(&self, proposal: &Proposal, context: &Context) -> bool {
         self.next.as_ref().is_none_or(|batch| batch.has_room(proposal, &context.limits))
     }

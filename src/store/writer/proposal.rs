@@ -261,13 +261,13 @@ impl Proposal {
         self.subject.iter().chain(actor)
     }
 
-    /// Whether it claims an idempotency key or has a subject that may be new to the log.
+    /// True if it claims an idempotency key or has a subject that may be new to the log.
     pub(super) fn takes_names(&self) -> bool {
         (self.claim.is_some() && self.subject.is_some())
             || self.named().any(|subject| subject.fresh.is_some())
     }
 
-    /// Whether it adds content of its data subject, which an erased subject can no longer have.
+    /// True if it adds content of its data subject, which an erased subject can no longer have.
     pub(super) const fn takes_content(&self) -> bool {
         matches!(self.command, Command::Admit(_) | Command::Add(_))
     }

@@ -27,7 +27,7 @@ pub struct Task {
     queue: mpsc::Receiver<Message>,
 }
 
-/// Whether other processes may be writing to the log.
+/// True if other processes may be writing to the log.
 enum Mode {
     /// The newest batch found the log as this process had left it: batches are decided ahead, at the
     /// time of the log's clock.
@@ -94,7 +94,7 @@ impl Task {
         }
     }
 
-    /// Whether the next batch can take no further command: it is full, or a command waits to be decided
+    /// True if the next batch can take no further command: it is full, or a command waits to be decided
     /// after it or under the lock.
     fn at_capacity(&self) -> bool {
         !self.backlog.is_empty() || self.pipeline.is_full(&self.context)

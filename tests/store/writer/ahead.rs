@@ -156,7 +156,7 @@ async fn a_failed_batch_loses_no_command_of_the_next_one(fixture: TestLog) {
     }
 }
 
-/// Who was answered that it is recorded finds it in the log once, in order; who was not finds nothing.
+/// A command answered as recorded is in the log once, in order; a failed command is not in the log.
 async fn assert_answers_match_the_log(
     fixture: &TestLog,
     replica: &TestReplica,

@@ -46,7 +46,7 @@ struct Protocol {
     faults_max: u8,
 }
 
-/// How often a command is in the log.
+/// The number of times that a command is in the log.
 fn in_log(system: &System, command: usize) -> usize {
     system.log.iter().filter(|event| usize::from(event.command) == command + 1).count()
 }

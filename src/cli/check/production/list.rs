@@ -1,6 +1,6 @@
 //! The checklist of the deployment guide, in its wording and order.
 
-/// How an item is checked.
+/// The check of an item.
 #[derive(Clone, Copy)]
 pub(super) enum Method {
     /// By an operator.

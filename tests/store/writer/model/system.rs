@@ -32,7 +32,7 @@ pub(super) enum Answer {
     Unknown,
 }
 
-/// How a commit ends.
+/// The ending of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Outcome {
     Committed,
@@ -49,7 +49,7 @@ pub(super) enum Outcome {
 pub(super) const FAULTS: [Outcome; 5] =
     [Outcome::Retryable, Outcome::Fatal, Outcome::Lost, Outcome::Unheard, Outcome::Late];
 
-/// What the process learns of its batch.
+/// The outcome of a batch as its process learns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Ended {
     Committed,
@@ -237,13 +237,13 @@ impl Event {
 }
 
 impl Process {
-    /// Whether a batch may ask for the lock: the one before it is inserted.
+    /// True if a batch may ask for the lock: the one before it is inserted.
     pub(super) fn may_begin(&self, index: usize) -> bool {
         self.in_flight[index].phase == Phase::Waiting
             && (index == 0 || self.in_flight[index - 1].phase != Phase::Waiting)
     }
 
-    /// Whether the oldest batch in flight has ended, and if without success all behind it.
+    /// True if the oldest batch in flight has ended, and if without success all behind it.
     pub(super) fn may_settle(&self) -> bool {
         let has_ended = |batch: &Batch| matches!(batch.phase, Phase::Ended(_));
         match self.in_flight.first() {

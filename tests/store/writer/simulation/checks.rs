@@ -21,7 +21,7 @@ use mlsdm::{
 
 use super::database::Database;
 
-/// What a run did, without anything random: ids and hashes differ between two runs of a seed.
+/// The observable result of a run, without anything random: ids and hashes differ between two runs of a seed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Trace {
     /// For each event of the log, its kind and the number of the command that caused it.

@@ -30,7 +30,7 @@ pub(super) enum Defect {
     EarlyAcknowledgement,
 }
 
-/// How often the database fails, and how it is locked.
+/// The failure rate and the locking of the database.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Conditions {
     pub(super) fault_permille: u64,
