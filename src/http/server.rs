@@ -29,8 +29,8 @@ use crate::{
     tls::{self, Tls},
 };
 
-/// The maximum time that background tasks may take to end after the listener has stopped, in addition to the
-/// timeout of a step.
+/// The maximum time that background tasks may take to end after the listener has stopped, in
+/// addition to the timeout of a step.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// Binds the address of the API.
