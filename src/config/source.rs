@@ -48,7 +48,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Raw>, ConfigError> {
         .collect())
 }
 
-/// Reads a YAML, TOML or JSON file of at most [`FILE_BYTES_MAX`] bytes.
+/// Reads a YAML, TOML or JSON file of at most `FILE_BYTES_MAX` (1 MiB).
 pub fn read_document(path: &Path) -> Result<Value, ConfigError> {
     let format = match path.extension().and_then(|e| e.to_str()) {
         Some("yaml" | "yml" | "json") => FileFormat::Yaml,
