@@ -13,7 +13,7 @@
 //! | `engine/step/request.rs` | the request and its caller |
 //! | `engine/step/admit.rs` | scores and seals the prompt, proposes `step.admitted` |
 //! | `engine/append.rs` | hands the command to the writer |
-//! | `store/writer.rs`, `store/writer/*` | batches, decides (`domain/decide.rs`), appends, commits |
+//! | `store/writer.rs`, `store/writer/task.rs`, `store/writer/pipeline.rs` | batches, decides (`domain/decide.rs`), appends, commits |
 //! | `engine/step/retrieve.rs` | embeds the prompt, searches the memory, reads the contents |
 //! | `engine/step/ask.rs` | calls the model |
 //! | `llm.rs`, `llm/upstream.rs`, `llm/provider.rs` | fallbacks, retries, one provider |

@@ -124,7 +124,7 @@ impl Batch {
         !self.is_full(limits) && self.bytes + proposal.size() <= limits.batch_bytes
     }
 
-    /// True if a name or key of the newest command that is taken in the log would make the append fail.
+    /// True if the append fails in case the log already has a name or key of the newest command.
     /// A command that writes nothing inserts no row by which that would show.
     pub(super) fn shows_conflicts(&self) -> bool {
         let writes = match self.outcomes.last() {

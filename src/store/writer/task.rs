@@ -27,7 +27,7 @@ pub struct Task {
     queue: mpsc::Receiver<Message>,
 }
 
-/// True if other processes may be writing to the log.
+/// The processes that write to the log, as far as this one knows.
 enum Mode {
     /// The newest batch found the log as this process had left it: batches are decided ahead, at the
     /// time of the log's clock.

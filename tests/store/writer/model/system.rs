@@ -243,7 +243,7 @@ impl Process {
             && (index == 0 || self.in_flight[index - 1].phase != Phase::Waiting)
     }
 
-    /// True if the oldest batch in flight has ended, and if without success all behind it.
+    /// True if the oldest batch in flight has ended and, after a failure, all batches behind it too.
     pub(super) fn may_settle(&self) -> bool {
         let has_ended = |batch: &Batch| matches!(batch.phase, Phase::Ended(_));
         match self.in_flight.first() {
