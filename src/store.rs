@@ -36,6 +36,7 @@ mod error;
 pub mod faults;
 pub mod keys;
 pub mod metrics;
+mod migrations;
 mod options;
 mod postgres;
 #[cfg(feature = "tools")]

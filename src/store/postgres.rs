@@ -4,8 +4,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, PgPool, Postgres, SqlSafeStr, Transaction,
-    migrate::{Migration, MigrationType, Migrator},
+    AssertSqlSafe, ConnectOptions, Connection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -14,14 +13,12 @@ use super::{
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
     metrics::StoreMetrics,
+    migrations::{self, VERSION},
     options::{Clock, Options},
 };
 
 /// A connection that was idle for longer is pinged before use, because its server may be gone.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-
-/// The version of the newest migration.
-const VERSION: i64 = 1;
 
 /// A handle to a PostgreSQL database.
 #[derive(Clone)]
@@ -95,25 +92,24 @@ impl PostgresStore {
             return self.check_migrated().await;
         }
         let mut conn = self.connect.connect().await.map_err(classify)?;
-        let migrator = Migrator::with_migrations(vec![Migration::new(
-            VERSION,
-            "event log".into(),
-            MigrationType::Simple,
-            include_str!("../../migrations/postgres/0001_event_log.sql").into_sql_str(),
-            false,
-        )]);
-        migrator.run_direct(None, &mut conn, false).await.map_err(classify_migration)?;
+        let migrators = migrations::migrators(
+            include_str!("../../migrations/postgres/0001_event_log.sql"),
+            include_str!("../../migrations/postgres/0002_log_format_2.sql"),
+        );
+        for migrator in migrators {
+            migrator.run_direct(None, &mut conn, false).await.map_err(classify_migration)?;
+        }
         conn.close().await.map_err(classify)
     }
 
     /// Checks the version of the tables. A pooler in transaction mode cannot hold the migrator's
     /// session lock, so the migration must already be done.
     async fn check_migrated(&self) -> Result<(), StoreError> {
-        const DONE: &str = "SELECT max(version) FROM _sqlx_migrations WHERE success";
+        const DONE: &str = "SELECT max(version) FROM mlsdm_migrations WHERE success";
         let mut reader = self.pool.begin().await.map_err(classify)?;
         let done = sqlx::query_scalar(DONE).persistent(false).fetch_one(&mut *reader).await;
         let done: Option<i64> = done.map_err(classify)?;
-        if done == Some(VERSION) {
+        if done >= Some(VERSION) {
             return Ok(());
         }
         Err(StoreError::Unmigrated(format!("version {VERSION} expected, found {done:?}")))

@@ -11,8 +11,7 @@ use std::{
 
 use secrecy::ExposeSecret;
 use sqlx::{
-    Connection as _, Row, SqlSafeStr, Sqlite, SqliteConnection, SqlitePool, Transaction,
-    migrate::{Migration, MigrationType, Migrator},
+    Connection as _, Row, Sqlite, SqliteConnection, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -21,6 +20,7 @@ use super::{
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
     metrics::StoreMetrics,
+    migrations,
     options::{Clock, DatabaseKind, Options},
 };
 use crate::clock::now_micros;
@@ -94,14 +94,14 @@ impl SqliteStore {
     }
 
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
-        let migrator = Migrator::with_migrations(vec![Migration::new(
-            1,
-            "event log".into(),
-            MigrationType::Simple,
-            include_str!("../../migrations/sqlite/0001_event_log.sql").into_sql_str(),
-            false,
-        )]);
-        migrator.run(&self.writer()?.pool).await.map_err(classify_migration)
+        let migrators = migrations::migrators(
+            include_str!("../../migrations/sqlite/0001_event_log.sql"),
+            include_str!("../../migrations/sqlite/0002_log_format_2.sql"),
+        );
+        for migrator in migrators {
+            migrator.run(&self.writer()?.pool).await.map_err(classify_migration)?;
+        }
+        Ok(())
     }
 
     pub(super) async fn truncate_wal(&self) -> Result<(), StoreError> {
