@@ -166,10 +166,14 @@ impl TestServer {
     /// Waits until it has logged at least `times` events of this type.
     pub async fn until_logged(&self, event_type: &str, times: usize) {
         let field = format!("\"event_type\":\"{event_type}\"");
-        let what = format!("the log line {event_type} ({times} times)");
-        eventually(&what, async || {
+        self.until_log_has(&field, times).await;
+    }
+
+    /// Waits until a text is in the log that often.
+    pub async fn until_log_has(&self, text: &str, times: usize) {
+        eventually(&format!("{text} in the log ({times} times)"), async || {
             let log = self.log();
-            if log.matches(&field).count() >= times { Ok(()) } else { Err(log) }
+            if log.matches(text).count() >= times { Ok(()) } else { Err(log) }
         })
         .await;
     }
