@@ -283,7 +283,8 @@ impl Engine {
         let caller = engine::Caller {
             actor: ACTOR.to_owned(),
             end_user,
-            request_id: crate::ids::request_id(),
+            id: crate::ids::request_id(),
+            client_request_id: None,
             trace_id: None,
             route: ROUTE.to_owned(),
             idempotency_key,

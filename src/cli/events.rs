@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// Only events of this data subject.
     #[arg(long)]
     subject: Option<String>,
-    /// Only events of this request.
+    /// Only events of the request with this `id` (events of version 0.1: with this `X-Request-ID`).
     #[arg(long)]
     request_id: Option<String>,
 }

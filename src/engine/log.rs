@@ -21,7 +21,7 @@ pub struct EventFilter {
     pub subject: Option<String>,
     /// Step number.
     pub step: Option<u64>,
-    /// Request id.
+    /// The id of the request, as the event has it.
     pub request_id: Option<String>,
     /// Trace id.
     pub trace_id: Option<[u8; 16]>,
@@ -58,7 +58,8 @@ pub struct EventReport {
     pub command_id: String,
     /// The number of the step that the event belongs to.
     pub step: Option<u64>,
-    /// The id of the request that caused the event.
+    /// The server's id of the request that caused the event. Version 0.1 recorded the client's id
+    /// if it sent one.
     pub request_id: Option<String>,
     /// The caller: a pseudonym, or the name of an administrator.
     pub actor: Option<String>,

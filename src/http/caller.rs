@@ -32,7 +32,8 @@ pub(super) fn from_request(
     Ok(engine::Caller {
         actor: principal.subject.clone(),
         end_user: end_user.map(|name| delegated(principal, name)).transpose()?,
-        request_id: ids.request_id,
+        id: ids.id,
+        client_request_id: ids.client_request_id,
         trace_id,
         route: route(request),
         key_limit: principal.budget,

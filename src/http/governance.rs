@@ -41,7 +41,9 @@ pub struct Governance {
     pub position: u64,
     /// Chain hash at that position, hexadecimal.
     pub chain_hash: String,
-    /// Id of the request that ran the step.
+    /// Id of the step's events in the log (UUID version 7), the same in an idempotent repetition.
+    pub id: String,
+    /// Id of this request, equal to the header `X-Request-ID`.
     pub request_id: String,
 }
 
@@ -58,6 +60,7 @@ impl From<&Answer> for Governance {
             context_items: answer.context_items,
             position: answer.position,
             chain_hash: answer.chain_hash.clone(),
+            id: answer.id.clone(),
             request_id: answer.request_id.clone(),
         }
     }

@@ -13,8 +13,10 @@ const REQUEST_ID_MAX: usize = 128;
 /// The ids of a request. `request_context` inserts them into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestIds {
-    /// The client's `X-Request-ID` if it is valid, else a new UUID version 7.
-    pub request_id: String,
+    /// The server's id of the request, a UUID version 7. The event log keeps it.
+    pub id: String,
+    /// The client's `X-Request-ID`, if it is valid.
+    pub client_request_id: Option<String>,
     /// The trace id of the client's `traceparent` if it is valid, else a new one: 32 hexadecimal
     /// digits.
     pub trace_id: String,
@@ -25,7 +27,12 @@ impl RequestIds {
     pub(super) fn new(headers: &HeaderMap, trace_id: String) -> Self {
         let given = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok());
         let given = given.filter(|id| is_valid(id)).map(str::to_owned);
-        Self { request_id: given.unwrap_or_else(ids::request_id), trace_id }
+        Self { id: ids::request_id(), client_request_id: given, trace_id }
+    }
+
+    /// The id that the client sees: its own, or the server's if it sent none.
+    pub fn request_id(&self) -> &str {
+        self.client_request_id.as_ref().unwrap_or(&self.id)
     }
 }
 

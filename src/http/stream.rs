@@ -43,8 +43,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Writes a stream in the dialect of a route. Each function returns complete frames.
 pub trait Dialect: 'static {
-    /// The frames before the first piece.
-    fn begin(&mut self) -> String;
+    /// The frames before the first piece; `id` is the server's id of the request that runs the step.
+    fn begin(&mut self, id: &str) -> String;
     /// A piece of the answer.
     fn piece(&mut self, piece: &Delta) -> String;
     /// The frames after the last piece, from the recorded answer.
@@ -66,10 +66,11 @@ pub async fn step(
     dialect: impl Dialect,
 ) -> Result<HttpResponse, Problem> {
     let (sender, pieces) = mpsc::channel(DELTAS_MAX);
+    let id = caller.id.clone();
     let step = engine.start(&state.tasks, caller, request, Some(sender));
     let mut running = RunningStep { step, pieces };
     match running.next().await {
-        Progress::Pieces(first) => Ok(streamed(running, &first, dialect)),
+        Progress::Pieces(first) => Ok(streamed(running, &id, &first, dialect)),
         Progress::Finished(response) => {
             let response = (*response)?;
             let rejection = dialect.rejection(&response.answer);
@@ -112,7 +113,7 @@ fn event_stream() -> HttpResponseBuilder {
 
 /// The stream of an answer that is already complete: a rejection, or an idempotent replay.
 fn unstreamed(step: &StepResponse, mut dialect: impl Dialect) -> HttpResponse {
-    let mut body = dialect.begin();
+    let mut body = dialect.begin(&step.answer.id);
     body.push_str(&frames(&pieces(&step.answer), &mut dialect));
     body.push_str(&dialect.end(&step.answer));
     let mut response = event_stream();
@@ -139,8 +140,13 @@ fn frames(pieces: &[Delta], dialect: &mut impl Dialect) -> String {
     pieces.iter().map(|piece| dialect.piece(piece)).collect()
 }
 
-fn streamed(running: RunningStep, first: &[Delta], mut dialect: impl Dialect) -> HttpResponse {
-    let begin = dialect.begin() + &frames(first, &mut dialect);
+fn streamed(
+    running: RunningStep,
+    id: &str,
+    first: &[Delta],
+    mut dialect: impl Dialect,
+) -> HttpResponse {
+    let begin = dialect.begin(id) + &frames(first, &mut dialect);
     let opening = futures_util::stream::once(std::future::ready(Ok(Bytes::from(begin))));
     let outcome = StreamOutcome::default();
     let rest = unfold(Some((running, dialect, outcome.clone())), |open| async {

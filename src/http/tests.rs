@@ -1,6 +1,7 @@
 mod damaged;
 mod document;
 mod headers;
+mod ids;
 mod rates;
 
 use std::time::Duration;

@@ -85,6 +85,7 @@ fn span(request: &ServiceRequest, route: Option<&str>) -> Span {
         network.protocol.version = version(request.version()),
         error.type = Empty,
         mlsdm.request_id = Empty,
+        mlsdm.request_uuid = Empty,
         mlsdm.error_code = Empty,
     )
 }

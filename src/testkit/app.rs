@@ -280,7 +280,8 @@ pub fn caller(who: &str) -> Caller {
     Caller {
         actor: who.to_owned(),
         end_user: None,
-        request_id: "req-test".to_owned(),
+        id: crate::ids::request_id(),
+        client_request_id: None,
         trace_id: None,
         route: "/v1/generate".to_owned(),
         idempotency_key: None,

@@ -79,7 +79,8 @@ pub(crate) async fn say(engine: &Engine, who: &str, prompt: &str, moral_value: f
     let caller = Caller {
         actor: who.to_owned(),
         end_user: None,
-        request_id: format!("req-{prompt}"),
+        id: format!("req-{prompt}"),
+        client_request_id: None,
         trace_id: None,
         route: "/v1/generate".to_owned(),
         idempotency_key: None,

@@ -4,21 +4,24 @@ use std::fs;
 
 use mlsdm::testkit::app::{Reaction, TestApp, caller, generate};
 
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 6] = [
     "zebra-prompt-4711",
     "zebra-answer-4711",
     "zebra-note-4711",
     "zebra-person-4711",
     "zebra-metakey-4711",
+    "zebra-request-4711",
 ];
 
 async fn run_step(app: &TestApp) {
-    let [prompt, answer, note, person, key] = SECRETS;
+    let [prompt, answer, note, person, key, request_id] = SECRETS;
     let text = format!("{answer} is a part of this answer, which is long enough to be remembered.");
     app.model.script([Reaction::Say(text)]);
     let mut request = generate(prompt);
     request.metadata.insert(key.to_owned(), note.to_owned());
-    app.send(caller(person), request).await.unwrap();
+    let mut caller = caller(person);
+    caller.client_request_id = Some(request_id.to_owned());
+    app.send(caller, request).await.unwrap();
 }
 
 #[tokio::test]
@@ -51,7 +54,8 @@ async fn events_and_contents_contain_no_plain_text() {
     let payloads = log.iter().map(|record| record.payload.clone());
     let actors =
         log.iter().filter_map(|r| r.actor.as_ref().map(|actor| actor.clone().into_bytes()));
-    for bytes in sealed.chain(payloads).chain(actors) {
+    let ids = log.iter().filter_map(|r| r.request_id.as_ref().map(|id| id.clone().into_bytes()));
+    for bytes in sealed.chain(payloads).chain(actors).chain(ids) {
         for secret in SECRETS {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "{secret}");

@@ -225,7 +225,11 @@ async fn invalid_ids_are_replaced(server: &TestServer) {
     let parent = format!("00-{trace}-00f067aa0ba902b7-01");
     let request = server.ask("default", "ann", "Hello").header("X-Request-ID", "my-own.id_1");
     let reply = send(request.header("traceparent", parent)).await.unwrap();
-    assert_eq!(reply.ok()["request_id"], "my-own.id_1");
+    let answer = reply.ok();
+    assert_eq!(answer["request_id"], "my-own.id_1");
     let found = server.read(&format!("/v1/events?trace_id={trace}")).await;
-    assert_eq!(found["events"].as_array().unwrap().len(), 2, "{found}");
+    let events = found["events"].as_array().unwrap();
+    assert_eq!(events.len(), 2, "{found}");
+    assert!(events.iter().all(|event| event["request_id"] == answer["id"]), "{found}");
+    assert!(!found.to_string().contains("my-own.id_1"), "the client's id is sealed: {found}");
 }

@@ -97,7 +97,8 @@ impl History {
             assert_eq!(event["type"], kind, "{answer}");
             assert_eq!(event["chain_hash"], answer["chain_hash"], "{answer}");
             assert_eq!(event["step"], answer["step"], "{answer}");
-            assert_eq!(event["request_id"], one.request_id, "{answer}");
+            assert_eq!(event["request_id"], answer["id"], "{answer}");
+            assert_eq!(answer["request_id"], one.request_id, "{answer}");
         }
     }
 }

@@ -178,6 +178,7 @@ fn has_all_fields(log: &str) {
         "message",
         "event_type",
         "request_id",
+        "request_uuid",
         "trace_id",
         "latency_ms",
         "route",

@@ -58,6 +58,9 @@ struct SealedPrompt<'a> {
     prompt: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     chat: Option<&'a Chat>,
+    /// The id that the caller gave the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: &'a BTreeMap<String, String>,
 }
@@ -110,7 +113,7 @@ async fn admission(step: Step<'_>, committed: Committed) -> Result<Admission, St
             Ok(Admission::Admitted(AdmittedStep { step, event, subject, actor }))
         }
         (Some((envelope, Event::StepRejected(event))), _) => {
-            let answer = Answer::rejected(&step.caller.request_id, &envelope, chain_hash, &event);
+            let answer = Answer::rejected(step.caller.ids(), &envelope, chain_hash, &event);
             Ok(Admission::Rejected(Box::new(answer)))
         }
         _ => Err(StepError::defect("a command `Admit` led to neither admission nor rejection")),
@@ -126,6 +129,7 @@ async fn proposal(step: Step<'_>) -> Result<Proposal, StepError> {
     let text = SealedPrompt {
         prompt: &request.prompt,
         chat: request.chat.as_ref(),
+        request_id: caller.client_request_id.as_deref(),
         metadata: &request.metadata,
     };
     let prompt_digest: [u8; 32] = Sha256::digest(&request.prompt).into();
@@ -141,7 +145,7 @@ async fn proposal(step: Step<'_>) -> Result<Proposal, StepError> {
         content: Some(content::seal(&subject, command_id, &text, None)?),
         subject: Some(subject),
         actor: Actor::Subject(actor),
-        request_id: Some(caller.request_id.clone()),
+        request_id: Some(caller.id.clone()),
         trace_id: caller.trace_id,
         prompt_digest: Some(prompt_digest),
         claim,

@@ -1,5 +1,5 @@
 //! The answer to a step. It is built from the events only, so that a repeated request gets an equal
-//! answer, from any replica.
+//! answer, from any replica. Only `request_id` differs: each request has its own.
 
 use std::fmt;
 
@@ -30,6 +30,15 @@ impl StepResponse {
     }
 }
 
+/// The ids of an answer.
+#[derive(Clone, Copy)]
+pub(super) struct AnswerIds<'a> {
+    /// The server's id of the request that ran the step.
+    pub(super) id: &'a str,
+    /// The id of the request that gets the answer, as its client sees it.
+    pub(super) request_id: &'a str,
+}
+
 /// The event that ended a step, with its receipt.
 pub(super) struct Ending<'a> {
     pub(super) envelope: &'a Envelope,
@@ -53,7 +62,10 @@ pub struct Answer {
     pub moral_threshold: f64,
     /// The number of memories given to the model as context.
     pub context_items: usize,
-    /// The id of the request that ran the step.
+    /// The server's id of the request that ran the step (UUID version 7). The step's events have it
+    /// as `request_id`.
+    pub id: String,
+    /// The id of this request, equal to the header `X-Request-ID`.
     pub request_id: String,
     /// `completed` or `rejected`.
     pub outcome: &'static str,
@@ -96,7 +108,7 @@ impl fmt::Debug for Answer {
             .field("outcome", &self.outcome)
             .field("step", &self.step)
             .field("position", &self.position)
-            .field("request_id", &self.request_id)
+            .field("id", &self.id)
             .finish_non_exhaustive()
     }
 }
@@ -134,7 +146,7 @@ impl From<Usage> for AnswerUsage {
 impl Answer {
     /// The answer of a completed step.
     pub(super) fn completed(
-        request_id: &str,
+        ids: AnswerIds<'_>,
         admitted: &StepAdmitted,
         ending: &Ending<'_>,
         completed: &StepCompleted,
@@ -149,7 +161,8 @@ impl Answer {
             note: "processed",
             moral_threshold: facts.moral_threshold,
             context_items: completed.context.used.len(),
-            request_id: request_id.to_owned(),
+            id: ids.id.to_owned(),
+            request_id: ids.request_id.to_owned(),
             outcome: "completed",
             moral_score: admitted.moral.value,
             moral_source: source(admitted.moral.source),
@@ -175,7 +188,7 @@ impl Answer {
 
     /// The answer of a rejected step.
     pub(super) fn rejected(
-        request_id: &str,
+        ids: AnswerIds<'_>,
         envelope: &Envelope,
         chain_hash: Sha256,
         rejected: &StepRejected,
@@ -192,7 +205,8 @@ impl Answer {
             },
             moral_threshold: facts.moral_threshold,
             context_items: 0,
-            request_id: request_id.to_owned(),
+            id: ids.id.to_owned(),
+            request_id: ids.request_id.to_owned(),
             outcome: "rejected",
             moral_score: rejected.moral.value,
             moral_source: source(rejected.moral.source),

@@ -73,7 +73,7 @@ async fn complete(
     let chain_hash = committed.chain_hash;
     match committed.events.into_iter().next() {
         Some((envelope, Event::StepCompleted(completed))) => Ok(Answer::completed(
-            &step.caller.request_id,
+            step.caller.ids(),
             &admitted.event,
             &Ending { envelope: &envelope, chain_hash },
             &completed,
@@ -142,7 +142,7 @@ fn ending(
         command,
         subject: Some(Arc::clone(&admitted.subject)),
         actor: admitted.actor.clone(),
-        request_id: Some(step.caller.request_id.clone()),
+        request_id: Some(step.caller.id.clone()),
         trace_id: step.caller.trace_id,
         content: None,
         prompt_digest: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::timeout_at;
 
 use super::{
-    answer::{Answer, Ending, StepResponse},
+    answer::{Answer, AnswerIds, Ending, StepResponse},
     error::StepError,
     request::Step,
 };
@@ -38,7 +38,11 @@ pub(super) async fn replay(step: Step<'_>, first: &Earlier) -> Result<StepRespon
         Some(position) => store.record(&engine.id, position).await?,
         None => store.ending_of(&engine.id, first.step, first.position).await?,
     };
-    let answer = replay_answer(engine, &admission, &ending.ok_or_else(missing)?).await?;
+    let ids = AnswerIds {
+        id: admission.request_id.as_deref().unwrap_or_default(),
+        request_id: step.caller.request_id(),
+    };
+    let answer = replay_answer(engine, ids, &admission, &ending.ok_or_else(missing)?).await?;
     Ok(StepResponse { answer, replayed: true })
 }
 
@@ -53,19 +57,19 @@ async fn await_first(engine: &Engine, step: u64) -> Result<(), StepError> {
 
 async fn replay_answer(
     engine: &Engine,
+    ids: AnswerIds<'_>,
     admission: &Record,
     ending: &Record,
 ) -> Result<Answer, StepError> {
-    let request_id = admission.request_id.as_deref().unwrap_or_default();
     let envelope = ending.envelope();
     match (event(admission)?, event(ending)?) {
         (_, Event::StepRejected(rejected)) => {
-            Ok(Answer::rejected(request_id, &envelope, ending.chain_hash, &rejected))
+            Ok(Answer::rejected(ids, &envelope, ending.chain_hash, &rejected))
         }
         (Event::StepAdmitted(admitted), Event::StepCompleted(completed)) => {
             let answer = stored_answer(engine, ending.position, &completed).await?;
             let ending = Ending { envelope: &envelope, chain_hash: ending.chain_hash };
-            Ok(Answer::completed(request_id, &admitted, &ending, &completed, answer))
+            Ok(Answer::completed(ids, &admitted, &ending, &completed, answer))
         }
         (_, Event::StepFailed(failed)) => Err(StepError::Failed {
             step: ending.step.unwrap_or_default(),

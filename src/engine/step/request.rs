@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
+use super::answer::AnswerIds;
 use crate::{
     domain::budget::Amount,
     engine::Engine,
@@ -71,8 +72,11 @@ pub struct Caller {
     pub actor: String,
     /// The name of the end user for whom the actor calls, if it is another than the actor.
     pub end_user: Option<String>,
-    /// The request's id.
-    pub request_id: String,
+    /// The server's id of the request, a UUID version 7. The events of the step have it.
+    pub id: String,
+    /// The id that the caller gave the request. It is sealed with the prompt, because a caller may
+    /// put personal data into it.
+    pub client_request_id: Option<String>,
     /// The W3C trace id of the request.
     pub trace_id: Option<[u8; 16]>,
     /// The route template of the request.
@@ -84,6 +88,16 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// The id that the caller sees: its own, or the server's if it gave none.
+    pub fn request_id(&self) -> &str {
+        self.client_request_id.as_ref().unwrap_or(&self.id)
+    }
+
+    /// The ids of the answer to a request that ran its step.
+    pub(super) fn ids(&self) -> AnswerIds<'_> {
+        AnswerIds { id: &self.id, request_id: self.request_id() }
+    }
+
     /// The name of the data subject whose words the prompt is.
     pub(super) fn subject(&self) -> &str {
         self.end_user.as_ref().unwrap_or(&self.actor)

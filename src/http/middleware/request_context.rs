@@ -73,7 +73,8 @@ impl RequestContext {
         let pattern = request.match_pattern();
         let (trace_span, trace) = trace_context::begin(request, pattern.as_deref());
         let ids = RequestIds::new(request.headers(), trace.trace_id.clone());
-        trace_span.record("mlsdm.request_id", &ids.request_id);
+        trace_span.record("mlsdm.request_id", ids.request_id());
+        trace_span.record("mlsdm.request_uuid", &*ids.id);
         let method = trace_context::method(request.method());
         let log_span = log_span(&ids, &trace, method, pattern.as_deref().unwrap_or(UNMATCHED));
         let state = request.app_data::<web::Data<AppState>>();
@@ -132,7 +133,7 @@ impl RequestContext {
     }
 
     fn set_headers(&self, headers: &mut HeaderMap, security: SecurityHeaders) {
-        let texts = [(REQUEST_ID, &self.ids.request_id), (TRACE_RESPONSE, &self.trace.response())];
+        let texts = [(REQUEST_ID, self.ids.request_id()), (TRACE_RESPONSE, &self.trace.response())];
         for (name, text) in texts {
             if let Ok(value) = HeaderValue::from_str(text) {
                 headers.insert(name, value);
@@ -168,7 +169,8 @@ fn log_span(ids: &RequestIds, trace: &TraceContext, method: &str, route: &str) -
     // the empty fields
     error_span!(
         "request",
-        request_id = ids.request_id,
+        request_id = ids.request_id(),
+        request_uuid = ids.id,
         trace_id = trace.trace_id,
         span_id = trace.span_id,
         method,

@@ -151,7 +151,7 @@ impl Problem {
             status: self.code.status().as_u16(),
             detail: self.detail.clone(),
             code: self.code.text(),
-            request_id: ids.request_id.clone(),
+            request_id: ids.request_id().to_owned(),
             trace_id: ids.trace_id.clone(),
         }
     }

@@ -84,8 +84,8 @@ impl Envelope {
     pub(in crate::http) fn value(self, problem: &Problem, ids: &RequestIds) -> Value {
         match self {
             Self::Problem => serde_json::to_value(problem.body(ids)).unwrap_or_default(),
-            Self::OpenAi => openai(problem, Some(&ids.request_id)),
-            Self::Anthropic => anthropic(problem, Some(&ids.request_id)),
+            Self::OpenAi => openai(problem, Some(ids.request_id())),
+            Self::Anthropic => anthropic(problem, Some(ids.request_id())),
         }
     }
 }

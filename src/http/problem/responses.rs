@@ -157,7 +157,8 @@ fn response(envelope: Envelope, codes: &[Code]) -> Response {
 /// The body of an error with this code.
 fn example(envelope: Envelope, code: Code) -> serde_json::Value {
     let ids = RequestIds {
-        request_id: "01920f3e-7c1d-7b3a-9c55-2f4b8a6d0e11".to_owned(),
+        id: "01920f3e-7c1d-7b3a-9c55-2f4b8a6d0e11".to_owned(),
+        client_request_id: None,
         trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
     };
     envelope.value(&Problem::new(code, code.example_detail()), &ids)

@@ -43,7 +43,8 @@ pub struct EventQuery {
     /// Only events of this step.
     #[param(example = 1)]
     step: Option<u64>,
-    /// Only events of the request with this id.
+    /// Only events of the request with this id: the `id` of its answer. The id that a client gave in
+    /// `X-Request-ID` finds only events that version 0.1 recorded; later ones have it sealed.
     request_id: Option<String>,
     /// Only events of the trace with this id, 32 hexadecimal digits.
     #[param(example = "4bf92f3577b34da6a3ce929d0e0e4736")]

@@ -101,7 +101,7 @@ struct Piece<'a> {
 }
 
 impl stream::Dialect for Frames {
-    fn begin(&mut self) -> String {
+    fn begin(&mut self, _id: &str) -> String {
         String::new()
     }
 

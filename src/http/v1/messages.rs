@@ -60,7 +60,7 @@ pub async fn post(
     let generate = StepRequest { model: model.clone(), ..generate };
     if stream {
         let model = model.unwrap_or_else(|| state.models.default.clone());
-        let events = Events::new(response::id(&caller.request_id), model, state.refusal);
+        let events = Events::new(model, state.refusal);
         return stream::step(&state, engine, caller, generate, events).await;
     }
     governance::answer::<AnthropicMessage>(&state, engine, caller, generate).await

@@ -87,12 +87,12 @@ pub async fn post(
     let model = body.model.as_deref();
     let (call, _) = EngineCall::for_model(authorized, &state, &request, model).await?;
     let threshold = call.engine.state(call.subject()).await?.moral_threshold;
-    moderate(&call.engine, &call.caller.request_id, &texts, threshold).map(Json)
+    moderate(&call.engine, &call.caller.id, &texts, threshold).map(Json)
 }
 
 fn moderate(
     engine: &Engine,
-    request_id: &str,
+    id: &str,
     texts: &[&str],
     threshold: f64,
 ) -> Result<Moderation, Problem> {
@@ -118,7 +118,7 @@ fn moderate(
         });
         model = format!("{}-{}", scored.id, scored.version);
     }
-    Ok(Moderation { id: format!("modr-{request_id}"), model, results })
+    Ok(Moderation { id: format!("modr-{id}"), model, results })
 }
 
 /// The texts of `input`.

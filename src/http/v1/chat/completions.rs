@@ -64,7 +64,7 @@ pub async fn post(
     if stream {
         let model = model.unwrap_or_else(|| state.models.default.clone());
         let chunks = Chunks {
-            id: response::id(&caller.request_id),
+            id: String::new(),
             created: clock::now_micros() / 1_000_000,
             model,
             include_usage,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::response::{MessagesUsage, stop_reason};
+use super::response::{self, MessagesUsage, stop_reason};
 use crate::{
     config::MoralRefusal,
     engine::Answer,
@@ -26,7 +26,6 @@ enum Block {
 /// Writes a stream in the dialect of Anthropic. The event `message_delta` has the governance of the
 /// step (`mlsdm`); an answer without `message_stop` is incomplete.
 pub(super) struct Events {
-    id: String,
     model: String,
     refusal: MoralRefusal,
     block: Block,
@@ -35,8 +34,8 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) const fn new(id: String, model: String, refusal: MoralRefusal) -> Self {
-        Self { id, model, refusal, block: Block::None, blocks: 0 }
+    pub(super) const fn new(model: String, refusal: MoralRefusal) -> Self {
+        Self { model, refusal, block: Block::None, blocks: 0 }
     }
 
     fn index(&self) -> usize {
@@ -71,9 +70,9 @@ impl Events {
 }
 
 impl stream::Dialect for Events {
-    fn begin(&mut self) -> String {
+    fn begin(&mut self, id: &str) -> String {
         let message = json!({
-            "id": self.id, "type": "message", "role": "assistant", "model": self.model,
+            "id": response::id(id), "type": "message", "role": "assistant", "model": self.model,
             "content": [], "stop_reason": null, "stop_sequence": null,
             "usage": {"input_tokens": 0, "output_tokens": 0},
         });

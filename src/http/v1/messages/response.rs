@@ -34,7 +34,7 @@ pub(super) struct MessagesUsage {
 impl From<&Answer> for AnthropicMessage {
     fn from(answer: &Answer) -> Self {
         Self {
-            id: id(&answer.request_id),
+            id: id(&answer.id),
             kind: "message",
             role: "assistant",
             model: answer.model.clone(),
@@ -47,8 +47,8 @@ impl From<&Answer> for AnthropicMessage {
     }
 }
 
-pub(super) fn id(request_id: &str) -> String {
-    format!("msg_{request_id}")
+pub(super) fn id(id: &str) -> String {
+    format!("msg_{id}")
 }
 
 fn content(answer: &Answer) -> Vec<Value> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::response::{Usage, finish_reason};
+use super::response::{self, Usage, finish_reason};
 use crate::{
     config::MoralRefusal,
     engine::Answer,
@@ -21,6 +21,7 @@ const DONE: &str = "data: [DONE]\n\n";
 /// Writes a stream in the dialect of `OpenAI`. The last chunk with a choice has the governance of the
 /// step (`mlsdm`); an answer without `[DONE]` is incomplete.
 pub(super) struct Chunks {
+    /// Set by `begin`.
     pub(super) id: String,
     pub(super) created: i64,
     pub(super) model: String,
@@ -52,7 +53,8 @@ impl Chunks {
 }
 
 impl stream::Dialect for Chunks {
-    fn begin(&mut self) -> String {
+    fn begin(&mut self, id: &str) -> String {
+        self.id = response::id(id);
         self.delta(&json!({"role": "assistant", "content": ""}))
     }
 

@@ -66,7 +66,7 @@ pub(super) struct Usage {
 impl From<&Answer> for ChatCompletion {
     fn from(answer: &Answer) -> Self {
         Self {
-            id: id(&answer.request_id),
+            id: id(&answer.id),
             object: "chat.completion",
             created: clock::now_micros() / 1_000_000,
             model: answer.model.clone(),
@@ -100,8 +100,8 @@ pub(super) fn finish_reason(answer: &Answer) -> String {
     }
 }
 
-pub(super) fn id(request_id: &str) -> String {
-    format!("chatcmpl-{request_id}")
+pub(super) fn id(id: &str) -> String {
+    format!("chatcmpl-{id}")
 }
 
 impl From<&ToolCall> for ChatToolCall {
