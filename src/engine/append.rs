@@ -75,7 +75,7 @@ pub(super) fn record_error(span: &Span, error: &WriteError) {
         WriteError::QueueFull => "queue_full",
         WriteError::Closed => "closed",
         WriteError::Store(_) => "store",
-        WriteError::Damage(_) => "damage",
+        WriteError::Untrusted(_) => "untrusted",
         WriteError::Seal(_) => "seal",
         WriteError::Defect(_) => "defect",
     };

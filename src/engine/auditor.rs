@@ -1,8 +1,9 @@
 //! The background audit: verifies the hash chains of all logs, from their first event, in rounds.
 //!
 //! It finds edits in the database without a request. The rate is limited, so that a long log does not
-//! slow the server down. Every round logs and counts its findings again. Deliberately not here: any
-//! reaction to a finding, which is up to the operator.
+//! slow the server down. Every round logs and counts its findings again. A loaded engine becomes
+//! untrusted if an event was edited or removed, because it could not be loaded again either, and trusted
+//! when a later round finds its log intact.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::{
     store::{
         StoreError,
         audit::{AUDIT_PAGE, Audit, Finding, Inconsistency, Progress, Report},
+        state_fold::{DamageCause, LogDamage},
     },
 };
 
@@ -40,11 +42,23 @@ impl Engines {
             let engine = row.engine_id;
             let Some(report) = self.audit_one(&engine, pace).await? else { return Ok(()) };
             metrics.of(&engine).audited(report.verified);
+            self.report_trust(&engine, report.first_bad.as_ref());
             if let Some(bad) = report.first_bad {
                 report_finding(engine.as_str(), bad, metrics.of(&engine));
             }
         }
         Ok(())
+    }
+
+    /// Tells a loaded engine whether the events of its log are intact.
+    fn report_trust(&self, id: &EngineId, bad: Option<&Inconsistency>) {
+        let damage = bad.filter(|bad| bad.what.concerns_event()).map(|bad| {
+            let cause = DamageCause::Audit(bad.what.to_string());
+            Box::new(LogDamage { engine: id.clone(), position: bad.position, cause })
+        });
+        if let Some(engine) = self.in_memory().iter().find(|engine| engine.id() == id) {
+            engine.writer.audited(damage);
+        }
     }
 
     /// Verifies one log. Returns `None` if the server stops.

@@ -1,13 +1,13 @@
-//! Periodic work of a process on its engines: following other replicas, abandoning steps whose
+//! Periodic work of a process on its engines: following the logs, abandoning steps whose
 //! deadline is over, unloading idle engines, removing expired idempotency keys.
 
-use std::{cmp::Reverse, collections::HashMap, time::Duration};
+use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
-use super::Engines;
+use super::{Engine, Engines};
 use crate::{
     domain::{
         command::AbandonCause,
-        ids::{EngineId, Micros, Position},
+        ids::{EngineId, Micros, Position, Sha256},
     },
     lifecycle::Tasks,
     store::Head,
@@ -24,13 +24,10 @@ const HOUSEKEEPING: Duration = Duration::from_millis(500);
 const PURGE_ROUNDS: u32 = 120;
 
 impl Engines {
-    /// Starts the background tasks: housekeeping, the audit if it is enabled, and the follower if other
-    /// processes may write the logs.
+    /// Starts the background tasks: housekeeping, the follower, and the audit if it is enabled.
     pub fn start_background(&self) {
-        if !self.parts().store.has_one_owner() {
-            let engines = self.clone();
-            self.tasks().spawn("follower", async move { engines.follow().await });
-        }
+        let engines = self.clone();
+        self.tasks().spawn("follower", async move { engines.follow().await });
         if let Some(pace) = self.settings().audit {
             let engines = self.clone();
             self.tasks().spawn("auditor", async move { engines.audit(pace).await });
@@ -39,20 +36,25 @@ impl Engines {
         self.tasks().spawn("housekeeping", async move { engines.keep_house().await });
     }
 
+    /// Compares the heads of the logs with the loaded engines: other replicas may have appended events, and
+    /// somebody may have removed some. A log with one owner grows by this process only, so there a slow
+    /// poll is enough.
     async fn follow(&self) {
-        let mut pause = POLL_MIN;
+        let least = if self.parts().store.has_one_owner() { POLL_MAX } else { POLL_MIN };
+        let mut pause = least;
         let mut seen_before = HashMap::new();
         while stays(self.tasks(), pause).await {
-            let ids: Vec<EngineId> =
-                self.in_memory().iter().map(|engine| engine.id().clone()).collect();
-            if ids.is_empty() {
+            // before the query: the heads are then at least as new, unless events were removed
+            let seen = self.seen();
+            if seen.is_empty() {
                 pause = POLL_MAX;
                 continue;
             }
+            let ids: Vec<EngineId> = seen.keys().cloned().collect();
             match self.parts().store.heads(&ids).await {
                 Ok(heads) => {
-                    let moved = self.catch_up(&heads, &mut seen_before);
-                    pause = if moved { POLL_MIN } else { (pause * 2).min(POLL_MAX) };
+                    let moved = self.catch_up(&seen, &heads, &mut seen_before);
+                    pause = if moved { least } else { (pause * 2).min(POLL_MAX) };
                 }
                 Err(error) => {
                     tracing::warn!(%error, "could not read the heads of the logs");
@@ -62,23 +64,35 @@ impl Engines {
         }
     }
 
-    /// Asks the engines whose logs have new events to fold them. Returns true if any engine has made
-    /// progress since the last call.
+    /// The newest published event of each loaded engine.
+    fn seen(&self) -> HashMap<EngineId, (Position, Sha256)> {
+        let head = |engine: &Arc<Engine>| {
+            let view = engine.view();
+            (engine.id().clone(), (view.state.position, view.chain_hash))
+        };
+        self.in_memory().iter().map(head).collect()
+    }
+
+    /// Asks the engines whose logs end with another event than seen, and those that are untrusted, to fold
+    /// on. Returns true if any engine that lagged has made progress since the last call.
     fn catch_up(
         &self,
+        seen: &HashMap<EngineId, (Position, Sha256)>,
         heads: &[(EngineId, Head)],
         seen_before: &mut HashMap<EngineId, Position>,
     ) -> bool {
         let mut moved = false;
         let mut behind = HashMap::new();
         for engine in self.in_memory() {
-            let head = heads.iter().find(|(id, _)| id == engine.id());
-            let seen = engine.view().state.position;
-            if head.is_some_and(|(_, head)| head.position > seen) {
+            let Some(seen) = seen.get(engine.id()) else { continue };
+            let head = heads.iter().find(|(id, _)| id == engine.id()).map(|(_, head)| head);
+            if !head.is_some_and(|head| head.is_at(*seen)) || engine.damage().is_some() {
                 engine.catch_up();
+            }
+            if head.is_some_and(|head| head.position > seen.0) {
                 // an engine that is stuck before a damaged row makes no progress
-                moved |= seen_before.get(engine.id()) != Some(&seen);
-                behind.insert(engine.id().clone(), seen);
+                moved |= seen_before.get(engine.id()) != Some(&seen.0);
+                behind.insert(engine.id().clone(), seen.0);
             }
         }
         *seen_before = behind;
@@ -154,7 +168,7 @@ pub(super) async fn stays(tasks: &Tasks, pause: Duration) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        domain::ids::{CommandId, Sha256},
+        domain::ids::CommandId,
         store::{Record, chain},
         testkit::app::TestApp,
     };
@@ -191,13 +205,14 @@ mod tests {
         let engine = app.engine().await;
         append_unknown(&app, engine.id()).await;
         let heads = app.engines.parts().store.heads(&[engine.id().clone()]).await.unwrap();
+        let seen = app.engines.seen();
         let mut seen_before = HashMap::new();
         assert!(
-            app.engines.catch_up(&heads, &mut seen_before),
+            app.engines.catch_up(&seen, &heads, &mut seen_before),
             "the first call cannot know that it is stuck"
         );
         for _ in 0..3 {
-            assert!(!app.engines.catch_up(&heads, &mut seen_before), "it made no progress");
+            assert!(!app.engines.catch_up(&seen, &heads, &mut seen_before), "it made no progress");
         }
     }
 }

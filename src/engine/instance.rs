@@ -12,6 +12,7 @@ use crate::{
     domain::ids::{EngineId, Micros, Position, Sha256},
     embed::Embedder,
     store::{
+        state_fold::LogDamage,
         subject::Subjects,
         writer::{View, Writer},
     },
@@ -51,6 +52,11 @@ impl Engine {
         self.writer.view()
     }
 
+    /// Why the engine is untrusted; `None` if it is trusted. An untrusted engine refuses every command.
+    pub fn damage(&self) -> Option<Arc<LogDamage>> {
+        self.writer.damage()
+    }
+
     /// The number of commands that wait for the writer.
     pub fn queue_depth(&self) -> usize {
         self.writer.depth()
@@ -62,7 +68,8 @@ impl Engine {
         self.writer.watch()
     }
 
-    /// Asks the writer to fold the events that other replicas have appended. Returns at once.
+    /// Asks the writer to fold the events that other replicas have appended and to compare the log's head
+    /// with its own. Returns at once.
     pub fn catch_up(&self) {
         self.writer.catch_up();
     }
@@ -77,12 +84,14 @@ impl Engine {
 
     /// True if nothing prevents unloading. An engine that is shut down stays loaded until it is
     /// resumed, here or by another replica: if nobody followed its log, its metrics would report
-    /// the shutdown for ever.
+    /// the shutdown for ever. So does an untrusted engine: only the loaded state shows that events
+    /// were removed from the end of its log.
     pub(super) fn is_idle(&self) -> bool {
         let view = self.view();
         self.running.load(Ordering::Acquire) == 0
             && view.state.open.is_empty()
             && view.state.shutdown.is_none()
+            && self.damage().is_none()
     }
 }
 

@@ -34,6 +34,7 @@ specs! {
     OVERHEAD = Histogram "mlsdm_governance_overhead_seconds" ["stage"] "seconds" "Time spent on governance by stage; total is a completed step without the wait for its model"
     REPLAYED = Counter "mlsdm_replay_events_total" [] "" "Events folded to load engines"
     AUDITED = Gauge "mlsdm_audit_verified_position" ["engine"] "" "Last position up to which the latest audit found the log intact"
+    UNTRUSTED = Gauge "mlsdm_engine_untrusted" ["engine"] "" "1 while the log of the engine cannot be trusted and the engine refuses all commands; `other` for any engine without series of its own"
     AUDIT_FAILURES = Counter "mlsdm_audit_failures_total" ["engine"] "" "Audits that found the log altered; every round of the background audit counts"
 }
 
@@ -212,6 +213,9 @@ pub struct Metrics {
     others: Arc<EngineMetrics>,
     /// Engines counted among the others.
     pub overflow: Counter,
+    /// Engines that are untrusted, the server's own log included.
+    untrusted: HashMap<EngineId, Gauge>,
+    other_untrusted: Gauge,
 }
 
 impl Default for Metrics {
@@ -224,11 +228,16 @@ impl Metrics {
     /// Metrics with series of their own for these engines and models.
     pub fn new(engines: impl IntoIterator<Item = EngineId>, models: &KnownModels) -> Self {
         let steps = Arc::default();
-        let engines =
-            engines.into_iter().map(|id| (id, Arc::new(EngineMetrics::of_one_engine(&steps))));
+        let engines: HashMap<EngineId, _> = engines
+            .into_iter()
+            .map(|id| (id, Arc::new(EngineMetrics::of_one_engine(&steps))))
+            .collect();
+        let named = engines.keys().cloned().chain([EngineId::system()]);
         Self {
             calls: CallMetrics::new(models),
-            engines: engines.collect(),
+            untrusted: named.map(|id| (id, Gauge::default())).collect(),
+            other_untrusted: Gauge::default(),
+            engines,
             others: Arc::new(EngineMetrics::of_several_engines(&steps)),
             overflow: Counter::default(),
             steps,
@@ -257,6 +266,15 @@ impl Metrics {
         }
     }
 
+    /// Sets the engines that are untrusted.
+    pub fn set_untrusted(&self, untrusted: &[EngineId]) {
+        for (id, gauge) in &self.untrusted {
+            gauge.set(untrusted.contains(id).into());
+        }
+        self.other_untrusted
+            .set(untrusted.iter().any(|id| !self.untrusted.contains_key(id)).into());
+    }
+
     /// Registers all of them.
     pub fn register(&self, registry: &mut Registry) {
         self.steps.register(registry);
@@ -269,6 +287,9 @@ impl Metrics {
         };
         counter(registry, &REQUESTS, |metrics| &metrics.requests);
         counter(registry, &AUDIT_FAILURES, |metrics| &metrics.audit_failures);
+        let untrusted = self.untrusted.iter().map(|(id, gauge)| (labels(id.as_str()), gauge));
+        let untrusted = untrusted.chain([(labels(OTHER), &self.other_untrusted)]);
+        registry.family(&UNTRUSTED, untrusted.map(|(labels, gauge)| (labels, gauge.clone())));
         let gauges = engines.iter().filter_map(|(labels, m)| Some((labels, m.gauges.as_ref()?)));
         register_gauges(registry, &gauges.collect::<Vec<_>>());
         let events = engines.iter().map(|(labels, m)| (labels.clone(), Arc::clone(&m.events)));

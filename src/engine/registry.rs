@@ -1,5 +1,7 @@
 //! The engines of this process: created on request, loaded by replaying their log at first use,
 //! unloaded when idle.
+//!
+//! A log that is damaged after its first event is loaded up to the damage: the engine is untrusted.
 
 use std::{
     collections::HashMap,
@@ -20,7 +22,7 @@ use crate::{
         EngineRow, Head, Record, StoreError, chain, codec,
         keys::IndexKey,
         replay,
-        state_fold::{self, ReplayError, StateFold},
+        state_fold::{self, LogDamage, ReplayError, StateFold},
         subject::{Directory, Subjects},
         writer::{WriteError, writer},
     },
@@ -157,15 +159,21 @@ impl Engines {
         state_fold::check_format(&row).map_err(ReplayError::from)?;
         let index_key = parts.content_key.unwrap_index_key(id, &row.index_key)?;
         let end = Position::MAX;
-        let fold = replay::replay(&parts.store, &parts.content_key, id, end, &mut |_| {}).await?;
+        let mut fold = StateFold::new(id.clone(), Arc::clone(&parts.content_key));
+        let damage = match replay::advance(&parts.store, &mut fold, id, end, &mut |_| {}).await {
+            Ok(()) => None,
+            // the state before the damage is good: an untrusted engine can be read
+            Err(ReplayError::Damage(damage)) if fold.state.is_some() => Some(damage),
+            Err(error) => return Err(error.into()),
+        };
         parts.metrics.steps.replayed.inc_by(fold.position());
-        self.start(id, fold, index_key).await
+        self.start(id, (fold, damage), index_key).await
     }
 
     async fn start(
         &self,
         id: &EngineId,
-        fold: StateFold,
+        fold: (StateFold, Option<Box<LogDamage>>),
         index_key: IndexKey,
     ) -> Result<Arc<Engine>, EngineError> {
         let mut parts = self.parts().clone();
@@ -199,7 +207,7 @@ impl Engines {
             running: 0.into(),
             digest: std::sync::Mutex::default(),
         });
-        if engine.parts.store.has_one_owner() {
+        if engine.parts.store.has_one_owner() && engine.damage().is_none() {
             engine.abandon_orphans().await?;
         }
         Ok(engine)
@@ -243,6 +251,10 @@ impl Engines {
             return Ok(false);
         }
         let engine = self.get(&id).await?;
+        // untrusted: the server starts, so that its health and metrics show why
+        if engine.damage().is_some() {
+            return Ok(false);
+        }
         let applied = engine.view().state.config.clone();
         if applied.is_none_or(|applied| *applied == *policy) {
             return Ok(false);

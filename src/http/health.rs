@@ -4,3 +4,4 @@ pub mod detailed;
 pub mod live;
 pub mod ready;
 pub mod summary;
+pub mod trust;

@@ -77,6 +77,16 @@ pub enum Finding {
     ContentStray,
 }
 
+impl Finding {
+    /// True if a replay of the log stops at the event too.
+    pub const fn concerns_event(self) -> bool {
+        match self {
+            Self::NoEngine | Self::Unreadable(_) | Self::Gap | Self::Leaf | Self::Chain => true,
+            Self::TimeFalls | Self::Content | Self::ContentMissing | Self::ContentStray => false,
+        }
+    }
+}
+
 /// Verifies one engine's log, calling `progress` with the position reached after every page.
 pub async fn verify(
     store: &Store,

@@ -29,11 +29,27 @@ macro_rules! read {
     }};
 }
 
-/// A page of the audit: the rows up to the first unreadable one.
-pub(super) struct AuditPage {
-    pub(super) rows: Vec<(Record, Option<Content>)>,
+/// A page of events: the rows up to the first unreadable one.
+pub(super) struct Page<T> {
+    pub(super) rows: Vec<T>,
     /// The error of the next row, if it is unreadable.
     pub(super) unreadable: Option<StoreError>,
+}
+
+impl<T> Page<T> {
+    fn new(read: Vec<Result<T, StoreError>>) -> Self {
+        let mut page = Self { rows: Vec::with_capacity(read.len()), unreadable: None };
+        for row in read {
+            match row {
+                Ok(row) => page.rows.push(row),
+                Err(error) => {
+                    page.unreadable = Some(error);
+                    break;
+                }
+            }
+        }
+        page
+    }
 }
 
 impl Store {
@@ -87,6 +103,17 @@ impl Store {
         Ok(read!(self, sql::READ_FOR_FOLD, records::record_and_vector, [name, after as i64, limit]))
     }
 
+    /// Like [`Store::read_for_fold`], but an unreadable row ends the page.
+    pub(super) async fn fold_page(
+        &self,
+        engine: &EngineId,
+        after: Position,
+        limit: u32,
+    ) -> Result<Page<(Record, Option<Vec<u8>>)>, StoreError> {
+        let (name, limit) = (engine.as_str(), i64::from(limit));
+        Ok(Page::new(read!(self, sql::READ_FOR_FOLD, vector_or_error, [name, after as i64, limit])))
+    }
+
     /// The events after a position with their contents, at most `limit`.
     pub async fn read_for_audit(
         &self,
@@ -104,20 +131,14 @@ impl Store {
         engine: &EngineId,
         after: Position,
         limit: u32,
-    ) -> Result<AuditPage, StoreError> {
+    ) -> Result<Page<(Record, Option<Content>)>, StoreError> {
         let (name, limit) = (engine.as_str(), i64::from(limit));
-        let rows = read!(self, sql::READ_FOR_AUDIT, record_or_error, [name, after as i64, limit]);
-        let mut page = AuditPage { rows: Vec::with_capacity(rows.len()), unreadable: None };
-        for row in rows {
-            match row {
-                Ok(row) => page.rows.push(row),
-                Err(error) => {
-                    page.unreadable = Some(error);
-                    break;
-                }
-            }
-        }
-        Ok(page)
+        Ok(Page::new(read!(
+            self,
+            sql::READ_FOR_AUDIT,
+            content_or_error,
+            [name, after as i64, limit]
+        )))
     }
 
     /// The `subject.erased` events with `after < position <= until`.
@@ -281,12 +302,17 @@ fn name(row: &impl Columns) -> Result<String, StoreError> {
     row.text(0).map_err(classify)
 }
 
-/// Separates the error of one row from that of the query.
+/// The error of one row, apart from that of the query.
+type RowOrError<T> = Result<Result<T, StoreError>, StoreError>;
+
 #[expect(clippy::unnecessary_wraps, reason = "the shape of every row function")]
-fn record_or_error(
-    row: &impl Columns,
-) -> Result<Result<(Record, Option<Content>), StoreError>, StoreError> {
+fn content_or_error(row: &impl Columns) -> RowOrError<(Record, Option<Content>)> {
     Ok(records::record_and_content(row))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the shape of every row function")]
+fn vector_or_error(row: &impl Columns) -> RowOrError<(Record, Option<Vec<u8>>)> {
+    Ok(records::record_and_vector(row))
 }
 
 /// Idempotent requests by key.

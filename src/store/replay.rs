@@ -27,7 +27,8 @@ pub async fn replay(
     Ok(fold)
 }
 
-/// Folds the events after the fold's position, up to `until` or the current end.
+/// Folds the events after the fold's position, up to `until` or the current end. After an error the fold
+/// holds the events before the one that caused it.
 pub async fn advance(
     store: &Store,
     fold: &mut StateFold,
@@ -35,28 +36,45 @@ pub async fn advance(
     until: Position,
     progress: &mut (dyn FnMut(Position) + Send),
 ) -> Result<(), ReplayError> {
-    let mut rows = store.read_for_fold(engine, fold.position(), PAGE).await?;
-    while let Some((last, _)) = rows.last() {
+    let mut page = store.fold_page(engine, fold.position(), PAGE).await?;
+    while let Some((last, _)) = page.rows.last() {
         let last = last.position;
-        fetch_keys(store, fold, engine, &rows).await?;
-        let more = last < until && rows.len() as u32 == PAGE;
+        fetch_keys(store, fold, engine, &page.rows).await?;
+        let is_full = page.rows.len() as u32 == PAGE || page.unreadable.is_some();
+        let more = last < until && is_full;
         let mut working =
             std::mem::replace(fold, StateFold::new(engine.clone(), fold.content_key()));
         let applying = tokio::task::spawn_blocking(move || {
-            let result = working.apply(rows, until);
+            let result = working.apply(page.rows, until);
             (working, result)
         });
         let next = async {
-            if more { store.read_for_fold(engine, last, PAGE).await } else { Ok(Vec::new()) }
+            if more { store.fold_page(engine, last, PAGE).await.map(Some) } else { Ok(None) }
         };
         let (applied, read) = tokio::join!(applying, next);
         let (working, result) = applied.map_err(|e| StoreError::Other(e.to_string()))?;
         *fold = working;
         result?;
         progress(fold.position());
-        rows = read?;
+        match read? {
+            Some(next) => page = next,
+            None => return Ok(()),
+        }
     }
-    Ok(())
+    match page.unreadable {
+        Some(error) if fold.position() < until => Err(unreadable(fold, engine, error)),
+        _ => Ok(()),
+    }
+}
+
+/// The error of a row that does not have the form of an event.
+fn unreadable(fold: &StateFold, engine: &EngineId, error: StoreError) -> ReplayError {
+    let StoreError::Corrupt { what, .. } = error else { return error.into() };
+    ReplayError::Damage(Box::new(LogDamage {
+        engine: engine.clone(),
+        position: fold.position() + 1,
+        cause: DamageCause::Unreadable(what),
+    }))
 }
 
 /// Fetches the subject keys that a fold needs for these rows and has not cached.

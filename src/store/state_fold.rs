@@ -17,7 +17,7 @@ use crate::domain::{
 };
 
 use super::{
-    EngineRow, Record, StoreError, SubjectRow, chain,
+    EngineRow, Head, Record, StoreError, SubjectRow, chain,
     codec::{self, CodecError},
     keys::{Column, ContentKey, SubjectKey},
     seal::SealError,
@@ -51,6 +51,21 @@ pub enum DamageCause {
         /// The position of the row found instead.
         found: Position,
     },
+    /// The row does not have the form of an event.
+    #[error("the row cannot be read ({0})")]
+    Unreadable(&'static str),
+    /// The log ends before an event that this process has folded.
+    #[error("events up to position {folded} were removed after this process had read them")]
+    Removed {
+        /// The position of the last event that this process has folded.
+        folded: Position,
+    },
+    /// The last event that this process has folded is another one now.
+    #[error("this event or an earlier one was replaced after this process had read it")]
+    Replaced,
+    /// The background audit found an edit before the last folded event.
+    #[error("the audit failed: {0}; `mlsdm audit verify` repeats it")]
+    Audit(String),
     /// This row or an earlier one was edited.
     #[error("the hash chain is broken; `mlsdm audit verify` shows where it was edited")]
     Chain,
@@ -72,6 +87,24 @@ pub enum DamageCause {
         /// The format of the log.
         found: u32,
     },
+}
+
+impl DamageCause {
+    /// The kind of damage, without values of the row.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Gap { .. } => "missing",
+            Self::Unreadable(_) => "unreadable",
+            Self::Chain => "chain",
+            Self::Codec(_) => "event",
+            Self::Fold(_) => "contradiction",
+            Self::Key(_) | Self::Vector(_) => "vector",
+            Self::Format { .. } => "format",
+            Self::Removed { .. } => "removed",
+            Self::Replaced => "replaced",
+            Self::Audit(_) => "audit",
+        }
+    }
 }
 
 /// The error of a replay.
@@ -252,16 +285,35 @@ impl StateFold {
         {
             return Err(DamageCause::Format { found: created.log_format });
         }
-        if let Event::SubjectErased(erased) = &event {
-            self.keys.remove(&erased.subject_ref);
-            self.erased.insert(erased.subject_ref);
-        }
         match &mut self.state {
             None => self.state = Some(evolve::begin(&envelope, &event)?),
             Some(state) => evolve(state, &envelope, &event, vector)?,
         }
+        // last: an event that cannot be folded changes nothing
+        if let Event::SubjectErased(erased) = &event {
+            self.keys.remove(&erased.subject_ref);
+            self.erased.insert(erased.subject_ref);
+        }
         Ok(())
     }
+}
+
+/// Checks that a log still contains all that was folded. Its head may be after the folded events, which
+/// is no damage: the chain shows whether the events between continue them.
+pub fn check_head(
+    engine: &EngineId,
+    (position, chain_hash): (Position, Sha256),
+    head: &Head,
+) -> Result<(), Box<LogDamage>> {
+    let damage =
+        |position, cause| Err(Box::new(LogDamage { engine: engine.clone(), position, cause }));
+    if head.position < position {
+        return damage(head.position + 1, DamageCause::Removed { folded: position });
+    }
+    if head.position == position && head.chain_hash != chain_hash {
+        return damage(position, DamageCause::Replaced);
+    }
+    Ok(())
 }
 
 /// Checks that this binary supports the log format of an engine.

@@ -12,6 +12,9 @@
 //! next attempt searches the log's tail for the batch's commands. The task owns the batch, so a caller
 //! that goes away cancels nothing.
 //!
+//! A log that cannot be folded, or that lost events, makes the engine untrusted (`trust`): it keeps its
+//! state and refuses commands until the log folds on.
+//!
 //! Each module imports only modules below it:
 //!
 //! ```text
@@ -21,6 +24,7 @@
 //! decider  context    commands to events, without a database; publication, answers, metrics
 //! batch               the commands, events and outcomes of one transaction
 //! claims              idempotency keys of a batch
+//! trust               the damage of the log, if any
 //! queue               messages, the backlog, the number of waiting commands
 //! proposal            what callers hand in and get back
 //! ```
@@ -35,6 +39,7 @@ mod pipeline;
 mod proposal;
 mod queue;
 mod task;
+mod trust;
 
 use std::sync::Arc;
 
@@ -43,7 +48,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     Store,
     content_cache::{CONTENT_CACHE_BYTES, ContentCache},
-    state_fold::StateFold,
+    state_fold::{LogDamage, StateFold},
     subject::Directory,
 };
 use crate::domain::ids::EngineId;
@@ -55,6 +60,7 @@ pub use proposal::{
 pub use queue::Limits;
 use queue::{Backlog, Depth, Message, QueuedCommand};
 pub use task::Task;
+use trust::Trust;
 
 /// A handle on an engine's writer; cheap to clone.
 #[derive(Clone, Debug)]
@@ -62,6 +68,7 @@ pub struct Writer {
     queue: mpsc::Sender<Message>,
     depth: Depth,
     views: watch::Receiver<Arc<View>>,
+    trust: Arc<Trust>,
     content_cache: Arc<ContentCache>,
 }
 
@@ -69,6 +76,16 @@ impl Writer {
     /// The newest published state. It includes every event whose caller has been answered.
     pub fn view(&self) -> Arc<View> {
         Arc::clone(&self.views.borrow())
+    }
+
+    /// Why the engine is untrusted; `None` if it is trusted.
+    pub fn damage(&self) -> Option<Arc<LogDamage>> {
+        self.trust.damage()
+    }
+
+    /// Records the result of the newest audit of the events up to the writer's head.
+    pub fn audited(&self, damage: Option<Box<LogDamage>>) {
+        self.trust.audited(damage);
     }
 
     /// The sealed contents written lately.
@@ -104,26 +121,29 @@ impl Writer {
         Ok(result)
     }
 
-    /// Asks the writer to fold events that other replicas wrote. Dropped if the queue is full: a batch
-    /// folds them anyway.
+    /// Asks the writer to fold events that other replicas wrote and to compare the log's head with its
+    /// own. Dropped if the queue is full: a batch does that anyway.
     pub fn catch_up(&self) {
         drop(self.queue.try_send(Message::CatchUp));
     }
 }
 
 /// Makes a writer that continues a folded log, and the task that must run for it; `None` if the log is
-/// empty.
+/// empty. `damage` says why the fold stopped before the end of the log.
 pub fn writer(
     engine: EngineId,
     store: Store,
     directory: Arc<Directory>,
-    fold: StateFold,
+    (fold, damage): (StateFold, Option<Box<LogDamage>>),
     limits: Limits,
 ) -> Option<(Writer, Task)> {
     let view = View { state: fold.state.clone()?, chain_hash: fold.chain_hash };
     let (views, watching) = watch::channel(Arc::new(view));
     let (queue, messages) = mpsc::channel(limits.queue);
-    let depth = Depth::default();
+    let (depth, trust) = (Depth::default(), Arc::new(Trust::default()));
+    if let Some(damage) = damage {
+        trust.fold_failed(damage);
+    }
     let content_cache = Arc::new(ContentCache::new(CONTENT_CACHE_BYTES));
     let decider = Decider::new(engine.clone(), fold, directory);
     let context = Context {
@@ -132,8 +152,9 @@ pub fn writer(
         limits,
         content_cache: Arc::clone(&content_cache),
         views,
+        trust: Arc::clone(&trust),
         metrics: None,
     };
     let task = Task::new(context, decider, messages, Backlog::new(depth.clone()));
-    Some((Writer { queue, depth, views: watching, content_cache }, task))
+    Some((Writer { queue, depth, views: watching, trust, content_cache }, task))
 }

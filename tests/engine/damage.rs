@@ -1,12 +1,13 @@
-//! An engine whose log cannot be folded is refused by name. Other engines are not affected.
+//! An engine whose log cannot be folded is untrusted: it can be read and refuses commands. Other engines
+//! are not affected.
 
 use mlsdm::{
     domain::{
         ids::{CommandId, EngineId, Sha256},
         policy::Policy,
     },
-    engine::{EngineError, step},
-    store::{Record, Store, chain},
+    engine::{StepError, step},
+    store::{Record, Store, chain, writer::WriteError},
     testkit::app::{TestApp, caller, generate},
 };
 use tokio_util::sync::CancellationToken;
@@ -39,9 +40,14 @@ async fn append(store: &Store, engine: &EngineId, kind: &str, version: u32, payl
     position
 }
 
-async fn load_error(app: &TestApp, id: &EngineId) -> String {
-    let error = app.engines.get(id).await.err().unwrap();
-    assert!(matches!(error, EngineError::Folding(_)));
+/// The refusal of a step of an engine, which is loaded up to the event at position 3.
+async fn refusal(app: &TestApp, id: &EngineId) -> String {
+    let engine = app.engines.get(id).await.unwrap();
+    assert_eq!(engine.view().state.position, 3);
+    let alive = CancellationToken::new();
+    let refused = step::run(&engine, &caller("ann"), &generate("Hello"), None, &alive).await;
+    let error = refused.unwrap_err();
+    assert!(matches!(error, StepError::Write(WriteError::Untrusted(_))), "{error}");
     error.to_string()
 }
 
@@ -64,7 +70,7 @@ async fn other_engines_are_not_affected(app: TestApp) {
     let app = app.restart().await;
     for (id, kind, ..) in bad {
         for _ in 0..2 {
-            let error = load_error(&app, &id.parse().unwrap()).await;
+            let error = refusal(&app, &id.parse().unwrap()).await;
             assert!(error.contains(&format!("engine {id}, position 4")), "{error}");
             assert!(error.contains(kind), "{error}");
         }

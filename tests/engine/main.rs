@@ -26,3 +26,5 @@ mod restarts;
 mod secrecy;
 #[cfg(test)]
 mod standalone;
+#[cfg(test)]
+mod trust;

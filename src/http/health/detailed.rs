@@ -6,7 +6,10 @@ use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::summary::policy_drift;
+use super::{
+    summary::policy_drift,
+    trust::{Trust, trust},
+};
 use crate::{
     auth::Authenticator,
     embed::Embedder,
@@ -18,8 +21,9 @@ use crate::{
 /// A report on the server and its components.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Detailed {
-    /// `healthy`, `degraded` (the event log does not accept writes or the default engine is not loaded),
-    /// or `leaving` (the server is about to stop).
+    /// `healthy`, `degraded` (the event log does not accept writes, the default engine is not loaded, or
+    /// the log of the default engine or of the server cannot be trusted), or `leaving` (the server is about
+    /// to stop).
     pub status: &'static str,
     /// Version of the server.
     pub version: &'static str,
@@ -35,6 +39,8 @@ pub struct Detailed {
     pub auth: AuthStatus,
     /// Loaded engines.
     pub engines: EnginesInMemory,
+    /// Logs that cannot be trusted.
+    pub trust: Trust,
     /// True if the configured policy differs from the one that was last applied to the default engine;
     /// null if that engine is not loaded.
     pub policy_drift: Option<bool>,
@@ -112,9 +118,11 @@ pub async fn get(_: Public, state: Data<AppState>) -> Json<Detailed> {
     let id = &state.engines.settings().default;
     let default = state.engines.in_memory().into_iter().find(|engine| engine.id() == id);
     let parts = state.engines.parts();
+    let trust = trust(&state);
     let now = crate::clock::now_micros();
     Json(Detailed {
-        status: match (state.stop.is_leaving(), writable && default.is_some()) {
+        status: match (state.stop.is_leaving(), writable && default.is_some() && trust.is_trusted())
+        {
             (true, _) => "leaving",
             (false, true) => "healthy",
             (false, false) => "degraded",
@@ -137,6 +145,7 @@ pub async fn get(_: Public, state: Data<AppState>) -> Json<Detailed> {
         auth: auth(&state.auth),
         breakers: breakers(&parts.llm, &parts.embedder),
         engines,
+        trust,
         policy_drift: default.map(|engine| policy_drift(&engine.view().state, &state.policy)),
     })
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{policy::Policy, state::State},
-    http::{AppState, Problem, access::Public, problem::ProblemBody},
+    http::{AppState, Problem, access::Public, health::trust::trust, problem::ProblemBody},
 };
 
 /// Fill level from which the memory check warns. A full memory is normal: it evicts items.
@@ -82,7 +82,8 @@ pub struct PhaseCheck {
 /// Check of the event log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LogCheck {
-    /// `ok`, or `error` if it does not accept writes.
+    /// `ok`, `error` if it does not accept writes, or `untrusted` if events of the default engine's log or
+    /// the server's own log are edited or missing.
     pub status: &'static str,
     /// Position of the last event that the engine has processed.
     pub position: u64,
@@ -91,7 +92,8 @@ pub struct LogCheck {
 /// Get a health summary.
 ///
 /// Returns the health of the server and its default engine, with status 503 if the event log does not
-/// accept writes.
+/// accept writes. An untrusted engine is no reason for 503: other engines are served, and a restart would
+/// not help.
 #[utoipa::path(
     get,
     path = "/health",
@@ -105,7 +107,12 @@ pub struct LogCheck {
 pub async fn get(_: Public, state: Data<AppState>) -> Result<HttpResponse, Problem> {
     let writable = state.probes.writable(&state.engines).await;
     let engine = state.probes.default_engine(&state.engines, &state.tasks).await?;
-    let health = Health::new(&engine.view().state, &state.policy, writable.is_ok());
+    let log = match (writable.is_ok(), trust(&state).is_trusted()) {
+        (false, _) => "error",
+        (true, false) => "untrusted",
+        (true, true) => "ok",
+    };
+    let health = Health::new(&engine.view().state, &state.policy, log);
     let mut response = if writable.is_ok() {
         HttpResponse::Ok()
     } else {
@@ -127,7 +134,7 @@ const fn word(ok: bool, otherwise: &'static str) -> &'static str {
 }
 
 impl Health {
-    fn new(state: &State, configured: &Policy, writable: bool) -> Self {
+    fn new(state: &State, configured: &Policy, log: &'static str) -> Self {
         let (used, capacity) = (state.lattice.len(), state.lattice.capacity());
         let percent = 100.0 * used as f64 / capacity.max(1) as f64;
         let phase = state.rhythm.phase.as_str();
@@ -135,7 +142,7 @@ impl Health {
         let moral = &state.policy.moral;
         let bounded = (moral.min_threshold..=moral.max_threshold).contains(&threshold);
         Self {
-            status: if writable && bounded { "healthy" } else { "degraded" },
+            status: if log == "ok" && bounded { "healthy" } else { "degraded" },
             step: state.step,
             phase,
             memory_used: used,
@@ -149,7 +156,7 @@ impl Health {
                 },
                 moral_filter: MoralCheck { status: word(bounded, "error"), threshold },
                 phase: PhaseCheck { current: phase, step: state.step },
-                log: LogCheck { status: word(writable, "error"), position: state.position },
+                log: LogCheck { status: log, position: state.position },
             },
             policy_drift: policy_drift(state, configured),
         }

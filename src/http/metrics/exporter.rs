@@ -96,7 +96,10 @@ impl Exporter {
         };
         let default = &self.engines.settings().default;
         let parts = self.engines.parts();
-        for engine in self.engines.in_memory() {
+        let engines = self.engines.in_memory();
+        let untrusted = engines.iter().filter(|engine| engine.damage().is_some());
+        parts.metrics.set_untrusted(&untrusted.map(|e| e.id().clone()).collect::<Vec<_>>());
+        for engine in engines {
             let view = engine.view();
             parts.metrics.update(engine.id(), &view.state, engine.queue_depth(), elapsed);
             if engine.id() == default {

@@ -106,6 +106,9 @@ codes! {
         "engine support already exists; choose another id";
     EventNotFound "E410" 404 "The event does not exist",
         "the log ends at position 41; choose a position up to that one";
+    EngineUntrusted "E411" 503 "The engine's event log cannot be trusted",
+        "the log cannot be trusted, so the engine accepts no commands: engine default, position 42: the \
+         hash chain is broken; `mlsdm audit verify` shows where it was edited";
     SleepRefusal "E501" 200 "Rejected in the sleep phase",
         "the engine is in its sleep phase";
     Asleep "E502" 429 "The engine is in its sleep phase",
@@ -188,6 +191,7 @@ impl Code {
             self,
             Self::DiskFull
                 | Self::EngineRefused
+                | Self::EngineUntrusted
                 | Self::EmergencyShutdown
                 | Self::BudgetSpent
                 | Self::BudgetHolders

@@ -107,8 +107,8 @@ impl From<WriteError> for Problem {
             WriteError::QueueFull => Self::new(Code::WriterQueueFull, error.to_string()),
             WriteError::Closed => Self::new(Code::Draining, error.to_string()),
             WriteError::Store(error) => error.into(),
-            WriteError::Damage(damage) => {
-                Self::new(Code::EngineRefused, damage.to_string()).caused_by(&*damage)
+            WriteError::Untrusted(ref damage) => {
+                Self::new(Code::EngineUntrusted, error.to_string()).caused_by(&**damage)
             }
             WriteError::Seal(ref cause) => Self::internal(cause),
             WriteError::Defect(_) => Self::internal(&error),

@@ -25,8 +25,15 @@ const ENGINE: &[Code] = codes![InvalidEngineId, EngineNotFound];
 /// The event log and the limits of the server.
 const LOG: &[Code] = codes![LogUnavailable, EngineRefused, Draining, OverConcurrency];
 /// A command that appends to the event log.
-const APPEND: &[Code] =
-    codes![LogUnavailable, DiskFull, EngineRefused, WriterQueueFull, Draining, OverConcurrency,];
+const APPEND: &[Code] = codes![
+    LogUnavailable,
+    DiskFull,
+    EngineRefused,
+    EngineUntrusted,
+    WriterQueueFull,
+    Draining,
+    OverConcurrency,
+];
 /// A prompt, its options and the headers of a step.
 const PROMPT: &[Code] = codes![
     PromptBlank,

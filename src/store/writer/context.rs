@@ -9,6 +9,7 @@ use super::{
     batch::{Batch, Checkpoint},
     proposal::{Outcome, View, WriteError},
     queue::Limits,
+    trust::Trust,
 };
 use crate::{
     domain::ids::EngineId,
@@ -21,6 +22,7 @@ pub(super) struct Context {
     pub(super) limits: Limits,
     pub(super) content_cache: Arc<ContentCache>,
     pub(super) views: watch::Sender<Arc<View>>,
+    pub(super) trust: Arc<Trust>,
     /// Metrics of this engine's events; `None` in a program that does not expose metrics.
     pub(super) metrics: Option<Arc<EventMetrics>>,
 }

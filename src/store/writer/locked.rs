@@ -5,10 +5,7 @@
 //! keys of the commands, decides them, inserts, commits. A batch that the database refuses because of
 //! one command is written again command by command, so that one poison command does not fail the others.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::{HashMap, VecDeque};
 
 use tokio::time::Instant;
 
@@ -25,7 +22,7 @@ use crate::{
     domain::ids::{CommandId, Micros, Position},
     store::{
         Append, IdempotencyKey, LogClock, StoreError, codec, replay,
-        state_fold::{DamageCause, LogDamage, PAGE, RecordWithVector},
+        state_fold::{DamageCause, LogDamage, PAGE, RecordWithVector, ReplayError, check_head},
     },
 };
 
@@ -210,35 +207,48 @@ impl<'a> Locked<'a> {
     }
 
     /// Folds events that other replicas wrote after our head, and collects those that belong to commands
-    /// in doubt.
+    /// in doubt. A damaged log makes the engine untrusted.
     async fn fold_tail(&mut self, transaction: &mut Append) -> Result<(), AppendError> {
-        let head = transaction.head;
+        match self.fold_rows(transaction).await {
+            Ok(()) => {
+                self.context.trust.fold_succeeded();
+                Ok(())
+            }
+            Err(ReplayError::Store(error)) => Err(error.into()),
+            Err(ReplayError::Damage(damage)) => {
+                Err(WriteError::Untrusted(self.context.trust.fold_failed(damage)).into())
+            }
+        }
+    }
+
+    async fn fold_rows(&mut self, transaction: &mut Append) -> Result<(), ReplayError> {
+        let (engine, head) = (&self.context.engine, transaction.head);
         let fold = &mut self.decider.fold;
         while fold.position() < head.position {
-            let rows = transaction.tail(fold.position(), PAGE).await?;
-            if rows.is_empty() {
-                return Err(self.damage(DamageCause::Gap { found: head.position }));
-            }
+            let position = fold.position() + 1;
+            let damaged = |position, cause| LogDamage { engine: engine.clone(), position, cause };
+            let rows = match transaction.tail(fold.position(), PAGE).await {
+                Ok(rows) if rows.is_empty() => {
+                    let cause = DamageCause::Gap { found: head.position };
+                    return Err(Box::new(damaged(position, cause)).into());
+                }
+                Err(StoreError::Corrupt { position, what }) if position > 0 => {
+                    return Err(Box::new(damaged(position, DamageCause::Unreadable(what))).into());
+                }
+                read => read?,
+            };
             let missing = fold.missing_keys(&rows);
             if !missing.is_empty() {
                 let keys = transaction.subjects_by_ref(&missing).await?;
-                fold.add_keys(&missing, &keys).map_err(WriteError::from)?;
+                fold.add_keys(&missing, &keys)
+                    .map_err(|error| Box::new(damaged(position, DamageCause::Key(error))))?;
             }
             if self.tail.in_doubt {
                 self.tail.collect(&rows);
             }
-            fold.apply(rows, Position::MAX)
-                .map_err(|damage| WriteError::Damage(Arc::new(*damage)))?;
+            fold.apply(rows, Position::MAX)?;
         }
-        if !head.is_at(self.decider.head()) {
-            return Err(self.damage(DamageCause::Chain));
-        }
-        Ok(())
-    }
-
-    fn damage(&self, cause: DamageCause) -> AppendError {
-        let (engine, position) = (self.context.engine.clone(), self.decider.head().0);
-        WriteError::Damage(Arc::new(LogDamage { engine, position, cause })).into()
+        Ok(check_head(engine, self.decider.head(), &head)?)
     }
 
     /// Decides commands within the limits.
@@ -289,20 +299,29 @@ impl<'a> Locked<'a> {
     }
 }
 
-/// Folds the events that other replicas wrote and publishes the state; whether there were any. A damaged
-/// log is only logged here: the next command reports it.
+/// Folds the events that other replicas wrote, compares the log's head and publishes the state; whether
+/// there were any events. A damaged log makes the engine untrusted, a good one makes it trusted again.
 pub(super) async fn catch_up(context: &Context, decider: &mut Decider) -> bool {
     let before = decider.head();
-    let (engine, end) = (&context.engine, Position::MAX);
-    let result = replay::advance(&context.store, &mut decider.fold, engine, end, &mut |_| {}).await;
-    if let Err(error) = result {
-        tracing::warn!(%engine, %error, "the log's tail could not be folded");
+    match fold_on(context, decider).await {
+        Ok(()) => context.trust.fold_succeeded(),
+        Err(ReplayError::Damage(damage)) => drop(context.trust.fold_failed(damage)),
+        Err(ReplayError::Store(error)) => {
+            tracing::warn!(engine = %context.engine, %error, "the log's tail could not be read");
+        }
     }
     let has_news = decider.head().0 != before.0;
     if has_news {
         context.publish(decider.checkpoint());
     }
     has_news
+}
+
+async fn fold_on(context: &Context, decider: &mut Decider) -> Result<(), ReplayError> {
+    let (store, engine) = (&context.store, &context.engine);
+    replay::advance(store, &mut decider.fold, engine, Position::MAX, &mut |_| {}).await?;
+    let head = store.head(engine).await?;
+    Ok(check_head(engine, decider.head(), &head)?)
 }
 
 /// True if one command of a batch may have caused the error.

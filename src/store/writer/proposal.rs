@@ -166,9 +166,9 @@ pub enum WriteError {
     /// The database failed. If the outcome of the commit is unknown, the events may be in the log.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The log is damaged and cannot be folded.
-    #[error(transparent)]
-    Damage(Arc<LogDamage>),
+    /// The engine is untrusted: its log is damaged.
+    #[error("the log cannot be trusted, so the engine accepts no commands: {0}")]
+    Untrusted(Arc<LogDamage>),
     /// Content or a subject key could not be sealed or opened.
     #[error(transparent)]
     Seal(#[from] SealError),

@@ -34,7 +34,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub(super) enum Message {
     Propose(Box<QueuedCommand>),
-    /// Fold events that other replicas wrote.
+    /// Fold events that other replicas wrote, and compare the log's head.
     CatchUp,
 }
 
@@ -136,6 +136,11 @@ impl Backlog {
             command.enter_queue(&self.depth);
             self.commands.push_front(command);
         }
+    }
+
+    /// Takes all commands out.
+    pub(super) fn take_all(&mut self) -> Vec<QueuedCommand> {
+        self.commands.drain(..).collect()
     }
 
     /// Takes the commands of one batch out.

@@ -6,10 +6,12 @@ use tokio::sync::mpsc;
 
 use super::{
     append::AppendError,
+    batch::refuse,
     context::Context,
     decider::Decider,
     locked::{Locked, catch_up},
     pipeline::{Pipeline, Resolution},
+    proposal::WriteError,
     queue::{Backlog, Message, QueuedCommand},
 };
 use crate::{
@@ -65,6 +67,7 @@ impl Task {
     /// Writes until every [`Writer`](super::Writer) is dropped and no command waits.
     pub async fn run(mut self) {
         loop {
+            self.refuse_if_untrusted();
             self.decide_ahead();
             self.dispatch();
             if self.pipeline.is_idle() && !self.backlog.is_empty() {
@@ -79,6 +82,17 @@ impl Task {
                 Next::Message(Message::CatchUp) => Box::pin(self.catch_up()).await,
                 Next::Closed => return,
             }
+        }
+    }
+
+    /// Refuses the backlog of an untrusted engine. A batch that is decided already is written, if the log
+    /// still is as it expects.
+    fn refuse_if_untrusted(&mut self) {
+        if self.backlog.is_empty() {
+            return;
+        }
+        if let Some(damage) = self.context.trust.damage() {
+            refuse(self.backlog.take_all(), &WriteError::Untrusted(damage));
         }
     }
 
@@ -199,7 +213,8 @@ impl Task {
         }
     }
 
-    /// Folds the events of other replicas; batches in flight find them by themselves.
+    /// Folds the events of other replicas and compares the log's head; batches in flight do that by
+    /// themselves.
     async fn catch_up(&mut self) {
         if self.pipeline.is_idle() && catch_up(&self.context, &mut self.decider).await {
             // the other replica's clock may be ahead of this one

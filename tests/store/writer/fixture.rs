@@ -136,7 +136,8 @@ impl TestLog {
         let (id, key) = (self.engine.clone(), Arc::clone(&self.key));
         let directory = Arc::new(Directory::new(id.clone(), key, index_key));
         let folder = self.replay(&store).await;
-        let made = writer(id, store.clone(), Arc::clone(&directory), folder, limits).unwrap();
+        let made =
+            writer(id, store.clone(), Arc::clone(&directory), (folder, None), limits).unwrap();
         let (writer, writing) = made;
         let task = JoinSet::from_iter([writing
             .with_metrics(Arc::new(EventMetrics::of_one_engine()))

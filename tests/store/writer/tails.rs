@@ -75,7 +75,7 @@ pub(super) fn attested() -> Record {
 
 async fn damage(fixture: &TestLog, replica: &TestReplica) -> Arc<LogDamage> {
     let refused = replica.admit(fixture, Prompt { by: "s", text: "x", key: None }).await;
-    let Err(WriteError::Damage(damage)) = refused else { panic!("{refused:?}") };
+    let Err(WriteError::Untrusted(damage)) = refused else { panic!("{refused:?}") };
     damage
 }
 

@@ -121,7 +121,7 @@ impl Bench {
         let directory = Arc::new(Directory::new(engine.clone(), Arc::clone(&key), index_key));
         let subject = Arc::new(directory.make("bench", crate::ids::subject_ref())?);
         let folder = replay::replay(&store, &key, &engine, u64::MAX, &mut |_| {}).await?;
-        let made = writer(engine.clone(), store, directory, folder, limits);
+        let made = writer(engine.clone(), store, directory, (folder, None), limits);
         let (writer, task) = made.ok_or_else(|| anyhow::anyhow!("the engine is empty"))?;
         tasks.spawn("writer", task.run());
         let mut bench = Self { batch, engine, writer, subject };

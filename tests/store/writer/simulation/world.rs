@@ -180,7 +180,7 @@ fn start(
     let engine = EngineId::default();
     let first = checks.database.records()[..1].to_vec();
     let (handle, task) =
-        writer(engine, store, Arc::clone(directory), fold(first).unwrap(), limits).unwrap();
+        writer(engine, store, Arc::clone(directory), (fold(first).unwrap(), None), limits).unwrap();
     tasks.spawn(task.run());
     let (mut views, checker) = (handle.watch(), Arc::clone(checks));
     tasks.spawn(async move {
