@@ -14,6 +14,7 @@ mod background;
 mod commands;
 mod content;
 mod error;
+pub mod heartbeat;
 mod instance;
 mod log;
 pub mod metrics;

@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use crate::domain::ids::{CommandId, KeyId, SubjectRef};
+use crate::domain::ids::{CommandId, KeyId, ReplicaId, SubjectRef};
 
 /// A new command id (UUID version 7). Sorts by time, so that the ids of a batch are adjacent in an index.
 #[expect(clippy::disallowed_methods, reason = "the only module that generates ids")]
@@ -20,6 +20,12 @@ pub fn key_id() -> KeyId {
 /// A new pseudonym of a data subject. Random, so that it does not reveal when it was created.
 pub fn subject_ref() -> SubjectRef {
     SubjectRef::new(random())
+}
+
+/// A new id of a server process.
+pub fn replica_id() -> ReplicaId {
+    // the lower half contains the UUID's variant bits, the rest is random
+    ReplicaId((random() as u64).to_be_bytes())
 }
 
 /// A new request id (UUID version 7), 36 characters.

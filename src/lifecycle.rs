@@ -11,7 +11,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument as _, error_span, info, warn};
+use tracing::{Instrument as _, error_span, info, instrument::Instrumented, warn};
 
 /// Time for tasks to end after the hard stop has begun.
 const FORCED_WAIT: Duration = Duration::from_secs(1);
@@ -21,6 +21,7 @@ const FORCED_WAIT: Duration = Duration::from_secs(1);
 pub struct Stop {
     leaving: CancellationToken,
     soft: CancellationToken,
+    ended: CancellationToken,
     hard: CancellationToken,
 }
 
@@ -38,6 +39,11 @@ impl Stop {
     /// Resolves when the soft stop begins.
     pub async fn soft(&self) {
         self.soft.cancelled().await;
+    }
+
+    /// Resolves when all tasks have ended but those of [`Tasks::spawn_last`], or after a hard stop.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// Resolves when the hard stop begins.
@@ -68,6 +74,7 @@ impl Stop {
 pub struct Tasks {
     runtime: Handle,
     tracker: TaskTracker,
+    last: TaskTracker,
     stop: Stop,
 }
 
@@ -75,7 +82,8 @@ impl Tasks {
     /// Tasks will run on this runtime, also if a worker thread of the server spawns them: the workers'
     /// own runtimes end with the workers.
     pub fn new(runtime: Handle) -> Self {
-        Self { runtime, tracker: TaskTracker::new(), stop: Stop::default() }
+        let (tracker, last) = (TaskTracker::new(), TaskTracker::new());
+        Self { runtime, tracker, last, stop: Stop::default() }
     }
 
     /// The runtime that tasks run on.
@@ -93,8 +101,15 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        // level ERROR, so that log lines name the task at any log level
-        self.launch(self.tracker.track_future(task.instrument(error_span!("task", task = name))));
+        self.launch(self.tracker.track_future(named(name, task)));
+    }
+
+    /// Runs a task that outlives all others. It must end soon after [`Stop::ended`].
+    pub fn spawn_last<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.launch(self.last.track_future(named(name, task)));
     }
 
     /// Starts the stages on signals; `drain` is the time between *leaving* and the soft stop.
@@ -148,8 +163,16 @@ impl Tasks {
             self.stop.force();
             let _late = tokio::time::timeout(FORCED_WAIT, self.tracker.wait()).await;
         }
-        ended
+        self.last.close();
+        self.stop.ended.cancel();
+        let last = tokio::time::timeout(FORCED_WAIT, self.last.wait()).await;
+        ended && last.is_ok()
     }
+}
+
+fn named<F: Future<Output = ()>>(name: &'static str, task: F) -> Instrumented<F> {
+    // level ERROR, so that log lines name the task at any log level
+    task.instrument(error_span!("task", task = name))
 }
 
 struct Signals {
@@ -192,6 +215,28 @@ mod tests {
         tasks.spawn("stubborn", async move { stop.hard().await });
         tasks.stop().begin();
         assert!(!tasks.wait(Duration::ZERO).await);
+    }
+
+    #[tokio::test]
+    async fn the_last_task_runs_until_the_others_have_ended() {
+        let tasks = Tasks::new(Handle::current());
+        let (first, last) = (tasks.stop().clone(), tasks.stop().clone());
+        let (done, other) = (CancellationToken::new(), CancellationToken::new());
+        let (finish, finished) = (other.clone(), done.clone());
+        tasks.spawn_last("last", async move {
+            last.soft().await;
+            finish.cancel();
+            last.ended().await;
+            finished.cancel();
+        });
+        tasks.spawn("first", async move {
+            first.soft().await;
+            // the last task still runs
+            other.cancelled().await;
+        });
+        tasks.stop().begin();
+        assert!(tasks.wait(Duration::from_mins(1)).await);
+        assert!(done.is_cancelled());
     }
 
     fn send(signal: &str) {

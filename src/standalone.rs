@@ -155,7 +155,9 @@ impl Builder {
             }
         };
         let embedder = self.embedder.unwrap_or_default();
-        let parts = Parts { store, content_key, llm, embedder, metrics: Arc::default() };
+        let replica = store.replica();
+        let metrics = Arc::default();
+        let parts = Parts { store, replica, content_key, llm, embedder, metrics };
         let tasks = Tasks::new(Handle::current());
         let engine = Engine { engines: Engines::new(parts, self.settings, tasks.clone()), tasks };
         if let Err(error) = engine.engines.ensure_default(&self.policy).await {

@@ -74,7 +74,8 @@ pub async fn engine_registry(
     let content_key = Arc::new(content_key(&config.database, store.path(), true)?);
     let embedder = embedder(config)?;
     let metrics = Arc::new(metrics::engines(config, &llm));
-    let parts = Parts { store, content_key, llm, embedder, metrics };
+    let replica = store.replica();
+    let parts = Parts { store, replica, content_key, llm, embedder, metrics };
     Ok(Engines::new(parts, engine_settings(config), tasks.clone()))
 }
 

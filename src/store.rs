@@ -19,7 +19,7 @@
 use std::{path::Path, time::Instant};
 
 use self::metrics::StoreMetrics;
-use crate::domain::ids::Micros;
+use crate::domain::ids::{EngineId, Micros, ReplicaId};
 use connection::{Conn, ReadConnection};
 use options::DatabaseKind;
 
@@ -30,6 +30,7 @@ mod append;
 pub mod audit;
 mod bind;
 pub mod chain;
+mod clock;
 pub mod codec;
 pub mod content_cache;
 mod error;
@@ -44,6 +45,7 @@ mod probe;
 mod read;
 mod records;
 pub mod replay;
+pub mod replicas;
 pub mod seal;
 pub mod simulated;
 mod sql;
@@ -53,7 +55,8 @@ pub mod subject;
 mod tx;
 pub mod writer;
 
-pub use append::{Append, LogClock, PURGE_ROWS, Rows, UnlockedAppend};
+pub use append::{Append, PURGE_ROWS, Rows, UnlockedAppend};
+pub use clock::LogClock;
 pub use connection::PoolUse;
 pub use error::{CommitError, StoreError};
 pub use options::{
@@ -141,12 +144,34 @@ impl Store {
         matches!(self, Self::Sqlite(_))
     }
 
-    /// The time by this process, without a query: sufficient to find candidates for a timeout; the
-    /// log's clock decides.
-    pub fn local_time(&self) -> Micros {
+    /// The id of this process.
+    pub const fn replica(&self) -> ReplicaId {
         match self {
-            Self::Sqlite(store) => store.clock()(),
-            Self::Postgres(store) => store.clock().map_or_else(crate::clock::now_micros, |c| c()),
+            Self::Sqlite(store) => store.replica(),
+            Self::Postgres(store) => store.replica(),
+        }
+    }
+
+    /// The time by this process, without a query and for no log in particular.
+    pub fn local_time(&self) -> Micros {
+        self.clock().local()
+    }
+
+    /// The time of a log by this process, without a query: sufficient to find candidates for a timeout;
+    /// the log's clock decides.
+    pub fn log_time(&self, engine: &EngineId) -> Micros {
+        self.clock().of_log(engine)
+    }
+
+    /// Microseconds since any fixed moment; never decreases.
+    pub fn monotonic(&self) -> Micros {
+        self.clock().monotonic()
+    }
+
+    const fn clock(&self) -> &clock::StoreClock {
+        match self {
+            Self::Sqlite(store) => store.clock(),
+            Self::Postgres(store) => store.clock(),
         }
     }
 

@@ -176,6 +176,50 @@ opaque_id! {
     KeyId
 }
 
+/// The id of a process that serves, random and new at each start; 16 hexadecimal digits as text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ReplicaId(pub [u8; 8]);
+
+/// The text is not a 64-bit id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an id of this kind is 16 hexadecimal digits")]
+pub struct InvalidShortId;
+
+macro_rules! short_text {
+    ($name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidShortId;
+
+            fn try_from(text: String) -> Result<Self, InvalidShortId> {
+                let mut bytes = [0; 8];
+                hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidShortId)?;
+                Ok(Self(bytes))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.to_string()
+            }
+        }
+    };
+}
+
+short_text!(ReplicaId);
+
 /// A SHA-256 digest; 64 hexadecimal digits as text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -3,7 +3,7 @@
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Engine, Engines};
+use super::{Engine, Engines, heartbeat::Heart};
 use crate::{
     domain::{
         command::AbandonCause,
@@ -24,8 +24,10 @@ const HOUSEKEEPING: Duration = Duration::from_millis(500);
 const PURGE_ROUNDS: u32 = 120;
 
 impl Engines {
-    /// Starts the background tasks: housekeeping, the follower, and the audit if it is enabled.
+    /// Starts the background tasks: the heartbeat, housekeeping, the follower, and the audit if it is
+    /// enabled.
     pub fn start_background(&self) {
+        self.tasks().spawn_last("heartbeat", Heart::new(self).run(self.tasks().stop().clone()));
         let engines = self.clone();
         self.tasks().spawn("follower", async move { engines.follow().await });
         if let Some(pace) = self.settings().audit {
@@ -122,8 +124,8 @@ impl Engines {
 
     /// Abandons steps whose deadline is over. The writer checks that again by the clock of the log.
     pub async fn abandon_expired(&self) {
-        let now = self.parts().store.local_time();
         for engine in self.in_memory() {
+            let now = engine.log_time();
             let expired: Vec<u64> = engine.view().state.expired(now).collect();
             for step in expired {
                 if let Err(error) = engine.abandon(step, AbandonCause::Deadline).await {

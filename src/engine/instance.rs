@@ -74,6 +74,11 @@ impl Engine {
         self.writer.catch_up();
     }
 
+    /// The log's time as this process knows it.
+    pub(super) fn log_time(&self) -> Micros {
+        self.parts.store.log_time(&self.id)
+    }
+
     pub(super) fn touch(&self) {
         self.used_at.store(crate::clock::now_micros(), Ordering::Relaxed);
     }

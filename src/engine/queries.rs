@@ -25,7 +25,7 @@ impl Engine {
         let view = self.view();
         let caller = pseudonym(self, caller).await?;
         let digest = cached_digest(self, &view.state);
-        let now = self.parts.store.local_time().max(view.state.recorded_at);
+        let now = self.log_time().max(view.state.recorded_at);
         Ok(StateReport::new(self, &view, digest, caller, now))
     }
 

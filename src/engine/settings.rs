@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::metrics::Metrics;
 use crate::{
-    domain::ids::EngineId,
+    domain::ids::{EngineId, ReplicaId},
     embed::Embedder,
     llm::Llm,
     store::{Store, keys::ContentKey, writer::Limits},
@@ -58,6 +58,8 @@ pub struct Pace {
 pub struct Parts {
     /// The event logs.
     pub store: Store,
+    /// This process among those that share the logs.
+    pub replica: ReplicaId,
     /// The key that wraps the keys of engines and data subjects.
     pub content_key: Arc<ContentKey>,
     /// The model providers.

@@ -6,7 +6,6 @@
 //! expected one. A failed statement aborts the transaction: it can no longer be committed, and dropping
 //! it rolls it back.
 
-mod clock;
 pub(super) mod insert;
 mod rows;
 mod transaction;
@@ -19,6 +18,7 @@ use super::{
     CommitError, Conn, Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record,
     Store, StoreError, SubjectRow,
     bind::{json, signed},
+    clock::LogClock,
     error::classify,
     faults::Hooks,
     read, records, sql,
@@ -28,7 +28,6 @@ use crate::{
     domain::ids::{EngineId, Micros, Position, StepNumber, SubjectRef},
     metrics::Histogram,
 };
-pub use clock::LogClock;
 pub use rows::Rows;
 pub use transaction::UnlockedAppend;
 
@@ -43,6 +42,8 @@ pub struct Append {
     /// The log's clock, never before the head's `recorded_at`.
     pub now: Micros,
     clock: LogClock,
+    /// The time of the newest event inserted here.
+    newest: Option<Micros>,
     hooks: Hooks,
 }
 
@@ -237,6 +238,7 @@ impl Append {
     pub async fn insert_events(&mut self, events: &[Record]) -> Result<(), StoreError> {
         let done = insert::events(self.tx.conn(), &self.engine, events).await;
         let done = done.and_then(|()| self.hooks.at_insert());
+        self.newest = events.last().map(|event| event.recorded_at).or(self.newest);
         self.checked(done)
     }
 
@@ -262,6 +264,9 @@ impl Append {
         let began = Instant::now();
         tx.commit().await?;
         self.commits.observe_time(began.elapsed());
+        if let Some(newest) = self.newest {
+            self.clock.saw(&self.engine, newest);
+        }
         Ok(())
     }
 

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{error::StoreError, faults::Hooks};
-use crate::domain::ids::Micros;
+use crate::{
+    domain::ids::{Micros, ReplicaId},
+    ids,
+};
 
 /// Default of the maximum number of connections of a process. Further requests wait up to the
 /// connect timeout.
@@ -43,6 +46,11 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// The log's clock; `None` for the database's own (with SQLite, the system clock).
     pub clock: Option<Clock>,
+    /// The monotonic clock, in microseconds since any fixed moment; `None` for the system's, or for
+    /// `clock` if that is replaced.
+    pub monotonic: Option<Clock>,
+    /// The id of this process, part of the application name that PostgreSQL shows.
+    pub replica: ReplicaId,
     /// Test hooks; empty in a build without tests.
     pub hooks: Hooks,
 }
@@ -59,6 +67,8 @@ impl Options {
             idle_timeout: IDLE_TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,
             clock: None,
+            monotonic: None,
+            replica: ids::replica_id(),
             hooks: Hooks::default(),
         }
     }

@@ -9,13 +9,19 @@ use sqlx::{
 };
 
 use super::{
+    clock::StoreClock,
     connection::{PoolUse, ReadConnection},
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
     metrics::StoreMetrics,
     migrations::{self, VERSION},
-    options::{Clock, Options},
+    options::Options,
+    replicas::SharedFleet,
 };
+use crate::domain::ids::ReplicaId;
+
+/// The application name of version 0.1; later versions append a slash and the id of the process.
+pub(super) const APPLICATION: &str = "mlsdm";
 
 /// A connection that was idle for longer is pinged before use, because its server may be gone.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
@@ -30,7 +36,9 @@ pub struct PostgresStore {
     read_only: bool,
     begin_append: Arc<str>,
     begin_read: Arc<str>,
-    clock: Option<Clock>,
+    clock: StoreClock,
+    replica: ReplicaId,
+    pub(super) fleet: SharedFleet,
     pub(super) metrics: StoreMetrics,
     pub(super) hooks: Hooks,
 }
@@ -39,7 +47,7 @@ impl PostgresStore {
     pub(super) async fn open(options: &Options, read_only: bool) -> Result<Self, StoreError> {
         let connect = PgConnectOptions::from_str(options.url.expose_secret())
             .map_err(classify)?
-            .application_name("mlsdm");
+            .application_name(&format!("{APPLICATION}/{}", options.replica));
         let statement = options.statement_timeout.as_millis();
         let lock = options.lock_timeout.as_millis();
         let idle = options.idle_timeout.as_millis();
@@ -81,7 +89,9 @@ impl PostgresStore {
             .into(),
             begin_read: format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {statement}")
                 .into(),
-            clock: options.clock.clone(),
+            clock: StoreClock::database(options),
+            replica: options.replica,
+            fleet: SharedFleet::default(),
             metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
         })
@@ -155,8 +165,11 @@ impl PostgresStore {
         !self.pooler
     }
 
-    /// The clock that replaces the database's in tests.
-    pub(super) const fn clock(&self) -> Option<&Clock> {
-        self.clock.as_ref()
+    pub(super) const fn replica(&self) -> ReplicaId {
+        self.replica
+    }
+
+    pub(super) const fn clock(&self) -> &StoreClock {
+        &self.clock
     }
 }

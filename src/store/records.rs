@@ -211,7 +211,7 @@ fn damaged<E>(position: Position, what: &'static str) -> impl Fn(E) -> StoreErro
     move |_| StoreError::Corrupt { position, what }
 }
 
-fn fixed<const N: usize>(
+pub(super) fn fixed<const N: usize>(
     position: Position,
     what: &'static str,
     bytes: Result<Vec<u8>, sqlx::Error>,

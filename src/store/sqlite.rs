@@ -16,14 +16,16 @@ use sqlx::{
 };
 
 use super::{
+    clock::StoreClock,
     connection::{PoolUse, ReadConnection},
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
     metrics::StoreMetrics,
     migrations,
-    options::{Clock, DatabaseKind, Options},
+    options::{DatabaseKind, Options},
+    replicas::SharedFleet,
 };
-use crate::clock::now_micros;
+use crate::domain::ids::ReplicaId;
 
 /// A handle to a SQLite file.
 #[derive(Clone)]
@@ -32,7 +34,9 @@ pub struct SqliteStore {
     writer: Option<WriteConnection>,
     readers: SqlitePool,
     path: Arc<Path>,
-    clock: Clock,
+    clock: StoreClock,
+    replica: ReplicaId,
+    pub(super) fleet: SharedFleet,
     pub(super) metrics: StoreMetrics,
     pub(super) hooks: Hooks,
 }
@@ -70,7 +74,9 @@ impl SqliteStore {
             writer,
             readers: readers(options, connect),
             path: path.into(),
-            clock: clock(options),
+            clock: StoreClock::system(options),
+            replica: options.replica,
+            fleet: SharedFleet::default(),
             metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
         })
@@ -87,7 +93,9 @@ impl SqliteStore {
             writer: None,
             readers,
             path: path.into(),
-            clock: clock(options),
+            clock: StoreClock::system(options),
+            replica: options.replica,
+            fleet: SharedFleet::default(),
             metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
         })
@@ -153,7 +161,11 @@ impl SqliteStore {
         writer.into_iter().chain([("sqlite_readers", PoolUse::of(&self.readers))]).collect()
     }
 
-    pub(super) const fn clock(&self) -> &Clock {
+    pub(super) const fn replica(&self) -> ReplicaId {
+        self.replica
+    }
+
+    pub(super) const fn clock(&self) -> &StoreClock {
         &self.clock
     }
 
@@ -203,10 +215,6 @@ fn readers(options: &Options, connect: SqliteConnectOptions) -> SqlitePool {
         .max_connections(options.max_connections)
         .acquire_timeout(options.connect_timeout)
         .connect_lazy_with(connect.read_only(true).create_if_missing(false))
-}
-
-fn clock(options: &Options) -> Clock {
-    options.clock.clone().unwrap_or_else(|| Arc::new(now_micros))
 }
 
 /// Creates the file and its folder, accessible by their owner only; returns the absolute path.

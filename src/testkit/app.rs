@@ -122,10 +122,34 @@ pub struct TestSetup {
     pub embedder: Embedder,
 }
 
+/// A wall clock and a monotonic clock that the test controls; clones share them.
+#[derive(Clone, Default)]
+struct TestClock(Arc<Times>);
+
+#[derive(Default)]
+struct Times {
+    passed: AtomicI64,
+    set_back: AtomicI64,
+}
+
+impl TestClock {
+    fn monotonic(&self) -> Micros {
+        self.0.passed.load(Ordering::Relaxed)
+    }
+
+    fn wall(&self) -> Micros {
+        START + self.monotonic() - self.0.set_back.load(Ordering::Relaxed)
+    }
+}
+
+const fn micros(time: Duration) -> Micros {
+    time.as_micros() as Micros
+}
+
 /// The engines of one process with everything they need.
 pub struct TestApp {
     database: Arc<TestDatabase>,
-    clock: Arc<AtomicI64>,
+    clock: TestClock,
     setup: TestSetup,
     /// The model that answers all prompts.
     pub model: Arc<ScriptedModel>,
@@ -164,17 +188,18 @@ impl TestApp {
 
     async fn on_with(backend: Backend, setup: TestSetup) -> Self {
         let database = TestDatabase::on(backend).await;
-        let clock = Arc::new(AtomicI64::new(START));
+        let clock = TestClock::default();
         let app = Self::open(Arc::new(database), clock, setup).await;
         let policy = app.setup.policy.clone();
         app.engines.ensure_default(&policy).await.expect("the default engine");
         app
     }
 
-    async fn open(database: Arc<TestDatabase>, clock: Arc<AtomicI64>, setup: TestSetup) -> Self {
-        let (now, faults) = (Arc::clone(&clock), Faults::none());
+    async fn open(database: Arc<TestDatabase>, clock: TestClock, setup: TestSetup) -> Self {
+        let (wall, monotonic, faults) = (clock.clone(), clock.clone(), Faults::none());
         let options = Options {
-            clock: Some(Arc::new(move || now.load(Ordering::Relaxed))),
+            clock: Some(Arc::new(move || wall.wall())),
+            monotonic: Some(Arc::new(move || monotonic.monotonic())),
             hooks: Hooks::new(&faults),
             max_connections: 4,
             ..Options::new(database.url())
@@ -185,6 +210,7 @@ impl TestApp {
         let model = ScriptedModel::new();
         let asked = Arc::clone(&model);
         let parts = Parts {
+            replica: options.replica,
             store,
             content_key: Arc::new(content_key),
             llm: Llm::function(Arc::new(move |request| asked.react(request))),
@@ -209,7 +235,7 @@ impl TestApp {
     }
 
     /// Stops everything but the database and the clock.
-    async fn close(self) -> (Arc<TestDatabase>, Arc<AtomicI64>) {
+    async fn close(self) -> (Arc<TestDatabase>, TestClock) {
         self.tasks.stop().begin();
         self.engines.unload_all();
         assert!(self.tasks.wait(DEADLINE).await, "a task is still running");
@@ -224,13 +250,18 @@ impl TestApp {
 
     /// A second app with another setup.
     pub async fn replica_with(&self, setup: TestSetup) -> Self {
-        let (database, clock) = (Arc::clone(&self.database), Arc::clone(&self.clock));
+        let (database, clock) = (Arc::clone(&self.database), self.clock.clone());
         Self::open(database, clock, setup).await
+    }
+
+    /// Sets the wall clock back; the time that passes is not affected.
+    pub fn set_clock_back(&self, time: Duration) {
+        self.clock.0.set_back.fetch_add(micros(time), Ordering::Relaxed);
     }
 
     /// Advances the clock.
     pub fn pass(&self, time: Duration) {
-        self.clock.fetch_add(time.as_micros() as Micros, Ordering::Relaxed);
+        self.clock.0.passed.fetch_add(micros(time), Ordering::Relaxed);
     }
 
     /// The default engine.

@@ -36,7 +36,8 @@ impl Process {
         store.migrate().await.unwrap();
         let content_key = Arc::new(ContentKey::from_text(CONTENT_KEY).unwrap());
         let (embedder, metrics) = (Embedder::default(), Arc::default());
-        let parts = Parts { store, content_key, llm: model(), embedder, metrics };
+        let replica = store.replica();
+        let parts = Parts { store, replica, content_key, llm: model(), embedder, metrics };
         let tasks = Tasks::new(Handle::current());
         let engines = Engines::new(parts, Settings::default(), tasks.clone());
         Self { engines, tasks }

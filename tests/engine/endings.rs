@@ -173,6 +173,28 @@ async fn the_answer_to_an_abandoned_step_is_discarded() {
 }
 
 #[tokio::test]
+async fn a_deadline_passes_although_the_clock_was_set_back() {
+    let app = TestApp::sqlite().await;
+    let allowed = Arc::new(Notify::new());
+    app.model.script([Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned())]);
+    let late = async { app.ask("ann", "Hello there").await.unwrap_err() };
+    let clock = async {
+        app.model.asked(1).await;
+        app.set_clock_back(Duration::from_hours(1));
+        let settings = Settings::default();
+        app.pass(settings.timeout + settings.grace);
+        app.engines.abandon_expired().await;
+        assert_eq!(app.kinds().await.last().unwrap(), "step.admitted");
+        app.pass(Duration::from_micros(1));
+        app.engines.abandon_expired().await;
+        assert_eq!(failed(&app).await.code, "deadline");
+        allowed.notify_one();
+    };
+    let (error, ()) = tokio::join!(late, clock);
+    assert!(matches!(error, StepError::TooLate { step: 1 }), "{error}");
+}
+
+#[tokio::test]
 async fn running_steps_end_after_a_shutdown() {
     let app = TestApp::sqlite().await;
     let allowed = Arc::new(Notify::new());

@@ -5,6 +5,8 @@ mod append;
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod clock;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod idempotency;
@@ -12,6 +14,8 @@ mod idempotency;
 mod outage;
 #[cfg(test)]
 mod reads;
+#[cfg(test)]
+mod replicas;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use mlsdm::{
     domain::ids::SubjectRef,
-    store::{Options, Store, SubjectRow, audit::verify},
+    store::{Options, Store, SubjectRow, audit::verify, replicas::Heartbeat},
     testkit::{TestDatabase, postgres},
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -48,6 +48,16 @@ async fn the_documented_roles_suffice_and_grant_no_more() {
     transaction.delete_contents(&[9]).await.unwrap();
     transaction.commit().await.unwrap();
     app.purge_idempotency(0).await.unwrap();
+    let own = Heartbeat {
+        replica: app.replica(),
+        host: String::new(),
+        version: String::new(),
+        log_format: 1,
+        rules: 1,
+    };
+    app.heartbeat(&own).await.unwrap();
+    app.remove_replica(own.replica).await.unwrap();
+    assert_eq!(app.old_connections().await.unwrap(), 0);
 
     let auditor = Store::open_read_only(&Options::new(url("mlsdm_auditor"))).await.unwrap();
     let report = verify(&auditor, &name, |_| {}).await.unwrap();

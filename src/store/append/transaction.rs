@@ -1,11 +1,7 @@
 //! An append's transaction before it locks the engine's row.
 
-use std::{sync::Arc, time::Instant};
-
 use super::{
-    Append,
-    clock::LogClock,
-    insert,
+    Append, insert,
     rows::{Rows, TimeAndHead, now_and_head},
 };
 use crate::{
@@ -58,9 +54,10 @@ impl UnlockedAppend {
     /// the commit before them.
     pub async fn append(mut self, rows: Rows<'_>) -> Result<(Append, bool), StoreError> {
         let found = insert::expected(self.tx.conn(), &self.engine, rows).await?;
-        let append = self.locked(found)?;
+        let mut append = self.locked(found)?;
         let is_expected = append.head.is_at(rows.expected);
         if is_expected {
+            append.newest = rows.events.last().map(|event| event.recorded_at);
             append.hooks.at_insert()?;
         }
         Ok((append, is_expected))
@@ -73,17 +70,10 @@ impl UnlockedAppend {
 
     fn locked(self, found: Vec<TimeAndHead>) -> Result<Append, StoreError> {
         let (database_time, head) = found.into_iter().next().unwrap_or_default();
-        let own = match &self.store {
-            Store::Sqlite(store) => Some(store.clock()),
-            Store::Postgres(store) => store.clock(),
-        };
-        let clock = match own {
-            Some(own) => LogClock::Own(Arc::clone(own)),
-            None => LogClock::Database(database_time.unwrap_or_default(), Instant::now()),
-        };
         // an engine is made together with its first event
         let head = head.ok_or_else(|| StoreError::EngineMissing(self.engine.clone()))?;
-        let now = clock.now().max(head.recorded_at);
+        let clock = self.store.clock().of_head(&self.engine, database_time, head.recorded_at);
+        let now = clock.now();
         Ok(Append {
             engine: self.engine,
             tx: self.tx,
@@ -92,6 +82,7 @@ impl UnlockedAppend {
             head,
             now,
             clock,
+            newest: None,
             hooks: self.hooks,
         })
     }

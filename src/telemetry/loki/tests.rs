@@ -90,7 +90,10 @@ async fn lines_arrive_with_labels_and_fields() {
     }
     assert_eq!((&line["request_id"], &line["engine"]), (&"r1".into(), &"default".into()));
     assert_eq!((&line["latency_ms"], &line["accepted"]), (&1.5.into(), &true.into()));
-    assert_eq!((&line["message"], &line["version"]), (&"request".into(), &"0.1.0".into()));
+    assert_eq!(
+        (&line["message"], &line["version"]),
+        (&"request".into(), &env!("CARGO_PKG_VERSION").into())
+    );
     assert_eq!(of("error").1["error_code"], "E703");
     assert_eq!(dropped(), BTreeMap::new());
     assert!(counts().last_success().is_some_and(|at| at.get() > 0.0));

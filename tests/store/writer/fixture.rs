@@ -88,6 +88,7 @@ impl TestLog {
         let engine = EngineId::default();
         let parts = Parts {
             store: store.clone(),
+            replica: store.replica(),
             content_key: Arc::clone(&key),
             llm: Llm::stub(Stub::default()),
             embedder: Embedder::default(),

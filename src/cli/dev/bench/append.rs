@@ -107,6 +107,7 @@ impl Bench {
         let limits = Limits { queue, batch_events: batch, ..Limits::default() };
         let parts = Parts {
             store: store.clone(),
+            replica: store.replica(),
             content_key: Arc::clone(&key),
             llm: Llm::stub(Stub::default()),
             embedder: Embedder::default(),
