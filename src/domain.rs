@@ -25,6 +25,7 @@ pub mod permission;
 pub mod policy;
 pub mod rhythm;
 pub mod role;
+pub mod rules;
 pub mod state;
 pub mod synaptic;
 pub mod vector;

@@ -184,7 +184,7 @@ async fn prepare(store: &Store, key: Option<&SecretString>) -> Result<ContentKey
 fn with_usage(mut reply: Reply, prompt_tokens: u64) -> Reply {
     if reply.usage == Usage::default() {
         let completion_tokens = estimate_tokens(&reply.text);
-        reply.usage = Usage { prompt_tokens, completion_tokens };
+        reply.usage = Usage::new(prompt_tokens, completion_tokens);
     }
     reply
 }

@@ -64,6 +64,36 @@ pub struct Usage {
     pub prompt_tokens: u64,
     /// Tokens of the answer.
     pub completion_tokens: u64,
+    /// The part of `prompt_tokens` that the provider had cached, if it reports one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u64>,
+    /// The part of `completion_tokens` that is reasoning, if the provider reports one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// The tokens of a call whose provider reports no parts.
+    pub const fn new(prompt_tokens: u64, completion_tokens: u64) -> Self {
+        Self { prompt_tokens, completion_tokens, cached_tokens: None, reasoning_tokens: None }
+    }
+}
+
+/// The cost of a call and the price with which it was computed. Later changes of the price list
+/// do not alter it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// The cost in millionths of a US dollar.
+    pub micro_usd: u64,
+    /// The price.
+    pub price: Price,
+}
+
+impl Cost {
+    /// The cost of `usage` at `price`.
+    pub fn of(usage: Usage, price: Price) -> Self {
+        Self { micro_usd: price.of(usage), price }
+    }
 }
 
 /// The price of a model in millionths of a US dollar per million tokens.
@@ -250,7 +280,7 @@ mod tests {
     const CENTS: Price = Price { input: 3_000_000, output: 15_000_000 };
 
     fn usage(prompt_tokens: u64, completion_tokens: u64) -> Usage {
-        Usage { prompt_tokens, completion_tokens }
+        Usage::new(prompt_tokens, completion_tokens)
     }
 
     #[test]

@@ -4,8 +4,11 @@ mod refusal;
 
 use super::{
     budget::{KeyLimit, Price},
-    event::{ContextUse, FailStage, ItemOrigin, Latency, ScorerResult, Usage},
-    ids::{KeyId, Micros, Position, Sha256, SubjectRef},
+    event::{
+        Auth, ContextUse, Fact, FailStage, ItemOrigin, JudgedScope, Latency, ModelCall,
+        PolicyEvidence, Sampling, ScorerResult, Usage,
+    },
+    ids::{KeyId, Micros, Position, ReplicaId, Sha256, SubjectRef},
     keys::KeyGrant,
     policy::Policy,
     vector::UnitVector,
@@ -22,7 +25,7 @@ pub enum Command {
     /// Record the answer of an admitted step.
     Complete(Box<Complete>),
     /// Record that an admitted step ended without an answer.
-    Fail(Fail),
+    Fail(Box<Fail>),
     /// End an admitted step for which no ending arrived.
     Abandon(Abandon),
     /// Store a copy of another engine's memory item.
@@ -41,6 +44,10 @@ pub enum Command {
     RevokeKey(RevokeKey),
     /// Replace the secret of an API key.
     RotateKey(RotateKey),
+    /// Raise the format of the log.
+    RaiseFormat(RaiseFormat),
+    /// Record a fact.
+    Record(Box<Fact>),
 }
 
 impl Command {
@@ -58,7 +65,9 @@ impl Command {
             | Self::Attest
             | Self::CreateKey(_)
             | Self::RevokeKey(_)
-            | Self::RotateKey(_) => None,
+            | Self::RotateKey(_)
+            | Self::RaiseFormat(_)
+            | Self::Record(_) => None,
         }
     }
 }
@@ -70,8 +79,14 @@ pub struct Admit {
     pub subject: SubjectRef,
     /// The moral score given by the caller (`moral_value`), in [0, 1].
     pub caller_score: Option<f64>,
-    /// The result of the engine's scorer.
-    pub scored: Option<ScorerResult>,
+    /// The results of the engine's scorers.
+    pub scored: Vec<ScorerResult>,
+    /// The scorers that gave no result.
+    pub unavailable: Vec<String>,
+    /// True if the caller may state its own score.
+    pub asserted: bool,
+    /// The judged text; `None` if it is the prompt.
+    pub judged: Option<Judged>,
     /// The route template of the HTTP request.
     pub route: String,
     /// The requested model.
@@ -84,20 +99,68 @@ pub struct Admit {
     pub top_k: Option<usize>,
     /// Length of the prompt in characters.
     pub prompt_chars: usize,
-    /// Estimated tokens of the prompt and its context; read by budgets only.
-    pub prompt_tokens: u64,
-    /// The price of the model, if it is configured; read by budgets only.
+    /// Estimated tokens of the prompt and its context; `None` only in a replay of an event that
+    /// does not have them.
+    pub prompt_tokens: Option<u64>,
+    /// The price of the model, if it is configured.
     pub price: Option<Price>,
     /// The limit of the API key that authenticated the request, if the key has one.
     pub key_limit: Option<KeyLimit>,
     /// HMAC of the prompt under the data subject's key, in hexadecimal.
     pub prompt_hmac: String,
+    /// The sampling parameters of the request.
+    pub sampling: Option<Sampling>,
+    /// The credential of the request.
+    pub auth: Option<Auth>,
+    /// The process that received the request.
+    pub replica: Option<ReplicaId>,
     /// Timeout of the step in microseconds.
     pub timeout: Micros,
     /// Time after the timeout within which the ending must be recorded, in microseconds.
     pub grace: Micros,
     /// Milliseconds since the request arrived; reported in the answer of a rejection.
     pub elapsed_ms: f64,
+}
+
+impl Admit {
+    /// An empty request of a data subject.
+    pub const fn of(subject: SubjectRef) -> Self {
+        Self {
+            subject,
+            caller_score: None,
+            scored: Vec::new(),
+            unavailable: Vec::new(),
+            asserted: false,
+            judged: None,
+            route: String::new(),
+            model: None,
+            max_tokens: None,
+            shortenable: true,
+            top_k: None,
+            prompt_chars: 0,
+            prompt_tokens: None,
+            price: None,
+            key_limit: None,
+            prompt_hmac: String::new(),
+            sampling: None,
+            auth: None,
+            replica: None,
+            timeout: 0,
+            grace: 0,
+            elapsed_ms: 0.0,
+        }
+    }
+}
+
+/// The text that was judged, if it is not the prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The part of the request.
+    pub scope: JudgedScope,
+    /// Its length in characters.
+    pub chars: u64,
+    /// HMAC of it under the data subject's key, in hexadecimal.
+    pub hmac: String,
 }
 
 /// The answer of a model to an admitted step.
@@ -117,6 +180,10 @@ pub struct Complete {
     pub latency: Latency,
     /// The number of calls made to providers.
     pub attempts: u32,
+    /// These calls in their order.
+    pub calls: Vec<ModelCall>,
+    /// The price of the model that answered; `None` for the price of the requested model.
+    pub price: Option<Price>,
     /// The memory context given to the model.
     pub context: ContextUse,
     /// The confidence of the answer, in [0, 1] (see [`confidence`](super::confidence)).
@@ -144,6 +211,38 @@ pub struct Fail {
     pub attempts: u32,
     /// Tokens spent although the step failed.
     pub usage: Usage,
+    /// The price of the model that was called last; `None` for the price of the requested model.
+    pub price: Option<Price>,
+    /// The memory context sent to the model; `None` if the step failed before.
+    pub context: Option<ContextUse>,
+    /// The provider that was called last.
+    pub provider: Option<String>,
+    /// The model that was called last.
+    pub model: Option<String>,
+    /// Durations of the parts of the step.
+    pub latency: Option<Latency>,
+    /// The calls made to providers in their order.
+    pub calls: Vec<ModelCall>,
+}
+
+impl Fail {
+    /// A failure without further facts.
+    pub const fn new(step: u64, stage: FailStage, code: String, latency_ms: f64) -> Self {
+        Self {
+            step,
+            stage,
+            code,
+            latency_ms,
+            attempts: 0,
+            usage: Usage::new(0, 0),
+            price: None,
+            context: None,
+            provider: None,
+            model: None,
+            latency: None,
+            calls: Vec::new(),
+        }
+    }
 }
 
 /// The reason for abandoning a step.
@@ -154,6 +253,12 @@ pub enum AbandonCause {
     /// This process is the only writer of the log and has just started, so no process can still be
     /// running the step.
     SoleOwner,
+    /// The process that runs the step has given no sign of life for
+    /// [`REPLICA_GONE_AFTER`](super::decide::REPLICA_GONE_AFTER).
+    ReplicaGone {
+        /// Its last sign of life, by the log's clock.
+        last_seen: Micros,
+    },
 }
 
 /// Abandons an open step.
@@ -170,8 +275,8 @@ pub struct Abandon {
 pub struct Add {
     /// The data subject, as a pseudonym of this engine.
     pub subject: SubjectRef,
-    /// The position of the item in the other engine's log.
-    pub source: ItemOrigin,
+    /// The position of the item in the other engine's log; `None` if the item is no copy.
+    pub source: Option<ItemOrigin>,
     /// The source position that must be the last one added so far; 0 for none. It makes a sequence
     /// of additions idempotent and ordered: an item out of order is refused, and none is added
     /// twice.
@@ -209,6 +314,8 @@ pub struct ChangePolicy {
     pub reason: String,
     /// The configured policy, if a configuration change caused this.
     pub config: Option<Policy>,
+    /// The report of a simulation on which the change is based.
+    pub evidence: Option<PolicyEvidence>,
 }
 
 /// The creation of an API key.
@@ -242,6 +349,15 @@ pub struct RotateKey {
     pub hash: Sha256,
     /// Seconds for which the previous secret remains valid.
     pub grace_seconds: u32,
+    /// The administrator, as a plain name.
+    pub actor: String,
+}
+
+/// The raise of the log's format.
+#[derive(Clone, Debug)]
+pub struct RaiseFormat {
+    /// The new format.
+    pub to: u32,
     /// The administrator, as a plain name.
     pub actor: String,
 }

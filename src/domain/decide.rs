@@ -1,34 +1,56 @@
-//! `decide`: a pure function from a state, a command and the log's time to events or a refusal.
+//! `decide`: a pure function from a state, a command, the log's time and the version of the rules to
+//! events or a refusal.
 //!
 //! It changes no state: `evolve` folds the events once they are committed.
 
 mod adding;
+mod admission;
 mod budget;
 mod decision;
 mod ending;
+mod fact;
 mod keys;
 
-use self::budget::Grant;
-pub use self::decision::{Decision, Retention};
+pub use self::{
+    decision::{Decision, Retention},
+    ending::REPLICA_GONE_AFTER,
+};
 use super::{
-    command::{Admit, ChangePolicy, Command, Intervene, Refusal},
-    event::{
-        AnswerMetadata, Event, Intervention, MoralVerdict, POSITIONS_MAX, PolicyChanged, Positions,
-        RejectReason, RequestFacts, StateAttested, StepAdmitted, StepRejected,
-    },
+    command::{ChangePolicy, Command, Intervene, Refusal},
+    event::{Event, Intervention, POSITIONS_MAX, PolicyChanged, Positions, StateAttested},
     ids::{Micros, Position},
-    moral::ScoredRequest,
-    policy::SleepMode,
-    rhythm::{self, Phase, RhythmState},
+    rules::Rules,
     state::State,
 };
 
-/// Decides one command at `now`, the log's time.
+/// Decides one command at `now`, the log's time, by the given rules.
 ///
 /// An empty list means that the command has no effect: a second shutdown, an unchanged policy.
-pub fn decide(state: &State, command: &Command, now: Micros) -> Result<Vec<Decision>, Refusal> {
+pub fn decide(
+    state: &State,
+    command: &Command,
+    now: Micros,
+    rules: Rules,
+) -> Result<Vec<Decision>, Refusal> {
+    let decided = match rules {
+        Rules::V1 => v1(state, command, now)?,
+    };
+    decided.iter().try_for_each(|decision| fits_format(state, &decision.event))?;
+    Ok(decided)
+}
+
+/// Checks that the log has the format of an event, which readers of that format understand.
+fn fits_format(state: &State, event: &Event) -> Result<(), Refusal> {
+    let (kind, needed, found) = (event.kind(), event.format(), state.log_format);
+    if needed <= found || matches!(event, Event::LogFormatRaised(_)) {
+        return Ok(());
+    }
+    Err(Refusal::LogFormat { kind, needed, found })
+}
+
+fn v1(state: &State, command: &Command, now: Micros) -> Result<Vec<Decision>, Refusal> {
     match command {
-        Command::Admit(admit) => self::admit(state, admit, now),
+        Command::Admit(admit) => admission::admit(state, admit, now),
         Command::Complete(complete) => ending::complete(state, complete).map(one),
         Command::Fail(fail) => ending::fail(state, fail).map(one),
         Command::Abandon(abandon) => ending::abandon(state, *abandon, now).map(one),
@@ -43,118 +65,13 @@ pub fn decide(state: &State, command: &Command, now: Micros) -> Result<Vec<Decis
         Command::CreateKey(create) => keys::create(state, create, now).map(one),
         Command::RevokeKey(revoke) => keys::revoke(state, revoke).map(one),
         Command::RotateKey(rotate) => keys::rotate(state, rotate, now).map(one),
+        Command::RaiseFormat(raise) => fact::raise_format(state, raise),
+        Command::Record(fact) => fact::record(state, fact),
     }
 }
 
 fn one(decision: Decision) -> Vec<Decision> {
     vec![decision]
-}
-
-/// Decides an admission: first the budget (a refusal records no step), then the moral verdict, then
-/// the rhythm.
-fn admit(state: &State, admit: &Admit, now: Micros) -> Result<Vec<Decision>, Refusal> {
-    if let Some(shutdown) = &state.shutdown {
-        return Err(Refusal::Shutdown { reason: shutdown.reason.clone() });
-    }
-    let grant = budget::grant(state, admit, phase_tokens(state, admit), now)?;
-    let request = ScoredRequest {
-        subject: admit.subject,
-        caller: admit.caller_score,
-        scorer: admit.scored.as_ref(),
-    };
-    let moral = state.filter.judge(&state.policy.moral, &request)?;
-    let phase = state.rhythm.phase;
-    if !moral.accepted() {
-        return Ok(one(rejected(state, admit, &grant, moral, (RejectReason::Moral, None))));
-    }
-    let ticked = rhythm::tick(state.rhythm, &state.policy.rhythm);
-    if phase == Phase::Sleep && state.policy.rhythm.sleep_mode == SleepMode::Refuse {
-        return Ok(one(rejected(
-            state,
-            admit,
-            &grant,
-            moral,
-            (RejectReason::Sleep, Some(ticked.tick)),
-        )));
-    }
-    let event = StepAdmitted {
-        request: facts(state, admit, &grant),
-        moral,
-        phase,
-        tick: ticked.tick,
-        deadline: now.saturating_add(admit.timeout).saturating_add(admit.grace),
-        budget: grant.reservation,
-        key_budget: grant.key_reservation,
-        policy_version: state.policy_version,
-    };
-    let mut events = one(Decision {
-        event: Event::StepAdmitted(Box::new(event)),
-        step: Some(state.step + 1),
-        subject: Some(admit.subject),
-        retention: Retention::Text,
-    });
-    if ticked.consolidates {
-        let unconsolidated: Vec<Position> = state.lattice.unconsolidated().collect();
-        events.extend(in_pages(&unconsolidated, Event::MemoryConsolidated));
-    }
-    Ok(events)
-}
-
-fn rejected(
-    state: &State,
-    admit: &Admit,
-    grant: &Grant,
-    moral: MoralVerdict,
-    (reason, tick): (RejectReason, Option<RhythmState>),
-) -> Decision {
-    let answer = AnswerMetadata {
-        moral_threshold: moral.threshold_before,
-        phase: state.rhythm.phase,
-        memory_used_bytes: state.lattice.bytes() as u64,
-        latency_ms: admit.elapsed_ms,
-    };
-    let event = StepRejected {
-        request: facts(state, admit, grant),
-        moral,
-        reason,
-        phase: state.rhythm.phase,
-        tick,
-        policy_version: state.policy_version,
-        answer,
-    };
-    Decision {
-        event: Event::StepRejected(Box::new(event)),
-        step: Some(state.step + 1),
-        subject: Some(admit.subject),
-        retention: Retention::Text,
-    }
-}
-
-fn facts(state: &State, admit: &Admit, grant: &Grant) -> RequestFacts {
-    let priced = state.policy.budget.is_set() || admit.key_limit.is_some();
-    RequestFacts {
-        route: admit.route.clone(),
-        model: admit.model.clone(),
-        max_tokens_asked: admit.max_tokens,
-        max_tokens: grant.max_tokens,
-        shortenable: admit.shortenable,
-        top_k: admit.top_k.unwrap_or(state.policy.context.top_k),
-        prompt_chars: admit.prompt_chars,
-        prompt_hmac: admit.prompt_hmac.clone(),
-        prompt_tokens: priced.then_some(admit.prompt_tokens),
-        price: admit.price.filter(|_| priced),
-        key_limit: admit.key_limit,
-    }
-}
-
-/// The requested answer tokens, limited to the maximum of the phase.
-fn phase_tokens(state: &State, admit: &Admit) -> u32 {
-    let rhythm = &state.policy.rhythm;
-    let limit = match state.rhythm.phase {
-        Phase::Sleep if admit.shortenable => rhythm.max_sleep_tokens,
-        Phase::Sleep | Phase::Wake => rhythm.max_wake_tokens,
-    };
-    admit.max_tokens.map_or(limit, |asked| asked.min(limit))
 }
 
 fn in_pages(positions: &[Position], event: fn(Positions) -> Event) -> Vec<Decision> {
@@ -202,6 +119,7 @@ fn change_policy(state: &State, change: &ChangePolicy) -> Result<Vec<Decision>, 
         reason: change.reason.clone(),
         config_hash: change.config.as_ref().map(|config| config.hash().to_string()),
         config: change.config.clone(),
+        evidence: change.evidence.filter(|_| state.has_format_2()),
     };
     let mut events = one(Decision::of_engine(Event::PolicyChanged(Box::new(event))));
     let surplus = state.lattice.len().saturating_sub(change.policy.capacity);

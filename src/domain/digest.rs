@@ -49,6 +49,7 @@ pub fn state(state: &State) -> Sha256 {
     copied(&mut out, state);
     key_budgets(&mut out, state);
     keys(&mut out, state);
+    format_2(&mut out, state);
     out.finish()
 }
 
@@ -182,6 +183,25 @@ fn keys(out: &mut DigestWriter, state: &State) {
         out.option(key.previous.map(|previous| previous.until));
         out.bytes(&key.previous.map_or([0; 32], |previous| previous.hash.0));
         key_grant(out, &key.grant);
+    }
+}
+
+/// Writes nothing for a log of format 1, so that such logs keep their digests.
+fn format_2(out: &mut DigestWriter, state: &State) {
+    if state.log_format < 2 {
+        return;
+    }
+    out.text("log format");
+    out.int(u64::from(state.log_format));
+    out.int(u64::from(state.mac_key.is_some()));
+    out.int(u64::from(state.mac_key.unwrap_or_default()));
+    out.int(state.holds.size() as u64);
+    for subject in &state.holds {
+        out.bytes(&subject.get().to_be_bytes());
+    }
+    for (_, open) in &state.open {
+        out.int(u64::from(open.replica.is_some()));
+        out.bytes(&open.replica.map_or([0; 8], |replica| replica.0));
     }
 }
 

@@ -4,6 +4,8 @@
 //! stored vectors, eviction keys, the effects of a changed policy) depend on
 //! [`FOLD_VERSION`](super::event::FOLD_VERSION), which is part of the state digest.
 
+mod fact;
+
 use std::sync::Arc;
 
 use super::{
@@ -53,6 +55,8 @@ pub fn evolve(
 ) -> Result<(), FoldError> {
     let fold = Fold { envelope };
     fold.check(envelope.position == state.position + 1, "it does not follow the one before")?;
+    let readable = event.format() <= state.log_format || matches!(event, Event::LogFormatRaised(_));
+    fold.check(readable, "its type needs a newer log format than the log has")?;
     match event {
         Event::EngineCreated(_) => return fold.damaged("the engine was created already"),
         Event::PolicyChanged(changed) => policy_changed(state, changed, envelope.recorded_at),
@@ -89,6 +93,8 @@ pub fn evolve(
         Event::KeyRotated(rotated) => {
             fold.or_damaged(state.keys.rotated(rotated, fold.position_and_time()))?;
         }
+        Event::LogFormatRaised(raised) => fold.format_raised(state, raised)?,
+        Event::Fact(fact) => fold.fact(state, fact)?,
     }
     turn(state, envelope.recorded_at);
     state.position = envelope.position;
@@ -158,6 +164,7 @@ impl Fold<'_> {
             key_budget: event.key_budget,
             price: event.request.price,
             erased: false,
+            replica: event.replica,
         };
         state.open.insert_mut(step, open);
         Ok(())
@@ -243,14 +250,17 @@ impl Fold<'_> {
         let Some(subject) = self.envelope.subject else {
             return self.damaged("an added item needs a subject");
         };
-        let source = &event.source;
-        let follows = state
-            .copied
-            .as_ref()
-            .is_none_or(|last| last.engine == source.engine && last.position < source.position);
-        self.check(follows, "its source does not follow that of the item added before")?;
+        if let Some(source) = &event.source {
+            let follows = state
+                .copied
+                .as_ref()
+                .is_none_or(|last| last.engine == source.engine && last.position < source.position);
+            self.check(follows, "its source does not follow that of the item added before")?;
+        }
         self.check_storable(state, event.n, event.victim, vector.as_ref())?;
-        state.copied = Some(source.clone());
+        if let Some(source) = &event.source {
+            state.copied = Some(source.clone());
+        }
         let item = Item {
             position: self.envelope.position,
             prompt_position: self.envelope.position,

@@ -15,6 +15,9 @@ pub type StepNumber = u64;
 /// Microseconds since the Unix epoch, by the log's clock.
 pub type Micros = i64;
 
+/// The number of a key with which events are authenticated; the first key is 1.
+pub type MacKeyId = u32;
+
 /// The maximum length of an engine name in characters.
 pub const ENGINE_ID_MAX: usize = 64;
 
@@ -176,10 +179,21 @@ opaque_id! {
     KeyId
 }
 
+opaque_id! {
+    /// The id under which quarantined events are kept.
+    QuarantineId
+}
+
 /// The id of a process that serves, random and new at each start; 16 hexadecimal digits as text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ReplicaId(pub [u8; 8]);
+
+/// The first 8 bytes of a SHA-256 digest; 16 hexadecimal digits as text. It tells versions of a
+/// policy apart; it is no evidence.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ShortHash(pub [u8; 8]);
 
 /// The text is not a 64-bit id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -219,6 +233,7 @@ macro_rules! short_text {
 }
 
 short_text!(ReplicaId);
+short_text!(ShortHash);
 
 /// A SHA-256 digest; 64 hexadecimal digits as text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -229,6 +244,13 @@ pub struct Sha256(pub [u8; 32]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a SHA-256 digest is 64 hexadecimal digits")]
 pub struct InvalidSha256;
+
+impl Sha256 {
+    /// The first 8 bytes.
+    pub fn short(&self) -> ShortHash {
+        ShortHash(self.0.first_chunk().copied().unwrap_or_default())
+    }
+}
 
 impl TryFrom<String> for Sha256 {
     type Error = InvalidSha256;

@@ -215,6 +215,15 @@ impl Lattice {
         }
     }
 
+    /// Marks an item as visible to all data subjects. No effect if the item does not exist.
+    pub fn share(&mut self, position: Position) {
+        if let Some(&row) = self.rows.get(&position)
+            && let Some(chunk) = self.chunks.get_mut(row / ROWS)
+        {
+            chunk.share(row % ROWS);
+        }
+    }
+
     fn item(&self, row: usize) -> Option<&Item> {
         self.chunks.get(row / ROWS)?.items().get(row % ROWS)
     }

@@ -80,8 +80,8 @@ pub struct ScoredRequest<'a> {
     pub subject: SubjectRef,
     /// The score given by the caller, in [0, 1].
     pub caller: Option<f64>,
-    /// The result of the engine's scorer.
-    pub scorer: Option<&'a ScorerResult>,
+    /// The results of the engine's scorers; the lowest counts.
+    pub scored: &'a [ScorerResult],
 }
 
 impl MoralFilter {
@@ -159,7 +159,8 @@ impl MoralFilter {
     }
 
     /// Judges a request: accepted iff `value ≥ threshold_before`. The verdict also holds the values
-    /// of the filter after it.
+    /// of the filter after it. The caller adds the results of the scorers, whose form depends on the
+    /// log's format.
     pub fn judge(
         &self,
         policy: &Moral,
@@ -170,7 +171,13 @@ impl MoralFilter {
         let subject_ema = self.subject_ema(request.subject);
         let mut verdict = MoralVerdict {
             caller: request.caller,
-            scorer: request.scorer.cloned(),
+            scorer: None,
+            scorers: Vec::new(),
+            unavailable: Vec::new(),
+            asserted: false,
+            scope: None,
+            judged_chars: None,
+            judged_hmac: None,
             value,
             source,
             threshold_before: before,
@@ -290,10 +297,10 @@ fn combine(
     if request.caller.is_some_and(|v| !in_range(v)) {
         return Err(ScoreError::OutOfRange);
     }
-    let scorer = request.scorer.map(|s| s.value);
-    if scorer.is_some_and(|v| !in_range(v)) {
+    if request.scored.iter().any(|result| !in_range(result.value)) {
         return Err(ScoreError::OutOfRange);
     }
+    let scorer = lowest(request.scored).map(|result| result.value);
     let caller = if rule == CallerScore::Ignore { None } else { request.caller };
     match (caller, scorer) {
         (Some(own), Some(other)) if rule == CallerScore::Min && other < own => {
@@ -303,6 +310,11 @@ fn combine(
         (None, Some(other)) => Ok((other, VerdictSource::Scorer)),
         (None, None) => Err(ScoreError::Missing),
     }
+}
+
+/// The lowest result of several scorers, the first one of equal results.
+pub fn lowest(scored: &[ScorerResult]) -> Option<&ScorerResult> {
+    scored.iter().min_by(|a, b| a.value.total_cmp(&b.value))
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use rpds::RedBlackTreeMapSync;
+use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
 use super::{
     budget::{Accounts, Price, Reservation},
     event::{EngineCreated, ItemOrigin},
-    ids::{Micros, Position, Sha256, StepNumber, SubjectRef},
+    ids::{MacKeyId, Micros, Position, ReplicaId, Sha256, StepNumber, SubjectRef},
     keys::ApiKeys,
     lattice::Lattice,
     moral::MoralFilter,
@@ -18,6 +18,9 @@ use super::{
     rhythm::{self, Phase, RhythmState},
     synaptic::{self, SynapticTraces},
 };
+
+/// The maximum number of data subjects on hold in one engine.
+pub const HOLDS_MAX: usize = 10_000;
 
 /// An admitted step without a recorded ending.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +43,8 @@ pub struct OpenStep {
     pub price: Option<Price>,
     /// True if its data subject was erased after the admission.
     pub erased: bool,
+    /// The process that runs it; unknown in a log of format 1.
+    pub replica: Option<ReplicaId>,
 }
 
 /// An emergency shutdown.
@@ -110,6 +115,12 @@ pub struct State {
     pub keys: ApiKeys,
     /// The position of the last `state.attested` event; 0 for none.
     pub attested: Position,
+    /// The format of the log.
+    pub log_format: u32,
+    /// The key that authenticates new events, if it was ever changed; only in the server's own log.
+    pub mac_key: Option<MacKeyId>,
+    /// The data subjects whose contents do not expire, at most [`HOLDS_MAX`].
+    pub holds: RedBlackTreeSetSync<SubjectRef>,
 }
 
 impl State {
@@ -138,7 +149,16 @@ impl State {
             copied: None,
             keys: ApiKeys::default(),
             attested: 0,
+            log_format: event.log_format,
+            mac_key: None,
+            holds: RedBlackTreeSetSync::new_sync(),
         }
+    }
+
+    /// True if the log has the facts of format 2. A log of format 1 records exactly what the first
+    /// release recorded, so that this release can read it.
+    pub const fn has_format_2(&self) -> bool {
+        self.log_format >= 2
     }
 
     /// The moral threshold of a data subject; with `None`, that of a data subject without a

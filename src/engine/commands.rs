@@ -49,6 +49,7 @@ impl Engine {
             actor: actor.to_owned(),
             reason: reason.to_owned(),
             config: Some(policy.clone()),
+            evidence: None,
         })
         .await
     }

@@ -156,6 +156,7 @@ async fn copy(
                 actor: actor.to_owned(),
                 reason: format!("a copy of engine {}", source.engine),
                 config: Some(with_embedder(config, &parts.embedder)),
+                evidence: None,
             };
             engines.get(to).await?.change_policy(change).await?;
         }
@@ -258,7 +259,7 @@ impl Migration<'_> {
             event::ItemOrigin { engine: self.source.engine.clone(), position: item.position };
         let add = Add {
             subject: subject.subject_ref,
-            source,
+            source: Some(source),
             after: self.after,
             actor: self.actor.to_owned(),
             phase: item.phase,

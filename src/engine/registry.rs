@@ -13,9 +13,10 @@ use tokio::sync::{OnceCell, Semaphore};
 use super::{Engine, EngineError, Parts, Receipt, Settings};
 use crate::{
     domain::{
-        event::{DECIDE_VERSION, EngineCreated, Event, LOG_FORMAT},
+        event::{EngineCreated, Event},
         ids::{EngineId, Position, Sha256},
         policy::Policy,
+        rules::Rules,
     },
     lifecycle::Tasks,
     store::{
@@ -47,6 +48,9 @@ struct Shared {
 /// Maximum number of concurrent replays for queries of past states (`state?at_position=`); further
 /// queries wait.
 const REPLAYS_MAX: usize = 2;
+
+/// The log format of a new engine.
+const NEW_ENGINE_FORMAT: u32 = 1;
 
 impl Engines {
     /// A registry without loaded engines. `tasks` runs their writers.
@@ -228,10 +232,10 @@ impl Engines {
         let row = EngineRow {
             engine_id: id.clone(),
             created_at,
-            log_format: LOG_FORMAT,
+            log_format: NEW_ENGINE_FORMAT,
             index_key: parts.content_key.wrap_index_key(id, &index_key)?,
         };
-        let created = EngineCreated { policy, log_format: LOG_FORMAT, config_hash };
+        let created = EngineCreated { policy, log_format: NEW_ENGINE_FORMAT, config_hash };
         let record = first_record(id, created_at, created, actor)?;
         let receipt = Receipt { position: record.position, chain_hash: record.chain_hash };
         parts.store.create_engine(&row, &record, None).await?;
@@ -317,7 +321,7 @@ fn first_record(
         command_id: crate::ids::command_id(),
         kind: encoded.kind.to_owned(),
         schema_version: encoded.schema_version,
-        decide_version: DECIDE_VERSION,
+        decide_version: Rules::NEWEST.version(),
         recorded_at: now,
         step: None,
         request_id: None,

@@ -14,8 +14,9 @@ use std::{collections::VecDeque, sync::Arc};
 use crate::{
     domain::{
         decide::{Decision, decide},
-        event::{DECIDE_VERSION, Event, MemoryOutcome},
+        event::{Event, MemoryOutcome},
         ids::{CommandId, EngineId, Position},
+        rules::Rules,
         state::State,
     },
     store::{
@@ -33,8 +34,7 @@ use rebuild::{Rebuilt, rebuild};
 pub struct Verification {
     /// Decided again with the same result.
     pub verified: u64,
-    /// Not comparable, or only in part: a vector was erased, or another version of the rules decided
-    /// the event.
+    /// Not comparable, or only in part: a vector was erased.
     pub unverifiable: u64,
     /// Decided again with another result.
     pub divergent: u64,
@@ -133,12 +133,10 @@ impl Verifier {
             self.begin(record, VecDeque::new());
             return Comparison::Differs(compare::kind(record, missing.event.kind()));
         }
-        if record.decide_version != DECIDE_VERSION {
-            self.begin(record, VecDeque::new());
-            return Comparison::Unverifiable;
-        }
+        // the fold refuses other versions
+        let rules = Rules::from_version(record.decide_version).unwrap_or(Rules::NEWEST);
         if !follows {
-            match redecide(state, record, opened) {
+            match redecide(state, record, opened, rules) {
                 Redecided::Events(decided) => self.begin(record, decided),
                 Redecided::Final(verdict) => {
                     self.begin(record, VecDeque::new());
@@ -166,10 +164,15 @@ enum Redecided {
     Final(Comparison),
 }
 
-fn redecide(state: Option<&State>, record: &Record, opened: &DecodedEvent) -> Redecided {
+fn redecide(
+    state: Option<&State>,
+    record: &Record,
+    opened: &DecodedEvent,
+    rules: Rules,
+) -> Redecided {
     let Some(state) = state else { return Redecided::Final(created(record, &opened.event)) };
     match rebuild(state, opened) {
-        Rebuilt::Command(command) => match decide(state, &command, record.recorded_at) {
+        Rebuilt::Command(command) => match decide(state, &command, record.recorded_at, rules) {
             Ok(decided) => Redecided::Events(decided.into()),
             Err(refusal) => {
                 let refused = format!("refused: {refusal}");
@@ -245,7 +248,9 @@ fn is_erased(state: Option<&State>, opened: &DecodedEvent) -> bool {
         | Event::StateAttested(_)
         | Event::KeyCreated(_)
         | Event::KeyRevoked(_)
-        | Event::KeyRotated(_) => false,
+        | Event::KeyRotated(_)
+        | Event::LogFormatRaised(_)
+        | Event::Fact(_) => false,
     };
     stores && (opened.vector.is_none() || state.is_none_or(|state| state.traces.is_none()))
 }

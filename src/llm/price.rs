@@ -46,10 +46,10 @@ mod tests {
     fn prices_are_parsed_exactly() {
         let price: Price = "2.50/10".parse().unwrap();
         assert_eq!(price, Price { input: 2_500_000, output: 10_000_000 });
-        let usage = Usage { prompt_tokens: 1_000, completion_tokens: 1 };
+        let usage = Usage::new(1_000, 1);
         assert_eq!(price.of(usage), 2_510);
         let tiny: Price = "0.000001/0".parse().unwrap();
-        assert_eq!(tiny.of(Usage { prompt_tokens: 1, completion_tokens: 5 }), 1, "rounded up");
+        assert_eq!(tiny.of(Usage::new(1, 5)), 1, "rounded up");
         for bad in ["", "1", "1/", "/1", "-1/2", "1.2.3/4", "1e3/1", "0.0000001/1", "9999999/1"] {
             assert_eq!(bad.parse::<Price>(), Err(BadPrice), "{bad}");
         }

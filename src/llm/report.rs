@@ -51,8 +51,8 @@ pub(super) fn completion(
 }
 
 fn estimate(request: &Request, sink: &Sink) -> Usage {
-    Usage {
-        prompt_tokens: request.messages.iter().map(|m| estimate_tokens(&m.text)).sum(),
-        completion_tokens: estimate_tokens(sink.text()),
-    }
+    Usage::new(
+        request.messages.iter().map(|m| estimate_tokens(&m.text)).sum(),
+        estimate_tokens(sink.text()),
+    )
 }

@@ -44,10 +44,8 @@ impl Stub {
         } else {
             sink.push_text(&text).await?;
         }
-        let usage = Usage {
-            prompt_tokens: request.messages.iter().map(|m| tokens(&m.text)).sum(),
-            completion_tokens: tokens(&text),
-        };
+        let usage =
+            Usage::new(request.messages.iter().map(|m| tokens(&m.text)).sum(), tokens(&text));
         let (model, finish_reason) = (MODEL.to_owned(), finish_reason.to_owned());
         Ok(ProviderCompletion { model, finish_reason, usage: Some(usage) })
     }

@@ -2,13 +2,14 @@
 //!
 //! An event is stored as its type name, a schema version and a JSON payload. Decoding applies
 //! upcasters, pure functions from version N to N+1 on the raw JSON, so that the domain knows only
-//! the newest schema. Unknown fields are ignored. An unknown type or a newer version is an error,
-//! because skipping it would give a wrong state.
+//! the newest schema. Unknown fields are ignored, except in policies. An unknown type, a newer
+//! version or an unknown field of a policy is an error, because skipping it would give a wrong
+//! state.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Fact, MemoryAdded};
 
 /// The reason why a row cannot be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,20 @@ pub enum CodecError {
     /// The event has no JSON form.
     #[error("an event cannot be encoded: {0}")]
     Unwritable(serde_json::Error),
+    /// The payload is too large.
+    #[error("{kind} has {found} bytes; an event has at most {PAYLOAD_MAX}")]
+    TooLarge {
+        /// The event type.
+        kind: &'static str,
+        /// The size of the payload in bytes.
+        found: usize,
+    },
 }
+
+/// The maximum size of a payload in bytes. An entry of the log (the payload with all other columns)
+/// thus has at most 65,535 bytes, which proofs of inclusion require: the other columns have less
+/// than 5,000.
+pub const PAYLOAD_MAX: usize = 60_000;
 
 /// The initial capacity for a payload in bytes; sufficient for nearly all events.
 const PAYLOAD_CAPACITY: usize = 1_024;
@@ -48,8 +62,11 @@ const PAYLOAD_CAPACITY: usize = 1_024;
 /// Converts a payload from version N to N+1 of its event type.
 type Upcaster = fn(Value) -> Value;
 
-/// `(type, version read, function)`; log format 1 has none.
+/// `(type, version read, function)`; there are none yet.
 const UPCASTERS: &[(&str, u32, Upcaster)] = &[];
+
+/// Version 2 of `memory.added` is version 1 with an optional source.
+const SOURCE_OPTIONAL: u32 = 2;
 
 /// An event as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,9 +106,22 @@ pub fn encode(event: &Event) -> Result<EncodedEvent, CodecError> {
         Event::KeyCreated(e) => json(e),
         Event::KeyRevoked(e) => json(e),
         Event::KeyRotated(e) => json(e),
+        Event::LogFormatRaised(e) => json(e),
+        Event::Fact(e) => json(e),
     }?;
     let kind = event.kind();
-    Ok(EncodedEvent { kind, schema_version: newest(kind, UPCASTERS), payload })
+    if payload.len() > PAYLOAD_MAX {
+        return Err(CodecError::TooLarge { kind, found: payload.len() });
+    }
+    Ok(EncodedEvent { kind, schema_version: version(event), payload })
+}
+
+/// The lowest schema version that represents an event.
+fn version(event: &Event) -> u32 {
+    if event.is_item_without_source() {
+        return SOURCE_OPTIONAL;
+    }
+    newest(event.kind(), UPCASTERS)
 }
 
 fn json<T: Serialize>(event: &T) -> Result<Vec<u8>, CodecError> {
@@ -110,7 +140,7 @@ pub fn decode(kind: &str, schema_version: u32, payload: &[u8]) -> Result<Event, 
         "step.rejected" => row.read(|e| Event::StepRejected(Box::new(e))),
         "step.completed" => row.read(|e| Event::StepCompleted(Box::new(e))),
         "step.failed" => row.read(|e| Event::StepFailed(Box::new(e))),
-        "memory.added" => row.read(|e| Event::MemoryAdded(Box::new(e))),
+        "memory.added" => row.memory_added(),
         "memory.consolidated" => row.read(Event::MemoryConsolidated),
         "memory.evicted" => row.read(Event::MemoryEvicted),
         "engine.shutdown" => row.read(Event::EngineShutdown),
@@ -120,7 +150,50 @@ pub fn decode(kind: &str, schema_version: u32, payload: &[u8]) -> Result<Event, 
         "key.created" => row.read(|e| Event::KeyCreated(Box::new(e))),
         "key.revoked" => row.read(Event::KeyRevoked),
         "key.rotated" => row.read(Event::KeyRotated),
-        _ => Err(CodecError::UnknownType { kind: kind.to_owned() }),
+        "log.format_raised" => row.read(Event::LogFormatRaised),
+        _ => row.fact(),
+    }
+}
+
+impl StoredPayload<'_> {
+    fn fact(&self) -> Result<Event, CodecError> {
+        let fact = match self.kind {
+            "memory.forgotten" => Fact::MemoryForgotten(self.parse(UPCASTERS)?),
+            "memory.shared" => Fact::MemoryShared(self.parse(UPCASTERS)?),
+            "content.read" => Fact::ContentRead(self.parse(UPCASTERS)?),
+            "contents.expired" => Fact::ContentsExpired(self.parse(UPCASTERS)?),
+            "hold.placed" => Fact::HoldPlaced(self.parse(UPCASTERS)?),
+            "hold.released" => Fact::HoldReleased(self.parse(UPCASTERS)?),
+            "subject.exported" => Fact::SubjectExported(self.parse(UPCASTERS)?),
+            "step.annotated" => Fact::StepAnnotated(self.parse(UPCASTERS)?),
+            "requests.refused" => Fact::RequestsRefused(self.parse(UPCASTERS)?),
+            "log.recovered" => Fact::Recovered(self.parse(UPCASTERS)?),
+            "server.started" => Fact::ServerStarted(self.parse(UPCASTERS)?),
+            "access.denied" => Fact::AccessDenied(self.parse(UPCASTERS)?),
+            "mac_key.changed" => Fact::MacKeyChanged(self.parse(UPCASTERS)?),
+            "audit_key.changed" => Fact::AuditKeyChanged(self.parse(UPCASTERS)?),
+            "settings.changed" => Fact::SettingsChanged(self.parse(UPCASTERS)?),
+            "engine.retired" => Fact::EngineRetired(self.parse(UPCASTERS)?),
+            kind => return Err(CodecError::UnknownType { kind: kind.to_owned() }),
+        };
+        Ok(Event::Fact(Box::new(fact)))
+    }
+
+    /// Reads both versions without an upcaster: a detour over a JSON tree could change the last bit
+    /// of an `f32`.
+    fn memory_added(&self) -> Result<Event, CodecError> {
+        let as_is = StoredPayload { schema_version: 1, ..*self };
+        let added: MemoryAdded = match self.schema_version {
+            1 | SOURCE_OPTIONAL => as_is.parse(UPCASTERS)?,
+            found => {
+                let kind = self.kind.to_owned();
+                return Err(CodecError::NewerVersion { kind, found, newest: SOURCE_OPTIONAL });
+            }
+        };
+        if self.schema_version == 1 && added.source.is_none() {
+            return Err(self.damaged(serde::de::Error::missing_field("source")));
+        }
+        Ok(Event::MemoryAdded(Box::new(added)))
     }
 }
 

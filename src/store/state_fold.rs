@@ -12,6 +12,7 @@ use crate::domain::{
     event::{Envelope, Event, LOG_FORMAT},
     evolve::{self, FoldError, evolve},
     ids::{EngineId, Position, Sha256, SubjectRef},
+    rules::Rules,
     state::State,
     vector::{UnitVector, VectorError},
 };
@@ -85,6 +86,16 @@ pub enum DamageCause {
     #[error("log format {found} is newer than {LOG_FORMAT}; run a newer binary")]
     Format {
         /// The format of the log.
+        found: u32,
+    },
+    /// The event was decided by rules that this binary does not have.
+    #[error(
+        "it was decided by rules version {found}, and mlsdm {} has version {}; run the mlsdm that \
+         recorded it or a newer one",
+        env!("CARGO_PKG_VERSION"), Rules::NEWEST.version()
+    )]
+    Rules {
+        /// The version of the rules.
         found: u32,
     },
 }
@@ -248,6 +259,9 @@ impl StateFold {
         if leaf != record.leaf_hash || link != record.chain_hash {
             return Err(DamageCause::Chain);
         }
+        if Rules::from_version(record.decide_version).is_none() {
+            return Err(DamageCause::Rules { found: record.decide_version });
+        }
         let decoded = self.decode(row)?;
         observe(self.state.as_ref(), record, &decoded);
         self.apply_event(decoded)?;
@@ -280,10 +294,8 @@ impl StateFold {
 
     fn apply_event(&mut self, decoded: DecodedEvent) -> Result<(), DamageCause> {
         let DecodedEvent { envelope, event, vector } = decoded;
-        if let Event::EngineCreated(created) = &event
-            && created.log_format > LOG_FORMAT
-        {
-            return Err(DamageCause::Format { found: created.log_format });
+        if let Some(found) = event.begins_format().filter(|format| *format > LOG_FORMAT) {
+            return Err(DamageCause::Format { found });
         }
         match &mut self.state {
             None => self.state = Some(evolve::begin(&envelope, &event)?),

@@ -107,7 +107,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn reply(text: String) -> Reply {
-    let usage = Usage { prompt_tokens: 7, completion_tokens: 11 };
+    let usage = Usage::new(7, 11);
     Reply { text, model: "scripted-1".to_owned(), finish_reason: "stop".to_owned(), usage }
 }
 

@@ -69,7 +69,7 @@ fn model() -> Llm {
                 text: format!("Here is a sure and long enough answer to all of that: {prompt}"),
                 model: "scripted".to_owned(),
                 finish_reason: "stop".to_owned(),
-                usage: Usage { prompt_tokens: 7, completion_tokens: 11 },
+                usage: Usage::new(7, 11),
             })
         })
     }))
@@ -116,6 +116,7 @@ pub(crate) async fn eventful(database: &TestDatabase) {
         actor: "root".to_owned(),
         reason: "smaller".to_owned(),
         config: None,
+        evidence: None,
     };
     engine.change_policy(change).await.unwrap();
     crowd(&engine, 40).await;

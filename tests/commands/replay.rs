@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use mlsdm::{
     domain::{
-        event::DECIDE_VERSION,
         ids::{CommandId, EngineId, Position},
         policy::Policy,
+        rules::Rules,
     },
     engine::verify::{Verification, verify},
     store::{Options, Record, Store, keys::ContentKey, state_fold::PAGE},
@@ -172,7 +172,7 @@ fn appended(log: &Copy, kind: &str, payload: &Value) -> Record {
     Record {
         command_id: CommandId::new(u128::from(last.position)),
         kind: kind.to_owned(),
-        decide_version: DECIDE_VERSION,
+        decide_version: Rules::NEWEST.version(),
         step: None,
         subject_ref: None,
         content_hash: None,
@@ -229,14 +229,20 @@ async fn erased_content_is_unverifiable_and_not_divergent() {
 }
 
 #[tokio::test]
-async fn events_of_another_rules_version_are_unverifiable() {
+async fn events_of_unknown_rules_are_damage_that_names_the_binary_to_run() {
     let database = TestDatabase::sqlite();
     eventful(&database).await;
     let mut log = Copy::of(&database).await;
     let admitted = log.find("step.admitted", |_| true);
-    log.rows[admitted as usize - 1].0.decide_version = DECIDE_VERSION + 1;
-    let (_, found) = verified(&log.write().await).await;
-    assert_eq!((found.unverifiable, found.divergent), (1, 0));
+    log.rows[admitted as usize - 1].0.decide_version = Rules::NEWEST.version() + 1;
+    let (end, found) = verified(&log.write().await).await;
+    assert_eq!((end, found.unverifiable, found.divergent), (admitted - 1, 0, 0));
+    let damage = found.damage.unwrap().to_string();
+    let newer = format!("rules version {}", Rules::NEWEST.version() + 1);
+    assert!(
+        damage.contains(&newer) && damage.contains("run the mlsdm that recorded it"),
+        "{damage}"
+    );
 }
 
 #[tokio::test]

@@ -118,7 +118,8 @@ async fn assert_complete(app: &TestApp) {
     let source = replay(&parts.store, &parts.content_key, &id, Position::MAX, &mut |_| {}).await;
     let source = source.unwrap().state.unwrap();
     let expected: Vec<Position> = source.lattice.items().map(|item| item.position).collect();
-    let added: Vec<Position> = added(app).await.iter().map(|added| added.source.position).collect();
+    let added: Vec<Position> =
+        added(app).await.iter().map(|added| added.source.as_ref().unwrap().position).collect();
     assert_eq!(added, expected);
 }
 
@@ -333,7 +334,10 @@ async fn a_target_that_is_not_a_copy_of_the_source_is_refused() {
     engine.resume(act()).await.unwrap();
     let policy = Policy { capacity: 7, ..Policy::default() };
     let (actor, reason) = ("operator".to_owned(), "smaller".to_owned());
-    engine.change_policy(ChangePolicy { policy, actor, reason, config: None }).await.unwrap();
+    engine
+        .change_policy(ChangePolicy { policy, actor, reason, config: None, evidence: None })
+        .await
+        .unwrap();
     drop(engine);
     assert_eq!(run(&app).await.unwrap().copied, 1);
     // another source, and an engine with steps of its own

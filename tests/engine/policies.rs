@@ -23,7 +23,7 @@ async fn operator_sets_top_k(app: &TestApp, top_k: usize) {
     let mut policy = (*engine.view().state.policy).clone();
     policy.context.top_k = top_k;
     let (actor, reason) = ("operator".to_owned(), "a test".to_owned());
-    let change = ChangePolicy { policy, actor, reason, config: None };
+    let change = ChangePolicy { policy, actor, reason, config: None, evidence: None };
     engine.change_policy(change).await.unwrap();
 }
 

@@ -70,7 +70,7 @@ async fn a_response_is_read_with_text_tools_and_usage() {
     let completion = report.result.unwrap();
     assert_eq!((report.provider, completion.model.as_str()), ("anthropic", "claude-1"));
     assert_eq!(completion.finish_reason, "tool_calls");
-    assert_eq!(completion.usage, Usage { prompt_tokens: 9, completion_tokens: 12 });
+    assert_eq!(completion.usage, Usage::new(9, 12));
     assert_eq!(sink.text(), "Hello there");
     let (id, name) = ("t-1".to_owned(), "clock".to_owned());
     assert_eq!(sink.tool_calls(), [ToolCall { id, name, arguments: "{\"zone\":1}".to_owned() }]);
@@ -112,7 +112,7 @@ async fn events_become_deltas() {
         (completion.model.as_str(), completion.finish_reason.as_str()),
         ("claude-1", "length")
     );
-    assert_eq!(completion.usage, Usage { prompt_tokens: 9, completion_tokens: 15 });
+    assert_eq!(completion.usage, Usage::new(9, 15));
     assert_eq!(text, "Hello");
     let mut arguments = [String::new(), String::new()];
     for delta in deltas {

@@ -62,7 +62,7 @@ async fn a_response_is_read_with_text_and_usage() {
         (completion.model.as_str(), completion.finish_reason.as_str()),
         ("m-1-2026", "stop")
     );
-    assert_eq!(completion.usage, Usage { prompt_tokens: 9, completion_tokens: 12 });
+    assert_eq!(completion.usage, Usage::new(9, 12));
     assert_eq!(sink.text(), "Hello there");
 }
 
@@ -85,7 +85,7 @@ async fn chunks_become_deltas() {
         (completion.model.as_str(), completion.finish_reason.as_str()),
         ("m-1-2026", "length")
     );
-    assert_eq!(completion.usage, Usage { prompt_tokens: 9, completion_tokens: 2 });
+    assert_eq!(completion.usage, Usage::new(9, 2));
     let text = |text: &str| Delta::Text(text.to_owned());
     assert_eq!((collected.as_str(), deltas), ("Hello", vec![text("Hel"), text("lo")]));
 }

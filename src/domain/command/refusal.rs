@@ -2,10 +2,12 @@
 
 use crate::domain::{
     budget::HOLDERS_MAX,
+    event::LOG_FORMAT,
     ids::{EngineId, KeyId, Micros, Position},
     keys::{InvalidKey, KEYS_MAX},
     moral::ScoreError,
     policy::PolicyError,
+    state::HOLDS_MAX,
 };
 
 /// The unit of a budget.
@@ -126,6 +128,69 @@ pub enum Refusal {
     /// The maximum number of API keys exists.
     #[error("the maximum of {KEYS_MAX} API keys exists; revoke one that is not needed")]
     TooManyKeys,
+    /// The log's format is below that of the event.
+    #[error(
+        "{kind} needs log format {needed}, and the log has format {found}; run \
+         `mlsdm upgrade finish` once all servers have the newer version"
+    )]
+    LogFormat {
+        /// The event type.
+        kind: &'static str,
+        /// The format that it needs.
+        needed: u32,
+        /// The format of the log.
+        found: u32,
+    },
+    /// This binary does not know the requested log format.
+    #[error("log format {to} is unknown; this binary knows up to {LOG_FORMAT}")]
+    UnknownFormat {
+        /// The requested format.
+        to: u32,
+    },
+    /// A fact is larger than its bound.
+    #[error("{field} of {kind} must have {must}")]
+    FactBound {
+        /// The event type.
+        kind: &'static str,
+        /// The field.
+        field: &'static str,
+        /// The bound, for use after "must have".
+        must: &'static str,
+    },
+    /// The memory has no item at this position.
+    #[error("the memory has no item at position {position}")]
+    NoItem {
+        /// The position.
+        position: Position,
+    },
+    /// The position is not in the log yet.
+    #[error("position {position} is not in the log yet; its last position is {head}")]
+    NoPosition {
+        /// The position.
+        position: Position,
+        /// The last position of the log.
+        head: Position,
+    },
+    /// The maximum number of holds exists.
+    #[error("the maximum of {HOLDS_MAX} holds exists; release one that is not needed")]
+    TooManyHolds,
+    /// The process that runs the step may be alive.
+    #[error(
+        "the process that runs step {step} gave a sign of life at {last_seen} µs; \
+         the step can be closed 30 s later"
+    )]
+    ReplicaAlive {
+        /// The step.
+        step: u64,
+        /// The last sign of life.
+        last_seen: Micros,
+    },
+    /// The process that runs the step is unknown, so it cannot be gone.
+    #[error("step {step} names no process; it can be closed after its deadline")]
+    NoReplica {
+        /// The step.
+        step: u64,
+    },
     /// The dimension of the vector differs from that of the engine.
     #[error("a vector of dimension {found} does not fit an engine of dimension {expected}")]
     Dimension {
@@ -156,6 +221,14 @@ impl Refusal {
             | Self::NoKey { .. }
             | Self::KeyExists
             | Self::TooManyKeys
+            | Self::LogFormat { .. }
+            | Self::UnknownFormat { .. }
+            | Self::FactBound { .. }
+            | Self::NoItem { .. }
+            | Self::NoPosition { .. }
+            | Self::TooManyHolds
+            | Self::ReplicaAlive { .. }
+            | Self::NoReplica { .. }
             | Self::Dimension { .. } => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::domain::{
     command::{Add, Refusal},
-    event::{Event, MemoryAdded},
+    event::{Event, ItemOrigin, MemoryAdded},
     ids::Position,
     state::State,
 };
@@ -12,14 +12,16 @@ use super::{
     ending::norms_after,
 };
 
-/// Stores the item with the values of the source engine, in the source's order and at most once.
-/// The source engine already checked the confidence, so `min_store_confidence` of this engine does
+/// Stores the item with the given values; a copy in the source's order and at most once. The source
+/// engine already checked the confidence of a copy, so `min_store_confidence` of this engine does
 /// not apply.
 pub(super) fn add(state: &State, add: &Add) -> Result<Decision, Refusal> {
-    let last = last_added(state, add)?;
-    let position = add.source.position;
-    if add.after != last || position <= last {
-        return Err(Refusal::OutOfOrder { position, last });
+    if let Some(source) = &add.source {
+        let last = last_added(state, source)?;
+        let position = source.position;
+        if add.after != last || position <= last {
+            return Err(Refusal::OutOfOrder { position, last });
+        }
     }
     let n = state.stored + 1;
     let event = MemoryAdded {
@@ -43,10 +45,10 @@ pub(super) fn add(state: &State, add: &Add) -> Result<Decision, Refusal> {
 
 /// The source position of the last added item. An engine has copies from one source only, because
 /// its state holds one source position.
-fn last_added(state: &State, add: &Add) -> Result<Position, Refusal> {
+fn last_added(state: &State, source: &ItemOrigin) -> Result<Position, Refusal> {
     match &state.copied {
         None => Ok(0),
-        Some(copied) if copied.engine == add.source.engine => Ok(copied.position),
+        Some(copied) if copied.engine == source.engine => Ok(copied.position),
         Some(copied) => Err(Refusal::OtherSource { engine: copied.engine.clone() }),
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn grant(
     let key = admit.key_limit.map(|key| (key.holder, key.limit));
     let key =
         key.map(|holder| payer(state, &state.key_accounts, admit, holder, now)).transpose()?;
-    let prompt_tokens = admit.prompt_tokens;
+    let prompt_tokens = admit.prompt_tokens.unwrap_or_default();
     let fitting = |payer: &Payer| {
         let left = payer.left;
         let affordable =
@@ -50,7 +50,7 @@ pub(super) fn grant(
     };
     let fit = |most: u64, payer| most.min(fitting(payer)).max(1);
     let most = subject.iter().chain(&key).fold(u64::from(max_tokens), fit);
-    let usage = Usage { prompt_tokens, completion_tokens: most };
+    let usage = Usage::new(prompt_tokens, most);
     let needed = budget::used(usage, admit.price);
     let reservation = |payer: Payer| Reservation {
         holder: payer.holder,

@@ -1,101 +1,19 @@
-//! Events of a step: `step.admitted`, `step.rejected`, `step.completed`, `step.failed`.
-
-use std::collections::BTreeMap;
+//! Events of a step: `step.admitted`, `step.rejected`, `step.completed`, `step.failed`,
+//! `step.annotated`.
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    context::ContextUse,
+    memory::MemoryOutcome,
+    moral::{MoralVerdict, ScorerResult},
+    request::{RequestFacts, Sampling},
+};
 use crate::domain::{
-    budget::{KeyLimit, Price, Reservation, Usage},
-    ids::{Micros, Position, SubjectRef},
+    budget::{Cost, Reservation, Usage},
+    ids::{Micros, Position, ReplicaId, ShortHash, StepNumber, SubjectRef},
     rhythm::{Phase, RhythmState},
 };
-
-/// The facts of a request, without its content.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RequestFacts {
-    /// The route template of the HTTP request.
-    pub route: String,
-    /// The requested model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// The requested `max_tokens`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_tokens_asked: Option<u32>,
-    /// The granted answer tokens: the requested number limited by phase and budget.
-    pub max_tokens: u32,
-    /// True if the answer may be limited to `max_sleep_tokens` in the sleep phase (false for
-    /// requests with tools or a response format).
-    pub shortenable: bool,
-    /// The number of memory items requested as context.
-    pub top_k: usize,
-    /// Length of the prompt in characters.
-    pub prompt_chars: usize,
-    /// HMAC of the prompt under the data subject's key, in hexadecimal: it identifies equal prompts
-    /// of one subject and reveals nothing without the key.
-    pub prompt_hmac: String,
-    /// Estimated tokens of the prompt and its context; present if a budget applies.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompt_tokens: Option<u64>,
-    /// The price of the model; present if a budget applies and a price is configured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub price: Option<Price>,
-    /// The limit of the API key that authenticated the request, if the key has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_limit: Option<KeyLimit>,
-}
-
-/// The result of a moral scorer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ScorerResult {
-    /// The scorer's name.
-    pub id: String,
-    /// The scorer's version.
-    pub version: u32,
-    /// The score in [0, 1]; 1 is harmless.
-    pub value: f64,
-    /// The components of the score by name.
-    pub parts: BTreeMap<String, f64>,
-}
-
-/// The source of the score that decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VerdictSource {
-    /// The caller's `moral_value`.
-    Caller,
-    /// The engine's scorer.
-    Scorer,
-}
-
-/// A moral verdict: its inputs, the deciding score, and the resulting change of the filter.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MoralVerdict {
-    /// The score given by the caller, in [0, 1].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub caller: Option<f64>,
-    /// The result of the engine's scorer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scorer: Option<ScorerResult>,
-    /// The score that decided.
-    pub value: f64,
-    /// The source of that score.
-    pub source: VerdictSource,
-    /// The data subject's threshold `T` at the time of the verdict; accepted if `value ≥ T`.
-    pub threshold_before: f64,
-    /// The data subject's threshold after the verdict.
-    pub threshold_after: f64,
-    /// The engine's moving average `E` before the verdict.
-    pub ema_before: f64,
-    /// The engine's moving average after the verdict.
-    pub ema_after: f64,
-    /// The data subject's own moving average before the verdict; 0 if none is stored.
-    pub subject_ema_before: f64,
-    /// The data subject's own moving average after the verdict; 0 if none is stored.
-    pub subject_ema_after: f64,
-    /// The subject whose average was evicted to make room.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forgot: Option<SubjectRef>,
-}
 
 /// `step.admitted`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,6 +36,12 @@ pub struct StepAdmitted {
     pub key_budget: Option<Reservation>,
     /// The version of the policy that decided; 1 is the first.
     pub policy_version: u64,
+    /// The first bytes of that policy's hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_hash: Option<ShortHash>,
+    /// The process that runs the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<ReplicaId>,
 }
 
 /// Metadata returned to the caller with the answer. It is recorded so that an idempotent retry of
@@ -160,6 +84,12 @@ pub struct StepRejected {
     pub tick: Option<RhythmState>,
     /// The version of the policy that decided.
     pub policy_version: u64,
+    /// The first bytes of that policy's hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_hash: Option<ShortHash>,
+    /// The process that received the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<ReplicaId>,
     /// The metadata returned to the caller.
     pub answer: AnswerMetadata,
 }
@@ -178,56 +108,6 @@ pub struct Latency {
     /// The part of `model_ms` until the first piece of a streamed answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_piece_ms: Option<f64>,
-}
-
-/// The memory context of a step.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ContextUse {
-    /// The log position of the state that was searched.
-    pub view: Position,
-    /// The phase value of the search.
-    pub phase: f32,
-    /// The number of items that were visible to the search.
-    pub candidates: usize,
-    /// The positions of the items quoted to the model, best match first.
-    pub used: Vec<Position>,
-    /// The length of the context in characters.
-    pub chars: usize,
-}
-
-/// The effect of a step on the lattice memory.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum MemoryOutcome {
-    /// An item was stored.
-    Stored {
-        /// The store number: this is the `n`-th item ever stored, counted from 1.
-        n: u64,
-        /// Its eviction key when it was stored: `n + ⌊capacity · confidence⌋`.
-        key: u64,
-        /// Its phase value, in [0, 1].
-        phase: f32,
-        /// The item that was evicted to make room.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        victim: Option<Position>,
-    },
-    /// Nothing was stored.
-    NotStored {
-        /// The reason.
-        why: NotStoredReason,
-    },
-}
-
-/// The reason for not storing an answer in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NotStoredReason {
-    /// The confidence is below `min_store_confidence`.
-    Confidence,
-    /// The answer repeats itself.
-    Looping,
-    /// The data subject was erased while the step was running.
-    Erased,
 }
 
 /// `step.completed`
@@ -264,6 +144,34 @@ pub struct StepCompleted {
     pub trace_norms: Option<[f32; 3]>,
     /// The metadata returned to the caller.
     pub answer: AnswerMetadata,
+    /// The calls made to providers in their order, at most [`CALLS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<ModelCall>,
+    /// The cost of the step, if a price is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// The score of the answer, if answers are judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_score: Option<ScorerResult>,
+}
+
+/// The maximum number of calls that one event records.
+pub const CALLS_MAX: usize = 32;
+
+/// One call of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelCall {
+    /// The provider.
+    pub provider: String,
+    /// The requested model.
+    pub model: String,
+    /// `ok`, or a short name of the failure, e.g. `timeout`.
+    pub code: String,
+    /// Its duration in milliseconds.
+    pub ms: f64,
+    /// The sampling parameters sent to the provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
 }
 
 /// The stage in which an admitted step failed.
@@ -289,7 +197,7 @@ pub struct StepFailed {
     pub admitted_position: Position,
     /// The stage that failed.
     pub stage: FailStage,
-    /// A short name of the cause, e.g. `timeout`, `deadline`, `sole_owner`.
+    /// A short name of the cause, e.g. `timeout`, `deadline`, `sole_owner`, `replica_gone`.
     pub code: String,
     /// Milliseconds since the request arrived; 0 for abandoned steps.
     pub latency_ms: f64,
@@ -297,4 +205,47 @@ pub struct StepFailed {
     pub attempts: u32,
     /// Tokens spent although the step failed.
     pub usage: Usage,
+    /// The memory context sent to the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<ContextUse>,
+    /// The provider that was called last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The model that was called last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Durations of the parts of the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+    /// The calls made to providers in their order, at most [`CALLS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<ModelCall>,
+    /// The cost of the step, if a price is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// The last sign of life of the process that ran the step, if the step was abandoned because
+    /// that process is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Micros>,
+}
+
+/// `step.annotated`: a person judged the verdict on a step. A note is stored as content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepAnnotated {
+    /// The step.
+    pub step: StepNumber,
+    /// The data subject of the step.
+    pub subject_ref: SubjectRef,
+    /// The judgement.
+    pub label: Annotation,
+}
+
+/// A person's judgement on a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Annotation {
+    /// The verdict was right.
+    Right,
+    /// The verdict was wrong.
+    Wrong,
 }

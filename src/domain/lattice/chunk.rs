@@ -114,6 +114,12 @@ impl Chunk {
         std::mem::replace(&mut self.items[row], item)
     }
 
+    /// Marks a row as shared.
+    pub(super) fn share(&mut self, row: usize) {
+        self.items[row].shared = true;
+        self.shared |= 1 << row;
+    }
+
     /// Marks a row as consolidated.
     pub(super) fn consolidate(&mut self, row: usize) {
         self.items[row].consolidated = true;

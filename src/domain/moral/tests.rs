@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::event::VerdictSource::{Caller, Scorer};
 
 fn request(subject: u128, value: f64) -> ScoredRequest<'static> {
-    ScoredRequest { subject: SubjectRef::new(subject), caller: Some(value), scorer: None }
+    ScoredRequest { subject: SubjectRef::new(subject), caller: Some(value), scored: &[] }
 }
 
 fn run(
@@ -105,9 +105,12 @@ fn a_subject_beyond_the_limit_evicts_the_smallest_average() {
 #[test]
 fn scores_are_combined_as_the_policy_says() {
     let scored = ScorerResult { id: "s".into(), version: 1, value: 0.4, parts: [].into() };
-    let with =
-        |caller| ScoredRequest { subject: SubjectRef::new(1), caller, scorer: Some(&scored) };
-    let none = |caller| ScoredRequest { subject: SubjectRef::new(1), caller, scorer: None };
+    let with = |caller| ScoredRequest {
+        subject: SubjectRef::new(1),
+        caller,
+        scored: std::slice::from_ref(&scored),
+    };
+    let none = |caller| ScoredRequest { subject: SubjectRef::new(1), caller, scored: &[] };
     assert_eq!(combine(CallerScore::Accept, &with(Some(0.9))), Ok((0.9, Caller)));
     assert_eq!(combine(CallerScore::Accept, &with(None)), Ok((0.4, Scorer)));
     assert_eq!(combine(CallerScore::Accept, &none(None)), Err(ScoreError::Missing));

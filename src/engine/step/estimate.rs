@@ -29,7 +29,7 @@ pub(super) fn partial_usage(request: &StepRequest, partial: &StoredAnswer) -> Us
     if completion_tokens == 0 {
         return Usage::default();
     }
-    Usage { prompt_tokens: message_tokens(request), completion_tokens }
+    Usage::new(message_tokens(request), completion_tokens)
 }
 
 /// The price of the requested model, or of the configured one if the request names none.
@@ -64,7 +64,7 @@ mod tests {
         let partial =
             |answer: &str| StoredAnswer { answer: answer.to_owned(), tool_calls: Vec::new() };
         assert_eq!(partial_usage(&request, &partial("")), Usage::default());
-        let usage = Usage { prompt_tokens: 3, completion_tokens: 2 };
+        let usage = Usage::new(3, 2);
         assert_eq!(partial_usage(&request, &partial("My dog")), usage);
     }
 

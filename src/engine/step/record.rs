@@ -59,6 +59,8 @@ async fn complete(
         finish_reason: completion.finish_reason,
         latency,
         attempts,
+        calls: Vec::new(),
+        price: None,
         context,
         confidence: confidence(&answer.answer),
         looping: is_looping(&answer.answer),
@@ -95,14 +97,11 @@ async fn fail(
     if usage == Usage::default() {
         usage = estimate::partial_usage(step.request, partial);
     }
-    let command = Command::Fail(Fail {
-        step: admitted.step,
-        stage,
-        code: code.clone(),
-        latency_ms: step.elapsed_ms(),
+    let command = Command::Fail(Box::new(Fail {
         attempts,
         usage,
-    });
+        ..Fail::new(admitted.step, stage, code.clone(), step.elapsed_ms())
+    }));
     let command_id = crate::ids::command_id();
     let mut proposal = ending(step, &admitted, command_id, command);
     if !partial.answer.is_empty() || !partial.tool_calls.is_empty() {

@@ -92,8 +92,14 @@ async fn search(
         .map_err(|_| Failure::new(FailStage::Llm, "context_unavailable"))?;
     let (used, chars) =
         message.as_ref().map_or((Vec::new(), 0), |built| (built.used.clone(), built.chars));
-    let context =
-        ContextUse { view: view.state.position, phase, candidates: found.candidates, used, chars };
+    let context = ContextUse {
+        view: view.state.position,
+        phase,
+        candidates: found.candidates,
+        used,
+        chars,
+        ..ContextUse::default()
+    };
     Ok((context, message))
 }
 

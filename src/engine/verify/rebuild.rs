@@ -4,13 +4,13 @@ use crate::{
     domain::{
         command::{
             Abandon, AbandonCause, Add, Admit, ChangePolicy, Command, Complete, CreateKey, Fail,
-            Intervene, RevokeKey, RotateKey,
+            Intervene, Judged, RaiseFormat, RevokeKey, RotateKey,
         },
         event::{
             Event, FailStage, Intervention, KeyCreated, KeyRotated, MemoryAdded, MoralVerdict,
             PolicyChanged, RequestFacts, StepCompleted, StepFailed,
         },
-        ids::{Micros, SubjectRef},
+        ids::SubjectRef,
         state::State,
     },
     store::state_fold::DecodedEvent,
@@ -30,9 +30,17 @@ pub(super) fn rebuild(state: &State, opened: &DecodedEvent) -> Rebuilt {
     let command = match &opened.event {
         Event::StepAdmitted(e) => {
             let timeout = e.deadline.saturating_sub(opened.envelope.recorded_at);
-            admit(opened, &e.request, &e.moral, timeout, 0.0)
+            Command::Admit(Box::new(Admit {
+                replica: e.replica,
+                timeout,
+                ..admit(opened, &e.request, &e.moral)
+            }))
         }
-        Event::StepRejected(e) => admit(opened, &e.request, &e.moral, 0, e.answer.latency_ms),
+        Event::StepRejected(e) => Command::Admit(Box::new(Admit {
+            replica: e.replica,
+            elapsed_ms: e.answer.latency_ms,
+            ..admit(opened, &e.request, &e.moral)
+        })),
         Event::StepCompleted(e) => complete(opened, e),
         Event::StepFailed(e) => fail(opened, e),
         Event::MemoryAdded(e) => add(state, opened, e),
@@ -43,6 +51,10 @@ pub(super) fn rebuild(state: &State, opened: &DecodedEvent) -> Rebuilt {
         Event::KeyCreated(e) => create_key(e),
         Event::KeyRevoked(e) => Command::RevokeKey(RevokeKey { id: e.id, actor: e.actor.clone() }),
         Event::KeyRotated(e) => rotate_key(opened, e),
+        Event::LogFormatRaised(e) => {
+            Command::RaiseFormat(RaiseFormat { to: e.to, actor: e.actor.clone() })
+        }
+        Event::Fact(fact) => Command::Record(fact.clone()),
         Event::SubjectErased(_) => return Rebuilt::NotDecided,
         Event::EngineCreated(_) | Event::MemoryConsolidated(_) | Event::MemoryEvicted(_) => {
             return Rebuilt::NeverFirst;
@@ -51,18 +63,16 @@ pub(super) fn rebuild(state: &State, opened: &DecodedEvent) -> Rebuilt {
     Rebuilt::Command(Box::new(command))
 }
 
-fn admit(
-    opened: &DecodedEvent,
-    request: &RequestFacts,
-    moral: &MoralVerdict,
-    timeout: Micros,
-    elapsed_ms: f64,
-) -> Command {
-    Command::Admit(Box::new(Admit {
+/// The request, without its process, timeout and duration.
+fn admit(opened: &DecodedEvent, request: &RequestFacts, moral: &MoralVerdict) -> Admit {
+    Admit {
         // an event of a step without a subject does not fold
         subject: opened.envelope.subject.unwrap_or(SubjectRef::new(0)),
         caller_score: moral.caller,
-        scored: moral.scorer.clone(),
+        scored: moral.scorer_results().cloned().collect(),
+        unavailable: moral.unavailable.clone(),
+        asserted: moral.asserted,
+        judged: judged(moral),
         route: request.route.clone(),
         model: request.model.clone(),
         max_tokens: request.max_tokens_asked,
@@ -70,14 +80,25 @@ fn admit(
         top_k: Some(request.top_k),
         prompt_chars: request.prompt_chars,
         prompt_hmac: request.prompt_hmac.clone(),
-        prompt_tokens: request.prompt_tokens.unwrap_or_default(),
+        prompt_tokens: request.prompt_tokens,
         price: request.price,
         key_limit: request.key_limit,
-        timeout,
+        sampling: request.sampling,
+        auth: request.auth,
+        replica: None,
+        timeout: 0,
         // only the sum of timeout and grace is recorded
         grace: 0,
-        elapsed_ms,
-    }))
+        elapsed_ms: 0.0,
+    }
+}
+
+fn judged(moral: &MoralVerdict) -> Option<Judged> {
+    Some(Judged {
+        scope: moral.scope?,
+        chars: moral.judged_chars?,
+        hmac: moral.judged_hmac.clone()?,
+    })
 }
 
 fn complete(opened: &DecodedEvent, e: &StepCompleted) -> Command {
@@ -89,6 +110,8 @@ fn complete(opened: &DecodedEvent, e: &StepCompleted) -> Command {
         finish_reason: e.finish_reason.clone(),
         latency: e.latency,
         attempts: e.attempts,
+        calls: e.calls.clone(),
+        price: e.cost.map(|cost| cost.price),
         context: e.context.clone(),
         confidence: e.confidence,
         looping: e.quality.iter().any(|flag| flag == "looping"),
@@ -100,20 +123,27 @@ fn complete(opened: &DecodedEvent, e: &StepCompleted) -> Command {
 fn fail(opened: &DecodedEvent, e: &StepFailed) -> Command {
     let step = opened.envelope.step.unwrap_or_default();
     if e.stage == FailStage::Abandoned {
-        let cause = match e.code.as_str() {
-            "sole_owner" => AbandonCause::SoleOwner,
+        let cause = match (e.code.as_str(), e.last_seen) {
+            ("sole_owner", _) => AbandonCause::SoleOwner,
+            ("replica_gone", Some(last_seen)) => AbandonCause::ReplicaGone { last_seen },
             _ => AbandonCause::Deadline,
         };
         return Command::Abandon(Abandon { step, cause });
     }
-    Command::Fail(Fail {
+    Command::Fail(Box::new(Fail {
         step,
         stage: e.stage,
         code: e.code.clone(),
         latency_ms: e.latency_ms,
         attempts: e.attempts,
         usage: e.usage,
-    })
+        price: e.cost.map(|cost| cost.price),
+        context: e.context.clone(),
+        provider: e.provider.clone(),
+        model: e.model.clone(),
+        latency: e.latency,
+        calls: e.calls.clone(),
+    }))
 }
 
 fn add(state: &State, opened: &DecodedEvent, e: &MemoryAdded) -> Command {
@@ -141,6 +171,7 @@ fn change_policy(e: &PolicyChanged) -> Command {
         actor: e.actor.clone(),
         reason: e.reason.clone(),
         config: e.config.clone(),
+        evidence: e.evidence,
     }))
 }
 

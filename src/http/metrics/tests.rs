@@ -65,7 +65,7 @@ const fn call<'a>(provider: &'a str, model: &'a str) -> Call<'a> {
         model: Some(model),
         ms: 20.0,
         first_piece_ms: Some(10.0),
-        usage: Some(Usage { prompt_tokens: 3, completion_tokens: 4 }),
+        usage: Some(Usage::new(3, 4)),
         cost_micro_usd: 2_000_000,
     }
 }

@@ -131,10 +131,19 @@ impl From<Refusal> for Problem {
             Refusal::Key(_) => Code::BadField,
             Refusal::NoKey { .. } => Code::KeyNotFound,
             Refusal::TooManyKeys => Code::TooManyKeys,
-            // unreachable through the API: no route adds items, and the server generates key ids
-            Refusal::OtherSource { .. } | Refusal::OutOfOrder { .. } | Refusal::KeyExists => {
-                Code::Internal
-            }
+            // unreachable through the API: no route adds items or records facts, and the server
+            // generates key ids
+            Refusal::OtherSource { .. }
+            | Refusal::OutOfOrder { .. }
+            | Refusal::KeyExists
+            | Refusal::LogFormat { .. }
+            | Refusal::UnknownFormat { .. }
+            | Refusal::FactBound { .. }
+            | Refusal::NoItem { .. }
+            | Refusal::NoPosition { .. }
+            | Refusal::TooManyHolds
+            | Refusal::ReplicaAlive { .. }
+            | Refusal::NoReplica { .. } => Code::Internal,
         };
         let problem = Self::new(code, refusal.to_string());
         match refusal.retry_after() {

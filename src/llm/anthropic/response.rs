@@ -230,10 +230,7 @@ impl TokenCounts {
     fn usage(self) -> Option<Usage> {
         let cached = [self.cache_creation_input_tokens, self.cache_read_input_tokens];
         let cached = cached.into_iter().flatten().fold(0, u64::saturating_add);
-        Some(Usage {
-            prompt_tokens: self.input_tokens?.saturating_add(cached),
-            completion_tokens: self.output_tokens?,
-        })
+        Some(Usage::new(self.input_tokens?.saturating_add(cached), self.output_tokens?))
     }
 }
 

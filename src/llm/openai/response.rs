@@ -143,7 +143,7 @@ async fn take(message: MessageBody, sink: &mut Sink) -> Result<(), LlmError> {
 
 fn usage(counts: TokenCounts) -> Option<Usage> {
     let (prompt_tokens, completion_tokens) = (counts.prompt_tokens?, counts.completion_tokens?);
-    Some(Usage { prompt_tokens, completion_tokens })
+    Some(Usage::new(prompt_tokens, completion_tokens))
 }
 
 /// Maps the finish reason. An unknown one means that the answer is complete.

@@ -169,7 +169,9 @@ impl EventMetrics {
                 | Event::StateAttested(_)
                 | Event::KeyCreated(_)
                 | Event::KeyRevoked(_)
-                | Event::KeyRotated(_) => {}
+                | Event::KeyRotated(_)
+                | Event::LogFormatRaised(_)
+                | Event::Fact(_) => {}
             }
         }
         self.consolidations.inc_by(u64::from(consolidated));

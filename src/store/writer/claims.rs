@@ -113,7 +113,9 @@ impl Claims {
             | Event::StateAttested(_)
             | Event::KeyCreated(_)
             | Event::KeyRevoked(_)
-            | Event::KeyRotated(_) => {}
+            | Event::KeyRotated(_)
+            | Event::LogFormatRaised(_)
+            | Event::Fact(_) => {}
         }
     }
 

@@ -17,9 +17,10 @@ use crate::{
     domain::{
         command::Command,
         decide::{Decision, decide},
-        event::{DECIDE_VERSION, Envelope, Event},
+        event::{Envelope, Event},
         evolve::evolve,
         ids::{EngineId, Position, Sha256},
+        rules::Rules,
     },
     store::{
         Record, SubjectRow, chain, codec,
@@ -37,11 +38,13 @@ pub(super) struct Decider {
     /// The state that the newest decided event leaves.
     pub(super) fold: StateFold,
     directory: Arc<Directory>,
+    /// The rules that decide. All replicas must have them.
+    rules: Rules,
 }
 
 impl Decider {
     pub(super) const fn new(engine: EngineId, fold: StateFold, directory: Arc<Directory>) -> Self {
-        Self { engine, fold, directory }
+        Self { engine, fold, directory, rules: Rules::NEWEST }
     }
 
     /// Position and chain hash of the newest decided event.
@@ -107,7 +110,7 @@ impl Decider {
         let Some(state) = &self.fold.state else {
             return Err(WriteError::Defect("an engine without a state".to_owned()));
         };
-        let decided = match decide(state, &proposal.command, now) {
+        let decided = match decide(state, &proposal.command, now, self.rules) {
             Ok(decided) => decided,
             Err(refusal) => return Ok(Err(refusal.into())),
         };
@@ -140,7 +143,7 @@ impl Decider {
             command_id: proposal.command_id,
             kind: encoded.kind.to_owned(),
             schema_version: encoded.schema_version,
-            decide_version: DECIDE_VERSION,
+            decide_version: self.rules.version(),
             recorded_at: batch.recorded_at,
             step: decided.step,
             request_id: proposal.request_id.clone(),

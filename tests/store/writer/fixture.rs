@@ -228,6 +228,8 @@ impl TestReplica {
             finish_reason: "stop".to_owned(),
             latency: Latency::default(),
             attempts: 1,
+            calls: Vec::new(),
+            price: None,
             context: ContextUse::default(),
             confidence: 0.8,
             looping: false,
@@ -290,22 +292,14 @@ pub(super) fn admission(subject: &Arc<Subject>, prompt: &Prompt<'_>) -> Proposal
     let command_id = ids::command_id();
     let digest = fake_digest(prompt.text);
     let admit = Admit {
-        subject: subject.subject_ref,
         caller_score: Some(0.9),
-        scored: None,
         route: "/v1/generate".to_owned(),
-        model: None,
-        max_tokens: None,
-        shortenable: true,
-        top_k: None,
         prompt_chars: prompt.text.chars().count(),
-        prompt_tokens: 3,
-        price: None,
-        key_limit: None,
+        prompt_tokens: Some(3),
         prompt_hmac: prompt_hmac(&subject.key, &digest),
         timeout: DEADLINE / 2,
         grace: DEADLINE / 2,
-        elapsed_ms: 0.0,
+        ..Admit::of(subject.subject_ref)
     };
     let sealed = subject.key.seal(command_id, Column::Text, prompt.text.as_bytes()).unwrap();
     let claim = prompt.key.map(|key| Claim {
@@ -325,18 +319,11 @@ pub(super) fn admission(subject: &Arc<Subject>, prompt: &Prompt<'_>) -> Proposal
 
 /// The ending of an admitted step by a failure.
 pub(super) fn failure(admitted: &Committed, stage: FailStage) -> Proposal {
-    let fail = Fail {
-        step: step_of(admitted),
-        stage,
-        code: "test".to_owned(),
-        latency_ms: 0.0,
-        attempts: 1,
-        usage: Usage::default(),
-    };
+    let fail = Fail { attempts: 1, ..Fail::new(step_of(admitted), stage, "test".to_owned(), 0.0) };
     Proposal {
         subject: admitted.subject.clone(),
         ends_claim: true,
-        ..Proposal::of_engine(ids::command_id(), Command::Fail(fail), Actor::Server)
+        ..Proposal::of_engine(ids::command_id(), Command::Fail(Box::new(fail)), Actor::Server)
     }
 }
 

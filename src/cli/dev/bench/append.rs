@@ -169,22 +169,14 @@ impl Bench {
     fn admit(&self, n: usize) -> anyhow::Result<Proposal> {
         let text = load::prompt(0, n);
         let admit = Admit {
-            subject: self.subject.subject_ref,
             caller_score: Some(0.9),
-            scored: None,
             route: "/v1/generate".to_owned(),
-            model: None,
-            max_tokens: None,
-            shortenable: true,
-            top_k: None,
             prompt_chars: text.len(),
-            prompt_tokens: 3,
-            price: None,
-            key_limit: None,
+            prompt_tokens: Some(3),
             prompt_hmac: prompt_hmac(&self.subject.key, &[0; 32]),
             timeout: 60_000_000,
             grace: 60_000_000,
-            elapsed_ms: 0.0,
+            ..Admit::of(self.subject.subject_ref)
         };
         self.sealed(Command::Admit(Box::new(admit)), text.as_bytes(), None)
     }
@@ -201,6 +193,8 @@ impl Bench {
             finish_reason: "stop".to_owned(),
             latency: Latency::default(),
             attempts: 1,
+            calls: Vec::new(),
+            price: None,
             context: ContextUse::default(),
             confidence: 1.0,
             looping: false,

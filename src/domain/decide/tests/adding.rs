@@ -24,7 +24,7 @@ fn source(position: Position) -> ItemOrigin {
 fn item(after: Position, position: Position) -> Add {
     Add {
         subject: subject(u128::from(position % 3)),
-        source: source(position),
+        source: Some(source(position)),
         after,
         actor: "operator".to_owned(),
         phase: 0.9,
@@ -50,7 +50,7 @@ fn an_added_item_keeps_its_values_and_belongs_to_no_step() {
     let norms = log.state.trace_norms;
     // capacity 2, confidence 0.8
     let expected = MemoryAdded {
-        source: source(4),
+        source: Some(source(4)),
         actor: "operator".to_owned(),
         n: 1,
         key: 2,
@@ -116,8 +116,10 @@ fn no_item_is_added_twice_or_out_of_order() {
         let refused = log.add(item(after, position)).unwrap_err();
         assert_eq!(refused, Refusal::OutOfOrder { position, last: 7 });
     }
-    let other =
-        Add { source: ItemOrigin { engine: "x".parse().unwrap(), position: 9 }, ..item(7, 9) };
+    let other = Add {
+        source: Some(ItemOrigin { engine: "x".parse().unwrap(), position: 9 }),
+        ..item(7, 9)
+    };
     let refused = log.add(other).unwrap_err();
     assert_eq!(refused, Refusal::OtherSource { engine: SOURCE.parse().unwrap() });
     let short = UnitVector::normalise(&[1.0], 1).unwrap();
@@ -167,7 +169,7 @@ fn a_log_that_decide_cannot_write_is_refused() {
         subject: Some(subject(1)),
         content_hash: Some(Sha256([7; 32])),
     };
-    let next = MemoryAdded { source: source(9), n: 3, victim: Some(3), ..good };
+    let next = MemoryAdded { source: Some(source(9)), n: 3, victim: Some(3), ..good };
     let row = |added: &MemoryAdded, subject| {
         let event = Event::MemoryAdded(Box::new(added.clone()));
         Row { envelope: Envelope { subject, ..envelope.clone() }, event, vector: Some(vector(9)) }
@@ -176,8 +178,8 @@ fn a_log_that_decide_cannot_write_is_refused() {
     let follows = "its source does not follow that of the item added before";
     let cases = [
         (row(&next, None), "an added item needs a subject"),
-        (row(&MemoryAdded { source: source(7), ..next.clone() }, envelope.subject), follows),
-        (row(&MemoryAdded { source: other, ..next.clone() }, envelope.subject), follows),
+        (row(&MemoryAdded { source: Some(source(7)), ..next.clone() }, envelope.subject), follows),
+        (row(&MemoryAdded { source: Some(other), ..next.clone() }, envelope.subject), follows),
         (
             row(&MemoryAdded { n: 4, ..next.clone() }, envelope.subject),
             "its store number does not follow",
@@ -245,7 +247,7 @@ proptest! {
             prop_assert!(log.state.lattice.len() <= log.state.lattice.capacity());
         }
         let source = |row: &Row| {
-            if let Event::MemoryAdded(added) = &row.event { Some(added.source.position) } else { None }
+            if let Event::MemoryAdded(added) = &row.event { added.source.as_ref().map(|s| s.position) } else { None }
         };
         let added: Vec<Position> = log.rows.iter().filter_map(source).collect();
         prop_assert_eq!(&added, &(1..=added.len()).map(at).collect::<Vec<_>>());

@@ -25,7 +25,7 @@ pub(super) fn log(tokens: u64, cost_micro_usd: u64) -> Log {
 
 /// A request with the given prompt tokens and `max_tokens`.
 pub(super) fn request(by: u128, prompt_tokens: u64, max_tokens: u32) -> Admit {
-    Admit { prompt_tokens, max_tokens: Some(max_tokens), ..admission(by) }
+    Admit { prompt_tokens: Some(prompt_tokens), max_tokens: Some(max_tokens), ..admission(by) }
 }
 
 pub(super) fn admitted(log: &mut Log, request: Admit) -> StepAdmitted {
@@ -35,7 +35,7 @@ pub(super) fn admitted(log: &mut Log, request: Admit) -> StepAdmitted {
 }
 
 pub(super) fn ended(log: &mut Log, step: u64, prompt_tokens: u64, completion_tokens: u64) {
-    let usage = Usage { prompt_tokens, completion_tokens };
+    let usage = Usage::new(prompt_tokens, completion_tokens);
     log.complete(Complete { usage, ..answer(step, step) }).unwrap();
 }
 

@@ -132,7 +132,7 @@ const CHANGES: [Change; 47] = [
                 &crate::domain::moral::ScoredRequest {
                     subject: SubjectRef::new(77),
                     caller: Some(1.0),
-                    scorer: None,
+                    scored: &[],
                 },
             )
             .unwrap();
@@ -215,7 +215,7 @@ fn the_order_of_subjects_does_not_change_the_filter() {
             let request = crate::domain::moral::ScoredRequest {
                 subject: subject(by),
                 caller: Some(0.0),
-                scorer: None,
+                scored: &[],
             };
             let mut verdict = other.filter.judge(&policy, &request).unwrap();
             // the same averages in either order

@@ -14,6 +14,7 @@ use crate::{
         evolve::{FoldError, begin, evolve},
         ids::{Micros, Sha256, SubjectRef},
         policy::Policy,
+        rules::Rules,
         state::State,
         vector::UnitVector,
     },
@@ -71,22 +72,15 @@ pub(super) fn small_policy() -> Policy {
 /// A request that the default policy accepts.
 pub(super) fn admission(by: u128) -> Admit {
     Admit {
-        subject: subject(by),
         caller_score: Some(0.9),
-        scored: None,
         route: "/v1/generate".to_owned(),
-        model: None,
-        max_tokens: None,
-        shortenable: true,
-        top_k: None,
         prompt_chars: 11,
-        prompt_tokens: 3,
-        price: None,
-        key_limit: None,
+        prompt_tokens: Some(3),
         prompt_hmac: "00".to_owned(),
         timeout: DEADLINE / 2,
         grace: DEADLINE / 2,
         elapsed_ms: 0.25,
+        ..Admit::of(subject(by))
     }
 }
 
@@ -96,10 +90,12 @@ pub(super) fn answer(step: u64, seed: u64) -> Complete {
         step,
         provider: "test".to_owned(),
         model: "test-1".to_owned(),
-        usage: Usage { prompt_tokens: 3, completion_tokens: 5 },
+        usage: Usage::new(3, 5),
         finish_reason: "stop".to_owned(),
         latency: Latency::default(),
         attempts: 1,
+        calls: Vec::new(),
+        price: None,
         context: ContextUse::default(),
         confidence: 0.8,
         looping: false,
@@ -134,7 +130,7 @@ impl Log {
     /// Decides a command and folds the resulting events.
     pub(super) fn when(&mut self, command: &Command) -> Result<Vec<Event>, Refusal> {
         self.now += TICK;
-        let decided = decide(&self.state, command, self.now)?;
+        let decided = decide(&self.state, command, self.now, Rules::NEWEST)?;
         let mut events = Vec::new();
         for decided in decided {
             let position = self.state.position + 1;
@@ -188,14 +184,10 @@ impl Log {
     }
 
     pub(super) fn fail(&mut self, step: u64) -> Result<Vec<Event>, Refusal> {
-        self.when(&Command::Fail(Fail {
-            step,
-            stage: FailStage::Llm,
-            code: "timeout".to_owned(),
-            latency_ms: 1.5,
+        self.when(&Command::Fail(Box::new(Fail {
             attempts: 1,
-            usage: Usage::default(),
-        }))
+            ..Fail::new(step, FailStage::Llm, "timeout".to_owned(), 1.5)
+        })))
     }
 
     pub(super) fn abandon(
@@ -225,6 +217,7 @@ impl Log {
             actor: "operator".to_owned(),
             reason: "a test".to_owned(),
             config: None,
+            evidence: None,
         })))
     }
 

@@ -67,6 +67,7 @@ fn the_first_configuration_is_recorded_even_if_it_changes_nothing() {
         actor: "config".to_owned(),
         reason: "a test".to_owned(),
         config: Some(config.clone()),
+        evidence: None,
     }));
     assert_eq!(log.when(&command).unwrap().len(), 1);
     assert_eq!(log.state.config.as_deref(), Some(&config));

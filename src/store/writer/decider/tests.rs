@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     domain::{
         command::{Admit, Intervene},
-        event::{EngineCreated, LOG_FORMAT},
+        event::EngineCreated,
         ids::{CommandId, SubjectRef},
         policy::Policy,
     },
@@ -30,15 +30,14 @@ fn decider() -> Decider {
     let key = Arc::new(ContentKey::from_text(&"42".repeat(32)).unwrap());
     let directory = Directory::new(engine.clone(), Arc::clone(&key), IndexKey::generate().unwrap());
     let mut fold = StateFold::new(engine.clone(), key);
-    let created =
-        EngineCreated { policy: Policy::default(), log_format: LOG_FORMAT, config_hash: None };
+    let created = EngineCreated { policy: Policy::default(), log_format: 1, config_hash: None };
     let encoded = codec::encode(&Event::EngineCreated(Box::new(created))).unwrap();
     let mut record = Record {
         position: 1,
         command_id: CommandId::new(1),
         kind: encoded.kind.to_owned(),
         schema_version: encoded.schema_version,
-        decide_version: DECIDE_VERSION,
+        decide_version: Rules::NEWEST.version(),
         recorded_at: NOW,
         step: None,
         request_id: None,
@@ -72,22 +71,14 @@ fn admission(decider: &Decider, name: &str, subject: u128, key: Option<&str>) ->
     let command_id = CommandId::new(subject.subject_ref.get());
     let digest = [7; 32];
     let admit = Admit {
-        subject: subject.subject_ref,
         caller_score: Some(0.9),
-        scored: None,
         route: "/v1/generate".to_owned(),
-        model: None,
-        max_tokens: None,
-        shortenable: true,
-        top_k: None,
         prompt_chars: 6,
-        prompt_tokens: 3,
-        price: None,
-        key_limit: None,
+        prompt_tokens: Some(3),
         prompt_hmac: prompt_hmac(&subject.key, &digest),
         timeout: 1,
         grace: 1,
-        elapsed_ms: 0.0,
+        ..Admit::of(subject.subject_ref)
     };
     let sealed = subject.key.seal(command_id, Column::Text, b"prompt").unwrap();
     let claim = key.map(|key| Claim {

@@ -4,9 +4,10 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 
 use mlsdm::{
     domain::{
-        event::{DECIDE_VERSION, EngineCreated, Event, FailStage, LOG_FORMAT},
+        event::{EngineCreated, Event, FailStage},
         ids::{CommandId, EngineId, Micros, Sha256, SubjectRef},
         policy::Policy,
+        rules::Rules,
     },
     store::{
         Record, Store, chain, codec,
@@ -144,15 +145,14 @@ async fn simulate(stores: &[Store; 2], checks: &Arc<Checks>, random: &mut Random
 /// The record of `engine.created`.
 fn first_record() -> Record {
     let engine = EngineId::default();
-    let created =
-        EngineCreated { policy: Policy::default(), log_format: LOG_FORMAT, config_hash: None };
+    let created = EngineCreated { policy: Policy::default(), log_format: 1, config_hash: None };
     let encoded = codec::encode(&Event::EngineCreated(Box::new(created))).unwrap();
     let mut record = Record {
         position: 1,
         command_id: CommandId::new(1),
         kind: encoded.kind.to_owned(),
         schema_version: encoded.schema_version,
-        decide_version: DECIDE_VERSION,
+        decide_version: Rules::NEWEST.version(),
         recorded_at: START,
         step: None,
         request_id: None,
