@@ -9,7 +9,10 @@
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::domain::event::{Event, Fact, MemoryAdded};
+use crate::domain::{
+    event::{Event, Fact, MemoryAdded},
+    policy::Policy,
+};
 
 /// The reason why a row cannot be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,17 @@ pub enum CodecError {
         found: u32,
         /// The newest version that this binary reads.
         newest: u32,
+    },
+    /// The policy has a field that this binary does not know, so it would decide differently.
+    #[error(
+        "{field} in {kind} is unknown to mlsdm {}; run the mlsdm that recorded it or a newer one",
+        env!("CARGO_PKG_VERSION")
+    )]
+    UnknownPolicyField {
+        /// The event type.
+        kind: String,
+        /// The dotted name of the field.
+        field: String,
     },
     /// The payload does not match its type and version.
     #[error("{kind} is damaged: {source}")]
@@ -237,8 +251,31 @@ impl StoredPayload<'_> {
     }
 
     fn damaged(&self, source: serde_json::Error) -> CodecError {
-        CodecError::Damaged { kind: self.kind.to_owned(), source }
+        let kind = self.kind.to_owned();
+        match unknown_policy_field(self.payload) {
+            Some(field) => CodecError::UnknownPolicyField { kind, field },
+            None => CodecError::Damaged { kind, source },
+        }
     }
+}
+
+/// The first field of a policy in this payload that this binary does not know.
+fn unknown_policy_field(payload: &[u8]) -> Option<String> {
+    let event: Value = serde_json::from_slice(payload).ok()?;
+    let known = Policy::default().tree().ok()?;
+    let find = |name| unknown_field(name, event.get(name)?, &known);
+    find("policy").or_else(|| find("config"))
+}
+
+fn unknown_field(path: &str, found: &Value, known: &Value) -> Option<String> {
+    let (found, known) = (found.as_object()?, known.as_object()?);
+    found.iter().find_map(|(name, value)| {
+        let path = format!("{path}.{name}");
+        match known.get(name) {
+            Some(known) => unknown_field(&path, value, known),
+            None => Some(path),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -1,29 +1,85 @@
+mod coverage;
+mod recorder;
+
 use serde::Deserialize;
 use serde_json::json;
 
 use super::*;
-use crate::{domain::event::SubjectErased, testkit::mutate::mutations};
+use crate::{
+    domain::event::{Intervention, SubjectErased},
+    testkit::mutate::mutations,
+};
+
+/// An event as a released version wrote it.
+struct Fixture {
+    kind: String,
+    schema_version: u32,
+    payload: Vec<u8>,
+    tree: Value,
+}
+
+/// The events of both log formats.
+fn fixtures() -> Vec<Fixture> {
+    let files = [
+        include_str!("../../../tests/golden/events-v1.json"),
+        include_str!("../../../tests/golden/events-v2.json"),
+    ];
+    let read = |file| serde_json::from_str::<Vec<Value>>(file).unwrap();
+    let events = files.into_iter().flat_map(read);
+    let fixture = |event: Value| Fixture {
+        kind: event["type"].as_str().unwrap().to_owned(),
+        schema_version: event.get("version").map_or(1, |v| v.as_u64().unwrap() as u32),
+        payload: serde_json::to_vec(&event["clear"]).unwrap(),
+        tree: event["clear"].clone(),
+    };
+    events.map(fixture).collect()
+}
 
 #[test]
 fn every_released_version_is_read_and_written_back_unchanged() {
-    let fixtures: Vec<Value> =
-        serde_json::from_str(include_str!("../../../tests/golden/events-v1.json")).unwrap();
-    let mut kinds: Vec<String> = Vec::new();
-    for fixture in fixtures {
-        let name = fixture["type"].as_str().unwrap();
-        let payload = serde_json::to_vec(&fixture["clear"]).unwrap();
-        let event = decode(name, 1, &payload).unwrap_or_else(|e| panic!("{name}: {e}"));
+    for Fixture { kind, schema_version, payload, tree } in fixtures() {
+        let event =
+            decode(&kind, schema_version, &payload).unwrap_or_else(|e| panic!("{kind}: {e}"));
         let written = encode(&event).unwrap();
-        assert_eq!(written.kind, name);
+        assert_eq!((written.kind, written.schema_version), (&*kind, schema_version));
         let again: Value = serde_json::from_slice(&written.payload).unwrap();
-        assert_eq!(again, fixture["clear"], "{name}");
-        kinds.push(name.to_owned());
+        assert_eq!(again, tree, "{kind}");
     }
-    kinds.sort();
-    kinds.dedup();
-    let mut known = Event::KINDS;
-    known.sort_unstable();
-    assert_eq!(kinds, known, "every type has a fixture");
+}
+
+#[test]
+fn an_item_without_a_source_needs_version_2_and_log_format_2() {
+    let item = br#"{"actor":"a","n":1,"key":2,"phase":0.1,"confidence":0.5,"consolidated":false}"#;
+    let error = decode("memory.added", 1, item).unwrap_err().to_string();
+    assert!(error.contains("memory.added") && error.contains("source"), "{error}");
+    let event = decode("memory.added", 2, item).unwrap();
+    assert_eq!((encode(&event).unwrap().schema_version, event.format()), (2, 2));
+    let newer = decode("memory.added", 3, item).unwrap_err().to_string();
+    assert!(newer.contains("version 3"), "{newer}");
+}
+
+#[test]
+fn an_event_larger_than_an_entry_is_refused_with_its_size() {
+    let shutdown = |length| {
+        let (actor, reason) = ("a".to_owned(), "x".repeat(length));
+        encode(&Event::EngineShutdown(Intervention { actor, reason }))
+    };
+    let envelope = shutdown(0).unwrap().payload.len();
+    assert!(shutdown(PAYLOAD_MAX - envelope).is_ok());
+    let error = shutdown(PAYLOAD_MAX - envelope + 1).unwrap_err().to_string();
+    assert!(error.contains("engine.shutdown has 60001 bytes"), "{error}");
+}
+
+#[test]
+fn an_unknown_field_of_a_policy_is_refused_by_name() {
+    for kind in ["engine.created", "policy.changed"] {
+        let fixture = fixtures().into_iter().find(|fixture| fixture.kind == kind).unwrap();
+        let mut tree = fixture.tree;
+        tree["policy"]["moral"]["mood"] = json!(1);
+        let error = decode(kind, 1, &serde_json::to_vec(&tree).unwrap()).unwrap_err().to_string();
+        let found = error.contains(kind) && error.contains("policy.moral.mood");
+        assert!(found && error.contains("run the mlsdm that recorded it"), "{error}");
+    }
 }
 
 #[test]
@@ -88,26 +144,24 @@ fn an_erasure_is_decoded_with_its_pseudonym() {
 
 #[test]
 fn damaged_events_are_refused_or_decode_completely() {
-    let fixtures: Vec<Value> =
-        serde_json::from_str(include_str!("../../../tests/golden/events-v1.json")).unwrap();
     let (mut refused, mut read) = (0, 0);
-    for fixture in &fixtures {
-        let name = fixture["type"].as_str().unwrap();
-        let payload = serde_json::to_vec(&fixture["clear"]).unwrap();
+    for Fixture { kind, schema_version, payload, .. } in fixtures() {
         for damaged in mutations(&payload, 2_000) {
             // a decoded event can be encoded, and decodes to the same event
-            match decode(name, 1, &damaged) {
+            match decode(&kind, schema_version, &damaged) {
                 Err(_) => refused += 1,
                 Ok(event) => {
                     read += 1;
                     let written = encode(&event).unwrap();
-                    assert_eq!(decode(name, 1, &written.payload).unwrap(), event);
+                    let again = decode(&kind, written.schema_version, &written.payload);
+                    assert_eq!(again.unwrap(), event);
                 }
             }
         }
-        for kind in mutations(name.as_bytes(), 200) {
-            if let Ok(event) = decode(&String::from_utf8_lossy(&kind), 1, &payload) {
-                panic!("{} was read as {event:?}", String::from_utf8_lossy(&kind));
+        for damaged in mutations(kind.as_bytes(), 200) {
+            let name = String::from_utf8_lossy(&damaged);
+            if let Ok(event) = decode(&name, schema_version, &payload) {
+                panic!("{name} was read as {event:?}");
             }
         }
     }
