@@ -5,16 +5,13 @@ use std::{fs, time::Duration};
 
 use super::Engines;
 use crate::{
-    domain::{
-        event::{DECIDE_VERSION, LOG_FORMAT},
-        ids::Micros,
-    },
+    domain::{decide::REPLICA_GONE_AFTER, event::LOG_FORMAT, ids::Micros, rules::Rules},
     lifecycle::Stop,
     store::replicas::{HEARTBEAT, Heartbeat},
 };
 
 /// Time without a heartbeat after which a process is gone.
-pub const GONE_AFTER: Micros = 30_000_000;
+pub const GONE_AFTER: Micros = REPLICA_GONE_AFTER;
 
 /// Pause after a heartbeat that failed. Short, because the others count the silence.
 const RETRY: Duration = Duration::from_secs(1);
@@ -40,7 +37,7 @@ impl Heart {
             host: host.trim().chars().take(HOST_MAX).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             log_format: LOG_FORMAT,
-            rules: DECIDE_VERSION,
+            rules: Rules::NEWEST.version(),
         };
         Self { engines: engines.clone(), own }
     }

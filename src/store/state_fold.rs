@@ -111,6 +111,7 @@ impl DamageCause {
             Self::Fold(_) => "contradiction",
             Self::Key(_) | Self::Vector(_) => "vector",
             Self::Format { .. } => "format",
+            Self::Rules { .. } => "rules",
             Self::Removed { .. } => "removed",
             Self::Replaced => "replaced",
             Self::Audit(_) => "audit",

@@ -51,13 +51,10 @@ fn reservation(event: &StepAdmitted) -> Amount {
 }
 
 #[test]
-fn a_policy_without_a_budget_records_and_counts_nothing() {
+fn a_policy_without_a_budget_reserves_and_counts_nothing() {
     let mut log = Log::new();
     let event = admitted(&mut log, request(1, 10, 100));
-    assert_eq!(
-        (event.budget, event.request.prompt_tokens, event.request.price),
-        (None, None, None)
-    );
+    assert_eq!((event.budget, event.request.prompt_tokens), (None, Some(10)));
     ended(&mut log, 1, 10, 100);
     assert_eq!(log.state.accounts.iter().len(), 0);
 }

@@ -106,8 +106,12 @@ pub(super) fn answer(step: u64, seed: u64) -> Complete {
 
 impl Log {
     pub(super) fn of(policy: Policy) -> Self {
+        Self::of_format(LOG_FORMAT, policy)
+    }
+
+    pub(super) fn of_format(log_format: u32, policy: Policy) -> Self {
         policy.validate().unwrap();
-        let created = EngineCreated { policy, log_format: LOG_FORMAT, config_hash: None };
+        let created = EngineCreated { policy, log_format, config_hash: None };
         let row = Row {
             envelope: Envelope {
                 position: 1,
