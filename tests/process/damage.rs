@@ -142,7 +142,7 @@ async fn an_event_of_a_newer_binary_stops_a_running_engine(database: TestDatabas
     create(&server, "followed").await;
     let statement = "insert into events select engine_id, position + 1, command_id, \
          'memory.dreamt', schema_version, decide_version, recorded_at, step, request_id, actor, \
-         subject_ref, trace_id, clear, null, leaf_hash, chain_hash from events \
+         subject_ref, trace_id, clear, null, leaf_hash, chain_hash, mac_key, mac from events \
          where engine_id = 'followed' and position = 3";
     tamper(&database, statement).await;
     rehash_last(&database).await;

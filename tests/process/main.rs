@@ -42,6 +42,7 @@ mod streaming;
 mod subjects;
 mod tls;
 mod traces;
+mod untrusted;
 
 /// True in the extended tier (`.ci/test --extended`).
 fn extended() -> bool {
