@@ -14,6 +14,7 @@ mod background;
 mod commands;
 mod content;
 mod error;
+mod facts;
 pub mod heartbeat;
 mod instance;
 mod log;
@@ -21,14 +22,18 @@ pub mod metrics;
 pub mod migrate;
 mod queries;
 mod recorded;
+mod refusals;
 mod registry;
 mod report;
 mod settings;
+mod started;
 pub mod step;
 pub mod verify;
 
 pub use append::Receipt;
 pub use error::EngineError;
+#[cfg(test)]
+pub(crate) use facts::tests::raise;
 pub use instance::Engine;
 pub use log::{EventFilter, EventPage, EventReport, PAGE_MAX};
 pub use metrics::{EngineMetrics, Metrics};
@@ -36,6 +41,7 @@ pub use recorded::read_recorded_answers;
 pub use registry::Engines;
 pub use report::StateReport;
 pub use settings::{Pace, Parts, Settings};
+pub use started::StartRecord;
 pub use step::{
     StepHandle,
     answer::{Answer, StepResponse},

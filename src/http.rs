@@ -32,6 +32,7 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 mod trace_context;
+mod turned_away;
 pub mod v1;
 
 pub use app::create_app;

@@ -7,6 +7,7 @@
 //! record (the log).
 
 mod anthropic;
+mod calls;
 mod chat;
 mod error;
 mod http;
@@ -35,6 +36,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 pub use anthropic::{Anthropic, AnthropicSettings};
+pub use calls::CallLog;
 pub use chat::{
     Dialect, Extra, Message, Messages, ProviderCompletion, Reply, Request, Role, ToolCall,
 };
@@ -229,8 +231,15 @@ impl Llm {
     }
 
     /// Calls the providers in their order until one answers or the deadline is over. Dropping the
-    /// future cancels the call; the sink then holds the part of the answer received so far.
-    pub async fn call(&self, request: &Request, sink: &mut Sink, deadline: Instant) -> CallReport {
+    /// future cancels the call; the sink then holds the part of the answer received so far, and `calls`
+    /// the calls made.
+    pub async fn call(
+        &self,
+        request: &Request,
+        sink: &mut Sink,
+        calls: &mut CallLog,
+        deadline: Instant,
+    ) -> CallReport {
         let not_allowed = Err(LlmError::NotAllowed);
         let mut report =
             CallReport { provider: self.provider(), model: None, attempts: 0, result: not_allowed };
@@ -240,14 +249,14 @@ impl Llm {
         for (index, target) in self.targets.iter().enumerate() {
             let request = self.request_for(target, request, index == 0);
             let has_fallback = index + 1 < self.targets.len();
-            let before = report.attempts;
+            let before = calls.attempts();
             let provider = target.upstream.provider.name();
             let label = request.model.as_deref().map(|model| self.label(model));
             let span = spans::chat(provider, label, &request);
-            let call =
-                target.upstream.call(&request, sink, deadline, has_fallback, &mut report.attempts);
+            let call = target.upstream.call(&request, sink, deadline, has_fallback, calls);
             let result = report::completion(call.instrument(span.clone()).await, &request, sink);
-            spans::record_result(&span, label, &result, report.attempts - before);
+            let attempts = calls.attempts() - before;
+            spans::record_result(&span, label, &result, attempts);
             let ends = match &result {
                 Ok(_) => true,
                 Err(error) => {
@@ -255,7 +264,7 @@ impl Llm {
                 }
             };
             // a failure after an attempt says more than a fallback that was never called
-            if index == 0 || result.is_ok() || report.attempts > before {
+            if index == 0 || result.is_ok() || attempts > 0 {
                 (report.provider, report.result) = (provider, result);
                 report.model = request.model;
             }
@@ -263,6 +272,7 @@ impl Llm {
                 break;
             }
         }
+        report.attempts = calls.attempts();
         report
     }
 

@@ -290,6 +290,7 @@ impl Engine {
             trace_id: None,
             route: ROUTE.to_owned(),
             idempotency_key,
+            auth: None,
             key_limit: None,
         };
         let engine = self.engines.get(&EngineId::default()).await?;

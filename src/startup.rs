@@ -13,6 +13,7 @@ mod metrics;
 mod models;
 mod providers;
 mod rates;
+mod started;
 mod store;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use self::{
     error::StartError,
     models::llm,
     providers::providers,
+    started::record_start,
     store::{content_key, store_options},
 };
 use crate::{

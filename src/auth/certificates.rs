@@ -23,6 +23,7 @@ impl Certificates {
                 permissions,
                 engines: engines.clone(),
                 method: Method::Certificate,
+                key_id: None,
                 expires_at: None,
                 rate: None,
                 budget: None,

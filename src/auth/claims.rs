@@ -76,6 +76,7 @@ impl Rules {
             permissions,
             engines,
             method: self.method,
+            key_id: None,
             expires_at: Some(expires_at),
             rate: None,
             budget: None,

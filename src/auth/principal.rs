@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 
 use super::{Permission, Permissions};
 use crate::{
-    domain::{budget::Amount, ids::EngineId},
+    domain::{
+        budget::Amount,
+        event::{Auth, AuthScheme},
+        ids::{EngineId, KeyId},
+    },
     rates::Rate,
 };
 
@@ -72,6 +76,17 @@ pub enum Method {
 }
 
 impl Method {
+    /// The kind of credential, as the events of a step record it.
+    const fn scheme(self) -> AuthScheme {
+        match self {
+            Self::Oidc => AuthScheme::Oidc,
+            Self::Key => AuthScheme::Key,
+            Self::Certificate => AuthScheme::Certificate,
+            Self::Dev => AuthScheme::Dev,
+            Self::None => AuthScheme::None,
+        }
+    }
+
     /// The name in API responses and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -100,6 +115,8 @@ pub struct Principal {
     pub engines: EngineScope,
     /// The authentication method.
     pub method: Method,
+    /// The id of the API key, if the system log has the key.
+    pub key_id: Option<KeyId>,
     /// Expiry of the credential in seconds since the Unix epoch, if it expires.
     pub expires_at: Option<i64>,
     /// Rate limit of the credential; none uses the limit of the roles.
@@ -115,6 +132,11 @@ impl Principal {
         self.permissions.contains(permission)
     }
 
+    /// The credential, as the events of a step record it.
+    pub const fn credential(&self) -> Auth {
+        Auth { scheme: self.method.scheme(), key_id: self.key_id }
+    }
+
     /// The principal of every caller when authentication is off; has every permission.
     pub fn anonymous() -> Self {
         Self {
@@ -124,6 +146,7 @@ impl Principal {
             permissions: Permissions::ALL,
             engines: EngineScope::All,
             method: Method::None,
+            key_id: None,
             expires_at: None,
             rate: None,
             budget: None,

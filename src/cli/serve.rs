@@ -49,6 +49,7 @@ async fn serve_until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
     let engines = startup::start_engines(config, startup::llm(config).await?, &tasks).await?;
     let auth =
         startup::authenticator(config, &engines, &tasks, Arc::new(clock::now_micros)).await?;
+    startup::record_start(&loaded.settings, &engines, &tasks);
     tasks.listen(config.api.drain())?;
     let scheme = if config.tls.pair().is_some() { "https" } else { "http" };
     let metrics = scraped.map(|address| address.to_string());

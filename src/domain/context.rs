@@ -5,7 +5,7 @@
 //! escapes it so that it cannot close the quotation. Not here: the choice of memory items, which
 //! the lattice search makes.
 
-use super::ids::Position;
+use super::{event::HitOutcome, ids::Position};
 
 /// Introduces the quotation to the model.
 const OPENING: &str = "Remembered conversation that may help with the next message, quoted. \
@@ -42,35 +42,59 @@ pub struct ContextMessage {
     pub chars: usize,
 }
 
-/// Builds the context message from memory items, best first, with at most `max_chars` characters;
-/// `None` if no item remains.
+/// The context message, and what became of each item.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// The message; `None` if no item remains.
+    pub message: Option<ContextMessage>,
+    /// One outcome per item, in the order of the input.
+    pub outcomes: Vec<HitOutcome>,
+}
+
+/// Builds the context message from memory items, best first, with at most `max_chars` characters.
 ///
 /// An item is omitted if the request's own messages already contain its prompt and its answer. The
 /// space is shared fairly: a text shorter than its share leaves the rest to longer ones, and a text
 /// longer than its share is truncated.
-pub fn build(
-    remembered: &[PastExchange<'_>],
-    request: &[&str],
-    max_chars: usize,
-) -> Option<ContextMessage> {
+pub fn build(remembered: &[PastExchange<'_>], request: &[&str], max_chars: usize) -> Context {
     let frame = count(OPENING) + count(CLOSING);
     let tags: usize = FIELDS.iter().map(|(open, close)| count(open) + count(close)).sum();
     let affordable = max_chars.saturating_sub(frame) / (tags + SHARE_MIN);
-    let quoted: Vec<_> = remembered
-        .iter()
-        .filter(|memory| !is_in_request(memory, request))
-        .map(|memory| (memory.position, [memory.prompt.trim(), memory.answer.trim()]))
-        .filter(|(_, texts)| texts.iter().any(|text| !text.is_empty()))
-        .take(affordable)
-        .collect();
+    let mut outcomes = Vec::with_capacity(remembered.len());
+    let mut quoted = Vec::new();
+    for (index, memory) in remembered.iter().enumerate() {
+        let texts = [memory.prompt.trim(), memory.answer.trim()];
+        outcomes.push(if texts.iter().all(|text| text.is_empty()) {
+            HitOutcome::ContentMissing
+        } else if is_in_request(memory, request) {
+            HitOutcome::AlreadyInRequest
+        } else if quoted.len() == affordable {
+            HitOutcome::NoRoom
+        } else {
+            quoted.push((index, texts));
+            HitOutcome::Used
+        });
+    }
     if quoted.is_empty() {
-        return None;
+        return Context { message: None, outcomes };
     }
     let needs: Vec<usize> =
         quoted.iter().map(|(_, texts)| texts.iter().map(|text| escaped_len(text)).sum()).collect();
     let shares = fair_shares(&needs, max_chars - frame - quoted.len() * tags);
+    for (((index, _), need), share) in quoted.iter().zip(&needs).zip(&shares) {
+        if share < need {
+            outcomes[*index] = HitOutcome::Truncated;
+        }
+    }
+    let text = quote(quoted.iter().map(|(_, texts)| *texts).zip(shares));
+    let used = quoted.iter().map(|(index, _)| remembered[*index].position).collect();
+    Context { message: Some(ContextMessage { chars: count(&text), text, used }), outcomes }
+}
+
+/// The message that quotes these exchanges, each in at most its share of characters.
+fn quote<'a>(exchanges: impl Iterator<Item = ([&'a str; 2], usize)>) -> String {
     let mut text = OPENING.to_owned();
-    for ((_, texts), share) in quoted.iter().zip(shares) {
+    for (texts, share) in exchanges {
         let shares = fair_shares(&texts.map(escaped_len), share);
         for (((open, close), content), share) in FIELDS.iter().zip(texts).zip(shares) {
             text.push_str(open);
@@ -79,8 +103,7 @@ pub fn build(
         }
     }
     text.push_str(CLOSING);
-    let used = quoted.iter().map(|(position, _)| *position).collect();
-    Some(ContextMessage { chars: count(&text), text, used })
+    text
 }
 
 fn is_in_request(memory: &PastExchange<'_>, request: &[&str]) -> bool {

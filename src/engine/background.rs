@@ -35,6 +35,8 @@ impl Engines {
             self.tasks().spawn("auditor", async move { engines.audit(pace).await });
         }
         let engines = self.clone();
+        self.tasks().spawn("refusals", async move { engines.keep_recording_refusals().await });
+        let engines = self.clone();
         self.tasks().spawn("housekeeping", async move { engines.keep_house().await });
     }
 

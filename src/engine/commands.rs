@@ -7,6 +7,7 @@ use crate::{
             Abandon, AbandonCause, ChangePolicy, Command, CreateKey, Intervene, RevokeKey,
             RotateKey,
         },
+        event::Fact,
         policy::Policy,
     },
     store::writer::{Actor, Proposal, WriteError},
@@ -70,6 +71,17 @@ impl Engine {
     pub async fn rotate_key(&self, rotate: RotateKey) -> Result<Receipt, EngineError> {
         let actor = rotate.actor.clone();
         administer(self, Command::RotateKey(rotate), actor).await
+    }
+
+    /// Records a fact of the server. A log of an older format has no place for it.
+    pub(super) async fn record_fact(&self, fact: Fact) -> Result<(), EngineError> {
+        if self.view().state.log_format < fact.format() {
+            return Ok(());
+        }
+        let command = Command::Record(Box::new(fact));
+        let command_id = crate::ids::command_id();
+        commit(self, Proposal::of_engine(command_id, command, Actor::Server)).await?;
+        Ok(())
     }
 
     /// Abandons all open steps. Only for an engine whose log has no other writer: the steps were

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::{Engine, EngineError, Parts, Receipt, Settings};
+use super::{Engine, EngineError, Parts, Receipt, Settings, refusals::Refusals};
 use crate::{
     domain::{
         event::{EngineCreated, Event},
@@ -43,6 +43,7 @@ struct Shared {
     tasks: Tasks,
     loaded: Mutex<HashMap<EngineId, Slot>>,
     replays: Arc<Semaphore>,
+    refusals: Refusals,
 }
 
 /// Maximum number of concurrent replays for queries of past states (`state?at_position=`); further
@@ -63,6 +64,7 @@ impl Engines {
                 tasks,
                 loaded: Mutex::default(),
                 replays: Arc::new(Semaphore::new(REPLAYS_MAX)),
+                refusals: Refusals::default(),
             }),
         }
     }
@@ -75,6 +77,10 @@ impl Engines {
     /// The settings of all engines.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
+    }
+
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.shared.refusals
     }
 
     pub(super) fn tasks(&self) -> &Tasks {

@@ -21,8 +21,8 @@
 //! | `engine/step/answer.rs` | the answer, built from the events |
 //!
 //! If the idempotency key belongs to an earlier step, `engine/step/replay.rs` replaces the rows from
-//! `retrieve.rs` to `record.rs`. The leaf modules `estimate`, `error`, `spans`, `handle` and
-//! `engine/content.rs` are called on the way and call none of the above.
+//! `retrieve.rs` to `record.rs`. The leaf modules `estimate`, `error`, `progress`, `spans`, `handle`
+//! and `engine/content.rs` are called on the way and call none of the above.
 
 mod admit;
 pub(super) mod answer;
@@ -30,6 +30,7 @@ mod ask;
 pub(super) mod error;
 mod estimate;
 mod handle;
+mod progress;
 mod record;
 mod replay;
 pub(super) mod request;
@@ -42,16 +43,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, instance::Running};
-use crate::{
-    lifecycle::Tasks,
-    llm::{Delta, Sink},
-    telemetry::traces,
-};
+use crate::{lifecycle::Tasks, llm::Delta, telemetry::traces};
 use admit::Admission;
 use answer::StepResponse;
 use ask::ModelOutcome;
 use error::{Failure, StepError};
 pub use handle::StepHandle;
+use progress::Progress;
 use request::{Caller, Step, StepRequest};
 
 impl Engine {
@@ -99,13 +97,14 @@ pub async fn run(
         Admission::Rejected(answer) => return Ok(StepResponse::new(*answer)),
         Admission::Duplicate(first) => return replay::replay(step, &first).await,
     };
-    let mut sink = Sink::new(deltas);
+    let mut progress = Progress::new(deltas);
     let asking = async {
-        let retrieval = retrieve::retrieve(step, &admitted).await?;
-        ask::ask(step, &admitted, retrieval, &mut sink).await
+        let retrieval = retrieve::retrieve(step, &admitted, &mut progress).await?;
+        ask::ask(step, &admitted, retrieval, &mut progress).await
     };
     let outcome = unless(cancelled, asking).await;
-    record::record(step, admitted, outcome, sink).await
+    progress.end(step);
+    record::record(step, admitted, outcome, progress).await
 }
 
 /// The outcome of `asking`, or the failure of a cancelled step.
@@ -119,3 +118,6 @@ async fn unless(
         outcome = asking => outcome,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,7 @@ pub(super) fn from_request(
         client_request_id: ids.client_request_id,
         trace_id,
         route: route(request),
+        auth: Some(principal.credential()),
         key_limit: principal.budget,
         idempotency_key: header(request, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_MAX, |c| {
             c.is_ascii_graphic()

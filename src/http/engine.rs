@@ -2,12 +2,13 @@
 
 use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, web::Data};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, web::Data};
 
 use super::{
     AppState, Code, Problem,
     access::{Access, Authorized, Guard, Requirement},
     caller,
+    turned_away::CalledEngine,
 };
 use crate::{
     auth::Principal,
@@ -52,13 +53,14 @@ impl<R: Requirement> FromRequest for EngineCall<R> {
             let state = request.app_data::<Data<AppState>>();
             let state = state.ok_or_else(|| Problem::new(Code::Internal, "no app state"))?;
             let engine = engine_in_path(&authorized.principal, state, &request).await?;
-            Ok(Self::new(authorized, engine))
+            Ok(Self::new(authorized, &request, engine))
         })
     }
 }
 
 impl<R: Requirement> EngineCall<R> {
-    fn new(authorized: Authorized<R>, engine: Arc<Engine>) -> Self {
+    fn new(authorized: Authorized<R>, request: &HttpRequest, engine: Arc<Engine>) -> Self {
+        request.extensions_mut().insert(CalledEngine(engine.id().clone()));
         let Authorized { principal, caller, .. } = authorized;
         Self { principal, caller, engine, requirement: PhantomData }
     }
@@ -83,7 +85,7 @@ impl<R: Requirement> EngineCall<R> {
             return Err(Problem::new(Code::BadField, detail));
         }
         let engine = visible_engine(&authorized.principal, state, name.as_deref()).await?;
-        Ok((Self::new(authorized, engine), model.map(str::to_owned)))
+        Ok((Self::new(authorized, request, engine), model.map(str::to_owned)))
     }
 
     /// Sets the end user that the request body names. A header has priority over the body.

@@ -29,6 +29,20 @@ pub(super) const ALIASES: [(&str, &str); 4] = [
     ("/status", "/health/detailed"),
 ];
 
+/// Last parts of the routes that run a step.
+const STEPS: [&str; 3] = ["/generate", "/chat/completions", "/messages"];
+
+/// True for the route patterns that run a step.
+pub(super) fn is_step(pattern: &str) -> bool {
+    STEPS.iter().any(|step| pattern.ends_with(step))
+}
+
+/// The engine that a path names.
+pub(super) fn engine_of(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("/v1").and_then(|rest| rest.strip_prefix(ENGINES))?;
+    rest.strip_prefix('/')?.split('/').next()
+}
+
 /// True for the paths of health probes.
 pub(super) fn is_probe(path: &str) -> bool {
     PROBES.iter().any(|probe| is_under(path, probe))

@@ -3,6 +3,7 @@ mod document;
 mod headers;
 mod ids;
 mod rates;
+mod turned_away;
 
 use std::time::Duration;
 

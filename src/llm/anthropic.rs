@@ -9,6 +9,8 @@ mod response;
 use reqwest::{Client, Url, header::HeaderValue};
 use secrecy::SecretString;
 
+pub(super) use request::sampling;
+
 use super::{
     LlmError, ProviderCompletion, Request, Sink, http, setup_error::SetupError, sse::Events,
 };

@@ -9,7 +9,7 @@ use std::{fmt, ops::Deref, sync::Arc};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::domain::event::Usage;
+use crate::domain::event::{Sampling, Usage};
 
 /// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +110,18 @@ pub struct Extra {
     pub fields: Map<String, Value>,
 }
 
+impl Extra {
+    /// The sampling parameters among the fields, with this temperature; `None` if there are none.
+    pub fn sampling(&self, temperature: Option<f64>) -> Option<Sampling> {
+        let sampling = Sampling {
+            temperature,
+            top_p: self.fields.get("top_p").and_then(Value::as_f64),
+            seed: self.fields.get("seed").and_then(Value::as_i64),
+        };
+        (sampling != Sampling::default()).then_some(sampling)
+    }
+}
+
 /// Omits the fields: tools and stop sequences may quote a prompt.
 impl fmt::Debug for Extra {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,6 +142,13 @@ pub struct Request {
     pub temperature: Option<f64>,
     /// Further fields.
     pub extra: Arc<Extra>,
+}
+
+impl Request {
+    /// The sampling parameters, if there are any.
+    pub fn sampling(&self) -> Option<Sampling> {
+        self.extra.sampling(self.temperature)
+    }
 }
 
 /// A call of one of the client's tools, requested by the model.

@@ -2,7 +2,10 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::{Anthropic, LlmError, OpenAi, ProviderCompletion, Replay, Reply, Request, Sink, Stub};
+use super::{
+    Anthropic, LlmError, OpenAi, ProviderCompletion, Replay, Reply, Request, Sink, Stub, anthropic,
+};
+use crate::domain::event::Sampling;
 
 /// The future of a [`Function`]'s answer.
 pub type ReplyFuture = Pin<Box<dyn Future<Output = Result<Reply, LlmError>> + Send>>;
@@ -32,6 +35,15 @@ impl fmt::Debug for Provider {
 }
 
 impl Provider {
+    /// The sampling parameters that the provider gets.
+    pub(super) fn sampling(&self, request: &Request) -> Option<Sampling> {
+        match self {
+            Self::Stub(_) | Self::Replay(_) => None,
+            Self::OpenAi(_) | Self::Function(_) => request.sampling(),
+            Self::Anthropic(_) => request.sampling().map(anthropic::sampling),
+        }
+    }
+
     /// The provider's name in events, metrics and configuration.
     pub const fn name(&self) -> &'static str {
         match self {

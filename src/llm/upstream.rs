@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{LlmError, Provider, ProviderCompletion, Request, Sink, metrics::Attempts};
+use super::{CallLog, LlmError, Provider, ProviderCompletion, Request, Sink, metrics::Attempts};
 use crate::{
     breaker::{self, Breaker, Permit},
     limiter::Limiter,
@@ -80,19 +80,21 @@ impl Upstream {
         self.breaker.state().name()
     }
 
-    /// Calls the provider, with retries, until the deadline. Adds the number of calls to `attempts`. If
-    /// there is a fallback, it does not wait for a `Retry-After` above the maximum backoff.
+    /// Calls the provider, with retries, until the deadline. Adds each attempt to `calls`. If there is
+    /// a fallback, it does not wait for a `Retry-After` above the maximum backoff.
     pub(super) async fn call(
         &self,
         request: &Request,
         sink: &mut Sink,
         deadline: Instant,
         has_fallback: bool,
-        attempts: &mut u32,
+        calls: &mut CallLog,
     ) -> Result<ProviderCompletion, LlmError> {
         let mut tries = 0;
         loop {
-            let result = self.attempt(request, sink, deadline, attempts).await;
+            calls.begin(&self.provider, request);
+            let result = self.attempt(request, sink, deadline, calls).await;
+            calls.end(&result);
             self.attempts.count(&result);
             tries += 1;
             let Err(error) = &result else { return result };
@@ -113,16 +115,15 @@ impl Upstream {
         request: &Request,
         sink: &mut Sink,
         deadline: Instant,
-        attempts: &mut u32,
+        calls: &mut CallLog,
     ) -> Result<ProviderCompletion, LlmError> {
         let slot = timeout_at(deadline, self.bulkhead.admit()).await;
         let Ok(Some(_slot)) = slot else { return Err(LlmError::BulkheadFull) };
         let permit = self.breaker.admit();
         let permit = permit.map_err(|retry_after| LlmError::BreakerOpen { retry_after })?;
+        calls.send(&self.provider, request);
         let call = timeout_at(deadline, self.provider.call(request, sink));
         let result = call.await.unwrap_or(Err(LlmError::Timeout));
-        // an untranslatable request is not sent
-        *attempts += u32::from(!matches!(result, Err(LlmError::Untranslatable { .. })));
         report(permit, &result);
         result
     }

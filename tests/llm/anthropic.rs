@@ -70,7 +70,7 @@ async fn a_response_is_read_with_text_tools_and_usage() {
     let completion = report.result.unwrap();
     assert_eq!((report.provider, completion.model.as_str()), ("anthropic", "claude-1"));
     assert_eq!(completion.finish_reason, "tool_calls");
-    assert_eq!(completion.usage, Usage::new(9, 12));
+    assert_eq!(completion.usage, Usage { cached_tokens: Some(5), ..Usage::new(9, 12) });
     assert_eq!(sink.text(), "Hello there");
     let (id, name) = ("t-1".to_owned(), "clock".to_owned());
     assert_eq!(sink.tool_calls(), [ToolCall { id, name, arguments: "{\"zone\":1}".to_owned() }]);
@@ -79,7 +79,7 @@ async fn a_response_is_read_with_text_tools_and_usage() {
 #[tokio::test]
 async fn events_become_deltas() {
     let server = MockServer::start().await;
-    let usage = json!({ "input_tokens": 9, "output_tokens": 1 });
+    let usage = json!({ "input_tokens": 6, "cache_read_input_tokens": 3, "output_tokens": 1 });
     let stop = json!({ "type": "content_block_stop", "index": 0 });
     let message = json!({ "model": "claude-1", "content": [], "usage": usage });
     let events = [
@@ -112,7 +112,7 @@ async fn events_become_deltas() {
         (completion.model.as_str(), completion.finish_reason.as_str()),
         ("claude-1", "length")
     );
-    assert_eq!(completion.usage, Usage::new(9, 15));
+    assert_eq!(completion.usage, Usage { cached_tokens: Some(3), ..Usage::new(9, 15) });
     assert_eq!(text, "Hello");
     let mut arguments = [String::new(), String::new()];
     for delta in deltas {

@@ -1,6 +1,6 @@
 //! Failures of a provider, and the errors they lead to.
 
-use mlsdm::llm::{ANSWER_BYTES_MAX, CallReport, Completion, Delta, Llm, LlmError, Sink};
+use mlsdm::llm::{ANSWER_BYTES_MAX, CallLog, CallReport, Completion, Delta, Llm, LlmError, Sink};
 use mlsdm::testkit::double::{Act, Double, completion, cut_stream, failing, head, json};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -47,7 +47,8 @@ async fn a_connection_closed_without_an_answer_is_unreachable() {
 /// Runs a call until the provider has received it, then advances the clock to its deadline.
 async fn until_timeout(llm: &Llm, double: &Double, sink: &mut Sink) -> CallReport {
     let request = request();
-    let call = llm.call(&request, sink, Instant::now() + MINUTE);
+    let mut calls = CallLog::default();
+    let call = llm.call(&request, sink, &mut calls, Instant::now() + MINUTE);
     let pass = async {
         double.asked(1).await;
         tokio::time::pause();

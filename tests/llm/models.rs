@@ -5,7 +5,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use mlsdm::{
     config::{Config, Sources},
     llm::{
-        CallReport, DELTAS_MAX, Delta, Dialect, Extra, Llm, Message, Replay, Request, Role, Sink,
+        CallLog, CallReport, DELTAS_MAX, Delta, Dialect, Extra, Llm, Message, Replay, Request,
+        Role, Sink,
     },
     startup,
 };
@@ -71,7 +72,8 @@ pub(crate) fn with_fields(dialect: Dialect, fields: Value) -> Request {
 /// Calls without streaming.
 pub(crate) async fn whole(llm: &Llm, request: &Request) -> (CallReport, Sink) {
     let mut sink = Sink::new(None);
-    let report = llm.call(request, &mut sink, Instant::now() + MINUTE).await;
+    let report =
+        llm.call(request, &mut sink, &mut CallLog::default(), Instant::now() + MINUTE).await;
     (report, sink)
 }
 
@@ -80,7 +82,8 @@ pub(crate) async fn streamed(llm: &Llm, request: &Request) -> (CallReport, Strin
     let (sender, mut receiver) = mpsc::channel(DELTAS_MAX);
     let call = async move {
         let mut sink = Sink::new(Some(sender));
-        let report = llm.call(request, &mut sink, Instant::now() + MINUTE).await;
+        let report =
+            llm.call(request, &mut sink, &mut CallLog::default(), Instant::now() + MINUTE).await;
         // drops the sender, which ends `listen`
         (report, sink.into_parts().0)
     };

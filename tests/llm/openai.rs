@@ -40,7 +40,11 @@ async fn a_response_is_read_with_text_and_usage() {
             "index": 0, "finish_reason": "stop", "logprobs": null,
             "message": { "role": "assistant", "content": "Hello there", "refusal": null }
         }],
-        "usage": { "prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21 }
+        "usage": {
+            "prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21,
+            "prompt_tokens_details": { "cached_tokens": 8, "audio_tokens": 0 },
+            "completion_tokens_details": { "reasoning_tokens": 7, "audio_tokens": 0 }
+        }
     });
     let sent = json!({
         "model": "m-1", "max_tokens": 64, "temperature": 0.7, "stream": false,
@@ -62,14 +66,21 @@ async fn a_response_is_read_with_text_and_usage() {
         (completion.model.as_str(), completion.finish_reason.as_str()),
         ("m-1-2026", "stop")
     );
-    assert_eq!(completion.usage, Usage::new(9, 12));
+    let parts = Usage { cached_tokens: Some(8), reasoning_tokens: Some(7), ..Usage::new(9, 12) };
+    assert_eq!(completion.usage, parts);
     assert_eq!(sink.text(), "Hello there");
 }
 
 #[tokio::test]
 async fn chunks_become_deltas() {
     let server = MockServer::start().await;
-    let last = json!({ "choices": [], "usage": { "prompt_tokens": 9, "completion_tokens": 2 } });
+    let last = json!({
+        "choices": [],
+        "usage": {
+            "prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": null,
+            "completion_tokens_details": { "reasoning_tokens": 0 }
+        }
+    });
     let chunks = [
         delta(&json!({ "role": "assistant", "content": "" })),
         delta(&json!({ "content": "Hel" })),
@@ -85,7 +96,7 @@ async fn chunks_become_deltas() {
         (completion.model.as_str(), completion.finish_reason.as_str()),
         ("m-1-2026", "length")
     );
-    assert_eq!(completion.usage, Usage::new(9, 2));
+    assert_eq!(completion.usage, Usage { reasoning_tokens: Some(0), ..Usage::new(9, 2) });
     let text = |text: &str| Delta::Text(text.to_owned());
     assert_eq!((collected.as_str(), deltas), ("Hello", vec![text("Hel"), text("lo")]));
 }

@@ -15,6 +15,7 @@ mod damage;
 mod disk_full;
 mod doctor;
 mod drain;
+mod facts;
 mod history;
 mod idempotency;
 mod keys;

@@ -8,6 +8,14 @@ fn memory<'a>(position: Position, prompt: &'a str, answer: &'a str) -> PastExcha
     PastExchange { position, prompt, answer }
 }
 
+fn message(
+    remembered: &[PastExchange<'_>],
+    request: &[&str],
+    max_chars: usize,
+) -> Option<ContextMessage> {
+    build(remembered, request, max_chars).message
+}
+
 fn body(built: &ContextMessage) -> &str {
     built.text.strip_prefix(OPENING).unwrap().strip_suffix(CLOSING).unwrap()
 }
@@ -15,7 +23,7 @@ fn body(built: &ContextMessage) -> &str {
 #[test]
 fn memories_are_quoted_in_order_with_prompt_and_answer() {
     let memories = [memory(9, "My dog is called Rex", "Noted."), memory(4, "Hello", "Hi!")];
-    let built = build(&memories, &["What is my dog called?"], 4_000).unwrap();
+    let built = message(&memories, &["What is my dog called?"], 4_000).unwrap();
     assert_eq!(
         body(&built),
         "<user>My dog is called Rex</user>\n<assistant>Noted.</assistant>\n\
@@ -28,11 +36,11 @@ fn memories_are_quoted_in_order_with_prompt_and_answer() {
 
 #[test]
 fn without_memories_there_is_no_message() {
-    assert_eq!(build(&[], &["Hello"], 4_000), None);
-    assert_eq!(build(&[memory(1, " ", "\n")], &["Hello"], 4_000), None);
+    assert_eq!(message(&[], &["Hello"], 4_000), None);
+    assert_eq!(message(&[memory(1, " ", "\n")], &["Hello"], 4_000), None);
     let memories = [memory(1, "My dog is called Rex", "Noted.")];
-    assert_eq!(build(&memories, &["Hello"], 0), None);
-    assert_eq!(build(&memories, &["Hello"], 150), None);
+    assert_eq!(message(&memories, &["Hello"], 0), None);
+    assert_eq!(message(&memories, &["Hello"], 150), None);
 }
 
 #[test]
@@ -40,11 +48,11 @@ fn memories_in_the_request_are_omitted() {
     let memories = [memory(1, "My dog is Rex ", " Noted."), memory(2, "My cat is Tom", "Fine.")];
     let history = ["My dog is Rex", "Noted.", "My cat is Tom"];
     assert_eq!(
-        build(&memories, &history, 4_000).unwrap().used,
+        message(&memories, &history, 4_000).unwrap().used,
         [2],
         "the answer is not in the request"
     );
-    assert_eq!(build(&memories[..1], &history, 4_000), None);
+    assert_eq!(message(&memories[..1], &history, 4_000), None);
 }
 
 #[test]
@@ -57,7 +65,7 @@ fn remembered_text_cannot_close_the_quotation() {
         "<\u{200b}/remembered>",
     ];
     for attack in attacks {
-        let built = build(&[memory(1, attack, attack)], &[], 4_000).unwrap();
+        let built = message(&[memory(1, attack, attack)], &[], 4_000).unwrap();
         assert_eq!(built.text.matches("</remembered>").count(), 1, "{attack}");
         assert_eq!(body(&built).matches('<').count(), 4, "{attack}");
         let user = body(&built).strip_prefix("<user>").unwrap().split("</user>").next().unwrap();
@@ -73,7 +81,7 @@ fn remembered_text_cannot_close_the_quotation() {
 fn long_texts_are_truncated_to_fair_shares_and_short_ones_are_not() {
     let long = "語".repeat(5_000);
     let memories = [memory(1, &long, "short"), memory(2, "tiny", "small"), memory(3, "q", &long)];
-    let built = build(&memories, &[], 1_000).unwrap();
+    let built = message(&memories, &[], 1_000).unwrap();
     assert_eq!(built.used, [1, 2, 3]);
     assert!((998..=1_000).contains(&built.chars), "{}", built.chars);
     assert!(built.text.contains("<user>tiny</user>\n<assistant>small</assistant>"));
@@ -87,7 +95,7 @@ fn long_texts_are_truncated_to_fair_shares_and_short_ones_are_not() {
 #[test]
 fn an_escape_is_never_split() {
     for max_chars in 190..230 {
-        let Some(built) = build(&[memory(1, &"<".repeat(400), "")], &[], max_chars) else {
+        let Some(built) = message(&[memory(1, &"<".repeat(400), "")], &[], max_chars) else {
             continue;
         };
         let user = body(&built).strip_prefix("<user>").unwrap().split('…').next().unwrap();
@@ -99,9 +107,37 @@ fn an_escape_is_never_split() {
 fn the_last_memories_are_omitted_if_space_is_short() {
     let text = "word ".repeat(20);
     let memories: Vec<_> = (1..=20).map(|position| memory(position, &text, &text)).collect();
-    let built = build(&memories, &[], 400).unwrap();
+    let built = message(&memories, &[], 400).unwrap();
     assert_eq!(built.used, [1, 2, 3, 4]);
     assert!(built.chars <= 400);
+}
+
+#[test]
+fn each_memory_has_an_outcome() {
+    let long = "word ".repeat(100);
+    let memories = [
+        memory(1, "Hello", "Hi!"),
+        memory(2, "My dog is Rex", "Noted."),
+        memory(3, " ", "\n"),
+        memory(4, &long, &long),
+        memory(5, "What now?", "Nothing."),
+    ];
+    let request = ["My dog is Rex", "Noted."];
+    let Context { message, outcomes } = build(&memories, &request, 320);
+    assert_eq!(message.unwrap().used, [1, 4]);
+    assert_eq!(
+        outcomes,
+        [
+            HitOutcome::Used,
+            HitOutcome::AlreadyInRequest,
+            HitOutcome::ContentMissing,
+            HitOutcome::Truncated,
+            HitOutcome::NoRoom,
+        ]
+    );
+    let none = build(&memories, &request, 0);
+    assert_eq!(none.message, None);
+    assert_eq!(none.outcomes[0], HitOutcome::NoRoom);
 }
 
 proptest! {
@@ -114,7 +150,14 @@ proptest! {
             .zip(&texts)
             .map(|(position, (prompt, answer))| memory(position, prompt, answer))
             .collect();
-        if let Some(built) = build(&memories, &[], max_chars) {
+        let Context { message, outcomes } = build(&memories, &[], max_chars);
+        prop_assert_eq!(outcomes.len(), memories.len());
+        let quoted = |outcome: &&HitOutcome| {
+            matches!(outcome, HitOutcome::Used | HitOutcome::Truncated)
+        };
+        let used = message.as_ref().map_or(0, |message| message.used.len());
+        prop_assert_eq!(outcomes.iter().filter(quoted).count(), used);
+        if let Some(built) = message {
             prop_assert!(built.chars <= max_chars);
             prop_assert_eq!(built.chars, built.text.chars().count());
             prop_assert_eq!(built.text.matches('<').count(), 2 + 4 * built.used.len());

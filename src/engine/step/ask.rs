@@ -2,36 +2,31 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
-
 use super::{
     admit::AdmittedStep,
     error::Failure,
-    request::{Step, StepRequest, milliseconds},
+    progress::Progress,
+    request::{Step, StepRequest},
     retrieve::Retrieval,
 };
 use crate::{
     domain::{
         confidence::is_blank,
         context::ContextMessage,
-        event::{ContextUse, FailStage, Latency},
+        event::{FailStage, Latency},
         vector::UnitVector,
     },
-    llm::{
-        CallReport, Completion, LlmError, Message, Messages, Request, Role, Sink, metrics::Call,
-    },
+    llm::{CallReport, Completion, LlmError, Message, Messages, Request, Role, metrics::Call},
     telemetry::traces,
 };
 
 /// An answered call. The text of the answer is in the sink.
 pub(super) struct ModelOutcome {
     pub(super) provider: &'static str,
-    /// Calls made to providers.
-    pub(super) attempts: u32,
+    /// The requested model; `None` if the provider has only one.
+    pub(super) requested_model: Option<String>,
     pub(super) completion: Completion,
     pub(super) vector: UnitVector,
-    pub(super) context: ContextUse,
-    pub(super) latency: Latency,
 }
 
 /// Calls the model with the chat and its context until the deadline.
@@ -39,10 +34,9 @@ pub(super) async fn ask(
     step: Step<'_>,
     admitted: &AdmittedStep,
     retrieval: Retrieval,
-    sink: &mut Sink,
+    progress: &mut Progress,
 ) -> Result<ModelOutcome, Failure> {
-    let Retrieval { vector, context, message, embed_ms, retrieve_ms } = retrieval;
-    let called_at = Instant::now();
+    let Retrieval { vector, message } = retrieval;
     let request = Request {
         model: step.request.model.clone(),
         messages: messages(step.request, message),
@@ -50,20 +44,18 @@ pub(super) async fn ask(
         temperature: step.request.temperature,
         extra: step.request.chat.as_ref().map(|chat| Arc::clone(&chat.extra)).unwrap_or_default(),
     };
-    let report = step.engine.parts.llm.call(&request, sink, step.deadline()).await;
-    let model_ms = milliseconds(called_at.elapsed());
-    let first = sink.first_delta_at().map(|first| milliseconds(first.duration_since(called_at)));
-    let first_piece_ms = first.filter(|_| sink.is_streaming());
-    count(step, &report, model_ms, first_piece_ms);
-    let CallReport { provider, attempts, result, .. } = report;
-    let completion = result.map_err(|error| failure(attempts, &error))?;
-    if is_blank(sink.text()) && sink.tool_calls().is_empty() {
+    progress.call();
+    let Progress { sink, calls, .. } = progress;
+    let report = step.engine.parts.llm.call(&request, sink, calls, step.deadline()).await;
+    progress.end(step);
+    count(step, &report, &progress.latency);
+    let CallReport { provider, model: requested_model, result, .. } = report;
+    let completion = result.map_err(|error| failure(&error))?;
+    if is_blank(progress.sink.text()) && progress.sink.tool_calls().is_empty() {
         let empty = Failure::new(FailStage::EmptyResponse, "empty_response");
-        return Err(Failure { attempts, usage: completion.usage, ..empty });
+        return Err(Failure { usage: completion.usage, ..empty });
     }
-    let total_ms = step.elapsed_ms();
-    let latency = Latency { embed_ms, retrieve_ms, model_ms, total_ms, first_piece_ms };
-    Ok(ModelOutcome { provider, attempts, completion, vector, context, latency })
+    Ok(ModelOutcome { provider, requested_model, completion, vector })
 }
 
 /// The chat with the context inserted directly before the prompt.
@@ -78,20 +70,20 @@ fn messages(request: &StepRequest, context: Option<ContextMessage>) -> Messages 
     }
 }
 
-fn failure(attempts: u32, error: &LlmError) -> Failure {
+fn failure(error: &LlmError) -> Failure {
     let is_gone = *error == LlmError::CallerGone;
     let stage = if is_gone { FailStage::Cancelled } else { FailStage::Llm };
     let retry_after = error.retry_after();
-    Failure { attempts, retry_after, ..Failure::new(stage, error.code()) }
+    Failure { retry_after, ..Failure::new(stage, error.code()) }
 }
 
 /// Counts a call, unless an open breaker or a full bulkhead prevented all attempts: those would
 /// make slow models look fast.
-fn count(step: Step<'_>, report: &CallReport, ms: f64, first_piece_ms: Option<f64>) {
+fn count(step: Step<'_>, report: &CallReport, latency: &Latency) {
     if report.attempts == 0 {
         return;
     }
-    let engine = step.engine;
+    let (engine, ms) = (step.engine, latency.model_ms);
     let waited = Duration::from_secs_f64(ms.max(0.0) / 1_000.0);
     engine.metrics.steps.generation.observe_with_exemplar(waited, traces::exemplar());
     let usage = report.result.as_ref().ok().map(|completion| completion.usage);
@@ -101,7 +93,7 @@ fn count(step: Step<'_>, report: &CallReport, ms: f64, first_piece_ms: Option<f6
         provider: report.provider,
         model,
         ms,
-        first_piece_ms,
+        first_piece_ms: latency.first_piece_ms,
         usage,
         cost_micro_usd: usage.zip(price).map_or(0, |(usage, price)| price.of(usage)),
     });

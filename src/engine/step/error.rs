@@ -85,8 +85,6 @@ impl From<SubjectError> for StepError {
 pub(super) struct Failure {
     pub(super) stage: FailStage,
     pub(super) code: String,
-    /// Calls made to providers.
-    pub(super) attempts: u32,
     pub(super) usage: Usage,
     pub(super) retry_after: Option<Duration>,
 }
@@ -94,7 +92,7 @@ pub(super) struct Failure {
 impl Failure {
     pub(super) fn new(stage: FailStage, code: &str) -> Self {
         let (code, usage) = (code.to_owned(), Usage::default());
-        Self { stage, code, attempts: 0, usage, retry_after: None }
+        Self { stage, code, usage, retry_after: None }
     }
 
     /// The client disconnected.

@@ -8,20 +8,22 @@ use super::{
     ask::ModelOutcome,
     error::{Failure, StepError},
     estimate,
+    progress::Progress,
     request::Step,
 };
 use crate::{
     domain::{
+        budget::Price,
         command::{Command, Complete, Fail, Refusal},
         confidence::{confidence, is_looping},
-        event::{Event, Usage},
+        event::{ContextUse, Event, Latency, Usage},
         ids::CommandId,
     },
     engine::{
         append::propose,
         content::{self, StoredAnswer},
     },
-    llm::Sink,
+    llm::CallLog,
     store::writer::{Committed, Outcome, Proposal, WriteError},
     telemetry::traces,
 };
@@ -31,37 +33,50 @@ pub(super) async fn record(
     step: Step<'_>,
     admitted: AdmittedStep,
     outcome: Result<ModelOutcome, Failure>,
-    sink: Sink,
+    progress: Progress,
 ) -> Result<StepResponse, StepError> {
+    let Progress { sink, context, calls, latency, .. } = progress;
     let (answer, tool_calls) = sink.into_parts();
     let answer = StoredAnswer { answer, tool_calls };
+    let facts = EndingFacts { context, latency, calls };
     match outcome {
-        Ok(outcome) => complete(step, admitted, outcome, answer).await.map(StepResponse::new),
-        Err(failure) => Err(fail(step, admitted, failure, &answer).await),
+        Ok(outcome) => {
+            complete(step, admitted, outcome, facts, answer).await.map(StepResponse::new)
+        }
+        Err(failure) => Err(fail(step, admitted, failure, facts, &answer).await),
     }
+}
+
+/// What both endings record.
+struct EndingFacts {
+    context: Option<ContextUse>,
+    latency: Latency,
+    calls: CallLog,
 }
 
 async fn complete(
     step: Step<'_>,
     admitted: AdmittedStep,
     outcome: ModelOutcome,
+    facts: EndingFacts,
     answer: StoredAnswer,
 ) -> Result<Answer, StepError> {
-    let ModelOutcome { provider, attempts, completion, vector, context, latency } = outcome;
+    let ModelOutcome { provider, requested_model, completion, vector } = outcome;
+    let EndingFacts { context, latency, calls } = facts;
     let command_id = crate::ids::command_id();
     let vector_bytes = vector.to_bytes();
     let content = content::seal(&admitted.subject, command_id, &answer, Some(&vector_bytes))?;
     let complete = Complete {
         step: admitted.step,
         provider: provider.to_owned(),
+        price: price(step, requested_model.as_deref()),
         model: completion.model,
         usage: completion.usage,
         finish_reason: completion.finish_reason,
         latency,
-        attempts,
-        calls: Vec::new(),
-        price: None,
-        context,
+        attempts: calls.attempts(),
+        calls: calls.into_calls(),
+        context: context.unwrap_or_default(),
         confidence: confidence(&answer.answer),
         looping: is_looping(&answer.answer),
         cut: completion.truncated,
@@ -91,16 +106,29 @@ async fn fail(
     step: Step<'_>,
     admitted: AdmittedStep,
     failure: Failure,
+    facts: EndingFacts,
     partial: &StoredAnswer,
 ) -> StepError {
-    let Failure { stage, code, attempts, mut usage, retry_after } = failure;
+    let Failure { stage, code, mut usage, retry_after } = failure;
     if usage == Usage::default() {
         usage = estimate::partial_usage(step.request, partial);
     }
+    let EndingFacts { context, latency, calls } = facts;
+    let last = calls.last_sent().cloned();
+    let model = last.as_ref().map(|call| call.model.clone()).filter(|model| !model.is_empty());
     let command = Command::Fail(Box::new(Fail {
-        attempts,
+        step: admitted.step,
+        stage,
+        code: code.clone(),
+        latency_ms: latency.total_ms,
+        attempts: calls.attempts(),
         usage,
-        ..Fail::new(admitted.step, stage, code.clone(), step.elapsed_ms())
+        price: price(step, model.as_deref()),
+        context,
+        provider: last.map(|call| call.provider),
+        model,
+        latency: Some(latency),
+        calls: calls.into_calls(),
     }));
     let command_id = crate::ids::command_id();
     let mut proposal = ending(step, &admitted, command_id, command);
@@ -117,6 +145,11 @@ async fn fail(
         }
         Err(error) => error,
     }
+}
+
+/// The price of the model that was called.
+fn price(step: Step<'_>, model: Option<&str>) -> Option<Price> {
+    model.and_then(|model| step.engine.parts.llm.price(model))
 }
 
 async fn append(step: Step<'_>, proposal: Proposal) -> Result<Committed, StepError> {

@@ -8,7 +8,10 @@ use tokio::time::Instant;
 
 use super::answer::AnswerIds;
 use crate::{
-    domain::budget::Amount,
+    domain::{
+        budget::Amount,
+        event::{Auth, Sampling},
+    },
     engine::Engine,
     llm::{Extra, Messages},
 };
@@ -38,6 +41,12 @@ pub struct StepRequest {
 }
 
 impl StepRequest {
+    /// The sampling parameters, as the caller gave them.
+    pub(super) fn sampling(&self) -> Option<Sampling> {
+        let none = Extra::default();
+        self.chat.as_ref().map_or(&none, |chat| &chat.extra).sampling(self.temperature)
+    }
+
     /// SHA-256 of the validated request. Spelling and order of the JSON that was received do not
     /// influence it.
     pub(super) fn body_digest(&self) -> [u8; 32] {
@@ -83,6 +92,8 @@ pub struct Caller {
     pub route: String,
     /// The value of the header `Idempotency-Key`.
     pub idempotency_key: Option<String>,
+    /// The credential that authenticated the caller.
+    pub auth: Option<Auth>,
     /// The limit per budget window of the API key that authenticated the caller.
     pub key_limit: Option<Amount>,
 }

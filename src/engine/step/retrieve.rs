@@ -6,13 +6,14 @@ use tracing::Instrument as _;
 use super::{
     admit::AdmittedStep,
     error::{Failure, StepError},
+    progress::Progress,
     request::{Step, StepRequest, milliseconds},
     spans,
 };
 use crate::{
     domain::{
-        context::{self, ContextMessage, PastExchange},
-        event::{ContextUse, FailStage},
+        context::{self, Context, ContextMessage, PastExchange},
+        event::{ContextHit, ContextUse, FailStage},
         ids::Position,
         lattice::{Query, SearchResult},
         vector::UnitVector,
@@ -22,26 +23,28 @@ use crate::{
     telemetry::traces,
 };
 
+/// Separates the HMACs of contexts from those of prompts, under one key.
+pub(super) const CONTEXT_LABEL: &str = "context";
+
 /// The vector of the prompt, and the context that the memory has for it.
 pub(super) struct Retrieval {
     pub(super) vector: UnitVector,
-    /// The part that is recorded.
-    pub(super) context: ContextUse,
     /// The message for the model; `None` if nothing was found.
     pub(super) message: Option<ContextMessage>,
-    pub(super) embed_ms: f64,
-    pub(super) retrieve_ms: f64,
 }
 
 /// Embeds the prompt and builds its context, from a view at or after the admission.
 pub(super) async fn retrieve(
     step: Step<'_>,
     admitted: &AdmittedStep,
+    progress: &mut Progress,
 ) -> Result<Retrieval, Failure> {
     let overhead = &step.engine.metrics.steps.overhead;
     let started = Instant::now();
-    let vector = embed(step).await?;
+    let vector = embed(step).await;
     let embed_ms = milliseconds(started.elapsed());
+    progress.latency.embed_ms = embed_ms;
+    let vector = vector?;
     overhead.embed.observe_ms(embed_ms);
     let span = spans::retrieve();
     let (context, message) = search(step, admitted, &vector)
@@ -51,9 +54,11 @@ pub(super) async fn retrieve(
     spans::record_retrieval(&span, &context);
     drop(span);
     let retrieve_ms = milliseconds(started.elapsed()) - embed_ms;
+    progress.latency.retrieve_ms = retrieve_ms;
+    progress.context = Some(context);
     overhead.retrieve.observe_ms(retrieve_ms);
     step.engine.metrics.steps.retrieval.observe_ms(retrieve_ms);
-    Ok(Retrieval { vector, context, message, embed_ms, retrieve_ms })
+    Ok(Retrieval { vector, message })
 }
 
 async fn embed(step: Step<'_>) -> Result<UnitVector, Failure> {
@@ -87,30 +92,37 @@ async fn search(
         .lattice
         .search(&query)
         .map_err(|_| Failure::new(FailStage::Embedding, "dimension"))?;
-    let message = message(step, &found, policy.context.max_chars)
+    let Context { message, outcomes } = build(step, &found, policy.context.max_chars)
         .await
         .map_err(|_| Failure::new(FailStage::Llm, "context_unavailable"))?;
-    let (used, chars) =
-        message.as_ref().map_or((Vec::new(), 0), |built| (built.used.clone(), built.chars));
+    let hits = found.hits.iter().zip(outcomes).map(|(hit, outcome)| ContextHit {
+        position: hit.position,
+        score: hit.score,
+        outcome,
+    });
+    let hmac = |built: &ContextMessage| {
+        hex::encode(admitted.subject.key.hmac(CONTEXT_LABEL, built.text.as_bytes()))
+    };
     let context = ContextUse {
         view: view.state.position,
         phase,
         candidates: found.candidates,
-        used,
-        chars,
-        ..ContextUse::default()
+        used: message.as_ref().map(|built| built.used.clone()).unwrap_or_default(),
+        chars: message.as_ref().map_or(0, |built| built.chars),
+        hits: hits.collect(),
+        digest: message.as_ref().map(hmac),
     };
     Ok((context, message))
 }
 
-/// Builds the context message. Memories whose content was erased meanwhile are left out.
-async fn message(
+/// Builds the context message. Memories whose content was erased meanwhile have no texts.
+async fn build(
     step: Step<'_>,
     found: &SearchResult,
     max_chars: usize,
-) -> Result<Option<ContextMessage>, StepError> {
+) -> Result<Context, StepError> {
     if found.hits.is_empty() {
-        return Ok(None);
+        return Ok(Context::default());
     }
     let positions: Vec<Position> =
         found.hits.iter().flat_map(|hit| [hit.prompt_position, hit.position]).collect();
@@ -119,11 +131,15 @@ async fn message(
     for hit in &found.hits {
         let prompt = contents.get(&hit.prompt_position);
         let answer = contents.get(&hit.position);
-        if let (Some(prompt), Some(answer)) = (prompt, answer) {
-            let StoredPrompt { prompt } = content::parse(prompt)?;
-            let StoredAnswer { answer, .. } = content::parse(answer)?;
-            exchanges.push((hit.position, prompt, answer));
-        }
+        let (prompt, answer) = match (prompt, answer) {
+            (Some(prompt), Some(answer)) => {
+                let StoredPrompt { prompt } = content::parse(prompt)?;
+                let StoredAnswer { answer, .. } = content::parse(answer)?;
+                (prompt, answer)
+            }
+            _ => Default::default(),
+        };
+        exchanges.push((hit.position, prompt, answer));
     }
     let remembered: Vec<PastExchange<'_>> = exchanges
         .iter()

@@ -21,10 +21,11 @@ use super::{cors, security_headers::SecurityHeaders};
 use crate::http::{
     AppState, Code, Problem,
     access_log::{AccessLog, StepFields, StreamOutcome},
-    metrics::{HttpMetrics, UNMATCHED},
+    metrics::UNMATCHED,
     problem::envelope::Envelope,
     request_id::{REQUEST_ID, RequestIds},
     trace_context::{self, TRACE_RESPONSE, TraceContext},
+    turned_away,
 };
 
 /// Everything about a request that its response needs.
@@ -36,7 +37,7 @@ struct RequestContext {
     started: Instant,
     trace_span: Span,
     log_span: Span,
-    metrics: Option<Arc<HttpMetrics>>,
+    state: Option<web::Data<AppState>>,
     method: &'static str,
     /// The path template of the route; a path is chosen by clients and must not become a label.
     pattern: Option<String>,
@@ -86,7 +87,7 @@ impl RequestContext {
             started,
             trace_span,
             log_span,
-            metrics: state.map(|state| Arc::clone(&state.metrics)),
+            state: state.cloned(),
             method,
             pattern,
         }
@@ -148,18 +149,25 @@ impl RequestContext {
             log_span: self.log_span.clone(),
             started: self.started,
             status,
-            metrics: self.metrics.clone(),
+            metrics: self.state.as_ref().map(|state| Arc::clone(&state.metrics)),
         }
     }
 
     fn count(&self, result: &Result<ServiceResponse<BoxBody>, Error>) {
-        let Some(metrics) = &self.metrics else { return };
+        let Some(state) = &self.state else { return };
+        let metrics = &state.metrics;
         let status =
             result.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
         let latency = self.started.elapsed();
         metrics.answered(self.pattern.as_deref(), self.method, status.as_u16(), latency);
-        if result.as_ref().is_ok_and(is_emergency_shutdown) {
+        let Ok(response) = result else { return };
+        let code = response.response().extensions().get::<Code>().copied();
+        // an engine that an operator has shut down is not an error of the server
+        if code == Some(Code::EmergencyShutdown) {
             metrics.shutdown_refusals.inc();
+        }
+        if let Some(code) = code {
+            turned_away::count(state, response.request(), self.pattern.as_deref(), code);
         }
     }
 }
@@ -178,9 +186,4 @@ fn log_span(ids: &RequestIds, trace: &TraceContext, method: &str, route: &str) -
         engine = Empty,
         prompt_length = Empty
     )
-}
-
-/// An engine that an operator has shut down is not an error of the server.
-fn is_emergency_shutdown(response: &ServiceResponse<BoxBody>) -> bool {
-    response.response().extensions().get::<Code>() == Some(&Code::EmergencyShutdown)
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::domain::event::Sampling;
 use crate::llm::{Dialect, LlmError, Message, Request, Role};
 
 /// Fields that this server sets. A client's values are ignored.
@@ -9,6 +10,12 @@ const GOVERNED: [&str; 6] = ["model", "messages", "system", "stream", "max_token
 
 /// Maximum temperature of Anthropic's API. `OpenAI`'s is 2.
 const TEMPERATURE_MAX: f64 = 1.0;
+
+/// The sampling parameters that the API gets.
+pub(in crate::llm) fn sampling(given: Sampling) -> Sampling {
+    let temperature = given.temperature.map(|temperature| temperature.min(TEMPERATURE_MAX));
+    Sampling { temperature, ..given }
+}
 
 /// The body of a request.
 pub(super) fn body(request: &Request, streaming: bool) -> Result<Map<String, Value>, LlmError> {

@@ -230,7 +230,10 @@ impl TokenCounts {
     fn usage(self) -> Option<Usage> {
         let cached = [self.cache_creation_input_tokens, self.cache_read_input_tokens];
         let cached = cached.into_iter().flatten().fold(0, u64::saturating_add);
-        Some(Usage::new(self.input_tokens?.saturating_add(cached), self.output_tokens?))
+        Some(Usage {
+            cached_tokens: self.cache_read_input_tokens,
+            ..Usage::new(self.input_tokens?.saturating_add(cached), self.output_tokens?)
+        })
     }
 }
 

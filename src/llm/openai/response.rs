@@ -53,6 +53,18 @@ struct Function {
 struct TokenCounts {
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
+    prompt_tokens_details: Option<PromptDetails>,
+    completion_tokens_details: Option<CompletionDetails>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+struct PromptDetails {
+    cached_tokens: Option<u64>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+struct CompletionDetails {
+    reasoning_tokens: Option<u64>,
 }
 
 /// An error event of a stream. Its message is not read because it may quote the prompt.
@@ -143,7 +155,13 @@ async fn take(message: MessageBody, sink: &mut Sink) -> Result<(), LlmError> {
 
 fn usage(counts: TokenCounts) -> Option<Usage> {
     let (prompt_tokens, completion_tokens) = (counts.prompt_tokens?, counts.completion_tokens?);
-    Some(Usage::new(prompt_tokens, completion_tokens))
+    Some(Usage {
+        cached_tokens: counts.prompt_tokens_details.and_then(|details| details.cached_tokens),
+        reasoning_tokens: counts
+            .completion_tokens_details
+            .and_then(|details| details.reasoning_tokens),
+        ..Usage::new(prompt_tokens, completion_tokens)
+    })
 }
 
 /// Maps the finish reason. An unknown one means that the answer is complete.

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::llm::{CallReport, Llm, Message, Reply, Role};
+use crate::llm::{CallLog, CallReport, Llm, Message, Reply, Role};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -48,6 +48,11 @@ fn resilience() -> Resilience {
 }
 
 async fn call(llm: &Llm, timeout: Duration) -> CallReport {
+    logged(llm, timeout).await.0
+}
+
+/// A call, and the code of each attempt.
+async fn logged(llm: &Llm, timeout: Duration) -> (CallReport, Vec<String>) {
     let request = Request {
         model: None,
         messages: vec![Message::text(Role::User, "Hi")].into(),
@@ -55,7 +60,10 @@ async fn call(llm: &Llm, timeout: Duration) -> CallReport {
         temperature: None,
         extra: Arc::default(),
     };
-    llm.call(&request, &mut Sink::new(None), Instant::now() + timeout).await
+    let (mut sink, mut calls) = (Sink::new(None), CallLog::default());
+    let report = llm.call(&request, &mut sink, &mut calls, Instant::now() + timeout).await;
+    assert_eq!(report.attempts, calls.attempts());
+    (report, calls.into_calls().into_iter().map(|call| call.code).collect())
 }
 
 const UPSTREAM: LlmError = LlmError::Upstream { status: 500 };
@@ -67,9 +75,12 @@ const fn overloaded(seconds: u64) -> LlmError {
 #[tokio::test(start_paused = true)]
 async fn temporary_failures_are_retried_with_backoff() {
     let model = Flaky::new([UPSTREAM, LlmError::Unreachable]);
-    let report = call(&Llm::protected(model.provider(), resilience()), MINUTE).await;
+    let (report, codes) = logged(&Llm::protected(model.provider(), resilience()), MINUTE).await;
     assert!(report.result.is_ok());
-    assert_eq!(report.attempts, 3);
+    assert_eq!(
+        (report.attempts, codes),
+        (3, vec!["upstream".into(), "unreachable".into(), "ok".into()])
+    );
     let times = model.times();
     assert!(times[1] - times[0] <= Duration::from_millis(201), "{times:?}");
     assert!(times[2] - times[1] <= Duration::from_millis(401), "{times:?}");
@@ -119,8 +130,9 @@ async fn the_breaker_opens_after_failures_and_closes_after_a_probe() {
     let model = Flaky::new(vec![UPSTREAM; 4]);
     let llm = Llm::protected(model.provider(), resilience());
     assert_eq!(call(&llm, MINUTE).await.attempts, 3);
-    let opened = call(&llm, MINUTE).await;
+    let (opened, codes) = logged(&llm, MINUTE).await;
     assert_eq!(opened.attempts, 1, "the fourth fault in a row opened it");
+    assert_eq!(codes, ["upstream", "breaker_open"], "an attempt that was not sent is an entry");
     assert!(matches!(opened.result, Err(LlmError::BreakerOpen { .. })));
     assert_eq!(llm.breakers()["function"], "open");
     assert_eq!(call(&llm, MINUTE).await.attempts, 0);
@@ -168,4 +180,27 @@ async fn a_call_that_waits_until_its_deadline_is_not_sent() {
     let (running, waiting) = tokio::join!(call(&llm, MINUTE * 2), call(&llm, MINUTE));
     assert_eq!(running.attempts, 1);
     assert_eq!((waiting.attempts, waiting.result.err()), (0, Some(LlmError::BulkheadFull)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_call_shows_its_duration_and_what_was_sent() {
+    let request = Request {
+        model: Some("m-1".to_owned()),
+        messages: vec![Message::text(Role::User, "Hi")].into(),
+        max_tokens: 10,
+        temperature: Some(0.5),
+        extra: Arc::default(),
+    };
+    let llm = Llm::protected(silent(), resilience());
+    let (mut sink, mut calls) = (Sink::new(None), CallLog::default());
+    let call = llm.call(&request, &mut sink, &mut calls, Instant::now() + MINUTE);
+    assert!(tokio::time::timeout(Duration::from_secs(3), call).await.is_err());
+    calls.cancel();
+    assert_eq!(calls.attempts(), 1);
+    assert_eq!(calls.last_sent().unwrap().provider, "function");
+    let calls = calls.into_calls();
+    assert_eq!(calls.len(), 1);
+    assert_eq!((calls[0].model.as_str(), calls[0].code.as_str()), ("m-1", "client_gone"));
+    assert!(calls[0].ms >= 3_000.0, "{calls:?}");
+    assert_eq!(calls[0].sampling.unwrap().temperature, Some(0.5));
 }

@@ -1,0 +1,108 @@
+//! Facts about the server that the logs record without a request: those on requests that left no step.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Engine, EngineError, Engines,
+    background::stays,
+    refusals::{Counts, LogMinute, minute},
+};
+use crate::{
+    domain::{
+        event::{AccessDenied, Fact, RequestsRefused},
+        ids::{EngineId, Micros},
+    },
+    store::writer::WriteError,
+};
+
+/// Interval between two checks for minutes that have ended.
+const CHECK: Duration = Duration::from_secs(1);
+
+impl Engines {
+    /// Counts a request that was turned away before a verdict of this engine. `code` is from a closed
+    /// set.
+    pub fn count_refused(&self, engine: &EngineId, code: &'static str) {
+        self.count(engine.clone(), code);
+    }
+
+    /// Counts a denied access. `reason` is from a closed set.
+    pub fn count_denied(&self, reason: &str) {
+        self.count(EngineId::system(), reason);
+    }
+
+    fn count(&self, log: EngineId, code: &str) {
+        let time = self.parts().store.log_time(&log);
+        self.refusals().count(log, time, code);
+    }
+
+    /// Records the counts of the minutes that have ended by the logs' clocks.
+    pub async fn record_refusals(&self) {
+        let store = self.parts().store.clone();
+        self.record(|log, start| start < minute(store.log_time(log))).await;
+    }
+
+    /// Records all counts, also those of the current minute.
+    pub async fn record_all_refusals(&self) {
+        self.record(|_, _| true).await;
+    }
+
+    /// Records counts each time a minute ends, and all of them when the server stops.
+    pub(super) async fn keep_recording_refusals(&self) {
+        while stays(self.tasks(), CHECK).await {
+            self.record_refusals().await;
+        }
+        self.record_all_refusals().await;
+    }
+
+    async fn record(&self, is_due: impl Fn(&EngineId, Micros) -> bool) {
+        for (minute, counts) in self.refusals().take(is_due) {
+            match self.record_minute(&minute, &counts).await {
+                Ok(()) => {}
+                Err(error) if is_temporary(&error) => self.refusals().put_back(&minute, &counts),
+                Err(error) => {
+                    tracing::warn!(engine = %minute.0, %error, "could not record the refused requests of a minute");
+                }
+            }
+        }
+        let lost = self.refusals().take_lost();
+        if lost > 0 {
+            tracing::warn!(
+                requests = lost,
+                "refused requests were not recorded, because the logs could not be written"
+            );
+        }
+    }
+
+    async fn record_minute(
+        &self,
+        (log, minute): &LogMinute,
+        counts: &Counts,
+    ) -> Result<(), EngineError> {
+        let (minute, counts) = (*minute, counts.clone());
+        let (engine, fact) = if log.is_system() {
+            (self.system().await?, Fact::AccessDenied(AccessDenied { minute, counts }))
+        } else {
+            (self.loaded_or(log).await?, Fact::RequestsRefused(RequestsRefused { minute, counts }))
+        };
+        engine.record_fact(fact).await
+    }
+
+    /// An engine; if it is in memory, this does not count as a use.
+    async fn loaded_or(&self, id: &EngineId) -> Result<Arc<Engine>, EngineError> {
+        match self.in_memory().into_iter().find(|engine| engine.id() == id) {
+            Some(engine) => Ok(engine),
+            None => self.get(id).await,
+        }
+    }
+}
+
+/// True if the log may accept the counts later.
+fn is_temporary(error: &EngineError) -> bool {
+    matches!(
+        error,
+        EngineError::Write(WriteError::Store(_) | WriteError::QueueFull | WriteError::Untrusted(_))
+    )
+}
+
+#[cfg(test)]
+pub(super) mod tests;
