@@ -19,6 +19,8 @@ use super::{CONTENT_KEY, NO_AUTH};
 #[derive(Clone, Debug)]
 pub struct TestEnv {
     variables: BTreeMap<String, String>,
+    /// Another binary than the one under test.
+    program: Option<PathBuf>,
     /// A shell line that ends by running the binary, which it gets as `"$@"`.
     wrapper: Option<&'static str>,
     /// The client for servers that speak TLS.
@@ -81,7 +83,8 @@ impl TestEnv {
     }
 
     fn bare(database_url: &str) -> Self {
-        let env = Self { variables: BTreeMap::new(), wrapper: None, tls_client: None };
+        let env =
+            Self { variables: BTreeMap::new(), program: None, wrapper: None, tls_client: None };
         env.with(NO_AUTH.0, NO_AUTH.1)
             .with("DATABASE_URL", database_url)
             .with("MLSDM_CONTENT_KEY", CONTENT_KEY)
@@ -91,6 +94,13 @@ impl TestEnv {
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Display) -> Self {
         self.variables.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Runs this binary instead of the one under test.
+    #[must_use]
+    pub fn program(mut self, path: PathBuf) -> Self {
+        self.program = Some(path);
         self
     }
 
@@ -129,11 +139,12 @@ impl TestEnv {
     }
 
     pub(super) fn command(&self, folder: &Path) -> std::process::Command {
+        let program = self.program.clone().unwrap_or_else(binary);
         let mut command = match self.wrapper {
-            None => std::process::Command::new(binary()),
+            None => std::process::Command::new(program),
             Some(line) => {
                 let mut shell = std::process::Command::new("sh");
-                shell.args(["-c", line, "sh"]).arg(binary());
+                shell.args(["-c", line, "sh"]).arg(program);
                 shell
             }
         };

@@ -7,6 +7,8 @@ mod check;
 #[cfg(test)]
 mod embedders;
 #[cfg(test)]
+mod format1;
+#[cfg(test)]
 mod health;
 #[cfg(test)]
 mod log;

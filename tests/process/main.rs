@@ -33,6 +33,7 @@ mod pooler;
 mod prometheus;
 mod providers;
 mod real;
+mod released;
 mod replicas;
 mod restart;
 mod schema;
