@@ -12,13 +12,14 @@
 //! - `idempotency`: requests with an idempotency key; no content.
 //! - `subject_keys`: one wrapped key per data subject; deleting it erases everything sealed with
 //!   it.
+//! - `mac_keys`: the wrapped keys of the events' MACs.
 //!
 //! Not here: the meaning of an event, decisions, batching, and waiting for an unavailable database.
 //! The store works on rows and bytes, and its errors ([`StoreError`]) state the remedy.
 
-use std::{path::Path, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
-use self::metrics::StoreMetrics;
+use self::{mac::MacRing, metrics::StoreMetrics};
 use crate::domain::ids::{EngineId, Micros, ReplicaId};
 use connection::{Conn, ReadConnection};
 use options::DatabaseKind;
@@ -36,6 +37,8 @@ pub mod content_cache;
 mod error;
 pub mod faults;
 pub mod keys;
+pub mod mac;
+mod mac_keys;
 pub mod metrics;
 mod migrations;
 mod options;
@@ -59,6 +62,7 @@ pub use append::{Append, PURGE_ROWS, Rows, UnlockedAppend};
 pub use clock::LogClock;
 pub use connection::PoolUse;
 pub use error::{CommitError, StoreError};
+pub use mac_keys::{MacKeyError, MacKeyRow};
 pub use options::{
     CONNECT_TIMEOUT, Clock, IDLE_TIMEOUT, LOCK_TIMEOUT, MAX_CONNECTIONS, Options, STATEMENT_TIMEOUT,
 };
@@ -66,8 +70,8 @@ pub use postgres::PostgresStore;
 #[cfg(feature = "tools")]
 pub use probe::Snapshot;
 pub use records::{
-    Content, EngineRow, Head, Hmac, IdempotencyKey, IdempotencyRow, Record, SealedContent,
-    SubjectRow,
+    Content, EngineRow, EventMac, Head, Hmac, IdempotencyKey, IdempotencyRow, Record,
+    SealedContent, SubjectRow,
 };
 pub use sqlite::SqliteStore;
 
@@ -190,6 +194,14 @@ impl Store {
         match self {
             Self::Sqlite(store) => &store.hooks,
             Self::Postgres(store) => &store.hooks,
+        }
+    }
+
+    /// The MAC keys of this database that were read.
+    pub const fn mac_ring(&self) -> &Arc<MacRing> {
+        match self {
+            Self::Sqlite(store) => &store.mac_ring,
+            Self::Postgres(store) => &store.mac_ring,
         }
     }
 

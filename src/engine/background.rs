@@ -196,6 +196,7 @@ mod tests {
             content_hash: None,
             leaf_hash: Sha256::default(),
             chain_hash: Sha256::default(),
+            mac: None,
         };
         record.leaf_hash = chain::leaf(engine, &record);
         record.chain_hash = chain::link(append.head.chain_hash, record.position, record.leaf_hash);

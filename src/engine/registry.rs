@@ -338,6 +338,7 @@ fn first_record(
         content_hash: None,
         leaf_hash: Sha256::default(),
         chain_hash: Sha256::default(),
+        mac: None,
     };
     record.leaf_hash = chain::leaf(id, &record);
     record.chain_hash = chain::link(chain::genesis(id), 1, record.leaf_hash);

@@ -275,7 +275,11 @@ impl Append {
         self.tx.rollback().await
     }
 
-    fn checked<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn conn(&mut self) -> Conn<'_> {
+        self.tx.conn()
+    }
+
+    pub(super) fn checked<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         self.aborted |= result.is_err();
         result
     }

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Hmac,
+    mac::MacKey,
     seal::{AssociatedData, KEY_BYTES, SealError, Secret, open, random_key, seal},
 };
 use crate::domain::ids::{CommandId, EngineId, SubjectRef};
@@ -111,6 +112,18 @@ impl ContentKey {
         Ok(SubjectKey::new(engine.clone(), subject, root))
     }
 
+    /// Makes a random MAC key and wraps it.
+    pub fn make_mac_key(&self, id: u64) -> Result<(MacKey, Vec<u8>), SealError> {
+        let key = random_key()?;
+        let wrapped = seal(&self.0, &mac_key_data(id), key.as_slice())?;
+        Ok((MacKey::new(id, &key), wrapped))
+    }
+
+    /// Unwraps a MAC key.
+    pub fn unwrap_mac_key(&self, id: u64, wrapped: &[u8]) -> Result<MacKey, SealError> {
+        self.unwrap(&mac_key_data(id), wrapped).map(|key| MacKey::new(id, &key))
+    }
+
     fn unwrap(&self, data: &AssociatedData, wrapped: &[u8]) -> Result<Secret, SealError> {
         let key = open(&self.0, data, wrapped).map_err(|_| SealError::WrongContentKey)?;
         let key = Zeroizing::new(key);
@@ -200,6 +213,10 @@ impl SubjectKey {
 
 fn index_key_data(engine: &EngineId) -> AssociatedData {
     AssociatedData::new("mlsdm index key").and(engine.as_str().as_bytes())
+}
+
+fn mac_key_data(id: u64) -> AssociatedData {
+    AssociatedData::new("mlsdm mac key").and(&id.to_be_bytes())
 }
 
 fn subject_key_data(engine: &EngineId, subject: SubjectRef) -> AssociatedData {

@@ -13,6 +13,7 @@ use super::{
     connection::{PoolUse, ReadConnection},
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
+    mac::MacRing,
     metrics::StoreMetrics,
     migrations::{self, VERSION},
     options::Options,
@@ -41,6 +42,7 @@ pub struct PostgresStore {
     pub(super) fleet: SharedFleet,
     pub(super) metrics: StoreMetrics,
     pub(super) hooks: Hooks,
+    pub(super) mac_ring: Arc<MacRing>,
 }
 
 impl PostgresStore {
@@ -94,6 +96,7 @@ impl PostgresStore {
             fleet: SharedFleet::default(),
             metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
+            mac_ring: Arc::default(),
         })
     }
 

@@ -17,6 +17,15 @@ use crate::domain::{
 /// An HMAC-SHA-256 value.
 pub type Hmac = [u8; 32];
 
+/// The message authentication code of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventMac {
+    /// The id of its key in `mac_keys`.
+    pub key: u64,
+    /// HMAC-SHA-256 over engine, position and chain hash.
+    pub tag: Hmac,
+}
+
 /// A row of `events` without the engine's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -50,6 +59,8 @@ pub struct Record {
     pub leaf_hash: Sha256,
     /// The hash of the log up to and including this event.
     pub chain_hash: Sha256,
+    /// The MAC; required from log format 2 on.
+    pub mac: Option<EventMac>,
 }
 
 impl Record {
@@ -204,7 +215,7 @@ columns_of!(PgRow);
 columns_of!(SqliteRow);
 
 /// The number of columns that [`record`] reads; joined columns follow.
-const RECORD_COLUMNS: usize = 15;
+const RECORD_COLUMNS: usize = 17;
 
 /// The error for an invalid column.
 fn damaged<E>(position: Position, what: &'static str) -> impl Fn(E) -> StoreError {
@@ -253,7 +264,18 @@ pub(super) fn record(row: &impl Columns) -> Result<Record, StoreError> {
         content_hash: maybe_fixed(at, "content_hash", row.maybe_bytes(12))?.map(Sha256),
         leaf_hash: Sha256(fixed(at, "leaf_hash", row.bytes(13))?),
         chain_hash: Sha256(fixed(at, "chain_hash", row.bytes(14))?),
+        mac: event_mac(at, row)?,
     })
+}
+
+fn event_mac(at: Position, row: &impl Columns) -> Result<Option<EventMac>, StoreError> {
+    let key = row.maybe_int(15).map_err(damaged(at, "mac_key"))?;
+    let tag = maybe_fixed(at, "mac", row.maybe_bytes(16))?;
+    match (key, tag) {
+        (None, None) => Ok(None),
+        (Some(key), Some(tag)) => Ok(Some(EventMac { key: key as u64, tag })),
+        (None, Some(_)) | (Some(_), None) => Err(StoreError::Corrupt { position: at, what: "mac" }),
+    }
 }
 
 /// Reads an event and the sealed vector joined to it.

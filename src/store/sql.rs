@@ -23,7 +23,7 @@ macro_rules! event_columns {
     () => {
         "e.position, e.command_id, e.type, e.schema_version, e.decide_version, e.recorded_at, \
          e.step, e.request_id, e.actor, e.subject_ref, e.trace_id, e.clear, e.content_hash, \
-         e.leaf_hash, e.chain_hash"
+         e.leaf_hash, e.chain_hash, e.mac_key, e.mac"
     };
 }
 
@@ -37,7 +37,8 @@ macro_rules! idempotency_columns {
 macro_rules! event_names {
     () => {
         "engine_id, position, command_id, type, schema_version, decide_version, recorded_at, \
-         step, request_id, actor, subject_ref, trace_id, clear, content_hash, leaf_hash, chain_hash"
+         step, request_id, actor, subject_ref, trace_id, clear, content_hash, leaf_hash, \
+         chain_hash, mac_key, mac"
     };
 }
 
@@ -259,6 +260,27 @@ statements! {
         postgres: "DELETE FROM keys.subject_keys WHERE engine_id = $1 AND subject_ref = $2",
     };
 
+    /// MAC keys by id.
+    MAC_KEYS = Sql {
+        sqlite: "SELECT id, wrapped_key FROM mac_keys \
+             WHERE id IN (SELECT value FROM json_each($1))",
+        postgres: "SELECT id, wrapped_key FROM keys.mac_keys WHERE id = ANY($1::bigint[])",
+    };
+
+    /// The newest MAC keys, newest first.
+    NEWEST_MAC_KEYS = Sql {
+        sqlite: "SELECT id, wrapped_key FROM mac_keys ORDER BY id DESC LIMIT $1",
+        postgres: "SELECT id, wrapped_key FROM keys.mac_keys ORDER BY id DESC LIMIT $1",
+    };
+
+    /// Inserts a MAC key; an existing row is unchanged.
+    INSERT_MAC_KEY = Sql {
+        sqlite: "INSERT INTO mac_keys (id, created_at, wrapped_key) VALUES ($1, $2, $3) \
+             ON CONFLICT DO NOTHING",
+        postgres: "INSERT INTO keys.mac_keys (id, created_at, wrapped_key) VALUES ($1, $2, $3) \
+             ON CONFLICT DO NOTHING",
+    };
+
     /// Idempotent requests by key.
     IDEMPOTENCY = Sql {
         sqlite: concat!("SELECT ", idempotency_columns!(), " FROM json_each($2) AS k \
@@ -311,7 +333,8 @@ statements! {
         postgres: concat!("INSERT INTO events (", event_names!(), ") SELECT $1, u.* \
              FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], \
              $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::uuid[], $12::bytea[], \
-             $13::bytea[], $14::bytea[], $15::bytea[], $16::bytea[]) AS u"),
+             $13::bytea[], $14::bytea[], $15::bytea[], $16::bytea[], $17::bigint[], \
+             $18::bytea[]) AS u"),
     };
 
     /// Inserts contents: the start of SQLite's VALUES list, PostgreSQL's complete statement.
@@ -335,7 +358,7 @@ statements! {
              added_events AS (INSERT INTO events (", event_names!(), ") SELECT $1, u.* FROM follows, \
              unnest($7::bigint[], $8::uuid[], $9::text[], $10::bigint[], $11::bigint[], \
              $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::uuid[], $17::bytea[], \
-             $18::bytea[], $19::bytea[], $20::bytea[], $21::bytea[]) AS u) \
+             $18::bytea[], $19::bytea[], $20::bytea[], $21::bytea[], $22::bigint[], $23::bytea[]) AS u) \
              SELECT now, head, chain, recorded FROM locked"),
     };
 

@@ -20,6 +20,7 @@ use super::{
     connection::{PoolUse, ReadConnection},
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
+    mac::MacRing,
     metrics::StoreMetrics,
     migrations,
     options::{DatabaseKind, Options},
@@ -39,6 +40,7 @@ pub struct SqliteStore {
     pub(super) fleet: SharedFleet,
     pub(super) metrics: StoreMetrics,
     pub(super) hooks: Hooks,
+    pub(super) mac_ring: Arc<MacRing>,
 }
 
 #[derive(Clone)]
@@ -79,6 +81,7 @@ impl SqliteStore {
             fleet: SharedFleet::default(),
             metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
+            mac_ring: Arc::default(),
         })
     }
 
@@ -98,6 +101,7 @@ impl SqliteStore {
             fleet: SharedFleet::default(),
             metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
+            mac_ring: Arc::default(),
         })
     }
 

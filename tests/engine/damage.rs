@@ -31,6 +31,7 @@ async fn append(store: &Store, engine: &EngineId, kind: &str, version: u32, payl
         content_hash: None,
         leaf_hash: Sha256::default(),
         chain_hash: Sha256::default(),
+        mac: None,
     };
     record.leaf_hash = chain::leaf(engine, &record);
     record.chain_hash = chain::link(append.head.chain_hash, record.position, record.leaf_hash);

@@ -27,6 +27,7 @@ pub(crate) fn event(kind: &str, payload: &str) -> Record {
         content_hash: None,
         leaf_hash: Sha256::default(),
         chain_hash: Sha256::default(),
+        mac: None,
     }
 }
 

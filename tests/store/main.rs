@@ -11,6 +11,8 @@ mod events;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
+mod macs;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod reads;

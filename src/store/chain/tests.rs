@@ -24,6 +24,7 @@ fn record() -> Record {
         content_hash: Some(Sha256([9; 32])),
         leaf_hash: Sha256([0; 32]),
         chain_hash: Sha256([0; 32]),
+        mac: None,
     }
 }
 

@@ -123,3 +123,15 @@ fn a_key_file_is_created_once_and_private() {
     fs::write(&path, "").unwrap();
     assert_eq!(ContentKey::load_or_create(&path).err(), Some(SealError::BadKey));
 }
+
+#[test]
+fn a_mac_key_opens_under_its_id_only() {
+    let (right, wrong) = (ContentKey(random_key().unwrap()), ContentKey(random_key().unwrap()));
+    let (made, wrapped) = right.make_mac_key(1).unwrap();
+    let engine: EngineId = "e".parse().unwrap();
+    let opened = right.unwrap_mac_key(1, &wrapped).unwrap();
+    let mac = made.sign(&engine, 1, crate::domain::ids::Sha256::default());
+    assert!(opened.verify(&engine, 1, crate::domain::ids::Sha256::default(), &mac));
+    assert!(right.unwrap_mac_key(2, &wrapped).is_err());
+    assert!(wrong.unwrap_mac_key(1, &wrapped).is_err());
+}

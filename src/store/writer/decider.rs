@@ -154,6 +154,7 @@ impl Decider {
             content_hash,
             leaf_hash: Sha256::default(),
             chain_hash: Sha256::default(),
+            mac: None,
         };
         let envelope = record.envelope();
         // only a vector that is in the log: a replay has no other

@@ -45,6 +45,7 @@ fn event(kind: &str, schema_version: u32, payload: &str) -> Record {
         content_hash: None,
         leaf_hash: Sha256::default(),
         chain_hash: Sha256::default(),
+        mac: None,
     }
 }
 

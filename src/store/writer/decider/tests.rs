@@ -48,6 +48,7 @@ fn decider() -> Decider {
         content_hash: None,
         leaf_hash: Sha256::default(),
         chain_hash: Sha256::default(),
+        mac: None,
     };
     record.leaf_hash = chain::leaf(&engine, &record);
     record.chain_hash = chain::link(fold.chain_hash, 1, record.leaf_hash);

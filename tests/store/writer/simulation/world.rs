@@ -163,6 +163,7 @@ fn first_record() -> Record {
         content_hash: None,
         leaf_hash: Sha256::default(),
         chain_hash: Sha256::default(),
+        mac: None,
     };
     record.leaf_hash = chain::leaf(&engine, &record);
     record.chain_hash = chain::link(chain::genesis(&engine), 1, record.leaf_hash);

@@ -1,0 +1,133 @@
+//! The rows of `mac_keys`: reading keys into the ring, the first key, rotation.
+//!
+//! A row that the content key does not open is ignored. An event that names it is then refused, as is
+//! an event that names no row: neither was written by a process of this deployment.
+
+use std::sync::Arc;
+
+use super::{
+    Append, Conn, Store, StoreError,
+    bind::{json, signed},
+    error::classify,
+    keys::ContentKey,
+    mac::{MAC_KEYS_MAX, MacKey, MacRing},
+    records::Columns,
+    seal::SealError,
+    sql,
+};
+
+/// Ids that a rotation tries: a row that is not ours may take one.
+const FREE_ID_TRIES: u64 = 16;
+
+/// A row of `mac_keys`: the id and the wrapped key.
+pub type MacKeyRow = (u64, Vec<u8>);
+
+/// Why there is no MAC key for new events.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum MacKeyError {
+    /// The database could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No key of the table can be unwrapped, or none can be made.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The ids after the newest key are taken by rows that the content key does not open.
+    #[error(
+        "mac_keys has rows after key {0} that the content key does not open; delete them as the owner \
+         of the table"
+    )]
+    NoFreeId(u64),
+}
+
+impl MacRing {
+    /// Adds the keys that the content key opens.
+    pub fn open(&self, content_key: &ContentKey, rows: &[MacKeyRow]) {
+        for (id, wrapped) in rows {
+            match content_key.unwrap_mac_key(*id, wrapped) {
+                Ok(key) => self.add(key),
+                Err(error) => {
+                    tracing::warn!(mac_key = id, %error, "a row of mac_keys cannot be opened");
+                }
+            }
+        }
+    }
+}
+
+impl Store {
+    /// The key of new events. An empty table gets key 1; of several processes that make it at the same
+    /// time, the first wins.
+    pub async fn mac_key(&self, content_key: &ContentKey) -> Result<Arc<MacKey>, MacKeyError> {
+        let ring = self.mac_ring();
+        if let Some(key) = ring.current() {
+            return Ok(key);
+        }
+        let mut rows = self.newest_mac_keys().await?;
+        if rows.is_empty() {
+            self.insert_mac_key(content_key, 1).await?;
+            rows = self.newest_mac_keys().await?;
+        }
+        ring.open(content_key, &rows);
+        Ok(ring.current().ok_or(SealError::WrongContentKey)?)
+    }
+
+    /// Begins a new key and returns its id. This process signs with it at once, others when they fold
+    /// `mac_key.changed`.
+    pub async fn rotate_mac_key(&self, content_key: &ContentKey) -> Result<u64, MacKeyError> {
+        let ring = self.mac_ring();
+        self.mac_key(content_key).await?;
+        ring.open(content_key, &self.newest_mac_keys().await?);
+        let newest = ring.newest().map_or(0, |key| key.id());
+        for id in newest + 1..=newest + FREE_ID_TRIES {
+            if self.insert_mac_key(content_key, id).await? {
+                ring.open(content_key, &self.mac_key_rows(&[id]).await?);
+                ring.select(id);
+                return Ok(id);
+            }
+        }
+        Err(MacKeyError::NoFreeId(newest))
+    }
+
+    /// The existing MAC keys with these ids.
+    pub async fn mac_key_rows(&self, ids: &[u64]) -> Result<Vec<MacKeyRow>, StoreError> {
+        let mut reader = self.reader().await?;
+        let rows = mac_key_rows(reader.conn(), ids).await?;
+        reader.done().await?;
+        Ok(rows)
+    }
+
+    async fn newest_mac_keys(&self) -> Result<Vec<MacKeyRow>, StoreError> {
+        let mut reader = self.reader().await?;
+        let limit = MAC_KEYS_MAX as i64;
+        let rows = fetch!(reader.conn(), sql::NEWEST_MAC_KEYS, row, [limit])?;
+        reader.done().await?;
+        Ok(rows)
+    }
+
+    /// Returns false if the id is taken.
+    async fn insert_mac_key(&self, key: &ContentKey, id: u64) -> Result<bool, MacKeyError> {
+        let (_, wrapped) = key.make_mac_key(id)?;
+        let mut tx = self.begin_tx().await?;
+        let values = (id as i64, self.local_time(), wrapped.as_slice());
+        let inserted = execute!(tx.conn(), sql::INSERT_MAC_KEY, [values.0, values.1, values.2]);
+        let inserted = inserted.map_err(classify)?;
+        tx.commit_repeatable().await?;
+        Ok(inserted > 0)
+    }
+}
+
+impl Append {
+    /// The existing MAC keys with these ids, read inside this transaction.
+    pub async fn mac_key_rows(&mut self, ids: &[u64]) -> Result<Vec<MacKeyRow>, StoreError> {
+        let rows = mac_key_rows(self.conn(), ids).await;
+        self.checked(rows)
+    }
+}
+
+async fn mac_key_rows(conn: Conn<'_>, ids: &[u64]) -> Result<Vec<MacKeyRow>, StoreError> {
+    fetch!(conn, sql::MAC_KEYS, row, sqlite[json(ids.iter().copied())], postgres[signed(ids)])
+}
+
+fn row(row: &impl Columns) -> Result<MacKeyRow, StoreError> {
+    let id = row.int(0).map_err(classify)?;
+    Ok((id as u64, row.bytes(1).map_err(classify)?))
+}
