@@ -185,7 +185,7 @@ fn key(config: &Config, store: &Store, first: Option<&EngineRow>) -> Check {
     let name = "content key";
     let Some(row) = first else { return first_key(config) };
     let opens = |key: ContentKey| -> Result<(), StartError> {
-        key.unwrap_index_key(&row.engine_id, &row.index_key)?;
+        key.unwrap_index_key(row)?;
         Ok(())
     };
     match content_key(&config.database, store.path(), false).and_then(opens) {

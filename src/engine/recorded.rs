@@ -31,7 +31,7 @@ pub async fn read_recorded_answers(
 ) -> Result<Replay, EngineError> {
     let row = store.engine(engine).await?;
     let row = row.ok_or_else(|| StoreError::EngineMissing(engine.clone()))?;
-    let index_key = content_key.unwrap_index_key(engine, &row.index_key)?;
+    let (index_key, _) = content_key.unwrap_index_key(&row)?;
     let directory = Arc::new(Directory::new(engine.clone(), Arc::clone(content_key), index_key));
     let reader = Reader { store, engine, subjects: Subjects::new(store.clone(), directory) };
     let (mut replay, mut after) = (Replay::default(), 0);

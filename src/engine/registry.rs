@@ -166,16 +166,24 @@ impl Engines {
         let parts = self.parts().clone();
         let row =
             parts.store.engine(id).await?.ok_or_else(|| StoreError::EngineMissing(id.clone()))?;
+        let (index_key, written) = parts.content_key.unwrap_index_key(&row)?;
+        state_fold::check_format_column(&row, written).map_err(ReplayError::from)?;
         state_fold::check_format(&row).map_err(ReplayError::from)?;
-        let index_key = parts.content_key.unwrap_index_key(id, &row.index_key)?;
         let end = Position::MAX;
-        let mut fold = StateFold::new(id.clone(), Arc::clone(&parts.content_key));
+        let mut fold = StateFold::new(
+            id.clone(),
+            Arc::clone(&parts.content_key),
+            Arc::clone(parts.store.mac_ring()),
+        );
         let damage = match replay::advance(&parts.store, &mut fold, id, end, &mut |_| {}).await {
             Ok(()) => None,
             // the state before the damage is good: an untrusted engine can be read
             Err(ReplayError::Damage(damage)) if fold.state.is_some() => Some(damage),
             Err(error) => return Err(error.into()),
         };
+        if damage.is_none() {
+            fold.check_log_format(written).map_err(ReplayError::from)?;
+        }
         parts.metrics.steps.replayed.inc_by(fold.position());
         self.start(id, (fold, damage), index_key).await
     }

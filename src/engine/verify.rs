@@ -54,7 +54,8 @@ pub async fn verify(
     until: Position,
     progress: &mut (dyn FnMut(Position) + Send),
 ) -> Result<(StateFold, Verification), ReplayError> {
-    let mut fold = StateFold::new(engine.clone(), Arc::clone(content_key));
+    let mut fold =
+        StateFold::new(engine.clone(), Arc::clone(content_key), Arc::clone(store.mac_ring()));
     let mut verifier = Verifier::default();
     while fold.position() < until {
         let rows = store.read_for_fold(engine, fold.position(), PAGE).await?;

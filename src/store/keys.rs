@@ -16,11 +16,14 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::{
-    Hmac,
+    EngineRow, Hmac,
     mac::MacKey,
     seal::{AssociatedData, KEY_BYTES, SealError, Secret, open, random_key, seal},
 };
-use crate::domain::ids::{CommandId, EngineId, SubjectRef};
+use crate::domain::{
+    event::LOG_FORMAT,
+    ids::{CommandId, EngineId, SubjectRef},
+};
 
 /// The block size of SHA-256.
 const HMAC_BLOCK_BYTES: usize = 64;
@@ -81,19 +84,30 @@ impl ContentKey {
         Self::from_file(path)
     }
 
-    /// Wraps an engine's index key.
-    pub fn wrap_index_key(&self, engine: &EngineId, key: &IndexKey) -> Result<Vec<u8>, SealError> {
-        seal(&self.0, &index_key_data(engine), key.0.as_slice())
-    }
-
-    /// Unwraps an engine's index key. This is the first operation on a database, since it proves
-    /// that the content key is the right one.
-    pub fn unwrap_index_key(
+    /// Wraps the index key of an engine whose log has this format. The format is part of the
+    /// associated data, so an edit of the column `log_format` is evident.
+    pub fn wrap_index_key(
         &self,
         engine: &EngineId,
-        wrapped: &[u8],
-    ) -> Result<IndexKey, SealError> {
-        self.unwrap(&index_key_data(engine), wrapped).map(IndexKey)
+        log_format: u32,
+        key: &IndexKey,
+    ) -> Result<Vec<u8>, SealError> {
+        seal(&self.0, &index_key_data(engine, log_format), key.0.as_slice())
+    }
+
+    /// Unwraps an engine's index key; returns it with the log format for which it was wrapped,
+    /// whatever the column `log_format` says. This is the first operation on a database, since it
+    /// proves that the content key is the right one.
+    pub fn unwrap_index_key(&self, row: &EngineRow) -> Result<(IndexKey, u32), SealError> {
+        let opened = |format: u32| {
+            let data = index_key_data(&row.engine_id, format);
+            self.unwrap(&data, &row.index_key).map(|key| (IndexKey(key), format.max(1)))
+        };
+        let others = (1..=LOG_FORMAT).filter(|format| *format != row.log_format);
+        std::iter::once(row.log_format)
+            .chain(others)
+            .find_map(|format| opened(format).ok())
+            .ok_or(SealError::WrongContentKey)
     }
 
     /// Wraps a data subject's key.
@@ -113,14 +127,14 @@ impl ContentKey {
     }
 
     /// Makes a random MAC key and wraps it.
-    pub fn make_mac_key(&self, id: u64) -> Result<(MacKey, Vec<u8>), SealError> {
+    pub fn make_mac_key(&self, id: MacKeyId) -> Result<(MacKey, Vec<u8>), SealError> {
         let key = random_key()?;
         let wrapped = seal(&self.0, &mac_key_data(id), key.as_slice())?;
         Ok((MacKey::new(id, &key), wrapped))
     }
 
     /// Unwraps a MAC key.
-    pub fn unwrap_mac_key(&self, id: u64, wrapped: &[u8]) -> Result<MacKey, SealError> {
+    pub fn unwrap_mac_key(&self, id: MacKeyId, wrapped: &[u8]) -> Result<MacKey, SealError> {
         self.unwrap(&mac_key_data(id), wrapped).map(|key| MacKey::new(id, &key))
     }
 
@@ -211,11 +225,13 @@ impl SubjectKey {
     }
 }
 
-fn index_key_data(engine: &EngineId) -> AssociatedData {
-    AssociatedData::new("mlsdm index key").and(engine.as_str().as_bytes())
+fn index_key_data(engine: &EngineId, log_format: u32) -> AssociatedData {
+    let data = AssociatedData::new("mlsdm index key").and(engine.as_str().as_bytes());
+    // the first release wrapped it without the format
+    if log_format < 2 { data } else { data.and(&log_format.to_be_bytes()) }
 }
 
-fn mac_key_data(id: u64) -> AssociatedData {
+fn mac_key_data(id: MacKeyId) -> AssociatedData {
     AssociatedData::new("mlsdm mac key").and(&id.to_be_bytes())
 }
 

@@ -24,7 +24,7 @@ use super::{
     records::EventMac,
     seal::{KEY_BYTES, Secret},
 };
-use crate::domain::ids::{EngineId, Position, Sha256};
+use crate::domain::ids::{EngineId, MacKeyId, Position, Sha256};
 
 /// Maximum number of MAC keys in memory.
 pub const MAC_KEYS_MAX: usize = 1_024;
@@ -36,12 +36,12 @@ const LABEL: &[u8] = b"mlsdm event";
 
 /// One MAC key. The padded key is hashed in advance, so that a MAC costs three blocks of SHA-256.
 pub struct MacKey {
-    id: u64,
+    id: MacKeyId,
     keyed: HmacOf<Hasher>,
 }
 
 impl MacKey {
-    pub(super) fn new(id: u64, key: &Secret) -> Self {
+    pub(super) fn new(id: MacKeyId, key: &Secret) -> Self {
         // a key of a whole block is used as it is, and the construction cannot fail
         let mut block = Zeroizing::new([0; BLOCK_BYTES]);
         block[..KEY_BYTES].copy_from_slice(key.as_slice());
@@ -49,7 +49,7 @@ impl MacKey {
     }
 
     /// Its id in `mac_keys`.
-    pub const fn id(&self) -> u64 {
+    pub const fn id(&self) -> MacKeyId {
         self.id
     }
 
@@ -96,13 +96,13 @@ pub struct MacRing(RwLock<Keys>);
 
 #[derive(Debug, Default)]
 struct Keys {
-    by_id: BTreeMap<u64, Arc<MacKey>>,
-    selected: Option<u64>,
+    by_id: BTreeMap<MacKeyId, Arc<MacKey>>,
+    selected: Option<MacKeyId>,
 }
 
 impl MacRing {
     /// The key with this id, if it was read.
-    pub fn get(&self, id: u64) -> Option<Arc<MacKey>> {
+    pub fn get(&self, id: MacKeyId) -> Option<Arc<MacKey>> {
         self.read().by_id.get(&id).cloned()
     }
 
@@ -119,7 +119,7 @@ impl MacRing {
     }
 
     /// Makes the key with this id the key of new events, from the moment at which it is read.
-    pub fn select(&self, id: u64) {
+    pub fn select(&self, id: MacKeyId) {
         self.write().selected = Some(id);
     }
 

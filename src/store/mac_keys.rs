@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{
     Append, Conn, Store, StoreError,
-    bind::{json, signed},
+    bind::json,
     error::classify,
     keys::ContentKey,
     mac::{MAC_KEYS_MAX, MacKey, MacRing},
@@ -15,12 +15,13 @@ use super::{
     seal::SealError,
     sql,
 };
+use crate::domain::ids::MacKeyId;
 
 /// Ids that a rotation tries: a row that is not ours may take one.
-const FREE_ID_TRIES: u64 = 16;
+const FREE_ID_TRIES: MacKeyId = 16;
 
 /// A row of `mac_keys`: the id and the wrapped key.
-pub type MacKeyRow = (u64, Vec<u8>);
+pub type MacKeyRow = (MacKeyId, Vec<u8>);
 
 /// Why there is no MAC key for new events.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -31,12 +32,6 @@ pub enum MacKeyError {
     /// No key of the table can be unwrapped, or none can be made.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// The ids after the newest key are taken by rows that the content key does not open.
-    #[error(
-        "mac_keys has rows after key {0} that the content key does not open; delete them as the owner \
-         of the table"
-    )]
-    NoFreeId(u64),
 }
 
 impl MacRing {
@@ -70,9 +65,13 @@ impl Store {
         Ok(ring.current().ok_or(SealError::WrongContentKey)?)
     }
 
-    /// Begins a new key and returns its id. This process signs with it at once, others when they fold
+    /// Begins a new key and returns its id; `None` if the next ids are taken by rows that the content
+    /// key does not open. This process signs with it at once, others when they fold
     /// `mac_key.changed`.
-    pub async fn rotate_mac_key(&self, content_key: &ContentKey) -> Result<u64, MacKeyError> {
+    pub async fn rotate_mac_key(
+        &self,
+        content_key: &ContentKey,
+    ) -> Result<Option<MacKeyId>, MacKeyError> {
         let ring = self.mac_ring();
         self.mac_key(content_key).await?;
         ring.open(content_key, &self.newest_mac_keys().await?);
@@ -81,14 +80,14 @@ impl Store {
             if self.insert_mac_key(content_key, id).await? {
                 ring.open(content_key, &self.mac_key_rows(&[id]).await?);
                 ring.select(id);
-                return Ok(id);
+                return Ok(Some(id));
             }
         }
-        Err(MacKeyError::NoFreeId(newest))
+        Ok(None)
     }
 
     /// The existing MAC keys with these ids.
-    pub async fn mac_key_rows(&self, ids: &[u64]) -> Result<Vec<MacKeyRow>, StoreError> {
+    pub async fn mac_key_rows(&self, ids: &[MacKeyId]) -> Result<Vec<MacKeyRow>, StoreError> {
         let mut reader = self.reader().await?;
         let rows = mac_key_rows(reader.conn(), ids).await?;
         reader.done().await?;
@@ -104,10 +103,10 @@ impl Store {
     }
 
     /// Returns false if the id is taken.
-    async fn insert_mac_key(&self, key: &ContentKey, id: u64) -> Result<bool, MacKeyError> {
+    async fn insert_mac_key(&self, key: &ContentKey, id: MacKeyId) -> Result<bool, MacKeyError> {
         let (_, wrapped) = key.make_mac_key(id)?;
         let mut tx = self.begin_tx().await?;
-        let values = (id as i64, self.local_time(), wrapped.as_slice());
+        let values = (i64::from(id), self.local_time(), wrapped.as_slice());
         let inserted = execute!(tx.conn(), sql::INSERT_MAC_KEY, [values.0, values.1, values.2]);
         let inserted = inserted.map_err(classify)?;
         tx.commit_repeatable().await?;
@@ -117,17 +116,24 @@ impl Store {
 
 impl Append {
     /// The existing MAC keys with these ids, read inside this transaction.
-    pub async fn mac_key_rows(&mut self, ids: &[u64]) -> Result<Vec<MacKeyRow>, StoreError> {
+    pub async fn mac_key_rows(&mut self, ids: &[MacKeyId]) -> Result<Vec<MacKeyRow>, StoreError> {
         let rows = mac_key_rows(self.conn(), ids).await;
         self.checked(rows)
     }
 }
 
-async fn mac_key_rows(conn: Conn<'_>, ids: &[u64]) -> Result<Vec<MacKeyRow>, StoreError> {
-    fetch!(conn, sql::MAC_KEYS, row, sqlite[json(ids.iter().copied())], postgres[signed(ids)])
+async fn mac_key_rows(conn: Conn<'_>, ids: &[MacKeyId]) -> Result<Vec<MacKeyRow>, StoreError> {
+    fetch!(
+        conn,
+        sql::MAC_KEYS,
+        row,
+        sqlite[json(ids.iter().copied())],
+        postgres[ids.iter().map(|id| i64::from(*id)).collect::<Vec<_>>()]
+    )
 }
 
 fn row(row: &impl Columns) -> Result<MacKeyRow, StoreError> {
     let id = row.int(0).map_err(classify)?;
-    Ok((id as u64, row.bytes(1).map_err(classify)?))
+    let invalid = |_| StoreError::Corrupt { position: 0, what: "mac_keys.id" };
+    Ok((id.try_into().map_err(invalid)?, row.bytes(1).map_err(classify)?))
 }

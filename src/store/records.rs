@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::domain::{
     event::Envelope,
-    ids::{CommandId, EngineId, Micros, Position, Sha256, StepNumber, SubjectRef},
+    ids::{CommandId, EngineId, MacKeyId, Micros, Position, Sha256, StepNumber, SubjectRef},
 };
 
 /// An HMAC-SHA-256 value.
@@ -21,7 +21,7 @@ pub type Hmac = [u8; 32];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventMac {
     /// The id of its key in `mac_keys`.
-    pub key: u64,
+    pub key: MacKeyId,
     /// HMAC-SHA-256 over engine, position and chain hash.
     pub tag: Hmac,
 }
@@ -273,7 +273,9 @@ fn event_mac(at: Position, row: &impl Columns) -> Result<Option<EventMac>, Store
     let tag = maybe_fixed(at, "mac", row.maybe_bytes(16))?;
     match (key, tag) {
         (None, None) => Ok(None),
-        (Some(key), Some(tag)) => Ok(Some(EventMac { key: key as u64, tag })),
+        (Some(key), Some(tag)) => {
+            Ok(Some(EventMac { key: key.try_into().map_err(damaged(at, "mac_key"))?, tag }))
+        }
         (None, Some(_)) | (Some(_), None) => Err(StoreError::Corrupt { position: at, what: "mac" }),
     }
 }

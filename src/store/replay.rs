@@ -22,7 +22,8 @@ pub async fn replay(
     until: Position,
     progress: &mut (dyn FnMut(Position) + Send),
 ) -> Result<StateFold, ReplayError> {
-    let mut fold = StateFold::new(engine.clone(), Arc::clone(content_key));
+    let mut fold =
+        StateFold::new(engine.clone(), Arc::clone(content_key), Arc::clone(store.mac_ring()));
     advance(store, &mut fold, engine, until, progress).await?;
     Ok(fold)
 }
@@ -42,8 +43,8 @@ pub async fn advance(
         fetch_keys(store, fold, engine, &page.rows).await?;
         let is_full = page.rows.len() as u32 == PAGE || page.unreadable.is_some();
         let more = last < until && is_full;
-        let mut working =
-            std::mem::replace(fold, StateFold::new(engine.clone(), fold.content_key()));
+        let empty = StateFold::new(engine.clone(), fold.content_key(), fold.mac_ring());
+        let mut working = std::mem::replace(fold, empty);
         let applying = tokio::task::spawn_blocking(move || {
             let result = working.apply(page.rows, until);
             (working, result)
@@ -77,13 +78,18 @@ fn unreadable(fold: &StateFold, engine: &EngineId, error: StoreError) -> ReplayE
     }))
 }
 
-/// Fetches the subject keys that a fold needs for these rows and has not cached.
+/// Fetches the keys that a fold needs for these rows and has not cached: the MAC keys and those of
+/// data subjects.
 pub async fn fetch_keys(
     store: &Store,
     fold: &mut StateFold,
     engine: &EngineId,
     rows: &[RecordWithVector],
 ) -> Result<(), ReplayError> {
+    let unknown = fold.missing_mac_keys(rows);
+    if !unknown.is_empty() {
+        fold.add_mac_keys(&store.mac_key_rows(&unknown).await?);
+    }
     let missing = fold.missing_keys(rows);
     if missing.is_empty() {
         return Ok(());

@@ -267,10 +267,12 @@ statements! {
         postgres: "SELECT id, wrapped_key FROM keys.mac_keys WHERE id = ANY($1::bigint[])",
     };
 
-    /// The newest MAC keys, newest first.
+    /// The newest MAC keys, newest first. An id that no event can name is skipped.
     NEWEST_MAC_KEYS = Sql {
-        sqlite: "SELECT id, wrapped_key FROM mac_keys ORDER BY id DESC LIMIT $1",
-        postgres: "SELECT id, wrapped_key FROM keys.mac_keys ORDER BY id DESC LIMIT $1",
+        sqlite: "SELECT id, wrapped_key FROM mac_keys WHERE id < 4294967296 \
+             ORDER BY id DESC LIMIT $1",
+        postgres: "SELECT id, wrapped_key FROM keys.mac_keys WHERE id < 4294967296 \
+             ORDER BY id DESC LIMIT $1",
     };
 
     /// Inserts a MAC key; an existing row is unchanged.

@@ -3,6 +3,8 @@
 //! The fold recomputes each row's leaf and chain hash, so no state is built from an edited log. Of
 //! the contents it reads only the vectors, which the trace levels need.
 
+mod damage;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -10,18 +12,23 @@ use std::{
 
 use crate::domain::{
     event::{Envelope, Event, LOG_FORMAT},
-    evolve::{self, FoldError, evolve},
-    ids::{EngineId, Position, Sha256, SubjectRef},
+    evolve::{self, evolve},
+    ids::{EngineId, MacKeyId, Position, Sha256, SubjectRef},
     rules::Rules,
     state::State,
-    vector::{UnitVector, VectorError},
+    vector::UnitVector,
 };
 
 use super::{
-    EngineRow, Head, Record, StoreError, SubjectRow, chain,
-    codec::{self, CodecError},
+    MacKeyRow, Record, SubjectRow, chain,
+    codec,
     keys::{Column, ContentKey, SubjectKey},
+    mac::{MAC_KEYS_MAX, MacKey, MacRing},
     seal::SealError,
+};
+
+pub use damage::{
+    DamageCause, LogDamage, MAC_FORMAT, ReplayError, check_format, check_format_column, check_head,
 };
 
 /// The maximum number of cached subject keys; a full cache is emptied.
@@ -29,106 +36,6 @@ const KEYS_MAX: usize = 10_000;
 
 /// Rows per page when a log is folded.
 pub const PAGE: u32 = 2_000;
-
-/// A log that cannot be folded, with the position and the cause.
-#[derive(Debug, thiserror::Error)]
-#[error("engine {engine}, position {position}: {cause}")]
-pub struct LogDamage {
-    /// The engine.
-    pub engine: EngineId,
-    /// The position of the row.
-    pub position: Position,
-    /// The cause.
-    #[source]
-    pub cause: DamageCause,
-}
-
-/// The reason why a row cannot be folded.
-#[derive(Debug, thiserror::Error)]
-pub enum DamageCause {
-    /// A row is missing.
-    #[error("a row is missing: found position {found} instead")]
-    Gap {
-        /// The position of the row found instead.
-        found: Position,
-    },
-    /// The row does not have the form of an event.
-    #[error("the row cannot be read ({0})")]
-    Unreadable(&'static str),
-    /// The log ends before an event that this process has folded.
-    #[error("events up to position {folded} were removed after this process had read them")]
-    Removed {
-        /// The position of the last event that this process has folded.
-        folded: Position,
-    },
-    /// The last event that this process has folded is another one now.
-    #[error("this event or an earlier one was replaced after this process had read it")]
-    Replaced,
-    /// The background audit found an edit before the last folded event.
-    #[error("the audit failed: {0}; `mlsdm audit verify` repeats it")]
-    Audit(String),
-    /// This row or an earlier one was edited.
-    #[error("the hash chain is broken; `mlsdm audit verify` shows where it was edited")]
-    Chain,
-    /// The event cannot be decoded.
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    /// The event contradicts the state before it.
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-    /// The sealed vector cannot be decoded.
-    #[error("its vector cannot be decoded: {0}")]
-    Key(#[from] SealError),
-    /// The vector is invalid.
-    #[error("its vector is damaged: {0}")]
-    Vector(#[from] VectorError),
-    /// The log has a newer format.
-    #[error("log format {found} is newer than {LOG_FORMAT}; run a newer binary")]
-    Format {
-        /// The format of the log.
-        found: u32,
-    },
-    /// The event was decided by rules that this binary does not have.
-    #[error(
-        "it was decided by rules version {found}, and mlsdm {} has version {}; run the mlsdm that \
-         recorded it or a newer one",
-        env!("CARGO_PKG_VERSION"), Rules::NEWEST.version()
-    )]
-    Rules {
-        /// The version of the rules.
-        found: u32,
-    },
-}
-
-impl DamageCause {
-    /// The kind of damage, without values of the row.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Gap { .. } => "missing",
-            Self::Unreadable(_) => "unreadable",
-            Self::Chain => "chain",
-            Self::Codec(_) => "event",
-            Self::Fold(_) => "contradiction",
-            Self::Key(_) | Self::Vector(_) => "vector",
-            Self::Format { .. } => "format",
-            Self::Rules { .. } => "rules",
-            Self::Removed { .. } => "removed",
-            Self::Replaced => "replaced",
-            Self::Audit(_) => "audit",
-        }
-    }
-}
-
-/// The error of a replay.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
-    /// The log cannot be folded.
-    #[error(transparent)]
-    Damage(#[from] Box<LogDamage>),
-    /// The log cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// A row and its sealed vector.
 pub type RecordWithVector = (Record, Option<Vec<u8>>);
@@ -139,6 +46,9 @@ pub struct StateFold {
     content_key: Arc<ContentKey>,
     keys: HashMap<SubjectRef, Option<Arc<SubjectKey>>>,
     erased: HashSet<SubjectRef>,
+    mac_ring: Arc<MacRing>,
+    /// The MAC key of the last event.
+    mac_key: Option<Arc<MacKey>>,
     /// The state; `None` before the first event.
     pub state: Option<State>,
     /// Chain hash of the last folded event.
@@ -157,13 +67,15 @@ pub struct DecodedEvent {
 
 impl StateFold {
     /// A fold before the first event.
-    pub fn new(engine: EngineId, content_key: Arc<ContentKey>) -> Self {
+    pub fn new(engine: EngineId, content_key: Arc<ContentKey>, mac_ring: Arc<MacRing>) -> Self {
         let chain_hash = chain::genesis(&engine);
         Self {
             engine,
             content_key,
             keys: HashMap::new(),
             erased: HashSet::new(),
+            mac_ring,
+            mac_key: None,
             state: None,
             chain_hash,
         }
@@ -177,6 +89,40 @@ impl StateFold {
     /// The content key, which unwraps subject keys.
     pub fn content_key(&self) -> Arc<ContentKey> {
         Arc::clone(&self.content_key)
+    }
+
+    /// The MAC keys of the database.
+    pub fn mac_ring(&self) -> Arc<MacRing> {
+        Arc::clone(&self.mac_ring)
+    }
+
+    /// The ids of the MAC keys that these rows need and that were not read, at most
+    /// [`MAC_KEYS_MAX`].
+    pub fn missing_mac_keys(&self, rows: &[RecordWithVector]) -> Vec<MacKeyId> {
+        let mut ids: Vec<MacKeyId> =
+            rows.iter().filter_map(|(record, _)| record.mac).map(|mac| mac.key).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.retain(|id| self.mac_ring.get(*id).is_none());
+        ids.truncate(MAC_KEYS_MAX);
+        ids
+    }
+
+    /// Adds MAC keys to those of the database. A key that cannot be unwrapped stays unknown.
+    pub fn add_mac_keys(&self, rows: &[MacKeyRow]) {
+        self.mac_ring.open(&self.content_key, rows);
+    }
+
+    /// Checks the format at the end of the log against the one for which the engine's index key was
+    /// wrapped.
+    pub fn check_log_format(&self, written: u32) -> Result<(), Box<LogDamage>> {
+        let found = self.format();
+        if written < MAC_FORMAT || found >= written {
+            return Ok(());
+        }
+        // no event is authentic, so none can be kept
+        let cause = DamageCause::FormatOfLog { found, written };
+        Err(Box::new(LogDamage { engine: self.engine.clone(), position: 1, cause }))
     }
 
     /// True if an erasure of this subject was folded.
@@ -260,14 +206,41 @@ impl StateFold {
         if leaf != record.leaf_hash || link != record.chain_hash {
             return Err(DamageCause::Chain);
         }
+        // before all else, so that a forged event is not reported as one of a newer binary
+        let is_authentic = self.format() >= MAC_FORMAT;
+        if is_authentic {
+            self.authenticate(record)?;
+        }
         if Rules::from_version(record.decide_version).is_none() {
             return Err(DamageCause::Rules { found: record.decide_version });
         }
         let decoded = self.decode(row)?;
+        if !is_authentic && decoded.event.begins_format() >= Some(MAC_FORMAT) {
+            self.authenticate(record)?;
+        }
         observe(self.state.as_ref(), record, &decoded);
         self.apply_event(decoded)?;
         self.chain_hash = link;
         Ok(())
+    }
+
+    /// The format of the log so far. The events decide whether a MAC is required, not a column that
+    /// whoever forges an event can write as well.
+    fn format(&self) -> u32 {
+        self.state.as_ref().map_or(1, |state| state.log_format)
+    }
+
+    fn authenticate(&mut self, record: &Record) -> Result<(), DamageCause> {
+        let mac = record.mac.ok_or(DamageCause::MacMissing)?;
+        if self.mac_key.as_ref().is_none_or(|key| key.id() != mac.key) {
+            self.mac_key = self.mac_ring.get(mac.key);
+        }
+        let key = self.mac_key.as_ref().ok_or(DamageCause::MacKey { key: mac.key })?;
+        if key.verify(&self.engine, record.position, record.chain_hash, &mac) {
+            Ok(())
+        } else {
+            Err(DamageCause::Mac)
+        }
     }
 
     fn decode(&self, (record, sealed): &RecordWithVector) -> Result<DecodedEvent, DamageCause> {
@@ -309,31 +282,4 @@ impl StateFold {
         }
         Ok(())
     }
-}
-
-/// Checks that a log still contains all that was folded. Its head may be after the folded events, which
-/// is no damage: the chain shows whether the events between continue them.
-pub fn check_head(
-    engine: &EngineId,
-    (position, chain_hash): (Position, Sha256),
-    head: &Head,
-) -> Result<(), Box<LogDamage>> {
-    let damage =
-        |position, cause| Err(Box::new(LogDamage { engine: engine.clone(), position, cause }));
-    if head.position < position {
-        return damage(head.position + 1, DamageCause::Removed { folded: position });
-    }
-    if head.position == position && head.chain_hash != chain_hash {
-        return damage(position, DamageCause::Replaced);
-    }
-    Ok(())
-}
-
-/// Checks that this binary supports the log format of an engine.
-pub fn check_format(engine: &EngineRow) -> Result<(), Box<LogDamage>> {
-    if engine.log_format <= LOG_FORMAT {
-        return Ok(());
-    }
-    let cause = DamageCause::Format { found: engine.log_format };
-    Err(Box::new(LogDamage { engine: engine.engine_id.clone(), position: 0, cause }))
 }

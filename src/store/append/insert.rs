@@ -103,7 +103,7 @@ async fn sqlite_events(
                 .push_bind(record.content_hash.as_ref().map(|hash| hash.0.as_slice()))
                 .push_bind(record.leaf_hash.0.as_slice())
                 .push_bind(record.chain_hash.0.as_slice())
-                .push_bind(record.mac.map(|mac| mac.key as i64))
+                .push_bind(record.mac.map(|mac| i64::from(mac.key)))
                 .push_bind(record.mac.as_ref().map(|mac| mac.tag.as_slice()));
         });
         insert.build().persistent(group.len() == SQLITE_GROUP).execute(&mut *conn).await?;
@@ -168,7 +168,7 @@ fn bind_events<'q>(query: PgQuery<'q>, events: &'q [Record]) -> PgQuery<'q> {
         .bind(column(events, |e| e.content_hash.as_ref().map(bytes)))
         .bind(column(events, |e| bytes(&e.leaf_hash)))
         .bind(column(events, |e| bytes(&e.chain_hash)))
-        .bind(column(events, |e| e.mac.map(|mac| mac.key as i64)))
+        .bind(column(events, |e| e.mac.map(|mac| i64::from(mac.key))))
         .bind(column(events, |e| e.mac.as_ref().map(|mac| mac.tag.as_slice())))
 }
 

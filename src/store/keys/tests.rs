@@ -64,10 +64,22 @@ fn wrapped_keys_are_unwrapped_by_their_content_key_only() {
     assert_eq!(opened(&right, 6), Some(SealError::WrongContentKey));
 
     let index = IndexKey::generate().unwrap();
-    let wrapped = right.wrap_index_key(&engine, &index).unwrap();
-    let back = right.unwrap_index_key(&engine, &wrapped).unwrap();
-    assert_eq!(back.name_hmac(&engine, "Ana"), index.name_hmac(&engine, "Ana"));
-    assert_eq!(wrong.unwrap_index_key(&engine, &wrapped).err(), Some(SealError::WrongContentKey));
+    for wrapped_for in [1, 2] {
+        let wrapped = right.wrap_index_key(&engine, wrapped_for, &index).unwrap();
+        let mut row = EngineRow {
+            engine_id: engine.clone(),
+            created_at: 0,
+            log_format: wrapped_for,
+            index_key: wrapped,
+        };
+        assert_eq!(wrong.unwrap_index_key(&row).err(), Some(SealError::WrongContentKey));
+        for column in [wrapped_for, 0, 1, 2, 3, u32::MAX] {
+            row.log_format = column;
+            let (back, format) = right.unwrap_index_key(&row).unwrap();
+            assert_eq!(format, wrapped_for, "the column says {column}");
+            assert_eq!(back.name_hmac(&engine, "Ana"), index.name_hmac(&engine, "Ana"));
+        }
+    }
 }
 
 #[test]

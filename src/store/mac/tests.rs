@@ -1,6 +1,6 @@
 use super::*;
 
-fn key(id: u64, byte: u8) -> MacKey {
+fn key(id: MacKeyId, byte: u8) -> MacKey {
     MacKey::new(id, &Zeroizing::new([byte; KEY_BYTES]))
 }
 
@@ -53,7 +53,7 @@ fn the_newest_key_signs_until_another_is_selected() {
 fn a_full_ring_keeps_the_key_of_new_events() {
     let ring = MacRing::default();
     ring.select(1);
-    for id in 1..=MAC_KEYS_MAX as u64 {
+    for id in 1..=MAC_KEYS_MAX as MacKeyId {
         ring.add(key(id, 0));
     }
     ring.add(key(5_000, 0));

@@ -25,7 +25,7 @@ use crate::{
     store::{
         Record, SubjectRow, chain, codec,
         seal::SealError,
-        state_fold::StateFold,
+        state_fold::{MAC_FORMAT, StateFold},
         subject::{Directory, Subject},
     },
 };
@@ -166,6 +166,11 @@ impl Decider {
         evolve(state, &envelope, &decided.event, vector).map_err(|e| defect(e.to_string()))?;
         record.leaf_hash = chain::leaf(&self.engine, &record);
         record.chain_hash = chain::link(self.fold.chain_hash, record.position, record.leaf_hash);
+        if state.log_format >= MAC_FORMAT {
+            let key = self.fold.mac_ring().current();
+            let key = key.ok_or_else(|| defect("no MAC key was read".to_owned()))?;
+            record.mac = Some(key.sign(&self.engine, record.position, record.chain_hash));
+        }
         self.fold.chain_hash = record.chain_hash;
         batch.contents.extend(content.map(|content| (record.position, content)));
         batch.records.push(record);

@@ -237,6 +237,10 @@ impl<'a> Locked<'a> {
                 }
                 read => read?,
             };
+            let unknown = fold.missing_mac_keys(&rows);
+            if !unknown.is_empty() {
+                fold.add_mac_keys(&transaction.mac_key_rows(&unknown).await?);
+            }
             let missing = fold.missing_keys(&rows);
             if !missing.is_empty() {
                 let keys = transaction.subjects_by_ref(&missing).await?;

@@ -133,7 +133,7 @@ impl TestLog {
         let options = options(&self.database, clock, &self.ticks, &faults);
         let store = Store::open(&options).await.unwrap();
         let row = store.engine(&self.engine).await.unwrap().unwrap();
-        let index_key = self.key.unwrap_index_key(&self.engine, &row.index_key).unwrap();
+        let (index_key, _) = self.key.unwrap_index_key(&row).unwrap();
         let (id, key) = (self.engine.clone(), Arc::clone(&self.key));
         let directory = Arc::new(Directory::new(id.clone(), key, index_key));
         let folder = self.replay(&store).await;

@@ -118,7 +118,7 @@ impl Bench {
             .await?;
         let row = store.engine(&engine).await?;
         let row = row.ok_or_else(|| anyhow::anyhow!("the engine is missing"))?;
-        let index_key = key.unwrap_index_key(&engine, &row.index_key)?;
+        let (index_key, _) = key.unwrap_index_key(&row)?;
         let directory = Arc::new(Directory::new(engine.clone(), Arc::clone(&key), index_key));
         let subject = Arc::new(directory.make("bench", crate::ids::subject_ref())?);
         let folder = replay::replay(&store, &key, &engine, u64::MAX, &mut |_| {}).await?;

@@ -29,7 +29,7 @@ fn decider() -> Decider {
     let engine = EngineId::default();
     let key = Arc::new(ContentKey::from_text(&"42".repeat(32)).unwrap());
     let directory = Directory::new(engine.clone(), Arc::clone(&key), IndexKey::generate().unwrap());
-    let mut fold = StateFold::new(engine.clone(), key);
+    let mut fold = StateFold::new(engine.clone(), key, Arc::default());
     let created = EngineCreated { policy: Policy::default(), log_format: 1, config_hash: None };
     let encoded = codec::encode(&Event::EngineCreated(Box::new(created))).unwrap();
     let mut record = Record {

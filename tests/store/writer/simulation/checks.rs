@@ -47,7 +47,7 @@ struct State {
 /// Folds a log from its first event.
 pub(super) fn fold(records: Vec<Record>) -> Result<StateFold, String> {
     let key = Arc::new(ContentKey::from_text(CONTENT_KEY).unwrap());
-    let mut fold = StateFold::new(EngineId::default(), key);
+    let mut fold = StateFold::new(EngineId::default(), key, Arc::default());
     let rows = records.into_iter().map(|record| (record, None)).collect();
     fold.apply(rows, Position::MAX).map_err(|damage| damage.to_string())?;
     Ok(fold)
