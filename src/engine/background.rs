@@ -173,13 +173,16 @@ mod tests {
     use super::*;
     use crate::{
         domain::ids::CommandId,
+        engine::Parts,
         store::{Record, chain},
         testkit::app::TestApp,
     };
 
     /// Appends an event of a type that this version does not know.
     async fn append_unknown(app: &TestApp, engine: &EngineId) {
-        let mut append = app.engines.parts().store.begin(engine).await.unwrap();
+        let Parts { store, content_key, .. } = app.engines.parts();
+        let key = store.mac_key(content_key).await.unwrap();
+        let mut append = store.begin(engine).await.unwrap();
         let mut record = Record {
             position: append.head.position + 1,
             command_id: CommandId::new(1),
@@ -198,8 +201,7 @@ mod tests {
             chain_hash: Sha256::default(),
             mac: None,
         };
-        record.leaf_hash = chain::leaf(engine, &record);
-        record.chain_hash = chain::link(append.head.chain_hash, record.position, record.leaf_hash);
+        chain::extend(engine, append.head.chain_hash, Some(&key), &mut record);
         append.insert_events(&[record]).await.unwrap();
         append.commit().await.unwrap();
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     domain::ids::{EngineId, Position},
     store::{
-        StoreError, seal::SealError, state_fold::ReplayError, subject::SubjectError,
+        MacKeyError, StoreError, seal::SealError, state_fold::ReplayError, subject::SubjectError,
         writer::WriteError,
     },
 };
@@ -61,6 +61,15 @@ impl From<StoreError> for EngineError {
 impl From<ReplayError> for EngineError {
     fn from(error: ReplayError) -> Self {
         Self::Folding(Arc::new(error))
+    }
+}
+
+impl From<MacKeyError> for EngineError {
+    fn from(error: MacKeyError) -> Self {
+        match error {
+            MacKeyError::Store(error) => error.into(),
+            MacKeyError::Seal(error) => error.into(),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use super::{Engine, EngineError, Parts, Receipt, Settings, refusals::Refusals};
 use crate::{
     domain::{
-        event::{EngineCreated, Event},
+        event::{EngineCreated, Event, LOG_FORMAT},
         ids::{EngineId, Position, Sha256},
         policy::Policy,
         rules::Rules,
@@ -23,7 +23,7 @@ use crate::{
         EngineRow, Head, Record, StoreError, chain, codec,
         keys::IndexKey,
         replay,
-        state_fold::{self, LogDamage, ReplayError, StateFold},
+        state_fold::{self, LogDamage, MAC_FORMAT, ReplayError, StateFold},
         subject::{Directory, Subjects},
         writer::{WriteError, writer},
     },
@@ -49,9 +49,6 @@ struct Shared {
 /// Maximum number of concurrent replays for queries of past states (`state?at_position=`); further
 /// queries wait.
 const REPLAYS_MAX: usize = 2;
-
-/// The log format of a new engine.
-const NEW_ENGINE_FORMAT: u32 = 1;
 
 impl Engines {
     /// A registry without loaded engines. `tasks` runs their writers.
@@ -241,20 +238,43 @@ impl Engines {
     ) -> Result<Receipt, EngineError> {
         policy.validate().map_err(|e| WriteError::Refused(e.into()))?;
         let parts = self.parts();
+        let log_format = self.new_format().await?;
+        let mac_key = if log_format >= MAC_FORMAT {
+            Some(parts.store.mac_key(&parts.content_key).await?)
+        } else {
+            None
+        };
         let index_key = IndexKey::generate()?;
         let created_at = parts.store.local_time();
         let row = EngineRow {
             engine_id: id.clone(),
             created_at,
-            log_format: NEW_ENGINE_FORMAT,
-            index_key: parts.content_key.wrap_index_key(id, &index_key)?,
+            log_format,
+            index_key: parts.content_key.wrap_index_key(id, log_format, &index_key)?,
         };
-        let created = EngineCreated { policy, log_format: NEW_ENGINE_FORMAT, config_hash };
-        let record = first_record(id, created_at, created, actor)?;
+        let created = EngineCreated { policy, log_format, config_hash };
+        let mut record = first_record(created_at, created, actor)?;
+        chain::extend(id, chain::genesis(id), mac_key.as_deref(), &mut record);
         let receipt = Receipt { position: record.position, chain_hash: record.chain_hash };
         parts.store.create_engine(&row, &record, None).await?;
         parts.store.metrics().appended(&record.kind);
         Ok(receipt)
+    }
+
+    /// The log format of a new engine: that of the server's own log, which `mlsdm upgrade finish`
+    /// raises first. Without that log, the lowest format of an engine; in an empty database, the
+    /// newest.
+    async fn new_format(&self) -> Result<u32, EngineError> {
+        let Parts { store, content_key, .. } = self.parts();
+        let rows = match store.engine(&EngineId::system()).await? {
+            Some(system) => vec![system],
+            None => store.engines().await?,
+        };
+        let mut lowest = LOG_FORMAT;
+        for row in rows {
+            lowest = lowest.min(content_key.unwrap_index_key(&row)?.1);
+        }
+        Ok(lowest)
     }
 
     /// Creates the default engine if it does not exist. Otherwise applies the policy of the
@@ -322,15 +342,11 @@ impl Engines {
     }
 }
 
-fn first_record(
-    id: &EngineId,
-    now: i64,
-    created: EngineCreated,
-    actor: &str,
-) -> Result<Record, WriteError> {
+/// The record of `engine.created`, without hashes and MAC.
+fn first_record(now: i64, created: EngineCreated, actor: &str) -> Result<Record, WriteError> {
     let encoded = codec::encode(&Event::EngineCreated(Box::new(created)))
         .map_err(|e| WriteError::Defect(e.to_string()))?;
-    let mut record = Record {
+    Ok(Record {
         position: 1,
         command_id: crate::ids::command_id(),
         kind: encoded.kind.to_owned(),
@@ -347,8 +363,5 @@ fn first_record(
         leaf_hash: Sha256::default(),
         chain_hash: Sha256::default(),
         mac: None,
-    };
-    record.leaf_hash = chain::leaf(id, &record);
-    record.chain_hash = chain::link(chain::genesis(id), 1, record.leaf_hash);
-    Ok(record)
+    })
 }

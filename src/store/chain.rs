@@ -11,7 +11,10 @@
 
 use sha2::{Digest, Sha256 as Hasher};
 
-use super::records::{Head, Record};
+use super::{
+    mac::MacKey,
+    records::{Head, Record},
+};
 use crate::domain::ids::{EngineId, Micros, Position, Sha256};
 
 /// The version of the leaf encoding.
@@ -76,6 +79,14 @@ pub fn link(previous: Sha256, position: Position, leaf: Sha256) -> Sha256 {
         .chain_update(position.to_be_bytes())
         .chain_update(leaf.0);
     Sha256(hash.finalize().into())
+}
+
+/// Fills in the hashes of an event that follows the event with the chain hash `previous`, and its MAC
+/// if the log has a key.
+pub fn extend(engine: &EngineId, previous: Sha256, key: Option<&MacKey>, record: &mut Record) {
+    record.leaf_hash = leaf(engine, record);
+    record.chain_hash = link(previous, record.position, record.leaf_hash);
+    record.mac = key.map(|key| key.sign(engine, record.position, record.chain_hash));
 }
 
 /// The hash of a contents row: both sealed parts, encoded like columns.

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::domain::{
     event::LOG_FORMAT,
-    ids::{CommandId, EngineId, SubjectRef},
+    ids::{CommandId, EngineId, MacKeyId, SubjectRef},
 };
 
 /// The block size of SHA-256.

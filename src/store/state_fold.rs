@@ -20,8 +20,7 @@ use crate::domain::{
 };
 
 use super::{
-    MacKeyRow, Record, SubjectRow, chain,
-    codec,
+    MacKeyRow, Record, SubjectRow, chain, codec,
     keys::{Column, ContentKey, SubjectKey},
     mac::{MAC_KEYS_MAX, MacKey, MacRing},
     seal::SealError,

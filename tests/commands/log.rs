@@ -179,12 +179,13 @@ impl Copy {
         record.payload = serde_json::to_vec(&json).unwrap();
     }
 
-    /// Writes the log into an empty database with positions and hashes that fit it.
+    /// Writes the log into an empty database with positions, hashes and MACs that fit it.
     pub(crate) async fn write(mut self) -> TestDatabase {
         let database = TestDatabase::sqlite();
         let store = Store::open(&Options::new(database.url())).await.unwrap();
         store.migrate().await.unwrap();
         let id = &self.engine.engine_id;
+        let key = store.mac_key(&ContentKey::from_text(CONTENT_KEY).unwrap()).await.unwrap();
         let mut chain_hash = chain::genesis(id);
         for (index, (record, content)) in self.rows.iter_mut().enumerate() {
             record.position = index as Position + 1;
@@ -194,9 +195,8 @@ impl Copy {
                 }
                 None => record.content_hash,
             };
-            record.leaf_hash = chain::leaf(id, record);
-            chain_hash = chain::link(chain_hash, record.position, record.leaf_hash);
-            record.chain_hash = chain_hash;
+            chain::extend(id, chain_hash, Some(&key), record);
+            chain_hash = record.chain_hash;
         }
         let (first, rest) = self.rows.split_first().unwrap();
         store.create_engine(&self.engine, &first.0, None).await.unwrap();

@@ -7,13 +7,17 @@ use mlsdm::{
         policy::Policy,
     },
     engine::{StepError, step},
-    store::{Record, Store, chain, writer::WriteError},
-    testkit::app::{TestApp, caller, generate},
+    store::{Record, Store, chain, keys::ContentKey, writer::WriteError},
+    testkit::{
+        CONTENT_KEY,
+        app::{TestApp, caller, generate},
+    },
 };
 use tokio_util::sync::CancellationToken;
 
 /// Appends an event with a valid chain, as a newer version would. Returns its position.
 async fn append(store: &Store, engine: &EngineId, kind: &str, version: u32, payload: &str) -> u64 {
+    let key = store.mac_key(&ContentKey::from_text(CONTENT_KEY).unwrap()).await.unwrap();
     let mut append = store.begin(engine).await.unwrap();
     let mut record = Record {
         position: append.head.position + 1,
@@ -33,8 +37,7 @@ async fn append(store: &Store, engine: &EngineId, kind: &str, version: u32, payl
         chain_hash: Sha256::default(),
         mac: None,
     };
-    record.leaf_hash = chain::leaf(engine, &record);
-    record.chain_hash = chain::link(append.head.chain_hash, record.position, record.leaf_hash);
+    chain::extend(engine, append.head.chain_hash, Some(&key), &mut record);
     let position = record.position;
     append.insert_events(&[record]).await.unwrap();
     append.commit().await.unwrap();

@@ -3,9 +3,10 @@
 
 use mlsdm::{
     domain::ids::EngineId,
-    store::{Options, Record, Store, chain},
+    store::{Options, Record, Store, chain, keys::ContentKey},
     testkit::{
-        TestDatabase, TestEnv, TestResponse, TestServer, eventually, on_every_database, send,
+        CONTENT_KEY, TestDatabase, TestEnv, TestResponse, TestServer, eventually,
+        on_every_database, send,
     },
 };
 use serde_json::json;
@@ -77,20 +78,37 @@ async fn damage_second_event(database: &TestDatabase, engine: &str, damage: Dama
         Damage::Written(change) => {
             let [before, mut event] = first_events(database.url(), engine).await;
             change(&mut event);
-            let leaf = chain::leaf(&engine.parse().unwrap(), &event);
-            let link = chain::link(before.chain_hash, event.position, leaf);
+            let hashes = rehashed(database, engine, &before, &mut event).await;
             format!(
-                "type = '{}', schema_version = {}, clear = {}, leaf_hash = {}, chain_hash = {}",
+                "type = '{}', schema_version = {}, clear = {}, {hashes}",
                 event.kind,
                 event.schema_version,
                 literal(database, &event.payload),
-                literal(database, &leaf.0),
-                literal(database, &link.0)
             )
         }
     };
     let place = format!("where engine_id = '{engine}' and position = 2");
     tamper(database, &format!("update events set {columns} {place}")).await;
+}
+
+/// The columns with the hashes and the MAC that an event has as it is.
+async fn rehashed(
+    database: &TestDatabase,
+    engine: &str,
+    before: &Record,
+    event: &mut Record,
+) -> String {
+    let store = Store::open_read_only(&Options::new(database.url())).await.unwrap();
+    let key = store.mac_key(&ContentKey::from_text(CONTENT_KEY).unwrap()).await.unwrap();
+    store.close().await;
+    chain::extend(&engine.parse().unwrap(), before.chain_hash, Some(&key), event);
+    format!(
+        "leaf_hash = {}, chain_hash = {}, mac_key = {}, mac = {}",
+        literal(database, &event.leaf_hash.0),
+        literal(database, &event.chain_hash.0),
+        key.id(),
+        literal(database, &event.mac.unwrap().tag),
+    )
 }
 
 async fn create(server: &TestServer, engine: &str) {
@@ -161,12 +179,9 @@ async fn an_event_of_a_newer_binary_stops_a_running_engine(database: TestDatabas
 async fn rehash_last(database: &TestDatabase) {
     let store = Store::open_read_only(&Options::new(database.url())).await.unwrap();
     let engine: EngineId = "followed".parse().unwrap();
-    let [before, event] = store.read(&engine, 2, 2).await.unwrap().try_into().unwrap();
+    let [before, mut event] = store.read(&engine, 2, 2).await.unwrap().try_into().unwrap();
     store.close().await;
-    let leaf = chain::leaf(&engine, &event);
-    let link = chain::link(before.chain_hash, event.position, leaf);
-    let (leaf, link) = (literal(database, &leaf.0), literal(database, &link.0));
-    let columns = format!("leaf_hash = {leaf}, chain_hash = {link}");
+    let columns = rehashed(database, "followed", &before, &mut event).await;
     let place = "where engine_id = 'followed' and position = 4";
     tamper(database, &format!("update events set {columns} {place}")).await;
 }

@@ -164,13 +164,13 @@ impl Decider {
             return Err(defect("an engine without a state".to_owned()));
         };
         evolve(state, &envelope, &decided.event, vector).map_err(|e| defect(e.to_string()))?;
-        record.leaf_hash = chain::leaf(&self.engine, &record);
-        record.chain_hash = chain::link(self.fold.chain_hash, record.position, record.leaf_hash);
-        if state.log_format >= MAC_FORMAT {
+        let key = if state.log_format >= MAC_FORMAT {
             let key = self.fold.mac_ring().current();
-            let key = key.ok_or_else(|| defect("no MAC key was read".to_owned()))?;
-            record.mac = Some(key.sign(&self.engine, record.position, record.chain_hash));
-        }
+            Some(key.ok_or_else(|| defect("no MAC key was read".to_owned()))?)
+        } else {
+            None
+        };
+        chain::extend(&self.engine, self.fold.chain_hash, key.as_deref(), &mut record);
         self.fold.chain_hash = record.chain_hash;
         batch.contents.extend(content.map(|content| (record.position, content)));
         batch.records.push(record);

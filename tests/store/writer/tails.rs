@@ -49,18 +49,18 @@ fn event(kind: &str, schema_version: u32, payload: &str) -> Record {
     }
 }
 
-/// Appends events with a valid chain; returns the last position.
+/// Appends events as a server of the deployment does; returns the last position.
 pub(super) async fn foreign(fixture: &TestLog, store: &Store, events: Vec<Record>) -> Position {
     let mut append = store.begin(&fixture.engine).await.unwrap();
     let Head { mut position, mut chain_hash, .. } = append.head;
+    let key = store.mac_key(&fixture.key).await.unwrap();
     let mut rows = Vec::new();
     for mut record in events {
         position += 1;
         record.position = position;
         record.recorded_at = append.now;
-        record.leaf_hash = chain::leaf(&fixture.engine, &record);
-        chain_hash = chain::link(chain_hash, position, record.leaf_hash);
-        record.chain_hash = chain_hash;
+        chain::extend(&fixture.engine, chain_hash, Some(&key), &mut record);
+        chain_hash = record.chain_hash;
         rows.push(record);
     }
     append.insert_events(&rows).await.unwrap();
@@ -166,8 +166,7 @@ async fn a_missing_row_is_refused(fixture: TestLog) {
     let mut record = attested();
     record.position = append.head.position + 2;
     record.recorded_at = append.now;
-    record.leaf_hash = chain::leaf(&fixture.engine, &record);
-    record.chain_hash = chain::link(append.head.chain_hash, record.position, record.leaf_hash);
+    chain::extend(&fixture.engine, append.head.chain_hash, None, &mut record);
     append.insert_events(&[record]).await.unwrap();
     append.commit().await.unwrap();
     let damage = damage(&fixture, &replica).await;

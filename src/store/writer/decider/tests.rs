@@ -6,13 +6,14 @@ use super::*;
 use crate::{
     domain::{
         command::{Admit, Intervene},
-        event::EngineCreated,
+        event::{EngineCreated, LOG_FORMAT},
         ids::{CommandId, SubjectRef},
         policy::Policy,
     },
     store::{
         Content,
         keys::{Column, ContentKey, IndexKey},
+        mac::MacRing,
         writer::{
             proposal::{Claim, Sealed, prompt_hmac},
             queue::Depth,
@@ -29,8 +30,12 @@ fn decider() -> Decider {
     let engine = EngineId::default();
     let key = Arc::new(ContentKey::from_text(&"42".repeat(32)).unwrap());
     let directory = Directory::new(engine.clone(), Arc::clone(&key), IndexKey::generate().unwrap());
-    let mut fold = StateFold::new(engine.clone(), key, Arc::default());
-    let created = EngineCreated { policy: Policy::default(), log_format: 1, config_hash: None };
+    let mac_ring = Arc::new(MacRing::default());
+    mac_ring.add(key.make_mac_key(1).unwrap().0);
+    let mac_key = mac_ring.current();
+    let mut fold = StateFold::new(engine.clone(), key, mac_ring);
+    let created =
+        EngineCreated { policy: Policy::default(), log_format: LOG_FORMAT, config_hash: None };
     let encoded = codec::encode(&Event::EngineCreated(Box::new(created))).unwrap();
     let mut record = Record {
         position: 1,
@@ -50,8 +55,7 @@ fn decider() -> Decider {
         chain_hash: Sha256::default(),
         mac: None,
     };
-    record.leaf_hash = chain::leaf(&engine, &record);
-    record.chain_hash = chain::link(fold.chain_hash, 1, record.leaf_hash);
+    chain::extend(&engine, fold.chain_hash, mac_key.as_deref(), &mut record);
     fold.apply(vec![(record, None)], 1).unwrap();
     Decider::new(engine, fold, Arc::new(directory))
 }
@@ -130,6 +134,9 @@ fn each_command_is_decided_on_the_state_that_the_one_before_left() {
     for (record, position) in batch.records.iter().zip(before.0 + 1..) {
         chain_hash = chain::link(chain_hash, position, record.leaf_hash);
         assert_eq!((record.position, record.chain_hash), (position, chain_hash));
+        let mac = record.mac.unwrap();
+        let key = decider.fold.mac_ring().get(mac.key).unwrap();
+        assert!(key.verify(&EngineId::default(), position, chain_hash, &mac));
         assert_eq!(record.recorded_at, NOW);
     }
     assert_eq!(decider.head(), (before.0 + 2, chain_hash));

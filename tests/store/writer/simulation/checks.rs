@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, LazyLock, Mutex, MutexGuard},
 };
 
 use mlsdm::{
@@ -13,6 +13,7 @@ use mlsdm::{
     store::{
         Record,
         keys::ContentKey,
+        mac::MacRing,
         state_fold::StateFold,
         writer::{Committed, Outcome, View, WriteError},
     },
@@ -44,10 +45,17 @@ struct State {
     violations: Vec<String>,
 }
 
+/// The MAC keys of all runs.
+pub(super) static MAC_RING: LazyLock<Arc<MacRing>> = LazyLock::new(|| {
+    let (ring, key) = (MacRing::default(), ContentKey::from_text(CONTENT_KEY).unwrap());
+    ring.add(key.make_mac_key(1).unwrap().0);
+    Arc::new(ring)
+});
+
 /// Folds a log from its first event.
 pub(super) fn fold(records: Vec<Record>) -> Result<StateFold, String> {
     let key = Arc::new(ContentKey::from_text(CONTENT_KEY).unwrap());
-    let mut fold = StateFold::new(EngineId::default(), key, Arc::default());
+    let mut fold = StateFold::new(EngineId::default(), key, Arc::clone(&MAC_RING));
     let rows = records.into_iter().map(|record| (record, None)).collect();
     fold.apply(rows, Position::MAX).map_err(|damage| damage.to_string())?;
     Ok(fold)

@@ -4,7 +4,7 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 
 use mlsdm::{
     domain::{
-        event::{EngineCreated, Event, FailStage},
+        event::{EngineCreated, Event, FailStage, LOG_FORMAT},
         ids::{CommandId, EngineId, Micros, Sha256, SubjectRef},
         policy::Policy,
         rules::Rules,
@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     super::fixture::{self, Prompt},
-    checks::{Checks, Trace, fold},
+    checks::{Checks, MAC_RING, Trace, fold},
     database::{Conditions, Database, Defect},
     random::Random,
 };
@@ -145,7 +145,8 @@ async fn simulate(stores: &[Store; 2], checks: &Arc<Checks>, random: &mut Random
 /// The record of `engine.created`.
 fn first_record() -> Record {
     let engine = EngineId::default();
-    let created = EngineCreated { policy: Policy::default(), log_format: 1, config_hash: None };
+    let created =
+        EngineCreated { policy: Policy::default(), log_format: LOG_FORMAT, config_hash: None };
     let encoded = codec::encode(&Event::EngineCreated(Box::new(created))).unwrap();
     let mut record = Record {
         position: 1,
@@ -165,8 +166,7 @@ fn first_record() -> Record {
         chain_hash: Sha256::default(),
         mac: None,
     };
-    record.leaf_hash = chain::leaf(&engine, &record);
-    record.chain_hash = chain::link(chain::genesis(&engine), 1, record.leaf_hash);
+    chain::extend(&engine, chain::genesis(&engine), MAC_RING.current().as_deref(), &mut record);
     record
 }
 
