@@ -20,6 +20,7 @@ mod events;
 mod exit;
 mod health;
 mod key;
+mod keys;
 mod login;
 mod openapi;
 mod output;
@@ -92,11 +93,13 @@ enum Command {
     Engine(engine::Args),
     /// Create, list, revoke and rotate API keys.
     Key(key::Args),
+    /// Rotate the keys of the deployment.
+    Keys(keys::Args),
     /// Show the policy of an engine, or apply the configured policy to it.
     Policy(policy::Args),
     /// Replay event logs from the database, next to a running server.
     Replay(replay::Args),
-    /// Verify that event logs are unmodified.
+    /// Verify that event logs are unmodified, and remove forged events.
     Audit(audit::Args),
     /// Log in at the identity provider. Commands that call the server then use this login.
     Login(login::Args),
@@ -162,6 +165,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Events(args) => events::run(&context, args).await,
         Command::Engine(args) => engine::run(&context, args).await,
         Command::Key(args) => key::run(&context, args).await,
+        Command::Keys(args) => keys::run(&context, args).await,
         Command::Policy(args) => policy::run(&context, args).await,
         Command::Replay(args) => replay::run(&context, args).await,
         Command::Audit(args) => audit::run(&context, args).await,

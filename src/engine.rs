@@ -18,6 +18,7 @@ mod facts;
 pub mod heartbeat;
 mod instance;
 mod log;
+mod mac_key;
 pub mod metrics;
 pub mod migrate;
 mod queries;

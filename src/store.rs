@@ -45,6 +45,7 @@ mod options;
 mod postgres;
 #[cfg(feature = "tools")]
 mod probe;
+pub mod quarantine;
 mod read;
 mod records;
 pub mod replay;

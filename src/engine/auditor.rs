@@ -63,7 +63,7 @@ impl Engines {
 
     /// Verifies one log. Returns `None` if the server stops.
     async fn audit_one(&self, engine: &EngineId, pace: Pace) -> Result<Option<Report>, StoreError> {
-        let mut audit = Audit::new(&self.parts().store, engine);
+        let mut audit = Audit::new(&self.parts().store, engine, Some(&self.parts().content_key));
         loop {
             match audit.page().await? {
                 Progress::Ended(report) => return Ok(Some(report)),

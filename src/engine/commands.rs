@@ -84,6 +84,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Records a fact that an administrator causes.
+    pub async fn record(&self, fact: Fact, actor: String) -> Result<Receipt, EngineError> {
+        administer(self, Command::Record(Box::new(fact)), actor).await
+    }
+
     /// Abandons all open steps. Only for an engine whose log has no other writer: the steps were
     /// left open by an earlier process.
     pub(super) async fn abandon_orphans(&self) -> Result<(), EngineError> {

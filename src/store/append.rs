@@ -275,6 +275,7 @@ impl Append {
         self.tx.rollback().await
     }
 
+    /// The connection of the transaction.
     pub(super) fn conn(&mut self) -> Conn<'_> {
         self.tx.conn()
     }

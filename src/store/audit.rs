@@ -1,24 +1,26 @@
-//! Verifies a log from its stored bytes: all leaves, the chain, all contents rows.
+//! Verifies a log from its stored bytes: all leaves, the chain, all contents rows, and with the
+//! content key the MACs.
 //!
-//! Detects any edit, swap, insertion or deletion in events and contents, with two exceptions:
-//! truncation at the newest end, and a consistent rewrite of the whole log. Both require a chain
-//! hash kept outside of the database. Memory is bounded by one page and the number of erasures.
-//! Events appended during the verification are verified up to the last page read.
+//! Detects any edit, swap, insertion or deletion in events and contents, except truncation at the newest
+//! end, which requires a chain hash kept outside of the database. Without the content key, and in a log
+//! of format 1, it does not detect a forged event at the newest end and a consistent rewrite of the
+//! whole log either. Memory is bounded by one page and the number of erasures. Events appended during
+//! the verification are verified up to the last page read.
 
-use std::collections::HashMap;
-
-use serde::Deserialize;
+mod authenticity;
+mod erasures;
 
 use super::{
     Content, Record, Store, StoreError,
     chain::{content_hash, genesis, leaf, link},
+    keys::ContentKey,
 };
-use crate::domain::ids::{EngineId, Micros, Position, Sha256, SubjectRef};
+use crate::domain::ids::{EngineId, MacKeyId, Micros, Position, Sha256};
+use authenticity::Authenticity;
+use erasures::Erasures;
 
 /// Events per page, with their contents.
 pub const AUDIT_PAGE: u32 = 128;
-/// Positions searched for erasures per query.
-const ERASURES_WINDOW: u64 = 20_000;
 
 /// The result of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,28 @@ pub enum Finding {
     /// The stored chain hash does not continue the chain.
     #[error("the chain is broken")]
     Chain,
+    /// The event has no MAC although the format of the log requires one.
+    #[error("it has no MAC, which the format of the log requires")]
+    MacMissing,
+    /// The key of the MAC is not known.
+    #[error("its MAC key {0} is missing from mac_keys, or the content key does not open it")]
+    MacKey(MacKeyId),
+    /// The MAC is not that of this event.
+    #[error("its MAC is invalid: no server of this deployment wrote it at this position")]
+    Mac,
+    /// The content key does not open the engine's index key.
+    #[error("the content key does not open the engine's index key")]
+    IndexKey,
+    /// The format in the engine's row was changed, or the log was replaced by one of another format.
+    #[error("the engine's row has log format {row}, but its {other} has format {found}")]
+    Format {
+        /// The format in the column `log_format`.
+        row: u32,
+        /// The other place that has the format.
+        other: &'static str,
+        /// The format there.
+        found: u32,
+    },
     /// The hash of the contents row differs from the event's content hash.
     #[error("its contents were changed")]
     Content,
@@ -81,19 +105,30 @@ impl Finding {
     /// True if a replay of the log stops at the event too.
     pub const fn concerns_event(self) -> bool {
         match self {
-            Self::NoEngine | Self::Unreadable(_) | Self::Gap | Self::Leaf | Self::Chain => true,
+            Self::NoEngine
+            | Self::Unreadable(_)
+            | Self::Gap
+            | Self::Leaf
+            | Self::Chain
+            | Self::MacMissing
+            | Self::MacKey(_)
+            | Self::Mac
+            | Self::IndexKey
+            | Self::Format { .. } => true,
             Self::TimeFalls | Self::Content | Self::ContentMissing | Self::ContentStray => false,
         }
     }
 }
 
-/// Verifies one engine's log, calling `progress` with the position reached after every page.
+/// Verifies one engine's log, calling `progress` with the position reached after every page. MACs are
+/// verified if the content key is given; that they are present is verified without it.
 pub async fn verify(
     store: &Store,
     engine: &EngineId,
+    content_key: Option<&ContentKey>,
     mut progress: impl FnMut(Position) + Send,
 ) -> Result<Report, StoreError> {
-    let mut audit = Audit::new(store, engine);
+    let mut audit = Audit::new(store, engine, content_key);
     loop {
         match audit.page().await? {
             Progress::At(position) => progress(position),
@@ -110,6 +145,7 @@ pub struct Audit<'a> {
     position: Position,
     chain_hash: Sha256,
     recorded_at: Micros,
+    authenticity: Authenticity<'a>,
     erasures: Erasures,
 }
 
@@ -124,21 +160,32 @@ pub enum Progress {
 
 impl<'a> Audit<'a> {
     /// Starts before the first event.
-    pub fn new(store: &'a Store, engine: &'a EngineId) -> Self {
+    pub fn new(
+        store: &'a Store,
+        engine: &'a EngineId,
+        content_key: Option<&'a ContentKey>,
+    ) -> Self {
         Self {
             store,
             engine,
             position: 0,
             chain_hash: genesis(engine),
             recorded_at: Micros::MIN,
+            authenticity: Authenticity::new(store, engine, content_key),
             erasures: Erasures::default(),
         }
     }
 
     /// Verifies the next [`AUDIT_PAGE`] events. Must not be called again after [`Progress::Ended`].
     pub async fn page(&mut self) -> Result<Progress, StoreError> {
-        if self.position == 0 && self.store.engine(self.engine).await?.is_none() {
-            return self.ended(Some(Inconsistency { position: 0, what: Finding::NoEngine })).await;
+        if self.position == 0 {
+            let bad = match self.store.engine(self.engine).await? {
+                None => Some(Finding::NoEngine),
+                Some(row) => self.authenticity.row(&row),
+            };
+            if let Some(what) = bad {
+                return self.ended(Some(Inconsistency { position: 0, what })).await;
+            }
         }
         let page = self.store.audit_page(self.engine, self.position, AUDIT_PAGE).await?;
         let mut bad = self.events(&page.rows).await?;
@@ -173,6 +220,7 @@ impl<'a> Audit<'a> {
         &mut self,
         rows: &[(Record, Option<Content>)],
     ) -> Result<Option<Inconsistency>, StoreError> {
+        self.authenticity.read_keys(rows.iter().map(|(record, _)| record)).await?;
         for (record, content) in rows {
             let mut finding = self.event(record, content.as_ref());
             if finding == Some(Finding::ContentMissing) && self.is_erased(record).await? {
@@ -184,6 +232,7 @@ impl<'a> Audit<'a> {
             self.position = record.position;
             self.chain_hash = record.chain_hash;
             self.recorded_at = record.recorded_at;
+            self.authenticity.passed(record);
         }
         Ok(None)
     }
@@ -198,6 +247,9 @@ impl<'a> Audit<'a> {
         }
         if link(self.chain_hash, record.position, record.leaf_hash) != record.chain_hash {
             return Some(Finding::Chain);
+        }
+        if let Some(finding) = self.authenticity.event(record) {
+            return Some(finding);
         }
         if record.recorded_at < self.recorded_at {
             return Some(Finding::TimeFalls);
@@ -228,54 +280,10 @@ impl<'a> Audit<'a> {
         if self.position == 0 {
             return Ok(Some(Inconsistency { position: 1, what: Finding::NoEngine }));
         }
+        if let Some(what) = self.authenticity.end(self.position).await? {
+            return Ok(Some(Inconsistency { position: self.position, what }));
+        }
         let stray = self.store.stray_content(self.engine).await?;
         Ok(stray.map(|position| Inconsistency { position, what: Finding::ContentStray }))
-    }
-}
-
-/// The field of `subject.erased` that is needed here.
-#[derive(Deserialize)]
-struct Erased {
-    subject_ref: SubjectRef,
-}
-
-/// The erased subjects, each with the position of its last erasure.
-#[derive(Default)]
-struct Erasures {
-    until: Position,
-    subjects: HashMap<SubjectRef, Position>,
-}
-
-impl Erasures {
-    /// True if the record's subject was erased after the record.
-    fn explain(&self, record: &Record) -> bool {
-        let erased = record.subject_ref.and_then(|subject| self.subjects.get(&subject));
-        erased.is_some_and(|position| *position > record.position)
-    }
-
-    /// Reads further erasures, from `after` at the earliest, up to the current head. The erasures
-    /// themselves are verified when the audit reaches them; one that does not parse erases nothing.
-    async fn extend(
-        &mut self,
-        store: &Store,
-        engine: &EngineId,
-        after: Position,
-    ) -> Result<(), StoreError> {
-        let head = store.head(engine).await?.position;
-        self.until = self.until.max(after);
-        while self.until < head {
-            let until = self.until.saturating_add(ERASURES_WINDOW).min(head);
-            for record in store.erasures(engine, self.until, until).await? {
-                self.add(&record);
-            }
-            self.until = until;
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, erasure: &Record) {
-        if let Ok(erased) = serde_json::from_slice::<Erased>(&erasure.payload) {
-            self.subjects.insert(erased.subject_ref, erasure.position);
-        }
     }
 }

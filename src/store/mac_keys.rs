@@ -65,13 +65,9 @@ impl Store {
         Ok(ring.current().ok_or(SealError::WrongContentKey)?)
     }
 
-    /// Begins a new key and returns its id; `None` if the next ids are taken by rows that the content
-    /// key does not open. This process signs with it at once, others when they fold
+    /// Begins a new key and returns its id. This process signs with it at once, others when they fold
     /// `mac_key.changed`.
-    pub async fn rotate_mac_key(
-        &self,
-        content_key: &ContentKey,
-    ) -> Result<Option<MacKeyId>, MacKeyError> {
+    pub async fn rotate_mac_key(&self, content_key: &ContentKey) -> Result<MacKeyId, MacKeyError> {
         let ring = self.mac_ring();
         self.mac_key(content_key).await?;
         ring.open(content_key, &self.newest_mac_keys().await?);
@@ -80,10 +76,12 @@ impl Store {
             if self.insert_mac_key(content_key, id).await? {
                 ring.open(content_key, &self.mac_key_rows(&[id]).await?);
                 ring.select(id);
-                return Ok(Some(id));
+                return Ok(id);
             }
         }
-        Ok(None)
+        let what =
+            "mac_keys: the ids after the newest key are taken by rows of another content key";
+        Err(StoreError::Corrupt { position: 0, what }.into())
     }
 
     /// The existing MAC keys with these ids.

@@ -105,11 +105,11 @@ macro_rules! with_contents {
 
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
-        $($(#[$doc])* pub(super) const $name: Sql = $sql;)+
+        $($(#[$doc])* pub(in crate::store) const $name: Sql = $sql;)+
 
         /// All statements, for the test that plans them.
         #[cfg(test)]
-        pub(super) const ALL: &[(&str, Sql)] = &[$((stringify!($name), $name)),+];
+        pub(in crate::store) const ALL: &[(&str, Sql)] = &[$((stringify!($name), $name)),+];
     };
 }
 
@@ -260,29 +260,6 @@ statements! {
         postgres: "DELETE FROM keys.subject_keys WHERE engine_id = $1 AND subject_ref = $2",
     };
 
-    /// MAC keys by id.
-    MAC_KEYS = Sql {
-        sqlite: "SELECT id, wrapped_key FROM mac_keys \
-             WHERE id IN (SELECT value FROM json_each($1))",
-        postgres: "SELECT id, wrapped_key FROM keys.mac_keys WHERE id = ANY($1::bigint[])",
-    };
-
-    /// The newest MAC keys, newest first. An id that no event can name is skipped.
-    NEWEST_MAC_KEYS = Sql {
-        sqlite: "SELECT id, wrapped_key FROM mac_keys WHERE id < 4294967296 \
-             ORDER BY id DESC LIMIT $1",
-        postgres: "SELECT id, wrapped_key FROM keys.mac_keys WHERE id < 4294967296 \
-             ORDER BY id DESC LIMIT $1",
-    };
-
-    /// Inserts a MAC key; an existing row is unchanged.
-    INSERT_MAC_KEY = Sql {
-        sqlite: "INSERT INTO mac_keys (id, created_at, wrapped_key) VALUES ($1, $2, $3) \
-             ON CONFLICT DO NOTHING",
-        postgres: "INSERT INTO keys.mac_keys (id, created_at, wrapped_key) VALUES ($1, $2, $3) \
-             ON CONFLICT DO NOTHING",
-    };
-
     /// Idempotent requests by key.
     IDEMPOTENCY = Sql {
         sqlite: concat!("SELECT ", idempotency_columns!(), " FROM json_each($2) AS k \
@@ -413,5 +390,11 @@ statements! {
     };
 }
 
+mod authenticity;
 #[cfg(test)]
 mod tests;
+
+pub(super) use authenticity::{
+    CUT_CONTENTS, CUT_EVENTS, CUT_IDEMPOTENCY, INSERT_MAC_KEY, MAC_KEYS, NEWEST_MAC_KEYS,
+    QUARANTINE, REOPEN_IDEMPOTENCY,
+};

@@ -53,7 +53,7 @@ async fn keys_are_restored(app: TestApp) {
     assert_eq!(system.view().state.keys.get(ID).unwrap().hash, Sha256([2; 32]));
     system.revoke_key(revoke(ID)).await.unwrap();
     let found =
-        audit::verify(&app.engines.parts().store, &EngineId::system(), |_| {}).await.unwrap();
+        audit::verify(&app.engines.parts().store, &EngineId::system(), None, |_| {}).await.unwrap();
     assert!(found.first_bad.is_none() && found.verified == 4, "{found:?}");
     let engines = app.engines.list().await.unwrap();
     assert!(

@@ -134,7 +134,7 @@ async fn assert_verified(app: &TestApp) {
     assert_eq!(digest::state(&replayed), digest::state(&running.state));
     let traces = |state: &mlsdm::domain::state::State| digest::traces(state.traces.as_ref());
     assert_eq!(traces(&replayed), traces(&running.state));
-    let audit = mlsdm::store::audit::verify(store, &id, |_| {}).await.unwrap();
+    let audit = mlsdm::store::audit::verify(store, &id, None, |_| {}).await.unwrap();
     assert_eq!((audit.first_bad, audit.verified), (None, replayed.position));
 }
 

@@ -55,7 +55,7 @@ async fn log(test: &TestStore) {
 }
 
 async fn audit(test: &TestStore) -> Report {
-    verify(&test.store, &engine("e"), |_| {}).await.unwrap()
+    verify(&test.store, &engine("e"), None, |_| {}).await.unwrap()
 }
 
 /// Manipulates the log, expects the finding, and restores the log.
@@ -71,7 +71,7 @@ async fn a_log_is_clean(test: TestStore) {
     log(&test).await;
     append(&test.store, &engine("e"), vec![(event("x", "{}"), None); 300]).await;
     let mut seen = Vec::new();
-    let report = verify(&test.store, &engine("e"), |at| seen.push(at)).await.unwrap();
+    let report = verify(&test.store, &engine("e"), None, |at| seen.push(at)).await.unwrap();
     let head = test.store.head(&engine("e")).await.unwrap();
     assert_eq!(
         report,
@@ -276,6 +276,6 @@ async fn an_engine_without_its_row_is_detected(test: TestStore) {
     assert_eq!(audit(&test).await.first_bad, Some(gone));
     create(&test.store, &engine("f")).await;
     test.database.execute("DELETE FROM events").await.unwrap();
-    let report = verify(&test.store, &engine("f"), |_| {}).await.unwrap();
+    let report = verify(&test.store, &engine("f"), None, |_| {}).await.unwrap();
     assert_eq!(report.first_bad, Some(Inconsistency { position: 1, what: Finding::NoEngine }));
 }

@@ -60,7 +60,7 @@ async fn the_documented_roles_suffice_and_grant_no_more() {
     assert_eq!(app.old_connections().await.unwrap(), 0);
 
     let auditor = Store::open_read_only(&Options::new(url("mlsdm_auditor"))).await.unwrap();
-    let report = verify(&auditor, &name, |_| {}).await.unwrap();
+    let report = verify(&auditor, &name, None, |_| {}).await.unwrap();
     assert_eq!((report.verified, report.first_bad), (2, None));
     assert_eq!(auditor.unknown_engines().await.unwrap(), Vec::<String>::new());
 

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqlSafeStr, SqliteConnection};
 
-use super::{ALL, Sql};
+use super::{ALL, Sql, authenticity};
 use crate::{
     store::{Options, Store},
     testkit::TestDatabase,
@@ -10,6 +10,10 @@ use crate::{
 
 /// The statements that are the start of a VALUES list on SQLite.
 const HEADS: [&str; 2] = ["INSERT_EVENTS", "INSERT_CONTENTS"];
+
+fn all() -> impl Iterator<Item = &'static (&'static str, Sql)> {
+    ALL.iter().chain(authenticity::ALL)
+}
 
 async fn migrated(database: &TestDatabase) {
     let store = Store::open(&Options::new(database.url())).await.unwrap();
@@ -23,7 +27,7 @@ async fn sqlite_plans_every_statement() {
     let database = TestDatabase::sqlite();
     migrated(&database).await;
     let mut conn = SqliteConnection::connect(database.url()).await.unwrap();
-    for (name, Sql { sqlite, .. }) in ALL.iter().filter(|(name, _)| !HEADS.contains(name)) {
+    for (name, Sql { sqlite, .. }) in all().filter(|(name, _)| !HEADS.contains(name)) {
         let prepared = conn.prepare((*sqlite).into_sql_str()).await;
         prepared.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
