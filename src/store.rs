@@ -63,7 +63,7 @@ pub use append::{Append, PURGE_ROWS, Rows, UnlockedAppend};
 pub use clock::LogClock;
 pub use connection::PoolUse;
 pub use error::{CommitError, StoreError};
-pub use mac_keys::{MacKeyError, MacKeyRow};
+pub use mac_keys::MacKeyError;
 pub use options::{
     CONNECT_TIMEOUT, Clock, IDLE_TIMEOUT, LOCK_TIMEOUT, MAX_CONNECTIONS, Options, STATEMENT_TIMEOUT,
 };
@@ -71,7 +71,7 @@ pub use postgres::PostgresStore;
 #[cfg(feature = "tools")]
 pub use probe::Snapshot;
 pub use records::{
-    Content, EngineRow, EventMac, Head, Hmac, IdempotencyKey, IdempotencyRow, Record,
+    Content, EngineRow, EventMac, Head, Hmac, IdempotencyKey, IdempotencyRow, MacKeyRow, Record,
     SealedContent, SubjectRow,
 };
 pub use sqlite::SqliteStore;

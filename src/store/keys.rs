@@ -16,8 +16,8 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::{
-    EngineRow, Hmac,
-    mac::MacKey,
+    EngineRow, Hmac, MacKeyRow,
+    mac::{MacKey, MacRing},
     seal::{AssociatedData, KEY_BYTES, SealError, Secret, open, random_key, seal},
 };
 use crate::domain::{
@@ -147,6 +147,20 @@ impl ContentKey {
         }
         secret.copy_from_slice(&key);
         Ok(secret)
+    }
+}
+
+impl MacRing {
+    /// Adds the keys that the content key opens.
+    pub fn open(&self, content_key: &ContentKey, rows: &[MacKeyRow]) {
+        for (id, wrapped) in rows {
+            match content_key.unwrap_mac_key(*id, wrapped) {
+                Ok(key) => self.add(key),
+                Err(error) => {
+                    tracing::warn!(mac_key = id, %error, "a row of mac_keys cannot be opened");
+                }
+            }
+        }
     }
 }
 

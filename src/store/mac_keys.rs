@@ -10,8 +10,8 @@ use super::{
     bind::json,
     error::classify,
     keys::ContentKey,
-    mac::{MAC_KEYS_MAX, MacKey, MacRing},
-    records::Columns,
+    mac::{MAC_KEYS_MAX, MacKey},
+    records::{Columns, MacKeyRow},
     seal::SealError,
     sql,
 };
@@ -19,9 +19,6 @@ use crate::domain::ids::MacKeyId;
 
 /// Ids that a rotation tries: a row that is not ours may take one.
 const FREE_ID_TRIES: MacKeyId = 16;
-
-/// A row of `mac_keys`: the id and the wrapped key.
-pub type MacKeyRow = (MacKeyId, Vec<u8>);
 
 /// Why there is no MAC key for new events.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -32,20 +29,6 @@ pub enum MacKeyError {
     /// No key of the table can be unwrapped, or none can be made.
     #[error(transparent)]
     Seal(#[from] SealError),
-}
-
-impl MacRing {
-    /// Adds the keys that the content key opens.
-    pub fn open(&self, content_key: &ContentKey, rows: &[MacKeyRow]) {
-        for (id, wrapped) in rows {
-            match content_key.unwrap_mac_key(*id, wrapped) {
-                Ok(key) => self.add(key),
-                Err(error) => {
-                    tracing::warn!(mac_key = id, %error, "a row of mac_keys cannot be opened");
-                }
-            }
-        }
-    }
 }
 
 impl Store {

@@ -26,6 +26,9 @@ pub struct EventMac {
     pub tag: Hmac,
 }
 
+/// A row of `mac_keys`: the id and the wrapped key.
+pub type MacKeyRow = (MacKeyId, Vec<u8>);
+
 /// A row of `events` without the engine's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {

@@ -1,6 +1,6 @@
 //! Whether servers of the deployment wrote the events: their MACs, and the format that requires them.
 
-use super::Finding;
+use super::finding::Finding;
 use crate::{
     domain::{
         event::LOG_FORMAT,

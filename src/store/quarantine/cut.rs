@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Order, QuarantineError, Quarantined};
+use super::order::{Order, QuarantineError, Quarantined};
 use crate::{
     domain::{
         command::Command,
