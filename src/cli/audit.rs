@@ -21,9 +21,9 @@ enum Command {
     Verify(verify::Args),
     /// Move events that are forged, edited or damaged out of a log, and let the log go on.
     ///
-    /// Moves all events from the damage on, with their contents, into the table quarantined_events and
-    /// appends log.recovered. Needs the database role that owns the tables, and the content key. Servers
-    /// on PostgreSQL can go on running.
+    /// Moves all events from the damage on, with their contents, into the table `quarantined_events`, and
+    /// appends `log.recovered`. Needs the database role that owns the tables, and the content key.
+    /// Servers on PostgreSQL can go on running.
     Quarantine(quarantine::Args),
 }
 

@@ -20,8 +20,8 @@ pub(super) struct Args {
 enum Command {
     /// Begin a new key for the MACs of events, directly in the database.
     ///
-    /// Running servers use it as soon as they read mac_key.changed in the system log. Events with earlier
-    /// keys stay valid.
+    /// Running servers use it as soon as they read `mac_key.changed` in the system log. Events with
+    /// earlier keys stay valid.
     RotateMac,
 }
 
