@@ -255,3 +255,6 @@ fn is_erased(state: Option<&State>, opened: &DecodedEvent) -> bool {
     };
     stores && (opened.vector.is_none() || state.is_none_or(|state| state.traces.is_none()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ mod digests;
 mod driver;
 mod endings;
 mod erasure;
+mod facts;
+mod formats;
 mod golden;
 mod key_budgets;
 mod keys;
@@ -15,5 +17,6 @@ mod outcomes;
 mod policies;
 mod rhythms;
 mod sequences;
+mod story;
 
 use driver::{Log, admission, answer, fold, fold_page, subject, vector};

@@ -1,6 +1,6 @@
-//! Logs of format 1 and what they fold to, on every CPU and with every later binary.
+//! Logs of both formats and what they fold to, on every CPU and with every later binary.
 //!
-//! `tests/golden/log-v1.json` and `copy-v1.json` are never written again: logs like them exist. A vector is named by its
+//! The files in `tests/golden` are never written again: logs like them exist. A vector is named by its
 //! seed (`driver::vector`), which stands for its content hash too.
 
 use serde::Deserialize;
@@ -8,12 +8,12 @@ use serde_json::value::RawValue;
 
 use super::{
     driver::{Row, fold_page},
-    subject, vector,
+    story, subject, vector,
 };
 use crate::{
     domain::{
         digest,
-        event::{Envelope, FOLD_VERSION},
+        event::{Envelope, Event, FOLD_VERSION},
         ids::{Micros, Sha256},
     },
     store::codec,
@@ -32,6 +32,7 @@ struct Recorded {
     #[serde(rename = "recorded_at")]
     at: Micros,
     r#type: String,
+    version: Option<u32>,
     clear: Box<RawValue>,
     step: Option<u64>,
     subject: Option<u128>,
@@ -46,16 +47,23 @@ fn row(index: usize, recorded: &Recorded) -> Row {
         subject: recorded.subject.map(subject),
         content_hash: recorded.seed.map(|seed| Sha256([seed as u8; 32])),
     };
-    let event = codec::decode(&recorded.r#type, 1, recorded.clear.get().as_bytes()).unwrap();
+    let event = codec::decode(
+        &recorded.r#type,
+        recorded.version.unwrap_or(1),
+        recorded.clear.get().as_bytes(),
+    )
+    .unwrap();
     Row { envelope, event, vector: recorded.seed.map(vector) }
 }
 
-/// The first log has every event type there was before an engine could be copied, the second is a copy.
-fn golden() -> [(&'static str, Golden); 2] {
+/// The first log has every event type there was before an engine could be copied, the second is a
+/// copy, and the third begins in format 1, is raised to format 2, and has every event type.
+fn golden() -> [(&'static str, Golden); 3] {
     let read = |text| serde_json::from_str(text).unwrap();
     [
         ("log-v1.json", read(include_str!("../../../../tests/golden/log-v1.json"))),
         ("copy-v1.json", read(include_str!("../../../../tests/golden/copy-v1.json"))),
+        ("log-v2.json", read(include_str!("../../../../tests/golden/log-v2.json"))),
     ]
 }
 
@@ -85,9 +93,22 @@ fn the_golden_logs_fold_to_the_pinned_digests() {
 #[test]
 fn every_event_type_is_in_a_golden_log() {
     let golden = golden();
-    let events = golden.iter().flat_map(|(_, golden)| &golden.events);
-    let mut kinds: Vec<&str> = events.map(|e| e.r#type.as_str()).collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    assert_eq!(kinds.len(), 13, "{kinds:?}");
+    let events: Vec<&Recorded> = golden.iter().flat_map(|(_, golden)| &golden.events).collect();
+    let missing: Vec<_> =
+        Event::KINDS.iter().filter(|kind| !events.iter().any(|e| e.r#type == **kind)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The newest golden log, as the rules that recorded it decide it again.
+#[test]
+fn rules_1_still_decide_the_golden_log_of_format_2() {
+    let golden = golden();
+    let recorded = golden[2].1.events.iter().enumerate().map(|(index, event)| row(index, event));
+    let decided = story::rows();
+    for (recorded, decided) in recorded.zip(&decided) {
+        let position = recorded.envelope.position;
+        assert_eq!(recorded.event, decided.event, "position {position}");
+        assert_eq!(recorded.envelope.recorded_at, decided.envelope.recorded_at, "{position}");
+    }
+    assert_eq!(golden[2].1.events.len(), decided.len());
 }
