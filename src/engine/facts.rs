@@ -79,19 +79,22 @@ impl Engines {
         counts: &Counts,
     ) -> Result<(), EngineError> {
         let (minute, counts) = (*minute, counts.clone());
-        let (engine, fact) = if log.is_system() {
-            (self.system().await?, Fact::AccessDenied(AccessDenied { minute, counts }))
+        let fact = if log.is_system() {
+            Fact::AccessDenied(AccessDenied { minute, counts })
         } else {
-            (self.loaded_or(log).await?, Fact::RequestsRefused(RequestsRefused { minute, counts }))
+            Fact::RequestsRefused(RequestsRefused { minute, counts })
         };
-        engine.record_fact(fact).await
+        self.engine_of(log).await?.record_fact(fact).await
     }
 
-    /// An engine; if it is in memory, this does not count as a use.
-    async fn loaded_or(&self, id: &EngineId) -> Result<Arc<Engine>, EngineError> {
-        match self.in_memory().into_iter().find(|engine| engine.id() == id) {
+    /// The engine of a log. One in memory does not count as used. A server that stops loads none: its
+    /// steps may still run, and an engine that is loaded again would abandon them.
+    async fn engine_of(&self, log: &EngineId) -> Result<Arc<Engine>, EngineError> {
+        match self.in_memory().into_iter().find(|engine| engine.id() == log) {
             Some(engine) => Ok(engine),
-            None => self.get(id).await,
+            None if self.tasks().stop().is_soft() => Err(WriteError::Closed.into()),
+            None if log.is_system() => self.system().await,
+            None => self.get(log).await,
         }
     }
 }

@@ -14,6 +14,7 @@ told = client.chat.completions.create(
 assert told.choices[0].finish_reason == "stop", told
 assert told.usage.total_tokens > 0
 assert told.mlsdm["position"] > 1, told.mlsdm
+assert told.id == "chatcmpl-" + told.mlsdm["id"], told
 
 raw = client.chat.completions.with_raw_response.create(
     model="default",

@@ -100,11 +100,20 @@ async fn counts_that_could_not_be_recorded_are_recorded_later() {
 async fn the_current_minute_is_recorded_when_the_server_stops() {
     let app = app().await;
     app.engines.count_refused(&EngineId::default(), "E505");
-    let engine = app.engine().await;
     app.engines.tasks().stop().begin();
     app.engines.keep_recording_refusals().await;
     assert_eq!(refused(&app).await[0]["counts"], serde_json::json!({"E505": 1}));
-    drop(engine);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_loads_no_engine_to_record_counts() {
+    let app = app().await;
+    app.engines.count_refused(&EngineId::default(), "E505");
+    app.engines.tasks().stop().begin();
+    app.engines.unload_all();
+    app.engines.keep_recording_refusals().await;
+    assert!(app.engines.in_memory().is_empty());
+    assert!(refused(&app).await.is_empty());
 }
 
 #[tokio::test]
