@@ -34,6 +34,7 @@ fn denial(request: &HttpRequest, code: Code) -> Option<String> {
         (Code::Unauthenticated, "credential"),
         (Code::Forbidden, "permission"),
         (Code::OtherSubject, "delegation"),
+        (Code::OriginNotAllowed, "origin"),
     ];
     let (_, lacking) = lacking.into_iter().find(|(denied, _)| *denied == code)?;
     Some(match Identity::of(request) {
