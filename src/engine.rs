@@ -33,8 +33,6 @@ pub mod verify;
 
 pub use append::Receipt;
 pub use error::EngineError;
-#[cfg(test)]
-pub(crate) use facts::tests::raise;
 pub use instance::Engine;
 pub use log::{EventFilter, EventPage, EventReport, PAGE_MAX};
 pub use metrics::{EngineMetrics, Metrics};

@@ -108,4 +108,4 @@ fn is_temporary(error: &EngineError) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

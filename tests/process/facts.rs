@@ -1,6 +1,8 @@
 //! The facts that a server records in logs of format 2: which providers were called, which binary
 //! decided, and which requests left no step.
 
+use std::fs;
+
 use mlsdm::testkit::{
     TestDatabase, TestEnv, TestServer,
     double::{Double, failing, json as answer},
@@ -112,4 +114,34 @@ async fn a_server_that_stops_records_the_requests_of_the_current_minute() {
     let query = "SELECT CAST(clear AS TEXT) FROM events WHERE type = 'requests.refused'";
     let event: Value = serde_json::from_str(&database.query_text(query).await).unwrap();
     assert_eq!(event["counts"], json!({"E505": 1}));
+}
+
+#[tokio::test]
+async fn a_log_of_version_0_1_gets_no_fact_that_version_0_1_does_not_know() {
+    let database = TestDatabase::sqlite();
+    fs::copy("tests/format1/log.db", database.folder().unwrap().join("mlsdm.db")).unwrap();
+    let key = fs::read_to_string("tests/format1/log.key").unwrap();
+    let env = TestEnv::new(database.url()).with("MLSDM_CONTENT_KEY", key.trim());
+    let server = env.serve().await;
+    let before = server.head().await;
+    let body = json!({"prompt": "What is my dog called?", "moral_value": 0.9});
+    let request = server.post("/v1/generate").header("X-Request-ID", "my-own").json(&body);
+    let answer = send(request).await.unwrap().ok();
+    assert_eq!(answer["outcome"], "completed", "{answer}");
+    let history = History::read(&server, "default").await;
+    for event in history.events.iter().filter(|event| event["position"].as_u64() > Some(before)) {
+        assert_eq!(event["request_id"], answer["id"]);
+        for newer in ["sampling", "auth", "replica", "hits", "digest", "calls", "policy_hash"] {
+            let name = format!("\"{newer}\":");
+            assert!(!event["clear"].to_string().contains(&name), "{newer}: {event}");
+        }
+    }
+    let old = &history.of("step.admitted")[0];
+    let id = old["request_id"].as_str().unwrap();
+    let found = server.read(&format!("/v1/events?request_id={id}")).await;
+    assert_eq!(found["events"][0]["position"], old["position"], "{found}");
+    server.stop().await;
+    let newer = "SELECT CAST(count(*) AS TEXT) FROM events WHERE type IN \
+         ('server.started', 'requests.refused', 'access.denied')";
+    assert_eq!(database.query_text(newer).await, "0");
 }

@@ -2,38 +2,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    domain::{
-        command::{Command, RaiseFormat},
-        event::LOG_FORMAT,
-    },
-    engine::append::commit,
-    store::{
-        Record, StoreError,
-        faults::Fault,
-        writer::{Actor, Proposal},
-    },
+    store::{Record, StoreError, faults::Fault},
     testkit::app::TestApp,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
-
-/// Raises the format of a log to the newest.
-pub(crate) async fn raise(engine: &Engine) {
-    let raise = RaiseFormat { to: LOG_FORMAT, actor: "test".to_owned() };
-    let command = Command::RaiseFormat(raise);
-    let proposal = Proposal::of_engine(crate::ids::command_id(), command, Actor::Server);
-    commit(engine, proposal).await.unwrap();
-}
-
-/// An app whose logs have the newest format.
-async fn app() -> TestApp {
-    let app = TestApp::sqlite().await;
-    let engine = app.engine().await;
-    raise(&engine).await;
-    let system = app.engines.system().await.unwrap();
-    raise(&system).await;
-    app
-}
 
 /// The payloads of the events of one type.
 async fn recorded(app: &TestApp, log: &EngineId, kind: &str) -> Vec<serde_json::Value> {
@@ -49,7 +22,7 @@ async fn refused(app: &TestApp) -> Vec<serde_json::Value> {
 
 #[tokio::test]
 async fn refused_requests_are_one_event_after_their_minute() {
-    let app = app().await;
+    let app = TestApp::sqlite().await;
     let id = EngineId::default();
     let began = minute(app.engines.parts().store.log_time(&id));
     app.engines.count_refused(&id, "E505");
@@ -72,7 +45,7 @@ async fn refused_requests_are_one_event_after_their_minute() {
 
 #[tokio::test]
 async fn denied_accesses_are_in_the_log_of_the_server() {
-    let app = app().await;
+    let app = TestApp::sqlite().await;
     app.engines.count_denied("expired");
     app.engines.count_denied("permission");
     app.pass(MINUTE);
@@ -85,7 +58,7 @@ async fn denied_accesses_are_in_the_log_of_the_server() {
 
 #[tokio::test]
 async fn counts_that_could_not_be_recorded_are_recorded_later() {
-    let app = app().await;
+    let app = TestApp::sqlite().await;
     app.engines.count_refused(&EngineId::default(), "E505");
     app.pass(MINUTE);
     app.faults.plan([Fault::Begin(StoreError::Unavailable("injected".into()))]);
@@ -98,7 +71,7 @@ async fn counts_that_could_not_be_recorded_are_recorded_later() {
 
 #[tokio::test]
 async fn the_current_minute_is_recorded_when_the_server_stops() {
-    let app = app().await;
+    let app = TestApp::sqlite().await;
     app.engines.count_refused(&EngineId::default(), "E505");
     app.engines.tasks().stop().begin();
     app.engines.keep_recording_refusals().await;
@@ -107,23 +80,11 @@ async fn the_current_minute_is_recorded_when_the_server_stops() {
 
 #[tokio::test]
 async fn a_server_that_stops_loads_no_engine_to_record_counts() {
-    let app = app().await;
+    let app = TestApp::sqlite().await;
     app.engines.count_refused(&EngineId::default(), "E505");
     app.engines.tasks().stop().begin();
     app.engines.unload_all();
     app.engines.keep_recording_refusals().await;
     assert!(app.engines.in_memory().is_empty());
     assert!(refused(&app).await.is_empty());
-}
-
-#[tokio::test]
-async fn a_log_of_format_1_has_no_facts() {
-    let app = TestApp::sqlite().await;
-    if app.engine().await.view().state.log_format > 1 {
-        return;
-    }
-    app.engines.count_refused(&EngineId::default(), "E505");
-    app.pass(MINUTE);
-    app.engines.record_refusals().await;
-    assert_eq!(app.kinds().await, ["engine.created"]);
 }

@@ -9,7 +9,7 @@ use crate::{
         ids::{EngineId, KeyId},
         policy::Policy,
     },
-    engine::{StepRequest, facts::tests::raise},
+    engine::StepRequest,
     llm::{Dialect, Extra, LlmError, Message, Role},
     testkit::app::{NOTED, Reaction, TestApp, TestSetup, caller, generate},
 };
@@ -18,14 +18,7 @@ const FACT: &str = "My dog is called Rex";
 const QUESTION: &str = "What is my dog called?";
 
 async fn app_with(policy: Policy) -> TestApp {
-    let app = TestApp::sqlite_with(TestSetup { policy, ..TestSetup::default() }).await;
-    let engine = app.engine().await;
-    raise(&engine).await;
-    app
-}
-
-async fn app() -> TestApp {
-    app_with(Policy::default()).await
+    TestApp::sqlite_with(TestSetup { policy, ..TestSetup::default() }).await
 }
 
 /// The payload of the newest event of one type.
@@ -46,7 +39,7 @@ fn outcomes(context: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_used_memory_is_recorded_with_its_score() {
-    let app = app().await;
+    let app = TestApp::sqlite().await;
     app.ask("ann", FACT).await.unwrap();
     assert_eq!(context(&app).await.get("hits"), None, "nothing was found");
     assert_eq!(context(&app).await.get("digest"), None, "nothing was sent");
@@ -62,7 +55,7 @@ async fn a_used_memory_is_recorded_with_its_score() {
 
 #[tokio::test]
 async fn the_digest_is_the_hmac_of_the_message_that_the_model_got() {
-    let app = app().await;
+    let app = TestApp::sqlite().await;
     app.ask("ann", FACT).await.unwrap();
     app.ask("ann", QUESTION).await.unwrap();
     let request = app.model.requests().pop().unwrap();
@@ -109,7 +102,7 @@ fn chat(texts: &[&str], fields: Value) -> StepRequest {
 
 #[tokio::test]
 async fn a_memory_that_the_request_contains_is_recorded_as_such() {
-    let app = app().await;
+    let app = TestApp::sqlite().await;
     app.ask("ann", FACT).await.unwrap();
     app.send(caller("ann"), chat(&[FACT, NOTED, QUESTION], json!({}))).await.unwrap();
     let context = context(&app).await;
@@ -119,7 +112,7 @@ async fn a_memory_that_the_request_contains_is_recorded_as_such() {
 
 #[tokio::test]
 async fn a_memory_without_content_is_recorded_as_such() {
-    let app = app().await;
+    let app = TestApp::sqlite().await;
     app.ask("ann", FACT).await.unwrap();
     let position = app.log().await.last().unwrap().position;
     let app = app.restart().await;
@@ -132,7 +125,7 @@ async fn a_memory_without_content_is_recorded_as_such() {
 
 #[tokio::test]
 async fn sampling_and_credential_are_recorded_as_the_caller_gave_them() {
-    let app = app().await;
+    let app = TestApp::sqlite().await;
     app.ask("ann", "Hello").await.unwrap();
     let request = newest(&app, "step.admitted").await["request"].clone();
     assert_eq!((request.get("sampling"), request.get("auth")), (None, None));
@@ -158,7 +151,7 @@ async fn sampling_and_credential_are_recorded_as_the_caller_gave_them() {
 
 #[tokio::test]
 async fn a_failed_step_records_what_was_sent_to_whom() {
-    let app = app().await;
+    let app = TestApp::sqlite().await;
     app.ask("ann", FACT).await.unwrap();
     app.model.script([Reaction::Fail(LlmError::Upstream { status: 500 })]);
     let mut request = generate(QUESTION);
@@ -177,7 +170,7 @@ async fn a_failed_step_records_what_was_sent_to_whom() {
 
 #[tokio::test]
 async fn a_cancelled_step_records_what_was_sent_to_whom() {
-    let app = app().await;
+    let app = TestApp::sqlite().await;
     app.ask("ann", FACT).await.unwrap();
     app.model.script([Reaction::Hang]);
     let asked = app.model.requests().len() + 1;
@@ -194,18 +187,4 @@ async fn a_cancelled_step_records_what_was_sent_to_whom() {
     assert_eq!((&failed["provider"], &failed["attempts"]), (&json!("function"), &json!(1)));
     assert_eq!(failed["calls"][0]["code"], "client_gone");
     assert_eq!(outcomes(&failed["context"]), ["used"]);
-}
-
-#[tokio::test]
-async fn a_step_of_format_1_records_none_of_it() {
-    let app = TestApp::sqlite().await;
-    if app.engine().await.view().state.log_format > 1 {
-        return;
-    }
-    app.ask("ann", FACT).await.unwrap();
-    app.ask("ann", QUESTION).await.unwrap();
-    let completed = newest(&app, "step.completed").await;
-    assert_eq!(completed["context"]["used"].as_array().unwrap().len(), 1);
-    assert_eq!(completed["context"].get("hits"), None);
-    assert_eq!(completed.get("calls"), None);
 }

@@ -5,11 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::{
-    clock,
-    engine::{Engines, raise},
-    testkit::guarded_app_state,
-};
+use crate::{clock, engine::Engines, testkit::guarded_app_state};
 
 const USER: (&str, &str) = ("API_KEY", "user-key-of-the-test");
 
@@ -31,14 +27,6 @@ async fn counts(engines: &Engines, log: EngineId, kind: &str) -> Value {
     Value::Object(sum)
 }
 
-/// The state with logs of the newest format.
-async fn newest_format(state: &AppState) {
-    let engine = state.engines.get(&EngineId::default()).await.unwrap();
-    raise(&engine).await;
-    let system = state.engines.system().await.unwrap();
-    raise(&system).await;
-}
-
 fn step(uri: &str) -> test::TestRequest {
     test::TestRequest::post().uri(uri).set_json(json!({"prompt": "Hello", "moral_value": 0.9}))
 }
@@ -47,7 +35,6 @@ fn step(uri: &str) -> test::TestRequest {
 async fn denied_accesses_are_counted_by_reason() {
     let env = [("MLSDM__AUTH__MODE", "keys"), USER];
     let (state, _database) = guarded_app_state(&env, Arc::new(clock::now_micros)).await;
-    newest_format(&state).await;
     let engines = state.engines.clone();
     let app = test::init_service(create_app(web::Data::new(state))).await;
     let with = |request: test::TestRequest, key: &str| {
@@ -73,7 +60,6 @@ async fn denied_accesses_are_counted_by_reason() {
 #[actix_web::test]
 async fn requests_for_steps_are_counted_for_the_engine_that_turns_them_away() {
     let (state, _database) = app_state(&[("MLSDM__MLSDM__POLICY__BUDGET__TOKENS", "1")]).await;
-    newest_format(&state).await;
     let engines = state.engines.clone();
     let app = test::init_service(create_app(web::Data::new(state))).await;
     let mut spent = answer(&app, step("/v1/generate").to_request()).await;
@@ -100,7 +86,6 @@ async fn a_request_for_a_step_above_the_rate_limit_is_counted() {
         ("MLSDM__LIMITS__RATE__BURST", "1"),
     ];
     let (state, _database) = app_state(&env).await;
-    newest_format(&state).await;
     let engines = state.engines.clone();
     let app = test::init_service(create_app(web::Data::new(state))).await;
     assert_eq!(answer(&app, step("/v1/generate").to_request()).await.status, 200);
