@@ -5,6 +5,7 @@ mod batches;
 mod commits;
 mod doubt;
 mod fixture;
+mod forgeries;
 mod keys;
 mod model;
 mod replicas;

@@ -55,9 +55,9 @@ fn render(value: &Value) -> String {
         ["engine", "events", "quarantine_id", "position", "chain_hash"]
             .map(|key| output::cell(value.get(key)));
     let moved = if value["quarantine_id"].is_null() {
-        "no events to move".to_owned()
+        "events moved: 0".to_owned()
     } else {
-        format!("{events} events moved to quarantine {id}")
+        format!("events moved: {events}, quarantine {id}")
     };
     format!("engine {engine}: {moved}; log.recovered at position {position}, chain hash {hash}\n")
 }

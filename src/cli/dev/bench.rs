@@ -9,6 +9,7 @@ mod backend;
 mod embed;
 mod gateway;
 mod load;
+mod mac;
 mod progress;
 mod retrieval;
 mod scratch;
@@ -69,7 +70,7 @@ pub(super) struct Args {
 enum Part {
     /// Retrieval from the lattice memory.
     Retrieval,
-    /// The writer, compared with raw inserts.
+    /// The writer, compared with raw inserts, and the MAC of an event.
     Append,
     /// Steps over HTTP, resident memory, cold start and replay.
     Steps,
@@ -112,6 +113,7 @@ pub(super) async fn run(json: bool, args: Args) -> anyhow::Result<()> {
         .unwrap_or_else(|| format!("sqlite://{}", folder.join("bench.db").display()));
     let launcher = Launcher::new(args.binary, url.clone(), SCRATCH_KEY)?;
     if wanted(Part::Append) {
+        rows.push(mac::run()?);
         say("append: the writer and raw inserts")?;
         let store = Store::open(&Options::new(url)).await?;
         store.migrate().await?;

@@ -37,8 +37,8 @@ pub(super) async fn cut(
     if last.map(|record| record.chain_hash) != Some(fold.chain_hash) {
         return Err(QuarantineError::Changed(order.engine.clone()));
     }
-    // the head is one of the events to move; its time may be forged
-    let time = append.clock().now();
+    // not the log's clock, which follows the time of the head: that event is to be moved
+    let time = store.local_time();
     let head = append.head;
     let is_moved = head.position >= order.from;
     let id = QuarantineId::new(crate::ids::command_id().get());

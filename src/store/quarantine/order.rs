@@ -71,7 +71,10 @@ pub enum QuarantineError {
         head: Position,
     },
     /// The log is damaged later.
-    #[error("the events before position {position} are authentic; use --from {position}", position = .0.position)]
+    #[error(
+        "the events before position {position} are authentic; use --from {position}",
+        position = .0.position
+    )]
     DamagedAfter(Box<LogDamage>),
     /// The log is not damaged.
     #[error(

@@ -1,0 +1,314 @@
+//! Events that no server of the deployment wrote: refused at the fold, with position and reason.
+
+use std::sync::Arc;
+
+use mlsdm::{
+    domain::ids::{EngineId, Position, Sha256},
+    store::{
+        EventMac, Record, Store,
+        audit::{self, Finding},
+        chain,
+        keys::ContentKey,
+        quarantine::{Order, QuarantineError, quarantine},
+        replay,
+        state_fold::{DamageCause, LogDamage, ReplayError, StateFold, check_format_column},
+        writer::WriteError,
+    },
+    testkit::{eventually, on_every_database},
+};
+
+use super::{
+    fixture::{Prompt, TestLog, TestReplica, committed},
+    tails::attested,
+};
+
+on_every_database!(
+    TestLog:
+    a_forged_event_is_refused_for_its_mac,
+    an_edited_event_with_a_new_chain_is_refused,
+    a_lowered_format_is_found,
+    a_log_that_was_rewritten_in_format_1_is_found,
+    a_replaced_mac_key_is_found,
+    events_with_an_earlier_key_stay_valid,
+    forged_events_are_quarantined_and_the_log_goes_on,
+    a_quarantine_refuses_authentic_events,
+);
+
+/// Folds the log as a process that has read no key yet.
+async fn load(fixture: &TestLog, store: &Store) -> Result<StateFold, LogDamage> {
+    let (engine, key) = (fixture.engine.clone(), Arc::clone(&fixture.key));
+    let mut fold = StateFold::new(engine.clone(), key, Arc::default());
+    let end = Position::MAX;
+    match replay::advance(store, &mut fold, &engine, end, &mut |_| {}).await {
+        Ok(()) => Ok(fold),
+        Err(ReplayError::Damage(damage)) => Err(*damage),
+        Err(ReplayError::Store(error)) => panic!("{error}"),
+    }
+}
+
+async fn finding(fixture: &TestLog, store: &Store, key: Option<&ContentKey>) -> Option<Finding> {
+    let report = audit::verify(store, &fixture.engine, key, |_| {}).await.unwrap();
+    report.first_bad.map(|bad| bad.what)
+}
+
+/// Appends an event with valid hashes and the MAC that `forge` makes of it.
+async fn forge(
+    fixture: &TestLog,
+    store: &Store,
+    forge: impl Fn(&Record) -> Option<EventMac>,
+) -> Position {
+    let mut append = store.begin(&fixture.engine).await.unwrap();
+    let mut record = attested();
+    record.position = append.head.position + 1;
+    record.recorded_at = append.now;
+    chain::extend(&fixture.engine, append.head.chain_hash, None, &mut record);
+    record.mac = forge(&record);
+    append.insert_events(std::slice::from_ref(&record)).await.unwrap();
+    append.commit().await.unwrap();
+    record.position
+}
+
+async fn remove_from(fixture: &TestLog, position: Position) {
+    fixture.database.disable_triggers().await;
+    let delete = format!("DELETE FROM events WHERE position >= {position}");
+    fixture.database.execute(&delete).await.unwrap();
+}
+
+/// Writes events in place of those that have their positions, with the given MACs.
+async fn rewrite(fixture: &TestLog, store: &Store, rows: &mut [Record]) {
+    let mut chain_hash = chain::genesis(&fixture.engine);
+    for record in rows.iter_mut() {
+        let mac = record.mac;
+        chain::extend(&fixture.engine, chain_hash, None, record);
+        (chain_hash, record.mac) = (record.chain_hash, mac);
+    }
+    fixture.database.disable_triggers().await;
+    fixture.database.execute("DELETE FROM events WHERE position > 1").await.unwrap();
+    let mut append = store.begin(&fixture.engine).await.unwrap();
+    append.insert_events(&rows[1..]).await.unwrap();
+    append.commit().await.unwrap();
+    let first = &rows[0];
+    let literal = |bytes: &[u8]| {
+        let hex = hex::encode(bytes);
+        if fixture.database.is_sqlite() { format!("x'{hex}'") } else { format!("'\\x{hex}'") }
+    };
+    let mac = first.mac.as_ref().map_or("NULL".to_owned(), |mac| literal(&mac.tag));
+    let key = first.mac.map_or("NULL".to_owned(), |mac| mac.key.to_string());
+    let update = format!(
+        "UPDATE events SET clear = {}, leaf_hash = {}, chain_hash = {}, mac_key = {key}, mac = {mac} \
+         WHERE position = 1",
+        literal(&first.payload),
+        literal(&first.leaf_hash.0),
+        literal(&first.chain_hash.0),
+    );
+    fixture.database.execute(&update).await.unwrap();
+}
+
+/// Waits until the writer has found that the log folds on.
+async fn trusts(replica: &TestReplica) {
+    eventually("the writer trusts the log", async || {
+        replica.writer.catch_up();
+        replica.writer.damage().map_or(Ok(()), |damage| Err(damage.to_string()))
+    })
+    .await;
+}
+
+async fn refusal(fixture: &TestLog, replica: &TestReplica) -> Arc<LogDamage> {
+    let refused = replica.admit(fixture, Prompt { by: "s", text: "x", key: None }).await;
+    let Err(WriteError::Untrusted(damage)) = refused else { panic!("{refused:?}") };
+    damage
+}
+
+async fn a_forged_event_is_refused_for_its_mac(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    replica.step(&fixture, "s", "before").await;
+    let store = &replica.store;
+    let key = store.mac_key(&fixture.key).await.unwrap();
+    let last = fixture.log(&replica).await.pop().unwrap();
+    let other: EngineId = "other".parse().unwrap();
+    let forgeries: [(&dyn Fn(&Record) -> Option<EventMac>, Finding, &str); 5] = [
+        (&|_| None, Finding::MacMissing, "no MAC"),
+        (&|_| last.mac, Finding::Mac, "MAC is invalid"),
+        (&|r| Some(key.sign(&other, r.position, r.chain_hash)), Finding::Mac, "MAC is invalid"),
+        (
+            &|r| Some(key.sign(&fixture.engine, r.position - 1, r.chain_hash)),
+            Finding::Mac,
+            "MAC is invalid",
+        ),
+        (&|_| Some(EventMac { key: 9, tag: [0; 32] }), Finding::MacKey(9), "MAC key 9 is missing"),
+    ];
+    for (mac, found, reason) in forgeries {
+        let position = forge(&fixture, store, mac).await;
+        let damage = refusal(&fixture, &replica).await;
+        let said = damage.to_string();
+        assert_eq!(damage.position, position, "{said}");
+        assert!(said.contains(reason), "{said}");
+        let damage = load(&fixture, store).await.err().unwrap();
+        assert_eq!(damage.position, position);
+        assert!(damage.to_string().contains(reason), "{damage}");
+        assert_eq!(finding(&fixture, store, Some(&fixture.key)).await, Some(found));
+        let without_key = (found == Finding::MacMissing).then_some(found);
+        assert_eq!(finding(&fixture, store, None).await, without_key);
+        remove_from(&fixture, position).await;
+        trusts(&replica).await;
+    }
+    assert_eq!(finding(&fixture, store, Some(&fixture.key)).await, None);
+    replica.step(&fixture, "s", "after").await;
+    fixture.assert_replays(&replica).await;
+}
+
+async fn an_edited_event_with_a_new_chain_is_refused(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    replica.step(&fixture, "s", "before").await;
+    replica.step(&fixture, "s", "again").await;
+    let mut rows = fixture.log(&replica).await;
+    rows[2].actor = Some("somebody else".to_owned());
+    rewrite(&fixture, &replica.store, &mut rows).await;
+    let damage = load(&fixture, &replica.store).await.err().unwrap();
+    assert_eq!(damage.position, 3, "{damage}");
+    assert!(matches!(damage.cause, DamageCause::Mac), "{damage}");
+    assert_eq!(finding(&fixture, &replica.store, None).await, None, "its chain is valid");
+    assert_eq!(finding(&fixture, &replica.store, Some(&fixture.key)).await, Some(Finding::Mac));
+}
+
+async fn a_lowered_format_is_found(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    replica.step(&fixture, "s", "before").await;
+    fixture.database.execute("UPDATE engines SET log_format = 1").await.unwrap();
+    let row = replica.store.engine(&fixture.engine).await.unwrap().unwrap();
+    let (_, written) = fixture.key.unwrap_index_key(&row).unwrap();
+    let damage = check_format_column(&row, written).unwrap_err().to_string();
+    assert!(damage.contains("log_format") && damage.contains("from 2 to 1"), "{damage}");
+    for key in [None, Some(&*fixture.key)] {
+        let found = finding(&fixture, &replica.store, key).await;
+        assert!(matches!(found, Some(Finding::Format { row: 1, found: 2, .. })), "{found:?}");
+    }
+    // a MAC is required nevertheless
+    let position = forge(&fixture, &replica.store, |_| None).await;
+    assert_eq!(load(&fixture, &replica.store).await.err().unwrap().position, position);
+}
+
+async fn a_log_that_was_rewritten_in_format_1_is_found(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    let mut rows = fixture.log(&replica).await;
+    let created = String::from_utf8(rows[0].payload.clone()).unwrap();
+    rows[0].payload = created.replace("\"log_format\":2", "\"log_format\":1").into_bytes();
+    rows[0].mac = None;
+    assert_ne!(rows[0].payload, created.into_bytes());
+    rewrite(&fixture, &replica.store, &mut rows).await;
+    let fold = load(&fixture, &replica.store).await.unwrap();
+    let row = replica.store.engine(&fixture.engine).await.unwrap().unwrap();
+    let (_, written) = fixture.key.unwrap_index_key(&row).unwrap();
+    let damage = fold.check_log_format(written).unwrap_err();
+    assert_eq!(damage.position, 1);
+    assert!(damage.to_string().contains("the log was replaced"), "{damage}");
+    let found = finding(&fixture, &replica.store, None).await;
+    assert!(matches!(found, Some(Finding::Format { row: 2, found: 1, .. })), "{found:?}");
+}
+
+async fn a_replaced_mac_key_is_found(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    replica.step(&fixture, "s", "before").await;
+    let table = if fixture.database.is_sqlite() { "mac_keys" } else { "keys.mac_keys" };
+    let (_, foreign) = ContentKey::from_text(&"77".repeat(32)).unwrap().make_mac_key(1).unwrap();
+    let hex = hex::encode(foreign);
+    let bytes =
+        if fixture.database.is_sqlite() { format!("x'{hex}'") } else { format!("'\\x{hex}'") };
+    let update = format!("UPDATE {table} SET wrapped_key = {bytes}");
+    fixture.database.execute(&update).await.unwrap();
+    let damage = load(&fixture, &replica.store).await.err().unwrap();
+    assert_eq!(damage.position, 1);
+    assert!(matches!(damage.cause, DamageCause::MacKey { key: 1 }), "{damage}");
+    // a process that has the key goes on
+    replica.step(&fixture, "s", "after").await;
+}
+
+async fn events_with_an_earlier_key_stay_valid(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    replica.step(&fixture, "s", "before").await;
+    assert_eq!(replica.store.rotate_mac_key(&fixture.key).await.unwrap(), 2);
+    replica.step(&fixture, "s", "after").await;
+    let keys: Vec<u32> = fixture.log(&replica).await.iter().map(|r| r.mac.unwrap().key).collect();
+    assert_eq!(keys, [1, 1, 1, 2, 2]);
+    // a fold that has read neither key
+    load(&fixture, &replica.store).await.unwrap();
+    assert_eq!(finding(&fixture, &replica.store, Some(&fixture.key)).await, None);
+    if !replica.store.has_one_owner() {
+        let other = fixture.replica().await;
+        assert_eq!(replica.store.rotate_mac_key(&fixture.key).await.unwrap(), 3);
+        replica.step(&fixture, "s", "with key 3").await;
+        other.step(&fixture, "s", "read once more").await;
+        fixture.assert_replays(&other).await;
+    }
+}
+
+fn order(fixture: &TestLog, from: Position, accept_loss: bool) -> Order {
+    let engine = fixture.engine.clone();
+    Order { engine, from, accept_loss, actor: "root".to_owned(), reason: "forged".to_owned() }
+}
+
+async fn forged_events_are_quarantined_and_the_log_goes_on(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    let completed = replica.step(&fixture, "s", "before").await;
+    let head = completed.events.last().unwrap().0.position;
+    let from = forge(&fixture, &replica.store, |_| None).await;
+    forge(&fixture, &replica.store, |_| None).await;
+    let content = format!(
+        "INSERT INTO contents (engine_id, position, sealed) SELECT engine_id, {from}, sealed \
+         FROM contents WHERE position = {head}"
+    );
+    fixture.database.execute(&content).await.unwrap();
+    assert_eq!(refusal(&fixture, &replica).await.position, from);
+
+    let store = &replica.store;
+    let done = quarantine(store, &fixture.key, &order(&fixture, from, false)).await.unwrap();
+    assert_eq!((done.events, done.position), (2, from));
+    assert!(matches!(done.damage.unwrap().cause, DamageCause::MacMissing));
+    let moved = "SELECT count(*) || ' ' || count(sealed) || ' ' || min(position) \
+                 FROM quarantined_events";
+    assert_eq!(fixture.database.query_text(moved).await, format!("2 1 {from}"));
+
+    // the process that had refused the events goes on by itself
+    trusts(&replica).await;
+    replica.step(&fixture, "s", "after").await;
+    fixture.assert_replays(&replica).await;
+    let log = fixture.log(&replica).await;
+    assert_eq!(log[from as usize - 1].kind, "log.recovered");
+    load(&fixture, store).await.unwrap();
+    assert_eq!(finding(&fixture, store, Some(&fixture.key)).await, None);
+}
+
+async fn a_quarantine_refuses_authentic_events(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    replica.step(&fixture, "s", "before").await;
+    let (store, key) = (&replica.store, &fixture.key);
+    let head = store.head(&fixture.engine).await.unwrap().position;
+    let refused = async |from, accept_loss| {
+        let order = order(&fixture, from, accept_loss);
+        quarantine(store, key, &order).await.unwrap_err()
+    };
+    assert!(matches!(refused(head, false).await, QuarantineError::Intact { .. }));
+    assert!(matches!(refused(head, true).await, QuarantineError::Intact { .. }));
+    assert!(matches!(refused(head + 1, false).await, QuarantineError::Intact { .. }));
+    assert!(matches!(refused(head + 2, true).await, QuarantineError::AfterEnd { .. }));
+    assert!(matches!(refused(1, true).await, QuarantineError::FirstEvent(_)));
+    let forged = forge(&fixture, store, |_| None).await;
+    let after = refused(forged + 1, false).await;
+    assert!(matches!(&after, QuarantineError::DamagedBefore(_)), "{after}");
+    assert!(after.to_string().ends_with(&format!("use --from {forged}")), "{after}");
+    let before = refused(forged - 1, true).await;
+    assert!(matches!(&before, QuarantineError::DamagedAfter(_)), "{before}");
+    assert!(before.to_string().ends_with(&format!("use --from {forged}")), "{before}");
+    assert_eq!(store.head(&fixture.engine).await.unwrap().position, forged, "nothing was moved");
+
+    quarantine(store, key, &order(&fixture, forged, false)).await.unwrap();
+    // no role may delete events afterwards either
+    let delete = fixture.database.execute("DELETE FROM events").await.unwrap_err().to_string();
+    assert!(delete.contains("never changed or deleted"), "{delete}");
+    // a log whose end was lost
+    let done = quarantine(store, key, &order(&fixture, forged + 1, true)).await.unwrap();
+    assert_eq!((done.id, done.events, done.position), (None, 0, forged + 1));
+    let admitted = replica.admit(&fixture, Prompt { by: "s", text: "on", key: None }).await;
+    assert_eq!(committed(admitted).events[0].0.position, forged + 2);
+    assert_ne!(done.chain_hash, Sha256::default());
+}
