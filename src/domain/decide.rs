@@ -11,14 +11,15 @@ mod ending;
 mod fact;
 mod keys;
 
+use self::decision::{in_pages, one};
 pub use self::{
     decision::{Decision, Retention},
     ending::REPLICA_GONE_AFTER,
 };
 use super::{
     command::{ChangePolicy, Command, Intervene, Refusal},
-    event::{Event, Intervention, POSITIONS_MAX, PolicyChanged, Positions, StateAttested},
-    ids::{Micros, Position},
+    event::{Event, Intervention, PolicyChanged, StateAttested},
+    ids::Micros,
     rules::Rules,
     state::State,
 };
@@ -68,17 +69,6 @@ fn v1(state: &State, command: &Command, now: Micros) -> Result<Vec<Decision>, Re
         Command::RaiseFormat(raise) => fact::raise_format(state, raise),
         Command::Record(fact) => fact::record(state, fact),
     }
-}
-
-fn one(decision: Decision) -> Vec<Decision> {
-    vec![decision]
-}
-
-fn in_pages(positions: &[Position], event: fn(Positions) -> Event) -> Vec<Decision> {
-    positions
-        .chunks(POSITIONS_MAX)
-        .map(|page| Decision::of_engine(event(Positions { positions: page.to_vec() })))
-        .collect()
 }
 
 fn shutdown(state: &State, act: &Intervene) -> Vec<Decision> {

@@ -18,7 +18,10 @@ use super::{
     records::{Columns, fixed},
     sql,
 };
-use crate::domain::ids::{Micros, ReplicaId};
+use crate::domain::{
+    ids::{Micros, ReplicaId},
+    rules::Rules,
+};
 
 /// Interval of a process's heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -107,6 +110,11 @@ impl SharedFleet {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The newest rules that this process and all live ones know.
+    pub(super) fn rules(&self) -> Rules {
+        self.get().map_or(Rules::NEWEST, |fleet| Rules::up_to(fleet.rules))
+    }
+
     pub(super) fn set(&self, fleet: Fleet) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(fleet);
     }
@@ -123,7 +131,7 @@ impl Store {
         self.shared_fleet().set(fleet);
     }
 
-    const fn shared_fleet(&self) -> &SharedFleet {
+    pub(super) const fn shared_fleet(&self) -> &SharedFleet {
         match self {
             Self::Sqlite(store) => &store.fleet,
             Self::Postgres(store) => &store.fleet,

@@ -145,7 +145,7 @@ pub fn writer(
         trust.fold_failed(damage);
     }
     let content_cache = Arc::new(ContentCache::new(CONTENT_CACHE_BYTES));
-    let decider = Decider::new(engine.clone(), fold, directory);
+    let decider = Decider::new(engine.clone(), fold, directory, store.shared_fleet().clone());
     let context = Context {
         engine,
         store,

@@ -22,7 +22,7 @@ async fn verified(database: &TestDatabase) -> (Position, Verification) {
     let (folder, found) =
         verify(&store, &key, &EngineId::default(), Position::MAX, &mut progress).await.unwrap();
     store.close().await;
-    assert_eq!(folder.position(), seen);
+    assert!(found.damage.is_some() || folder.position() == seen, "{seen}");
     (seen, found)
 }
 

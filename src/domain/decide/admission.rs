@@ -2,8 +2,7 @@
 
 use super::{
     budget::{self, Grant},
-    decision::{Decision, Retention},
-    in_pages, one,
+    decision::{Decision, Retention, in_pages, one},
 };
 use crate::domain::{
     command::{Admit, Refusal},

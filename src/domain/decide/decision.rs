@@ -1,8 +1,8 @@
 //! The result of a decision.
 
 use crate::domain::{
-    event::Event,
-    ids::{StepNumber, SubjectRef},
+    event::{Event, POSITIONS_MAX, Positions},
+    ids::{Position, StepNumber, SubjectRef},
 };
 
 /// The part of a command's content that is stored with an event.
@@ -33,4 +33,17 @@ impl Decision {
     pub(super) const fn of_engine(event: Event) -> Self {
         Self { event, step: None, subject: None, retention: Retention::Nothing }
     }
+}
+
+/// A command that leads to one event.
+pub(super) fn one(decision: Decision) -> Vec<Decision> {
+    vec![decision]
+}
+
+/// Events for any number of items.
+pub(super) fn in_pages(positions: &[Position], event: fn(Positions) -> Event) -> Vec<Decision> {
+    positions
+        .chunks(POSITIONS_MAX)
+        .map(|page| Decision::of_engine(event(Positions { positions: page.to_vec() })))
+        .collect()
 }

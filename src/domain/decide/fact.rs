@@ -12,6 +12,9 @@ use crate::domain::{
     state::{HOLDS_MAX, State},
 };
 
+/// The maximum length of all texts of a map in characters.
+const TEXTS_MAX: usize = 5_000;
+
 /// Raises the format of the log. No effect if the log has that format or a newer one.
 pub(super) fn raise_format(state: &State, raise: &RaiseFormat) -> Result<Vec<Decision>, Refusal> {
     if raise.to > LOG_FORMAT {
@@ -123,8 +126,7 @@ fn bounds(fact: &Fact) -> Result<(), Refusal> {
         }
         Fact::SettingsChanged(e) => {
             bound.entries(e.values.len(), "values")?;
-            let settings = e.values.iter().flat_map(|(name, value)| [name, value]);
-            settings.map(|text| ("values", text.as_str())).try_for_each(|text| bound.text(text))?;
+            bound.length(e.values.iter().flat_map(|(name, value)| [name, value]), "values")?;
             bound.texts(&[("actor", &e.actor), ("reason", &e.reason)])
         }
         Fact::EngineRetired(e) => bound.texts(&[("actor", &e.actor), ("reason", &e.reason)]),
@@ -161,6 +163,15 @@ impl Bound {
 
     fn counts(&self, counts: &BTreeMap<String, u64>) -> Result<(), Refusal> {
         self.entries(counts.len(), "counts")?;
-        counts.keys().try_for_each(|code| self.text(("counts", code)))
+        self.length(counts.keys(), "counts")
+    }
+
+    fn length<'t>(
+        &self,
+        texts: impl Iterator<Item = &'t String>,
+        field: &'static str,
+    ) -> Result<(), Refusal> {
+        let chars: usize = texts.map(|text| text.chars().count()).sum();
+        self.check(chars <= TEXTS_MAX, field, "at most 5,000 characters")
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     },
     store::{
         Record, SubjectRow, chain, codec,
+        replicas::SharedFleet,
         seal::SealError,
         state_fold::{MAC_FORMAT, StateFold},
         subject::{Directory, Subject},
@@ -38,13 +39,19 @@ pub(super) struct Decider {
     /// The state that the newest decided event leaves.
     pub(super) fold: StateFold,
     directory: Arc<Directory>,
-    /// The rules that decide. All replicas must have them.
+    /// The abilities of all replicas, which the rules of each decision depend on.
+    fleet: SharedFleet,
     rules: Rules,
 }
 
 impl Decider {
-    pub(super) const fn new(engine: EngineId, fold: StateFold, directory: Arc<Directory>) -> Self {
-        Self { engine, fold, directory, rules: Rules::NEWEST }
+    pub(super) fn new(
+        engine: EngineId,
+        fold: StateFold,
+        directory: Arc<Directory>,
+        fleet: SharedFleet,
+    ) -> Self {
+        Self { engine, fold, directory, rules: fleet.rules(), fleet }
     }
 
     /// Position and chain hash of the newest decided event.
@@ -110,6 +117,7 @@ impl Decider {
         let Some(state) = &self.fold.state else {
             return Err(WriteError::Defect("an engine without a state".to_owned()));
         };
+        self.rules = self.fleet.rules();
         let decided = match decide(state, &proposal.command, now, self.rules) {
             Ok(decided) => decided,
             Err(refusal) => return Ok(Err(refusal.into())),

@@ -10,7 +10,7 @@ use crate::domain::{
     command::Admit,
     decide::tests::driver::small_policy,
     digest,
-    ids::{Sha256, SubjectRef},
+    ids::{ReplicaId, Sha256, SubjectRef},
     lattice::{Item, Lattice},
     policy::{Budget, Policy},
     rhythm::Phase,
@@ -70,7 +70,7 @@ fn held(state: &mut State, change: impl FnOnce(&mut Reservation)) {
 
 type Change = (&'static str, fn(&mut State));
 
-const CHANGES: [Change; 47] = [
+const CHANGES: [Change; 52] = [
     ("position", |s| s.position += 1),
     ("policy hash", |s| s.policy_hash.0[31] ^= 1),
     ("policy version", |s| s.policy_version += 1),
@@ -100,6 +100,11 @@ const CHANGES: [Change; 47] = [
     ("open deadline", |s| open(s, |o| o.deadline += 1)),
     ("open phase", |s| open(s, |o| o.phase = other(o.phase))),
     ("open erased", |s| open(s, |o| o.erased = true)),
+    ("open replica", |s| open(s, |o| o.replica = Some(ReplicaId([0; 8])))),
+    ("log format", |s| s.log_format += 1),
+    ("MAC key", |s| s.mac_key = Some(0)),
+    ("hold", |s| s.holds.insert_mut(subject(0))),
+    ("another hold", |s| s.holds.insert_mut(subject(1))),
     ("reserved tokens", |s| spend(s, [1, 0], [0, 0])),
     ("reserved cost", |s| spend(s, [0, 1], [0, 0])),
     ("spent tokens", |s| spend(s, [0, 0], [1, 0])),

@@ -297,7 +297,7 @@ fn facts_above_their_bounds_are_refused_by_name() {
         Fact::HoldPlaced(Hold { reason: long.clone(), ..hold(1) }),
         Fact::RequestsRefused(RequestsRefused { minute: 0, counts: many(CODES_MAX + 1) }),
         Fact::RequestsRefused(RequestsRefused { minute: 0, counts: many(0) }),
-        Fact::AccessDenied(AccessDenied { minute: 0, counts: [(long, 1)].into() }),
+        Fact::AccessDenied(AccessDenied { minute: 0, counts: [(long.repeat(5), 1)].into() }),
     ]
     .map(|fact| {
         let refusal = record(&mut log, fact).unwrap_err();

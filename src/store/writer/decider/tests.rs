@@ -57,7 +57,7 @@ fn decider() -> Decider {
     };
     chain::extend(&engine, fold.chain_hash, mac_key.as_deref(), &mut record);
     fold.apply(vec![(record, None)], 1).unwrap();
-    Decider::new(engine, fold, Arc::new(directory))
+    Decider::new(engine, fold, Arc::new(directory), SharedFleet::default())
 }
 
 fn queued(proposal: Proposal) -> (QueuedCommand, oneshot::Receiver<Result_>) {
