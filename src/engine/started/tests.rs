@@ -1,7 +1,5 @@
 use super::*;
-use crate::{
-    domain::ids::Sha256, engine::raise, store::replicas::Heartbeat, testkit::app::TestApp,
-};
+use crate::{domain::ids::Sha256, store::replicas::Heartbeat, testkit::app::TestApp};
 
 const OTHER: ReplicaId = ReplicaId([7; 8]);
 
