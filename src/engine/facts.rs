@@ -41,17 +41,16 @@ impl Engines {
         self.record(|log, start| start < minute(store.log_time(log))).await;
     }
 
-    /// Records all counts, also those of the current minute.
+    /// Records all counts, also those of the current minute. Called after the last request.
     pub async fn record_all_refusals(&self) {
         self.record(|_, _| true).await;
     }
 
-    /// Records counts each time a minute ends, and all of them when the server stops.
+    /// Records counts each time a minute ends.
     pub(super) async fn keep_recording_refusals(&self) {
         while stays(self.tasks(), CHECK).await {
             self.record_refusals().await;
         }
-        self.record_all_refusals().await;
     }
 
     async fn record(&self, is_due: impl Fn(&EngineId, Micros) -> bool) {

@@ -15,6 +15,7 @@ use actix_web::{
     dev::{Server, ServerHandle},
     web::Data,
 };
+use tokio::time::timeout;
 
 pub use error::ServeError;
 
@@ -32,6 +33,9 @@ use crate::{
 /// The maximum time that background tasks may take to end after the listener has stopped, in
 /// addition to the timeout of a step.
 const SETTLE: Duration = Duration::from_secs(5);
+
+/// The maximum time for recording the requests that left no step.
+const RECORDING: Duration = Duration::from_secs(2);
 
 /// Binds the address of the API.
 pub fn listen(config: &Config) -> Result<TcpListener, ServeError> {
@@ -97,6 +101,8 @@ pub async fn serve(
     if let Some(scrapes) = scrapes {
         scrapes.stop(true).await;
     }
+    // after the last request, and while the engines are loaded; a database that hangs loses the counts
+    drop(timeout(RECORDING, engines.record_all_refusals()).await);
     // a writer ends when the last reference to its engine is dropped
     engines.unload_all();
     let store = engines.parts().store.clone();

@@ -74,7 +74,7 @@ async fn the_current_minute_is_recorded_when_the_server_stops() {
     let app = TestApp::sqlite().await;
     app.engines.count_refused(&EngineId::default(), "E505");
     app.engines.tasks().stop().begin();
-    app.engines.keep_recording_refusals().await;
+    app.engines.record_all_refusals().await;
     assert_eq!(refused(&app).await[0]["counts"], serde_json::json!({"E505": 1}));
 }
 
@@ -84,7 +84,7 @@ async fn a_server_that_stops_loads_no_engine_to_record_counts() {
     app.engines.count_refused(&EngineId::default(), "E505");
     app.engines.tasks().stop().begin();
     app.engines.unload_all();
-    app.engines.keep_recording_refusals().await;
+    app.engines.record_all_refusals().await;
     assert!(app.engines.in_memory().is_empty());
     assert!(refused(&app).await.is_empty());
 }
