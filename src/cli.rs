@@ -33,6 +33,7 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 mod token;
+mod upgrade;
 mod writing;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -101,6 +102,8 @@ enum Command {
     Replay(replay::Args),
     /// Verify that event logs are unmodified, and remove forged events.
     Audit(audit::Args),
+    /// Raise event logs to the format of this version after all servers have it.
+    Upgrade(upgrade::Args),
     /// Log in at the identity provider. Commands that call the server then use this login.
     Login(login::Args),
     /// Remove the login for a server.
@@ -169,6 +172,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Policy(args) => policy::run(&context, args).await,
         Command::Replay(args) => replay::run(&context, args).await,
         Command::Audit(args) => audit::run(&context, args).await,
+        Command::Upgrade(args) => upgrade::run(&context, args).await,
         Command::Login(args) => login::run(&context, &args).await,
         Command::Logout => login::forget(&context).await,
         Command::Token(args) => token::run(&context, &args),

@@ -29,6 +29,7 @@ mod report;
 mod settings;
 mod started;
 pub mod step;
+pub mod upgrade;
 pub mod verify;
 
 pub use append::Receipt;

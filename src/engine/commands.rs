@@ -4,8 +4,8 @@ use super::{Engine, EngineError, Receipt, append::commit};
 use crate::{
     domain::{
         command::{
-            Abandon, AbandonCause, ChangePolicy, Command, CreateKey, Intervene, RevokeKey,
-            RotateKey,
+            Abandon, AbandonCause, ChangePolicy, Command, CreateKey, Intervene, RaiseFormat,
+            RevokeKey, RotateKey,
         },
         event::Fact,
         policy::Policy,
@@ -87,6 +87,14 @@ impl Engine {
     /// Records a fact that an administrator causes.
     pub async fn record(&self, fact: Fact, actor: String) -> Result<Receipt, EngineError> {
         administer(self, Command::Record(Box::new(fact)), actor).await
+    }
+
+    /// Raises the format of the log, in its row and by an event.
+    pub(super) async fn raise_format(&self, to: u32, actor: &str) -> Result<Receipt, EngineError> {
+        // the event is the first with a MAC
+        self.parts.store.mac_key(&self.parts.content_key).await?;
+        let raise = RaiseFormat { to, actor: actor.to_owned() };
+        administer(self, Command::RaiseFormat(raise), actor.to_owned()).await
     }
 
     /// Abandons all open steps. Only for an engine whose log has no other writer: the steps were

@@ -185,6 +185,17 @@ impl Append {
         self.checked(done)
     }
 
+    /// Raises the log format of the engine's row; the index key is wrapped for that format.
+    pub async fn raise_format(
+        &mut self,
+        log_format: u32,
+        index_key: &[u8],
+    ) -> Result<(), StoreError> {
+        let (name, format) = (self.engine.as_str(), i64::from(log_format));
+        let done = execute!(self.tx.conn(), sql::RAISE_FORMAT, [name, format, index_key]);
+        self.checked(done.map(drop).map_err(classify))
+    }
+
     /// Records the positions at which steps ended; steps without a key are ignored.
     pub async fn end_idempotency(
         &mut self,

@@ -127,6 +127,10 @@ statements! {
         "INSERT INTO engines (engine_id, created_at, log_format, index_key) \
          VALUES ($1, $2, $3, $4)");
 
+    /// Raises the log format of an engine.
+    RAISE_FORMAT = same(
+        "UPDATE engines SET log_format = $2, index_key = $3 WHERE engine_id = $1");
+
     /// Locks a log for the writer (on SQLite, BEGIN IMMEDIATE has done so), and reads the
     /// database's clock in microseconds (NULL on SQLite, whose clock is coarser) and the head of
     /// the log.

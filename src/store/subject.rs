@@ -131,6 +131,11 @@ impl Directory {
         Self { engine, content_key, index_key, cache: Mutex::default() }
     }
 
+    /// The index key, wrapped for a log of this format.
+    pub fn wrap_index_key(&self, log_format: u32) -> Result<Vec<u8>, SealError> {
+        self.content_key.wrap_index_key(&self.engine, log_format, &self.index_key)
+    }
+
     /// HMAC of a name under the engine's index key.
     pub fn name_hmac(&self, name: &str) -> [u8; 32] {
         self.index_key.name_hmac(&self.engine, name)

@@ -1,12 +1,16 @@
-//! Logs that version 0.1 recorded, verified completely. `tests/format1/record.py` made them.
+//! Logs that version 0.1 recorded: read, verified, continued, upgraded. `tests/format1/record.py` made
+//! them.
 
 use std::fs;
 
 use mlsdm::{
-    store::{Options, Store},
+    Engine, Generate,
+    store::{Options, Store, replicas::Heartbeat},
     testkit::{CommandOutput, TestDatabase, run_mlsdm},
 };
 use serde_json::Value;
+
+const ENGINES: [&str; 4] = ["busy", "copy", "default", "frugal"];
 
 /// A copy of the recorded database.
 struct Recorded {
@@ -39,6 +43,29 @@ impl Recorded {
             assert_eq!(engine["verified"], engine["position"], "{engine}");
         }
     }
+
+    /// Runs a step of the default engine in this process.
+    async fn says(&self, prompt: &str) {
+        let engine = Engine::builder()
+            .llm(|_| async { Ok("That is noted.") })
+            .content_key(self.key.as_str())
+            .open(self.database.url())
+            .await
+            .unwrap();
+        let answer = engine.generate(Generate::new(prompt).moral_value(0.9)).await.unwrap();
+        assert!(answer.accepted, "{answer:?}");
+        engine.close().await.unwrap();
+    }
+
+    async fn text(&self, query: &str) -> String {
+        self.database.query_text(query).await
+    }
+
+    fn formats(&self) -> Vec<u64> {
+        let status = self.run(&["upgrade", "status", "--json"]).exits(0).json();
+        let logs = status["logs"].as_array().unwrap().iter();
+        logs.map(|log| log["log_format"].as_u64().unwrap()).collect()
+    }
 }
 
 #[tokio::test]
@@ -55,4 +82,71 @@ async fn logs_of_version_0_1_are_verified_completely() {
             assert_eq!(engine[field], state[field], "{field} of {name}");
         }
     }
+}
+
+#[tokio::test]
+async fn logs_of_version_0_1_go_on_in_format_1_until_the_upgrade_is_finished() {
+    let recorded = Recorded::migrated().await;
+    recorded.says("Before the upgrade").await;
+    recorded.verifies();
+    assert_eq!(recorded.formats(), [1; 5]);
+    let authentic = recorded.text("SELECT count(*) || '' FROM events WHERE mac IS NOT NULL").await;
+    assert_eq!(authentic, "0", "an event of format 1 has no MAC");
+    let status = recorded.run(&["upgrade", "status"]).exits(0);
+    assert!(status.stdout.contains("`mlsdm upgrade finish` raises all logs"), "{status:?}");
+}
+
+#[tokio::test]
+async fn logs_of_version_0_1_are_raised_and_go_on_in_format_2() {
+    let recorded = Recorded::migrated().await;
+    let raised = recorded.run(&["upgrade", "finish", "--json"]).exits(0).json();
+    assert_eq!(raised["raised"][0], "_system", "new engines get its format");
+    assert_eq!(raised["raised"].as_array().unwrap().len(), 1 + ENGINES.len());
+    // the condition by which version 0.1 refuses a log: its format is above 1
+    assert_eq!(recorded.formats(), [2; 5]);
+    recorded.verifies();
+    recorded.says("After the upgrade").await;
+    recorded.verifies();
+    let open = recorded
+        .text(
+            "SELECT count(*) || '' FROM events AS e WHERE mac IS NULL AND position >= (SELECT \
+             position FROM events WHERE engine_id = e.engine_id AND type = 'log.format_raised')",
+        )
+        .await;
+    assert_eq!(open, "0", "every event since the raise has a MAC");
+    let again = recorded.run(&["upgrade", "finish", "--json"]).exits(0).json();
+    assert_eq!(again["raised"], Value::Array(Vec::new()));
+    let status = recorded.run(&["upgrade", "status"]).exits(0);
+    assert!(status.stdout.contains("The upgrade is finished."), "{status:?}");
+}
+
+#[tokio::test]
+async fn an_upgrade_is_not_finished_while_a_server_has_the_file() {
+    let recorded = Recorded::migrated().await;
+    let server = Store::open(&Options::new(recorded.database.url())).await.unwrap();
+    let refused = recorded.run(&["upgrade", "finish"]).exits(1);
+    assert!(refused.stderr.contains("stop the server, run `mlsdm upgrade finish`"), "{refused:?}");
+    recorded.run(&["upgrade", "status"]).exits(0);
+    server.close().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_is_not_finished_while_a_replica_cannot_read_the_new_format() {
+    let recorded = Recorded::migrated().await;
+    let store = Store::open(&Options::new(recorded.database.url())).await.unwrap();
+    let old = Heartbeat {
+        replica: store.replica(),
+        host: "alpha".to_owned(),
+        version: "0.1.9".to_owned(),
+        log_format: 1,
+        rules: 1,
+    };
+    store.heartbeat(&old).await.unwrap();
+    store.close().await;
+    let status = recorded.run(&["upgrade", "status"]).exits(1);
+    for command in [status, recorded.run(&["upgrade", "finish"]).exits(1)] {
+        let said = "(version 0.1.9, host alpha) cannot read log format 2";
+        assert!(command.stderr.contains(said), "{command:?}");
+    }
+    assert_eq!(recorded.text("SELECT max(log_format) || '' FROM engines").await, "1");
 }

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use mlsdm::{
-    domain::event::FailStage,
-    engine::{Caller, Settings, StepError},
+    domain::event::{Event, FailStage},
+    engine::{Caller, Settings, StepError, heartbeat::Heart},
     llm::LlmError,
+    store::codec,
     testkit::app::{NOTED, Reaction, TestApp, TestSetup, caller, generate},
 };
 use tokio::sync::Notify;
@@ -149,4 +150,73 @@ async fn a_running_step_of_another_replica_is_not_abandoned() {
     };
     let (response, ()) = tokio::join!(runs, checks);
     assert!(response.answer.accepted);
+}
+
+/// A running step of `one`, and an `other` replica that sees it; `during` gets their hearts.
+async fn during_a_step(during: impl AsyncFnOnce(&TestApp, &TestApp, Heart, Heart)) {
+    // without background tasks, whose heartbeats would follow real time
+    let one = TestApp::postgres().await;
+    let other = one.replica().await;
+    let allowed = Arc::new(Notify::new());
+    one.model.script([Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned())]);
+    let runs = async {
+        // discarded if the step was closed
+        drop(one.ask("ann", "Hello there").await);
+    };
+    let checks = async {
+        one.model.asked(1).await;
+        assert_eq!(other.engine().await.view().state.open.size(), 1);
+        during(&one, &other, Heart::new(&one.engines), Heart::new(&other.engines)).await;
+        allowed.notify_one();
+    };
+    tokio::join!(runs, checks);
+}
+
+const BEAT: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn the_open_step_of_a_replica_without_a_heartbeat_is_closed() {
+    during_a_step(async |one, other, mut dying, mut heart| {
+        assert!(dying.beat().await && heart.beat().await);
+        for _ in 0..3 {
+            one.pass(BEAT);
+            assert!(heart.beat().await);
+        }
+        assert_eq!(other.kinds().await.last().unwrap(), "step.admitted", "30 s are not over");
+        one.pass(Duration::from_micros(1));
+        assert!(heart.beat().await);
+        let record = other.log().await.pop().unwrap();
+        let event = codec::decode(&record.kind, record.schema_version, &record.payload).unwrap();
+        let Event::StepFailed(failed) = event else { panic!("{event:?}") };
+        assert_eq!(failed.code, "replica_gone");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_open_step_of_a_live_replica_is_not_closed() {
+    during_a_step(async |one, other, mut live, mut heart| {
+        for round in 0..10 {
+            assert!(live.beat().await && heart.beat().await);
+            // within the deadline of the step
+            one.pass(BEAT / 2);
+            if round == 5 {
+                one.set_clock_back(Duration::from_hours(1));
+            }
+        }
+        assert_eq!(other.kinds().await.last().unwrap(), "step.admitted");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_outage_of_the_database_closes_no_step() {
+    during_a_step(async |one, other, mut live, mut heart| {
+        assert!(live.beat().await && heart.beat().await);
+        // nobody was able to write a heartbeat
+        one.pass(Duration::from_secs(50));
+        assert!(heart.beat().await && live.beat().await && heart.beat().await);
+        assert_eq!(other.kinds().await.last().unwrap(), "step.admitted");
+    })
+    .await;
 }

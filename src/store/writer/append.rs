@@ -115,8 +115,12 @@ async fn stage_locked(append: &mut Append, batch: &Batch) -> Result<(), StoreErr
     append.insert_events(&batch.records).await
 }
 
-/// Writes new subjects and the changes to idempotency keys; false if a name or a key is taken.
+/// Writes new subjects, a raised log format and the changes to idempotency keys; false if a name or a key
+/// is taken.
 async fn write_names(append: &mut Append, batch: &Batch) -> Result<bool, StoreError> {
+    if let Some((log_format, index_key)) = &batch.raised {
+        append.raise_format(*log_format, index_key).await?;
+    }
     if !batch.subjects.is_empty() && !append.insert_subjects(&batch.subjects).await? {
         return Ok(false);
     }

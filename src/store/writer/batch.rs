@@ -43,6 +43,8 @@ pub(super) struct Batch {
     /// The owners of names that are new to their commands: a subject in the log, or the first here.
     names: HashMap<[u8; 32], Arc<Subject>>,
     pub(super) claims: Claims,
+    /// The new log format and the index key wrapped for it, if the batch raises the format.
+    pub(super) raised: Option<(u32, Vec<u8>)>,
     /// The state that the first command was decided on. Its head is the batch's expected version.
     pub(super) before: Checkpoint,
     /// Time of all its events.
@@ -62,6 +64,7 @@ impl Batch {
             subjects: Vec::new(),
             names: HashMap::new(),
             claims: Claims::default(),
+            raised: None,
             before,
             recorded_at,
             bytes: 0,

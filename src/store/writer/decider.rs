@@ -178,6 +178,9 @@ impl Decider {
         } else {
             None
         };
+        if let Event::LogFormatRaised(raised) = &decided.event {
+            batch.raised = Some((raised.to, self.directory.wrap_index_key(raised.to)?));
+        }
         chain::extend(&self.engine, self.fold.chain_hash, key.as_deref(), &mut record);
         self.fold.chain_hash = record.chain_hash;
         batch.contents.extend(content.map(|content| (record.position, content)));
