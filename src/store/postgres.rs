@@ -1,12 +1,14 @@
 //! Opens a PostgreSQL database: pool, timeouts, PgBouncer, migrations.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::runtime::Handle;
+use tokio_util::context::TokioContext;
 
 use super::{
     clock::StoreClock,
@@ -31,6 +33,9 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: PgPool,
+    /// The runtime that opened the store. All connections belong to it: one that belonged to the runtime
+    /// of a worker thread would break when that thread ends, in the hands of another user.
+    runtime: Handle,
     /// For migrations, which run without the pool's timeouts.
     connect: Arc<PgConnectOptions>,
     pooler: bool,
@@ -78,6 +83,7 @@ impl PostgresStore {
             .map_err(classify)?;
         Ok(Self {
             pool,
+            runtime: Handle::current(),
             connect: connect.into(),
             pooler: options.pooler,
             read_only,
@@ -119,7 +125,7 @@ impl PostgresStore {
     /// session lock, so the migration must already be done.
     async fn check_migrated(&self) -> Result<(), StoreError> {
         const DONE: &str = "SELECT max(version) FROM mlsdm_migrations WHERE success";
-        let mut reader = self.pool.begin().await.map_err(classify)?;
+        let mut reader = self.connected(self.pool.begin()).await.map_err(classify)?;
         let done = sqlx::query_scalar(DONE).persistent(false).fetch_one(&mut *reader).await;
         let done: Option<i64> = done.map_err(classify)?;
         if done >= Some(VERSION) {
@@ -139,10 +145,17 @@ impl PostgresStore {
     pub(super) async fn reader(&self) -> Result<ReadConnection, StoreError> {
         if self.pooler {
             let begin = AssertSqlSafe(Arc::clone(&self.begin_read));
-            self.pool.begin_with(begin).await.map(ReadConnection::Pooled).map_err(classify)
+            let begun = self.connected(self.pool.begin_with(begin)).await;
+            begun.map(ReadConnection::Pooled).map_err(classify)
         } else {
-            self.pool.acquire().await.map(ReadConnection::Postgres).map_err(classify)
+            let acquired = self.connected(self.pool.acquire()).await;
+            acquired.map(ReadConnection::Postgres).map_err(classify)
         }
+    }
+
+    /// Waits for a connection, which is opened on the store's runtime if it is a new one.
+    fn connected<T>(&self, connection: impl Future<Output = T>) -> impl Future<Output = T> {
+        TokioContext::new(connection, self.runtime.clone())
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
@@ -150,7 +163,7 @@ impl PostgresStore {
             return Err(StoreError::ReadOnly("opened for reading".to_owned()));
         }
         let begin = AssertSqlSafe(Arc::clone(&self.begin_append));
-        self.pool.begin_with(begin).await.map_err(classify)
+        self.connected(self.pool.begin_with(begin)).await.map_err(classify)
     }
 
     /// Begins a transaction with a snapshot of the log that lasts until it ends.

@@ -22,7 +22,9 @@ struct Versions {
 
 impl Versions {
     fn on(database_url: &str) -> Self {
-        let current = TestEnv::new(database_url);
+        // as behind a load balancer: it stops to send before the server stops to serve. Without it, a step
+        // in progress on version 0.1 can lose the connection that another thread of the process opened
+        let current = TestEnv::new(database_url).with("MLSDM__API__DRAIN_SECONDS", 1);
         Self { released: current.clone().program(released()), current }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mlsdm::{
     store::{CommitError, Options, Store, StoreError},
-    testkit::{TestDatabase, postgres},
+    testkit::{Backend, TestDatabase, TestStore, postgres},
 };
 
 use crate::events::{append, content, create, engine, event, insert};
@@ -57,4 +57,22 @@ async fn an_orderly_stop_is_unavailable_too() {
     assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
     cluster.start();
     Store::open(&options).await.unwrap();
+}
+
+/// The worker threads of the HTTP server have runtimes of their own, which end before the last step.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_outlives_the_runtime_of_its_first_user() {
+    let test = TestStore::on(Backend::Postgres).await;
+    let (store, name) = (test.store.clone(), engine("e"));
+    create(&store, &name).await;
+    // takes the connection that exists
+    let transaction = store.begin(&name).await.unwrap();
+    let reader = store.clone();
+    let worker = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { reader.engines().await.unwrap() });
+    });
+    worker.join().unwrap();
+    assert_eq!(store.engines().await.unwrap().len(), 1);
+    transaction.rollback().await.unwrap();
 }
