@@ -107,8 +107,10 @@ impl PostgresStore {
     }
 
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
-        if self.pooler {
-            return self.check_migrated().await;
+        let checked = self.check_migrated().await;
+        // the role of a server may not create tables, so it must not try without need
+        if self.pooler || checked.is_ok() {
+            return checked;
         }
         let mut conn = self.connect.connect().await.map_err(classify)?;
         let migrators = migrations::migrators(

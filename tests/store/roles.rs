@@ -31,6 +31,7 @@ async fn the_documented_roles_suffice_and_grant_no_more() {
     let url = |role: &str| database.url().replace("postgres@", &format!("{role}@"));
 
     let app = Store::open(&Options::new(url("mlsdm_app"))).await.unwrap();
+    app.migrate().await.expect("there is nothing to migrate");
     let name = engine("e");
     create(&app, &name).await;
     append(&app, &name, vec![(event("x", "{}"), content("c", None))]).await;
