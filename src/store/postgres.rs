@@ -33,11 +33,7 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: PgPool,
-    /// The runtime that opened the store. All connections belong to it: one that belonged to the runtime
-    /// of a worker thread would break when that thread ends, in the hands of another user.
-    runtime: Handle,
-    /// For migrations, which run without the pool's timeouts.
-    connect: Arc<PgConnectOptions>,
+    connecting: Arc<Connecting>,
     pooler: bool,
     read_only: bool,
     begin_append: Arc<str>,
@@ -48,6 +44,15 @@ pub struct PostgresStore {
     pub(super) metrics: StoreMetrics,
     pub(super) hooks: Hooks,
     pub(super) mac_ring: Arc<MacRing>,
+}
+
+/// How connections are opened.
+struct Connecting {
+    /// For migrations, which run without the pool's timeouts.
+    direct: PgConnectOptions,
+    /// The runtime that opened the store. All connections belong to it: one that belonged to the runtime
+    /// of a worker thread would break when that thread ends, in the hands of another user.
+    runtime: Handle,
 }
 
 impl PostgresStore {
@@ -83,8 +88,7 @@ impl PostgresStore {
             .map_err(classify)?;
         Ok(Self {
             pool,
-            runtime: Handle::current(),
-            connect: connect.into(),
+            connecting: Connecting { direct: connect, runtime: Handle::current() }.into(),
             pooler: options.pooler,
             read_only,
             // one round trip; the isolation level is explicit because the server's default may
@@ -112,7 +116,7 @@ impl PostgresStore {
         if self.pooler || checked.is_ok() {
             return checked;
         }
-        let mut conn = self.connect.connect().await.map_err(classify)?;
+        let mut conn = self.connecting.direct.connect().await.map_err(classify)?;
         let migrators = migrations::migrators(
             include_str!("../../migrations/postgres/0001_event_log.sql"),
             include_str!("../../migrations/postgres/0002_log_format_2.sql"),
@@ -147,8 +151,8 @@ impl PostgresStore {
     pub(super) async fn reader(&self) -> Result<ReadConnection, StoreError> {
         if self.pooler {
             let begin = AssertSqlSafe(Arc::clone(&self.begin_read));
-            let begun = self.connected(self.pool.begin_with(begin)).await;
-            begun.map(ReadConnection::Pooled).map_err(classify)
+            let transaction = self.connected(self.pool.begin_with(begin)).await;
+            transaction.map(ReadConnection::Pooled).map_err(classify)
         } else {
             let acquired = self.connected(self.pool.acquire()).await;
             acquired.map(ReadConnection::Postgres).map_err(classify)
@@ -157,7 +161,7 @@ impl PostgresStore {
 
     /// Waits for a connection, which is opened on the store's runtime if it is a new one.
     fn connected<T>(&self, connection: impl Future<Output = T>) -> impl Future<Output = T> {
-        TokioContext::new(connection, self.runtime.clone())
+        TokioContext::new(connection, self.connecting.runtime.clone())
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
