@@ -8,8 +8,10 @@ use super::{Context, context::Finding, output};
 pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     let (status, body) = context.client().await?.send(Method::GET, "/health", &[], None).await?;
     context.print(&body, output::fields)?;
-    if status.is_success() && body["status"] != "degraded" {
-        return Ok(());
-    }
-    Err(Finding(format!("the server is unhealthy: status {}", status.as_u16())).into())
+    let finding = match (status.is_success(), body["status"] == "degraded") {
+        (true, false) => return Ok(()),
+        (true, true) => "the server is degraded; `checks` has the cause".to_owned(),
+        (false, _) => format!("the server is unhealthy: status {}", status.as_u16()),
+    };
+    Err(Finding(finding).into())
 }

@@ -50,15 +50,17 @@ impl Engines {
         Ok(())
     }
 
-    /// Tells a loaded engine whether the events of its log are intact.
+    /// Tells a loaded engine whether the events that it has folded are intact. It finds damage after them by
+    /// itself, and the repair of it too.
     fn report_trust(&self, id: &EngineId, bad: Option<&Inconsistency>) {
-        let damage = bad.filter(|bad| bad.what.concerns_event()).map(|bad| {
+        let loaded = self.in_memory();
+        let Some(engine) = loaded.iter().find(|engine| engine.id() == id) else { return };
+        let folded = engine.view().state.position;
+        let bad = bad.filter(|bad| bad.what.concerns_event() && bad.position <= folded);
+        engine.writer.audited(bad.map(|bad| {
             let cause = DamageCause::Audit(bad.what.to_string());
             Box::new(LogDamage { engine: id.clone(), position: bad.position, cause })
-        });
-        if let Some(engine) = self.in_memory().iter().find(|engine| engine.id() == id) {
-            engine.writer.audited(damage);
-        }
+        }));
     }
 
     /// Verifies one log. Returns `None` if the server stops.

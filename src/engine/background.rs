@@ -127,6 +127,9 @@ impl Engines {
     /// Abandons steps whose deadline is over. The writer checks that again by the clock of the log.
     pub async fn abandon_expired(&self) {
         for engine in self.in_memory() {
+            if engine.damage().is_some() {
+                continue; // it refuses every command, and was reported
+            }
             let now = engine.log_time();
             let expired: Vec<u64> = engine.view().state.expired(now).collect();
             for step in expired {

@@ -173,14 +173,19 @@ impl Engines {
             Arc::clone(parts.store.mac_ring()),
         );
         let damage = match replay::advance(&parts.store, &mut fold, id, end, &mut |_| {}).await {
-            Ok(()) => None,
-            // the state before the damage is good: an untrusted engine can be read
-            Err(ReplayError::Damage(damage)) if fold.state.is_some() => Some(damage),
+            Ok(()) => {
+                fold.check_log_format(written).map_err(ReplayError::from)?;
+                None
+            }
+            // the state before the damage is good: an untrusted engine can be read. Events of a lower format
+            // are authenticated only by the event that raised it
+            Err(ReplayError::Damage(damage))
+                if fold.state.is_some() && fold.check_log_format(written).is_ok() =>
+            {
+                Some(damage)
+            }
             Err(error) => return Err(error.into()),
         };
-        if damage.is_none() {
-            fold.check_log_format(written).map_err(ReplayError::from)?;
-        }
         parts.metrics.steps.replayed.inc_by(fold.position());
         self.start(id, (fold, damage), index_key).await
     }

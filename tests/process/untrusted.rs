@@ -2,6 +2,7 @@
 //! verify, for that engine only, and says why.
 
 mod attacked;
+mod forged;
 
 use mlsdm::testkit::{TestEnv, TestResponse, TestServer, eventually, on_every_database, send};
 use serde_json::{Value, json};

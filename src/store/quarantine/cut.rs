@@ -42,7 +42,7 @@ pub(super) async fn cut(
     let head = append.head;
     let is_moved = head.position >= order.from;
     let id = QuarantineId::new(crate::ids::command_id().get());
-    let events = if is_moved { move_events(&mut append, order, id, time).await? } else { 0 };
+    let events = move_events(&mut append, order, id, time).await?;
     let recovered = LogRecovered {
         from: order.from,
         through: head.position.max(order.from - 1),
@@ -102,7 +102,8 @@ fn recovered_record(
     Ok(record)
 }
 
-/// Copies the events with their contents into the quarantine and removes them from the log.
+/// Copies the events with their contents into the quarantine and removes them from the log, with the
+/// contents and idempotent requests of events that were lost: later events take their positions.
 async fn move_events(
     append: &mut Append,
     order: &Order,

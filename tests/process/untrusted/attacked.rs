@@ -2,7 +2,7 @@
 
 use mlsdm::{
     domain::ids::EngineId,
-    store::{Options, Record, Store},
+    store::{Options, Record, Store, chain},
     testkit::{
         Backend, TestDatabase, TestEnv,
         postgres::{self, Cluster},
@@ -37,6 +37,16 @@ pub(crate) enum Role {
     Auditor,
     /// The owner of the tables, with the triggers disabled.
     Owner,
+}
+
+/// The MAC of a forged event; the attacker does not have the key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mac {
+    None,
+    /// The MAC of a genuine event.
+    Copied,
+    /// The MAC of a genuine event, said to be made with another key.
+    UnknownKey,
 }
 
 impl Attacked {
@@ -105,12 +115,76 @@ impl Attacked {
         log.iter().rfind(|event| event.kind == kind).expect("an event of the type").position
     }
 
+    fn literal(&self, bytes: &[u8]) -> String {
+        let hex = hex::encode(bytes);
+        if self.database.is_sqlite() { format!("x'{hex}'") } else { format!("'\\x{hex}'::bytea") }
+    }
+
     /// The statement that copies an event to another place without any change.
     pub(crate) fn copy((engine, position): (&str, u64), (to, at): (&str, u64)) -> String {
         format!(
             "INSERT INTO events (engine_id, position, {COLUMNS}) SELECT '{to}', {at}, {COLUMNS} \
              FROM events WHERE engine_id = '{engine}' AND position = {position}"
         )
+    }
+
+    /// The statement that adds an event which continues the chain, like the event at `like` but changed.
+    pub(crate) async fn forged(
+        &self,
+        (engine, like): (&str, u64),
+        mac: Mac,
+        change: impl FnOnce(&mut Record),
+    ) -> String {
+        let log = self.log(engine).await;
+        let last = log.last().unwrap();
+        let mut event = log[like as usize - 1].clone();
+        change(&mut event);
+        (event.position, event.recorded_at) = (last.position + 1, last.recorded_at);
+        let leaf = chain::leaf(&id(engine), &event);
+        let link = chain::link(last.chain_hash, event.position, leaf);
+        let columns = COLUMNS
+            .replace("clear", &self.literal(&event.payload))
+            .replace("type", &format!("'{}'", event.kind))
+            .replace("recorded_at", &event.recorded_at.to_string())
+            .replace("leaf_hash", &self.literal(&leaf.0))
+            .replace("chain_hash", &self.literal(&link.0));
+        let columns = match mac {
+            Mac::None => columns.replace("mac_key, mac", "NULL, NULL"),
+            Mac::Copied => columns,
+            Mac::UnknownKey => columns.replace("mac_key", "mac_key + 1000"),
+        };
+        format!(
+            "INSERT INTO events (engine_id, position, {COLUMNS}) \
+             SELECT '{engine}', {}, {columns} FROM events \
+             WHERE engine_id = '{engine}' AND position = {like}",
+            event.position
+        )
+    }
+
+    /// Replaces the payload of an event, as the owner.
+    pub(crate) async fn set_payload(&self, (engine, position): (&str, u64), payload: &[u8]) {
+        let clear = self.literal(payload);
+        let place = format!("engine_id = '{engine}' AND position = {position}");
+        self.execute(Role::Owner, &format!("UPDATE events SET clear = {clear} WHERE {place}"))
+            .await;
+    }
+
+    /// Recomputes leaves and links of an engine's log from a position on, as the owner.
+    pub(crate) async fn rechain(&self, engine: &str, from: u64) {
+        let log = self.log(engine).await;
+        let before = from.checked_sub(2).map(|last| log[last as usize].chain_hash);
+        let mut chain_hash = before.unwrap_or_else(|| chain::genesis(&id(engine)));
+        for event in &log[from as usize - 1..] {
+            let leaf = chain::leaf(&id(engine), event);
+            chain_hash = chain::link(chain_hash, event.position, leaf);
+            let columns = format!(
+                "leaf_hash = {}, chain_hash = {}",
+                self.literal(&leaf.0),
+                self.literal(&chain_hash.0)
+            );
+            let place = format!("engine_id = '{engine}' AND position = {}", event.position);
+            self.execute(Role::Owner, &format!("UPDATE events SET {columns} WHERE {place}")).await;
+        }
     }
 }
 
