@@ -36,6 +36,7 @@ pub mod codec;
 pub mod content_cache;
 mod error;
 pub mod faults;
+pub mod fleet;
 pub mod keys;
 pub mod mac;
 mod mac_keys;
@@ -171,6 +172,11 @@ impl Store {
     /// Microseconds since any fixed moment; never decreases.
     pub fn monotonic(&self) -> Micros {
         self.clock().monotonic()
+    }
+
+    /// Notes the time of an event that was folded.
+    pub(crate) fn folded(&self, engine: &EngineId, recorded_at: Micros) {
+        self.clock().saw(engine, recorded_at);
     }
 
     const fn clock(&self) -> &clock::StoreClock {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::ids::EngineId,
     engine::{
-        Engines,
+        EngineError, Engines,
         upgrade::{UpgradeStatus, status},
     },
 };
@@ -69,20 +69,38 @@ async fn finish(context: &Context) -> anyhow::Result<()> {
 
 async fn raise_all(engines: &Engines) -> anyhow::Result<Value> {
     let store = &engines.parts().store;
-    refused(&status(store).await?)?;
-    let (mut raised, mut unchanged) = (Vec::new(), Vec::new());
+    let before = status(store).await?;
+    refused(&before)?;
+    let (mut raised, mut done) = (Vec::new(), Vec::new());
     // the server's own log first: its format is that of new engines
     let mut logs = vec![EngineId::system()];
-    logs.extend(engines.list().await?.into_iter().map(|(row, _)| row.engine_id));
-    for log in logs {
+    while let Some(log) = logs.pop() {
         let head = store.head(&log).await?;
         // an unwritable standard error must not stop the command
         writeln!(io::stderr().lock(), "{log}: folding {} events", head.position).ok();
-        let is_raised = engines.raise_format(&log, &actor()).await?;
-        if is_raised { &mut raised } else { &mut unchanged }.push(log);
+        if engines.raise_format(&log, &actor()).await.map_err(advise)? {
+            raised.push(log.clone());
+        }
+        done.push(log);
         engines.unload_all();
+        if logs.is_empty() {
+            // an engine may have been created meanwhile
+            logs = status(store).await?.older_logs();
+            logs.retain(|log| !done.contains(log));
+        }
     }
-    Ok(json!({ "raised": raised, "unchanged": unchanged }))
+    Ok(json!({ "raised": raised, "format": before.newest_format }))
+}
+
+/// Names the role that may raise the format: a server's may not change the row of an engine.
+fn advise(error: EngineError) -> anyhow::Error {
+    let is_denied = error.to_string().contains("42501");
+    let error = anyhow::Error::from(error);
+    if is_denied {
+        error.context("run `mlsdm upgrade finish` as the owner of the tables")
+    } else {
+        error
+    }
 }
 
 fn render(value: &Value) -> String {
@@ -107,11 +125,8 @@ fn render(value: &Value) -> String {
 }
 
 fn render_raised(value: &Value) -> String {
-    let rows = |list: &str, done: &str| -> Vec<Vec<String>> {
-        let logs = value[list].as_array().into_iter().flatten();
-        logs.map(|log| vec![output::cell(Some(log)), done.to_owned()]).collect()
-    };
-    let mut all = rows("raised", "raised");
-    all.extend(rows("unchanged", "has the newest format"));
-    output::table(&["LOG", "RESULT"], &all)
+    let logs = value["raised"].as_array().into_iter().flatten();
+    let rows: Vec<_> = logs.map(|log| vec![output::cell(Some(log)), "raised".to_owned()]).collect();
+    let raised = output::table(&[], &rows);
+    format!("{raised}All logs have format {}.\n", output::cell(value.get("format")))
 }

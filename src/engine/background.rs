@@ -3,7 +3,7 @@
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Engine, Engines, heartbeat::Heart};
+use super::{Engine, Engines, heartbeat::HeartbeatTask};
 use crate::{
     domain::{
         command::AbandonCause,
@@ -27,7 +27,8 @@ impl Engines {
     /// Starts the background tasks: the heartbeat, housekeeping, the follower, and the audit if it is
     /// enabled.
     pub fn start_background(&self) {
-        self.tasks().spawn_last("heartbeat", Heart::new(self).run(self.tasks().stop().clone()));
+        self.tasks()
+            .spawn_last("heartbeat", HeartbeatTask::new(self).run(self.tasks().stop().clone()));
         let engines = self.clone();
         self.tasks().spawn("follower", async move { engines.follow().await });
         if let Some(pace) = self.settings().audit {

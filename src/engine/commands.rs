@@ -113,7 +113,11 @@ impl Engine {
         let mut proposal = Proposal::of_engine(crate::ids::command_id(), command, Actor::Server);
         proposal.ends_claim = true;
         match commit(self, proposal).await {
-            Ok(_) | Err(WriteError::Refused(_)) => Ok(()),
+            Ok(_) => Ok(()),
+            Err(WriteError::Refused(refusal)) => {
+                tracing::debug!(engine = %self.id, step, %refusal, "the step is not abandoned");
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -3,7 +3,9 @@
 
 mod peers;
 
-use std::{fs, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
 
 use self::peers::Peers;
 use super::{Engine, Engines};
@@ -22,7 +24,8 @@ use crate::{
 /// Time without a heartbeat after which a process is gone.
 pub const GONE_AFTER: Micros = REPLICA_GONE_AFTER;
 
-/// Pause after a heartbeat that failed. Short, because the others count the silence.
+/// Pause after a heartbeat that failed. Short, because after 30 s without a heartbeat the others close
+/// this process's steps.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Linux's name of this host.
@@ -38,15 +41,17 @@ fn open_steps(engine: &Engine) -> Vec<(StepNumber, ReplicaId)> {
     open.filter_map(|(step, open)| Some((*step, open.replica?))).collect()
 }
 
-/// The heart of this process.
-pub struct Heart {
+/// Writes the heartbeats of this process.
+pub struct HeartbeatTask {
     engines: Engines,
     own: Heartbeat,
     peers: Peers,
+    /// One task at a time closes steps of processes that are gone.
+    closing: Arc<Semaphore>,
 }
 
-impl Heart {
-    /// The heart of a process that has written no heartbeat yet.
+impl HeartbeatTask {
+    /// The task of a process that has written no heartbeat yet.
     pub fn new(engines: &Engines) -> Self {
         let host = fs::read_to_string(HOSTNAME).unwrap_or_default();
         let own = Heartbeat {
@@ -56,11 +61,16 @@ impl Heart {
             log_format: LOG_FORMAT,
             rules: Rules::NEWEST.version(),
         };
-        Self { engines: engines.clone(), own, peers: Peers::default() }
+        Self {
+            engines: engines.clone(),
+            own,
+            peers: Peers::default(),
+            closing: Arc::new(Semaphore::new(1)),
+        }
     }
 
-    /// Beats until all other tasks of the process have ended, because the others close the steps of a
-    /// process without a heartbeat. Then removes the row.
+    /// Writes heartbeats until all other tasks of the process have ended, because other processes close the
+    /// steps of one without a heartbeat. Then removes the row.
     pub(super) async fn run(mut self, stop: Stop) {
         loop {
             let pause = if self.beat().await { HEARTBEAT } else { RETRY };
@@ -74,8 +84,8 @@ impl Heart {
         }
     }
 
-    /// Writes one heartbeat, reads those of the others, and closes the open steps of processes that are
-    /// gone. Returns false if the database did not take the heartbeat.
+    /// Writes one heartbeat, reads those of the others, and starts to close the open steps of processes
+    /// that are gone. Returns false if the database did not take the heartbeat.
     pub async fn beat(&mut self) -> bool {
         let store = &self.engines.parts().store;
         let replicas = match store.heartbeat(&self.own).await {
@@ -89,26 +99,43 @@ impl Heart {
         let engines = self.engines.in_memory();
         let named = engines.iter().flat_map(|engine| open_steps(engine));
         self.peers.observe(&replicas, named.map(|(_, replica)| replica), store.monotonic());
-        for engine in &engines {
-            self.close_steps(engine).await;
-        }
+        self.close_steps(engines);
         true
     }
 
-    /// Closes the open steps of processes that are gone. The writer checks that again by the clock of the
-    /// log.
-    async fn close_steps(&self, engine: &Engine) {
-        for (step, replica) in open_steps(engine) {
-            if replica == self.own.replica {
-                continue;
+    /// Closes the open steps of processes that are gone, in a task of its own: a heartbeat must not wait
+    /// for the writer of an engine.
+    fn close_steps(&self, engines: Vec<Arc<Engine>>) {
+        let gone_of = |engine: Arc<Engine>| {
+            let steps: Vec<_> = open_steps(&engine)
+                .into_iter()
+                .filter(|(_, replica)| *replica != self.own.replica)
+                .filter_map(|(step, id)| Some((step, self.peers.silent_for(id, GONE_AFTER)?)))
+                .collect();
+            (!steps.is_empty()).then_some((engine, steps))
+        };
+        let gone: Vec<_> = engines.into_iter().filter_map(gone_of).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let Ok(turn) = Arc::clone(&self.closing).try_acquire_owned() else { return };
+        self.engines.tasks().spawn("gone replicas", async move {
+            for (engine, steps) in gone {
+                close_steps_of(&engine, steps).await;
             }
-            let Some(silence) = self.peers.silent_for(replica, GONE_AFTER) else { continue };
-            let last_seen = engine.log_time().saturating_sub(silence);
-            let gone = AbandonCause::ReplicaGone { last_seen };
-            if let Err(error) = engine.abandon(step, gone).await {
-                tracing::warn!(engine = %engine.id(), step, %replica, %error, "could not close the step of a replica that is gone");
-                return;
-            }
+            drop(turn);
+        });
+    }
+}
+
+/// Closes steps whose process was silent for so long. The writer checks that again by the clock of the
+/// log.
+async fn close_steps_of(engine: &Engine, steps: Vec<(StepNumber, Micros)>) {
+    for (step, silence) in steps {
+        let last_seen = engine.log_time().saturating_sub(silence);
+        if let Err(error) = engine.abandon(step, AbandonCause::ReplicaGone { last_seen }).await {
+            tracing::warn!(engine = %engine.id(), step, %error, "could not close the step of a replica that is gone");
+            return;
         }
     }
 }

@@ -172,7 +172,16 @@ impl Engines {
             Arc::clone(&parts.content_key),
             Arc::clone(parts.store.mac_ring()),
         );
-        let damage = match replay::advance(&parts.store, &mut fold, id, end, &mut |_| {}).await {
+        let folded = replay::advance(&parts.store, &mut fold, id, end, &mut |_| {}).await;
+        let written = if fold.check_log_format(written).is_ok() {
+            written
+        } else {
+            // the format may have been raised since the row was read
+            let row = parts.store.engine(id).await?;
+            let row = row.ok_or_else(|| StoreError::EngineMissing(id.clone()))?;
+            parts.content_key.unwrap_index_key(&row)?.1
+        };
+        let damage = match folded {
             Ok(()) => {
                 fold.check_log_format(written).map_err(ReplayError::from)?;
                 None
@@ -250,7 +259,7 @@ impl Engines {
             None
         };
         let index_key = IndexKey::generate()?;
-        let created_at = parts.store.local_time();
+        let created_at = parts.store.time().await?;
         let row = EngineRow {
             engine_id: id.clone(),
             created_at,
@@ -267,19 +276,19 @@ impl Engines {
     }
 
     /// The log format of a new engine: that of the server's own log, which `mlsdm upgrade finish`
-    /// raises first. Without that log, the lowest format of an engine; in an empty database, the
-    /// newest.
+    /// raises first. Without that log, the highest format of an engine, so that a log that was removed
+    /// does not come back in an older format; in an empty database, the newest.
     async fn new_format(&self) -> Result<u32, EngineError> {
         let Parts { store, content_key, .. } = self.parts();
         let rows = match store.engine(&EngineId::system()).await? {
             Some(system) => vec![system],
             None => store.engines().await?,
         };
-        let mut lowest = LOG_FORMAT;
+        let mut highest = None;
         for row in rows {
-            lowest = lowest.min(content_key.unwrap_index_key(&row)?.1);
+            highest = highest.max(Some(content_key.unwrap_index_key(&row)?.1));
         }
-        Ok(lowest)
+        Ok(highest.unwrap_or(LOG_FORMAT))
     }
 
     /// Creates the default engine if it does not exist. Otherwise applies the policy of the

@@ -67,7 +67,7 @@ impl Engines {
         let elsewhere = self.on_other_hosts(started.replica).await?;
         let here = earlier.iter().filter(|(replica, _)| !elsewhere.contains(replica));
         if let Some(last) = here.map(|(_, at)| *at).max() {
-            let wait = (last + HOST_INTERVAL).saturating_sub(now).max(1);
+            let wait = last.saturating_add(HOST_INTERVAL).saturating_sub(now).max(1);
             return Ok(StartRecord::After(Duration::from_micros(wait.unsigned_abs())));
         }
         system.record_fact(fact).await?;
@@ -88,7 +88,10 @@ impl Engines {
             let Fact::ServerStarted(started) = *fact else { return None };
             Some((started.replica, record.recorded_at))
         };
-        let recent = rows.iter().filter(|row| row.recorded_at > now - HOST_INTERVAL);
+        // rows after the folded ones are not known to be authentic
+        let folded = system.view().state.position;
+        let since = now.saturating_sub(HOST_INTERVAL);
+        let recent = rows.iter().filter(|row| row.position <= folded && row.recorded_at > since);
         Ok(recent.filter_map(start).collect())
     }
 

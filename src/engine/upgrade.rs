@@ -4,6 +4,8 @@
 //! process of an older version runs, the format is raised: first that of the server's own log, which
 //! new engines get, then that of all engines. A log is raised by an event, together with its row.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{EngineError, Engines, heartbeat::GONE_AFTER};
@@ -14,6 +16,11 @@ use crate::{
     },
     store::{Store, StoreError},
 };
+
+/// Samples of the connections of version 0.1, and the pause between two: together longer than the
+/// interval at which an idle server polls the logs.
+const SAMPLES: u32 = 12;
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(150);
 
 /// The progress of an upgrade.
 #[derive(Debug, Serialize)]
@@ -32,6 +39,14 @@ pub struct UpgradeStatus {
     pub missing: Vec<String>,
     /// True if every log has the newest format.
     pub finished: bool,
+}
+
+impl UpgradeStatus {
+    /// The logs whose format is not the newest.
+    pub fn older_logs(self) -> Vec<EngineId> {
+        let older = self.logs.into_iter().filter(|log| log.log_format < LOG_FORMAT);
+        older.map(|log| log.engine).collect()
+    }
 }
 
 /// A process with a heartbeat.
@@ -65,7 +80,7 @@ pub struct LogStatus {
 /// Reads the progress of the upgrade from the database.
 pub async fn status(store: &Store) -> Result<UpgradeStatus, StoreError> {
     let replicas = store.replicas().await?;
-    let old_connections = store.old_connections().await?;
+    let old_connections = old_connections(store).await?;
     let rows = store.engines().await?;
     let logs: Vec<LogStatus> = rows
         .into_iter()
@@ -97,6 +112,22 @@ pub async fn status(store: &Store) -> Result<UpgradeStatus, StoreError> {
         old_connections,
         logs,
     })
+}
+
+/// The largest number of connections of version 0.1 that are seen within a few seconds: behind a pooler
+/// an idle server has one for a moment only, when it polls the logs.
+async fn old_connections(store: &Store) -> Result<u64, StoreError> {
+    let mut most = 0;
+    for sample in 0..SAMPLES {
+        if sample > 0 && !store.has_one_owner() {
+            tokio::time::sleep(SAMPLE_INTERVAL).await;
+        }
+        most = most.max(store.old_connections().await?);
+        if most > 0 || store.has_one_owner() {
+            break;
+        }
+    }
+    Ok(most)
 }
 
 const fn seconds(micros: Micros) -> f64 {

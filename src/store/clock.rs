@@ -1,7 +1,8 @@
 //! The store's clock: the time at which events are recorded and by which deadlines pass.
 //!
 //! It is the database's clock (on SQLite the system clock), but for each log at least the time of the
-//! newest event plus the time that has passed since this process saw that event. So after a clock was
+//! newest event plus the time that has passed since this process folded or wrote that event. An event
+//! that was not folded moves no clock, because nothing proves that it is authentic. So after a clock was
 //! set back, the log's time goes on at the speed of real time: times never decrease, and deadlines
 //! still pass.
 
@@ -30,6 +31,8 @@ struct Shared {
     wall: Option<Clock>,
     monotonic: Monotonic,
     seen: Mutex<HashMap<EngineId, Seen>>,
+    /// The newest time of the database's clock.
+    database: Mutex<Option<Seen>>,
     /// The newest heartbeat that this process wrote.
     heartbeat: Mutex<Option<Seen>>,
 }
@@ -75,6 +78,7 @@ impl StoreClock {
             wall,
             monotonic,
             seen: Mutex::default(),
+            database: Mutex::default(),
             heartbeat: Mutex::default(),
         }))
     }
@@ -84,9 +88,18 @@ impl StoreClock {
         self.0.wall.as_ref().map(|clock| clock())
     }
 
-    /// The time by this process, without a query.
+    /// The time without a query: by the database's clock as this process knows it.
     pub(super) fn local(&self) -> Micros {
-        self.wall().unwrap_or_else(now_micros)
+        let database = || *self.0.database.lock().unwrap_or_else(PoisonError::into_inner);
+        self.wall().or_else(|| database().map(|seen| self.since(seen))).unwrap_or_else(now_micros)
+    }
+
+    /// Notes the time of the database's clock, received just now.
+    pub(super) fn saw_database(&self, time: Option<Micros>) {
+        if let Some(time) = time {
+            let news = Some(self.seen_now(time));
+            *self.0.database.lock().unwrap_or_else(PoisonError::into_inner) = news;
+        }
     }
 
     /// Microseconds since any fixed moment; never decreases.
@@ -109,15 +122,15 @@ impl StoreClock {
         seen.advanced(self.monotonic())
     }
 
-    /// Notes that an event of this time is in a log; returns the log's newest time.
-    pub(super) fn saw(&self, engine: &EngineId, recorded_at: Micros) -> Seen {
+    /// Notes that an event of this time was folded, or written by this process.
+    pub(super) fn saw(&self, engine: &EngineId, recorded_at: Micros) {
         let news = self.seen_now(recorded_at);
         let mut logs = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = logs.get_mut(engine) {
             if known.advanced(news.at) < recorded_at {
                 *known = news;
             }
-            return *known;
+            return;
         }
         if logs.len() >= LOGS_MAX {
             let oldest = logs.iter().min_by_key(|(_, seen)| seen.at);
@@ -125,17 +138,18 @@ impl StoreClock {
             oldest.and_then(|engine| logs.remove(&engine));
         }
         logs.insert(engine.clone(), news);
-        news
     }
 
     /// The time of a log by this process, without a query.
     pub(super) fn of_log(&self, engine: &EngineId) -> Micros {
         let local = self.local();
+        self.of_events(engine).map_or(local, |newest| local.max(newest))
+    }
+
+    /// The time of the newest known event of a log plus the time since.
+    fn of_events(&self, engine: &EngineId) -> Option<Micros> {
         let logs = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match logs.get(engine) {
-            Some(seen) => local.max(self.since(*seen)),
-            None => local,
-        }
+        logs.get(engine).map(|seen| self.since(*seen))
     }
 
     /// Notes the time of a heartbeat of this process.
@@ -158,7 +172,9 @@ impl StoreClock {
         database: Option<Micros>,
         recorded_at: Micros,
     ) -> LogClock {
-        let newest = self.saw(engine, recorded_at);
+        let known = self.of_events(engine).unwrap_or(Micros::MIN);
+        let newest = self.seen_now(recorded_at.max(known));
+        self.saw_database(database);
         let database = self.seen_now(database.unwrap_or_default());
         LogClock { store: self.clone(), database, newest }
     }

@@ -15,11 +15,11 @@ use super::{
     connection::{PoolUse, ReadConnection},
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
+    fleet::SharedFleet,
     mac::MacRing,
     metrics::StoreMetrics,
     migrations::{self, VERSION},
     options::Options,
-    replicas::SharedFleet,
 };
 use crate::domain::ids::ReplicaId;
 

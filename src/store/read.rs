@@ -66,17 +66,13 @@ impl Store {
 
     /// The heads of several engines in one query; engines without events are omitted.
     pub async fn heads(&self, engines: &[EngineId]) -> Result<Vec<(EngineId, Head)>, StoreError> {
-        let heads = read!(
+        Ok(read!(
             self,
             sql::HEADS,
             named_head,
             sqlite[json(engines.iter().map(EngineId::as_str))],
             postgres[engines.iter().map(EngineId::as_str).collect::<Vec<_>>()]
-        );
-        for (engine, head) in &heads {
-            self.clock().saw(engine, head.recorded_at);
-        }
-        Ok(heads)
+        ))
     }
 
     /// The head of an engine's log; [`Head::before_first`] if the log is empty.

@@ -6,22 +6,17 @@
 //! back makes no replica look alive or gone. Version 0.1 writes no heartbeats; PostgreSQL shows its
 //! connections.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use super::{
     Store, StoreError,
     error::classify,
+    fleet::{Fleet, SharedFleet},
     postgres,
     records::{Columns, fixed},
     sql,
 };
-use crate::domain::{
-    ids::{Micros, ReplicaId},
-    rules::Rules,
-};
+use crate::domain::ids::{Micros, ReplicaId};
 
 /// Interval of a process's heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -77,55 +72,13 @@ impl Replicas {
     /// so old.
     pub fn fleet(&self, own: &Heartbeat, gone_after: Micros) -> Fleet {
         let live = self.rows.iter().filter(|row| self.age(row) <= gone_after);
-        live.fold(Fleet::of(own), |fleet, row| fleet.and(&row.heartbeat))
-    }
-}
-
-/// The abilities that all live processes have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fleet {
-    /// The newest log format that all of them read.
-    pub log_format: u32,
-    /// The newest rules that all of them know.
-    pub rules: u32,
-}
-
-impl Fleet {
-    /// The abilities of one process.
-    pub const fn of(one: &Heartbeat) -> Self {
-        Self { log_format: one.log_format, rules: one.rules }
-    }
-
-    fn and(self, one: &Heartbeat) -> Self {
-        Self { log_format: self.log_format.min(one.log_format), rules: self.rules.min(one.rules) }
-    }
-}
-
-/// The abilities of the live processes as this one saw them last; clones share them.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SharedFleet(Arc<Mutex<Option<Fleet>>>);
-
-impl SharedFleet {
-    pub(super) fn get(&self) -> Option<Fleet> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The newest rules that this process and all live ones know.
-    pub(super) fn rules(&self) -> Rules {
-        self.get().map_or(Rules::NEWEST, |fleet| Rules::up_to(fleet.rules))
-    }
-
-    pub(super) fn set(&self, fleet: Fleet) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(fleet);
+        let abilities = live.map(|row| &row.heartbeat).chain([own]);
+        let fleet = |one: &Heartbeat| Fleet { log_format: one.log_format, rules: one.rules };
+        abilities.map(fleet).fold(fleet(own), Fleet::lowest)
     }
 }
 
 impl Store {
-    /// The abilities that all live processes have; `None` before the first heartbeat of this one.
-    pub fn fleet(&self) -> Option<Fleet> {
-        self.shared_fleet().get()
-    }
-
     /// Notes the abilities that all live processes have.
     pub fn set_fleet(&self, fleet: Fleet) {
         self.shared_fleet().set(fleet);
@@ -159,6 +112,7 @@ impl Store {
             ]
         )?;
         let now = written.first().copied().unwrap_or(least);
+        let database = fetch!(tx.conn(), sql::DATABASE_TIME, maybe_time, [])?;
         let mut rows = fetch!(tx.conn(), sql::REPLICAS, replica, [REPLICAS_MAX])?;
         let oldest = now.saturating_sub(FORGOTTEN_AFTER);
         if rows.iter().any(|row| row.seen_at < oldest) {
@@ -167,7 +121,21 @@ impl Store {
         }
         tx.commit_repeatable().await?;
         clock.wrote_heartbeat(now);
+        clock.saw_database(database.into_iter().next().flatten());
         Ok(Replicas { now, rows })
+    }
+
+    /// The present time for a new log: the database's, or on SQLite the system's.
+    pub async fn time(&self) -> Result<Micros, StoreError> {
+        let clock = self.clock();
+        if let Some(wall) = clock.wall() {
+            return Ok(wall);
+        }
+        let mut reader = self.reader().await?;
+        let database = fetch!(reader.conn(), sql::DATABASE_TIME, maybe_time, [])?;
+        reader.done().await?;
+        clock.saw_database(database.into_iter().next().flatten());
+        Ok(clock.local())
     }
 
     /// The stored heartbeats.
@@ -203,6 +171,10 @@ impl Store {
 
 fn time(row: &impl Columns) -> Result<Micros, StoreError> {
     row.int(0).map_err(classify)
+}
+
+fn maybe_time(row: &impl Columns) -> Result<Option<Micros>, StoreError> {
+    row.maybe_int(0).map_err(classify)
 }
 
 fn replica(row: &impl Columns) -> Result<ReplicaRow, StoreError> {

@@ -20,11 +20,11 @@ use super::{
     connection::{PoolUse, ReadConnection},
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
+    fleet::SharedFleet,
     mac::MacRing,
     metrics::StoreMetrics,
     migrations,
     options::{DatabaseKind, Options},
-    replicas::SharedFleet,
 };
 use crate::domain::ids::ReplicaId;
 

@@ -138,6 +138,7 @@ pub fn writer(
     limits: Limits,
 ) -> Option<(Writer, Task)> {
     let view = View { state: fold.state.clone()?, chain_hash: fold.chain_hash };
+    store.folded(&engine, view.state.recorded_at);
     let (views, watching) = watch::channel(Arc::new(view));
     let (queue, messages) = mpsc::channel(limits.queue);
     let (depth, trust) = (Depth::default(), Arc::new(Trust::default()));

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mlsdm::{
     domain::event::{Event, FailStage},
-    engine::{Caller, Settings, StepError, heartbeat::Heart},
+    engine::{Caller, Settings, StepError, heartbeat::HeartbeatTask},
     llm::LlmError,
     store::codec,
     testkit::app::{NOTED, Reaction, TestApp, TestSetup, caller, generate},
@@ -152,8 +152,8 @@ async fn a_running_step_of_another_replica_is_not_abandoned() {
     assert!(response.answer.accepted);
 }
 
-/// A running step of `one`, and an `other` replica that sees it; `during` gets their hearts.
-async fn during_a_step(during: impl AsyncFnOnce(&TestApp, &TestApp, Heart, Heart)) {
+/// A running step of `one`, and an `other` replica that sees it; `during` gets their heartbeat tasks.
+async fn during_a_step(during: impl AsyncFnOnce(&TestApp, &TestApp, HeartbeatTask, HeartbeatTask)) {
     // without background tasks, whose heartbeats would follow real time
     let one = TestApp::postgres().await;
     let other = one.replica().await;
@@ -166,7 +166,8 @@ async fn during_a_step(during: impl AsyncFnOnce(&TestApp, &TestApp, Heart, Heart
     let checks = async {
         one.model.asked(1).await;
         assert_eq!(other.engine().await.view().state.open.size(), 1);
-        during(&one, &other, Heart::new(&one.engines), Heart::new(&other.engines)).await;
+        during(&one, &other, HeartbeatTask::new(&one.engines), HeartbeatTask::new(&other.engines))
+            .await;
         allowed.notify_one();
     };
     tokio::join!(runs, checks);
@@ -185,6 +186,8 @@ async fn the_open_step_of_a_replica_without_a_heartbeat_is_closed() {
         assert_eq!(other.kinds().await.last().unwrap(), "step.admitted", "30 s are not over");
         one.pass(Duration::from_micros(1));
         assert!(heart.beat().await);
+        let mut views = other.engine().await.views();
+        views.wait_for(|view| view.state.counts.failed == 1).await.unwrap();
         let record = other.log().await.pop().unwrap();
         let event = codec::decode(&record.kind, record.schema_version, &record.payload).unwrap();
         let Event::StepFailed(failed) = event else { panic!("{event:?}") };

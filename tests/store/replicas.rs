@@ -7,10 +7,7 @@ use std::sync::{
 
 use mlsdm::{
     domain::ids::ReplicaId,
-    store::{
-        Clock, Options, Store,
-        replicas::{Fleet, Heartbeat},
-    },
+    store::{Clock, Options, Store, fleet::Fleet, replicas::Heartbeat},
     testkit::{TestStore, on_every_database},
 };
 use sqlx::{Connection as _, PgConnection};

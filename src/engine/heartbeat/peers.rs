@@ -23,7 +23,7 @@ pub(super) struct Peers {
 struct Peer {
     /// `None` for a process without a row.
     seen_at: Option<Micros>,
-    /// The time without a new heartbeat, as far as this process was able to see one.
+    /// The time without a new heartbeat, counted only while this process was able to read heartbeats.
     silence: Micros,
     /// The time since the newest heartbeat.
     age: Micros,

@@ -52,6 +52,15 @@ fn the_time_of_one_log_does_not_move_another() {
 }
 
 #[test]
+fn a_head_that_was_not_folded_moves_no_clock() {
+    let (clock, _wall, _monotonic) = clocks();
+    let engine = EngineId::default();
+    assert_eq!(clock.of_head(&engine, None, Micros::MAX - 1).now(), Micros::MAX - 1);
+    assert_eq!(clock.of_log(&engine), 10 * HOUR);
+    assert_eq!(clock.of_head(&engine, None, 0).now(), 10 * HOUR);
+}
+
+#[test]
 fn the_number_of_known_logs_is_bounded() {
     let (clock, _wall, monotonic) = clocks();
     for log in 0..=LOGS_MAX {

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqlSafeStr, SqliteConnection};
 
-use super::{ALL, Sql, authenticity};
+use super::{ALL, Sql, authenticity, replicas};
 use crate::{
     store::{Options, Store},
     testkit::TestDatabase,
@@ -12,7 +12,7 @@ use crate::{
 const HEADS: [&str; 2] = ["INSERT_EVENTS", "INSERT_CONTENTS"];
 
 fn all() -> impl Iterator<Item = &'static (&'static str, Sql)> {
-    ALL.iter().chain(authenticity::ALL)
+    ALL.iter().chain(authenticity::ALL).chain(replicas::ALL)
 }
 
 async fn migrated(database: &TestDatabase) {
@@ -38,7 +38,7 @@ async fn postgres_plans_every_statement() {
     let database = TestDatabase::postgres().await;
     migrated(&database).await;
     let mut conn = PgConnection::connect(database.url()).await.unwrap();
-    for (name, Sql { postgres, .. }) in ALL {
+    for (name, Sql { postgres, .. }) in all() {
         let prepared = conn.prepare((*postgres).into_sql_str()).await;
         prepared.unwrap_or_else(|error| panic!("{name}: {error}"));
     }

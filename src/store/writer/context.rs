@@ -35,6 +35,7 @@ impl Context {
             if let Some(id) = state.mac_key {
                 self.store.mac_ring().select(id);
             }
+            self.store.folded(&self.engine, state.recorded_at);
             self.views.send_replace(Arc::new(View { state, chain_hash }));
         }
     }

@@ -24,7 +24,7 @@ use crate::{
     },
     store::{
         Record, SubjectRow, chain, codec,
-        replicas::SharedFleet,
+        fleet::SharedFleet,
         seal::SealError,
         state_fold::{MAC_FORMAT, StateFold},
         subject::{Directory, Subject},
