@@ -177,7 +177,7 @@ const BEAT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn the_open_step_of_a_replica_without_a_heartbeat_is_closed() {
-    during_a_step(async |one, other, mut dying, mut heart| {
+    Box::pin(during_a_step(async |one, other, mut dying, mut heart| {
         assert!(dying.beat().await && heart.beat().await);
         for _ in 0..3 {
             one.pass(BEAT);
@@ -192,13 +192,13 @@ async fn the_open_step_of_a_replica_without_a_heartbeat_is_closed() {
         let event = codec::decode(&record.kind, record.schema_version, &record.payload).unwrap();
         let Event::StepFailed(failed) = event else { panic!("{event:?}") };
         assert_eq!(failed.code, "replica_gone");
-    })
+    }))
     .await;
 }
 
 #[tokio::test]
 async fn the_open_step_of_a_live_replica_is_not_closed() {
-    during_a_step(async |one, other, mut live, mut heart| {
+    Box::pin(during_a_step(async |one, other, mut live, mut heart| {
         for round in 0..10 {
             assert!(live.beat().await && heart.beat().await);
             // within the deadline of the step
@@ -208,18 +208,18 @@ async fn the_open_step_of_a_live_replica_is_not_closed() {
             }
         }
         assert_eq!(other.kinds().await.last().unwrap(), "step.admitted");
-    })
+    }))
     .await;
 }
 
 #[tokio::test]
 async fn an_outage_of_the_database_closes_no_step() {
-    during_a_step(async |one, other, mut live, mut heart| {
+    Box::pin(during_a_step(async |one, other, mut live, mut heart| {
         assert!(live.beat().await && heart.beat().await);
         // nobody was able to write a heartbeat
         one.pass(Duration::from_secs(50));
         assert!(heart.beat().await && live.beat().await && heart.beat().await);
         assert_eq!(other.kinds().await.last().unwrap(), "step.admitted");
-    })
+    }))
     .await;
 }
