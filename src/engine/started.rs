@@ -19,7 +19,7 @@ const HOST_INTERVAL: Micros = 60_000_000;
 const SEARCHED: u32 = 1_000;
 
 /// Pause after a failed attempt.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_secs(30);
 
 /// The result of an attempt to record a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
