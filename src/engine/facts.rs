@@ -83,26 +83,26 @@ impl Engines {
         } else {
             Fact::RequestsRefused(RequestsRefused { minute, counts })
         };
-        self.engine_of(log).await?.record_fact(fact).await
+        let engine = self.loaded_engine(log).ok_or(WriteError::Closed)?;
+        engine.record_fact(fact).await
     }
 
-    /// The engine of a log. One in memory does not count as used. A server that stops loads none: its
-    /// steps may still run, and an engine that is loaded again would abandon them.
-    async fn engine_of(&self, log: &EngineId) -> Result<Arc<Engine>, EngineError> {
-        match self.in_memory().into_iter().find(|engine| engine.id() == log) {
-            Some(engine) => Ok(engine),
-            None if self.tasks().stop().is_soft() => Err(WriteError::Closed.into()),
-            None if log.is_system() => self.system().await,
-            None => self.get(log).await,
-        }
+    /// The engine of a log if it is in memory. Background work loads none: in a server that stops, an
+    /// engine that is loaded again would abandon running steps, and its writer would not end.
+    pub(super) fn loaded_engine(&self, log: &EngineId) -> Option<Arc<Engine>> {
+        self.in_memory().into_iter().find(|engine| engine.id() == log)
     }
 }
 
-/// True if the log may accept the counts later.
+/// True if the log may accept the counts later: the database is back, or the engine is loaded again.
 fn is_temporary(error: &EngineError) -> bool {
+    let EngineError::Write(error) = error else { return false };
     matches!(
         error,
-        EngineError::Write(WriteError::Store(_) | WriteError::QueueFull | WriteError::Untrusted(_))
+        WriteError::Store(_)
+            | WriteError::QueueFull
+            | WriteError::Untrusted(_)
+            | WriteError::Closed
     )
 }
 

@@ -54,7 +54,9 @@ impl Engines {
     /// Records the start of this process, unless the log has it already or another process of this host
     /// began to serve within the last minute.
     pub async fn record_start(&self, started: &ServerStarted) -> Result<StartRecord, EngineError> {
-        let system = self.system().await?;
+        let Some(system) = self.loaded_engine(&EngineId::system()) else {
+            return Ok(StartRecord::After(RETRY));
+        };
         let fact = Fact::ServerStarted(started.clone());
         if system.view().state.log_format < fact.format() {
             return Ok(StartRecord::OlderFormat);

@@ -23,10 +23,17 @@ const OWN_BINARY: &str = "/proc/self/exe";
 /// Records in the background that this process has begun to serve.
 pub fn record_start(settings: &[Setting], engines: &Engines, tasks: &Tasks) {
     let (engines, config_hash) = (engines.clone(), config_hash(settings));
-    let replica = engines.parts().replica;
-    tasks.spawn("start", async move {
+    let (replica, stop) = (engines.parts().replica, tasks.stop().clone());
+    let record = async move {
         let binary = tokio::task::spawn_blocking(binary_hash).await.ok().and_then(Result::ok);
         engines.keep_recording_start(started(replica, binary, config_hash)).await;
+    };
+    tasks.spawn("start", async move {
+        tokio::select! {
+            // a stop does not wait for the hash of the binary
+            () = stop.soft() => {}
+            () = record => {}
+        }
     });
 }
 

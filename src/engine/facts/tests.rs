@@ -8,6 +8,13 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_mins(1);
 
+/// An app whose default engine is in memory.
+async fn app() -> TestApp {
+    let app = TestApp::sqlite().await;
+    app.engine().await;
+    app
+}
+
 /// The payloads of the events of one type.
 async fn recorded(app: &TestApp, log: &EngineId, kind: &str) -> Vec<serde_json::Value> {
     let rows = app.engines.parts().store.read(log, 0, 1_000).await.unwrap();
@@ -22,7 +29,7 @@ async fn refused(app: &TestApp) -> Vec<serde_json::Value> {
 
 #[tokio::test]
 async fn refused_requests_are_one_event_after_their_minute() {
-    let app = TestApp::sqlite().await;
+    let app = app().await;
     let id = EngineId::default();
     let began = minute(app.engines.parts().store.log_time(&id));
     app.engines.count_refused(&id, "E505");
@@ -45,7 +52,8 @@ async fn refused_requests_are_one_event_after_their_minute() {
 
 #[tokio::test]
 async fn denied_accesses_are_in_the_log_of_the_server() {
-    let app = TestApp::sqlite().await;
+    let app = app().await;
+    app.engines.system().await.unwrap();
     app.engines.count_denied("expired");
     app.engines.count_denied("permission");
     app.pass(MINUTE);
@@ -58,7 +66,7 @@ async fn denied_accesses_are_in_the_log_of_the_server() {
 
 #[tokio::test]
 async fn counts_that_could_not_be_recorded_are_recorded_later() {
-    let app = TestApp::sqlite().await;
+    let app = app().await;
     app.engines.count_refused(&EngineId::default(), "E505");
     app.pass(MINUTE);
     app.faults.plan([Fault::Begin(StoreError::Unavailable("injected".into()))]);
@@ -71,7 +79,7 @@ async fn counts_that_could_not_be_recorded_are_recorded_later() {
 
 #[tokio::test]
 async fn the_current_minute_is_recorded_when_the_server_stops() {
-    let app = TestApp::sqlite().await;
+    let app = app().await;
     app.engines.count_refused(&EngineId::default(), "E505");
     app.engines.tasks().stop().begin();
     app.engines.record_all_refusals().await;
@@ -79,12 +87,15 @@ async fn the_current_minute_is_recorded_when_the_server_stops() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_loads_no_engine_to_record_counts() {
-    let app = TestApp::sqlite().await;
+async fn counts_of_an_engine_that_is_not_in_memory_wait_until_it_is() {
+    let app = app().await;
     app.engines.count_refused(&EngineId::default(), "E505");
-    app.engines.tasks().stop().begin();
+    app.pass(MINUTE);
     app.engines.unload_all();
-    app.engines.record_all_refusals().await;
-    assert!(app.engines.in_memory().is_empty());
+    app.engines.record_refusals().await;
+    assert!(app.engines.in_memory().is_empty(), "background work loads no engine");
     assert!(refused(&app).await.is_empty());
+    app.engine().await;
+    app.engines.record_refusals().await;
+    assert_eq!(refused(&app).await[0]["counts"], serde_json::json!({"E505": 1}));
 }

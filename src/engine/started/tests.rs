@@ -13,6 +13,13 @@ fn started(replica: ReplicaId) -> ServerStarted {
     }
 }
 
+/// An app with the server's own log in memory, as a server has it.
+async fn app() -> TestApp {
+    let app = TestApp::sqlite().await;
+    app.engines.system().await.unwrap();
+    app
+}
+
 async fn starts(app: &TestApp) -> usize {
     let store = &app.engines.parts().store;
     let rows = store.read(&EngineId::system(), 0, 1_000).await.unwrap();
@@ -21,7 +28,7 @@ async fn starts(app: &TestApp) -> usize {
 
 #[tokio::test]
 async fn a_start_is_recorded_once() {
-    let app = TestApp::sqlite().await;
+    let app = app().await;
     let own = started(app.engines.parts().replica);
     for _ in 0..2 {
         assert_eq!(app.engines.record_start(&own).await.unwrap(), StartRecord::Recorded);
@@ -31,7 +38,7 @@ async fn a_start_is_recorded_once() {
 
 #[tokio::test]
 async fn a_host_records_at_most_one_start_a_minute() {
-    let app = TestApp::sqlite().await;
+    let app = app().await;
     let (earlier, own) = (started(OTHER), started(app.engines.parts().replica));
     assert_eq!(app.engines.record_start(&earlier).await.unwrap(), StartRecord::Recorded);
     app.pass(Duration::from_secs(20));
@@ -45,7 +52,7 @@ async fn a_host_records_at_most_one_start_a_minute() {
 
 #[tokio::test]
 async fn a_start_on_another_host_does_not_delay_the_record() {
-    let app = TestApp::sqlite().await;
+    let app = app().await;
     let own = app.engines.parts().replica;
     for (replica, host) in [(OTHER, "one"), (own, "two")] {
         let (version, host) = ("0.2.0".to_owned(), host.to_owned());
