@@ -8,8 +8,9 @@ ALTER TABLE events ADD COLUMN mac_key bigint, ADD COLUMN mac bytea;
 ALTER TABLE events ADD CONSTRAINT events_mac_size
     CHECK ((mac IS NULL) = (mac_key IS NULL) AND octet_length(mac) = 32) NOT VALID;
 
--- The keys of the MACs, wrapped by the content key with their id as associated data.
-CREATE TABLE keys.mac_keys (
+-- The keys of the MACs, wrapped by the content key with their id as associated data. Beside the events,
+-- not in the schema keys: a log cannot be read without them, so they belong to its backups.
+CREATE TABLE mac_keys (
     id          bigint NOT NULL,
     created_at  bigint NOT NULL,
     wrapped_key bytea NOT NULL,

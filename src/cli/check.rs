@@ -229,7 +229,7 @@ fn vectors(name: &str, policy: &Policy, config: &Config) -> Check {
 async fn engine(config: &Config, store: &Store, row: &EngineRow) -> Result<Check, StoreError> {
     let name = format!("engine {}", row.engine_id);
     let fail = |detail: String| Ok(Check::new(name.clone(), Status::Fail, detail));
-    if let Err(damage) = check_format(row) {
+    if let Err(damage) = check_format(&row.engine_id, row.log_format) {
         return fail(damage.to_string());
     }
     let first = store.record(&row.engine_id, 1).await?;

@@ -102,10 +102,13 @@ async fn report(source: &Log, row: &EngineRow, args: &Args) -> Result<Report, Re
     let (store, key, engine) = (&source.store, &source.key, &row.engine_id);
     let mut report =
         Report { engine: engine.clone(), summary: None, verification: None, error: None };
-    if let Err(damage) = check_format(row) {
-        report.error = Some(damage.to_string());
-        return Ok(report);
-    }
+    let written = match written_format(key, row) {
+        Ok(written) => written,
+        Err(reason) => {
+            report.error = Some(reason);
+            return Ok(report);
+        }
+    };
     let until = args.until.unwrap_or(Position::MAX);
     let mut progress = Progress::new(engine, store.head(engine).await?.position.min(until));
     let mut progress = |position| progress.at(position);
@@ -122,6 +125,12 @@ async fn report(source: &Log, row: &EngineRow, args: &Args) -> Result<Report, Re
     } else {
         replay::replay(store, key, engine, until, &mut progress).await
     };
+    let replayed = replayed.and_then(|folder| {
+        if args.until.is_none() {
+            folder.check_log_format(written)?;
+        }
+        Ok(folder)
+    });
     match replayed {
         Ok(folder) => match summary(engine, folder, started, args.until) {
             Ok(summary) => report.summary = Some(summary),
@@ -131,6 +140,13 @@ async fn report(source: &Log, row: &EngineRow, args: &Args) -> Result<Report, Re
         Err(error @ ReplayError::Store(_)) => return Err(error),
     }
     Ok(report)
+}
+
+/// The format for which the engine's row was written, if this binary reads it; else the reason.
+fn written_format(key: &ContentKey, row: &EngineRow) -> Result<u32, String> {
+    let (_, written) = key.unwrap_index_key(row).map_err(|error| error.to_string())?;
+    check_format(&row.engine_id, written).map_err(|damage| damage.to_string())?;
+    Ok(written)
 }
 
 fn summary(

@@ -164,8 +164,17 @@ impl Engines {
         let row =
             parts.store.engine(id).await?.ok_or_else(|| StoreError::EngineMissing(id.clone()))?;
         let (index_key, written) = parts.content_key.unwrap_index_key(&row)?;
-        state_fold::check_format_column(&row, written).map_err(ReplayError::from)?;
-        state_fold::check_format(&row).map_err(ReplayError::from)?;
+        state_fold::check_format(id, written).map_err(ReplayError::from)?;
+        if row.log_format != written {
+            tracing::error!(
+                event_type = "engine.format_changed",
+                engine = %id,
+                column = row.log_format,
+                log_format = written,
+                "the column log_format of the engine was changed; it is ignored, and `mlsdm audit verify` \
+                 reports it"
+            );
+        }
         let end = Position::MAX;
         let mut fold = StateFold::new(
             id.clone(),

@@ -65,6 +65,18 @@ pub enum CodecError {
     },
 }
 
+impl CodecError {
+    /// True if a newer binary may be able to read the event.
+    pub const fn may_be_newer(&self) -> bool {
+        match self {
+            Self::UnknownType { .. }
+            | Self::NewerVersion { .. }
+            | Self::UnknownPolicyField { .. } => true,
+            Self::Damaged { .. } | Self::Unwritable(_) | Self::TooLarge { .. } => false,
+        }
+    }
+}
+
 /// The maximum size of a payload in bytes. An entry of the log (the payload with all other columns)
 /// thus has at most 65,535 bytes, which proofs of inclusion require: the other columns have less
 /// than 5,000.

@@ -86,6 +86,17 @@ pub(super) enum Conn<'c> {
     Simulated(&'c mut dyn SimulatedTx),
 }
 
+impl Conn<'_> {
+    /// The same connection for a further statement.
+    pub(super) fn again(&mut self) -> Conn<'_> {
+        match self {
+            Self::Sqlite(conn) => Conn::Sqlite(conn),
+            Self::Postgres(conn, named) => Conn::Postgres(conn, *named),
+            Self::Simulated(tx) => Conn::Simulated(*tx),
+        }
+    }
+}
+
 /// A pooled connection for reading.
 pub(super) enum ReadConnection {
     Sqlite(PoolConnection<Sqlite>),

@@ -10,7 +10,7 @@ use super::{
     bind::json,
     error::classify,
     keys::ContentKey,
-    mac::{MAC_KEYS_MAX, MacKey},
+    mac::{MAC_KEYS_MAX, MacKey, MacRing},
     records::{Columns, MacKeyRow},
     seal::SealError,
     sql,
@@ -48,17 +48,16 @@ impl Store {
         Ok(ring.current().ok_or(SealError::WrongContentKey)?)
     }
 
-    /// Begins a new key and returns its id. This process signs with it at once, others when they fold
-    /// `mac_key.changed`.
-    pub async fn rotate_mac_key(&self, content_key: &ContentKey) -> Result<MacKeyId, MacKeyError> {
-        let ring = self.mac_ring();
+    /// Makes a further key and returns its id. Every process, this one too, reads it and signs with it
+    /// from the `mac_key.changed` on that names it.
+    pub async fn make_mac_key(&self, content_key: &ContentKey) -> Result<MacKeyId, MacKeyError> {
         self.mac_key(content_key).await?;
-        ring.open(content_key, &self.newest_mac_keys().await?);
-        let newest = ring.newest().map_or(0, |key| key.id());
+        // not in the ring: a key there may be used
+        let all = MacRing::default();
+        all.open(content_key, &self.newest_mac_keys().await?);
+        let newest = all.newest().map_or(0, |key| key.id());
         for id in newest + 1..=newest + FREE_ID_TRIES {
             if self.insert_mac_key(content_key, id).await? {
-                ring.open(content_key, &self.mac_key_rows(&[id]).await?);
-                ring.select(id);
                 return Ok(id);
             }
         }

@@ -37,8 +37,10 @@ pub async fn quarantine(
     let mut attempts = 0;
     loop {
         attempts += 1;
+        let seen = cut::evidence_at(store, order).await?;
         let (fold, damage) = check(store, content_key, order).await?;
-        match cut::cut(store, content_key, order, fold).await {
+        let found = damage.as_ref().map(|_| &seen);
+        match cut::cut(store, content_key, order, (fold, found)).await {
             Err(QuarantineError::Store(error))
                 if error.is_transient() && attempts < ATTEMPTS_MAX => {}
             done => return done.map(|done| Quarantined { damage, ..done }),
@@ -72,6 +74,7 @@ async fn check(
     let head = fold.position();
     (fold.state, fold.chain_hash) = (Some(state), chain_hash);
     match damage {
+        Some(damage) if damage.cause.may_be_newer() => Err(QuarantineError::Newer(damage)),
         Some(damage) if damage.position == order.from => Ok((fold, Some(damage))),
         Some(damage) => Err(QuarantineError::DamagedAfter(damage)),
         None if order.accept_loss && head + 1 == order.from => Ok((fold, None)),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::domain::{
-    event::{Envelope, Event, LOG_FORMAT},
+    event::{Envelope, Event, Fact, LOG_FORMAT},
     evolve::{self, evolve},
     ids::{EngineId, MacKeyId, Position, Sha256, SubjectRef},
     rules::Rules,
@@ -23,12 +23,9 @@ use super::{
     MacKeyRow, Record, SubjectRow, chain, codec,
     keys::{Column, ContentKey, SubjectKey},
     mac::{MAC_KEYS_MAX, MacKey, MacRing},
-    seal::SealError,
 };
 
-pub use damage::{
-    DamageCause, LogDamage, MAC_FORMAT, ReplayError, check_format, check_format_column, check_head,
-};
+pub use damage::{DamageCause, LogDamage, MAC_FORMAT, ReplayError, check_format, check_head};
 
 /// The maximum number of cached subject keys; a full cache is emptied.
 const KEYS_MAX: usize = 10_000;
@@ -98,8 +95,9 @@ impl StateFold {
     /// The ids of the MAC keys that these rows need and that were not read, at most
     /// [`MAC_KEYS_MAX`].
     pub fn missing_mac_keys(&self, rows: &[RecordWithVector]) -> Vec<MacKeyId> {
-        let mut ids: Vec<MacKeyId> =
-            rows.iter().filter_map(|(record, _)| record.mac).map(|mac| mac.key).collect();
+        let signed = rows.iter().filter_map(|(record, _)| record.mac).map(|mac| mac.key);
+        let begun = rows.iter().filter_map(|(record, _)| begun_mac_key(record));
+        let mut ids: Vec<MacKeyId> = signed.chain(begun).collect();
         ids.sort_unstable();
         ids.dedup();
         ids.retain(|id| self.mac_ring.get(*id).is_none());
@@ -146,22 +144,20 @@ impl StateFold {
         refs
     }
 
-    /// Caches the keys of subjects. A requested subject without a row was erased.
-    pub fn add_keys(
-        &mut self,
-        requested: &[SubjectRef],
-        rows: &[SubjectRow],
-    ) -> Result<(), SealError> {
+    /// Caches the keys of subjects. A requested subject without a row was erased; a key that does not
+    /// open counts as erased too.
+    pub fn add_keys(&mut self, requested: &[SubjectRef], rows: &[SubjectRow]) {
         self.keys.extend(requested.iter().map(|subject| (*subject, None)));
         for row in rows {
-            let key = self.content_key.unwrap_subject_key(
-                &self.engine,
-                row.subject_ref,
-                &row.wrapped_key,
-            )?;
-            self.keys.insert(row.subject_ref, Some(Arc::new(key)));
+            let (subject, wrapped) = (row.subject_ref, &row.wrapped_key);
+            match self.content_key.unwrap_subject_key(&self.engine, subject, wrapped) {
+                Ok(key) => drop(self.keys.insert(subject, Some(Arc::new(key)))),
+                Err(error) => {
+                    let engine = &self.engine;
+                    tracing::warn!(%engine, %subject, %error, "the key of a data subject does not open");
+                }
+            }
         }
-        Ok(())
     }
 
     /// Folds rows up to and including `until`.
@@ -245,24 +241,18 @@ impl StateFold {
     fn decode(&self, (record, sealed): &RecordWithVector) -> Result<DecodedEvent, DamageCause> {
         let event = codec::decode(&record.kind, record.schema_version, &record.payload)?;
         let vector = match (sealed, self.state.as_ref()) {
-            (Some(sealed), Some(state)) => {
-                self.open_vector(record, sealed, state.policy.dimension)?
-            }
+            (Some(sealed), Some(state)) => self.open_vector(record, sealed, state.policy.dimension),
             _ => None,
         };
         Ok(DecodedEvent { envelope: record.envelope(), event, vector })
     }
 
-    fn open_vector(
-        &self,
-        record: &Record,
-        sealed: &[u8],
-        dimension: usize,
-    ) -> Result<Option<UnitVector>, DamageCause> {
-        let Some(subject) = record.subject_ref else { return Ok(None) };
-        let Some(Some(key)) = self.keys.get(&subject) else { return Ok(None) };
-        let plain = key.open(record.command_id, Column::Vector, sealed)?;
-        Ok(Some(UnitVector::from_stored(&plain, dimension)?))
+    /// A vector that does not open is one that is missing: contents are not part of the log, and the
+    /// audit reports them.
+    fn open_vector(&self, record: &Record, sealed: &[u8], dimension: usize) -> Option<UnitVector> {
+        let key = self.keys.get(&record.subject_ref?)?.as_ref()?;
+        let plain = key.open(record.command_id, Column::Vector, sealed).ok()?;
+        UnitVector::from_stored(&plain, dimension).ok()
     }
 
     fn apply_event(&mut self, decoded: DecodedEvent) -> Result<(), DamageCause> {
@@ -281,4 +271,18 @@ impl StateFold {
         }
         Ok(())
     }
+}
+
+/// The MAC key that new events have after this event.
+fn begun_mac_key(record: &Record) -> Option<MacKeyId> {
+    if record.kind != "mac_key.changed" {
+        return None;
+    }
+    let event = codec::decode(&record.kind, record.schema_version, &record.payload).ok()?;
+    if let Event::Fact(fact) = event
+        && let Fact::MacKeyChanged(changed) = *fact
+    {
+        return Some(changed.id);
+    }
+    None
 }

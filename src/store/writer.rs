@@ -139,6 +139,9 @@ pub fn writer(
 ) -> Option<(Writer, Task)> {
     let view = View { state: fold.state.clone()?, chain_hash: fold.chain_hash };
     store.folded(&engine, view.state.recorded_at);
+    if let Some(id) = view.state.mac_key {
+        store.mac_ring().select(id);
+    }
     let (views, watching) = watch::channel(Arc::new(view));
     let (queue, messages) = mpsc::channel(limits.queue);
     let (depth, trust) = (Depth::default(), Arc::new(Trust::default()));

@@ -41,7 +41,7 @@ async fn an_event_without_a_mac_is_found_without_the_key_and_quarantined_with_it
     run_mlsdm(database.url(), &["keys", "rotate-mac"], &[]).exits(0);
     database.disable_triggers().await;
     let strip = "UPDATE events SET mac_key = NULL, mac = NULL WHERE engine_id = '_system' AND \
-                 type = 'mac_key.changed' AND mac_key = 3";
+                 type = 'mac_key.changed' AND mac_key = 2";
     database.execute(strip).await.unwrap();
     let position = "SELECT CAST(max(position) AS TEXT) FROM events WHERE engine_id = '_system'";
     let position = database.query_text(position).await;

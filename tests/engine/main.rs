@@ -15,6 +15,8 @@ mod keys;
 #[cfg(test)]
 mod loading;
 #[cfg(test)]
+mod mac_keys;
+#[cfg(test)]
 mod migrations;
 #[cfg(test)]
 mod policies;

@@ -1,13 +1,24 @@
 //! The documented PostgreSQL roles suffice to serve and to audit, and cannot rewrite the log.
 
+use std::sync::Arc;
+
 use mlsdm::{
     domain::ids::SubjectRef,
-    store::{Options, Store, SubjectRow, audit::verify, replicas::Heartbeat},
-    testkit::{TestDatabase, postgres},
+    store::{
+        Options, Store, SubjectRow,
+        audit::verify,
+        keys::ContentKey,
+        quarantine::{Order, QuarantineError, quarantine},
+        replicas::Heartbeat,
+    },
+    testkit::{CONTENT_KEY, TestDatabase, postgres},
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::events::{append, content, create, engine, event};
+use crate::{
+    events::{append, content, create, engine, event},
+    writer::create_engine,
+};
 
 /// The statements of migrations/README.md.
 fn documented() -> &'static str {
@@ -32,6 +43,9 @@ async fn the_documented_roles_suffice_and_grant_no_more() {
 
     let app = Store::open(&Options::new(url("mlsdm_app"))).await.unwrap();
     app.migrate().await.expect("there is nothing to migrate");
+    let key = Arc::new(ContentKey::from_text(CONTENT_KEY).unwrap());
+    let real = engine("real");
+    create_engine(&app, &key, &real).await;
     let name = engine("e");
     create(&app, &name).await;
     append(&app, &name, vec![(event("x", "{}"), content("c", None))]).await;
@@ -65,6 +79,21 @@ async fn the_documented_roles_suffice_and_grant_no_more() {
     assert_eq!((report.verified, report.first_bad), (2, None));
     assert_eq!(auditor.unknown_engines().await.unwrap(), Vec::<String>::new());
 
+    // the application makes and reads MAC keys, an auditor with the content key reads them
+    let report = verify(&auditor, &real, Some(&key), |_| {}).await.unwrap();
+    assert_eq!((report.verified, report.first_bad), (1, None), "with its MAC");
+    append(&app, &real, vec![(event("x", "{}"), None)]).await;
+    let order = Order {
+        engine: real,
+        from: 2,
+        accept_loss: false,
+        actor: "root".to_owned(),
+        reason: "forged".to_owned(),
+    };
+    let error = quarantine(&app, &key, &order).await.unwrap_err();
+    assert!(matches!(error, QuarantineError::NotOwner), "{error}");
+    assert_eq!(quarantine(&owner, &key, &order).await.unwrap().events, 1);
+
     let refused = [
         ("mlsdm_app", "UPDATE events SET actor = 'x'"),
         ("mlsdm_app", "DELETE FROM events"),
@@ -72,6 +101,9 @@ async fn the_documented_roles_suffice_and_grant_no_more() {
         ("mlsdm_app", "DROP TRIGGER events_no_truncate ON events"),
         ("mlsdm_app", "UPDATE contents SET sealed = ''"),
         ("mlsdm_app", "DELETE FROM engines"),
+        ("mlsdm_app", "UPDATE mac_keys SET wrapped_key = ''"),
+        ("mlsdm_app", "DELETE FROM mac_keys"),
+        ("mlsdm_app", "INSERT INTO quarantined_events SELECT * FROM quarantined_events"),
         ("mlsdm_auditor", "INSERT INTO engines VALUES ('f', 0, 1, '')"),
         ("mlsdm_auditor", "SELECT * FROM keys.subject_keys"),
         ("mlsdm_auditor", "SELECT * FROM idempotency"),

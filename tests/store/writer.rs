@@ -11,3 +11,5 @@ mod model;
 mod replicas;
 mod simulation;
 mod tails;
+
+pub(crate) use fixture::create_engine;

@@ -48,8 +48,10 @@ impl Source {
         let (store, content_key) = (parts.store.clone(), Arc::clone(&parts.content_key));
         let row = store.engine(engine).await?;
         let row = row.ok_or_else(|| StoreError::EngineMissing(engine.clone()))?;
-        state_fold::check_format(&row).map_err(ReplayError::from)?;
+        let (_, written) = content_key.unwrap_index_key(&row)?;
+        state_fold::check_format(engine, written).map_err(ReplayError::from)?;
         let fold = replay::replay(&store, &content_key, engine, Position::MAX, progress).await?;
+        fold.check_log_format(written).map_err(ReplayError::from)?;
         let state = fold.state.ok_or_else(|| EngineError::Empty(engine.clone()))?;
         Ok(Self { store, content_key, engine: engine.clone(), state })
     }

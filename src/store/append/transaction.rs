@@ -63,11 +63,6 @@ impl UnlockedAppend {
         Ok((append, is_expected))
     }
 
-    /// The connection of the transaction.
-    pub(in crate::store) fn conn(&mut self) -> Conn<'_> {
-        self.tx.conn()
-    }
-
     /// Gives up the transaction.
     pub async fn rollback(self) -> Result<(), StoreError> {
         self.tx.rollback().await

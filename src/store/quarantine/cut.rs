@@ -13,41 +13,49 @@ use crate::{
         rules::Rules,
     },
     store::{
-        Append, CommitError, Conn, Head, Record, Store, StoreError, chain, codec,
+        Append, CommitError, Conn, Record, Store, StoreError, chain, codec,
         error::classify,
         keys::ContentKey,
-        records::{self, Columns},
-        sql,
+        records::Columns,
+        sql::{self, Sql},
         state_fold::StateFold,
     },
 };
 
-/// Moves the events after the fold and appends `log.recovered`, in one transaction.
+/// The chain hash and the MAC at a position, of any size.
+pub(super) type Evidence = Option<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// The evidence at the first position to move, read outside of a transaction.
+pub(super) async fn evidence_at(store: &Store, order: &Order) -> Result<Evidence, StoreError> {
+    let mut reader = store.reader().await?;
+    let found = evidence(reader.conn(), order, order.from).await?;
+    reader.done().await?;
+    Ok(found)
+}
+
+/// Moves the events after the fold and appends `log.recovered`, in one transaction. `damaged` is the
+/// evidence of the damage, which must not have changed; `None` if the log verifies.
 pub(super) async fn cut(
     store: &Store,
     content_key: &ContentKey,
     order: &Order,
-    mut fold: StateFold,
+    (mut fold, damaged): (StateFold, Option<&Evidence>),
 ) -> Result<Quarantined, QuarantineError> {
     let key = store.mac_key(content_key).await?;
-    let mut unlocked = store.begin_unlocked(&order.engine).await?;
-    let triggers = suspend_triggers(unlocked.conn()).await.map_err(owner_only)?;
-    let mut append = unlocked.lock().await?;
-    let last = record_at(&mut append, order.from - 1).await?;
-    if last.map(|record| record.chain_hash) != Some(fold.chain_hash) {
+    let mut append = store.begin(&order.engine).await?;
+    let head = append.head;
+    if !is_unchanged(&mut append, order, &fold, damaged).await? {
         return Err(QuarantineError::Changed(order.engine.clone()));
     }
-    // not the log's clock, which follows the time of the head: that event is to be moved
-    let time = store.local_time();
-    let head = append.head;
-    let is_moved = head.position >= order.from;
+    let time = time(store, &mut append).await?;
     let id = QuarantineId::new(crate::ids::command_id().get());
-    let events = move_events(&mut append, order, id, time).await?;
+    let (events, contents) = move_rows(&mut append, order, id, time).await?;
+    let is_moved = events + contents > 0;
     let recovered = LogRecovered {
         from: order.from,
         through: head.position.max(order.from - 1),
         quarantine_id: is_moved.then_some(id),
-        last_chain_hash: is_moved.then_some(head.chain_hash),
+        last_chain_hash: (events > 0).then_some(head.chain_hash),
         checkpoint: None,
         actor: order.actor.clone(),
         reason: order.reason.clone(),
@@ -55,12 +63,29 @@ pub(super) async fn cut(
     let mut record = recovered_record(&mut fold, recovered, time)?;
     chain::extend(&order.engine, fold.chain_hash, Some(&key), &mut record);
     append.insert_events(std::slice::from_ref(&record)).await?;
-    restore_triggers(append.conn(), &triggers).await?;
     append.commit().await.map_err(|error| match error {
         CommitError::Failed(error) | CommitError::Unknown(error) => error,
     })?;
     let (position, chain_hash) = (record.position, record.chain_hash);
     Ok(Quarantined { id: is_moved.then_some(id), events, damage: None, position, chain_hash })
+}
+
+/// True if the log under the lock is the one that was folded: the last event to keep, and after it the
+/// damage or nothing.
+async fn is_unchanged(
+    append: &mut Append,
+    order: &Order,
+    fold: &StateFold,
+    damaged: Option<&Evidence>,
+) -> Result<bool, StoreError> {
+    let kept = evidence(append.conn(), order, order.from - 1).await?;
+    if kept.is_none_or(|(chain_hash, _)| chain_hash != fold.chain_hash.0) {
+        return Ok(false);
+    }
+    match damaged {
+        None => Ok(append.head.position == order.from - 1),
+        Some(seen) => Ok(*seen == evidence(append.conn(), order, order.from).await?),
+    }
 }
 
 /// The row of `log.recovered`, without hashes and MAC.
@@ -102,75 +127,87 @@ fn recovered_record(
     Ok(record)
 }
 
-/// Copies the events with their contents into the quarantine and removes them from the log, with the
-/// contents and idempotent requests of events that were lost: later events take their positions.
-async fn move_events(
+/// Copies the events and contents into the quarantine and removes them from the log, with the idempotent
+/// requests of events that were lost: later events take their positions. Returns the number of events,
+/// and of contents without an event.
+async fn move_rows(
     append: &mut Append,
     order: &Order,
     id: QuarantineId,
     time: Micros,
-) -> Result<u64, StoreError> {
+) -> Result<(u64, u64), QuarantineError> {
     let (engine, from) = (order.engine.as_str(), order.from as i64);
     let id = Uuid::from_u128(id.get());
-    execute!(append.conn(), sql::QUARANTINE, [id, time, engine, from]).map_err(classify)?;
+    let stray = execute!(append.conn(), sql::QUARANTINE_STRAY, [id, time, engine, from]);
+    let stray = stray.map_err(owner_only)?;
+    let events = execute!(append.conn(), sql::QUARANTINE, [id, time, engine, from]);
+    let events = events.map_err(owner_only)?;
     for statement in [sql::CUT_CONTENTS, sql::CUT_IDEMPOTENCY, sql::REOPEN_IDEMPOTENCY] {
-        execute!(append.conn(), statement, [engine, from]).map_err(classify)?;
+        execute!(append.conn(), statement, [engine, from]).map_err(owner_only)?;
     }
-    execute!(append.conn(), sql::CUT_EVENTS, [engine, from]).map_err(classify)
+    if events > 0 {
+        // last: on PostgreSQL no event can be appended to any log until the commit
+        let trigger = suspend_trigger(append.conn()).await?;
+        execute!(append.conn(), sql::CUT_EVENTS, [engine, from]).map_err(owner_only)?;
+        restore_trigger(append.conn(), trigger).await.map_err(owner_only)?;
+    }
+    Ok((events, stray))
 }
 
-async fn record_at(append: &mut Append, at: Position) -> Result<Option<Head>, StoreError> {
-    let engine = append.engine().clone();
-    let rows = fetch!(append.conn(), sql::RECORD, event_head, [engine.as_str(), at as i64])?;
+/// The time without that of the log's head: that event is to be moved, and its time may be forged.
+async fn time(store: &Store, append: &mut Append) -> Result<Micros, StoreError> {
+    if let Some(replaced) = store.clock().wall() {
+        return Ok(replaced);
+    }
+    let rows = fetch!(append.conn(), sql::DATABASE_TIME, database_time, [])?;
+    Ok(rows.into_iter().next().flatten().unwrap_or_else(|| store.local_time()))
+}
+
+fn database_time(row: &impl Columns) -> Result<Option<Micros>, StoreError> {
+    row.maybe_int(0).map_err(classify)
+}
+
+async fn evidence(conn: Conn<'_>, order: &Order, at: Position) -> Result<Evidence, StoreError> {
+    let engine = order.engine.as_str();
+    let rows = fetch!(conn, sql::EVIDENCE, chain_and_mac, [engine, at as i64])?;
     Ok(rows.into_iter().next())
 }
 
-fn event_head(row: &impl Columns) -> Result<Head, StoreError> {
-    let Record { position, chain_hash, recorded_at, .. } = records::record(row)?;
-    Ok(Head { position, chain_hash, recorded_at })
+fn chain_and_mac(row: &impl Columns) -> Result<(Vec<u8>, Option<Vec<u8>>), StoreError> {
+    Ok((row.bytes(0).map_err(classify)?, row.maybe_bytes(1).map_err(classify)?))
 }
 
-/// Suspends the triggers that refuse changes of events until the end of the transaction; returns the
-/// statements that create them again.
-async fn suspend_triggers(conn: Conn<'_>) -> Result<Vec<String>, sqlx::Error> {
+/// Suspends the trigger that refuses to delete events. Returns the text to restore it by; `None` if it
+/// does not exist.
+async fn suspend_trigger(mut conn: Conn<'_>) -> Result<Option<String>, QuarantineError> {
+    let found = fetch!(conn.again(), sql::DELETE_TRIGGER, trigger, [])?.into_iter().next();
+    if found.is_some() {
+        let suspend = Sql {
+            sqlite: "DROP TRIGGER events_no_delete",
+            postgres: "ALTER TABLE events DISABLE TRIGGER events_no_update_or_delete",
+        };
+        execute!(conn, suspend, []).map_err(owner_only)?;
+    }
+    Ok(found)
+}
+
+async fn restore_trigger(conn: Conn<'_>, trigger: Option<String>) -> Result<(), sqlx::Error> {
+    let Some(text) = trigger else { return Ok(()) };
     match conn {
         Conn::Sqlite(conn) => {
-            let triggers: Vec<(String, String)> = sqlx::query_as(
-                "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events'",
-            )
-            .fetch_all(&mut *conn)
-            .await?;
-            for (name, _) in &triggers {
-                let drop = format!("DROP TRIGGER \"{}\"", name.replace('"', "\"\""));
-                sqlx::query(sqlx::AssertSqlSafe(drop)).execute(&mut *conn).await?;
-            }
-            Ok(triggers.into_iter().map(|(_, sql)| sql).collect())
+            let create = sqlx::raw_sql(sqlx::AssertSqlSafe(text));
+            create.execute(conn).await.map(drop)
         }
         Conn::Postgres(conn, _) => {
-            let suspend =
-                "SET LOCAL statement_timeout = 0; ALTER TABLE events DISABLE TRIGGER USER";
-            sqlx::raw_sql(suspend).execute(conn).await?;
-            Ok(Vec::new())
+            let enable = "ALTER TABLE events ENABLE TRIGGER events_no_update_or_delete";
+            sqlx::raw_sql(enable).execute(conn).await.map(drop)
         }
-        Conn::Simulated(_) => Ok(Vec::new()),
+        Conn::Simulated(_) => Ok(()),
     }
 }
 
-async fn restore_triggers(conn: Conn<'_>, triggers: &[String]) -> Result<(), StoreError> {
-    match conn {
-        Conn::Sqlite(conn) => {
-            for create in triggers {
-                let create = sqlx::AssertSqlSafe(create.clone());
-                sqlx::raw_sql(create).execute(&mut *conn).await.map_err(classify)?;
-            }
-        }
-        Conn::Postgres(conn, _) => {
-            let enable = sqlx::raw_sql("ALTER TABLE events ENABLE TRIGGER USER");
-            enable.execute(conn).await.map_err(classify)?;
-        }
-        Conn::Simulated(_) => {}
-    }
-    Ok(())
+fn trigger(row: &impl Columns) -> Result<String, StoreError> {
+    row.text(0).map_err(classify)
 }
 
 /// SQLSTATE 42501: the role does not own the table.

@@ -70,6 +70,9 @@ pub enum QuarantineError {
         /// The position of the last event.
         head: Position,
     },
+    /// The event may be genuine.
+    #[error("{0}: the event may be genuine; run the newer binary, and quarantine nothing")]
+    Newer(Box<LogDamage>),
     /// The log is damaged later.
     #[error(
         "the events before position {position} are authentic; use --from {position}",

@@ -6,9 +6,8 @@ use crate::{
         evolve::FoldError,
         ids::{EngineId, MacKeyId, Position, Sha256},
         rules::Rules,
-        vector::VectorError,
     },
-    store::{EngineRow, Head, StoreError, codec::CodecError, seal::SealError},
+    store::{Head, StoreError, codec::CodecError},
 };
 
 /// The first log format whose events have a MAC.
@@ -60,12 +59,6 @@ pub enum DamageCause {
     /// The event contradicts the state before it.
     #[error(transparent)]
     Fold(#[from] FoldError),
-    /// The sealed vector cannot be decoded.
-    #[error("its vector cannot be decoded: {0}")]
-    Key(#[from] SealError),
-    /// The vector is invalid.
-    #[error("its vector is damaged: {0}")]
-    Vector(#[from] VectorError),
     /// The log has a newer format.
     #[error("log format {found} is newer than {LOG_FORMAT}; run a newer binary")]
     Format {
@@ -103,16 +96,6 @@ pub enum DamageCause {
          position of this log"
     )]
     Mac,
-    /// The format in the engine's row is not the one for which the row was written.
-    #[error(
-        "the column log_format of the engine's row was changed from {written} to {found}; restore it"
-    )]
-    FormatColumn {
-        /// The format in the column.
-        found: u32,
-        /// The format for which the engine's index key was wrapped.
-        written: u32,
-    },
     /// The log has a lower format than the engine's row proves.
     #[error(
         "the engine has log format {written}, but its log ends with format {found}: the log was \
@@ -127,6 +110,15 @@ pub enum DamageCause {
 }
 
 impl DamageCause {
+    /// True if the event may be genuine, and a newer binary may be able to fold it.
+    pub const fn may_be_newer(&self) -> bool {
+        match self {
+            Self::Format { .. } | Self::Rules { .. } => true,
+            Self::Codec(error) => error.may_be_newer(),
+            _ => false,
+        }
+    }
+
     /// The kind of damage, without values of the row.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -135,7 +127,6 @@ impl DamageCause {
             Self::Chain => "chain",
             Self::Codec(_) => "event",
             Self::Fold(_) => "contradiction",
-            Self::Key(_) | Self::Vector(_) => "vector",
             Self::Format { .. } => "format",
             Self::Rules { .. } => "rules",
             Self::Removed { .. } => "removed",
@@ -144,7 +135,7 @@ impl DamageCause {
             Self::MacMissing => "mac_missing",
             Self::MacKey { .. } => "mac_key",
             Self::Mac => "mac",
-            Self::FormatColumn { .. } | Self::FormatOfLog { .. } => "format_changed",
+            Self::FormatOfLog { .. } => "format_changed",
         }
     }
 }
@@ -179,20 +170,10 @@ pub fn check_head(
 }
 
 /// Checks that this binary supports the log format of an engine.
-pub fn check_format(engine: &EngineRow) -> Result<(), Box<LogDamage>> {
-    if engine.log_format <= LOG_FORMAT {
+pub fn check_format(engine: &EngineId, format: u32) -> Result<(), Box<LogDamage>> {
+    if format <= LOG_FORMAT {
         return Ok(());
     }
-    let cause = DamageCause::Format { found: engine.log_format };
-    Err(Box::new(LogDamage { engine: engine.engine_id.clone(), position: 0, cause }))
-}
-
-/// Checks the column `log_format` of an engine against the format for which its index key was
-/// wrapped.
-pub fn check_format_column(engine: &EngineRow, written: u32) -> Result<(), Box<LogDamage>> {
-    if engine.log_format == written {
-        return Ok(());
-    }
-    let cause = DamageCause::FormatColumn { found: engine.log_format, written };
-    Err(Box::new(LogDamage { engine: engine.engine_id.clone(), position: 0, cause }))
+    let cause = DamageCause::Format { found: format };
+    Err(Box::new(LogDamage { engine: engine.clone(), position: 0, cause }))
 }

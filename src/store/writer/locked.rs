@@ -211,7 +211,7 @@ impl<'a> Locked<'a> {
     async fn fold_tail(&mut self, transaction: &mut Append) -> Result<(), AppendError> {
         match self.fold_rows(transaction).await {
             Ok(()) => {
-                self.context.trust.fold_succeeded();
+                self.context.trust_fold();
                 Ok(())
             }
             Err(ReplayError::Store(error)) => Err(error.into()),
@@ -244,8 +244,7 @@ impl<'a> Locked<'a> {
             let missing = fold.missing_keys(&rows);
             if !missing.is_empty() {
                 let keys = transaction.subjects_by_ref(&missing).await?;
-                fold.add_keys(&missing, &keys)
-                    .map_err(|error| Box::new(damaged(position, DamageCause::Key(error))))?;
+                fold.add_keys(&missing, &keys);
             }
             if self.tail.in_doubt {
                 self.tail.collect(&rows);
@@ -308,7 +307,7 @@ impl<'a> Locked<'a> {
 pub(super) async fn catch_up(context: &Context, decider: &mut Decider) -> bool {
     let before = decider.head();
     match fold_on(context, decider).await {
-        Ok(()) => context.trust.fold_succeeded(),
+        Ok(()) => context.trust_fold(),
         Err(ReplayError::Damage(damage)) => drop(context.trust.fold_failed(damage)),
         Err(ReplayError::Store(error)) => {
             tracing::warn!(engine = %context.engine, %error, "the log's tail could not be read");

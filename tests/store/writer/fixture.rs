@@ -86,18 +86,7 @@ impl TestLog {
         store.migrate().await.unwrap();
         let key = Arc::new(ContentKey::from_text(CONTENT_KEY).unwrap());
         let engine = EngineId::default();
-        let parts = Parts {
-            store: store.clone(),
-            replica: store.replica(),
-            content_key: Arc::clone(&key),
-            llm: Llm::stub(Stub::default()),
-            embedder: Embedder::default(),
-            metrics: Arc::default(),
-        };
-        let tasks = Tasks::new(tokio::runtime::Handle::current());
-        let engines = Engines::new(parts, Settings::default(), tasks);
-        let policy = Policy { dimension: DIMENSION, capacity: 40, ..Policy::default() };
-        engines.create(&engine, policy, None, "test").await.unwrap();
+        create_engine(&store, &key, &engine).await;
         Self { database, engine, key, clock, ticks, store }
     }
 
@@ -165,6 +154,22 @@ impl TestLog {
     pub(super) async fn log(&self, replica: &TestReplica) -> Vec<Record> {
         replica.store.read(&self.engine, 0, 10_000).await.unwrap()
     }
+}
+
+/// Creates an engine as a server does.
+pub(crate) async fn create_engine(store: &Store, key: &Arc<ContentKey>, engine: &EngineId) {
+    let parts = Parts {
+        store: store.clone(),
+        replica: store.replica(),
+        content_key: Arc::clone(key),
+        llm: Llm::stub(Stub::default()),
+        embedder: Embedder::default(),
+        metrics: Arc::default(),
+    };
+    let tasks = Tasks::new(tokio::runtime::Handle::current());
+    let engines = Engines::new(parts, Settings::default(), tasks);
+    let policy = Policy { dimension: DIMENSION, capacity: 40, ..Policy::default() };
+    engines.create(engine, policy, None, "test").await.unwrap();
 }
 
 fn options(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mlsdm::{
-    domain::ids::{EngineId, Position, Sha256},
+    domain::ids::{EngineId, Micros, Position, Sha256},
     store::{
         EventMac, Record, Store,
         audit::{self, Finding},
@@ -11,7 +11,7 @@ use mlsdm::{
         keys::ContentKey,
         quarantine::{Order, QuarantineError, quarantine},
         replay,
-        state_fold::{DamageCause, LogDamage, ReplayError, StateFold, check_format_column},
+        state_fold::{DamageCause, LogDamage, ReplayError, StateFold},
         writer::WriteError,
     },
     testkit::{eventually, on_every_database},
@@ -33,6 +33,9 @@ on_every_database!(
     forged_events_are_quarantined_and_the_log_goes_on,
     a_quarantine_refuses_authentic_events,
 );
+
+/// A time of the year 3000.
+const FUTURE: Micros = 32_503_680_000_000_000;
 
 /// Folds the log as a process that has read no key yet.
 async fn load(fixture: &TestLog, store: &Store) -> Result<StateFold, LogDamage> {
@@ -60,7 +63,8 @@ async fn forge(
     let mut append = store.begin(&fixture.engine).await.unwrap();
     let mut record = attested();
     record.position = append.head.position + 1;
-    record.recorded_at = append.now;
+    // a time that would shift the log's clock for ever
+    record.recorded_at = append.now.max(FUTURE);
     chain::extend(&fixture.engine, append.head.chain_hash, None, &mut record);
     record.mac = forge(&record);
     append.insert_events(std::slice::from_ref(&record)).await.unwrap();
@@ -176,9 +180,7 @@ async fn a_lowered_format_is_found(fixture: TestLog) {
     replica.step(&fixture, "s", "before").await;
     fixture.database.execute("UPDATE engines SET log_format = 1").await.unwrap();
     let row = replica.store.engine(&fixture.engine).await.unwrap().unwrap();
-    let (_, written) = fixture.key.unwrap_index_key(&row).unwrap();
-    let damage = check_format_column(&row, written).unwrap_err().to_string();
-    assert!(damage.contains("log_format") && damage.contains("from 2 to 1"), "{damage}");
+    assert_eq!(fixture.key.unwrap_index_key(&row).unwrap().1, 2, "whatever the column says");
     for key in [None, Some(&*fixture.key)] {
         let found = finding(&fixture, &replica.store, key).await;
         assert!(matches!(found, Some(Finding::Format { row: 1, found: 2, .. })), "{found:?}");
@@ -209,12 +211,11 @@ async fn a_log_that_was_rewritten_in_format_1_is_found(fixture: TestLog) {
 async fn a_replaced_mac_key_is_found(fixture: TestLog) {
     let replica = fixture.replica().await;
     replica.step(&fixture, "s", "before").await;
-    let table = if fixture.database.is_sqlite() { "mac_keys" } else { "keys.mac_keys" };
     let (_, foreign) = ContentKey::from_text(&"77".repeat(32)).unwrap().make_mac_key(1).unwrap();
     let hex = hex::encode(foreign);
     let bytes =
         if fixture.database.is_sqlite() { format!("x'{hex}'") } else { format!("'\\x{hex}'") };
-    let update = format!("UPDATE {table} SET wrapped_key = {bytes}");
+    let update = format!("UPDATE mac_keys SET wrapped_key = {bytes}");
     fixture.database.execute(&update).await.unwrap();
     let damage = load(&fixture, &replica.store).await.err().unwrap();
     assert_eq!(damage.position, 1);
@@ -223,10 +224,16 @@ async fn a_replaced_mac_key_is_found(fixture: TestLog) {
     replica.step(&fixture, "s", "after").await;
 }
 
+/// Makes a key and lets this process use it, as if it had read `mac_key.changed`.
+async fn use_next_key(fixture: &TestLog, store: &Store, id: u32) {
+    assert_eq!(store.make_mac_key(&fixture.key).await.unwrap(), id);
+    store.mac_ring().open(&fixture.key, &store.mac_key_rows(&[id]).await.unwrap());
+}
+
 async fn events_with_an_earlier_key_stay_valid(fixture: TestLog) {
     let replica = fixture.replica().await;
     replica.step(&fixture, "s", "before").await;
-    assert_eq!(replica.store.rotate_mac_key(&fixture.key).await.unwrap(), 2);
+    use_next_key(&fixture, &replica.store, 2).await;
     replica.step(&fixture, "s", "after").await;
     let keys: Vec<u32> = fixture.log(&replica).await.iter().map(|r| r.mac.unwrap().key).collect();
     assert_eq!(keys, [1, 1, 1, 2, 2]);
@@ -235,7 +242,7 @@ async fn events_with_an_earlier_key_stay_valid(fixture: TestLog) {
     assert_eq!(finding(&fixture, &replica.store, Some(&fixture.key)).await, None);
     if !replica.store.has_one_owner() {
         let other = fixture.replica().await;
-        assert_eq!(replica.store.rotate_mac_key(&fixture.key).await.unwrap(), 3);
+        use_next_key(&fixture, &replica.store, 3).await;
         replica.step(&fixture, "s", "with key 3").await;
         other.step(&fixture, "s", "read once more").await;
         fixture.assert_replays(&other).await;
@@ -274,6 +281,7 @@ async fn forged_events_are_quarantined_and_the_log_goes_on(fixture: TestLog) {
     fixture.assert_replays(&replica).await;
     let log = fixture.log(&replica).await;
     assert_eq!(log[from as usize - 1].kind, "log.recovered");
+    assert!(log.iter().all(|record| record.recorded_at < FUTURE), "the forged time counts no more");
     load(&fixture, store).await.unwrap();
     assert_eq!(finding(&fixture, store, Some(&fixture.key)).await, None);
 }
