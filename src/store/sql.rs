@@ -99,10 +99,6 @@ statements! {
         "INSERT INTO engines (engine_id, created_at, log_format, index_key) \
          VALUES ($1, $2, $3, $4)");
 
-    /// Raises the log format of an engine.
-    RAISE_FORMAT = same(
-        "UPDATE engines SET log_format = $2, index_key = $3 WHERE engine_id = $1");
-
     /// Locks a log for the writer (on SQLite, BEGIN IMMEDIATE has done so), and reads the
     /// database's clock in microseconds (NULL on SQLite, whose clock is coarser) and the head of
     /// the log.
@@ -332,7 +328,8 @@ mod tests;
 
 pub(super) use authenticity::{
     CUT_CONTENTS, CUT_EVENTS, CUT_IDEMPOTENCY, DATABASE_TIME, DELETE_TRIGGER, EVIDENCE,
-    INSERT_MAC_KEY, MAC_KEYS, NEWEST_MAC_KEYS, QUARANTINE, QUARANTINE_STRAY, REOPEN_IDEMPOTENCY,
+    INSERT_MAC_KEY, MAC_KEYS, NEWEST_MAC_KEYS, QUARANTINE, QUARANTINE_STRAY, RAISE_FORMAT,
+    REOPEN_IDEMPOTENCY,
 };
 pub(super) use replicas::{
     CONNECTIONS, DATABASE_TIME, HEARTBEAT, HEARTBEAT_TIME, PURGE_REPLICAS, REMOVE_REPLICA, REPLICAS,

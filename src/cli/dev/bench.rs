@@ -113,7 +113,7 @@ pub(super) async fn run(json: bool, args: Args) -> anyhow::Result<()> {
         .unwrap_or_else(|| format!("sqlite://{}", folder.join("bench.db").display()));
     let launcher = Launcher::new(args.binary, url.clone(), SCRATCH_KEY)?;
     if wanted(Part::Append) {
-        rows.push(mac::run()?);
+        rows.push(mac::run(SCRATCH_KEY)?);
         say("append: the writer and raw inserts")?;
         let store = Store::open(&Options::new(url)).await?;
         store.migrate().await?;

@@ -1,4 +1,4 @@
-//! The statements of the MAC keys and of the quarantine.
+//! The statements of the log format, of the MAC keys and of the quarantine.
 
 use super::{Sql, same};
 
@@ -38,6 +38,10 @@ statements! {
     INSERT_MAC_KEY = same(
         "INSERT INTO mac_keys (id, created_at, wrapped_key) VALUES ($1, $2, $3) \
          ON CONFLICT DO NOTHING");
+
+    /// Raises the log format of an engine.
+    RAISE_FORMAT = same(
+        "UPDATE engines SET log_format = $2, index_key = $3 WHERE engine_id = $1");
 
     /// The time of the database's clock; SQLite has none.
     DATABASE_TIME = Sql {

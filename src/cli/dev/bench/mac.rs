@@ -4,10 +4,7 @@ use std::{hint::black_box, time::Instant};
 
 use sha2::{Digest as _, Sha256 as Hasher};
 
-use super::{
-    SCRATCH_KEY,
-    table::{Row, median},
-};
+use super::table::{Row, median};
 use crate::{
     domain::ids::{EngineId, Sha256},
     store::keys::ContentKey,
@@ -19,8 +16,8 @@ const EVENTS: u64 = 10_000;
 /// A message of three blocks of SHA-256 with its padding.
 const THREE_BLOCKS: usize = 3 * 64 - 9;
 
-pub(super) fn run() -> anyhow::Result<Row> {
-    let (key, _) = ContentKey::from_text(SCRATCH_KEY)?.make_mac_key(1)?;
+pub(super) fn run(content_key: &str) -> anyhow::Result<Row> {
+    let (key, _) = ContentKey::from_text(content_key)?.make_mac_key(1)?;
     let engine = EngineId::default();
     let mut chain_hash = Sha256::default();
     let macs = per_event(|position| {
