@@ -169,11 +169,6 @@ impl Store {
         self.clock().of_log(engine)
     }
 
-    /// Forgets the newest time of a log that was damaged: whoever forged an event chose its time.
-    pub fn forget_log_time(&self, engine: &EngineId) {
-        self.clock().forget(engine);
-    }
-
     /// Microseconds since any fixed moment; never decreases.
     pub fn monotonic(&self) -> Micros {
         self.clock().monotonic()

@@ -140,11 +140,6 @@ impl StoreClock {
         logs.insert(engine.clone(), news);
     }
 
-    /// Forgets the newest time of a log: it was the time of an event that is no longer in the log.
-    pub(super) fn forget(&self, engine: &EngineId) {
-        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(engine);
-    }
-
     /// The time of a log by this process, without a query.
     pub(super) fn of_log(&self, engine: &EngineId) -> Micros {
         let local = self.local();

@@ -43,12 +43,6 @@ statements! {
     RAISE_FORMAT = same(
         "UPDATE engines SET log_format = $2, index_key = $3 WHERE engine_id = $1");
 
-    /// The time of the database's clock; SQLite has none.
-    DATABASE_TIME = Sql {
-        sqlite: "SELECT NULL",
-        postgres: "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
-    };
-
     /// Copies the events from a position on, with their contents, into the quarantine.
     QUARANTINE = same(concat!(
         "INSERT INTO quarantined_events (quarantine_id, quarantined_at, ", event_names!(),

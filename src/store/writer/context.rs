@@ -40,14 +40,6 @@ impl Context {
         }
     }
 
-    /// Records that the log was folded up to its head.
-    pub(super) fn trust_fold(&self) {
-        if self.trust.damage().is_some() {
-            self.store.forget_log_time(&self.engine);
-        }
-        self.trust.fold_succeeded();
-    }
-
     /// Counts a committed batch whose state is published, answers its callers and caches its contents.
     pub(super) fn complete(&self, batch: Batch, began: Instant) {
         self.count(&batch, began);

@@ -211,7 +211,7 @@ impl<'a> Locked<'a> {
     async fn fold_tail(&mut self, transaction: &mut Append) -> Result<(), AppendError> {
         match self.fold_rows(transaction).await {
             Ok(()) => {
-                self.context.trust_fold();
+                self.context.trust.fold_succeeded();
                 Ok(())
             }
             Err(ReplayError::Store(error)) => Err(error.into()),
@@ -307,7 +307,7 @@ impl<'a> Locked<'a> {
 pub(super) async fn catch_up(context: &Context, decider: &mut Decider) -> bool {
     let before = decider.head();
     match fold_on(context, decider).await {
-        Ok(()) => context.trust_fold(),
+        Ok(()) => context.trust.fold_succeeded(),
         Err(ReplayError::Damage(damage)) => drop(context.trust.fold_failed(damage)),
         Err(ReplayError::Store(error)) => {
             tracing::warn!(engine = %context.engine, %error, "the log's tail could not be read");
