@@ -115,7 +115,17 @@ impl DamageCause {
         match self {
             Self::Format { .. } | Self::Rules { .. } => true,
             Self::Codec(error) => error.may_be_newer(),
-            _ => false,
+            Self::Gap { .. }
+            | Self::Unreadable(_)
+            | Self::Removed { .. }
+            | Self::Replaced
+            | Self::Audit(_)
+            | Self::Chain
+            | Self::Fold(_)
+            | Self::MacMissing
+            | Self::MacKey { .. }
+            | Self::Mac
+            | Self::FormatOfLog { .. } => false,
         }
     }
 
