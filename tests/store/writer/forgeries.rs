@@ -286,6 +286,29 @@ async fn forged_events_are_quarantined_and_the_log_goes_on(fixture: TestLog) {
     assert_eq!(finding(&fixture, store, Some(&fixture.key)).await, None);
 }
 
+/// The forger's process is not the server's. SQLite has one process.
+#[tokio::test]
+async fn a_forged_time_moves_the_clock_of_no_server() {
+    const FAR: i64 = i64::MAX - 1;
+    let fixture = TestLog::postgres().await;
+    let (replica, forger) = (fixture.replica().await, fixture.replica().await);
+    replica.step(&fixture, "s", "before").await;
+    let mut append = forger.store.begin(&fixture.engine).await.unwrap();
+    let mut record = attested();
+    record.position = append.head.position + 1;
+    record.recorded_at = FAR;
+    chain::extend(&fixture.engine, append.head.chain_hash, None, &mut record);
+    append.insert_events(std::slice::from_ref(&record)).await.unwrap();
+    append.commit().await.unwrap();
+    assert_eq!(refusal(&fixture, &replica).await.position, record.position);
+    let order = order(&fixture, record.position, false);
+    quarantine(&replica.store, &fixture.key, &order).await.unwrap();
+    trusts(&replica).await;
+    replica.step(&fixture, "s", "after").await;
+    let newest = fixture.log(&replica).await.pop().unwrap();
+    assert!(newest.recorded_at < FAR / 2, "{}", newest.recorded_at);
+}
+
 async fn a_quarantine_refuses_authentic_events(fixture: TestLog) {
     let replica = fixture.replica().await;
     replica.step(&fixture, "s", "before").await;
