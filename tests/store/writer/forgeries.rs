@@ -54,22 +54,57 @@ async fn finding(fixture: &TestLog, store: &Store, key: Option<&ContentKey>) -> 
     report.first_bad.map(|bad| bad.what)
 }
 
-/// Appends an event with valid hashes and the MAC that `forge` makes of it.
+/// A binary literal in the dialect of the database.
+fn literal(fixture: &TestLog, bytes: &[u8]) -> String {
+    let hex = hex::encode(bytes);
+    if fixture.database.is_sqlite() { format!("x'{hex}'") } else { format!("'\\x{hex}'") }
+}
+
+/// Appends an event with valid hashes, and the MAC that `forge` makes of it, without the store: only a
+/// process of the deployment writes through it.
 async fn forge(
     fixture: &TestLog,
     store: &Store,
     forge: impl Fn(&Record) -> Option<EventMac>,
 ) -> Position {
-    let mut append = store.begin(&fixture.engine).await.unwrap();
+    let head = store.head(&fixture.engine).await.unwrap();
     let mut record = attested();
-    record.position = append.head.position + 1;
+    record.position = head.position + 1;
     // a time that would shift the log's clock for ever
-    record.recorded_at = append.now.max(FUTURE);
-    chain::extend(&fixture.engine, append.head.chain_hash, None, &mut record);
+    record.recorded_at = FUTURE;
+    chain::extend(&fixture.engine, head.chain_hash, None, &mut record);
     record.mac = forge(&record);
-    append.insert_events(std::slice::from_ref(&record)).await.unwrap();
-    append.commit().await.unwrap();
+    let id = record.command_id.get().to_be_bytes();
+    let id = if fixture.database.is_sqlite() {
+        literal(fixture, &id)
+    } else {
+        format!("'{}'", hex::encode(id))
+    };
+    let (key, mac) = mac_columns(fixture, record.mac);
+    let insert = format!(
+        "INSERT INTO events (engine_id, position, command_id, type, schema_version, decide_version, \
+         recorded_at, clear, leaf_hash, chain_hash, mac_key, mac) VALUES ('{}', {}, {id}, '{}', {}, {}, \
+         {}, {}, {}, {}, {key}, {mac})",
+        fixture.engine,
+        record.position,
+        record.kind,
+        record.schema_version,
+        record.decide_version,
+        record.recorded_at,
+        literal(fixture, &record.payload),
+        literal(fixture, &record.leaf_hash.0),
+        literal(fixture, &record.chain_hash.0),
+    );
+    fixture.database.execute(&insert).await.unwrap();
     record.position
+}
+
+/// The values of the columns `mac_key` and `mac`.
+fn mac_columns(fixture: &TestLog, mac: Option<EventMac>) -> (String, String) {
+    match mac {
+        Some(mac) => (mac.key.to_string(), literal(fixture, &mac.tag)),
+        None => ("NULL".to_owned(), "NULL".to_owned()),
+    }
 }
 
 async fn remove_from(fixture: &TestLog, position: Position) {
@@ -92,18 +127,13 @@ async fn rewrite(fixture: &TestLog, store: &Store, rows: &mut [Record]) {
     append.insert_events(&rows[1..]).await.unwrap();
     append.commit().await.unwrap();
     let first = &rows[0];
-    let literal = |bytes: &[u8]| {
-        let hex = hex::encode(bytes);
-        if fixture.database.is_sqlite() { format!("x'{hex}'") } else { format!("'\\x{hex}'") }
-    };
-    let mac = first.mac.as_ref().map_or("NULL".to_owned(), |mac| literal(&mac.tag));
-    let key = first.mac.map_or("NULL".to_owned(), |mac| mac.key.to_string());
+    let (key, mac) = mac_columns(fixture, first.mac);
     let update = format!(
         "UPDATE events SET clear = {}, leaf_hash = {}, chain_hash = {}, mac_key = {key}, mac = {mac} \
          WHERE position = 1",
-        literal(&first.payload),
-        literal(&first.leaf_hash.0),
-        literal(&first.chain_hash.0),
+        literal(fixture, &first.payload),
+        literal(fixture, &first.leaf_hash.0),
+        literal(fixture, &first.chain_hash.0),
     );
     fixture.database.execute(&update).await.unwrap();
 }
