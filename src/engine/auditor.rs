@@ -23,7 +23,7 @@ impl Engines {
         loop {
             let began = Instant::now();
             if let Err(error) = self.audit_round(pace).await {
-                tracing::warn!(event_type = "audit.interrupted", %error, "could not read the logs for the background audit");
+                report_interruption(&error);
             }
             let rest = pace.round.saturating_sub(began.elapsed()).max(pause(pace));
             if !stays(self.tasks(), rest).await {
@@ -38,9 +38,24 @@ impl Engines {
             let bad = Inconsistency { position: 0, what: Finding::NoEngine };
             report_finding(&stray, bad, metrics.of(&EngineId::system()));
         }
-        for row in store.engines().await? {
-            let engine = row.engine_id;
-            let Some(report) = self.audit_one(&engine, pace).await? else { return Ok(()) };
+        for row in store.engine_rows().await? {
+            let engine = match row {
+                Ok(row) => row.engine_id,
+                Err(name) => {
+                    let what = Finding::Unreadable("the row of the engine");
+                    let bad = Inconsistency { position: 0, what };
+                    report_finding(&name, bad, metrics.of(&EngineId::system()));
+                    continue;
+                }
+            };
+            let report = match self.audit_one(&engine, pace).await {
+                Ok(Some(report)) => report,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    report_interruption(&error);
+                    continue;
+                }
+            };
             metrics.of(&engine).audited(report.verified);
             self.report_trust(&engine, report.first_bad.as_ref());
             if let Some(bad) = report.first_bad {
@@ -79,6 +94,10 @@ impl Engines {
 /// The time that a page takes at the configured rate.
 fn pause(pace: Pace) -> Duration {
     Duration::from_secs_f64(f64::from(AUDIT_PAGE) / f64::from(pace.events_per_second.max(1)))
+}
+
+fn report_interruption(error: &StoreError) {
+    tracing::warn!(event_type = "audit.interrupted", %error, "could not read the logs for the background audit");
 }
 
 fn report_finding(

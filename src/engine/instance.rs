@@ -89,8 +89,8 @@ impl Engine {
 
     /// True if nothing prevents unloading. An engine that is shut down stays loaded until it is
     /// resumed, here or by another replica: if nobody followed its log, its metrics would report
-    /// the shutdown for ever. So does an untrusted engine: only the loaded state shows that events
-    /// were removed from the end of its log.
+    /// the shutdown for ever. So does an untrusted engine: its metric is that of the loaded engine, and only
+    /// the loaded state shows that events were removed from the end of its log.
     pub(super) fn is_idle(&self) -> bool {
         let view = self.view();
         self.running.load(Ordering::Acquire) == 0

@@ -77,6 +77,8 @@ impl Engine {
                 None => return Ok(EventPage { events: Vec::new(), next: None }),
             },
         };
+        // events after the damage are not those of a server
+        let end = self.damage().map_or(Position::MAX, |_| self.view().state.position);
         let limit = limit.min(PAGE_MAX);
         let mut page = EventPage { events: Vec::new(), next: None };
         let (mut last, mut examined) = (after, 0);
@@ -84,6 +86,9 @@ impl Engine {
             let rows = self.parts.store.read(&self.id, last, READ).await?;
             let at_end = rows.len() < READ as usize;
             for record in rows {
+                if record.position > end {
+                    return Ok(page);
+                }
                 if page.events.len() == limit || examined == EXAMINED_MAX {
                     page.next = Some(last);
                     return Ok(page);
@@ -107,6 +112,9 @@ impl Engine {
     /// The event at a position.
     pub async fn event(&self, position: Position) -> Result<EventReport, EngineError> {
         let head = self.view().state.position;
+        if position > head && self.damage().is_some() {
+            return Err(EngineError::Beyond { position, head });
+        }
         let record = self.parts.store.record(&self.id, position).await?;
         let record = record.ok_or(EngineError::Beyond { position, head })?;
         Ok(record.try_into()?)

@@ -53,9 +53,15 @@ impl<T> Page<T> {
 }
 
 impl Store {
-    /// All engines by name.
+    /// All engines by name. A row that cannot be read is left out: one damaged row must not hide the other
+    /// engines.
     pub async fn engines(&self) -> Result<Vec<EngineRow>, StoreError> {
-        Ok(read!(self, sql::ENGINES, records::engine, []))
+        Ok(self.engine_rows().await?.into_iter().filter_map(Result::ok).collect())
+    }
+
+    /// All engines by name; of a row that cannot be read only the name.
+    pub async fn engine_rows(&self) -> Result<Vec<Result<EngineRow, String>>, StoreError> {
+        Ok(read!(self, sql::ENGINES, engine_or_name, []))
     }
 
     /// The engine with this name.
@@ -284,6 +290,11 @@ impl Store {
     pub async fn unknown_engines(&self) -> Result<Vec<String>, StoreError> {
         Ok(read!(self, sql::UNKNOWN_ENGINES, name, []))
     }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the shape of every row function")]
+fn engine_or_name(row: &impl Columns) -> Result<Result<EngineRow, String>, StoreError> {
+    Ok(records::engine(row).map_err(|_| row.text(0).unwrap_or_default()))
 }
 
 fn named_head(row: &impl Columns) -> Result<(EngineId, Head), StoreError> {

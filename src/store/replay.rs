@@ -68,6 +68,18 @@ pub async fn advance(
     }
 }
 
+/// Folds the event after the fold's position, if there is one.
+pub async fn advance_one(
+    store: &Store,
+    fold: &mut StateFold,
+    engine: &EngineId,
+) -> Result<(), ReplayError> {
+    let page = store.fold_page(engine, fold.position(), 1).await?;
+    fetch_keys(store, fold, engine, &page.rows).await?;
+    fold.apply(page.rows, Position::MAX)?;
+    page.unreadable.map_or(Ok(()), |error| Err(unreadable(fold, engine, error)))
+}
+
 /// The error of a row that does not have the form of an event.
 fn unreadable(fold: &StateFold, engine: &EngineId, error: StoreError) -> ReplayError {
     let StoreError::Corrupt { what, .. } = error else { return error.into() };

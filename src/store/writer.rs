@@ -41,7 +41,10 @@ mod queue;
 mod task;
 mod trust;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -69,6 +72,8 @@ pub struct Writer {
     depth: Depth,
     views: watch::Receiver<Arc<View>>,
     trust: Arc<Trust>,
+    /// True while a reminder waits: at most one takes a place in the queue.
+    reminded: Arc<AtomicBool>,
     content_cache: Arc<ContentCache>,
 }
 
@@ -124,7 +129,10 @@ impl Writer {
     /// Asks the writer to fold events that other replicas wrote and to compare the log's head with its
     /// own. Dropped if the queue is full: a batch does that anyway.
     pub fn catch_up(&self) {
-        drop(self.queue.try_send(Message::CatchUp));
+        let waits = self.reminded.swap(true, Ordering::AcqRel);
+        if !waits && self.queue.try_send(Message::CatchUp).is_err() {
+            self.reminded.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -145,6 +153,7 @@ pub fn writer(
     let (views, watching) = watch::channel(Arc::new(view));
     let (queue, messages) = mpsc::channel(limits.queue);
     let (depth, trust) = (Depth::default(), Arc::new(Trust::default()));
+    let reminded = Arc::new(AtomicBool::new(false));
     if let Some(damage) = damage {
         trust.fold_failed(damage);
     }
@@ -157,8 +166,9 @@ pub fn writer(
         content_cache: Arc::clone(&content_cache),
         views,
         trust: Arc::clone(&trust),
+        reminded: Arc::clone(&reminded),
         metrics: None,
     };
     let task = Task::new(context, decider, messages, Backlog::new(depth.clone()));
-    Some((Writer { queue, depth, views: watching, trust, content_cache }, task))
+    Some((Writer { queue, depth, views: watching, trust, reminded, content_cache }, task))
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use mlsdm::{
     domain::{ids::EngineId, policy::Policy},
-    engine::{Engine, Pace, Settings, StepError, step},
+    engine::{Engine, EventFilter, Pace, Settings, StepError, step},
     store::{
         state_fold::{DamageCause, LogDamage},
         writer::WriteError,
@@ -140,6 +140,9 @@ async fn an_engine_is_trusted_again_when_its_log_folds_on(app: TestApp) {
     assert_eq!(damage.position, 4);
     assert!(matches!(damage.cause, DamageCause::Chain), "{damage}");
     assert_eq!(refused(&app).await.position, 4);
+    let page = engine.events(&EventFilter::default(), 0, 10).await.unwrap();
+    assert_eq!(page.events.len(), 3, "a forged event is not shown as one of the log");
+    assert!(engine.event(3).await.is_ok() && engine.event(4).await.is_err());
     another_engine_answers(&app).await;
     remove(&app, "= 4").await;
     trusted(&engine).await;
@@ -207,6 +210,24 @@ async fn an_untrusted_engine_is_not_unloaded() {
     trusted(&*app.engine().await).await;
     app.engines.unload_idle();
     assert!(app.engines.in_memory().is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_row_of_an_engine_does_not_hide_the_others() {
+    let pace = Pace { events_per_second: 1_000_000, round: Duration::from_millis(1) };
+    let settings = Settings { audit: Some(pace), ..Settings::default() };
+    let app = TestApp::sqlite_with(TestSetup { settings, ..TestSetup::default() }).await;
+    app.ask("ann", "One").await.unwrap();
+    let bad = "INSERT INTO engines (engine_id, created_at, log_format, index_key) \
+               VALUES ('Bad Name!', 0, 1, x''), ('aaa', 0, -1, x'')";
+    app.database().execute(bad).await.unwrap();
+    let listed: Vec<_> =
+        app.engines.list().await.unwrap().into_iter().map(|(row, _)| row).collect();
+    assert_eq!(listed.len(), 1);
+    app.engines.start_background();
+    let engine = app.engine().await;
+    remove(&app, "= 2").await;
+    assert!(matches!(damage(&engine).await.cause, DamageCause::Audit(_)), "the audit goes on");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The parts of a writer that both paths of a batch use, and the end of every committed batch:
 //! publication, metrics, answers.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use tokio::{sync::watch, time::Instant};
 
@@ -23,6 +23,8 @@ pub(super) struct Context {
     pub(super) content_cache: Arc<ContentCache>,
     pub(super) views: watch::Sender<Arc<View>>,
     pub(super) trust: Arc<Trust>,
+    /// True while a [`Message::CatchUp`](super::queue::Message::CatchUp) waits.
+    pub(super) reminded: Arc<AtomicBool>,
     /// Metrics of this engine's events; `None` in a program that does not expose metrics.
     pub(super) metrics: Option<Arc<EventMetrics>>,
 }

@@ -322,9 +322,23 @@ pub(super) async fn catch_up(context: &Context, decider: &mut Decider) -> bool {
 
 async fn fold_on(context: &Context, decider: &mut Decider) -> Result<(), ReplayError> {
     let (store, engine) = (&context.store, &context.engine);
+    if context.trust.damage().is_some() {
+        // most probably the same row again: do not read a page for it
+        replay::advance_one(store, &mut decider.fold, engine).await?;
+    }
     replay::advance(store, &mut decider.fold, engine, Position::MAX, &mut |_| {}).await?;
     let head = store.head(engine).await?;
-    Ok(check_head(engine, decider.head(), &head)?)
+    let Err(damage) = check_head(engine, decider.head(), &head) else { return Ok(()) };
+    // a standby may lag behind; only the primary gives the lock
+    match store.begin(engine).await {
+        Ok(append) => {
+            let head = append.head;
+            log_rollback(append.rollback().await);
+            Ok(check_head(engine, decider.head(), &head)?)
+        }
+        Err(StoreError::EngineMissing(_)) => Err(damage.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// True if one command of a batch may have caused the error.

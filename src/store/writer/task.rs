@@ -1,8 +1,11 @@
 //! The writer's task: takes commands out of the queue and sends them ahead of the lock, or under it.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     append::AppendError,
@@ -27,7 +30,12 @@ pub struct Task {
     mode: Mode,
     backlog: Backlog,
     queue: mpsc::Receiver<Message>,
+    /// The last attempt to fold the log of an untrusted engine on.
+    probed: Option<Instant>,
 }
+
+/// Time between two attempts to fold the log of an untrusted engine on.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The processes that write to the log, as far as this one knows.
 enum Mode {
@@ -54,7 +62,7 @@ impl Task {
         backlog: Backlog,
     ) -> Self {
         let pipeline = Pipeline::new();
-        Self { context, decider, pipeline, mode: Mode::Shared, backlog, queue }
+        Self { context, decider, pipeline, mode: Mode::Shared, backlog, queue, probed: None }
     }
 
     /// Counts committed events in these metrics.
@@ -193,7 +201,7 @@ impl Task {
             match self.queue.try_recv() {
                 Ok(Message::Propose(command)) => self.backlog.push(*command),
                 // the batch folds the tail
-                Ok(Message::CatchUp) => {}
+                Ok(Message::CatchUp) => self.context.reminded.store(false, Ordering::Release),
                 Err(_) => break,
             }
         }
@@ -216,6 +224,12 @@ impl Task {
     /// Folds the events of other replicas and compares the log's head; batches in flight do that by
     /// themselves.
     async fn catch_up(&mut self) {
+        self.context.reminded.store(false, Ordering::Release);
+        let is_untrusted = self.context.trust.damage().is_some();
+        if is_untrusted && self.probed.is_some_and(|probed| probed.elapsed() < PROBE_INTERVAL) {
+            return;
+        }
+        self.probed = is_untrusted.then(Instant::now);
         if self.pipeline.is_idle() && catch_up(&self.context, &mut self.decider).await {
             // the other replica's clock may be ahead of this one
             self.mode = Mode::Shared;
