@@ -182,7 +182,7 @@ pub struct Complete {
     pub attempts: u32,
     /// These calls in their order.
     pub calls: Vec<ModelCall>,
-    /// The price of the model that answered; `None` for the price of the requested model.
+    /// The price of the model that answered, if it is configured.
     pub price: Option<Price>,
     /// The memory context given to the model.
     pub context: ContextUse,
@@ -211,7 +211,7 @@ pub struct Fail {
     pub attempts: u32,
     /// Tokens spent although the step failed.
     pub usage: Usage,
-    /// The price of the model that was called last; `None` for the price of the requested model.
+    /// The price of the model that was called last, if it is configured.
     pub price: Option<Price>,
     /// The memory context sent to the model; `None` if the step failed before.
     pub context: Option<ContextUse>,

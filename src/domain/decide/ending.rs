@@ -63,7 +63,7 @@ pub(super) fn complete(state: &State, complete: &Complete) -> Result<Decision, R
         trace_norms,
         answer,
         calls: facts.calls(&complete.calls),
-        cost: facts.cost(complete.usage, complete.price.or(open.price)),
+        cost: facts.cost(complete.usage, complete.price),
         answer_score: None,
     };
     Ok(of_step(complete.step, &open, Event::StepCompleted(Box::new(event)), retention))
@@ -117,7 +117,7 @@ pub(super) fn fail(state: &State, fail: &Fail) -> Result<Decision, Refusal> {
         model: name(&fail.model),
         latency: fail.latency.filter(|_| facts.recorded),
         calls: facts.calls(&fail.calls),
-        cost: facts.cost(fail.usage, fail.price.or(open.price)),
+        cost: facts.cost(fail.usage, fail.price),
         last_seen: None,
     };
     let retention = if open.erased { Retention::Nothing } else { Retention::Text };

@@ -147,7 +147,8 @@ pub struct StepCompleted {
     /// The calls made to providers in their order, at most [`CALLS_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<ModelCall>,
-    /// The cost of the step, if a price is configured.
+    /// The cost of the last call, if its model has a price. Budgets are settled at the price of the
+    /// requested model, which was recorded when the step was admitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
     /// The score of the answer, if answers are judged.
@@ -220,7 +221,8 @@ pub struct StepFailed {
     /// The calls made to providers in their order, at most [`CALLS_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<ModelCall>,
-    /// The cost of the step, if a price is configured.
+    /// The cost of the last call, if its model has a price. Budgets are settled at the price of the
+    /// requested model, which was recorded when the step was admitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
     /// The last sign of life of the process that ran the step, if the step was abandoned because

@@ -63,6 +63,7 @@ pub(super) fn full_answer(step: u64, seed: u64) -> Complete {
     Complete {
         usage: FULL_USAGE,
         calls: vec![call("test-1")],
+        price: Some(PRICE),
         context: full_context(),
         ..answer(step, seed)
     }
@@ -78,6 +79,7 @@ pub(super) fn full_failure(step: u64) -> Fail {
         model: Some("test-1".to_owned()),
         latency: Some(Latency { total_ms: 9.0, ..Latency::default() }),
         calls: vec![call("test-1")],
+        price: Some(PRICE),
         ..Fail::new(step, FailStage::Llm, "timeout".to_owned(), 9.0)
     }
 }
@@ -193,8 +195,10 @@ fn a_log_of_format_2_records_what_an_answer_and_a_failure_cost() {
     assert_eq!((event.context, event.calls), (Some(full_context()), vec![call("test-1")]));
     assert_eq!((event.provider.as_deref(), event.model.as_deref()), (Some("test"), Some("test-1")));
     assert_eq!(event.latency.unwrap().total_ms.to_bits(), 9.0_f64.to_bits());
-    admitted(&mut log, Admit { price: None, ..full_request(1) });
-    assert_eq!(log.complete(full_answer(4, 4)).unwrap().cost, None, "no price, no cost");
+    // a fallback without a price has no cost, though the requested model has a price
+    admitted(&mut log, full_request(1));
+    let completed = log.complete(Complete { price: None, ..full_answer(4, 4) }).unwrap();
+    assert_eq!(completed.cost, None);
     log.assert_replays();
 }
 
