@@ -36,7 +36,7 @@ impl<'a> Authenticity<'a> {
             Ok((_, written)) if written == row.log_format => None,
             Ok((_, written)) => {
                 let row = row.log_format;
-                Some(Finding::Format { row, other: "index key", found: written })
+                Some(Finding::FormatColumn { row, written })
             }
         }
     }
@@ -85,7 +85,7 @@ impl<'a> Authenticity<'a> {
         // read after the row, which is changed together with the log
         let is_end = self.store.head(self.engine).await?.position == position;
         let differs = row != self.format && self.format.max(row) <= LOG_FORMAT && is_end;
-        let finding = Finding::Format { row, other: "log", found: self.format };
+        let finding = Finding::Format { row, found: self.format };
         Ok(differs.then_some(finding))
     }
 }

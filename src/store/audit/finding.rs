@@ -44,14 +44,20 @@ pub enum Finding {
     /// The content key does not open the engine's index key.
     #[error("the content key does not open the engine's index key")]
     IndexKey,
-    /// The format in the engine's row was changed, or the log was replaced by one of another format.
-    #[error("the engine's row has log format {row}, but its {other} has format {found}")]
+    /// The column `log_format` was changed.
+    #[error("the column log_format of the engine was changed from {written} to {row}")]
+    FormatColumn {
+        /// The format in the column.
+        row: u32,
+        /// The format for which the index key was wrapped.
+        written: u32,
+    },
+    /// The log was replaced by one of another format, or the column `log_format` was changed.
+    #[error("the engine's row has log format {row}, but its log has format {found}")]
     Format {
         /// The format in the column `log_format`.
         row: u32,
-        /// The other place that has the format.
-        other: &'static str,
-        /// The format there.
+        /// The format of the log.
         found: u32,
     },
     /// The hash of the contents row differs from the event's content hash.
@@ -79,7 +85,12 @@ impl Finding {
             | Self::Mac
             | Self::IndexKey
             | Self::Format { .. } => true,
-            Self::TimeFalls | Self::Content | Self::ContentMissing | Self::ContentStray => false,
+            // a replay ignores the column
+            Self::FormatColumn { .. }
+            | Self::TimeFalls
+            | Self::Content
+            | Self::ContentMissing
+            | Self::ContentStray => false,
         }
     }
 }
