@@ -57,10 +57,9 @@ async fn trusted(engine: &Engine) {
 }
 
 async fn refused(app: &TestApp) -> Arc<LogDamage> {
-    match app.ask("ann", "Hello there").await.unwrap_err() {
-        StepError::Write(WriteError::Untrusted(damage)) => damage,
-        error => panic!("{error}"),
-    }
+    let error = app.ask("ann", "Hello there").await.unwrap_err();
+    let StepError::Write(WriteError::Untrusted(damage)) = error else { panic!("{error}") };
+    damage
 }
 
 /// A step of another engine, which is trusted.

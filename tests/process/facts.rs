@@ -109,7 +109,8 @@ async fn a_server_that_stops_records_the_requests_of_the_current_minute() {
     let env = TestEnv::new(database.url()).with("MLSDM__MLSDM__POLICY__BUDGET__TOKENS", 1);
     let server = env.serve().await;
     server.say("ann", "Hello").await;
-    send(server.ask("default", "ann", "Hello")).await.unwrap().is_problem(429, "E505");
+    let refused = send(server.ask("default", "ann", "Hello")).await.unwrap();
+    assert_eq!((refused.status, &refused.body["code"]), (429, &json!("E505")));
     server.stop().await;
     let query = "SELECT CAST(clear AS TEXT) FROM events WHERE type = 'requests.refused'";
     let event: Value = serde_json::from_str(&database.query_text(query).await).unwrap();

@@ -89,8 +89,8 @@ async fn keys_survive_a_kill_and_end_when_revoked(database: TestDatabase) {
     let verified = env.run(&["audit", "verify", "--engine", "_system", "--json"]).await.exits(0);
     assert_eq!(
         verified.json()["engines"][0]["verified"],
-        6,
-        "the creation, two keys, a revocation and two rotations"
+        8,
+        "the creation, two starts, two keys, a revocation and two rotations"
     );
     env.run(&["replay", "--verify", "--engine", "_system"]).await.exits(0);
     server.stop().await;

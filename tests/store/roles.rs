@@ -31,6 +31,22 @@ async fn run(url: &str, statements: &'static str) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut conn).await.map(drop)
 }
 
+/// Statements that a role must not be allowed.
+const REFUSED: [(&str, &str); 12] = [
+    ("mlsdm_app", "UPDATE events SET actor = 'x'"),
+    ("mlsdm_app", "DELETE FROM events"),
+    ("mlsdm_app", "TRUNCATE events"),
+    ("mlsdm_app", "DROP TRIGGER events_no_truncate ON events"),
+    ("mlsdm_app", "UPDATE contents SET sealed = ''"),
+    ("mlsdm_app", "DELETE FROM engines"),
+    ("mlsdm_app", "UPDATE mac_keys SET wrapped_key = ''"),
+    ("mlsdm_app", "DELETE FROM mac_keys"),
+    ("mlsdm_app", "INSERT INTO quarantined_events SELECT * FROM quarantined_events"),
+    ("mlsdm_auditor", "INSERT INTO engines VALUES ('f', 0, 1, '')"),
+    ("mlsdm_auditor", "SELECT * FROM keys.subject_keys"),
+    ("mlsdm_auditor", "SELECT * FROM idempotency"),
+];
+
 #[tokio::test]
 async fn the_documented_roles_suffice_and_grant_no_more() {
     // roles belong to a whole cluster, so this test starts its own
@@ -94,21 +110,7 @@ async fn the_documented_roles_suffice_and_grant_no_more() {
     assert!(matches!(error, QuarantineError::NotOwner), "{error}");
     assert_eq!(quarantine(&owner, &key, &order).await.unwrap().events, 1);
 
-    let refused = [
-        ("mlsdm_app", "UPDATE events SET actor = 'x'"),
-        ("mlsdm_app", "DELETE FROM events"),
-        ("mlsdm_app", "TRUNCATE events"),
-        ("mlsdm_app", "DROP TRIGGER events_no_truncate ON events"),
-        ("mlsdm_app", "UPDATE contents SET sealed = ''"),
-        ("mlsdm_app", "DELETE FROM engines"),
-        ("mlsdm_app", "UPDATE mac_keys SET wrapped_key = ''"),
-        ("mlsdm_app", "DELETE FROM mac_keys"),
-        ("mlsdm_app", "INSERT INTO quarantined_events SELECT * FROM quarantined_events"),
-        ("mlsdm_auditor", "INSERT INTO engines VALUES ('f', 0, 1, '')"),
-        ("mlsdm_auditor", "SELECT * FROM keys.subject_keys"),
-        ("mlsdm_auditor", "SELECT * FROM idempotency"),
-    ];
-    for (role, statement) in refused {
+    for (role, statement) in REFUSED {
         let error = run(&url(role), statement).await.unwrap_err().to_string();
         assert!(
             error.contains("permission denied") || error.contains("must be owner"),

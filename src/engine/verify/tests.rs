@@ -26,7 +26,8 @@ struct Golden {
 
 #[derive(Deserialize)]
 struct Recorded {
-    recorded_at: Micros,
+    #[serde(rename = "recorded_at")]
+    at: Micros,
     r#type: String,
     version: u32,
     clear: Box<RawValue>,
@@ -53,7 +54,7 @@ fn decoded(position: u64, recorded: &Recorded) -> DecodedEvent {
     DecodedEvent {
         envelope: Envelope {
             position,
-            recorded_at: recorded.recorded_at,
+            recorded_at: recorded.at,
             step: recorded.step,
             subject: recorded.subject.map(SubjectRef::new),
             content_hash: recorded.seed.map(|seed| Sha256([seed as u8; 32])),

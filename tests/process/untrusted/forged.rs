@@ -152,12 +152,12 @@ async fn a_rewritten_log_is_refused_at_a_restart(attacked: Attacked) {
     let place =
         |engine: &str, position: u64| format!("engine_id = '{engine}' AND position = {position}");
     let remove = |engine: &str, position: u64, end: u64| {
-        let mut statements = format!("DELETE FROM events WHERE {};", place(engine, position));
-        for position in position + 1..=end {
+        let delete = format!("DELETE FROM events WHERE {};", place(engine, position));
+        let shift = (position + 1..=end).map(|position| {
             let at = place(engine, position);
-            statements += &format!("UPDATE events SET position = position - 1 WHERE {at};");
-        }
-        statements
+            format!("UPDATE events SET position = position - 1 WHERE {at};")
+        });
+        std::iter::once(delete).chain(shift).collect::<String>()
     };
     let revocation = attacked.last("_system", "key.revoked").await;
     let end = attacked.log("_system").await.len() as u64;

@@ -22,6 +22,9 @@ use super::{
     tails::attested,
 };
 
+/// The MAC that an attacker gives to a row.
+type Forgery<'a> = &'a dyn Fn(&Record) -> Option<EventMac>;
+
 on_every_database!(
     TestLog:
     a_forged_event_is_refused_for_its_mac,
@@ -160,7 +163,7 @@ async fn a_forged_event_is_refused_for_its_mac(fixture: TestLog) {
     let key = store.mac_key(&fixture.key).await.unwrap();
     let last = fixture.log(&replica).await.pop().unwrap();
     let other: EngineId = "other".parse().unwrap();
-    let forgeries: [(&dyn Fn(&Record) -> Option<EventMac>, Finding, &str); 5] = [
+    let forgeries: [(Forgery<'_>, Finding, &str); 5] = [
         (&|_| None, Finding::MacMissing, "no MAC"),
         (&|_| last.mac, Finding::Mac, "MAC is invalid"),
         (&|r| Some(key.sign(&other, r.position, r.chain_hash)), Finding::Mac, "MAC is invalid"),

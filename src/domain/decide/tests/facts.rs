@@ -102,8 +102,8 @@ fn failed(log: &mut Log, fail: Fail) -> StepFailed {
     *event
 }
 
-fn payload(event: Event) -> Value {
-    serde_json::from_slice(&codec::encode(&event).unwrap().payload).unwrap()
+fn payload(event: &Event) -> Value {
+    serde_json::from_slice(&codec::encode(event).unwrap().payload).unwrap()
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_log_of_format_1_records_exactly_what_version_0_1_recorded() {
     let event = admitted(&mut log, full_request(1));
     let deadline = event.deadline;
     assert_eq!(
-        payload(Event::StepAdmitted(Box::new(event))),
+        payload(&Event::StepAdmitted(Box::new(event))),
         json!({
             "request": {
                 "route": "/v1/generate", "max_tokens": 2048, "shortenable": true, "top_k": 5,
@@ -131,7 +131,7 @@ fn a_log_of_format_1_records_exactly_what_version_0_1_recorded() {
     let event = log.complete(full_answer(1, 1)).unwrap();
     let context = json!({"view": 0, "phase": 0.0, "candidates": 0, "used": [], "chars": 0});
     let usage = json!({"prompt_tokens": 100, "completion_tokens": 20});
-    let completed = payload(Event::StepCompleted(Box::new(event)));
+    let completed = payload(&Event::StepCompleted(Box::new(event)));
     assert_eq!((&completed["context"], &completed["usage"]), (&context, &usage));
     let mut names: Vec<&str> = completed.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
@@ -145,7 +145,7 @@ fn a_log_of_format_1_records_exactly_what_version_0_1_recorded() {
     admitted(&mut log, full_request(1));
     let event = failed(&mut log, full_failure(3));
     assert_eq!(
-        payload(Event::StepFailed(Box::new(event))),
+        payload(&Event::StepFailed(Box::new(event))),
         json!({
             "admitted_position": 5, "stage": "llm", "code": "timeout", "latency_ms": 9.0,
             "attempts": 1, "usage": usage,
@@ -206,13 +206,13 @@ fn a_log_of_format_2_records_what_an_answer_and_a_failure_cost() {
 fn facts_from_a_provider_are_bounded_in_a_log_of_format_2() {
     let mut log = Log::new();
     admitted(&mut log, full_request(1));
-    let long = "é".repeat(10_000);
+    let too_long = "é".repeat(10_000);
     let hits = vec![full_context().hits[0]; HITS_MAX + 1];
     let completed = log
         .complete(Complete {
-            model: long.clone(),
-            finish_reason: long.clone(),
-            calls: vec![call(&long); CALLS_MAX + 1],
+            model: too_long.clone(),
+            finish_reason: too_long.clone(),
+            calls: vec![call(&too_long); CALLS_MAX + 1],
             context: ContextUse { hits, ..full_context() },
             ..full_answer(1, 1)
         })

@@ -69,7 +69,9 @@ impl<'de> Deserializer<'de> for Recorder<'de> {
             Value::Array(items) => {
                 visitor.visit_seq(SeqDeserializer::new(items.iter().map(|item| self.of(item))))
             }
-            scalar => scalar.deserialize_any(visitor),
+            scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+                scalar.deserialize_any(visitor)
+            }
         }
     }
 
