@@ -86,12 +86,10 @@ async fn keys_survive_a_kill_and_end_when_revoked(database: TestDatabase) {
     for secret in [&key, &kept, &fresh, &newest] {
         assert!(!logs.contains(secret.rsplit('_').next().unwrap()), "a secret in the log");
     }
-    let verified = env.run(&["audit", "verify", "--engine", "_system", "--json"]).await.exits(0);
-    assert_eq!(
-        verified.json()["engines"][0]["verified"],
-        8,
-        "the creation, two starts, two keys, a revocation and two rotations"
-    );
+    let count = "SELECT CAST(count(*) AS TEXT) FROM events WHERE type LIKE 'key.%'";
+    let keys = database.query_text(count).await;
+    assert_eq!(keys, "5", "two keys, a revocation and two rotations");
+    env.run(&["audit", "verify", "--engine", "_system"]).await.exits(0);
     env.run(&["replay", "--verify", "--engine", "_system"]).await.exits(0);
     server.stop().await;
 }

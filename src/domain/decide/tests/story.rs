@@ -8,7 +8,9 @@ use super::{
     subject, vector,
 };
 use crate::domain::{
-    command::{AbandonCause, Add, Admit, ChangePolicy, Command, CreateKey, RevokeKey, RotateKey},
+    command::{
+        AbandonCause, Add, Admit, ChangePolicy, Command, Complete, CreateKey, RevokeKey, RotateKey,
+    },
     event::{
         AccessDenied, Annotation, AuditKeyChanged, ContentRead, ContentsExpired, EngineRetired,
         Fact, ItemOrigin, LogRecovered, MacKeyChanged, PolicyEvidence, RequestsRefused,
@@ -54,11 +56,12 @@ pub(super) fn rows() -> Vec<Row> {
     log.rows
 }
 
-/// Runs a step. The seed of its vector is the position of its ending.
+/// Runs a step, which the requested model answers. The seed of its vector is the position of its ending.
 fn step(log: &mut Log, request: Admit) {
+    let price = request.price;
     log.admit(request).unwrap();
-    let complete = full_answer(log.state.step, log.state.position + 1);
-    log.complete(complete).unwrap();
+    let answer = full_answer(log.state.step, log.state.position + 1);
+    log.complete(Complete { price, ..answer }).unwrap();
 }
 
 fn endings_without_an_answer(log: &mut Log) {
