@@ -46,7 +46,7 @@ pub struct PostgresStore {
     pub(super) mac_ring: Arc<MacRing>,
 }
 
-/// How connections are opened.
+/// The options with which connections are opened.
 struct Connecting {
     /// For migrations, which run without the pool's timeouts.
     direct: PgConnectOptions,

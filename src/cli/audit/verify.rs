@@ -40,7 +40,7 @@ enum Require {
     Authenticity,
 }
 
-/// Whether the MACs of the events were verified.
+/// The extent to which the MACs of the events were verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Authenticity {

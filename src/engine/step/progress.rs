@@ -1,4 +1,4 @@
-//! What a step has done so far. It outlives the future that asks the model, so that the ending of a
+//! The progress of a step. It outlives the future that asks the model, so that the ending of a
 //! cancelled step records what was sent to which provider.
 
 use tokio::{sync::mpsc, time::Instant};
@@ -9,7 +9,7 @@ use crate::{
     llm::{CallLog, Delta, Sink},
 };
 
-/// What a step has done so far.
+/// The partial results of a step that runs.
 pub(super) struct Progress {
     /// The part of the answer that was received.
     pub(super) sink: Sink,

@@ -47,7 +47,7 @@ pub(super) async fn record(
     }
 }
 
-/// What both endings record.
+/// The facts that `step.completed` and `step.failed` have in common.
 struct EndingFacts {
     context: Option<ContextUse>,
     latency: Latency,

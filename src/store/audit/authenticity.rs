@@ -1,4 +1,5 @@
-//! Whether servers of the deployment wrote the events: their MACs, and the format that requires them.
+//! Checks that servers of the deployment wrote the events: their MACs, and the format that requires
+//! them.
 
 use super::finding::Finding;
 use crate::{
