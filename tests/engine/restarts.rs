@@ -106,3 +106,17 @@ async fn an_idempotency_key_survives_a_restart() {
     assert_eq!(again.answer, first.answer);
     assert!(app.model.requests().is_empty(), "the model is not called again");
 }
+
+#[tokio::test]
+async fn an_edited_idempotency_row_gives_nobody_the_answer_of_another() {
+    let app = TestApp::sqlite().await;
+    app.ask("ann", "Hello there").await.unwrap();
+    let mut bob = caller("bob");
+    bob.idempotency_key = Some("once".to_owned());
+    app.send(bob.clone(), generate("Hello there")).await.unwrap();
+    for edit in ["position = 2, ended_position = 3", "step = 1"] {
+        app.database().execute(&format!("UPDATE idempotency SET {edit}")).await.unwrap();
+        let error = app.send(bob.clone(), generate("Hello there")).await.unwrap_err().to_string();
+        assert!(error.contains("events of another step"), "{error}");
+    }
+}

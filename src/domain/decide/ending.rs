@@ -197,10 +197,15 @@ impl Facts {
         context
     }
 
+    /// The first calls and the last one, which is the one that answered.
     fn calls(&self, calls: &[ModelCall]) -> Vec<ModelCall> {
-        let recorded = if self.recorded { CALLS_MAX } else { 0 };
+        if !self.recorded {
+            return Vec::new();
+        }
         let named = |call: &ModelCall| ModelCall { model: self.name(&call.model), ..call.clone() };
-        calls.iter().take(recorded).map(named).collect()
+        let (last, earlier) = calls.split_last().unzip();
+        let earlier = earlier.into_iter().flatten().take(CALLS_MAX - 1);
+        earlier.chain(last).map(named).collect()
     }
 
     fn cost(&self, usage: Usage, price: Option<Price>) -> Option<Cost> {

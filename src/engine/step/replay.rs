@@ -38,12 +38,30 @@ pub(super) async fn replay(step: Step<'_>, first: &Earlier) -> Result<StepRespon
         Some(position) => store.record(&engine.id, position).await?,
         None => store.ending_of(&engine.id, first.step, first.position).await?,
     };
+    let ending = ending.ok_or_else(missing)?;
+    check_step(engine, first, [&admission, &ending])?;
     let ids = AnswerIds {
         id: admission.request_id.as_deref().unwrap_or_default(),
         request_id: step.caller.request_id(),
     };
-    let answer = replay_answer(engine, ids, &admission, &ending.ok_or_else(missing)?).await?;
+    let answer = replay_answer(engine, ids, &admission, &ending).await?;
     Ok(StepResponse { answer, replayed: true })
+}
+
+/// Checks that the events are those of the step and of the data subject that the key was used for, and
+/// that this process has folded them. Unlike events, the row of a key is not authenticated: an edited row
+/// must not give one person the answer of another.
+fn check_step(engine: &Engine, first: &Earlier, events: [&Record; 2]) -> Result<(), StepError> {
+    let folded = engine.view().state.position;
+    let is_of_step = |event: &Record| {
+        event.step == Some(first.step)
+            && event.subject_ref == Some(first.subject.subject_ref)
+            && event.position <= folded
+    };
+    if events.into_iter().all(is_of_step) {
+        return Ok(());
+    }
+    Err(StepError::defect("an idempotency key belongs to events of another step"))
 }
 
 /// Waits until the published view contains the ending of a step. Endings by other replicas are

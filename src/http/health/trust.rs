@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{engine::Engine, http::AppState};
 
-/// Whether the logs of the loaded engines can be trusted.
+/// The trust in the logs of the loaded engines.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Trust {
     /// The log of the default engine; null while that engine is not loaded.
@@ -16,7 +16,7 @@ pub struct Trust {
     pub untrusted: usize,
 }
 
-/// Whether a log can be trusted.
+/// The trust in a log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LogTrust {
     /// `trusted`, or `untrusted`: an event is edited, missing or unreadable, and no command is accepted.

@@ -212,11 +212,12 @@ fn facts_from_a_provider_are_bounded_in_a_log_of_format_2() {
         .complete(Complete {
             model: too_long.clone(),
             finish_reason: too_long.clone(),
-            calls: vec![call(&too_long); CALLS_MAX + 1],
+            calls: [vec![call(&too_long); CALLS_MAX], vec![call("answered")]].concat(),
             context: ContextUse { hits, ..full_context() },
             ..full_answer(1, 1)
         })
         .unwrap();
+    assert_eq!(completed.calls.last().unwrap().model, "answered");
     let lengths = [&completed.model, &completed.finish_reason, &completed.calls[0].model];
     assert_eq!(lengths.map(|text| text.chars().count()), [256; 3]);
     assert_eq!((completed.calls.len(), completed.context.hits.len()), (CALLS_MAX, HITS_MAX));
