@@ -14,7 +14,7 @@
 //!
 //! # async fn program() -> Result<(), mlsdm::Error> {
 //! let engine = Engine::builder()
-//!     .llm(|request| async move { Ok(format!("at most {} tokens", request.max_tokens)) })
+//!     .llm(|request| async move { Ok(format!("{} messages", request.messages.len())) })
 //!     .open("sqlite://memory.db")
 //!     .await?;
 //! let step = engine.generate(Generate::new("Hello").moral_value(0.8)).await?;
@@ -62,6 +62,8 @@ pub mod engine;
 pub mod http;
 #[doc(hidden)]
 pub mod ids;
+#[doc(hidden)]
+pub mod json;
 #[doc(hidden)]
 pub mod lifecycle;
 #[doc(hidden)]

@@ -7,6 +7,7 @@
 //! record (the log).
 
 mod anthropic;
+mod body;
 mod calls;
 mod chat;
 mod error;
@@ -38,7 +39,8 @@ use tracing::Instrument as _;
 pub use anthropic::{Anthropic, AnthropicSettings};
 pub use calls::CallLog;
 pub use chat::{
-    Dialect, Extra, Message, Messages, ProviderCompletion, Reply, Request, Role, ToolCall,
+    Dialect, Extra, LimitField, Message, Messages, ProviderCompletion, Reply, Request, Role,
+    TokenLimit, ToolCall,
 };
 pub use error::LlmError;
 pub use http::http_client;
@@ -78,7 +80,7 @@ struct Shared {
     allowed: Vec<String>,
     prices: HashMap<String, Price>,
     /// Upper limit of the tokens of an answer.
-    max_tokens: u32,
+    max_tokens: Option<u32>,
     /// The temperature of requests that name none.
     temperature: Option<f64>,
 }
@@ -112,7 +114,7 @@ impl Llm {
             engines: HashMap::new(),
             allowed: Vec::new(),
             prices: HashMap::new(),
-            max_tokens: u32::MAX,
+            max_tokens: None,
             temperature: None,
         })
     }
@@ -283,10 +285,17 @@ impl Llm {
         Request {
             model: named.or_else(|| target.model.clone()),
             messages: request.messages.clone(),
-            max_tokens: request.max_tokens.min(self.shared.max_tokens),
+            max_tokens: self.limit(request.max_tokens),
             temperature: request.temperature.or(self.shared.temperature),
             extra: Arc::clone(&request.extra),
         }
+    }
+
+    /// The caller's limit, at most the configured one.
+    fn limit(&self, asked: Option<TokenLimit>) -> Option<TokenLimit> {
+        let Some(max) = self.shared.max_tokens else { return asked };
+        let limit = asked.unwrap_or_else(|| max.into());
+        Some(TokenLimit { tokens: limit.tokens.min(max), ..limit })
     }
 
     /// The name of a model in spans: `other` unless the configuration names it, because clients can

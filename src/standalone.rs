@@ -214,7 +214,7 @@ impl Generate {
 
     /// The maximum number of tokens of the answer, at least 1.
     pub fn max_tokens(mut self, tokens: u32) -> Self {
-        self.request.max_tokens = Some(tokens.max(1));
+        self.request.max_tokens = Some(tokens.max(1).into());
         self
     }
 

@@ -6,6 +6,7 @@ pub mod chat;
 pub mod embeddings;
 pub mod engines;
 pub mod events;
+mod fields;
 pub mod generate;
 pub mod keys;
 pub mod log_level;

@@ -6,10 +6,13 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::value::RawValue;
 
-use crate::domain::event::{Sampling, Usage};
+use crate::{
+    domain::event::{Sampling, Usage},
+    json::Fields,
+};
 
 /// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,24 +36,44 @@ pub enum Dialect {
     OpenAi,
     /// Messages by Anthropic.
     Anthropic,
+    /// Responses by `OpenAI`.
+    Responses,
 }
 
 /// One message of a chat.
-#[derive(Clone, PartialEq, Serialize)]
+#[derive(Clone)]
 pub struct Message {
     /// The author.
     pub role: Role,
     /// The text of the message.
     pub text: String,
     /// The original JSON, if the message has more than plain text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub raw: Option<Value>,
+    pub raw: Option<Arc<RawValue>>,
 }
 
 impl Message {
     /// A message that consists of a text only.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
         Self { role, text: text.into(), raw: None }
+    }
+}
+
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("role", &self.role)?;
+        map.serialize_entry("text", &self.text)?;
+        if let Some(raw) = &self.raw {
+            map.serialize_entry("raw", &**raw)?;
+        }
+        map.end()
+    }
+}
+
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        let raw = |message: &Self| message.raw.as_deref().map(RawValue::get).map(str::to_owned);
+        self.role == other.role && self.text == other.text && raw(self) == raw(other)
     }
 }
 
@@ -106,8 +129,8 @@ impl Serialize for Messages {
 pub struct Extra {
     /// The dialect of the fields; `None` if there are no fields.
     pub dialect: Option<Dialect>,
-    /// The fields by their names in that dialect.
-    pub fields: Map<String, Value>,
+    /// The fields by their names in that dialect, in the client's order.
+    pub fields: Fields,
 }
 
 impl Extra {
@@ -115,8 +138,8 @@ impl Extra {
     pub fn sampling(&self, temperature: Option<f64>) -> Option<Sampling> {
         let sampling = Sampling {
             temperature,
-            top_p: self.fields.get("top_p").and_then(Value::as_f64),
-            seed: self.fields.get("seed").and_then(Value::as_i64),
+            top_p: self.fields.read("top_p").ok().flatten(),
+            seed: self.fields.read("seed").ok().flatten(),
         };
         (sampling != Sampling::default()).then_some(sampling)
     }
@@ -129,6 +152,50 @@ impl fmt::Debug for Extra {
     }
 }
 
+/// A request field that limits the tokens of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitField {
+    /// `max_tokens`.
+    MaxTokens,
+    /// `max_completion_tokens`.
+    MaxCompletionTokens,
+    /// `max_output_tokens`.
+    MaxOutputTokens,
+}
+
+impl LimitField {
+    /// The name of the field.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+            Self::MaxOutputTokens => "max_output_tokens",
+        }
+    }
+}
+
+/// Maximum number of tokens of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenLimit {
+    /// The number of tokens.
+    pub tokens: u32,
+    /// The field in which the client named the limit; `None` if the client named none.
+    pub field: Option<LimitField>,
+}
+
+impl From<u32> for TokenLimit {
+    fn from(tokens: u32) -> Self {
+        Self { tokens, field: None }
+    }
+}
+
+/// Serializes the number only: the name of the field does not change what the client asked for.
+impl Serialize for TokenLimit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.tokens.serialize(serializer)
+    }
+}
+
 /// A request to a model.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -136,8 +203,8 @@ pub struct Request {
     pub model: Option<String>,
     /// The chat, including the context and the prompt.
     pub messages: Messages,
-    /// Maximum number of tokens of the answer.
-    pub max_tokens: u32,
+    /// Maximum number of tokens of the answer; `None` leaves it to the provider.
+    pub max_tokens: Option<TokenLimit>,
     /// Sampling temperature; `None` for the configured one.
     pub temperature: Option<f64>,
     /// Further fields.

@@ -130,7 +130,7 @@ mod tests {
             model: None,
             messages: vec![Message::text(Role::User, "context"), Message::text(Role::User, prompt)]
                 .into(),
-            max_tokens: 10,
+            max_tokens: Some(10.into()),
             temperature: None,
             extra: Arc::default(),
         };

@@ -20,8 +20,8 @@ pub struct LlmSetup {
     pub allowed: Vec<String>,
     /// The prices of models by name.
     pub prices: HashMap<String, Price>,
-    /// Upper limit of the tokens of an answer.
-    pub max_tokens: u32,
+    /// Upper limit of the tokens of an answer; `None` leaves it to the provider.
+    pub max_tokens: Option<u32>,
     /// The temperature of requests that name none; `None` leaves it to the provider.
     pub temperature: Option<f64>,
 }

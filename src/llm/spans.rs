@@ -23,7 +23,7 @@ pub(super) fn chat(provider: &'static str, model: Option<&str>, request: &Reques
         gen_ai.operation.name = "chat",
         gen_ai.provider.name = provider,
         gen_ai.request.model = model,
-        gen_ai.request.max_tokens = i64::from(request.max_tokens),
+        gen_ai.request.max_tokens = request.max_tokens.map(|limit| i64::from(limit.tokens)),
         gen_ai.request.temperature = request.temperature,
         gen_ai.response.model = Empty,
         gen_ai.usage.input_tokens = Empty,

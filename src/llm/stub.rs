@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{LlmError, Message, ProviderCompletion, Request, Role, Sink};
+use super::{LlmError, Message, ProviderCompletion, Request, Role, Sink, TokenLimit};
 use crate::domain::event::Usage;
 
 /// The model's name in events.
@@ -77,7 +77,8 @@ fn tokens(text: &str) -> u64 {
     text.split_whitespace().count() as u64
 }
 
-fn shortened(text: String, max_tokens: u32) -> (String, &'static str) {
+fn shortened(text: String, limit: Option<TokenLimit>) -> (String, &'static str) {
+    let max_tokens = limit.map_or(u32::MAX, |limit| limit.tokens);
     if tokens(&text) <= u64::from(max_tokens) {
         return (text, "stop");
     }
@@ -94,6 +95,7 @@ mod tests {
 
     fn request(texts: &[&str], max_tokens: u32) -> Request {
         let messages = texts.iter().map(|text| Message::text(Role::User, *text)).collect();
+        let max_tokens = Some(max_tokens.into());
         Request { model: None, messages, max_tokens, temperature: None, extra: Arc::default() }
     }
 

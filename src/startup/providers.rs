@@ -25,7 +25,7 @@ pub fn providers(config: &config::Llm, recorded: &Arc<Replay>) -> Result<Llm, Se
         engines: engines.collect(),
         allowed: config.models.clone(),
         prices: prices.collect(),
-        max_tokens: config.max_tokens,
+        max_tokens: Some(config.max_tokens),
         temperature: Some(config.temperature),
     }))
 }

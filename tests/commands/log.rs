@@ -91,7 +91,7 @@ pub(crate) async fn say(engine: &Engine, who: &str, prompt: &str, moral_value: f
     let request = StepRequest {
         prompt: prompt.to_owned(),
         moral_value: Some(moral_value),
-        max_tokens: Some(100),
+        max_tokens: Some(100.into()),
         ..StepRequest::default()
     };
     // a failure is an outcome too

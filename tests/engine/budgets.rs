@@ -32,7 +32,7 @@ fn with_daily_limit() -> TestSetup {
 
 /// A request that reserves exactly what it uses: 3 tokens of prompt and 15 of answer.
 fn small_request() -> StepRequest {
-    StepRequest { context_top_k: Some(0), max_tokens: Some(15), ..generate("Hello there") }
+    StepRequest { context_top_k: Some(0), max_tokens: Some(15.into()), ..generate("Hello there") }
 }
 
 fn is_refused_by_budget(error: &StepError) -> bool {
@@ -107,16 +107,16 @@ async fn a_budget_survives_a_restart_and_is_renewed_after_a_day() {
 #[tokio::test]
 async fn a_request_to_the_model_is_limited_to_the_remaining_budget() {
     let app = TestApp::sqlite_with(with_budget(Budget { tokens: 20, ..Budget::default() })).await;
-    let large = StepRequest { max_tokens: Some(500), ..small_request() };
+    let large = StepRequest { max_tokens: Some(500.into()), ..small_request() };
     app.send(caller("ann"), large).await.unwrap();
-    assert_eq!(app.model.requests()[0].max_tokens, 17);
+    assert_eq!(app.model.requests()[0].max_tokens.unwrap().tokens, 17);
 }
 
 #[tokio::test]
 async fn a_running_step_reserves_its_tokens() {
     let app = TestApp::sqlite_with(with_daily_limit()).await;
     app.model.script([Reaction::Hang]);
-    let large = StepRequest { max_tokens: Some(1_000), ..small_request() };
+    let large = StepRequest { max_tokens: Some(1_000.into()), ..small_request() };
     let running = app.send(caller("ann"), large);
     let refused = async {
         app.model.asked(1).await;

@@ -57,7 +57,7 @@ pub(crate) fn request() -> Request {
     Request {
         model: None,
         messages: vec![Message::text(Role::User, PROMPT)].into(),
-        max_tokens: 64,
+        max_tokens: Some(64.into()),
         temperature: None,
         extra: Arc::default(),
     }
@@ -65,7 +65,7 @@ pub(crate) fn request() -> Request {
 
 /// The same request with fields of a dialect.
 pub(crate) fn with_fields(dialect: Dialect, fields: Value) -> Request {
-    let Value::Object(fields) = fields else { panic!("fields are an object") };
+    let fields = serde_json::from_value(fields).unwrap();
     Request { extra: Arc::new(Extra { dialect: Some(dialect), fields }), ..request() }
 }
 

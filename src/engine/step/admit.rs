@@ -167,7 +167,7 @@ fn command(step: Step<'_>, subject: &Subject, actor: &Subject, prompt_digest: &[
         judged: None,
         route: caller.route.clone(),
         model: request.model.clone(),
-        max_tokens: request.max_tokens,
+        max_tokens: request.max_tokens.map(|limit| limit.tokens),
         shortenable: request.chat.as_ref().is_none_or(|chat| chat.shortenable),
         top_k: request.context_top_k,
         prompt_chars: request.prompt.chars().count(),

@@ -16,7 +16,10 @@ use crate::{
         event::{FailStage, Latency},
         vector::UnitVector,
     },
-    llm::{CallReport, Completion, LlmError, Message, Messages, Request, Role, metrics::Call},
+    llm::{
+        CallReport, Completion, LlmError, Message, Messages, Request, Role, TokenLimit,
+        metrics::Call,
+    },
     telemetry::traces,
 };
 
@@ -40,7 +43,7 @@ pub(super) async fn ask(
     let request = Request {
         model: step.request.model.clone(),
         messages: messages(step.request, message),
-        max_tokens: admitted.event.request.max_tokens,
+        max_tokens: Some(limit(step.request, admitted)),
         temperature: step.request.temperature,
         extra: step.request.chat.as_ref().map(|chat| Arc::clone(&chat.extra)).unwrap_or_default(),
     };
@@ -56,6 +59,12 @@ pub(super) async fn ask(
         return Err(Failure { usage: completion.usage, ..empty });
     }
     Ok(ModelOutcome { provider, requested_model, completion, vector })
+}
+
+/// The granted limit, with the caller's name of it.
+fn limit(request: &StepRequest, admitted: &AdmittedStep) -> TokenLimit {
+    let field = request.max_tokens.and_then(|asked| asked.field);
+    TokenLimit { tokens: admitted.event.request.max_tokens, field }
 }
 
 /// The chat with the context inserted directly before the prompt.

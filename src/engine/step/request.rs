@@ -13,7 +13,8 @@ use crate::{
         event::{Auth, Sampling},
     },
     engine::Engine,
-    llm::{Extra, Messages},
+    json,
+    llm::{Extra, Messages, TokenLimit},
 };
 
 /// A validated request. Its JSON form is what an idempotency key is bound to.
@@ -33,7 +34,7 @@ pub struct StepRequest {
     /// The caller's moral score of the prompt, in [0, 1].
     pub moral_value: Option<f64>,
     /// Maximum number of tokens of the answer.
-    pub max_tokens: Option<u32>,
+    pub max_tokens: Option<TokenLimit>,
     /// Maximum number of memories given as context; `None` for the policy's number.
     pub context_top_k: Option<usize>,
     /// The caller's metadata, sealed together with the prompt.
@@ -50,8 +51,7 @@ impl StepRequest {
     /// SHA-256 of the validated request. Spelling and order of the JSON that was received do not
     /// influence it.
     pub(super) fn body_digest(&self) -> [u8; 32] {
-        // a plain structure always has a JSON form
-        Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into()
+        Sha256::digest(json::canonical(self)).into()
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::http::{Code, Problem};
+use crate::{
+    http::{Code, Problem},
+    llm::{LimitField, TokenLimit},
+};
 
 /// Upper bound of `context_top_k`.
 const TOP_K_MAX: i64 = 20;
@@ -23,9 +26,13 @@ pub(super) fn moral_value(value: Option<f64>) -> Result<Option<f64>, Problem> {
 }
 
 /// Upper bound of the answer's tokens, 1 to `max`.
-pub(super) fn max_tokens(value: Option<i64>, max: i64) -> Result<Option<u32>, Problem> {
-    let value = bounded(value, 1, max, Code::MaxTokensRange, "max_tokens")?;
-    Ok(value.map(|n| n as u32))
+pub(super) fn max_tokens(
+    value: Option<i64>,
+    field: LimitField,
+    max: i64,
+) -> Result<Option<TokenLimit>, Problem> {
+    let value = bounded(value, 1, max, Code::MaxTokensRange, field.as_str())?;
+    Ok(value.map(|n| TokenLimit { tokens: n as u32, field: Some(field) }))
 }
 
 /// Upper bound of the memories in the context.

@@ -16,7 +16,7 @@ use crate::{
         AppState, Code, Problem, access::permission, access_log, engine::EngineCall, governance,
         problem::responses::StepProblems, stream,
     },
-    llm::Delta,
+    llm::{Delta, LimitField, TokenLimit},
 };
 
 use super::bounds;
@@ -138,7 +138,8 @@ impl GenerateRequest {
         Ok(StepRequest {
             prompt: self.prompt,
             moral_value: bounds::moral_value(self.moral_value)?,
-            max_tokens: bounds::max_tokens(self.max_tokens, MAX_TOKENS_MAX)?,
+            max_tokens: bounds::max_tokens(self.max_tokens, LimitField::MaxTokens, MAX_TOKENS_MAX)?
+                .map(|limit| TokenLimit { field: None, ..limit }),
             context_top_k: bounds::context_top_k(self.context_top_k)?,
             metadata: self.metadata,
             ..StepRequest::default()

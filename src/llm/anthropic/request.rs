@@ -1,15 +1,26 @@
 //! The request body of Anthropic's messages API.
 
-use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
-use crate::domain::event::Sampling;
-use crate::llm::{Dialect, LlmError, Message, Request, Role};
+use serde_json::{json, value::RawValue};
+
+use crate::{
+    domain::event::Sampling,
+    json::{self, Fields},
+    llm::{
+        Dialect, LlmError, Message, Request, Role,
+        body::{Body, raw},
+    },
+};
 
 /// Fields that this server sets. A client's values are ignored.
 const GOVERNED: [&str; 6] = ["model", "messages", "system", "stream", "max_tokens", "temperature"];
 
 /// Maximum temperature of Anthropic's API. `OpenAI`'s is 2.
 const TEMPERATURE_MAX: f64 = 1.0;
+
+/// The limit of requests that name none: the API requires one.
+const MAX_TOKENS: u32 = 4_096;
 
 /// The sampling parameters that the API gets.
 pub(in crate::llm) fn sampling(given: Sampling) -> Sampling {
@@ -18,51 +29,50 @@ pub(in crate::llm) fn sampling(given: Sampling) -> Sampling {
 }
 
 /// The body of a request.
-pub(super) fn body(request: &Request, streaming: bool) -> Result<Map<String, Value>, LlmError> {
+pub(super) fn body(request: &Request, streaming: bool) -> Result<Body, LlmError> {
     let same_dialect = request.extra.dialect == Some(Dialect::Anthropic);
-    let mut body =
+    let fields =
         if same_dialect { same_dialect_fields(request) } else { translated_fields(request)? };
+    let mut body = Body::new(fields, "messages");
     let (system, chat): (Vec<&Message>, Vec<&Message>) = request
         .messages
         .iter()
         .map(AsRef::as_ref)
         .partition(|message| message.role == Role::System);
     if let Some(system) = join_system(&system, same_dialect)? {
-        body.insert("system".to_owned(), system);
+        body.set("system", &*system)?;
     }
-    let messages: Result<Vec<_>, _> = chat.into_iter().map(|m| message(m, same_dialect)).collect();
-    body.insert("messages".to_owned(), Value::Array(messages?));
+    for message in chat {
+        body.push(self::message(message, same_dialect)?);
+    }
     let Some(model) = &request.model else {
         return Err(LlmError::Untranslatable { what: "the request names no model" });
     };
-    body.insert("model".to_owned(), json!(model));
-    body.insert("max_tokens".to_owned(), json!(request.max_tokens));
+    body.set("model", model)?;
+    body.set("max_tokens", &request.max_tokens.map_or(MAX_TOKENS, |limit| limit.tokens))?;
     if let Some(temperature) = request.temperature {
-        body.insert("temperature".to_owned(), json!(temperature.min(TEMPERATURE_MAX)));
+        body.set("temperature", &temperature.min(TEMPERATURE_MAX))?;
     }
-    body.insert("stream".to_owned(), json!(streaming));
+    body.set("stream", &streaming)?;
     Ok(body)
 }
 
-fn same_dialect_fields(request: &Request) -> Map<String, Value> {
-    let fields = request.extra.fields.iter().filter(|(name, _)| !GOVERNED.contains(&name.as_str()));
-    fields.map(|(name, value)| (name.clone(), value.clone())).collect()
+fn same_dialect_fields(request: &Request) -> Fields {
+    let mut fields = request.extra.fields.clone();
+    fields.retain(|name, _| !GOVERNED.contains(&name));
+    fields
 }
 
 /// Translates the fields of chat completions that have an equivalent.
-fn translated_fields(request: &Request) -> Result<Map<String, Value>, LlmError> {
-    let mut body = Map::new();
-    for (name, value) in &request.extra.fields {
-        match (name.as_str(), value) {
-            (_, Value::Null) => {}
-            ("top_p", _) => drop(body.insert("top_p".to_owned(), value.clone())),
-            ("stop", Value::String(_)) => {
-                body.insert("stop_sequences".to_owned(), json!([value]));
-            }
-            ("stop", Value::Array(_)) => {
-                body.insert("stop_sequences".to_owned(), value.clone());
-            }
-            ("n", one) if one.as_u64() == Some(1) => {}
+fn translated_fields(request: &Request) -> Result<Fields, LlmError> {
+    let mut body = Fields::default();
+    for (name, value) in request.extra.fields.iter() {
+        match (name, value.get().as_bytes().first()) {
+            (_, Some(b'n')) => {}
+            ("top_p", _) => body.insert("top_p", Arc::clone(value)),
+            ("stop", Some(b'"')) => body.insert("stop_sequences", raw(&[&**value])?),
+            ("stop", Some(b'[')) => body.insert("stop_sequences", Arc::clone(value)),
+            ("n", _) if value.get() == "1" => {}
             (known, _) if GOVERNED.contains(&known) => {}
             // governed in the other dialect, too; `user` only helps providers to detect abuse
             ("stream_options" | "max_completion_tokens" | "user", _) => {}
@@ -75,66 +85,77 @@ fn translated_fields(request: &Request) -> Result<Map<String, Value>, LlmError> 
 }
 
 /// Joins all system messages: plain texts into one text, otherwise blocks into one list.
-fn join_system(system: &[&Message], same_dialect: bool) -> Result<Option<Value>, LlmError> {
+fn join_system(system: &[&Message], same_dialect: bool) -> Result<Option<Arc<RawValue>>, LlmError> {
     if system.iter().all(|message| message.raw.is_none()) {
         let texts: Vec<&str> =
             system.iter().map(|m| m.text.as_str()).filter(|text| !text.is_empty()).collect();
-        return Ok((!texts.is_empty()).then(|| Value::String(texts.join("\n\n"))));
+        return (!texts.is_empty()).then(|| raw(&texts.join("\n\n"))).transpose();
     }
     let mut blocks = Vec::new();
     for message in system {
         match &message.raw {
-            None => blocks.push(text_block(&message.text)),
+            None => blocks.push(text_block(&message.text)?),
             Some(_) if !same_dialect => return Err(NOT_ONLY_TEXT),
-            // the content of a message, or the field `system` itself
-            Some(raw) => match raw.get("content").unwrap_or(raw) {
-                Value::Array(given) => blocks.extend(given.iter().cloned()),
-                Value::String(text) => blocks.push(text_block(text)),
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
-                    return Err(NOT_ONLY_TEXT);
-                }
-            },
+            Some(raw) => blocks.extend(system_blocks(raw)?),
         }
     }
-    Ok(Some(Value::Array(blocks)))
+    let blocks: Vec<&RawValue> = blocks.iter().map(AsRef::as_ref).collect();
+    raw(&blocks).map(Some)
 }
 
-fn text_block(text: &str) -> Value {
-    json!({ "type": "text", "text": text })
+/// The blocks of the field `system`, or of the content of a message.
+fn system_blocks(raw: &RawValue) -> Result<Vec<Arc<RawValue>>, LlmError> {
+    let content = match json::read::<Fields>(raw) {
+        Ok(message) => message.get("content").cloned().ok_or(NOT_ONLY_TEXT)?,
+        Err(_) => Arc::from(raw.to_owned()),
+    };
+    if let Ok(text) = json::read::<String>(&content) {
+        return Ok(vec![text_block(&text)?]);
+    }
+    let blocks: Vec<Box<RawValue>> = json::read(&content).map_err(|_| NOT_ONLY_TEXT)?;
+    Ok(blocks.into_iter().map(Arc::from).collect())
+}
+
+fn text_block(text: &str) -> Result<Arc<RawValue>, LlmError> {
+    raw(&json!({ "type": "text", "text": text }))
 }
 
 const NOT_ONLY_TEXT: LlmError =
     LlmError::Untranslatable { what: "a message with more than a text" };
 
-fn message(message: &Message, same_dialect: bool) -> Result<Value, LlmError> {
+fn message(message: &Message, same_dialect: bool) -> Result<Arc<RawValue>, LlmError> {
     match (&message.raw, message.role) {
-        (Some(raw), _) if same_dialect => Ok(raw.clone()),
+        (Some(raw), _) if same_dialect => Ok(Arc::clone(raw)),
         (Some(_), _) => Err(NOT_ONLY_TEXT),
         (None, Role::Tool) => {
             Err(LlmError::Untranslatable { what: "the result of a tool without its call" })
         }
         (None, role @ (Role::System | Role::User | Role::Assistant)) => {
-            Ok(json!({ "role": role, "content": message.text }))
+            raw(&json!({ "role": role, "content": message.text }))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use serde_json::Value;
 
     use super::*;
     use crate::llm::Extra;
 
     fn request(messages: Vec<Message>, dialect: Dialect, fields: Value) -> Request {
-        let Value::Object(fields) = fields else { panic!("fields are an object") };
+        let fields = serde_json::from_value(fields).unwrap();
         Request {
             model: Some("claude".to_owned()),
             messages: messages.into(),
-            max_tokens: 64,
+            max_tokens: Some(64.into()),
             temperature: Some(1.7),
             extra: Arc::new(Extra { dialect: Some(dialect), fields }),
         }
+    }
+
+    fn body(request: &Request, streaming: bool) -> Result<Value, LlmError> {
+        super::body(request, streaming).map(|body| serde_json::to_value(body).unwrap())
     }
 
     fn texts() -> Vec<Message> {
@@ -151,7 +172,7 @@ mod tests {
     fn texts_of_another_dialect_are_translated() {
         let fields = json!({ "stop": "END", "top_p": 0.9, "n": 1, "user": "u", "seed": null });
         assert_eq!(
-            Value::Object(body(&request(texts(), Dialect::OpenAi, fields), true).unwrap()),
+            body(&request(texts(), Dialect::OpenAi, fields), true).unwrap(),
             json!({
                 "model": "claude", "max_tokens": 64, "temperature": 1.0, "stream": true,
                 "system": "Be kind\n\nBe brief", "stop_sequences": ["END"], "top_p": 0.9,
@@ -171,7 +192,7 @@ mod tests {
             assert!(matches!(refused, Err(LlmError::Untranslatable { .. })));
         }
         for role in [Role::User, Role::System] {
-            let raw = Some(json!({ "role": role, "content": [] }));
+            let raw = json::raw(&json!({ "role": role, "content": [] })).ok();
             let image = Message { role, text: "look".to_owned(), raw };
             let refused = body(&request(vec![image], Dialect::OpenAi, json!({})), false);
             assert!(matches!(refused, Err(LlmError::Untranslatable { .. })));
@@ -181,10 +202,14 @@ mod tests {
     #[test]
     fn messages_of_the_same_dialect_are_sent_unchanged() {
         let blocks = json!([{ "type": "text", "text": "Be kind", "cache_control": {} }]);
-        let system =
-            Message { role: Role::System, text: "Be kind".to_owned(), raw: Some(blocks.clone()) };
+        let system = Message {
+            role: Role::System,
+            text: "Be kind".to_owned(),
+            raw: json::raw(&blocks).ok(),
+        };
         let raw = json!({ "role": "user", "content": [{ "type": "image" }] });
-        let image = Message { role: Role::User, text: String::new(), raw: Some(raw.clone()) };
+        let text = json::raw(&raw).ok();
+        let image = Message { role: Role::User, text: String::new(), raw: text };
         let fields = json!({ "tools": [{ "name": "clock" }], "max_tokens": 9999, "top_k": 3 });
         let body = body(&request(vec![system, image], Dialect::Anthropic, fields), false).unwrap();
         assert_eq!((&body["system"], &body["messages"]), (&blocks, &json!([raw])));

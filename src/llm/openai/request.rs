@@ -1,8 +1,16 @@
 //! The request body of chat completions.
 
-use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
-use crate::llm::{Dialect, LlmError, Message, Request, Role};
+use serde_json::{json, value::RawValue};
+
+use crate::{
+    json::Fields,
+    llm::{
+        Dialect, LimitField, LlmError, Message, Request, Role,
+        body::{Body, raw},
+    },
+};
 
 /// Fields that this server sets. A client's values are ignored.
 const GOVERNED: [&str; 7] = [
@@ -18,71 +26,83 @@ const GOVERNED: [&str; 7] = [
 /// The body of a request.
 pub(super) fn body(
     request: &Request,
-    max_tokens_field: &str,
+    max_tokens_field: &'static str,
     streaming: bool,
-) -> Result<Map<String, Value>, LlmError> {
+) -> Result<Body, LlmError> {
     let same_dialect = request.extra.dialect == Some(Dialect::OpenAi);
-    let mut body = extra(request, same_dialect)?;
-    let messages: Result<Vec<_>, _> =
-        request.messages.iter().map(|m| message(m, same_dialect)).collect();
-    body.insert("messages".to_owned(), Value::Array(messages?));
+    let mut body = Body::new(extra(request, same_dialect)?, "messages");
+    for message in request.messages.iter() {
+        body.push(self::message(message, same_dialect)?);
+    }
     let Some(model) = &request.model else {
         return Err(LlmError::Untranslatable { what: "the request names no model" });
     };
-    body.insert("model".to_owned(), json!(model));
-    body.insert(max_tokens_field.to_owned(), json!(request.max_tokens));
-    if let Some(temperature) = request.temperature {
-        body.insert("temperature".to_owned(), json!(temperature));
+    body.set("model", model)?;
+    if let Some(limit) = request.max_tokens {
+        let named = limit.field.filter(|field| *field != LimitField::MaxOutputTokens);
+        body.set(named.map_or(max_tokens_field, LimitField::as_str), &limit.tokens)?;
     }
-    body.insert("stream".to_owned(), json!(streaming));
+    if let Some(temperature) = request.temperature {
+        body.set("temperature", &temperature)?;
+    }
+    body.set("stream", &streaming)?;
     if streaming {
-        body.insert("stream_options".to_owned(), json!({ "include_usage": true }));
+        body.set("stream_options", &json!({ "include_usage": true }))?;
     }
     Ok(body)
 }
 
-fn extra(request: &Request, same_dialect: bool) -> Result<Map<String, Value>, LlmError> {
-    let fields = &request.extra.fields;
+fn extra(request: &Request, same_dialect: bool) -> Result<Fields, LlmError> {
+    let mut fields = request.extra.fields.clone();
     if !same_dialect && !fields.is_empty() {
         return Err(LlmError::Untranslatable { what: "fields of another dialect" });
     }
     // a step has one answer
-    if fields.get("n").is_some_and(|n| !n.is_null() && n.as_u64() != Some(1)) {
+    if fields.is_set("n") && fields.read("n").ok().flatten() != Some(1) {
         return Err(LlmError::Untranslatable { what: "more than one answer (n)" });
     }
-    let passed_on = fields.iter().filter(|(name, _)| !GOVERNED.contains(&name.as_str()));
-    Ok(passed_on.map(|(name, value)| (name.clone(), value.clone())).collect())
+    fields.retain(|name, _| !GOVERNED.contains(&name));
+    Ok(fields)
 }
 
-fn message(message: &Message, same_dialect: bool) -> Result<Value, LlmError> {
+fn message(message: &Message, same_dialect: bool) -> Result<Arc<RawValue>, LlmError> {
     match (&message.raw, message.role) {
-        (Some(raw), _) if same_dialect => Ok(raw.clone()),
+        (Some(raw), _) if same_dialect => Ok(Arc::clone(raw)),
         (Some(_), _) => Err(LlmError::Untranslatable { what: "a message with more than a text" }),
         (None, Role::Tool) => {
             Err(LlmError::Untranslatable { what: "the result of a tool without its call" })
         }
         (None, role @ (Role::System | Role::User | Role::Assistant)) => {
-            Ok(json!({ "role": role, "content": message.text }))
+            raw(&json!({ "role": role, "content": message.text }))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use serde_json::Value;
 
     use super::*;
-    use crate::llm::Extra;
+    use crate::{json, llm::Extra};
 
     fn request(messages: Vec<Message>, dialect: Option<Dialect>, fields: Value) -> Request {
-        let Value::Object(fields) = fields else { panic!("fields are an object") };
+        let fields = serde_json::from_value(fields).unwrap();
         Request {
             model: Some("m-1".to_owned()),
             messages: messages.into(),
-            max_tokens: 64,
+            max_tokens: Some(64.into()),
             temperature: Some(0.5),
             extra: Arc::new(Extra { dialect, fields }),
         }
+    }
+
+    fn body(
+        request: &Request,
+        max_tokens_field: &'static str,
+        streaming: bool,
+    ) -> Result<Value, LlmError> {
+        super::body(request, max_tokens_field, streaming)
+            .map(|body| serde_json::to_value(body).unwrap())
     }
 
     fn untranslatable(request: &Request) -> bool {
@@ -98,7 +118,7 @@ mod tests {
         let texts = vec![Message::text(Role::System, "Be kind"), Message::text(Role::User, "Hi")];
         let request = request(texts, Some(Dialect::OpenAi), fields);
         assert_eq!(
-            Value::Object(body(&request, "max_tokens", false).unwrap()),
+            body(&request, "max_tokens", false).unwrap(),
             json!({
                 "model": "m-1", "max_tokens": 64, "temperature": 0.5, "stream": false,
                 "top_p": 0.9, "n": 1,
@@ -111,13 +131,14 @@ mod tests {
         let streamed = body(&request, "max_completion_tokens", true).unwrap();
         assert_eq!(streamed["stream_options"], json!({ "include_usage": true }));
         assert_eq!(streamed["max_completion_tokens"], 64);
-        assert!(!streamed.contains_key("max_tokens"));
+        assert_eq!(streamed.get("max_tokens"), None);
     }
 
     #[test]
     fn messages_of_the_same_dialect_are_sent_unchanged() {
         let raw = json!({ "role": "tool", "tool_call_id": "c-1", "content": "12:00" });
-        let result = Message { role: Role::Tool, text: "12:00".to_owned(), raw: Some(raw.clone()) };
+        let text = json::raw(&raw).unwrap();
+        let result = Message { role: Role::Tool, text: "12:00".to_owned(), raw: Some(text) };
         let same_dialect = request(vec![result.clone()], Some(Dialect::OpenAi), json!({}));
         assert_eq!(body(&same_dialect, "max_tokens", false).unwrap()["messages"], json!([raw]));
         assert!(untranslatable(&request(vec![result], Some(Dialect::Anthropic), json!({}))));

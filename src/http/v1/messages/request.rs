@@ -1,7 +1,9 @@
 //! Parses the requests of Anthropic's clients.
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
@@ -10,34 +12,50 @@ use crate::{
         Problem,
         v1::{
             bounds,
-            chat::completions::request::{
-                Extension, MAX_TOKENS_MAX, bad, is_set, messages, prompt_of, text_of,
-            },
+            chat::completions::request::{Extension, MAX_TOKENS_MAX, bad, messages, prompt_of},
+            fields::{is_plain, list, take, text_of},
         },
     },
-    llm::{Dialect, Extra, Message, Role},
+    json::{self, Fields},
+    llm::{Dialect, Extra, LimitField, Message, Role},
 };
 
 /// A request for a message. Other fields are passed to the model unchanged.
-#[derive(Deserialize, ToSchema)]
+#[derive(ToSchema)]
 pub struct MessagesRequest {
     /// The model, or `engine/model`; `default` is the configured model.
     model: Option<String>,
     /// The chat; the last message with role `user` is the prompt.
     #[schema(value_type = Vec<Object>, min_items = 1)]
-    messages: Vec<Value>,
+    messages: Vec<Arc<RawValue>>,
     max_tokens: Option<i64>,
     /// The system prompt: a string or a list of text blocks.
     #[schema(value_type = Option<Object>)]
-    system: Option<Value>,
+    system: Option<Box<RawValue>>,
     #[schema(minimum = 0.0, maximum = 1.0)]
     temperature: Option<f64>,
     stream: Option<bool>,
     metadata: Option<Metadata>,
     mlsdm: Option<Extension>,
-    #[serde(flatten)]
     #[schema(ignore)]
-    rest: Map<String, Value>,
+    rest: Fields,
+}
+
+impl<'de> Deserialize<'de> for MessagesRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Fields::deserialize(deserializer)?;
+        Ok(Self {
+            model: take(&mut fields, "model")?,
+            messages: list(&mut fields, "messages")?,
+            max_tokens: take(&mut fields, "max_tokens")?,
+            system: take(&mut fields, "system")?,
+            temperature: take(&mut fields, "temperature")?,
+            stream: take(&mut fields, "stream")?,
+            metadata: take(&mut fields, "metadata")?,
+            mlsdm: take(&mut fields, "mlsdm")?,
+            rest: fields,
+        })
+    }
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -59,8 +77,8 @@ impl MessagesRequest {
         if temperature.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
             return Err(bad("temperature must be between 0 and 1"));
         }
-        let mut messages = messages(&self.messages, read)?;
-        if let Some(system) = self.system.filter(|system| !system.is_null()) {
+        let mut messages = messages(&self.messages, message)?;
+        if let Some(system) = self.system {
             messages.insert(0, read_system(system)?);
         }
         let prompt = prompt_of(&messages)?;
@@ -68,18 +86,15 @@ impl MessagesRequest {
         let generate = StepRequest {
             prompt: messages[prompt].text.clone(),
             moral_value: bounds::moral_value(extension.moral_value)?,
-            max_tokens: bounds::max_tokens(self.max_tokens, MAX_TOKENS_MAX)?,
+            max_tokens: bounds::max_tokens(self.max_tokens, LimitField::MaxTokens, MAX_TOKENS_MAX)?,
             context_top_k: bounds::context_top_k(extension.context_top_k)?,
             model: self.model,
             temperature,
             chat: Some(Chat {
                 messages: messages.into(),
                 prompt,
-                shortenable: !is_set(&self.rest, "tools"),
-                extra: std::sync::Arc::new(Extra {
-                    dialect: Some(Dialect::Anthropic),
-                    fields: self.rest,
-                }),
+                shortenable: !self.rest.is_set("tools"),
+                extra: Arc::new(Extra { dialect: Some(Dialect::Anthropic), fields: self.rest }),
             }),
             ..StepRequest::default()
         };
@@ -92,22 +107,22 @@ impl MessagesRequest {
 }
 
 /// The system prompt. A list of blocks is also passed to the model unchanged.
-fn read_system(system: Value) -> Result<Message, Problem> {
-    let text = text_of(&system).map_err(|what| bad(format!("system: {what}")))?;
-    let raw = (!system.is_string()).then_some(system);
-    Ok(Message { role: Role::System, text, raw })
+fn read_system(system: Box<RawValue>) -> Result<Message, Problem> {
+    let text = text_of(Some(&system)).map_err(|what| bad(format!("system: {what}")))?;
+    let is_list = system.get().starts_with('[');
+    Ok(Message { role: Role::System, text, raw: is_list.then(|| Arc::from(system)) })
 }
 
-fn read(value: &Value) -> Result<Message, &'static str> {
-    let fields = value.as_object().ok_or("expected an object")?;
-    let role = match fields.get("role").and_then(Value::as_str) {
+fn message(raw: &Arc<RawValue>) -> Result<Message, &'static str> {
+    let fields: Fields = json::read(raw).map_err(|_| "expected an object with unique names")?;
+    let name: Option<String> = fields.read("role").map_err(|_| "role must be a string")?;
+    let role = match name.as_deref() {
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,
         Some(_) => return Err("role must be user or assistant"),
         None => return Err("role is missing"),
     };
-    let content = fields.get("content").unwrap_or(&Value::Null);
-    let text = text_of(content)?;
-    let plain = content.is_string() && fields.len() == 2;
-    Ok(Message { role, text, raw: (!plain).then(|| value.clone()) })
+    let text = text_of(fields.get("content").map(AsRef::as_ref))?;
+    let is_plain = is_plain(raw, name.as_deref().unwrap_or_default(), &text);
+    Ok(Message { role, text, raw: (!is_plain).then(|| Arc::clone(raw)) })
 }

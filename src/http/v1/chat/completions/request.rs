@@ -1,16 +1,23 @@
 //! Parses the requests of `OpenAI`'s clients.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
     domain::confidence::is_blank,
     engine::{Chat, StepRequest},
-    http::{Code, Problem, v1::bounds},
-    llm::{Dialect, Extra, Message, Role},
+    http::{
+        Code, Problem,
+        v1::{
+            bounds,
+            fields::{is_plain, list, read, take, text_of},
+        },
+    },
+    json::{self, Fields},
+    llm::{Dialect, Extra, LimitField, Message, Role, TokenLimit},
 };
 
 /// Upper bound of the messages of a chat.
@@ -24,13 +31,13 @@ pub(crate) const PROMPT_MAX: usize = 100_000;
 const FORMING: [&str; 4] = ["tools", "functions", "response_format", "tool_choice"];
 
 /// A request for a chat completion. Other fields are passed to the model unchanged.
-#[derive(Deserialize, ToSchema)]
+#[derive(ToSchema)]
 pub struct ChatRequest {
     /// The model, or `engine/model`. Default, also as the name `default`: the configured model.
     model: Option<String>,
     /// The chat; the last message with role `user` is the prompt.
     #[schema(value_type = Vec<Object>, min_items = 1)]
-    messages: Vec<Value>,
+    messages: Vec<Arc<RawValue>>,
     max_tokens: Option<i64>,
     max_completion_tokens: Option<i64>,
     #[schema(minimum = 0.0, maximum = 2.0)]
@@ -41,12 +48,30 @@ pub struct ChatRequest {
     n: Option<i64>,
     /// The data subject of the prompt.
     user: Option<String>,
-    #[serde(default)]
     metadata: Option<BTreeMap<String, String>>,
     mlsdm: Option<Extension>,
-    #[serde(flatten)]
     #[schema(ignore)]
-    rest: Map<String, Value>,
+    rest: Fields,
+}
+
+impl<'de> Deserialize<'de> for ChatRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Fields::deserialize(deserializer)?;
+        Ok(Self {
+            model: take(&mut fields, "model")?,
+            messages: list(&mut fields, "messages")?,
+            max_tokens: take(&mut fields, "max_tokens")?,
+            max_completion_tokens: take(&mut fields, "max_completion_tokens")?,
+            temperature: take(&mut fields, "temperature")?,
+            stream: take(&mut fields, "stream")?,
+            stream_options: take(&mut fields, "stream_options")?,
+            n: read(&fields, "n")?,
+            user: take(&mut fields, "user")?,
+            metadata: take(&mut fields, "metadata")?,
+            mlsdm: take(&mut fields, "mlsdm")?,
+            rest: fields,
+        })
+    }
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -87,16 +112,16 @@ impl ChatRequest {
         if temperature.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
             return Err(bad("temperature must be between 0 and 2"));
         }
-        let messages = messages(&self.messages, read)?;
+        let messages = messages(&self.messages, message)?;
         let prompt = prompt_of(&messages)?;
-        let asked = self.max_completion_tokens.or(self.max_tokens);
+        let max_tokens = self.limit()?;
         let metadata = self.metadata.unwrap_or_default();
         bounds::metadata(&metadata)?;
         let extension = self.mlsdm.unwrap_or_default();
         let generate = StepRequest {
             prompt: messages[prompt].text.clone(),
             moral_value: bounds::moral_value(extension.moral_value)?,
-            max_tokens: bounds::max_tokens(asked, MAX_TOKENS_MAX)?,
+            max_tokens,
             context_top_k: bounds::context_top_k(extension.context_top_k)?,
             model: self.model,
             temperature,
@@ -104,11 +129,8 @@ impl ChatRequest {
             chat: Some(Chat {
                 messages: messages.into(),
                 prompt,
-                shortenable: !FORMING.iter().any(|field| is_set(&self.rest, field)),
-                extra: std::sync::Arc::new(Extra {
-                    dialect: Some(Dialect::OpenAi),
-                    fields: self.rest,
-                }),
+                shortenable: !FORMING.iter().any(|field| self.rest.is_set(field)),
+                extra: Arc::new(Extra { dialect: Some(Dialect::OpenAi), fields: self.rest }),
             }),
         };
         Ok(ParsedRequest {
@@ -118,11 +140,15 @@ impl ChatRequest {
             include_usage: self.stream_options.is_some_and(|options| options.include_usage),
         })
     }
-}
 
-/// True if a field is present and not null.
-pub(crate) fn is_set(fields: &Map<String, Value>, name: &str) -> bool {
-    fields.get(name).is_some_and(|value| !value.is_null())
+    /// The limit, in the field in which the caller named it.
+    fn limit(&self) -> Result<Option<TokenLimit>, Problem> {
+        let (asked, field) = match self.max_completion_tokens {
+            Some(tokens) => (Some(tokens), LimitField::MaxCompletionTokens),
+            None => (self.max_tokens, LimitField::MaxTokens),
+        };
+        bounds::max_tokens(asked, field, MAX_TOKENS_MAX)
+    }
 }
 
 pub(crate) fn bad(detail: impl Into<String>) -> Problem {
@@ -131,14 +157,15 @@ pub(crate) fn bad(detail: impl Into<String>) -> Problem {
 
 /// Parses all messages. An error names the index of the message and never quotes its text.
 pub(crate) fn messages(
-    values: &[Value],
-    read: fn(&Value) -> Result<Message, &'static str>,
+    values: &[Arc<RawValue>],
+    read: fn(&Arc<RawValue>) -> Result<Message, &'static str>,
 ) -> Result<Vec<Message>, Problem> {
     if values.is_empty() || values.len() > MESSAGES_MAX {
         return Err(bad(format!("messages must contain 1 to {MESSAGES_MAX} messages")));
     }
-    let read =
-        |(index, value)| read(value).map_err(|what| bad(format!("messages[{index}]: {what}")));
+    let read = |(index, value): (usize, &Arc<RawValue>)| {
+        read(value).map_err(|what| bad(format!("messages[{index}]: {what}")))
+    };
     values.iter().enumerate().map(read).collect()
 }
 
@@ -163,34 +190,18 @@ pub(crate) fn prompt_of(messages: &[Message]) -> Result<usize, Problem> {
     Ok(prompt)
 }
 
-fn read(value: &Value) -> Result<Message, &'static str> {
-    let fields = value.as_object().ok_or("expected an object")?;
-    let name = fields.get("role").and_then(Value::as_str).ok_or("role is missing")?;
-    let role = match name {
+fn message(raw: &Arc<RawValue>) -> Result<Message, &'static str> {
+    let fields: Fields = json::read(raw).map_err(|_| "expected an object with unique names")?;
+    let name: Option<String> = fields.read("role").map_err(|_| "role must be a string")?;
+    let name = name.ok_or("role is missing")?;
+    let role = match &*name {
         "system" | "developer" => Role::System,
         "user" => Role::User,
         "assistant" => Role::Assistant,
         "tool" | "function" => Role::Tool,
         _ => return Err("role must be system, developer, user, assistant or tool"),
     };
-    let content = fields.get("content").unwrap_or(&Value::Null);
-    let text = text_of(content)?;
-    let plain = content.is_string() && fields.len() == 2 && name != "developer";
-    Ok(Message { role, text, raw: (!plain).then(|| value.clone()) })
-}
-
-/// The text of a message: its content, or its text parts joined by line breaks.
-pub(crate) fn text_of(content: &Value) -> Result<String, &'static str> {
-    match content {
-        Value::Null => Ok(String::new()),
-        Value::String(text) => Ok(text.clone()),
-        Value::Array(parts) => {
-            let texts = parts.iter().filter(|part| part["type"] == "text");
-            let texts: Option<Vec<&str>> = texts.map(|part| part["text"].as_str()).collect();
-            Ok(texts.ok_or("a part of type text has no text")?.join("\n"))
-        }
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
-            Err("content must be a string or a list of parts")
-        }
-    }
+    let text = text_of(fields.get("content").map(AsRef::as_ref))?;
+    let raw = (!is_plain(raw, &name, &text)).then(|| Arc::clone(raw));
+    Ok(Message { role, text, raw })
 }

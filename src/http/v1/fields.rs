@@ -1,0 +1,78 @@
+//! Reads the fields of requests in the dialects of providers.
+
+use std::sync::Arc;
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use crate::json::{self, Fields};
+
+/// Removes a field and returns its value. The error names the field and does not quote it.
+pub(super) fn take<T: DeserializeOwned, E: serde::de::Error>(
+    fields: &mut Fields,
+    name: &'static str,
+) -> Result<Option<T>, E> {
+    fields.take(name).map_err(|error| invalid(name, &error))
+}
+
+/// Removes a list that must be present and returns its elements.
+pub(super) fn list<E: serde::de::Error>(
+    fields: &mut Fields,
+    name: &'static str,
+) -> Result<Vec<Arc<RawValue>>, E> {
+    let list: Option<Vec<Box<RawValue>>> = take(fields, name)?;
+    let list = list.ok_or_else(|| E::missing_field(name))?;
+    Ok(list.into_iter().map(Arc::from).collect())
+}
+
+/// The value of a field, which stays.
+pub(super) fn read<T: DeserializeOwned, E: serde::de::Error>(
+    fields: &Fields,
+    name: &'static str,
+) -> Result<Option<T>, E> {
+    fields.read(name).map_err(|error| invalid(name, &error))
+}
+
+fn invalid<E: serde::de::Error>(name: &str, error: &serde_json::Error) -> E {
+    let message = error.to_string();
+    // the last occurrence: the quoted input may contain the same text
+    let expected = message.rsplit_once(", expected ").map(|(_, expected)| expected);
+    let expected = expected.and_then(|text| text.split(" at line ").next());
+    let expected = expected.unwrap_or("another value");
+    E::custom(format!("invalid value, expected {expected} in the field `{name}`"))
+}
+
+/// The text of a message: its content, or its text parts joined by line breaks.
+pub(super) fn text_of(content: Option<&RawValue>) -> Result<String, &'static str> {
+    let Some(content) = content else { return Ok(String::new()) };
+    match content.get().as_bytes().first() {
+        Some(b'n') => Ok(String::new()),
+        Some(b'"') => json::read(content).map_err(|_| "content is not a valid string"),
+        Some(b'[') => {
+            let parts: Vec<Fields> =
+                json::read(content).map_err(|_| "a part is not an object with unique names")?;
+            let mut texts = Vec::new();
+            for part in &parts {
+                if part.read::<String>("type").ok().flatten().as_deref() == Some("text") {
+                    let text = part.read::<String>("text").ok().flatten();
+                    texts.push(text.ok_or("a part of type text has no text")?);
+                }
+            }
+            Ok(texts.join("\n"))
+        }
+        _ => Err("content must be a string or a list of parts"),
+    }
+}
+
+/// True if a message has nothing but a role and a text, written as this server writes it.
+pub(super) fn is_plain(raw: &RawValue, role: &str, text: &str) -> bool {
+    #[derive(Serialize)]
+    struct Plain<'a> {
+        role: &'a str,
+        content: &'a str,
+    }
+    // most messages with parts are told apart without writing the text
+    raw.get().len() >= text.len()
+        && role != "developer"
+        && serde_json::to_string(&Plain { role, content: text }).is_ok_and(|it| it == raw.get())
+}
