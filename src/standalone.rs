@@ -67,7 +67,7 @@ pub enum Error {
 }
 
 /// The settings of an engine; [`Self::open`] opens it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[must_use = "nothing happens before `open`"]
 pub struct Builder {
     llm: Option<Llm>,
@@ -75,6 +75,18 @@ pub struct Builder {
     policy: Policy,
     settings: Settings,
     content_key: Option<SecretString>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            llm: None,
+            embedder: None,
+            policy: Policy::of_new_engine(),
+            settings: Settings::default(),
+            content_key: None,
+        }
+    }
 }
 
 impl Builder {

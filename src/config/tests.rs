@@ -90,11 +90,11 @@ fn source_of(loaded: &Loaded, key: &str) -> Source {
 }
 
 #[test]
-fn the_defaults_are_complete_and_match_the_default_policy() {
+fn the_defaults_are_complete_and_match_the_policy_of_new_engines() {
     let loaded = env(&[]).unwrap();
-    assert_eq!(loaded.config.mlsdm.policy, Policy::default());
+    assert_eq!(loaded.config.mlsdm.policy, Policy::of_new_engine());
     assert!(loaded.warnings.is_empty());
-    let policy = Policy::default().tree().unwrap();
+    let policy = Policy::of_new_engine().tree().unwrap();
     for (key, _) in source::flatten(&json!({"mlsdm": {"policy": policy}})) {
         assert_eq!(source_of(&loaded, &key), Source::Default, "{key}");
     }
@@ -171,7 +171,7 @@ fn the_configuration_file_of_the_guide_loads() {
     let key = [("OPENAI_API_KEY", "sk-1")];
     let loaded = load_all(Some(("config.yaml", GUIDE)), &key, &[]).unwrap();
     let embedder = EmbedderId { id: "minilm-l6-v2".to_owned(), version: 1 };
-    assert_eq!(loaded.config.mlsdm.policy, Policy { embedder, ..Policy::default() });
+    assert_eq!(loaded.config.mlsdm.policy, Policy { embedder, ..Policy::of_new_engine() });
     assert_eq!(loaded.config.llm.provider, LlmProvider::Openai);
     assert_eq!(loaded.config.api.workers(), 4);
     assert_eq!(loaded.config.api.cors_origins, ["https://yourdomain.com"]);

@@ -5,12 +5,12 @@ mod refusal;
 use super::{
     budget::{KeyLimit, Price},
     event::{
-        Auth, ContextUse, Fact, FailStage, ItemOrigin, JudgedScope, Latency, ModelCall,
-        PolicyEvidence, Sampling, ScorerResult, Usage,
+        Auth, ContextUse, Fact, FailStage, ItemOrigin, Latency, ModelCall, NotStoredReason,
+        PolicyEvidence, Sampling, ScorerResult, TokenRule, Usage,
     },
     ids::{KeyId, Micros, Position, ReplicaId, Sha256, SubjectRef},
     keys::KeyGrant,
-    policy::Policy,
+    policy::{JudgedScope, MemoryMode, Policy},
     vector::UnitVector,
 };
 
@@ -95,6 +95,10 @@ pub struct Admit {
     pub max_tokens: Option<u32>,
     /// True if the answer may be limited to `max_sleep_tokens` in the sleep phase.
     pub shortenable: bool,
+    /// The rule that limits the answer; `None` only in a replay of an event that does not have it.
+    pub token_rule: Option<TokenRule>,
+    /// The use of the memory; `None` only in a replay of an event that does not have it.
+    pub memory: Option<MemoryMode>,
     /// The requested number of memory items; `None` for the policy's `context.top_k`.
     pub top_k: Option<usize>,
     /// Length of the prompt in characters.
@@ -136,6 +140,8 @@ impl Admit {
             model: None,
             max_tokens: None,
             shortenable: true,
+            token_rule: None,
+            memory: None,
             top_k: None,
             prompt_chars: 0,
             prompt_tokens: None,
@@ -192,7 +198,10 @@ pub struct Complete {
     pub looping: bool,
     /// True if the answer was truncated to the size limit.
     pub cut: bool,
-    /// The vector of the prompt; `None` in a replay after the data subject was erased.
+    /// Why the answer must not be remembered, whatever its confidence; `None` if it may be.
+    pub forgo: Option<NotStoredReason>,
+    /// The vector of the prompt; `None` in a replay after the data subject was erased, and if the
+    /// step used no memory.
     pub vector: Option<UnitVector>,
 }
 

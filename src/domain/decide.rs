@@ -10,6 +10,7 @@ mod decision;
 mod ending;
 mod fact;
 mod keys;
+mod tokens;
 
 use self::decision::{in_pages, one};
 pub use self::{

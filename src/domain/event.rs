@@ -26,8 +26,8 @@ pub use self::{
         ContentRead, ContentsExpired, ItemOrigin, MemoryAdded, MemoryForgotten, MemoryOutcome,
         MemoryShared, NotStoredReason, POSITIONS_MAX, Positions,
     },
-    moral::{JudgedScope, MoralVerdict, SCORERS_MAX, ScorerResult, VerdictSource},
-    request::{Auth, AuthScheme, RequestFacts, Sampling},
+    moral::{MoralVerdict, SCORERS_MAX, ScorerResult, VerdictSource},
+    request::{Auth, AuthScheme, LimitedBy, RequestFacts, Sampling, TokenRule, UNLIMITED_TOKENS},
     server::{
         AccessDenied, AuditKeyChanged, CODES_MAX, EngineRetired, KeyCreated, KeyRevoked,
         KeyRotated, MacKeyChanged, RequestsRefused, ServerStarted, SettingsChanged,

@@ -6,6 +6,7 @@
 
 mod change;
 mod check;
+mod request;
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -15,6 +16,8 @@ use super::{
     ids::Sha256,
 };
 pub use check::PolicyError;
+pub use request::{JudgedScope, MemoryMode, Placement, RecordPolicy, RecordedMessages};
+use request::{NO_TEXT, is_default, is_no_text};
 
 /// All parameters of an engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,8 +43,11 @@ pub struct Policy {
     pub trace: Trace,
     /// The budget of each data subject. The canonical JSON omits it while it has its default value,
     /// so that policies recorded before budgets existed keep their hashes.
-    #[serde(skip_serializing_if = "Budget::is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub budget: Budget,
+    /// The contents that the log keeps.
+    #[serde(skip_serializing_if = "is_default")]
+    pub record: RecordPolicy,
 }
 
 /// Name and version of an embedder. Vectors of different embedders are never compared.
@@ -70,6 +76,9 @@ pub enum MemoryScope {
 pub struct MemoryPolicy {
     /// Visibility of memory items.
     pub scope: MemoryScope,
+    /// The largest use of the memory by a step; a request may ask for less.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mode: MemoryMode,
 }
 
 /// Treatment of requests in the sleep phase.
@@ -159,6 +168,12 @@ pub struct Moral {
     pub scorer: ScorerId,
     /// The role of a score given by the caller.
     pub caller_score: CallerScore,
+    /// The part of a request that is judged.
+    #[serde(skip_serializing_if = "is_default")]
+    pub scope: JudgedScope,
+    /// The score of a request without text, such as an image alone, if there is a scorer.
+    #[serde(skip_serializing_if = "is_no_text")]
+    pub no_text: f64,
 }
 
 /// The lattice memory.
@@ -185,6 +200,9 @@ pub struct ContextPolicy {
     pub top_k: usize,
     /// Maximum length of the context in characters, 0..=100,000.
     pub max_chars: usize,
+    /// Its place in a chat.
+    #[serde(skip_serializing_if = "is_default")]
+    pub placement: Placement,
 }
 
 /// Parameters of the trace levels: decays λ, thresholds θ, gains g; the formulas are in
@@ -251,13 +269,14 @@ impl Default for Policy {
             context: ContextPolicy::default(),
             trace: Trace::default(),
             budget: Budget::default(),
+            record: RecordPolicy::default(),
         }
     }
 }
 
 impl Default for MemoryPolicy {
     fn default() -> Self {
-        Self { scope: MemoryScope::Subject }
+        Self { scope: MemoryScope::Subject, mode: MemoryMode::Full }
     }
 }
 
@@ -288,6 +307,8 @@ impl Default for Moral {
             share: 0.25,
             scorer: ScorerId::Lexicon,
             caller_score: CallerScore::Accept,
+            scope: JudgedScope::LastMessage,
+            no_text: NO_TEXT,
         }
     }
 }
@@ -306,7 +327,7 @@ impl Default for LatticePolicy {
 
 impl Default for ContextPolicy {
     fn default() -> Self {
-        Self { top_k: 5, max_chars: 4000 }
+        Self { top_k: 5, max_chars: 4000, placement: Placement::Prompt }
     }
 }
 
@@ -323,10 +344,6 @@ impl Default for Budget {
 }
 
 impl Budget {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// True if the policy limits tokens or cost.
     pub const fn is_set(&self) -> bool {
         self.tokens > 0 || self.cost_micro_usd > 0
@@ -341,7 +358,7 @@ impl Policy {
     }
 
     /// SHA-256 of the policy's canonical JSON: fields in declaration order, shortest representation
-    /// of floats, no budget while it has its default value.
+    /// of floats, without fields added later (such as the budget) while they have their default value.
     ///
     /// Serialising this structure cannot fail; the hash of the empty text stands for that
     /// impossible case.

@@ -316,14 +316,23 @@ impl Engines {
         if engine.damage().is_some() {
             return Ok(false);
         }
-        let applied = engine.view().state.config.clone();
-        if applied.is_none_or(|applied| *applied == *policy) {
+        let Some(applied) = engine.view().state.config.clone() else { return Ok(false) };
+        let wanted = policy.as_change_of(&applied);
+        if wanted != *policy {
+            tracing::warn!(
+                event_type = "engine.policy_dated",
+                engine = %id,
+                "the engine is older than the defaults moral.scope = turn and record.messages = new, and \
+                 keeps last_message and all; change its policy to adopt them"
+            );
+        }
+        if *applied == wanted {
             return Ok(false);
         }
         if !self.parts().store.has_one_owner() {
             return Ok(true);
         }
-        engine.apply_config(policy, "config", "the configuration changed").await?;
+        engine.apply_config(&wanted, "config", "the configuration changed").await?;
         Ok(false)
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     budget::{self, Grant},
     decision::{Decision, Retention, in_pages, one},
+    tokens,
 };
 use crate::domain::{
     command::{Admit, Refusal},
@@ -23,7 +24,7 @@ pub(super) fn admit(state: &State, admit: &Admit, now: Micros) -> Result<Vec<Dec
     if let Some(shutdown) = &state.shutdown {
         return Err(Refusal::Shutdown { reason: shutdown.reason.clone() });
     }
-    let grant = budget::grant(state, admit, phase_tokens(state, admit), now)?;
+    let grant = budget::grant(state, admit, tokens::limit(state, admit), now)?;
     let request =
         ScoredRequest { subject: admit.subject, caller: admit.caller_score, scored: &admit.scored };
     let mut moral = state.filter.judge(&state.policy.moral, &request)?;
@@ -129,6 +130,9 @@ fn facts(state: &State, admit: &Admit, grant: &Grant) -> RequestFacts {
         max_tokens_asked: admit.max_tokens,
         max_tokens: grant.max_tokens,
         shortenable: admit.shortenable,
+        token_rule: admit.token_rule.filter(|_| recorded),
+        limited_by: grant.limited_by.filter(|_| recorded && admit.token_rule.is_some()),
+        memory: admit.memory.filter(|_| recorded),
         top_k: admit.top_k.unwrap_or(state.policy.context.top_k),
         prompt_chars: admit.prompt_chars,
         prompt_hmac: admit.prompt_hmac.clone(),
@@ -138,14 +142,4 @@ fn facts(state: &State, admit: &Admit, grant: &Grant) -> RequestFacts {
         sampling: admit.sampling.filter(|_| recorded),
         auth: admit.auth.filter(|_| recorded),
     }
-}
-
-/// The requested answer tokens, limited to the maximum of the phase.
-fn phase_tokens(state: &State, admit: &Admit) -> u32 {
-    let rhythm = &state.policy.rhythm;
-    let limit = match state.rhythm.phase {
-        Phase::Sleep if admit.shortenable => rhythm.max_sleep_tokens,
-        Phase::Sleep | Phase::Wake => rhythm.max_wake_tokens,
-    };
-    admit.max_tokens.map_or(limit, |asked| asked.min(limit))
 }

@@ -3,15 +3,19 @@
 use crate::domain::{
     budget::{self, Accounts, Amount, Reservation},
     command::{Admit, BudgetUnit, Refusal},
-    event::Usage,
+    event::{LimitedBy, Usage},
     ids::{Micros, SubjectRef},
     state::State,
 };
+
+use super::tokens::Limit;
 
 /// The tokens and reservations granted to an admitted step.
 pub(super) struct Grant {
     /// The maximum number of answer tokens.
     pub(super) max_tokens: u32,
+    /// The cause that lowered it.
+    pub(super) limited_by: Option<LimitedBy>,
     /// Reserved on the account of the data subject; `None` if the policy has no budget.
     pub(super) reservation: Option<Reservation>,
     /// Reserved on the account of the API key; `None` if the key has no limit.
@@ -25,12 +29,14 @@ struct Payer {
     left: Amount,
 }
 
-/// Grants `max_tokens`, limited to the remaining budgets of the data subject and the API key, but
-/// at least one token: the last step of a window may overdraw a budget by its prompt.
+/// Grants a limit, lowered to the remaining budgets of the data subject and the API key, but to at
+/// least one token: the last step of a window may overdraw a budget by its prompt. An answer without
+/// a limit gets one only if the budgets do not cover its expected length; it may overdraw them by the
+/// part beyond that length.
 pub(super) fn grant(
     state: &State,
     admit: &Admit,
-    max_tokens: u32,
+    limit: Limit,
     now: Micros,
 ) -> Result<Grant, Refusal> {
     let policy = &state.policy.budget;
@@ -49,7 +55,8 @@ pub(super) fn grant(
         left.tokens.saturating_sub(prompt_tokens).min(affordable)
     };
     let fit = |most: u64, payer| most.min(fitting(payer)).max(1);
-    let most = subject.iter().chain(&key).fold(u64::from(max_tokens), fit);
+    let most = subject.iter().chain(&key).fold(u64::from(limit.expected), fit);
+    let is_lowered = most < u64::from(limit.expected);
     let usage = Usage::new(prompt_tokens, most);
     let needed = budget::used(usage, admit.price);
     let reservation = |payer: Payer| Reservation {
@@ -62,7 +69,8 @@ pub(super) fn grant(
         },
     };
     Ok(Grant {
-        max_tokens: most as u32,
+        max_tokens: if is_lowered { most as u32 } else { limit.max_tokens },
+        limited_by: if is_lowered { Some(LimitedBy::Budget) } else { limit.limited_by },
         reservation: subject.map(reservation),
         key_reservation: key.map(reservation),
     })

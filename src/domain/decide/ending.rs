@@ -24,8 +24,8 @@ pub const REPLICA_GONE_AFTER: Micros = 30_000_000;
 /// The maximum length of a provider's name for a model or an ending in characters.
 const NAME_MAX: usize = 256;
 
-/// Completes a step. The answer is stored in memory unless its confidence is too low, it repeats
-/// itself, or its data subject was erased.
+/// Completes a step. The answer is stored in memory unless the step forgoes that, its confidence is
+/// too low, it repeats itself, or its data subject was erased.
 pub(super) fn complete(state: &State, complete: &Complete) -> Result<Decision, Refusal> {
     let open = open(state, complete.step)?;
     let memory = remember(state, &open, complete);
@@ -72,6 +72,11 @@ pub(super) fn complete(state: &State, complete: &Complete) -> Result<Decision, R
 fn remember(state: &State, open: &OpenStep, complete: &Complete) -> MemoryOutcome {
     if open.erased {
         return MemoryOutcome::NotStored { why: NotStoredReason::Erased };
+    }
+    if let Some(why) = complete.forgo {
+        // a log of format 1 has no reasons of its own for this
+        let why = if state.has_format_2() { why } else { NotStoredReason::Confidence };
+        return MemoryOutcome::NotStored { why };
     }
     if complete.looping {
         return MemoryOutcome::NotStored { why: NotStoredReason::Looping };

@@ -44,7 +44,7 @@ pub enum NotStoredReason {
     ToolCall,
     /// The request has no text to remember.
     MediaOnly,
-    /// The request asked for no memory.
+    /// The policy or the request allows no remembering.
     MemoryOff,
     /// The answer was truncated to the size limit.
     Cut,

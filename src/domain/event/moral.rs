@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ids::SubjectRef;
+use crate::domain::{ids::SubjectRef, policy::JudgedScope};
 
 /// The maximum number of scorers whose results one event records.
 pub const SCORERS_MAX: usize = 8;
@@ -30,18 +30,6 @@ pub enum VerdictSource {
     Caller,
     /// The engine's scorer.
     Scorer,
-}
-
-/// The part of a request that is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JudgedScope {
-    /// The last message.
-    LastMessage,
-    /// All text of the user after the last answer.
-    Turn,
-    /// All text written by the caller.
-    Request,
 }
 
 /// A moral verdict: its inputs, the deciding score, and the resulting change of the filter.

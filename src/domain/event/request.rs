@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{
     budget::{KeyLimit, Price},
     ids::KeyId,
+    policy::MemoryMode,
 };
 
 /// The facts of a request, without its content.
@@ -18,11 +19,21 @@ pub struct RequestFacts {
     /// The requested `max_tokens`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens_asked: Option<u32>,
-    /// The granted answer tokens: the requested number limited by phase and budget.
+    /// The granted answer tokens; [`UNLIMITED_TOKENS`] if nothing limits the answer.
     pub max_tokens: u32,
     /// True if the answer may be limited to `max_sleep_tokens` in the sleep phase (false for
     /// requests with tools or a response format).
     pub shortenable: bool,
+    /// The rule that limited the answer; absent in older events, for which
+    /// [`TokenRule::Phase`] holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_rule: Option<TokenRule>,
+    /// The cause that lowered `max_tokens` below what the request would otherwise have got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limited_by: Option<LimitedBy>,
+    /// The use of the memory; absent in older events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryMode>,
     /// The number of memory items requested as context.
     pub top_k: usize,
     /// Length of the prompt in characters.
@@ -46,6 +57,40 @@ pub struct RequestFacts {
     /// The credential of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+}
+
+/// The granted answer tokens of a step whose answer nothing limits.
+pub const UNLIMITED_TOKENS: u32 = u32::MAX;
+
+/// The rule that limits the tokens of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenRule {
+    /// The phase lowers the requested number.
+    Phase,
+    /// The requested number holds. The phase limits the answer only if the request has no number
+    /// and the answer may be shortened.
+    Caller,
+}
+
+/// The cause of a lowered limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitedBy {
+    /// The sleep phase.
+    Sleep,
+    /// The budget of the data subject or of the API key.
+    Budget,
+}
+
+impl LimitedBy {
+    /// The name in API responses.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sleep => "sleep",
+            Self::Budget => "budget",
+        }
+    }
 }
 
 /// Sampling parameters.

@@ -8,9 +8,12 @@ impl Policy {
     /// All fields as JSON, including those that the canonical form omits.
     pub fn tree(&self) -> Result<Value, serde_json::Error> {
         let mut tree = serde_json::to_value(self)?;
-        if let Some(sections) = tree.as_object_mut() {
-            sections.insert("budget".to_owned(), serde_json::to_value(&self.budget)?);
-        }
+        tree["budget"] = serde_json::to_value(&self.budget)?;
+        tree["memory"]["mode"] = serde_json::to_value(self.memory.mode)?;
+        tree["moral"]["scope"] = serde_json::to_value(self.moral.scope)?;
+        tree["moral"]["no_text"] = serde_json::to_value(self.moral.no_text)?;
+        tree["context"]["placement"] = serde_json::to_value(self.context.placement)?;
+        tree["record"] = serde_json::to_value(self.record)?;
         Ok(tree)
     }
 

@@ -56,6 +56,7 @@ impl Moral {
         check(unit(self.step), "moral.step", "in [0, 1]")?;
         check(unit(self.target), "moral.target", "in [0, 1]")?;
         check(unit(self.share), "moral.share", "in [0, 1]")?;
+        check(unit(self.no_text), "moral.no_text", "in [0, 1]")?;
         let scored = self.scorer != ScorerId::None || self.caller_score == CallerScore::Accept;
         check(scored, "moral.caller_score", "`accept` when moral.scorer is `none`")
     }

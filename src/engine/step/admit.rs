@@ -169,6 +169,8 @@ fn command(step: Step<'_>, subject: &Subject, actor: &Subject, prompt_digest: &[
         model: request.model.clone(),
         max_tokens: request.max_tokens.map(|limit| limit.tokens),
         shortenable: request.chat.as_ref().is_none_or(|chat| chat.shortenable),
+        token_rule: None,
+        memory: None,
         top_k: request.context_top_k,
         prompt_chars: request.prompt.chars().count(),
         prompt_tokens: Some(estimate::prompt_tokens(request, policy)),

@@ -80,6 +80,7 @@ async fn complete(
         confidence: confidence(&answer.answer),
         looping: is_looping(&answer.answer),
         cut: completion.truncated,
+        forgo: None,
         vector: Some(vector),
     };
     let command = Command::Complete(Box::new(complete));

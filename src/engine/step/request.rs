@@ -11,6 +11,7 @@ use crate::{
     domain::{
         budget::Amount,
         event::{Auth, Sampling},
+        policy::MemoryMode,
     },
     engine::Engine,
     json,
@@ -37,6 +38,9 @@ pub struct StepRequest {
     pub max_tokens: Option<TokenLimit>,
     /// Maximum number of memories given as context; `None` for the policy's number.
     pub context_top_k: Option<usize>,
+    /// The use of the memory that the request asks for; the policy may allow less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryMode>,
     /// The caller's metadata, sealed together with the prompt.
     pub metadata: BTreeMap<String, String>,
 }

@@ -7,8 +7,8 @@ use crate::{
             Intervene, Judged, RaiseFormat, RevokeKey, RotateKey,
         },
         event::{
-            Event, FailStage, Intervention, KeyCreated, KeyRotated, MemoryAdded, MoralVerdict,
-            PolicyChanged, RequestFacts, StepCompleted, StepFailed,
+            Event, FailStage, Intervention, KeyCreated, KeyRotated, MemoryAdded, MemoryOutcome,
+            MoralVerdict, NotStoredReason, PolicyChanged, RequestFacts, StepCompleted, StepFailed,
         },
         ids::SubjectRef,
         state::State,
@@ -41,7 +41,7 @@ pub(super) fn rebuild(state: &State, opened: &DecodedEvent) -> Rebuilt {
             elapsed_ms: e.answer.latency_ms,
             ..admit(opened, &e.request, &e.moral)
         })),
-        Event::StepCompleted(e) => complete(opened, e),
+        Event::StepCompleted(e) => complete(state, opened, e),
         Event::StepFailed(e) => fail(opened, e),
         Event::MemoryAdded(e) => add(state, opened, e),
         Event::EngineShutdown(act) => Command::Shutdown(intervene(act)),
@@ -77,6 +77,8 @@ fn admit(opened: &DecodedEvent, request: &RequestFacts, moral: &MoralVerdict) ->
         model: request.model.clone(),
         max_tokens: request.max_tokens_asked,
         shortenable: request.shortenable,
+        token_rule: request.token_rule,
+        memory: request.memory,
         top_k: Some(request.top_k),
         prompt_chars: request.prompt_chars,
         prompt_hmac: request.prompt_hmac.clone(),
@@ -101,7 +103,7 @@ fn judged(moral: &MoralVerdict) -> Option<Judged> {
     })
 }
 
-fn complete(opened: &DecodedEvent, e: &StepCompleted) -> Command {
+fn complete(state: &State, opened: &DecodedEvent, e: &StepCompleted) -> Command {
     Command::Complete(Box::new(Complete {
         step: opened.envelope.step.unwrap_or_default(),
         provider: e.provider.clone(),
@@ -116,8 +118,26 @@ fn complete(opened: &DecodedEvent, e: &StepCompleted) -> Command {
         confidence: e.confidence,
         looping: e.quality.iter().any(|flag| flag == "looping"),
         cut: e.cut,
+        forgo: forgo(state, e),
         vector: opened.vector.clone(),
     }))
+}
+
+/// The reason of the process for which an answer was not remembered. A log of format 1 has only the
+/// confidence as a reason.
+fn forgo(state: &State, e: &StepCompleted) -> Option<NotStoredReason> {
+    let MemoryOutcome::NotStored { why } = &e.memory else { return None };
+    match why {
+        NotStoredReason::ToolCall
+        | NotStoredReason::MediaOnly
+        | NotStoredReason::MemoryOff
+        | NotStoredReason::Cut => Some(*why),
+        NotStoredReason::Confidence => {
+            let suffices = e.confidence >= state.policy.lattice.min_store_confidence;
+            (suffices && !state.has_format_2()).then_some(NotStoredReason::MemoryOff)
+        }
+        NotStoredReason::Looping | NotStoredReason::Erased => None,
+    }
 }
 
 fn fail(opened: &DecodedEvent, e: &StepFailed) -> Command {

@@ -239,6 +239,7 @@ impl TestReplica {
             confidence: 0.8,
             looping: false,
             cut: false,
+            forgo: None,
             vector: Some(vector),
         };
         Proposal {

@@ -199,6 +199,7 @@ impl Bench {
             confidence: 1.0,
             looping: false,
             cut: false,
+            forgo: None,
             vector: Some(vector),
         };
         self.sealed(Command::Complete(Box::new(complete)), text.as_bytes(), Some(&bytes))

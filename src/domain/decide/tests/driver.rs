@@ -100,6 +100,7 @@ pub(super) fn answer(step: u64, seed: u64) -> Complete {
         confidence: 0.8,
         looping: false,
         cut: false,
+        forgo: None,
         vector: Some(vector(seed)),
     }
 }

@@ -10,10 +10,11 @@ use crate::{
         decide::tests::driver::small_policy,
         event::{
             Auth, AuthScheme, CALLS_MAX, ContextHit, ContextUse, Event, FailStage, HITS_MAX,
-            HitOutcome, JudgedScope, Latency, ModelCall, SCORERS_MAX, Sampling, ScorerResult,
-            StepAdmitted, StepFailed, StepRejected, Usage, VerdictSource,
+            HitOutcome, Latency, ModelCall, SCORERS_MAX, Sampling, ScorerResult, StepAdmitted,
+            StepFailed, StepRejected, Usage, VerdictSource,
         },
         ids::{KeyId, ReplicaId},
+        policy::JudgedScope,
     },
     store::codec,
 };

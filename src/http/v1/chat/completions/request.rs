@@ -125,6 +125,7 @@ impl ChatRequest {
             context_top_k: bounds::context_top_k(extension.context_top_k)?,
             model: self.model,
             temperature,
+            memory: None,
             metadata,
             chat: Some(Chat {
                 messages: messages.into(),
