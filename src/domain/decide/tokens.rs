@@ -8,6 +8,7 @@ use crate::domain::{
 };
 
 /// The limit of an answer.
+#[derive(Clone, Copy)]
 pub(super) struct Limit {
     /// The granted tokens, or [`UNLIMITED_TOKENS`].
     pub(super) max_tokens: u32,
