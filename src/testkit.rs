@@ -6,6 +6,8 @@
 //! | [`TestStore`] | an open, migrated store on such a database |
 //! | [`app::TestApp`] | engines in the process of the test: scripted model, settable clock, faults |
 //! | [`TestServer`] | the real binary as a server process, started in a [`TestEnv`] |
+//! | [`double::Double`] | a model provider that sends scripted bytes |
+//! | [`strict::Provider`] | a model provider that refuses what the published APIs refuse |
 //! | [`CommandOutput`] | what a command of the binary printed and its exit code |
 //!
 //! [`on_every_database!`](crate::on_every_database) runs a test on all databases, [`eventually`]
@@ -39,6 +41,7 @@ mod pgbouncer;
 pub mod postgres;
 mod server;
 mod store;
+pub mod strict;
 
 pub use client::{TestResponse, http_client, http_client_builder, send};
 pub use command::{CommandOutput, TestEnv, run_mlsdm};

@@ -1,0 +1,49 @@
+//! Scripts of answers.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{Answer, Asked, Reply};
+
+/// The answer to a valid request.
+pub type Script = Arc<dyn Fn(&Asked<'_>) -> Reply + Send + Sync>;
+
+/// Answers the n-th turn of each conversation by the n-th of these answers, and the turns after
+/// them by "Done.". Requests without tools, by which agents name a conversation, get a short text.
+pub fn turns(answers: Vec<Answer>) -> Script {
+    Arc::new(move |asked| {
+        let answer = if asked.tools().is_empty() {
+            Answer::text("A task in a folder")
+        } else {
+            answers.get(asked.turn).cloned().unwrap_or_else(|| Answer::text("Done."))
+        };
+        Reply::Answer(answer)
+    })
+}
+
+/// Calls the first tool twice in parallel, for Rome and for Oslo, and then repeats their results;
+/// answers by the schema of a structured answer; repeats the prompt of all other requests.
+pub fn echo() -> Script {
+    Arc::new(|asked| {
+        let tool = asked.tools().first().map(|name| (*name).to_owned());
+        let structured = asked.has_schema();
+        let answer = match tool {
+            Some(tool) if asked.round == 0 && asked.body["tool_choice"] != "none" => {
+                let city = |city: &str| super::ToolUse {
+                    id: String::new(),
+                    name: tool.clone(),
+                    arguments: json!({ "city": city }),
+                };
+                Answer { calls: vec![city("Rome"), city("Oslo")], ..Answer::default() }
+            }
+            Some(_) if !asked.results.is_empty() => Answer::text(asked.results.join(" and ")),
+            _ if structured => Answer { structured: true, ..Answer::default() },
+            _ => Answer::text(format!("You said: {}", asked.prompt)),
+        };
+        let thinks = asked.body["thinking"]["type"].as_str().is_some_and(|kind| kind != "disabled")
+            || asked.body["reasoning"].is_object();
+        let answer = if thinks { answer.thinking("Let me think about it.") } else { answer };
+        Reply::Answer(answer)
+    })
+}
