@@ -45,6 +45,6 @@ pub use started::StartRecord;
 pub use step::{
     StepHandle,
     answer::{Answer, StepResponse},
-    error::StepError,
+    error::{FailedCall, StepError},
     request::{Caller, Chat, StepRequest},
 };

@@ -16,6 +16,7 @@ pub mod metrics;
 mod openai;
 mod price;
 mod provider;
+mod provider_error;
 mod replay;
 mod report;
 mod setup;
@@ -42,11 +43,15 @@ pub use chat::{
     Dialect, Extra, LimitField, Message, Messages, ProviderCompletion, Reply, Request, Role,
     TokenLimit, ToolCall,
 };
-pub use error::LlmError;
+pub use error::{LlmError, UnreachableCause};
 pub use http::http_client;
 pub use openai::{OpenAi, OpenAiSettings};
 pub use price::BadPrice;
 pub use provider::{Function, Provider, ReplyFuture};
+pub use provider_error::{
+    CONTEXT_LENGTH_EXCEEDED, INSUFFICIENT_QUOTA, MODEL_NOT_FOUND, PROVIDER_UNAUTHORIZED,
+    ProviderError, RATE_LIMIT_EXCEEDED,
+};
 pub use replay::{RecordedAnswer, Replay};
 pub use report::{CallReport, Completion};
 pub use setup::{LlmSetup, Route};

@@ -12,7 +12,7 @@ use actix_web::{HttpResponse, body::BoxBody, http::StatusCode};
 use tracing::{Span, error, info};
 
 use super::{Code, Problem, metrics::HttpMetrics, retain_body::RetainBody, trace_context};
-use crate::{domain::event::RejectReason, engine::Answer};
+use crate::{domain::event::RejectReason, engine::Answer, llm::UnreachableCause};
 
 /// The fields that a governed step adds to the access log.
 #[derive(Clone, Debug)]
@@ -94,6 +94,7 @@ impl AccessLog {
         }
         trace_context::record_response(&self.trace_span, self.status, error_code);
         let failed = problem.and_then(Problem::step);
+        let call = problem.and_then(Problem::call);
         info!(
             event_type = "http.request",
             status,
@@ -106,7 +107,12 @@ impl AccessLog {
             moral_value = step.map(|step| step.moral_value),
             moral_threshold = step.map(|step| step.moral_threshold),
             position = step.map(|step| step.position),
-            provider = step.and_then(|step| step.provider.as_deref()),
+            provider = step
+                .and_then(|step| step.provider.as_deref())
+                .or_else(|| call.map(|call| call.provider.as_str())),
+            provider_status = call.and_then(|call| call.status),
+            provider_code = call.and_then(|call| call.error).map(|error| error.code),
+            unreachable_cause = call.and_then(|call| call.cause).map(UnreachableCause::name),
             model = step.and_then(|step| step.model.as_deref()),
             input_tokens = step.and_then(|step| step.input_tokens),
             output_tokens = step.and_then(|step| step.output_tokens),

@@ -11,6 +11,6 @@ pub(super) mod from_actix;
 mod from_engine;
 pub mod responses;
 
-pub use body::{PROBLEM_JSON, Problem, ProblemBody};
+pub use body::{PROBLEM_JSON, Problem, ProblemBody, ProviderErrorBody};
 pub use code::Code;
 pub(super) use from_engine::whole_seconds;

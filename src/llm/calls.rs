@@ -44,6 +44,9 @@ impl CallLog {
             code: CANCELLED.to_owned(),
             ms: 0.0,
             sampling: None,
+            status: None,
+            provider_code: None,
+            cause: None,
         });
     }
 
@@ -60,6 +63,11 @@ impl CallLog {
         // an untranslatable request is not sent
         if let (Err(LlmError::Untranslatable { .. }), Some(running)) = (result, &mut self.running) {
             running.is_sent = false;
+        }
+        if let (Err(error), Some(call)) = (result, self.calls.last_mut()) {
+            call.status = error.status();
+            call.provider_code = error.provider_error().map(|said| said.code.to_owned());
+            call.cause = error.unreachable_cause().map(|cause| cause.name().to_owned());
         }
         self.finish(result.as_ref().map_or_else(LlmError::code, |_| OK));
     }

@@ -2,19 +2,62 @@
 
 use std::time::Duration;
 
+use super::provider_error::{
+    INSUFFICIENT_QUOTA, PROVIDER_UNAUTHORIZED, ProviderError, RATE_LIMIT_EXCEEDED,
+};
+
+/// Why a provider cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnreachableCause {
+    /// Its name has no address.
+    Dns,
+    /// It accepts no connection.
+    Connect,
+    /// The TLS handshake failed, for example because its certificate is not trusted.
+    Tls,
+    /// The proxy refuses the connection.
+    Proxy,
+    /// The connection closed before the answer began.
+    Reset,
+}
+
+impl UnreachableCause {
+    /// The name in events and log lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Proxy => "proxy",
+            Self::Reset => "reset",
+        }
+    }
+
+    /// The cause with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Dns, Self::Connect, Self::Tls, Self::Proxy, Self::Reset];
+        all.into_iter().find(|cause| cause.name() == name)
+    }
+}
+
 /// Why a model did not answer. Holds neither the request nor the provider's response: an error body
 /// may quote the prompt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LlmError {
     /// No connection, or it closed before the answer began.
-    #[error("the provider cannot be reached")]
-    Unreachable,
+    #[error("the provider cannot be reached ({})", cause.name())]
+    Unreachable {
+        /// The part that failed.
+        cause: UnreachableCause,
+    },
     /// The deadline of the step is over.
     #[error("the model did not answer before the deadline")]
     Timeout,
     /// The provider is overloaded or limits the rate (429, 529).
     #[error("the provider is overloaded or limits the rate of requests")]
     Overloaded {
+        /// The HTTP status.
+        status: u16,
         /// The provider's `Retry-After`.
         retry_after: Option<Duration>,
     },
@@ -30,11 +73,19 @@ pub enum LlmError {
         /// The HTTP status.
         status: u16,
     },
+    /// The provider's quota or credit is exhausted. Waiting does not help.
+    #[error("the quota at the provider is exhausted")]
+    QuotaExhausted {
+        /// The HTTP status.
+        status: u16,
+    },
     /// The provider rejects the request (other 4xx).
-    #[error("the provider rejected the request with status {status}")]
+    #[error("the provider rejected the request with status {status} ({})", error.code)]
     Refused {
         /// The HTTP status.
         status: u16,
+        /// What the provider says about it.
+        error: ProviderError,
     },
     /// The response violates the provider's API.
     #[error("the provider's response is malformed: {what}")]
@@ -81,14 +132,84 @@ pub enum LlmError {
 }
 
 impl LlmError {
+    /// The error of a response that is no answer.
+    pub(super) fn of_status(
+        status: u16,
+        retry_after: Option<Duration>,
+        error: ProviderError,
+    ) -> Self {
+        match status {
+            402 => Self::QuotaExhausted { status },
+            400 | 403 | 429 if error.code == INSUFFICIENT_QUOTA => Self::QuotaExhausted { status },
+            401 | 403 => Self::Unauthorized { status },
+            429 | 529 => Self::Overloaded { status, retry_after },
+            408 | 500..=599 => Self::Upstream { status },
+            _ => Self::Refused { status, error },
+        }
+    }
+
+    /// The HTTP status of the provider's response, if there was one that says why.
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Overloaded { status, .. }
+            | Self::Upstream { status }
+            | Self::Unauthorized { status }
+            | Self::QuotaExhausted { status }
+            | Self::Refused { status, .. } => Some(*status),
+            Self::Unreachable { .. }
+            | Self::Timeout
+            | Self::Malformed { .. }
+            | Self::BrokenOff
+            | Self::Untranslatable { .. }
+            | Self::NotAllowed
+            | Self::BreakerOpen { .. }
+            | Self::BulkheadFull
+            | Self::CallerGone
+            | Self::TooLong
+            | Self::NotRecorded
+            | Self::Unavailable { .. } => None,
+        }
+    }
+
+    /// What the provider says about the failure, if it says more than its status.
+    pub const fn provider_error(&self) -> Option<ProviderError> {
+        let (status, code) = match self {
+            Self::Refused { error, .. } => return Some(*error),
+            Self::Unauthorized { status } => (*status, PROVIDER_UNAUTHORIZED),
+            Self::QuotaExhausted { status } => (*status, INSUFFICIENT_QUOTA),
+            Self::Overloaded { status: 429, .. } => (429, RATE_LIMIT_EXCEEDED),
+            Self::Overloaded { .. }
+            | Self::Upstream { .. }
+            | Self::Unreachable { .. }
+            | Self::Timeout
+            | Self::Malformed { .. }
+            | Self::BrokenOff
+            | Self::Untranslatable { .. }
+            | Self::NotAllowed
+            | Self::BreakerOpen { .. }
+            | Self::BulkheadFull
+            | Self::CallerGone
+            | Self::TooLong
+            | Self::NotRecorded
+            | Self::Unavailable { .. } => return None,
+        };
+        Some(ProviderError { code, ..ProviderError::of_status(status) })
+    }
+
+    /// Why the provider cannot be reached.
+    pub const fn unreachable_cause(&self) -> Option<UnreachableCause> {
+        if let Self::Unreachable { cause } = self { Some(*cause) } else { None }
+    }
+
     /// The short name recorded in `step.failed`.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Unreachable => "unreachable",
+            Self::Unreachable { .. } => "unreachable",
             Self::Timeout => "timeout",
             Self::Overloaded { .. } => "overloaded",
             Self::Upstream { .. } => "upstream",
             Self::Unauthorized { .. } => "unauthorized",
+            Self::QuotaExhausted { .. } => INSUFFICIENT_QUOTA,
             Self::Refused { .. } => "refused",
             Self::Malformed { .. } => "malformed",
             Self::BrokenOff => "broken_off",
@@ -106,12 +227,13 @@ impl LlmError {
     /// The time after which a retry may succeed, if the provider or its breaker names one.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Overloaded { retry_after } => *retry_after,
+            Self::Overloaded { retry_after, .. } => *retry_after,
             Self::BreakerOpen { retry_after } => Some(*retry_after),
-            Self::Unreachable
+            Self::Unreachable { .. }
             | Self::Timeout
             | Self::Upstream { .. }
             | Self::Unauthorized { .. }
+            | Self::QuotaExhausted { .. }
             | Self::Refused { .. }
             | Self::Malformed { .. }
             | Self::BrokenOff
@@ -128,12 +250,13 @@ impl LlmError {
     /// True if a retry with the same provider may succeed.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Unreachable
+            Self::Unreachable { .. }
             | Self::Overloaded { .. }
             | Self::Upstream { .. }
             | Self::BrokenOff => true,
             Self::Timeout
             | Self::Unauthorized { .. }
+            | Self::QuotaExhausted { .. }
             | Self::Refused { .. }
             | Self::Malformed { .. }
             | Self::Untranslatable { .. }
@@ -150,7 +273,7 @@ impl LlmError {
     /// True if the provider is at fault. The circuit breaker counts these errors.
     pub const fn is_fault(&self) -> bool {
         match self {
-            Self::Unreachable
+            Self::Unreachable { .. }
             | Self::Timeout
             | Self::Overloaded { .. }
             | Self::Upstream { .. }
@@ -158,7 +281,8 @@ impl LlmError {
             | Self::Malformed { .. }
             | Self::BrokenOff
             | Self::Unavailable { .. } => true,
-            Self::Refused { .. }
+            Self::QuotaExhausted { .. }
+            | Self::Refused { .. }
             | Self::Untranslatable { .. }
             | Self::NotAllowed
             | Self::BreakerOpen { .. }
@@ -173,10 +297,11 @@ impl LlmError {
     pub const fn may_fall_back(&self) -> bool {
         match self {
             Self::CallerGone | Self::TooLong | Self::Timeout | Self::NotAllowed => false,
-            Self::Unreachable
+            Self::Unreachable { .. }
             | Self::Overloaded { .. }
             | Self::Upstream { .. }
             | Self::Unauthorized { .. }
+            | Self::QuotaExhausted { .. }
             | Self::Refused { .. }
             | Self::Malformed { .. }
             | Self::BrokenOff

@@ -1,9 +1,9 @@
 //! HTTP for all providers: the client, errors by status, size limits.
 //!
-//! The body of an error response is not read because it may quote the prompt. The text of a transport
-//! error is dropped because it may contain a proxy's password.
+//! Of the body of an error response only a code is kept because its text may quote the prompt. The text
+//! of a transport error is dropped because it may contain a proxy's password.
 
-use std::time::Duration;
+use std::{error::Error, io, time::Duration};
 
 use reqwest::{
     Client, RequestBuilder, Response,
@@ -12,8 +12,9 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
+use tokio::time::timeout;
 
-use super::{LlmError, Sink, setup_error::SetupError};
+use super::{LlmError, Sink, error::UnreachableCause, provider_error, setup_error::SetupError};
 use crate::telemetry::traces;
 
 /// Timeout of a connection attempt, within the deadline of a call.
@@ -21,6 +22,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Maximum size of an answer that is not streamed, in bytes. A larger one is malformed.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Maximum size of the part of an error response that is read, in bytes.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// Maximum time to read the body of an error response. The status is known before.
+const ERROR_BODY_MAX: Duration = Duration::from_secs(2);
 
 /// Maximum `Retry-After` of a provider. A longer one counts as this.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
@@ -55,22 +62,53 @@ pub(super) fn secret_header(prefix: &str, key: &SecretString) -> Option<HeaderVa
 pub(super) async fn send(request: RequestBuilder) -> Result<Response, LlmError> {
     let mut headers = HeaderMap::new();
     traces::inject(&mut headers);
-    let response = request.headers(headers).send().await.map_err(|_| LlmError::Unreachable)?;
+    let sent = request.headers(headers).send().await;
+    let response = sent.map_err(|error| LlmError::Unreachable { cause: cause(&error) })?;
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
-    Err(by_status(status.as_u16(), retry_after(response.headers())))
+    let (status, wait) = (status.as_u16(), retry_after(response.headers()));
+    let body = timeout(ERROR_BODY_MAX, error_body(response)).await.unwrap_or_default();
+    Err(LlmError::of_status(status, wait, provider_error::parse(status, &body)))
 }
 
-/// The error of a status other than 2xx.
-pub(super) const fn by_status(status: u16, retry_after: Option<Duration>) -> LlmError {
-    match status {
-        401 | 403 => LlmError::Unauthorized { status },
-        429 | 529 => LlmError::Overloaded { retry_after },
-        408 | 500..=599 => LlmError::Upstream { status },
-        _ => LlmError::Refused { status },
+/// The body of an error response. One that is too large or breaks off is empty.
+async fn error_body(mut response: Response) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        if bytes.len() + chunk.len() > ERROR_BYTES_MAX {
+            return Vec::new();
+        }
+        bytes.extend_from_slice(&chunk);
     }
+    bytes
+}
+
+/// Why a request could not be sent. The errors of the client have no type for most causes.
+fn cause(error: &reqwest::Error) -> UnreachableCause {
+    let mut next = error.source();
+    while let Some(error) = next {
+        if is_tls(error) {
+            return UnreachableCause::Tls;
+        }
+        let text = error.to_string();
+        if text.starts_with("dns error") {
+            return UnreachableCause::Dns;
+        }
+        if text.starts_with("tunnel error") {
+            return UnreachableCause::Proxy;
+        }
+        next = error.source();
+    }
+    if error.is_connect() { UnreachableCause::Connect } else { UnreachableCause::Reset }
+}
+
+/// True for an error of TLS, which the client wraps into an error of I/O.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let inner = wrapped.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    error.is::<rustls::Error>() || inner.is_some()
 }
 
 /// The value of `Retry-After`: seconds or a date (RFC 9110, section 10.2.3).
@@ -112,7 +150,11 @@ pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, LlmError> {
 
 /// The error of a stream that ends early: it depends on whether the answer had begun.
 pub(super) const fn early_end(sink: &Sink) -> LlmError {
-    if sink.has_started() { LlmError::BrokenOff } else { LlmError::Unreachable }
+    if sink.has_started() {
+        LlmError::BrokenOff
+    } else {
+        LlmError::Unreachable { cause: UnreachableCause::Reset }
+    }
 }
 
 /// Maximum length of a model's name in the log, in characters.
@@ -140,19 +182,6 @@ mod tests {
         assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO), "in the past");
         assert_eq!(wait("Fri, 06 Nov 2133 08:49:37 GMT"), Some(RETRY_AFTER_MAX));
         assert_eq!((wait("soon"), wait("-1")), (None, None));
-    }
-
-    #[test]
-    fn statuses_map_to_errors() {
-        assert_eq!(by_status(403, None), LlmError::Unauthorized { status: 403 });
-        let wait = Some(Duration::from_secs(1));
-        assert_eq!(by_status(529, wait), LlmError::Overloaded { retry_after: wait });
-        for status in [408, 500, 503] {
-            assert_eq!(by_status(status, None), LlmError::Upstream { status });
-        }
-        for status in [302, 400, 404, 422] {
-            assert_eq!(by_status(status, None), LlmError::Refused { status });
-        }
     }
 
     #[test]

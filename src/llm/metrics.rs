@@ -35,13 +35,14 @@ pub(crate) const TOKENS: &[f64] =
     &[0.5, 16.5, 64.5, 256.5, 1_024.5, 4_096.5, 16_384.5, 65_536.5, 262_144.5];
 
 /// Every outcome of an attempt: an answer, or the code of an [`LlmError`].
-const OUTCOMES: [&str; 17] = [
+const OUTCOMES: [&str; 18] = [
     "success",
     "unreachable",
     "timeout",
     "overloaded",
     "upstream",
     "unauthorized",
+    "insufficient_quota",
     "refused",
     "malformed",
     "broken_off",

@@ -28,7 +28,10 @@ pub(super) fn chat(provider: &'static str, model: Option<&str>, request: &Reques
         gen_ai.response.model = Empty,
         gen_ai.usage.input_tokens = Empty,
         gen_ai.usage.output_tokens = Empty,
+        http.response.status_code = Empty,
         mlsdm.llm.attempts = Empty,
+        mlsdm.llm.provider_code = Empty,
+        mlsdm.llm.unreachable_cause = Empty,
     )
 }
 
@@ -53,6 +56,17 @@ pub(super) fn record_result(
         }
         // not a failure of the provider
         Err(LlmError::CallerGone) => {}
-        Err(error) => traces::failed(span, error.code()),
+        Err(error) => {
+            if let Some(status) = error.status() {
+                span.record("http.response.status_code", i64::from(status));
+            }
+            if let Some(said) = error.provider_error() {
+                span.record("mlsdm.llm.provider_code", said.code);
+            }
+            if let Some(cause) = error.unreachable_cause() {
+                span.record("mlsdm.llm.unreachable_cause", cause.name());
+            }
+            traces::failed(span, error.code());
+        }
     }
 }

@@ -146,7 +146,7 @@ impl Retry {
         let doubled = 2_u32.saturating_pow(tries - 1);
         let bound = self.base.saturating_mul(doubled).min(self.max);
         let jittered = bound.mul_f64(f64::from(crate::ids::random_bits()) / f64::from(u32::MAX));
-        if let LlmError::Overloaded { retry_after: Some(least) } = error {
+        if let LlmError::Overloaded { retry_after: Some(least), .. } = error {
             return jittered.max(*least);
         }
         jittered

@@ -5,6 +5,8 @@ mod anthropic;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod meaning;
+#[cfg(test)]
 mod models;
 #[cfg(test)]
 mod openai;

@@ -52,11 +52,13 @@ async fn an_answer_names_the_model() {
 }
 
 #[actix_web::test]
-async fn an_overloaded_provider_is_a_503_with_retry_after() {
-    let busy = answer("429 Too Many", "Retry-After: 77\r\n", "{}");
-    let (status, wait, body) = ask(vec![busy], &[], 1).await;
-    assert_eq!((status, wait.as_deref()), (503, Some("77")));
-    assert_eq!(body["code"], "E607");
+async fn a_rate_limit_and_an_overload_of_the_provider_keep_their_retry_after() {
+    for (line, kept, code) in [("429 Too Many", 429, "E614"), ("529 Overloaded", 503, "E607")] {
+        let busy = answer(line, "Retry-After: 77\r\n", "{}");
+        let (status, wait, body) = ask(vec![busy], &[], 1).await;
+        assert_eq!((status, wait.as_deref()), (kept, Some("77")));
+        assert_eq!(body["code"], code);
+    }
 }
 
 #[actix_web::test]

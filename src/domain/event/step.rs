@@ -173,6 +173,15 @@ pub struct ModelCall {
     /// The sampling parameters sent to the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
+    /// The HTTP status of a failed call, if the provider answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The provider's own code of the failure, from a closed list, e.g. `context_length_exceeded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_code: Option<String>,
+    /// Why the provider could not be reached: `dns`, `connect`, `tls`, `proxy` or `reset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// The stage in which an admitted step failed.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     admit::AdmittedStep,
-    error::Failure,
+    error::{FailedCall, Failure},
     progress::Progress,
     request::{Step, StepRequest},
     retrieve::Retrieval,
@@ -52,8 +52,8 @@ pub(super) async fn ask(
     let report = step.engine.parts.llm.call(&request, sink, calls, step.deadline()).await;
     progress.end(step);
     count(step, &report, &progress.latency);
-    let CallReport { provider, model: requested_model, result, .. } = report;
-    let completion = result.map_err(|error| failure(&error))?;
+    let completion = report.result.clone().map_err(|error| failure(&report, &error))?;
+    let CallReport { provider, model: requested_model, .. } = report;
     if is_blank(progress.sink.text()) && progress.sink.tool_calls().is_empty() {
         let empty = Failure::new(FailStage::EmptyResponse, "empty_response");
         return Err(Failure { usage: completion.usage, ..empty });
@@ -79,11 +79,11 @@ fn messages(request: &StepRequest, context: Option<ContextMessage>) -> Messages 
     }
 }
 
-fn failure(error: &LlmError) -> Failure {
+fn failure(report: &CallReport, error: &LlmError) -> Failure {
     let is_gone = *error == LlmError::CallerGone;
     let stage = if is_gone { FailStage::Cancelled } else { FailStage::Llm };
-    let retry_after = error.retry_after();
-    Failure { retry_after, ..Failure::new(stage, error.code()) }
+    let call = Some(Box::new(FailedCall::new(report, error)));
+    Failure { retry_after: error.retry_after(), call, ..Failure::new(stage, error.code()) }
 }
 
 /// Counts a call, unless an open breaker or a full bulkhead prevented all attempts: those would

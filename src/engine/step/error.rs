@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    domain::event::{FailStage, Usage},
+    domain::event::{FailStage, ModelCall, Usage},
+    llm::{CallReport, LlmError, ProviderError, UnreachableCause},
     store::{StoreError, seal::SealError, subject::SubjectError, writer::WriteError},
 };
 
@@ -14,7 +15,7 @@ pub enum StepError {
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The step was admitted and recorded as failed.
-    #[error("step {step} failed {} ({code})", circumstance(*.stage))]
+    #[error("step {step} failed {} ({})", circumstance(*.stage), cause(.code, .call.as_deref()))]
     Failed {
         /// The step's number.
         step: u64,
@@ -24,6 +25,8 @@ pub enum StepError {
         code: String,
         /// The time after which a retry may succeed, if the provider or its breaker names one.
         retry_after: Option<Duration>,
+        /// The failed call of a model.
+        call: Option<Box<FailedCall>>,
     },
     /// An earlier request with the same idempotency key is still running.
     #[error("a request with this Idempotency-Key is still running; retry later")]
@@ -50,6 +53,53 @@ const fn circumstance(stage: FailStage) -> &'static str {
         FailStage::EmptyResponse => "because the model returned no text",
         FailStage::Cancelled => "because the client disconnected",
         FailStage::Abandoned => "because no result was recorded before its deadline",
+    }
+}
+
+/// The cause of a failure in brackets: its short name and what the provider said.
+fn cause(code: &str, call: Option<&FailedCall>) -> String {
+    let Some(call) = call else { return code.to_owned() };
+    let status = call.status.map(|status| format!("status {status}"));
+    let said = call.error.map(|error| error.code.to_owned()).filter(|said| said != code);
+    let part = call.cause.map(|cause| cause.name().to_owned());
+    let parts = [Some(code.to_owned()), status, said, part];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// The call of a model whose failure ended a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedCall {
+    /// The provider's name.
+    pub provider: String,
+    /// The HTTP status, if the provider answered.
+    pub status: Option<u16>,
+    /// What the provider says about the failure.
+    pub error: Option<ProviderError>,
+    /// Why the provider cannot be reached.
+    pub cause: Option<UnreachableCause>,
+}
+
+impl FailedCall {
+    /// The failed call of a report.
+    pub(super) fn new(report: &CallReport, error: &LlmError) -> Self {
+        Self {
+            provider: report.provider.to_owned(),
+            status: error.status(),
+            error: error.provider_error(),
+            cause: error.unreachable_cause(),
+        }
+    }
+
+    /// A recorded call.
+    pub(super) fn recorded(call: &ModelCall) -> Self {
+        let status = call.status;
+        let code = call.provider_code.as_deref();
+        Self {
+            provider: call.provider.clone(),
+            status,
+            error: status.zip(code).map(|(status, code)| ProviderError::recorded(status, code)),
+            cause: call.cause.as_deref().and_then(UnreachableCause::from_name),
+        }
     }
 }
 
@@ -87,12 +137,13 @@ pub(super) struct Failure {
     pub(super) code: String,
     pub(super) usage: Usage,
     pub(super) retry_after: Option<Duration>,
+    pub(super) call: Option<Box<FailedCall>>,
 }
 
 impl Failure {
     pub(super) fn new(stage: FailStage, code: &str) -> Self {
         let (code, usage) = (code.to_owned(), Usage::default());
-        Self { stage, code, usage, retry_after: None }
+        Self { stage, code, usage, retry_after: None, call: None }
     }
 
     /// The client disconnected.
@@ -107,8 +158,26 @@ mod tests {
 
     #[test]
     fn the_message_of_a_failure_names_stage_and_cause_in_words() {
-        let stage = FailStage::Llm;
-        let error = StepError::Failed { step: 3, stage, code: "timeout".into(), retry_after: None };
-        assert_eq!(error.to_string(), "step 3 failed while the model was called (timeout)");
+        let mut call = FailedCall {
+            provider: "openai".to_owned(),
+            status: None,
+            error: None,
+            cause: Some(UnreachableCause::Dns),
+        };
+        let text = |code: &str, call: &FailedCall| {
+            let (stage, code, call) =
+                (FailStage::Llm, code.to_owned(), Some(Box::new(call.clone())));
+            StepError::Failed { step: 3, stage, code, retry_after: None, call }.to_string()
+        };
+        assert_eq!(
+            text("unreachable", &call),
+            "step 3 failed while the model was called (unreachable, dns)"
+        );
+        call = FailedCall { status: Some(400), cause: None, ..call };
+        call.error = Some(ProviderError::recorded(400, "context_length_exceeded"));
+        assert_eq!(
+            text("refused", &call),
+            "step 3 failed while the model was called (refused, status 400, context_length_exceeded)"
+        );
     }
 }

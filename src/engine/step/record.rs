@@ -110,7 +110,7 @@ async fn fail(
     facts: EndingFacts,
     partial: &StoredAnswer,
 ) -> StepError {
-    let Failure { stage, code, mut usage, retry_after } = failure;
+    let Failure { stage, code, mut usage, retry_after, call } = failure;
     if usage == Usage::default() {
         usage = estimate::partial_usage(step.request, partial);
     }
@@ -142,7 +142,7 @@ async fn fail(
     match append(step, proposal).await {
         Ok(_) => {
             count(step, None);
-            StepError::Failed { step: admitted.step, stage, code, retry_after }
+            StepError::Failed { step: admitted.step, stage, code, retry_after, call }
         }
         Err(error) => error,
     }

@@ -7,7 +7,7 @@ use tokio::time::timeout_at;
 
 use super::{
     answer::{Answer, AnswerIds, Ending, StepResponse},
-    error::StepError,
+    error::{FailedCall, StepError},
     request::Step,
 };
 use crate::{
@@ -94,6 +94,7 @@ async fn replay_answer(
             stage: failed.stage,
             code: failed.code,
             retry_after: None,
+            call: failed.calls.last().map(|call| Box::new(FailedCall::recorded(call))),
         }),
         _ => Err(StepError::defect("an idempotency key belongs to events that are not a step's")),
     }

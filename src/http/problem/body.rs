@@ -10,17 +10,20 @@ use actix_web::{
     body::BoxBody,
     http::{
         StatusCode,
-        header::{self, HeaderValue},
+        header::{self, HeaderName, HeaderValue},
     },
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Code;
-use crate::http::request_id::RequestIds;
+use crate::{engine::FailedCall, http::request_id::RequestIds, llm::UnreachableCause};
 
 /// Media type of errors, except on routes in the dialect of another API.
 pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// The header that tells the SDKs of OpenAI and Anthropic whether to retry, whatever the status.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// An error response.
 #[derive(Clone, Debug)]
@@ -31,7 +34,15 @@ pub struct Problem {
     allow: Option<String>,
     challenge: Option<&'static str>,
     cause: Option<String>,
-    failed: Option<Box<(u64, String)>>,
+    failed: Option<Box<FailedStep>>,
+}
+
+/// The step that failed, for the log and for clients.
+#[derive(Clone, Debug)]
+struct FailedStep {
+    number: u64,
+    reason: String,
+    call: Option<FailedCall>,
 }
 
 /// The body of an error.
@@ -54,6 +65,37 @@ pub struct ProblemBody {
     pub request_id: String,
     /// Trace id: 32 hexadecimal digits.
     pub trace_id: String,
+    /// What the model provider said, if it is the cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_error: Option<ProviderErrorBody>,
+}
+
+/// The machine-readable part of a provider's error.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ProviderErrorBody {
+    /// The provider.
+    pub provider: String,
+    /// The HTTP status of its response.
+    pub status: Option<u16>,
+    /// Its code, from a closed list.
+    #[schema(example = "context_length_exceeded")]
+    pub code: Option<&'static str>,
+    /// The field of the request that is at fault.
+    pub param: Option<&'static str>,
+    /// Why the provider could not be reached: `dns`, `connect`, `tls`, `proxy` or `reset`.
+    pub cause: Option<&'static str>,
+}
+
+impl From<&FailedCall> for ProviderErrorBody {
+    fn from(call: &FailedCall) -> Self {
+        Self {
+            provider: call.provider.clone(),
+            status: call.status,
+            code: call.error.map(|error| error.code),
+            param: call.error.and_then(|error| error.param),
+            cause: call.cause.map(UnreachableCause::name),
+        }
+    }
 }
 
 impl Problem {
@@ -103,18 +145,33 @@ impl Problem {
     /// Adds the failed step and the reason for the log.
     #[must_use]
     pub fn with_step(mut self, step: u64, reason: impl Into<String>) -> Self {
-        self.failed = Some(Box::new((step, reason.into())));
+        let call = None;
+        self.failed = Some(Box::new(FailedStep { number: step, reason: reason.into(), call }));
         self
+    }
+
+    /// Adds the failed call of a model to the failed step.
+    #[must_use]
+    pub fn with_call(mut self, call: Option<FailedCall>) -> Self {
+        if let Some(failed) = &mut self.failed {
+            failed.call = call;
+        }
+        self
+    }
+
+    /// The failed call of a model, if one is the cause.
+    pub fn call(&self) -> Option<&FailedCall> {
+        self.failed.as_ref().and_then(|failed| failed.call.as_ref())
     }
 
     /// The number of the failed step, if the request had started one.
     pub fn step(&self) -> Option<u64> {
-        self.failed.as_ref().map(|failed| failed.0)
+        self.failed.as_ref().map(|failed| failed.number)
     }
 
     /// The reason for which the step failed, such as `timeout`.
     pub fn reason(&self) -> Option<&str> {
-        self.failed.as_ref().map(|failed| failed.1.as_str())
+        self.failed.as_ref().map(|failed| failed.reason.as_str())
     }
 
     /// The error code.
@@ -140,6 +197,7 @@ impl Problem {
             "status": self.code.status().as_u16(),
             "detail": self.detail,
             "code": self.code.text(),
+            "provider_error": self.call().map(ProviderErrorBody::from),
         })
     }
 
@@ -153,6 +211,7 @@ impl Problem {
             code: self.code.text(),
             request_id: ids.request_id().to_owned(),
             trace_id: ids.trace_id.clone(),
+            provider_error: self.call().map(ProviderErrorBody::from),
         }
     }
 }
@@ -174,6 +233,9 @@ impl ResponseError for Problem {
         response.insert_header((header::CONTENT_TYPE, PROBLEM_JSON));
         if let Some(seconds) = self.retry_after_seconds {
             response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if !self.code.may_retry() {
+            response.insert_header((SHOULD_RETRY, "false"));
         }
         if let Some(methods) = &self.allow
             && let Ok(value) = HeaderValue::from_str(methods)

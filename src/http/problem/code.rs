@@ -138,6 +138,20 @@ codes! {
         "step 7 failed: the model provider rejected the API key of this server";
     EmbedderUnavailable "E609" 503 "The embedder is temporarily unavailable",
         "step 7 failed: the embedding server is overloaded";
+    ProviderRefused "E610" 400 "The model provider rejected the request",
+        "step 7 failed while the model was called (refused, status 400, context_length_exceeded); the \
+         prompt is too long for the context window of the model: shorten the messages";
+    ModelNotFound "E611" 404 "The model does not exist",
+        "this model is not allowed; GET /v1/models lists the allowed models (llm.models)";
+    ProviderTooLarge "E612" 413 "The request is too large for the model provider",
+        "step 7 failed while the model was called (refused, status 413, request_too_large)";
+    ProviderUnprocessable "E613" 422 "The model provider cannot process the request",
+        "step 7 failed while the model was called (refused, status 422, invalid_request)";
+    ModelRateLimited "E614" 429 "The model provider limits the rate of requests",
+        "step 7 failed while the model was called (overloaded, status 429, rate_limit_exceeded)";
+    ModelQuota "E615" 429 "The quota at the model provider is exhausted",
+        "step 7 failed while the model was called (insufficient_quota, status 429); sending it again \
+         does not help until the operator of this server raises the quota at the provider";
     EmergencyShutdown "E701" 503 "The engine is shut down",
         "the engine was shut down by an operator; POST /v1/admin/resume resumes it";
     Draining "E702" 503 "The server is stopping",
@@ -182,9 +196,14 @@ impl Code {
         StatusCode::from_u16(self.status_number()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The default of `Retry-After`, which every 429 and 503 has.
+    /// False for errors that SDKs would retry by their status although that does not help.
+    pub(super) const fn may_retry(self) -> bool {
+        !matches!(self, Self::ModelQuota | Self::ModelMisconfigured)
+    }
+
+    /// The default of `Retry-After`, which every 429 and 503 has that a retry may resolve.
     pub(super) const fn retry_after_seconds(self) -> Option<u64> {
-        if !matches!(self.status_number(), 429 | 503) {
+        if !matches!(self.status_number(), 429 | 503) || !self.may_retry() {
             return None;
         }
         let lasting = matches!(

@@ -9,9 +9,12 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{Code, PROBLEM_JSON, Problem};
-use crate::http::{
-    paths::{ENGINES, is_under},
-    request_id::RequestIds,
+use crate::{
+    http::{
+        paths::{ENGINES, is_under},
+        request_id::RequestIds,
+    },
+    llm::{INSUFFICIENT_QUOTA, MODEL_NOT_FOUND},
 };
 
 /// Routes in the dialect of `OpenAI`, below the version and the engine.
@@ -92,24 +95,27 @@ impl Envelope {
 
 /// An error in the format of `OpenAI`'s API.
 pub fn openai(problem: &Problem, request_id: Option<&str>) -> Value {
+    let error = problem.call().and_then(|call| call.error);
     let status = problem.code().status();
-    let kind = match status {
+    let by_status = match status {
         StatusCode::UNAUTHORIZED => "authentication_error",
         StatusCode::FORBIDDEN => "permission_error",
         StatusCode::NOT_FOUND => "not_found_error",
+        StatusCode::TOO_MANY_REQUESTS if problem.code() == Code::ModelQuota => INSUFFICIENT_QUOTA,
         StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
         _ if status.is_server_error() => "server_error",
         _ => "invalid_request_error",
     };
-    // the only code that clients of OpenAI handle
+    let kind = error.filter(|_| status.is_client_error()).map_or(by_status, |error| error.kind);
+    // a code that clients of OpenAI handle
     let content_filter = problem.code() == Code::ContentFilter;
-    let code = if content_filter { "content_filter" } else { problem.code().text() };
     json!({"error": {
         "message": message(problem),
         "type": kind,
-        "param": null,
-        "code": code,
+        "param": error.and_then(|error| error.param),
+        "code": if content_filter { "content_filter" } else { code(problem) },
         "request_id": request_id,
+        "mlsdm_code": problem.code().text(),
     }})
 }
 
@@ -126,8 +132,23 @@ pub fn anthropic(problem: &Problem, request_id: Option<&str>) -> Value {
         status if status.is_server_error() => "api_error",
         _ => "invalid_request_error",
     };
-    let error = json!({"type": kind, "message": message(problem), "code": problem.code().text()});
+    let param = problem.call().and_then(|call| call.error).and_then(|error| error.param);
+    let error = json!({
+        "type": kind,
+        "message": message(problem),
+        "code": code(problem),
+        "param": param,
+        "mlsdm_code": problem.code().text(),
+    });
     json!({"type": "error", "error": error, "request_id": request_id})
+}
+
+/// The code that clients know: that of the provider. Other errors have the code of this server.
+fn code(problem: &Problem) -> &'static str {
+    let said = problem.call().and_then(|call| call.error).map(|error| error.code);
+    let is_unknown_model = problem.code() == Code::ModelNotFound;
+    let unknown_model = is_unknown_model.then_some(MODEL_NOT_FOUND);
+    said.or(unknown_model).unwrap_or_else(|| problem.code().text())
 }
 
 fn message(problem: &Problem) -> String {

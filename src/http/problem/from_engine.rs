@@ -8,7 +8,8 @@ use super::{Code, Problem};
 use crate::{
     domain::{command::Refusal, event::FailStage, moral::ScoreError},
     embed::EmbedError,
-    engine::{EngineError, StepError},
+    engine::{EngineError, FailedCall, StepError},
+    llm::{CONTEXT_LENGTH_EXCEEDED, INSUFFICIENT_QUOTA, MODEL_NOT_FOUND, PROVIDER_UNAUTHORIZED},
     store::{StoreError, state_fold::ReplayError, writer::WriteError},
 };
 
@@ -16,14 +17,15 @@ impl From<StepError> for Problem {
     fn from(error: StepError) -> Self {
         match error {
             StepError::Write(error) => error.into(),
-            StepError::Failed { step, stage, ref code, retry_after } => {
-                let problem = Self::new(failed(stage, code), error.to_string());
-                let problem = problem.with_step(step, code);
-                match retry_after {
-                    Some(wait) if problem.code() == Code::ModelUnavailable => {
-                        problem.retry_after(whole_seconds(wait))
-                    }
-                    _ => problem,
+            StepError::Failed { step, stage, ref code, retry_after, ref call } => {
+                let call = call.as_deref().cloned();
+                let error_code = failed(stage, code, call.as_ref());
+                let detail = format!("{error}{}", advice(call.as_ref()));
+                let problem = Self::new(error_code, detail).with_step(step, code).with_call(call);
+                let waits = [Code::ModelUnavailable, Code::ModelRateLimited].contains(&error_code);
+                match retry_after.filter(|_| waits) {
+                    Some(wait) => problem.retry_after(whole_seconds(wait)),
+                    None => problem,
                 }
             }
             StepError::StillRunning => {
@@ -32,25 +34,57 @@ impl From<StepError> for Problem {
             StepError::TooLate { step } => {
                 Self::new(Code::StepAbandoned, error.to_string()).with_step(step, "too_late")
             }
-            StepError::ModelNotAllowed => Self::new(Code::ModelCannot, error.to_string()),
+            StepError::ModelNotAllowed => Self::new(Code::ModelNotFound, error.to_string()),
             StepError::Erased => Self::new(Code::Erased, error.to_string()),
         }
     }
 }
 
-fn failed(stage: FailStage, code: &str) -> Code {
+fn failed(stage: FailStage, code: &str, call: Option<&FailedCall>) -> Code {
     match stage {
         FailStage::Embedding => embedding_failed(code),
-        FailStage::Llm => match code {
-            "timeout" => Code::ModelTimedOut,
-            "breaker_open" | "bulkhead_full" | "overloaded" => Code::ModelUnavailable,
-            "unauthorized" => Code::ModelMisconfigured,
-            "untranslatable" | "model_not_allowed" => Code::ModelCannot,
-            _ => Code::ModelFailed,
-        },
+        FailStage::Llm => model_failed(code, call.and_then(|call| call.status)),
         FailStage::EmptyResponse => Code::EmptyResponse,
         FailStage::Cancelled => Code::Cancelled,
         FailStage::Abandoned => Code::StepAbandoned,
+    }
+}
+
+/// The errors of the request keep the provider's status, so that SDKs do not retry them.
+fn model_failed(code: &str, status: Option<u16>) -> Code {
+    match (code, status) {
+        ("refused", Some(400)) => Code::ProviderRefused,
+        ("refused", Some(404)) => Code::ModelNotFound,
+        ("refused", Some(413)) => Code::ProviderTooLarge,
+        ("refused", Some(422)) => Code::ProviderUnprocessable,
+        ("overloaded", Some(429)) => Code::ModelRateLimited,
+        ("timeout", _) => Code::ModelTimedOut,
+        ("breaker_open" | "bulkhead_full" | "overloaded", _) => Code::ModelUnavailable,
+        ("unauthorized", _) => Code::ModelMisconfigured,
+        (INSUFFICIENT_QUOTA, _) => Code::ModelQuota,
+        ("model_not_allowed", _) => Code::ModelNotFound,
+        ("untranslatable", _) => Code::ModelCannot,
+        _ => Code::ModelFailed,
+    }
+}
+
+/// What the caller can do about a provider's error. Clients look for these words, because Anthropic's
+/// API has no code for the cause.
+fn advice(call: Option<&FailedCall>) -> &'static str {
+    match call.and_then(|call| call.error).map(|error| error.code) {
+        Some(CONTEXT_LENGTH_EXCEEDED) => {
+            "; the prompt is too long, it exceeds the maximum context length of the model: shorten the \
+             messages"
+        }
+        Some(MODEL_NOT_FOUND) => "; the provider does not have this model",
+        Some(INSUFFICIENT_QUOTA) => {
+            "; sending it again does not help until the operator of this server raises the quota at \
+             the provider"
+        }
+        Some(PROVIDER_UNAUTHORIZED) => {
+            "; the operator of this server must check the provider's API key"
+        }
+        _ => "",
     }
 }
 

@@ -63,6 +63,12 @@ const STEP: &[Code] = codes![
     EmergencyShutdown,
     ModelTimedOut,
     StepAbandoned,
+    ProviderRefused,
+    ModelNotFound,
+    ProviderTooLarge,
+    ProviderUnprocessable,
+    ModelRateLimited,
+    ModelQuota,
 ];
 /// A step in the dialect of another API.
 const DIALECT: &[Code] = codes![BadChat, ModelCannot, ContentFilter, Asleep];

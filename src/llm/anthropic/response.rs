@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     domain::event::Usage,
     llm::{
-        LlmError, ProviderCompletion, Sink, http,
+        LlmError, ProviderCompletion, Sink, http, provider_error,
         sse::{Event, Events},
     },
 };
@@ -49,19 +49,12 @@ struct EventData {
     content_block: Option<Block>,
     delta: Option<Value>,
     usage: Option<TokenCounts>,
-    error: Option<ErrorBody>,
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct MessageDelta {
     stop_reason: Option<String>,
-}
-
-/// An error event of a stream. Its message is not read because it may quote the prompt.
-#[derive(Deserialize)]
-struct ErrorBody {
-    #[serde(rename = "type")]
-    kind: String,
 }
 
 /// Reads a response that is not streamed.
@@ -178,8 +171,8 @@ impl Stream {
             }
             "message_stop" => return Ok(true),
             "error" => {
-                let kind = data(event)?.error.map(|error| error.kind);
-                return Err(error(kind.as_deref().unwrap_or_default()));
+                let error = data(event)?.error.unwrap_or_default();
+                return Err(provider_error::in_stream(&error));
             }
             // ping, and events of later API versions
             _ => {}
@@ -244,19 +237,4 @@ fn reason(given: Option<&str>) -> &'static str {
         Some("refusal") => "content_filter",
         _ => "stop",
     }
-}
-
-/// Maps the error type to the HTTP status with the same meaning.
-fn error(kind: &str) -> LlmError {
-    let status = match kind {
-        "invalid_request_error" => 400,
-        "authentication_error" => 401,
-        "permission_error" => 403,
-        "not_found_error" => 404,
-        "request_too_large" => 413,
-        "rate_limit_error" => 429,
-        "overloaded_error" => 529,
-        _ => 500,
-    };
-    http::by_status(status, None)
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     domain::event::Usage,
-    llm::{LlmError, ProviderCompletion, Sink, http, sse::Events},
+    llm::{LlmError, ProviderCompletion, Sink, http, provider_error, sse::Events},
 };
 
 /// The data of the last event of a stream.
@@ -17,7 +17,7 @@ pub(super) struct CompletionBody {
     model: Option<String>,
     choices: Option<Vec<Choice>>,
     usage: Option<TokenCounts>,
-    error: Option<ErrorBody>,
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -67,12 +67,6 @@ struct CompletionDetails {
     reasoning_tokens: Option<u64>,
 }
 
-/// An error event of a stream. Its message is not read because it may quote the prompt.
-#[derive(Deserialize)]
-struct ErrorBody {
-    code: Option<Value>,
-}
-
 /// Reads a response that is not streamed.
 pub(super) async fn whole(
     completion: CompletionBody,
@@ -112,7 +106,7 @@ pub(super) async fn streamed(
         }
         let chunk: CompletionBody = http::parse(event.data.as_bytes())?;
         if let Some(error) = chunk.error {
-            return Err(error.to_error());
+            return Err(provider_error::in_stream(&error));
         }
         model = model.or(chunk.model);
         counts = chunk.usage.or(counts);
@@ -172,12 +166,5 @@ fn reason(given: Option<&str>, sink: &Sink) -> &'static str {
         Some("tool_calls" | "function_call") => "tool_calls",
         _ if !sink.tool_calls().is_empty() => "tool_calls",
         _ => "stop",
-    }
-}
-
-impl ErrorBody {
-    fn to_error(&self) -> LlmError {
-        let code = self.code.as_ref().and_then(Value::as_u64).and_then(|n| u16::try_from(n).ok());
-        http::by_status(code.filter(|code| *code >= 400).unwrap_or(500), None)
     }
 }

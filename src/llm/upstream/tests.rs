@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::llm::{CallLog, CallReport, Llm, Message, Reply, Role};
+use crate::llm::{CallLog, CallReport, Llm, Message, ProviderError, Reply, Role, UnreachableCause};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -66,15 +66,19 @@ async fn logged(llm: &Llm, timeout: Duration) -> (CallReport, Vec<String>) {
     (report, calls.into_calls().into_iter().map(|call| call.code).collect())
 }
 
+const RESET: LlmError = LlmError::Unreachable { cause: UnreachableCause::Reset };
+
+const REFUSED: LlmError = LlmError::Refused { status: 400, error: ProviderError::of_status(400) };
+
 const UPSTREAM: LlmError = LlmError::Upstream { status: 500 };
 
 const fn overloaded(seconds: u64) -> LlmError {
-    LlmError::Overloaded { retry_after: Some(Duration::from_secs(seconds)) }
+    LlmError::Overloaded { status: 429, retry_after: Some(Duration::from_secs(seconds)) }
 }
 
 #[tokio::test(start_paused = true)]
 async fn temporary_failures_are_retried_with_backoff() {
-    let model = Flaky::new([UPSTREAM, LlmError::Unreachable]);
+    let model = Flaky::new([UPSTREAM, RESET]);
     let (report, codes) = logged(&Llm::protected(model.provider(), resilience()), MINUTE).await;
     assert!(report.result.is_ok());
     assert_eq!(
@@ -91,11 +95,9 @@ async fn attempts_are_limited_and_permanent_failures_are_not_retried() {
     let model = Flaky::new(vec![UPSTREAM; 10]);
     let report = call(&Llm::protected(model.provider(), resilience()), MINUTE).await;
     assert_eq!((report.attempts, report.result.err()), (3, Some(UPSTREAM)));
-    for permanent in [
-        LlmError::Refused { status: 400 },
-        LlmError::Unauthorized { status: 401 },
-        LlmError::Malformed { what: "x" },
-    ] {
+    for permanent in
+        [REFUSED, LlmError::Unauthorized { status: 401 }, LlmError::Malformed { what: "x" }]
+    {
         let model = Flaky::new([permanent.clone()]);
         let report = call(&Llm::protected(model.provider(), resilience()), MINUTE).await;
         assert_eq!((report.attempts, report.result.err()), (1, Some(permanent)));
@@ -150,7 +152,7 @@ async fn a_rejected_request_shows_that_the_provider_is_available() {
     for _ in 0..10 {
         fault();
         fault();
-        report(breaker.admit().unwrap(), &Err::<(), _>(LlmError::Refused { status: 400 }));
+        report(breaker.admit().unwrap(), &Err::<(), _>(REFUSED));
     }
     assert_eq!(breaker.state().name(), "closed");
     // a disconnected client shows nothing about the provider

@@ -44,7 +44,9 @@ pub(super) fn full_request(by: u128) -> Admit {
 pub(super) fn call(model: &str) -> ModelCall {
     let (provider, code) = ("test".to_owned(), "ok".to_owned());
     let sampling = Some(Sampling { temperature: Some(0.7), ..Sampling::default() });
-    ModelCall { provider, model: model.to_owned(), code, ms: 2.5, sampling }
+    let (status, provider_code, cause) = (None, None, None);
+    let model = model.to_owned();
+    ModelCall { provider, model, code, ms: 2.5, sampling, status, provider_code, cause }
 }
 
 pub(super) fn full_context() -> ContextUse {
