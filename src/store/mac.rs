@@ -118,9 +118,11 @@ impl MacRing {
         self.read().by_id.values().next_back().cloned()
     }
 
-    /// Makes the key with this id the key of new events, from the moment at which it is read.
+    /// Makes the key with this id the key of new events, from the moment at which it is read. An
+    /// earlier key does not come back.
     pub fn select(&self, id: MacKeyId) {
-        self.write().selected = Some(id);
+        let mut keys = self.write();
+        keys.selected = keys.selected.max(Some(id));
     }
 
     /// Adds a key. A full ring is emptied except for the key of new events.

@@ -43,8 +43,10 @@ pub struct StateFold {
     keys: HashMap<SubjectRef, Option<Arc<SubjectKey>>>,
     erased: HashSet<SubjectRef>,
     mac_ring: Arc<MacRing>,
-    /// The MAC key of the last event.
+    /// The MAC key of the last event that was checked.
     mac_key: Option<Arc<MacKey>>,
+    /// The lowest MAC key that the next event may have: an earlier one ended with a rotation.
+    pub(super) least_mac_key: MacKeyId,
     /// The state; `None` before the first event.
     pub state: Option<State>,
     /// Chain hash of the last folded event.
@@ -72,6 +74,7 @@ impl StateFold {
             erased: HashSet::new(),
             mac_ring,
             mac_key: None,
+            least_mac_key: 0,
             state: None,
             chain_hash,
         }
@@ -96,13 +99,29 @@ impl StateFold {
     /// [`MAC_KEYS_MAX`].
     pub fn missing_mac_keys(&self, rows: &[RecordWithVector]) -> Vec<MacKeyId> {
         let signed = rows.iter().filter_map(|(record, _)| record.mac).map(|mac| mac.key);
-        let begun = rows.iter().filter_map(|(record, _)| begun_mac_key(record));
+        let begun = rows.iter().filter_map(|(record, _)| key_that_begins(record));
         let mut ids: Vec<MacKeyId> = signed.chain(begun).collect();
         ids.sort_unstable();
         ids.dedup();
         ids.retain(|id| self.mac_ring.get(*id).is_none());
         ids.truncate(MAC_KEYS_MAX);
         ids
+    }
+
+    /// The MAC key of the next event. A rotation that this log already has counts even if the server's
+    /// own log, which selects the key, was not read since.
+    pub fn signing_key(&self) -> Option<Arc<MacKey>> {
+        let current = self.mac_ring.current()?;
+        if current.id() >= self.least_mac_key {
+            return Some(current);
+        }
+        self.mac_ring.get(self.least_mac_key)
+    }
+
+    /// Raises the lowest MAC key to that of an event of this log, and to the one that it begins.
+    pub(super) fn note_mac_key(&mut self, record: &Record, begun: Option<MacKeyId>) {
+        let signed = record.mac.map(|mac| mac.key).filter(|_| self.format() >= MAC_FORMAT);
+        self.least_mac_key = self.least_mac_key.max(signed.unwrap_or(0)).max(begun.unwrap_or(0));
     }
 
     /// Adds MAC keys to those of the database. A key that cannot be unwrapped stays unknown.
@@ -214,7 +233,9 @@ impl StateFold {
             self.authenticate(record)?;
         }
         observe(self.state.as_ref(), record, &decoded);
+        let begun = begun_mac_key(&decoded.event);
         self.apply_event(decoded)?;
+        self.note_mac_key(record, begun);
         self.chain_hash = link;
         Ok(())
     }
@@ -231,11 +252,14 @@ impl StateFold {
             self.mac_key = self.mac_ring.get(mac.key);
         }
         let key = self.mac_key.as_ref().ok_or(DamageCause::MacKey { key: mac.key })?;
-        if key.verify(&self.engine, record.position, record.chain_hash, &mac) {
-            Ok(())
-        } else {
-            Err(DamageCause::Mac)
+        if !key.verify(&self.engine, record.position, record.chain_hash, &mac) {
+            return Err(DamageCause::Mac);
         }
+        let least = self.least_mac_key;
+        if mac.key < least {
+            return Err(DamageCause::MacKeyRetired { key: mac.key, least });
+        }
+        Ok(())
     }
 
     fn decode(&self, (record, sealed): &RecordWithVector) -> Result<DecodedEvent, DamageCause> {
@@ -273,16 +297,22 @@ impl StateFold {
     }
 }
 
-/// The MAC key that new events have after this event.
-fn begun_mac_key(record: &Record) -> Option<MacKeyId> {
+/// The MAC key that events have after this one, if it is `mac_key.changed`.
+pub fn key_that_begins(record: &Record) -> Option<MacKeyId> {
     if record.kind != "mac_key.changed" {
         return None;
     }
     let event = codec::decode(&record.kind, record.schema_version, &record.payload).ok()?;
-    if let Event::Fact(fact) = event
-        && let Fact::MacKeyChanged(changed) = *fact
-    {
-        return Some(changed.id);
+    begun_mac_key(&event)
+}
+
+/// The MAC key that an event begins.
+pub fn begun_mac_key(event: &Event) -> Option<MacKeyId> {
+    match event {
+        Event::Fact(fact) => match &**fact {
+            Fact::MacKeyChanged(changed) => Some(changed.id),
+            _ => None,
+        },
+        _ => None,
     }
-    None
 }

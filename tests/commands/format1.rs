@@ -5,7 +5,8 @@ use std::fs;
 
 use mlsdm::{
     Engine, Generate,
-    store::{Options, Store, replicas::Heartbeat},
+    domain::ids::EngineId,
+    store::{Options, Store, chain, replicas::Heartbeat},
     testkit::{CommandOutput, TestDatabase, run_mlsdm},
 };
 use serde_json::Value;
@@ -59,6 +60,28 @@ impl Recorded {
 
     async fn text(&self, query: &str) -> String {
         self.database.query_text(query).await
+    }
+
+    /// Appends a copy of the last event of the default engine with valid hashes and without a MAC.
+    async fn forge(&self) {
+        let engine = EngineId::default();
+        let store = Store::open_read_only(&Options::new(self.database.url())).await.unwrap();
+        let mut record = store.read(&engine, 0, 10_000).await.unwrap().pop().unwrap();
+        store.close().await;
+        let (last, before) = (record.position, record.chain_hash);
+        record.position += 1;
+        chain::extend(&engine, before, None, &mut record);
+        let [leaf, link] = [record.leaf_hash, record.chain_hash].map(|hash| hex::encode(hash.0));
+        let insert = format!(
+            "INSERT INTO events (engine_id, position, command_id, type, schema_version, \
+             decide_version, recorded_at, step, request_id, actor, subject_ref, trace_id, clear, \
+             content_hash, leaf_hash, chain_hash) SELECT engine_id, {}, command_id, type, \
+             schema_version, decide_version, recorded_at, step, request_id, actor, subject_ref, \
+             trace_id, clear, content_hash, x'{leaf}', x'{link}' FROM events \
+             WHERE engine_id = '{engine}' AND position = {last}",
+            record.position
+        );
+        self.database.execute(&insert).await.unwrap();
     }
 
     fn formats(&self) -> Vec<u64> {
@@ -118,6 +141,24 @@ async fn logs_of_version_0_1_are_raised_and_go_on_in_format_2() {
     assert_eq!(again, serde_json::json!({"raised": [], "format": 2}));
     let status = recorded.run(&["upgrade", "status"]).exits(0);
     assert!(status.stdout.contains("The upgrade is finished."), "{status:?}");
+}
+
+#[tokio::test]
+async fn an_event_forged_into_a_raised_log_is_refused() {
+    let recorded = Recorded::migrated().await;
+    recorded.run(&["upgrade", "finish"]).exits(0);
+    recorded.forge().await;
+    let found = recorded.run(&["audit", "verify"]).exits(1);
+    assert!(found.stderr.contains("it has no MAC"), "{found:?}");
+    let engine = Engine::builder()
+        .llm(|_| async { Ok("It must not be called.") })
+        .content_key(recorded.key.as_str())
+        .open(recorded.database.url())
+        .await
+        .unwrap();
+    let refused = engine.generate(Generate::new("Hello").moral_value(0.9)).await.unwrap_err();
+    assert!(refused.to_string().contains("no MAC"), "{refused}");
+    engine.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -20,11 +20,15 @@ async fn a_rotated_key_authenticates_the_events_of_all_engines() {
     let app = TestApp::sqlite().await;
     app.ask("ann", "Hello there").await.unwrap();
     assert_eq!(key_of(&last(&app, &EngineId::default()).await), 1);
-    let (id, receipt) = app.engines.rotate_mac_key("root").await.unwrap();
-    assert_eq!(id, 2);
+    let rotation = app.engines.rotate_mac_key("root").await.unwrap();
+    assert_eq!((rotation.id, rotation.failed.len()), (2, 0));
     let changed = last(&app, &EngineId::system()).await;
-    assert_eq!((changed.kind.as_str(), changed.position), ("mac_key.changed", receipt.position));
+    let position = rotation.receipt.position;
+    assert_eq!((changed.kind.as_str(), changed.position), ("mac_key.changed", position));
     assert_eq!(key_of(&changed), 1, "the key before authenticates the change");
+    assert_eq!(rotation.rotated, [EngineId::default()]);
+    let changed = last(&app, &EngineId::default()).await;
+    assert_eq!((changed.kind.as_str(), key_of(&changed)), ("mac_key.changed", 2));
     app.ask("ann", "Hello again").await.unwrap();
     assert_eq!(key_of(&last(&app, &EngineId::default()).await), 2);
 

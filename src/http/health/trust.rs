@@ -24,8 +24,8 @@ pub struct LogTrust {
     /// Position of that event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
-    /// `missing`, `unreadable`, `chain`, `mac`, `mac_missing`, `mac_key`, `event`, `contradiction`, `vector`,
-    /// `rules`, `format`, `removed`, `replaced` or `audit`; the log line `engine.untrusted` has the details.
+    /// `missing`, `unreadable`, `chain`, `mac`, `mac_missing`, `mac_key`, `mac_key_retired`, `event`, `contradiction`,
+    /// `vector`, `rules`, `format`, `removed`, `replaced` or `audit`; the log line `engine.untrusted` has the details.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
 }

@@ -8,7 +8,9 @@ use crate::{
         ids::{EngineId, MacKeyId, Position},
     },
     store::{
-        EngineRow, Record, Store, StoreError, codec, keys::ContentKey, state_fold::MAC_FORMAT,
+        EngineRow, Record, Store, StoreError, codec,
+        keys::ContentKey,
+        state_fold::{MAC_FORMAT, key_that_begins},
     },
 };
 
@@ -19,6 +21,8 @@ pub(super) struct Authenticity<'a> {
     content_key: Option<&'a ContentKey>,
     /// The format of the log so far.
     format: u32,
+    /// The lowest MAC key that the next event may have.
+    least_mac_key: MacKeyId,
 }
 
 impl<'a> Authenticity<'a> {
@@ -27,7 +31,7 @@ impl<'a> Authenticity<'a> {
         engine: &'a EngineId,
         content_key: Option<&'a ContentKey>,
     ) -> Self {
-        Self { store, engine, content_key, format: 1 }
+        Self { store, engine, content_key, format: 1, least_mac_key: 0 }
     }
 
     /// Checks the column `log_format` against the format for which the index key was wrapped.
@@ -70,13 +74,19 @@ impl<'a> Authenticity<'a> {
         let Some(key) = self.store.mac_ring().get(mac.key) else {
             return Some(Finding::MacKey(mac.key));
         };
-        let is_valid = key.verify(self.engine, record.position, record.chain_hash, &mac);
-        (!is_valid).then_some(Finding::Mac)
+        if !key.verify(self.engine, record.position, record.chain_hash, &mac) {
+            return Some(Finding::Mac);
+        }
+        let least = self.least_mac_key;
+        (mac.key < least).then_some(Finding::MacKeyRetired { key: mac.key, least })
     }
 
     /// Goes on after an event without a finding.
     pub(super) fn passed(&mut self, record: &Record) {
         self.format = self.format.max(begins_format(record));
+        let signed = record.mac.map(|mac| mac.key).filter(|_| self.format >= MAC_FORMAT);
+        let begun = key_that_begins(record);
+        self.least_mac_key = self.least_mac_key.max(signed.unwrap_or(0)).max(begun.unwrap_or(0));
     }
 
     /// Compares the format of the whole log with that of the engine's row. A log of a newer format is

@@ -41,6 +41,16 @@ pub enum Finding {
     /// The MAC is not that of this event.
     #[error("its MAC is invalid: no server of this deployment wrote it at this position")]
     Mac,
+    /// The MAC has a key that a rotation before this event ended.
+    #[error(
+        "its MAC key {key} was rotated out before it: later events have key {least} or a later one"
+    )]
+    MacKeyRetired {
+        /// The id of the key.
+        key: MacKeyId,
+        /// The lowest key that the event may have.
+        least: MacKeyId,
+    },
     /// The content key does not open the engine's index key.
     #[error("the content key does not open the engine's index key")]
     IndexKey,
@@ -83,6 +93,7 @@ impl Finding {
             | Self::MacMissing
             | Self::MacKey(_)
             | Self::Mac
+            | Self::MacKeyRetired { .. }
             | Self::IndexKey
             | Self::Format { .. } => true,
             // a replay ignores the column

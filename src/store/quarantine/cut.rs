@@ -41,7 +41,8 @@ pub(super) async fn cut(
     order: &Order,
     (mut fold, damaged): (StateFold, Option<&Evidence>),
 ) -> Result<Quarantined, QuarantineError> {
-    let key = store.mac_key(content_key).await?;
+    let current = store.mac_key(content_key).await?;
+    let key = fold.signing_key().unwrap_or(current);
     let mut append = store.begin(&order.engine).await?;
     let head = append.head;
     if !is_unchanged(&mut append, order, &fold, damaged).await? {

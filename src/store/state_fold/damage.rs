@@ -96,6 +96,17 @@ pub enum DamageCause {
          position of this log"
     )]
     Mac,
+    /// The MAC has a key that a rotation before this event ended.
+    #[error(
+        "its MAC key {key} was rotated out before it: events of this log have key {least} or a later \
+         one. Whoever wrote it holds an old key"
+    )]
+    MacKeyRetired {
+        /// The id of the key.
+        key: MacKeyId,
+        /// The lowest key that the event may have.
+        least: MacKeyId,
+    },
     /// The log has a lower format than the engine's row proves.
     #[error(
         "the engine has log format {written}, but its log ends with format {found}: the log was \
@@ -124,6 +135,7 @@ impl DamageCause {
             | Self::Fold(_)
             | Self::MacMissing
             | Self::MacKey { .. }
+            | Self::MacKeyRetired { .. }
             | Self::Mac
             | Self::FormatOfLog { .. } => false,
         }
@@ -144,6 +156,7 @@ impl DamageCause {
             Self::Audit(_) => "audit",
             Self::MacMissing => "mac_missing",
             Self::MacKey { .. } => "mac_key",
+            Self::MacKeyRetired { .. } => "mac_key_retired",
             Self::Mac => "mac",
             Self::FormatOfLog { .. } => "format_changed",
         }

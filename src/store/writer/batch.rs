@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        ids::{Micros, Position, Sha256},
+        ids::{MacKeyId, Micros, Position, Sha256},
         state::State,
     },
     store::{Content, Record, Rows, SubjectRow, seal::SealError, subject::Subject},
@@ -20,6 +20,8 @@ use crate::{
 pub(super) struct Checkpoint {
     pub(super) state: Option<State>,
     pub(super) chain_hash: Sha256,
+    /// The lowest MAC key that the next event may have.
+    pub(super) least_mac_key: MacKeyId,
 }
 
 impl Checkpoint {

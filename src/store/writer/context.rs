@@ -31,9 +31,9 @@ pub(super) struct Context {
 
 impl Context {
     /// Publishes a state of the log.
-    pub(super) fn publish(&self, Checkpoint { state, chain_hash }: Checkpoint) {
+    pub(super) fn publish(&self, Checkpoint { state, chain_hash, .. }: Checkpoint) {
         if let Some(state) = state {
-            // only the server's own log names a MAC key; all writers of this process follow it
+            // whichever log is read first names the key; all writers of this process follow it
             if let Some(id) = state.mac_key {
                 self.store.mac_ring().select(id);
             }

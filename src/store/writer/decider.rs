@@ -26,7 +26,7 @@ use crate::{
         Record, SubjectRow, chain, codec,
         fleet::SharedFleet,
         seal::SealError,
-        state_fold::{MAC_FORMAT, StateFold},
+        state_fold::{MAC_FORMAT, StateFold, begun_mac_key},
         subject::{Directory, Subject},
     },
 };
@@ -60,12 +60,19 @@ impl Decider {
     }
 
     pub(super) fn checkpoint(&self) -> Checkpoint {
-        Checkpoint { state: self.fold.state.clone(), chain_hash: self.fold.chain_hash }
+        let fold = &self.fold;
+        Checkpoint {
+            state: fold.state.clone(),
+            chain_hash: fold.chain_hash,
+            least_mac_key: fold.least_mac_key,
+        }
     }
 
     /// Forgets all that was decided since a checkpoint.
-    pub(super) fn rollback(&mut self, Checkpoint { state, chain_hash }: Checkpoint) {
+    pub(super) fn rollback(&mut self, before: Checkpoint) {
+        let Checkpoint { state, chain_hash, least_mac_key } = before;
         (self.fold.state, self.fold.chain_hash) = (state, chain_hash);
+        self.fold.least_mac_key = least_mac_key;
     }
 
     /// Decides a command and adds it to the batch. A refusal is the command's outcome; an error is a
@@ -173,7 +180,7 @@ impl Decider {
         };
         evolve(state, &envelope, &decided.event, vector).map_err(|e| defect(e.to_string()))?;
         let key = if state.log_format >= MAC_FORMAT {
-            let key = self.fold.mac_ring().current();
+            let key = self.fold.signing_key();
             Some(key.ok_or_else(|| defect("no MAC key was read".to_owned()))?)
         } else {
             None
@@ -183,6 +190,7 @@ impl Decider {
         }
         chain::extend(&self.engine, self.fold.chain_hash, key.as_deref(), &mut record);
         self.fold.chain_hash = record.chain_hash;
+        self.fold.note_mac_key(&record, begun_mac_key(&decided.event));
         batch.contents.extend(content.map(|content| (record.position, content)));
         batch.records.push(record);
         Ok((envelope, decided.event))

@@ -33,6 +33,7 @@ on_every_database!(
     a_log_that_was_rewritten_in_format_1_is_found,
     a_replaced_mac_key_is_found,
     events_with_an_earlier_key_stay_valid,
+    an_event_with_a_rotated_key_is_refused,
     forged_events_are_quarantined_and_the_log_goes_on,
     a_quarantine_refuses_authentic_events,
 );
@@ -280,6 +281,25 @@ async fn events_with_an_earlier_key_stay_valid(fixture: TestLog) {
         other.step(&fixture, "s", "read once more").await;
         fixture.assert_replays(&other).await;
     }
+}
+
+async fn an_event_with_a_rotated_key_is_refused(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    replica.step(&fixture, "s", "before").await;
+    let leaked = replica.store.mac_ring().get(1).unwrap();
+    use_next_key(&fixture, &replica.store, 2).await;
+    replica.step(&fixture, "s", "after").await;
+    let sign =
+        |record: &Record| Some(leaked.sign(&fixture.engine, record.position, record.chain_hash));
+    let position = forge(&fixture, &replica.store, &sign).await;
+    let expected =
+        |cause: &DamageCause| matches!(cause, DamageCause::MacKeyRetired { key: 1, least: 2 });
+    let damage = load(&fixture, &replica.store).await.err().unwrap();
+    assert!(damage.position == position && expected(&damage.cause), "{damage}");
+    let damage = refusal(&fixture, &replica).await;
+    assert!(damage.position == position && expected(&damage.cause), "{damage}");
+    let found = finding(&fixture, &replica.store, Some(&fixture.key)).await;
+    assert_eq!(found, Some(Finding::MacKeyRetired { key: 1, least: 2 }));
 }
 
 fn order(fixture: &TestLog, from: Position, accept_loss: bool) -> Order {
