@@ -62,13 +62,13 @@ async fn rotate_mac(engines: &Engines) -> anyhow::Result<(Value, usize)> {
 fn render(value: &Value) -> String {
     let [id, position] = ["mac_key", "position"].map(|key| output::cell(value.get(key)));
     let rotated = value["rotated"].as_array().map_or(0, Vec::len);
-    let mut text = format!(
-        "events are authenticated with key {id}; mac_key.changed at position {position} of _system \
-         and in the logs of {rotated} engines\n"
-    );
-    for failure in value["failed"].as_array().into_iter().flatten() {
+    let failed = value["failed"].as_array().into_iter().flatten().map(|failure| {
         let [engine, error] = ["engine", "error"].map(|key| output::cell(failure.get(key)));
-        text += &format!("{engine} still accepts the keys before it: {error}\n");
-    }
-    text
+        format!("{engine} still accepts the keys before it: {error}\n")
+    });
+    let failed: String = failed.collect();
+    format!(
+        "events are authenticated with key {id}; mac_key.changed at position {position} of _system \
+         and in the logs of {rotated} engines\n{failed}"
+    )
 }

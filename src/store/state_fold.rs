@@ -308,11 +308,10 @@ pub fn key_that_begins(record: &Record) -> Option<MacKeyId> {
 
 /// The MAC key that an event begins.
 pub fn begun_mac_key(event: &Event) -> Option<MacKeyId> {
-    match event {
-        Event::Fact(fact) => match &**fact {
-            Fact::MacKeyChanged(changed) => Some(changed.id),
-            _ => None,
-        },
-        _ => None,
+    if let Event::Fact(fact) = event
+        && let Fact::MacKeyChanged(changed) = &**fact
+    {
+        return Some(changed.id);
     }
+    None
 }
