@@ -112,6 +112,24 @@ impl Tasks {
         self.launch(self.last.track_future(named(name, task)));
     }
 
+    /// Logs SIGHUP instead of dying of it: a closed terminal sends it, and so do tools that rotate logs.
+    /// `tls` reloads the certificate on it.
+    ///
+    /// Fails if the process cannot register a signal handler.
+    pub fn survive_hangups(&self) -> io::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        self.launch(async move {
+            while hangup.recv().await.is_some() {
+                info!(
+                    event_type = "server.hangup",
+                    "SIGHUP received: the TLS certificate is read again if there is one; other settings \
+                     need a restart"
+                );
+            }
+        });
+        Ok(())
+    }
+
     /// Starts the stages on signals; `drain` is the time between *leaving* and the soft stop.
     ///
     /// Fails if the process cannot register signal handlers.

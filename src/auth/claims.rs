@@ -12,6 +12,8 @@ const LEEWAY: i64 = 30;
 const NAME_MAX: usize = 255;
 /// Prefixes of subjects that only this server assigns; a token with one is refused.
 const RESERVED: [&str; 3] = ["key:", "cert:", "anonymous"];
+/// Encloses a segment of a path that contains dots.
+const QUOTE: char = '"';
 /// Claims that contain a display name, in order of preference.
 const NAME_CLAIMS: [&str; 3] = ["name", "preferred_username", "email"];
 
@@ -24,9 +26,9 @@ pub struct Rules {
     pub audience: String,
     /// Accepted signature algorithms.
     pub algorithms: Vec<Algorithm>,
-    /// The claim that lists roles: a name, or a path with dots.
+    /// The claim that lists roles: a name, or a path with dots whose segments may be quoted.
     pub roles_claim: String,
-    /// The claim that lists engines: a name, or a path with dots.
+    /// The claim that lists engines, likewise.
     pub engines_claim: String,
     /// Roles of a token without the roles claim.
     pub default_roles: Vec<String>,
@@ -59,11 +61,11 @@ impl Rules {
         }
         let named = match claim(claims, &self.roles_claim) {
             None => self.default_roles.iter().map(String::as_str).collect(),
-            Some(value) => strings(value),
+            Some(value) => strings(value, |name| roles.has(name)),
         };
         let (roles, permissions) = roles.resolve(named.into_iter());
         let engines = match claim(claims, &self.engines_claim) {
-            Some(value) => EngineScope::named(strings(value)),
+            Some(value) => EngineScope::named(strings(value, |_| false)),
             // a principal that creates engines must see them
             None if permissions.contains(Permission::EngineAdmin) => EngineScope::All,
             None => EngineScope::named([self.default_engine.as_str()]),
@@ -125,17 +127,43 @@ fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(name) {
         return Some(value);
     }
-    if name.contains("://") {
+    if name.contains("://") && !name.contains(QUOTE) {
         return None;
     }
-    let (first, rest) = name.split_once('.')?;
-    rest.split('.').try_fold(claims.get(first)?, |value, step| value.get(step))
+    let (first, mut rest) = segment(name)?;
+    let mut value = claims.get(first)?;
+    while let Some(path) = rest {
+        let (step, next) = segment(path)?;
+        (value, rest) = (value.get(step)?, next);
+    }
+    Some(value)
 }
 
-/// A string or a list of strings; any other value counts as an empty list.
-fn strings(value: &Value) -> Vec<&str> {
+/// The first segment of a path and the rest. A segment in quotes may contain dots, such as the id of a
+/// client in `resource_access."my.client".roles`.
+fn segment(path: &str) -> Option<(&str, Option<&str>)> {
+    let Some(quoted) = path.strip_prefix(QUOTE) else {
+        return Some(match path.split_once('.') {
+            Some((first, rest)) => (first, Some(rest)),
+            None => (path, None),
+        });
+    };
+    let (segment, rest) = quoted.split_once(QUOTE)?;
+    if rest.is_empty() {
+        Some((segment, None))
+    } else {
+        Some((segment, Some(rest.strip_prefix('.')?)))
+    }
+}
+
+/// A list of strings, or a string of one name or of several with a space between (RFC 6749, section
+/// 3.3). A name that `is_known` may contain spaces. Any other value counts as an empty list.
+fn strings(value: &Value, is_known: impl Fn(&str) -> bool) -> Vec<&str> {
     let all = match value {
-        Value::String(text) => Some(vec![text.as_str()]),
+        Value::String(text) if is_known(text) || text.split(' ').any(str::is_empty) => {
+            Some(vec![text.as_str()])
+        }
+        Value::String(text) => Some(text.split(' ').collect()),
         Value::Array(items) => items.iter().map(Value::as_str).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
     };

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use super::{Reason, json_unique_keys::parse_object, jwks::Key};
 
-/// Maximum length of a token in bytes.
-pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Maximum length of a token in bytes. Identity providers list the groups of a person in it.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// Header parameters that would let a token choose its own key or require an unsupported extension.
 const REFUSED_PARAMETERS: [&str; 6] = ["jwk", "jku", "x5u", "x5c", "crit", "zip"];

@@ -39,10 +39,11 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
 
 async fn serve_until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
     let config = &loaded.config;
+    let tasks = Tasks::new(Handle::current());
+    tasks.survive_hangups()?;
     for warning in &loaded.warnings {
         tracing::warn!(event_type = "config.warning", "{warning}");
     }
-    let tasks = Tasks::new(Handle::current());
     let listener = Listener { api: listen(config)?, metrics: listen_for_scrapes(config)? };
     let address = listener.api.local_addr()?;
     let scraped = listener.metrics.as_ref().map(TcpListener::local_addr).transpose()?;

@@ -154,7 +154,8 @@ impl Oidc {
             (&self.engines_claim, "auth.oidc.engines_claim"),
         ];
         for (claim, key) in claims {
-            check(!claim.is_empty(), key, "the name of a claim")?;
+            let is_closed = claim.matches('"').count() % 2 == 0;
+            check(!claim.is_empty() && is_closed, key, "the name of a claim, with closed quotes")?;
         }
         let known = self.default_roles.iter().all(|role| roles.has(role));
         let must = "a list of roles, built-in or from auth.roles";

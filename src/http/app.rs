@@ -1,7 +1,7 @@
 //! Assembles routes and middleware to an app, for the server and for tests in the same process.
 
 use actix_web::{
-    App, Error,
+    App, Error, HttpRequest,
     body::MessageBody,
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
     middleware::from_fn,
@@ -46,7 +46,7 @@ pub fn create_app(
                 services.service(endpoint.build());
             }
         })
-        .default_service(web::to(from_actix::not_found))
+        .default_service(web::to(|request: HttpRequest| from_actix::not_found(request.path())))
         // in reverse: a request passes the last one first. `middleware` lists them in order
         .wrap(from_fn(body_timeout))
         .wrap(from_fn(concurrency))

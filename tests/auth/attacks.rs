@@ -168,7 +168,7 @@ async fn an_ambiguous_token_is_refused() {
         ("claims that are no object", app.key.sign_text(&header, "[]")),
         ("claims that are not JSON", app.key.sign_text(&header, "ann")),
         ("1 MB", large),
-        ("more than 8 KiB", app.token(&json!({"more": "x".repeat(8 * 1024)}))),
+        ("more than 16 KiB", app.token(&json!({"more": "x".repeat(16 * 1024)}))),
         ("not a JWT", "ey.a.b".to_owned()),
         ("an opaque token", "2YotnFZFEjr1zCsicMWpAA".to_owned()),
         ("JWE", format!("{good}.a.b")),

@@ -136,7 +136,7 @@ fn media_types(server: &TestServer) -> Vec<Case> {
     cases.push(("no media type".to_owned(), generate(server).body(body), 415, "E903"));
     let other = |method: &str, request| (format!("{method} generate"), request, 405, "E902");
     cases.push(other("GET", server.get("/v1/generate")));
-    cases.push(("no such path".to_owned(), server.get("/v1/nothing"), 404, "E901"));
+    cases.push(("no such path".to_owned(), server.get("/nothing"), 404, "E901"));
     cases
 }
 

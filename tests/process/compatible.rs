@@ -211,7 +211,15 @@ async fn invalid_chats_get_errors_in_the_format_of_their_api_and_append_nothing(
     let text = server.post("/v1/chat/completions").body(hello.to_string());
     is_openai_error(&send(text).await.unwrap(), 415, "E903", "invalid_request_error");
     let unknown = send(server.get("/v1/models/nothing-like-this")).await.unwrap();
-    is_openai_error(&unknown, 404, "E901", "not_found_error");
+    is_openai_error(&unknown, 404, "model_not_found", "not_found_error");
+    for path in ["/v1/images/generations", "/v1/engines/default/files", "/v1/nonsense"] {
+        let reply = send(server.post(path).json(&json!({}))).await.unwrap();
+        is_openai_error(&reply, 404, "E901", "not_found_error");
+    }
+    let images = send(server.get("/v1/images/generations")).await.unwrap();
+    assert!(images.body["error"]["message"].as_str().unwrap().contains("images"), "{images:?}");
+    let batches = send(server.get("/v1/messages/batches")).await.unwrap();
+    assert_eq!((batches.status, &batches.body["type"]), (404, &json!("error")), "{batches:?}");
     let message = send(server.post("/v1/messages").json(&json!({"messages": []}))).await.unwrap();
     assert_eq!((message.status, &message.body["type"]), (400, &json!("error")), "{message:?}");
     assert_eq!(message.body["error"]["type"], "invalid_request_error");

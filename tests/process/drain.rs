@@ -99,3 +99,13 @@ async fn a_second_signal_does_not_wait_for_running_steps(database: TestDatabase)
     verifies(&env, "default").await;
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_hangup_does_not_end_the_server() {
+    let database = TestDatabase::sqlite();
+    let server = TestEnv::new(database.url()).serve().await;
+    server.signal("HUP").await;
+    server.until_logged("server.hangup", 1).await;
+    assert_eq!(send(server.get("/health/ready")).await.unwrap().status, 200);
+    server.stop().await;
+}

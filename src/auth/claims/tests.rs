@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::domain::permission::Permissions;
 
 const NOW: i64 = 1_700_000_000;
 
@@ -107,7 +108,21 @@ fn roles_are_found_by_name_url_and_path_and_match_exactly() {
         ("realm_access.roles", json!({"realm_access.roles": "operator"}), vec!["operator"]),
         ("realm_access.roles", json!({"realm_access": ["user"]}), vec![]),
         ("roles", json!({"roles": "admin "}), vec![]),
-        ("roles", json!({"roles": "admin user"}), vec![]),
+        ("scp", json!({"scp": "openid user service"}), vec!["user", "service"]),
+        ("scp", json!({"scp": "openid  user"}), vec![]),
+        ("scp", json!({"scp": ["openid user"]}), vec![]),
+        (
+            "resource_access.\"my.client\".roles",
+            json!({"resource_access": {"my.client": {"roles": ["user"]}}}),
+            vec!["user"],
+        ),
+        (
+            "\"https://x.example/a\".roles",
+            json!({"https://x.example/a": {"roles": "user"}}),
+            vec!["user"],
+        ),
+        ("a.\"b", json!({"a": {"b": "user"}}), vec![]),
+        ("a.\"b\"c", json!({"a": {"b": "user"}}), vec![]),
         ("roles", json!({"roles": ["Admin"]}), vec![]),
         ("roles", json!({"roles": {"admin": true}}), vec![]),
         ("roles", json!({"roles": [["admin"]]}), vec![]),
@@ -119,6 +134,10 @@ fn roles_are_found_by_name_url_and_path_and_match_exactly() {
         let rules = Rules { roles_claim: name.to_owned(), ..rules() };
         assert_eq!(read(&rules, &changes).unwrap().roles, expected, "{name} {changes}");
     }
+    let known = [("Staff admin", Permissions::of(&[Permission::Generate]))];
+    let one =
+        rules().principal(&claims(&json!({"roles": "Staff admin"})), &Roles::extended(known), NOW);
+    assert_eq!(one.unwrap().roles, ["Staff admin"], "the name of a role may contain a space");
     let lenient = Rules { default_roles: vec!["user".to_owned()], ..rules() };
     assert_eq!(read(&lenient, &json!({"roles": null})).unwrap().roles, ["user"]);
     assert!(
@@ -133,6 +152,7 @@ fn engines_come_from_the_claim() {
         (json!({}), vec!["default"]),
         (json!({"mlsdm_engines": "support"}), vec!["support"]),
         (json!({"mlsdm_engines": ["a", "b", "Not A Name"]}), vec!["a", "b"]),
+        (json!({"mlsdm_engines": "a b"}), vec!["a", "b"]),
         (json!({"mlsdm_engines": ["a", "*"]}), vec!["*"]),
         (json!({"mlsdm_engines": []}), vec![]),
         (json!({"mlsdm_engines": 7}), vec![]),

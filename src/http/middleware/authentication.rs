@@ -98,7 +98,8 @@ fn certificate_principal(auth: &Authenticator, request: &ServiceRequest) -> Opti
     auth.by_certificate(request.conn_data::<ClientCertificate>()?)
 }
 
-/// The one credential of a request. Never read from the query, because URLs end up in logs.
+/// The one credential of a request. Never read from the query, because URLs end up in logs. Some clients
+/// send the same secret in both headers.
 fn credential(headers: &HeaderMap) -> Result<Option<Credential<'_>>, Reason> {
     let text = |name: &HeaderName| {
         let mut values = headers.get_all(name);
@@ -106,16 +107,53 @@ fn credential(headers: &HeaderMap) -> Result<Option<Credential<'_>>, Reason> {
         if values.next().is_some() {
             return Err(Reason::TwoCredentials);
         }
-        value.to_str().map(Some).map_err(|_| Reason::Scheme)
+        value.to_str().map(|text| Some(text.trim())).map_err(|_| Reason::Scheme)
     };
-    match (text(&header::AUTHORIZATION)?, text(&API_KEY)?) {
+    let bearer = text(&header::AUTHORIZATION)?.map(bearer).transpose()?;
+    match (bearer, text(&API_KEY)?) {
         (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(Reason::TwoCredentials),
-        (None, Some(key)) => Ok(Some(Credential::ApiKey(key.trim()))),
-        (Some(value), None) => {
-            let (scheme, rest) = value.trim().split_once(' ').ok_or(Reason::Scheme)?;
-            let bearer = scheme.eq_ignore_ascii_case(SCHEME);
-            bearer.then(|| Some(Credential::Bearer(rest.trim()))).ok_or(Reason::Scheme)
+        (None, Some(key)) => Ok(Some(Credential::ApiKey(key))),
+        (Some(bearer), key) if key.is_none_or(|key| key == bearer) => {
+            Ok(Some(Credential::Bearer(bearer)))
         }
+        (Some(_), _) => Err(Reason::TwoCredentials),
+    }
+}
+
+/// The token or API key in a value of `Authorization`.
+fn bearer(value: &str) -> Result<&str, Reason> {
+    let (scheme, rest) = value.split_once(' ').ok_or(Reason::Scheme)?;
+    scheme.eq_ignore_ascii_case(SCHEME).then(|| rest.trim()).ok_or(Reason::Scheme)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(HeaderName, &'static str)]) -> Result<Option<String>, Reason> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name.clone(), header::HeaderValue::from_static(value));
+        }
+        let found = credential(&headers)?;
+        Ok(found.map(|found| match found {
+            Credential::Bearer(text) => format!("bearer {text}"),
+            Credential::ApiKey(text) => format!("key {text}"),
+        }))
+    }
+
+    #[test]
+    fn the_same_secret_in_both_headers_is_one_credential() {
+        let (bearer, key) = (header::AUTHORIZATION, API_KEY);
+        let found = read(&[(bearer.clone(), "Bearer k"), (key.clone(), " k ")]);
+        assert_eq!(found, Ok(Some("bearer k".to_owned())));
+        let two = read(&[(bearer.clone(), "Bearer k"), (key.clone(), "other")]);
+        assert_eq!(two, Err(Reason::TwoCredentials));
+        let twice = read(&[(key.clone(), "k"), (key.clone(), "k")]);
+        assert_eq!(twice, Err(Reason::TwoCredentials), "a header occurs once");
+        let basic = read(&[(bearer, "Basic k"), (key.clone(), "k")]);
+        assert_eq!(basic, Err(Reason::Scheme));
+        assert_eq!(read(&[(key, "k")]), Ok(Some("key k".to_owned())));
+        assert_eq!(read(&[]), Ok(None));
     }
 }

@@ -83,7 +83,7 @@ impl RequestContext {
             ids,
             trace,
             security: SecurityHeaders::new(request),
-            envelope: Envelope::of(request.path()),
+            envelope: Envelope::of(request.path(), request.headers()),
             started,
             trace_span,
             log_span,

@@ -1,6 +1,7 @@
 //! Adds the access requirement of each operation, read from the guard of its handler: security
 //! requirement, permission, and the responses 401 and 403.
 
+use actix_web::http::header::HeaderMap;
 use utoipa::openapi::{
     Components, OpenApi,
     extensions::ExtensionsBuilder,
@@ -38,7 +39,7 @@ pub(super) fn describe(document: &mut OpenApi) {
             let same = |method: &str| method.eq_ignore_ascii_case(name);
             let found = endpoint.methods().iter().find(|(method, _)| same(method.as_str()));
             if let Some((_, access)) = found {
-                require(operation, *access, Envelope::of(&path));
+                require(operation, *access, Envelope::of(&path, &HeaderMap::new()));
             }
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! The path alone decides, so that errors of the framework have the same format.
 
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header::HeaderMap};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -17,10 +17,13 @@ use crate::{
     llm::{INSUFFICIENT_QUOTA, MODEL_NOT_FOUND},
 };
 
-/// Routes in the dialect of `OpenAI`, below the version and the engine.
-const OPENAI: [&str; 4] = ["/chat", "/embeddings", "/models", "/moderations"];
+/// Routes of this server's own API, below the version and the engine. All other paths below the version
+/// belong to the dialects, also those without a route: clients show only errors in their format.
+const OWN: [&str; 7] = ["/generate", "/state", "/events", "/admin", "/keys", "/me", "/engines"];
 /// Routes in the dialect of Anthropic.
-const ANTHROPIC: [&str; 1] = ["/messages"];
+const ANTHROPIC: [&str; 2] = ["/messages", "/complete"];
+/// The header that every client of Anthropic sends.
+const ANTHROPIC_VERSION: &str = "anthropic-version";
 
 /// The format of an error body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,19 +53,23 @@ pub struct AnthropicError {
 }
 
 impl Envelope {
-    /// The format for a path.
-    pub fn of(path: &str) -> Self {
-        let rest = path.strip_prefix("/v1").unwrap_or_default();
+    /// The format for a request. On routes that both dialects have, the headers decide.
+    pub fn of(path: &str, headers: &HeaderMap) -> Self {
+        let Some(rest) = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')) else {
+            return Self::Problem;
+        };
         let of_engine = rest.strip_prefix(ENGINES).and_then(|rest| rest.strip_prefix('/'));
         let rest = match of_engine {
-            Some(named) => named.find('/').map_or("", |slash| &named[slash..]),
+            Some(named) => named.find('/').map_or(ENGINES, |slash| &named[slash..]),
             None => rest,
         };
         let any = |paths: &[&str]| paths.iter().any(|path| is_under(rest, path));
-        match (any(&OPENAI), any(&ANTHROPIC)) {
-            (true, _) => Self::OpenAi,
-            (_, true) => Self::Anthropic,
-            _ => Self::Problem,
+        if any(&OWN) {
+            Self::Problem
+        } else if any(&ANTHROPIC) || headers.contains_key(ANTHROPIC_VERSION) {
+            Self::Anthropic
+        } else {
+            Self::OpenAi
         }
     }
 
@@ -157,24 +164,47 @@ fn message(problem: &Problem) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Envelope;
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
 
     #[test]
     fn the_path_decides_the_format_of_errors() {
         for (path, envelope) in [
             ("/v1/chat/completions", Envelope::OpenAi),
             ("/v1/chat/nonsense", Envelope::OpenAi),
+            ("/v1/images/generations", Envelope::OpenAi),
+            ("/v1/nonsense", Envelope::OpenAi),
+            ("/v1/engines/support/nonsense", Envelope::OpenAi),
             ("/v1/engines/support/chat/completions", Envelope::OpenAi),
             ("/v1/engines/support/models", Envelope::OpenAi),
             ("/v1/messages", Envelope::Anthropic),
+            ("/v1/messages/batches", Envelope::Anthropic),
             ("/v1/engines/support/messages", Envelope::Anthropic),
             ("/v1/engines/chat/state", Envelope::Problem),
             ("/v1/engines/chat", Envelope::Problem),
-            ("/v1/messagesque", Envelope::Problem),
+            ("/v1/engines", Envelope::Problem),
+            ("/v1/messagesque", Envelope::OpenAi),
             ("/v1/generate", Envelope::Problem),
+            ("/v1/me", Envelope::Problem),
+            ("/v10/chat", Envelope::Problem),
             ("/chat", Envelope::Problem),
         ] {
-            assert_eq!(Envelope::of(path), envelope, "{path}");
+            assert_eq!(Envelope::of(path, &HeaderMap::new()), envelope, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_client_of_anthropic_gets_its_format_on_routes_of_both_dialects() {
+        let name = HeaderName::from_static("anthropic-version");
+        let headers = HeaderMap::from_iter([(name, HeaderValue::from_static("2023-06-01"))]);
+        for (path, envelope) in [
+            ("/v1/models/m", Envelope::Anthropic),
+            ("/v1/files", Envelope::Anthropic),
+            ("/v1/generate", Envelope::Problem),
+            ("/health", Envelope::Problem),
+        ] {
+            assert_eq!(Envelope::of(path, &headers), envelope, "{path}");
         }
     }
 }

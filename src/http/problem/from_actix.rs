@@ -47,9 +47,40 @@ pub(in crate::http) fn path() -> PathConfig {
     PathConfig::default().error_handler(|error, request| path_problem(&error, request).into())
 }
 
+/// Parts of paths of `OpenAI`'s and Anthropic's APIs that this server does not have.
+const NOT_SERVED: [&str; 20] = [
+    "assistants",
+    "audio",
+    "batches",
+    "chatkit",
+    "complete",
+    "containers",
+    "conversations",
+    "evals",
+    "files",
+    "fine_tuning",
+    "images",
+    "organization",
+    "organizations",
+    "realtime",
+    "rerank",
+    "skills",
+    "threads",
+    "uploads",
+    "vector_stores",
+    "videos",
+];
+
 /// Answers requests whose path has no route.
-pub(in crate::http) fn not_found() -> Ready<Result<HttpResponse, Problem>> {
-    let detail = "no route has this path; /openapi.json lists all routes";
+pub(in crate::http) fn not_found(path: &str) -> Ready<Result<HttpResponse, Problem>> {
+    let known = NOT_SERVED.iter().find(|part| path.split('/').any(|own| own == **part));
+    let detail = match known {
+        Some(part) => format!(
+            "this server does not serve {part}; it serves chat/completions, completions, responses, \
+             messages, embeddings, moderations and models, and /openapi.json lists all routes"
+        ),
+        None => "no route has this path; /openapi.json lists all routes".to_owned(),
+    };
     ready(Err(Problem::new(Code::NotFound, detail)))
 }
 

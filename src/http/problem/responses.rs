@@ -102,7 +102,7 @@ problems! {
     /// `GET /v1/models`.
     ModelListProblems(OpenAi): ENGINE, codes![BadHeader];
     /// `GET /v1/models/{model}`.
-    ModelProblems(OpenAi): ENGINE, codes![BadHeader, NotFound];
+    ModelProblems(OpenAi): ENGINE, codes![BadHeader, ModelNotFound];
     /// `GET /v1/state`.
     StateProblems(Problem): ENGINE, LOG, codes![BadParameter, BadHeader, EventNotFound];
     /// `GET /v1/events`.

@@ -89,7 +89,7 @@ pub async fn get(
     let name = request.match_info().query("model");
     let known = state.models.contains(name).then(|| Json(Model::new(name, &state)));
     let detail = "requests may not name this model; GET /v1/models lists the allowed models";
-    known.ok_or_else(|| Problem::new(Code::NotFound, detail))
+    known.ok_or_else(|| Problem::new(Code::ModelNotFound, detail))
 }
 
 /// All engines have the same models, but a request for an engine that the caller cannot see is
