@@ -17,6 +17,7 @@ mod openai;
 mod price;
 mod provider;
 mod provider_error;
+mod published;
 mod replay;
 mod report;
 mod setup;
@@ -25,6 +26,7 @@ mod sink;
 mod spans;
 mod sse;
 mod stub;
+mod thinking;
 mod tokens;
 mod upstream;
 
@@ -52,9 +54,10 @@ pub use provider_error::{
     CONTEXT_LENGTH_EXCEEDED, INSUFFICIENT_QUOTA, MODEL_NOT_FOUND, PROVIDER_UNAUTHORIZED,
     ProviderError, RATE_LIMIT_EXCEEDED,
 };
+pub use published::{FieldFault, check as check_fields};
 pub use replay::{RecordedAnswer, Replay};
 pub use report::{CallReport, Completion};
-pub use setup::{LlmSetup, Route};
+pub use setup::{LlmSetup, Passed, Route};
 pub use setup_error::SetupError;
 pub use sink::{ANSWER_BYTES_MAX, DELTAS_MAX, Delta, Sink};
 pub use stub::Stub;
@@ -88,6 +91,7 @@ struct Shared {
     max_tokens: Option<u32>,
     /// The temperature of requests that name none.
     temperature: Option<f64>,
+    passed: Passed,
 }
 
 /// A provider, and the model for requests that name none.
@@ -121,6 +125,7 @@ impl Llm {
             prices: HashMap::new(),
             max_tokens: None,
             temperature: None,
+            passed: Passed::default(),
         })
     }
 
@@ -147,6 +152,7 @@ impl Llm {
             prices: setup.prices,
             max_tokens: setup.max_tokens,
             temperature: setup.temperature,
+            passed: setup.passed,
         };
         Self { shared: Arc::new(shared), targets }
     }
@@ -196,6 +202,16 @@ impl Llm {
     /// The price of a model, if it is configured.
     pub fn price(&self, model: &str) -> Option<Price> {
         self.shared.prices.get(model).copied()
+    }
+
+    /// The configured upper limit of the tokens of an answer.
+    pub fn max_tokens(&self) -> Option<u32> {
+        self.shared.max_tokens
+    }
+
+    /// What requests may pass to a provider beside its published API.
+    pub fn passed(&self) -> &Passed {
+        &self.shared.passed
     }
 
     /// The states of all providers' circuit breakers: `closed`, `open` or `half_open`.

@@ -7,7 +7,8 @@ mod resilience;
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
+use reqwest::header::HeaderName;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::error::{Fault, check};
 pub use entries::{Choice, EngineChoice, ModelPrice};
@@ -23,10 +24,12 @@ pub struct Llm {
     pub provider: LlmProvider,
     /// The name of the model at that provider.
     pub model: String,
-    /// Upper limit of `max_tokens` in requests to providers, 1..=1,000,000, whatever the policy allows.
-    pub max_tokens: u32,
-    /// Sampling temperature, 0 to 2.
-    pub temperature: f64,
+    /// Upper limit of the tokens of a response, 1..=1,000,000.
+    #[serde(deserialize_with = "optional")]
+    pub max_tokens: Option<u32>,
+    /// Sampling temperature of requests that name none, 0 to 2.
+    #[serde(deserialize_with = "optional")]
+    pub temperature: Option<f64>,
     /// Providers that are called when the provider fails, in this order.
     pub fallbacks: Vec<Choice>,
     /// Engines with their own model.
@@ -35,6 +38,10 @@ pub struct Llm {
     pub models: Vec<String>,
     /// Prices of models.
     pub prices: Vec<ModelPrice>,
+    /// Request fields that pass to a provider with any value.
+    pub pass_fields: Vec<String>,
+    /// HTTP headers of requests that pass to a provider of the same dialect.
+    pub pass_headers: Vec<String>,
     /// `OpenAI` or a compatible server.
     pub openai: OpenAi,
     /// Anthropic.
@@ -49,6 +56,45 @@ pub struct Llm {
     pub bulkhead: LlmBulkhead,
     /// The built-in stub.
     pub stub: Stub,
+}
+
+/// Maximum number of fields, and of headers, that pass to a provider.
+const PASSED_MAX: usize = 100;
+
+/// Headers that belong to a connection or carry the caller's credential.
+const OWN_HEADERS: [&str; 15] = [
+    "api-key",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "host",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "x-api-key",
+];
+
+/// The value of a setting whose empty text means "not set".
+fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a number, or an empty text")]
+    enum Optional<T> {
+        Value(T),
+        Text(String),
+    }
+    match Optional::deserialize(deserializer)? {
+        Optional::Value(value) => Ok(Some(value)),
+        Optional::Text(text) if text.is_empty() => Ok(None),
+        Optional::Text(_) => Err(D::Error::custom("expected a number, or an empty text")),
+    }
 }
 
 /// Maximum number of entries in each list.
@@ -91,10 +137,11 @@ impl Llm {
         check(named, "llm.model", "a name of 1 to 200 characters")?;
         let missing = self.provider.has_models() && self.model == "local-stub";
         check(!missing, "llm.model", MODEL_MISSING)?;
-        let tokens = (1..=1_000_000).contains(&self.max_tokens);
-        check(tokens, "llm.max_tokens", "between 1 and 1000000")?;
-        let temperature = (0.0..=2.0).contains(&self.temperature);
-        check(temperature, "llm.temperature", "between 0 and 2")?;
+        let tokens = self.max_tokens.is_none_or(|max| (1..=1_000_000).contains(&max));
+        check(tokens, "llm.max_tokens", "between 1 and 1000000, or not set")?;
+        let temperature = self.temperature.is_none_or(|t| (0.0..=2.0).contains(&t));
+        check(temperature, "llm.temperature", "between 0 and 2, or not set")?;
+        self.validate_passed()?;
         self.validate_entries()?;
         let providers = self.providers();
         self.openai.validate(providers.contains(&LlmProvider::Openai))?;
@@ -104,6 +151,20 @@ impl Llm {
         self.breaker.validate()?;
         self.bulkhead.validate()?;
         self.stub.validate()
+    }
+
+    fn validate_passed(&self) -> Result<(), Fault> {
+        let fields = &self.pass_fields;
+        let named = fields.iter().all(|name| (1..=64).contains(&name.len()));
+        let must = "a list of at most 100 names of 1 to 64 characters";
+        check(named && fields.len() <= PASSED_MAX, "llm.pass_fields", must)?;
+        let headers = &self.pass_headers;
+        let may_pass = |name: &String| {
+            let name = name.to_ascii_lowercase();
+            HeaderName::from_bytes(name.as_bytes()).is_ok() && !OWN_HEADERS.contains(&&*name)
+        };
+        let fit = headers.len() <= PASSED_MAX && headers.iter().all(may_pass);
+        check(fit, "llm.pass_headers", HEADERS)
     }
 
     fn validate_entries(&self) -> Result<(), Fault> {
@@ -123,6 +184,9 @@ impl Llm {
 
 const MODEL_MISSING: &str = "the name of a model of the provider: set llm.model in the file, or \
                              MLSDM__LLM__MODEL";
+
+const HEADERS: &str = "a list of at most 100 names of headers, but not of headers with a credential or \
+                       of the connection";
 
 const MODEL_UNNAMED: &str = "entries that name a model (openai:MODEL) if their provider is not \
                              llm.provider";

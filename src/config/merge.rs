@@ -1,6 +1,6 @@
 //! Merging layers of values over the defaults, key by key, with the source of each value.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock};
 
 use serde_json::{Map, Value};
 
@@ -118,8 +118,9 @@ impl Settings {
             let Some(default) = self.defaults.get(&raw.key) else {
                 return Err(self.unknown(&raw));
             };
-            let value = coerce(&raw.value, default)
-                .ok_or_else(|| self.invalid(&raw, kind(default).to_owned()))?;
+            let like = of_kind(&raw.key, &raw.value, default);
+            let value = coerce(&raw.value, like)
+                .ok_or_else(|| self.invalid(&raw, kind(like).to_owned()))?;
             if let Err(must) = self.check_type(&raw.key, &value) {
                 return Err(self.invalid(&raw, must));
             }
@@ -256,6 +257,19 @@ fn resolve(mut raw: Raw) -> Result<Raw, ConfigError> {
         (*key).clone_into(&mut raw.key);
     }
     Ok(raw)
+}
+
+/// Keys of numbers whose default is "not set", an empty text; with a number of their kind.
+static OPTIONAL_NUMBERS: LazyLock<[(&str, Value); 2]> =
+    LazyLock::new(|| [("llm.max_tokens", 1.into()), ("llm.temperature", 0.5.into())]);
+
+/// A value of the key's type.
+fn of_kind<'a>(key: &str, value: &Value, default: &'a Value) -> &'a Value {
+    let number = OPTIONAL_NUMBERS.iter().find(|(optional, _)| *optional == key);
+    match (number, value.as_str()) {
+        (None, _) | (Some(_), Some("")) => default,
+        (Some((_, number)), _) => number,
+    }
 }
 
 /// Converts a value to the type of the key's default.

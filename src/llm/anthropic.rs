@@ -12,8 +12,12 @@ use secrecy::SecretString;
 pub(super) use request::sampling;
 
 use super::{
-    LlmError, ProviderCompletion, Request, Sink, http, setup_error::SetupError, sse::Events,
+    Dialect, LlmError, ProviderCompletion, Request, Sink, http, setup_error::SetupError,
+    sse::Events,
 };
+/// The header with the version of the API.
+const VERSION: &str = "anthropic-version";
+
 /// The settings of a server of messages.
 pub struct AnthropicSettings<'a> {
     /// The base URL, with or without a final `/v1`; `/v1/messages` is appended.
@@ -57,8 +61,14 @@ impl Anthropic {
         sink: &mut Sink,
     ) -> Result<ProviderCompletion, LlmError> {
         let body = request::body(request, sink.is_streaming())?;
-        let mut post =
-            self.http.post(self.url.clone()).header("anthropic-version", &self.version).json(&body);
+        let mut post = self.http.post(self.url.clone()).json(&body);
+        let same_dialect = request.extra.dialect == Some(Dialect::Anthropic);
+        let passed: &[_] = if same_dialect { &request.extra.headers } else { &[] };
+        // the client's version of the API is the one of its body
+        if !passed.iter().any(|(name, _)| name == VERSION) {
+            post = post.header(VERSION, &self.version);
+        }
+        post = http::pass_headers(post, passed);
         if let Some(key) = &self.key {
             post = post.header("x-api-key", key);
         }

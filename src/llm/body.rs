@@ -28,7 +28,27 @@ impl Body {
         name: &str,
         value: &T,
     ) -> Result<(), LlmError> {
-        self.fields.set(name, value).map_err(|_| NO_JSON_FORM)
+        set(&mut self.fields, name, value)
+    }
+
+    /// Sets a number, unless the client wrote an equal one: 1.0 and 1 are equal.
+    pub(super) fn set_number<T: Serialize>(
+        &mut self,
+        name: &str,
+        number: &T,
+    ) -> Result<(), LlmError> {
+        let number = raw(number)?;
+        let parsed = |text: &RawValue| json::read::<f64>(text).ok();
+        let given = self.fields.get(name).and_then(|given| parsed(given));
+        if given.is_none() || given != parsed(&number) {
+            self.fields.insert(name, number);
+        }
+        Ok(())
+    }
+
+    /// Removes a field.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.fields.remove(name);
     }
 
     /// Adds a message.
@@ -47,6 +67,15 @@ impl Serialize for Body {
         map.serialize_entry(self.list, &messages)?;
         map.end()
     }
+}
+
+/// Sets a field.
+pub(super) fn set<T: Serialize + ?Sized>(
+    fields: &mut Fields,
+    name: &str,
+    value: &T,
+) -> Result<(), LlmError> {
+    fields.set(name, value).map_err(|_| NO_JSON_FORM)
 }
 
 /// The JSON text of a part of the body.

@@ -129,8 +129,13 @@ impl Serialize for Messages {
 pub struct Extra {
     /// The dialect of the fields; `None` if there are no fields.
     pub dialect: Option<Dialect>,
-    /// The fields by their names in that dialect, in the client's order.
+    /// The fields by their names in that dialect, in the client's order. Those that this server sets,
+    /// such as the limit of the answer, are there as the client sent them.
     pub fields: Fields,
+    /// HTTP headers that pass to a provider of the same dialect, names in lower case. They are not
+    /// recorded.
+    #[serde(skip)]
+    pub headers: Vec<(String, String)>,
 }
 
 impl Extra {

@@ -3,11 +3,11 @@
 //! Of the body of an error response only a code is kept because its text may quote the prompt. The text
 //! of a transport error is dropped because it may contain a proxy's password.
 
-use std::{error::Error, io, time::Duration};
+use std::{error::Error, io, str::FromStr as _, time::Duration};
 
 use reqwest::{
     Client, RequestBuilder, Response,
-    header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
@@ -56,6 +56,19 @@ pub(super) fn secret_header(prefix: &str, key: &SecretString) -> Option<HeaderVa
     let mut value = HeaderValue::from_str(&format!("{prefix}{}", key.expose_secret())).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+/// Adds headers of the client. One that cannot be sent is left out.
+pub(super) fn pass_headers(
+    mut request: RequestBuilder,
+    headers: &[(String, String)],
+) -> RequestBuilder {
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_str(name), HeaderValue::from_str(value)) {
+            request = request.header(name, value);
+        }
+    }
+    request
 }
 
 /// Sends a request and returns the response if its status is 2xx.

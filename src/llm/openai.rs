@@ -12,7 +12,8 @@ use reqwest::{
 use secrecy::SecretString;
 
 use super::{
-    LlmError, ProviderCompletion, Request, Sink, http, setup_error::SetupError, sse::Events,
+    Dialect, LlmError, ProviderCompletion, Request, Sink, http, setup_error::SetupError,
+    sse::Events,
 };
 /// The header in which Azure expects the key.
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
@@ -66,6 +67,9 @@ impl OpenAi {
     ) -> Result<ProviderCompletion, LlmError> {
         let body = request::body(request, self.max_tokens_field, sink.is_streaming())?;
         let mut post = self.http.post(self.url.clone()).json(&body);
+        if request.extra.dialect == Some(Dialect::OpenAi) {
+            post = http::pass_headers(post, &request.extra.headers);
+        }
         if let Some((name, value)) = &self.key {
             post = post.header(name, value);
         }

@@ -24,6 +24,17 @@ pub struct LlmSetup {
     pub max_tokens: Option<u32>,
     /// The temperature of requests that name none; `None` leaves it to the provider.
     pub temperature: Option<f64>,
+    /// What requests may pass to a provider beside its published API.
+    pub passed: Passed,
+}
+
+/// What requests may pass to a provider beside its published API.
+#[derive(Clone, Debug, Default)]
+pub struct Passed {
+    /// Names of request fields with any value.
+    pub fields: Vec<String>,
+    /// Names of HTTP headers, in lower case.
+    pub headers: Vec<String>,
 }
 
 /// A provider in the order of calls.

@@ -8,8 +8,8 @@ use crate::{
     breaker,
     config::{self, Choice, LlmProvider},
     llm::{
-        Anthropic, AnthropicSettings, Bulkhead, Llm, LlmSetup, OpenAi, OpenAiSettings, Provider,
-        Replay, Resilience, Retry, Route, SetupError, Stub, http_client,
+        Anthropic, AnthropicSettings, Bulkhead, Llm, LlmSetup, OpenAi, OpenAiSettings, Passed,
+        Provider, Replay, Resilience, Retry, Route, SetupError, Stub, http_client,
     },
 };
 
@@ -25,8 +25,12 @@ pub fn providers(config: &config::Llm, recorded: &Arc<Replay>) -> Result<Llm, Se
         engines: engines.collect(),
         allowed: config.models.clone(),
         prices: prices.collect(),
-        max_tokens: Some(config.max_tokens),
-        temperature: Some(config.temperature),
+        max_tokens: config.max_tokens,
+        temperature: config.temperature,
+        passed: Passed {
+            fields: config.pass_fields.clone(),
+            headers: config.pass_headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
+        },
     }))
 }
 

@@ -66,7 +66,10 @@ pub(crate) fn request() -> Request {
 /// The same request with fields of a dialect.
 pub(crate) fn with_fields(dialect: Dialect, fields: Value) -> Request {
     let fields = serde_json::from_value(fields).unwrap();
-    Request { extra: Arc::new(Extra { dialect: Some(dialect), fields }), ..request() }
+    Request {
+        extra: Arc::new(Extra { dialect: Some(dialect), fields, ..Extra::default() }),
+        ..request()
+    }
 }
 
 /// Calls without streaming.

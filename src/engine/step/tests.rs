@@ -96,7 +96,11 @@ fn chat(texts: &[&str], fields: Value) -> StepRequest {
         prompt: messages.len() - 1,
         messages: messages.into(),
         shortenable: true,
-        extra: std::sync::Arc::new(Extra { dialect: Some(Dialect::OpenAi), fields }),
+        extra: std::sync::Arc::new(Extra {
+            dialect: Some(Dialect::OpenAi),
+            fields,
+            ..Extra::default()
+        }),
     };
     StepRequest { chat: Some(chat), ..generate(texts[texts.len() - 1]) }
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::{
     http::{Code, Problem},
-    llm::{LimitField, TokenLimit},
+    llm::{LimitField, Llm, TokenLimit},
 };
 
+/// Upper bound of the tokens of a chat's answer.
+const CHAT_TOKENS_MAX: i64 = 1_000_000;
 /// Upper bound of `context_top_k`.
 const TOP_K_MAX: i64 = 20;
 /// Upper bound of the entries of `metadata`.
@@ -33,6 +35,22 @@ pub(super) fn max_tokens(
 ) -> Result<Option<TokenLimit>, Problem> {
     let value = bounded(value, 1, max, Code::MaxTokensRange, field.as_str())?;
     Ok(value.map(|n| TokenLimit { tokens: n as u32, field: Some(field) }))
+}
+
+/// The limit of a chat's answer, at most the configured one.
+pub(super) fn chat_tokens(
+    value: Option<i64>,
+    field: LimitField,
+    llm: &Llm,
+) -> Result<Option<TokenLimit>, Problem> {
+    let limit = max_tokens(value, field, CHAT_TOKENS_MAX)?;
+    let (Some(asked), Some(max)) = (limit, llm.max_tokens()) else { return Ok(limit) };
+    if asked.tokens <= max {
+        return Ok(limit);
+    }
+    let name = field.as_str();
+    let detail = format!("{name} must be between 1 and {max}, the setting llm.max_tokens");
+    Err(Problem::new(Code::MaxTokensRange, detail))
 }
 
 /// Upper bound of the memories in the context.

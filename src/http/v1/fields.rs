@@ -2,10 +2,18 @@
 
 use std::sync::Arc;
 
+use actix_web::HttpRequest;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::json::{self, Fields};
+use crate::{
+    http::{Code, Problem},
+    json::{self, Fields},
+    llm::{self, Dialect, FieldFault, Llm},
+};
+
+/// Longest value of a header that passes to a provider, in bytes.
+const HEADER_MAX: usize = 4_096;
 
 /// Removes a field and returns its value. The error names the field and does not quote it.
 pub(super) fn take<T: DeserializeOwned, E: serde::de::Error>(
@@ -40,6 +48,55 @@ fn invalid<E: serde::de::Error>(name: &str, error: &serde_json::Error) -> E {
     let expected = expected.and_then(|text| text.split(" at line ").next());
     let expected = expected.unwrap_or("another value");
     E::custom(format!("invalid value, expected {expected} in the field `{name}`"))
+}
+
+/// Checks that the fields may pass to a provider.
+pub(super) fn check(dialect: Dialect, fields: &Fields, llm: &Llm) -> Result<(), Problem> {
+    let detail = match llm::check_fields(dialect, fields, &llm.passed().fields) {
+        Ok(()) => return Ok(()),
+        Err(FieldFault::Denied(name)) => format!(
+            "the field `{name}` would change where the request goes; this server chooses the provider \
+             and its credential"
+        ),
+        Err(FieldFault::Unpublished(name)) => {
+            let field =
+                name.map_or_else(|| "a field".to_owned(), |name| format!("the field `{name}`"));
+            format!(
+                "{field} is not a field of the provider's published API; if the provider takes it, add \
+                 it to llm.pass_fields"
+            )
+        }
+    };
+    Err(Problem::new(Code::BadField, detail))
+}
+
+/// The headers of a request that pass to a provider of the same dialect.
+pub(super) fn headers(
+    request: &HttpRequest,
+    dialect: Dialect,
+    llm: &Llm,
+) -> Result<Vec<(String, String)>, Problem> {
+    let own: &[&str] = match dialect {
+        Dialect::Anthropic => &["anthropic-beta", "anthropic-version"],
+        Dialect::OpenAi | Dialect::Responses => {
+            &["openai-beta", "openai-organization", "openai-project"]
+        }
+    };
+    let mut passed = Vec::new();
+    for name in own.iter().copied().chain(llm.passed().headers.iter().map(String::as_str)) {
+        // a header that occurs several times is a list
+        let values: Vec<&str> =
+            request.headers().get_all(name).filter_map(|value| value.to_str().ok()).collect();
+        let value = values.join(",");
+        if value.len() > HEADER_MAX {
+            let detail = format!("{name} is longer than {HEADER_MAX} bytes");
+            return Err(Problem::new(Code::BadHeader, detail));
+        }
+        if !value.is_empty() {
+            passed.push((name.to_owned(), value));
+        }
+    }
+    Ok(passed)
 }
 
 /// The text of a message: its content, or its text parts joined by line breaks.

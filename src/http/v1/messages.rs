@@ -53,7 +53,8 @@ pub async fn post(
     request: HttpRequest,
     body: Json<MessagesRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let ParsedRequest { generate, user, stream } = body.into_inner().validate()?;
+    let ParsedRequest { generate, user, stream } =
+        body.into_inner().validate(&request, &state.engines.parts().llm)?;
     let model = generate.model.as_deref();
     let (call, model) = EngineCall::for_model(authorized, &state, &request, model).await?;
     let EngineCall { engine, caller, .. } = call.on_behalf_of(user)?;

@@ -9,12 +9,13 @@ use crate::{
     json::{self, Fields},
     llm::{
         Dialect, LlmError, Message, Request, Role,
-        body::{Body, raw},
+        body::{self, Body, raw},
+        thinking,
     },
 };
 
 /// Fields that this server sets. A client's values are ignored.
-const GOVERNED: [&str; 6] = ["model", "messages", "system", "stream", "max_tokens", "temperature"];
+const GOVERNED: [&str; 4] = ["model", "messages", "system", "stream"];
 
 /// Maximum temperature of Anthropic's API. `OpenAI`'s is 2.
 const TEMPERATURE_MAX: f64 = 1.0;
@@ -31,41 +32,57 @@ pub(in crate::llm) fn sampling(given: Sampling) -> Sampling {
 /// The body of a request.
 pub(super) fn body(request: &Request, streaming: bool) -> Result<Body, LlmError> {
     let same_dialect = request.extra.dialect == Some(Dialect::Anthropic);
-    let fields =
-        if same_dialect { same_dialect_fields(request) } else { translated_fields(request)? };
+    let Some(model) = &request.model else {
+        return Err(LlmError::Untranslatable { what: "the request names no model" });
+    };
+    let mut fields = Fields::default();
+    body::set(&mut fields, "model", model)?;
+    if same_dialect {
+        same_dialect_fields(request, &mut fields)?;
+    } else {
+        translated_fields(request, &mut fields)?;
+    }
     let mut body = Body::new(fields, "messages");
-    let (system, chat): (Vec<&Message>, Vec<&Message>) = request
-        .messages
-        .iter()
-        .map(AsRef::as_ref)
-        .partition(|message| message.role == Role::System);
+    let (system, chat): (Vec<&Message>, Vec<&Message>) =
+        request.messages.iter().map(AsRef::as_ref).partition(|message| is_field(message));
     if let Some(system) = join_system(&system, same_dialect)? {
         body.set("system", &*system)?;
     }
     for message in chat {
         body.push(self::message(message, same_dialect)?);
     }
-    let Some(model) = &request.model else {
-        return Err(LlmError::Untranslatable { what: "the request names no model" });
-    };
-    body.set("model", model)?;
-    body.set("max_tokens", &request.max_tokens.map_or(MAX_TOKENS, |limit| limit.tokens))?;
+    let max_tokens = request.max_tokens.map_or(MAX_TOKENS, |limit| limit.tokens);
+    body.set_number("max_tokens", &max_tokens)?;
     if let Some(temperature) = request.temperature {
-        body.set("temperature", &temperature.min(TEMPERATURE_MAX))?;
+        body.set_number("temperature", &temperature.min(TEMPERATURE_MAX))?;
     }
     body.set("stream", &streaming)?;
     Ok(body)
 }
 
-fn same_dialect_fields(request: &Request) -> Fields {
-    let mut fields = request.extra.fields.clone();
-    fields.retain(|name, _| !GOVERNED.contains(&name));
-    fields
+/// True for a message that belongs to the field `system`. Newer versions of the API also take system
+/// messages in the list.
+fn is_field(message: &Message) -> bool {
+    let is_object = |raw: &Arc<RawValue>| raw.get().starts_with('{');
+    message.role == Role::System && !message.raw.as_ref().is_some_and(is_object)
+}
+
+/// The fields of the client. If its limit was lowered, the budget of thinking is lowered with it.
+fn same_dialect_fields(request: &Request, body: &mut Fields) -> Result<(), LlmError> {
+    let fields = &request.extra.fields;
+    for (name, value) in fields.iter().filter(|(name, _)| !GOVERNED.contains(name)) {
+        body.insert(name, Arc::clone(value));
+    }
+    let asked: Option<u32> = fields.read("max_tokens").ok().flatten();
+    let (Some(asked), Some(limit)) = (asked, request.max_tokens) else { return Ok(()) };
+    if limit.tokens < asked {
+        thinking::lower(body, asked, limit.tokens)?;
+    }
+    Ok(())
 }
 
 /// Translates the fields of chat completions that have an equivalent.
-fn translated_fields(request: &Request) -> Result<Fields, LlmError> {
-    let mut body = Fields::default();
+fn translated_fields(request: &Request, body: &mut Fields) -> Result<(), LlmError> {
     for (name, value) in request.extra.fields.iter() {
         match (name, value.get().as_bytes().first()) {
             (_, Some(b'n')) => {}
@@ -75,21 +92,33 @@ fn translated_fields(request: &Request) -> Result<Fields, LlmError> {
             ("n", _) if value.get() == "1" => {}
             (known, _) if GOVERNED.contains(&known) => {}
             // governed in the other dialect, too; `user` only helps providers to detect abuse
-            ("stream_options" | "max_completion_tokens" | "user", _) => {}
+            (
+                "stream_options"
+                | "max_tokens"
+                | "max_completion_tokens"
+                | "temperature"
+                | "user"
+                | "metadata",
+                _,
+            ) => {}
             _ => {
                 return Err(LlmError::Untranslatable { what: "fields of another dialect" });
             }
         }
     }
-    Ok(body)
+    Ok(())
 }
 
-/// Joins all system messages: plain texts into one text, otherwise blocks into one list.
+/// Joins all messages of the field `system`: plain texts into one text, otherwise blocks into one list.
+/// A single original stays as it is.
 fn join_system(system: &[&Message], same_dialect: bool) -> Result<Option<Arc<RawValue>>, LlmError> {
     if system.iter().all(|message| message.raw.is_none()) {
         let texts: Vec<&str> =
             system.iter().map(|m| m.text.as_str()).filter(|text| !text.is_empty()).collect();
         return (!texts.is_empty()).then(|| raw(&texts.join("\n\n"))).transpose();
+    }
+    if let ([message], true) = (system, same_dialect) {
+        return Ok(message.raw.clone());
     }
     let mut blocks = Vec::new();
     for message in system {
@@ -150,7 +179,7 @@ mod tests {
             messages: messages.into(),
             max_tokens: Some(64.into()),
             temperature: Some(1.7),
-            extra: Arc::new(Extra { dialect: Some(dialect), fields }),
+            extra: Arc::new(Extra { dialect: Some(dialect), fields, ..Extra::default() }),
         }
     }
 

@@ -8,20 +8,15 @@ use crate::{
     json::Fields,
     llm::{
         Dialect, LimitField, LlmError, Message, Request, Role,
-        body::{Body, raw},
+        body::{self, Body, raw},
     },
 };
 
 /// Fields that this server sets. A client's values are ignored.
-const GOVERNED: [&str; 7] = [
-    "model",
-    "messages",
-    "stream",
-    "stream_options",
-    "max_tokens",
-    "max_completion_tokens",
-    "temperature",
-];
+const GOVERNED: [&str; 4] = ["model", "messages", "stream", "mlsdm"];
+
+/// The names of the limit of an answer.
+const LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 
 /// The body of a request.
 pub(super) fn body(
@@ -30,30 +25,55 @@ pub(super) fn body(
     streaming: bool,
 ) -> Result<Body, LlmError> {
     let same_dialect = request.extra.dialect == Some(Dialect::OpenAi);
-    let mut body = Body::new(extra(request, same_dialect)?, "messages");
-    for message in request.messages.iter() {
-        body.push(self::message(message, same_dialect)?);
-    }
     let Some(model) = &request.model else {
         return Err(LlmError::Untranslatable { what: "the request names no model" });
     };
-    body.set("model", model)?;
-    if let Some(limit) = request.max_tokens {
-        let named = limit.field.filter(|field| *field != LimitField::MaxOutputTokens);
-        body.set(named.map_or(max_tokens_field, LimitField::as_str), &limit.tokens)?;
+    let mut fields = Fields::default();
+    body::set(&mut fields, "model", model)?;
+    extra(request, same_dialect, &mut fields)?;
+    let mut body = Body::new(fields, "messages");
+    for message in request.messages.iter() {
+        body.push(self::message(message, same_dialect)?);
     }
+    limit(request, max_tokens_field, &mut body)?;
     if let Some(temperature) = request.temperature {
-        body.set("temperature", &temperature)?;
+        body.set_number("temperature", &temperature)?;
     }
     body.set("stream", &streaming)?;
     if streaming {
-        body.set("stream_options", &json!({ "include_usage": true }))?;
+        body.set("stream_options", &stream_options(request))?;
+    } else {
+        body.remove("stream_options");
     }
     Ok(body)
 }
 
-fn extra(request: &Request, same_dialect: bool) -> Result<Fields, LlmError> {
-    let mut fields = request.extra.fields.clone();
+/// Sets the limit of the answer under the name that the client gave it.
+fn limit(
+    request: &Request,
+    max_tokens_field: &'static str,
+    body: &mut Body,
+) -> Result<(), LlmError> {
+    let Some(limit) = request.max_tokens else { return Ok(()) };
+    let named = limit.field.filter(|field| *field != LimitField::MaxOutputTokens);
+    let named = named.map_or(max_tokens_field, LimitField::as_str);
+    for other in LIMITS.into_iter().filter(|other| *other != named) {
+        body.remove(other);
+    }
+    body.set_number(named, &limit.tokens)
+}
+
+/// The client's options of a stream, and usage, which this server needs.
+fn stream_options(request: &Request) -> Fields {
+    let given: Option<Fields> = request.extra.fields.read("stream_options").ok().flatten();
+    let mut options = given.unwrap_or_default();
+    // a boolean has a JSON form
+    options.set("include_usage", &true).ok();
+    options
+}
+
+fn extra(request: &Request, same_dialect: bool, body: &mut Fields) -> Result<(), LlmError> {
+    let fields = &request.extra.fields;
     if !same_dialect && !fields.is_empty() {
         return Err(LlmError::Untranslatable { what: "fields of another dialect" });
     }
@@ -61,8 +81,10 @@ fn extra(request: &Request, same_dialect: bool) -> Result<Fields, LlmError> {
     if fields.is_set("n") && fields.read("n").ok().flatten() != Some(1) {
         return Err(LlmError::Untranslatable { what: "more than one answer (n)" });
     }
-    fields.retain(|name, _| !GOVERNED.contains(&name));
-    Ok(fields)
+    for (name, value) in fields.iter().filter(|(name, _)| !GOVERNED.contains(name)) {
+        body.insert(name, Arc::clone(value));
+    }
+    Ok(())
 }
 
 fn message(message: &Message, same_dialect: bool) -> Result<Arc<RawValue>, LlmError> {
@@ -92,7 +114,7 @@ mod tests {
             messages: messages.into(),
             max_tokens: Some(64.into()),
             temperature: Some(0.5),
-            extra: Arc::new(Extra { dialect, fields }),
+            extra: Arc::new(Extra { dialect, fields, ..Extra::default() }),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actix_web::HttpRequest;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -12,12 +13,12 @@ use crate::{
         Problem,
         v1::{
             bounds,
-            chat::completions::request::{Extension, MAX_TOKENS_MAX, bad, messages, prompt_of},
-            fields::{is_plain, list, take, text_of},
+            chat::completions::request::{Extension, bad, messages, prompt_of},
+            fields::{self, is_plain, list, read, take, text_of},
         },
     },
     json::{self, Fields},
-    llm::{Dialect, Extra, LimitField, Message, Role},
+    llm::{Dialect, Extra, LimitField, Llm, Message, Role},
 };
 
 /// A request for a message. Other fields are passed to the model unchanged.
@@ -47,11 +48,11 @@ impl<'de> Deserialize<'de> for MessagesRequest {
         Ok(Self {
             model: take(&mut fields, "model")?,
             messages: list(&mut fields, "messages")?,
-            max_tokens: take(&mut fields, "max_tokens")?,
+            max_tokens: read(&fields, "max_tokens")?,
             system: take(&mut fields, "system")?,
-            temperature: take(&mut fields, "temperature")?,
+            temperature: read(&fields, "temperature")?,
             stream: take(&mut fields, "stream")?,
-            metadata: take(&mut fields, "metadata")?,
+            metadata: read(&fields, "metadata")?,
             mlsdm: take(&mut fields, "mlsdm")?,
             rest: fields,
         })
@@ -72,11 +73,16 @@ pub(super) struct ParsedRequest {
 }
 
 impl MessagesRequest {
-    pub(super) fn validate(self) -> Result<ParsedRequest, Problem> {
+    pub(super) fn validate(
+        self,
+        request: &HttpRequest,
+        llm: &Llm,
+    ) -> Result<ParsedRequest, Problem> {
         let temperature = self.temperature;
         if temperature.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
             return Err(bad("temperature must be between 0 and 1"));
         }
+        fields::check(Dialect::Anthropic, &self.rest, llm)?;
         let mut messages = messages(&self.messages, message)?;
         if let Some(system) = self.system {
             messages.insert(0, read_system(system)?);
@@ -86,7 +92,7 @@ impl MessagesRequest {
         let generate = StepRequest {
             prompt: messages[prompt].text.clone(),
             moral_value: bounds::moral_value(extension.moral_value)?,
-            max_tokens: bounds::max_tokens(self.max_tokens, LimitField::MaxTokens, MAX_TOKENS_MAX)?,
+            max_tokens: bounds::chat_tokens(self.max_tokens, LimitField::MaxTokens, llm)?,
             context_top_k: bounds::context_top_k(extension.context_top_k)?,
             model: self.model,
             temperature,
@@ -94,7 +100,11 @@ impl MessagesRequest {
                 messages: messages.into(),
                 prompt,
                 shortenable: !self.rest.is_set("tools"),
-                extra: Arc::new(Extra { dialect: Some(Dialect::Anthropic), fields: self.rest }),
+                extra: Arc::new(Extra {
+                    dialect: Some(Dialect::Anthropic),
+                    fields: self.rest,
+                    headers: fields::headers(request, Dialect::Anthropic, llm)?,
+                }),
             }),
             ..StepRequest::default()
         };
@@ -119,10 +129,13 @@ fn message(raw: &Arc<RawValue>) -> Result<Message, &'static str> {
     let role = match name.as_deref() {
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,
-        Some(_) => return Err("role must be user or assistant"),
+        Some("system") => Role::System,
+        Some(_) => return Err("role must be user, assistant or system"),
         None => return Err("role is missing"),
     };
     let text = text_of(fields.get("content").map(AsRef::as_ref))?;
-    let is_plain = is_plain(raw, name.as_deref().unwrap_or_default(), &text);
+    // a system message keeps its place only by its original
+    let is_plain =
+        role != Role::System && is_plain(raw, name.as_deref().unwrap_or_default(), &text);
     Ok(Message { role, text, raw: (!is_plain).then(|| Arc::clone(raw)) })
 }

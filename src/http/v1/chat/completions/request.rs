@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use actix_web::HttpRequest;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -13,17 +14,15 @@ use crate::{
         Code, Problem,
         v1::{
             bounds,
-            fields::{is_plain, list, read, take, text_of},
+            fields::{self, is_plain, list, read, take, text_of},
         },
     },
     json::{self, Fields},
-    llm::{Dialect, Extra, LimitField, Message, Role, TokenLimit},
+    llm::{Dialect, Extra, LimitField, Llm, Message, Role, TokenLimit},
 };
 
 /// Upper bound of the messages of a chat.
 pub(crate) const MESSAGES_MAX: usize = 2_048;
-/// Upper bound of `max_tokens`. The phase of the engine may lower it.
-pub(crate) const MAX_TOKENS_MAX: i64 = 1_000_000;
 /// Longest prompt of a chat, in characters.
 pub(crate) const PROMPT_MAX: usize = 100_000;
 
@@ -60,14 +59,14 @@ impl<'de> Deserialize<'de> for ChatRequest {
         Ok(Self {
             model: take(&mut fields, "model")?,
             messages: list(&mut fields, "messages")?,
-            max_tokens: take(&mut fields, "max_tokens")?,
-            max_completion_tokens: take(&mut fields, "max_completion_tokens")?,
-            temperature: take(&mut fields, "temperature")?,
+            max_tokens: read(&fields, "max_tokens")?,
+            max_completion_tokens: read(&fields, "max_completion_tokens")?,
+            temperature: read(&fields, "temperature")?,
             stream: take(&mut fields, "stream")?,
-            stream_options: take(&mut fields, "stream_options")?,
+            stream_options: read(&fields, "stream_options")?,
             n: read(&fields, "n")?,
-            user: take(&mut fields, "user")?,
-            metadata: take(&mut fields, "metadata")?,
+            user: read(&fields, "user")?,
+            metadata: read(&fields, "metadata")?,
             mlsdm: take(&mut fields, "mlsdm")?,
             rest: fields,
         })
@@ -102,7 +101,11 @@ pub(super) struct ParsedRequest {
 }
 
 impl ChatRequest {
-    pub(super) fn validate(self) -> Result<ParsedRequest, Problem> {
+    pub(super) fn validate(
+        self,
+        request: &HttpRequest,
+        llm: &Llm,
+    ) -> Result<ParsedRequest, Problem> {
         if self.n.is_some_and(|n| n != 1) {
             return Err(bad(
                 "n must be 1, because each answer is a step of its own; send the request n times",
@@ -114,7 +117,8 @@ impl ChatRequest {
         }
         let messages = messages(&self.messages, message)?;
         let prompt = prompt_of(&messages)?;
-        let max_tokens = self.limit()?;
+        fields::check(Dialect::OpenAi, &self.rest, llm)?;
+        let max_tokens = self.limit(llm)?;
         let metadata = self.metadata.unwrap_or_default();
         bounds::metadata(&metadata)?;
         let extension = self.mlsdm.unwrap_or_default();
@@ -131,7 +135,11 @@ impl ChatRequest {
                 messages: messages.into(),
                 prompt,
                 shortenable: !FORMING.iter().any(|field| self.rest.is_set(field)),
-                extra: Arc::new(Extra { dialect: Some(Dialect::OpenAi), fields: self.rest }),
+                extra: Arc::new(Extra {
+                    dialect: Some(Dialect::OpenAi),
+                    fields: self.rest,
+                    headers: fields::headers(request, Dialect::OpenAi, llm)?,
+                }),
             }),
         };
         Ok(ParsedRequest {
@@ -143,12 +151,12 @@ impl ChatRequest {
     }
 
     /// The limit, in the field in which the caller named it.
-    fn limit(&self) -> Result<Option<TokenLimit>, Problem> {
+    fn limit(&self, llm: &Llm) -> Result<Option<TokenLimit>, Problem> {
         let (asked, field) = match self.max_completion_tokens {
             Some(tokens) => (Some(tokens), LimitField::MaxCompletionTokens),
             None => (self.max_tokens, LimitField::MaxTokens),
         };
-        bounds::max_tokens(asked, field, MAX_TOKENS_MAX)
+        bounds::chat_tokens(asked, field, llm)
     }
 }
 
