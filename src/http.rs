@@ -18,6 +18,7 @@ pub mod health;
 pub mod identity;
 pub mod metrics;
 mod middleware;
+mod native;
 pub mod openapi;
 mod parameters;
 mod paths;

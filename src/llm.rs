@@ -6,13 +6,18 @@
 //! received before a failure. Deliberately not here: the value of an answer (the domain), and its
 //! record (the log).
 
+mod activity;
 mod anthropic;
 mod body;
 mod calls;
 mod chat;
+mod deadline;
 mod error;
+mod finish;
 mod http;
 pub mod metrics;
+mod native;
+mod object;
 mod openai;
 mod price;
 mod provider;
@@ -20,6 +25,7 @@ mod provider_error;
 mod published;
 mod replay;
 mod report;
+mod response_body;
 mod setup;
 mod setup_error;
 mod sink;
@@ -28,6 +34,7 @@ mod sse;
 mod stub;
 mod thinking;
 mod tokens;
+mod tool_calls;
 mod upstream;
 
 use std::{
@@ -45,8 +52,10 @@ pub use chat::{
     Dialect, Extra, LimitField, Message, Messages, ProviderCompletion, Reply, Request, Role,
     TokenLimit, ToolCall,
 };
+pub use deadline::Deadline;
 pub use error::{LlmError, UnreachableCause};
 pub use http::http_client;
+pub use native::{NativeAnswer, NativeEvent};
 pub use openai::{OpenAi, OpenAiSettings};
 pub use price::BadPrice;
 pub use provider::{Function, Provider, ReplyFuture};
@@ -59,7 +68,7 @@ pub use replay::{RecordedAnswer, Replay};
 pub use report::{CallReport, Completion};
 pub use setup::{LlmSetup, Passed, Route};
 pub use setup_error::SetupError;
-pub use sink::{ANSWER_BYTES_MAX, DELTAS_MAX, Delta, Sink};
+pub use sink::{ANSWER_BYTES_MAX, AnswerParts, DELTAS_MAX, Delta, Sink};
 pub use stub::Stub;
 pub use tokens::{TOKEN_CHARS, estimate_tokens};
 pub use upstream::{Bulkhead, Resilience, Retry};
@@ -261,8 +270,9 @@ impl Llm {
         request: &Request,
         sink: &mut Sink,
         calls: &mut CallLog,
-        deadline: Instant,
+        deadline: impl Into<Deadline>,
     ) -> CallReport {
+        let deadline = deadline.into();
         let not_allowed = Err(LlmError::NotAllowed);
         let mut report =
             CallReport { provider: self.provider(), model: None, attempts: 0, result: not_allowed };
@@ -283,7 +293,9 @@ impl Llm {
             let ends = match &result {
                 Ok(_) => true,
                 Err(error) => {
-                    !error.may_fall_back() || sink.has_started() || Instant::now() >= deadline
+                    !error.may_fall_back()
+                        || sink.has_started()
+                        || Instant::now() >= deadline.attempts()
                 }
             };
             // a failure after an attempt says more than a fallback that was never called

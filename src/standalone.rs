@@ -141,9 +141,11 @@ impl Builder {
         self
     }
 
-    /// The deadline of a step. Default: 30 seconds.
+    /// The deadline of a step. Default: 30 seconds until the model begins to answer and between two
+    /// pieces of its answer, 10 minutes in total.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
+        self.settings.total_timeout = timeout;
         self
     }
 

@@ -85,6 +85,8 @@ fn engine_settings(config: &Config) -> Settings {
     Settings {
         default: config.engine.default_id().clone(),
         timeout: config.api.timeout(),
+        total_timeout: config.llm.total_timeout(),
+        answer_bytes: config.limits.answer_bytes,
         grace: config.engine.abandon_grace(),
         limits: Limits {
             queue: config.limits.writer_queue,

@@ -38,6 +38,7 @@ pub struct Api {
     pub port: u16,
     workers: usize,
     timeout: u64,
+    stream_headers_after: u64,
     drain_seconds: u64,
     /// Networks of trusted proxies, whose forwarded client addresses are accepted.
     pub trusted_proxies: Vec<IpNet>,
@@ -60,9 +61,15 @@ impl Api {
         thread::available_parallelism().map_or(1, NonZeroUsize::get)
     }
 
-    /// Deadline of a request, including retries.
+    /// Time until the first byte of a model's answer, and between two bytes.
     pub const fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
+    }
+
+    /// Time after which the head of a streamed response is sent, even if the model has not begun to
+    /// answer.
+    pub const fn stream_headers_after(&self) -> Duration {
+        Duration::from_secs(self.stream_headers_after)
     }
 
     /// Time for which a stopping server still serves requests after it reports that it is not ready.
@@ -74,6 +81,8 @@ impl Api {
         check(self.port != 0, "api.port", "between 1 and 65535")?;
         check(self.workers <= 256, "api.workers", "between 0 and 256")?;
         check((1..=600).contains(&self.timeout), "api.timeout", "between 1 and 600 seconds")?;
+        let headers = (1..=600).contains(&self.stream_headers_after);
+        check(headers, "api.stream_headers_after", "between 1 and 600 seconds")?;
         check(self.drain_seconds <= 300, "api.drain_seconds", "between 0 and 300")?;
         let any = self.cors_origins.iter().any(|origin| origin == "*");
         let exact = self.cors_origins.iter().all(|origin| is_origin(origin));

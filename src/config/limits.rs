@@ -15,6 +15,8 @@ use super::{
 pub struct Limits {
     /// Maximum size of a request body in bytes.
     pub body_bytes: usize,
+    /// Maximum size of an answer in bytes.
+    pub answer_bytes: usize,
     /// Maximum number of concurrent requests.
     pub concurrency: usize,
     /// Maximum number of queued requests.
@@ -59,6 +61,8 @@ impl Limits {
     pub(super) fn validate(&self) -> Result<(), Fault> {
         let body = (1024..=64 * MIB).contains(&self.body_bytes);
         check(body, "limits.body_bytes", "between 1024 and 67108864")?;
+        let answer = (1024..=64 * MIB).contains(&self.answer_bytes);
+        check(answer, "limits.answer_bytes", "between 1024 and 67108864")?;
         let concurrency = (1..=100_000).contains(&self.concurrency);
         check(concurrency, "limits.concurrency", "between 1 and 100000")?;
         check(self.queue <= 100_000, "limits.queue", "between 0 and 100000")?;

@@ -5,7 +5,7 @@ mod provider;
 mod providers;
 mod resilience;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use reqwest::header::HeaderName;
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -30,6 +30,8 @@ pub struct Llm {
     /// Sampling temperature of requests that name none, 0 to 2.
     #[serde(deserialize_with = "optional")]
     pub temperature: Option<f64>,
+    total_timeout: u64,
+    drain_timeout: u64,
     /// Providers that are called when the provider fails, in this order.
     pub fallbacks: Vec<Choice>,
     /// Engines with their own model.
@@ -125,6 +127,16 @@ impl Llm {
         Choice { provider: choice.provider, model }
     }
 
+    /// Deadline of an answer, from the arrival of the request to its last byte.
+    pub const fn total_timeout(&self) -> Duration {
+        Duration::from_secs(self.total_timeout)
+    }
+
+    /// Time for which a stopping server completes answers.
+    pub const fn drain_timeout(&self) -> Duration {
+        Duration::from_secs(self.drain_timeout)
+    }
+
     /// All providers that may be called.
     pub fn providers(&self) -> BTreeSet<LlmProvider> {
         let engines = self.engines.iter().map(|entry| entry.choice.provider);
@@ -142,6 +154,10 @@ impl Llm {
         let temperature = self.temperature.is_none_or(|t| (0.0..=2.0).contains(&t));
         check(temperature, "llm.temperature", "between 0 and 2, or not set")?;
         self.validate_passed()?;
+        let total = (1..=86_400).contains(&self.total_timeout);
+        check(total, "llm.total_timeout", "between 1 and 86400 seconds")?;
+        let drain = (1..=3_600).contains(&self.drain_timeout);
+        check(drain, "llm.drain_timeout", "between 1 and 3600 seconds")?;
         self.validate_entries()?;
         let providers = self.providers();
         self.openai.validate(providers.contains(&LlmProvider::Openai))?;

@@ -6,7 +6,7 @@ use super::metrics::Metrics;
 use crate::{
     domain::ids::{EngineId, ReplicaId},
     embed::Embedder,
-    llm::Llm,
+    llm::{ANSWER_BYTES_MAX, Llm},
     store::{Store, keys::ContentKey, writer::Limits},
 };
 
@@ -15,8 +15,12 @@ use crate::{
 pub struct Settings {
     /// The engine of requests that name none.
     pub default: EngineId,
-    /// Deadline of a step, from its arrival to the end of the model's answer.
+    /// Time from the arrival of a step to the first byte of the model's answer, and between two bytes.
     pub timeout: Duration,
+    /// Deadline of a step, from its arrival to the end of the model's answer.
+    pub total_timeout: Duration,
+    /// Maximum size of an answer, in bytes.
+    pub answer_bytes: usize,
     /// Time after the deadline in which the ending of a step must reach the log; then the step is
     /// recorded as abandoned.
     pub grace: Duration,
@@ -35,6 +39,8 @@ impl Default for Settings {
         Self {
             default: EngineId::default(),
             timeout: Duration::from_secs(30),
+            total_timeout: Duration::from_mins(10),
+            answer_bytes: ANSWER_BYTES_MAX,
             grace: Duration::from_secs(30),
             limits: Limits::default(),
             memory_budget: 1 << 30,

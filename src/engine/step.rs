@@ -97,7 +97,7 @@ pub async fn run(
         Admission::Rejected(answer) => return Ok(StepResponse::new(*answer)),
         Admission::Duplicate(first) => return replay::replay(step, &first).await,
     };
-    let mut progress = Progress::new(deltas);
+    let mut progress = Progress::new(step, deltas);
     let asking = async {
         let retrieval = retrieve::retrieve(step, &admitted, &mut progress).await?;
         ask::ask(step, &admitted, retrieval, &mut progress).await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
-    http::header::{HeaderName, HeaderValue},
+    http::header::{ContentType, HeaderName, HeaderValue},
     web::Data,
 };
 use serde::Serialize;
@@ -41,6 +41,9 @@ pub struct Governance {
     pub position: u64,
     /// Chain hash at that position, hexadecimal.
     pub chain_hash: String,
+    /// Fields of the request or the answer that a translation between dialects left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
     /// Id of the step's events in the log (UUID version 7), the same in an idempotent repetition.
     pub id: String,
     /// Id of this request, equal to the header `X-Request-ID`.
@@ -60,29 +63,28 @@ impl From<&Answer> for Governance {
             context_items: answer.context_items,
             position: answer.position,
             chain_hash: answer.chain_hash.clone(),
+            dropped: answer.dropped.clone(),
             id: answer.id.clone(),
             request_id: answer.request_id.clone(),
         }
     }
 }
 
-/// Runs a step and answers with `T`, the body of a dialect, and the governance headers.
-pub async fn answer<T>(
+/// Runs a step and answers with the body of a dialect and the governance headers.
+pub async fn answer(
     state: &Data<AppState>,
     engine: Arc<Engine>,
     caller: Caller,
     request: StepRequest,
-) -> Result<HttpResponse, Problem>
-where
-    T: for<'a> From<&'a Answer> + Serialize,
-{
+    body: fn(&Answer) -> String,
+) -> Result<HttpResponse, Problem> {
     let step = engine.start(&state.tasks, caller, request, None).response().await?;
     if let Some(problem) = rejection(&step.answer, state.refusal) {
         return Err(problem);
     }
     let mut response = HttpResponse::Ok();
     set_headers(&mut response, &step);
-    let mut response = response.json(T::from(&step.answer));
+    let mut response = response.content_type(ContentType::json()).body(body(&step.answer));
     access_log::record_step(&mut response, &step.answer);
     Ok(response)
 }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     engine::{Answer, Caller, Engine, StepError, StepHandle, StepRequest, StepResponse},
-    llm::{DELTAS_MAX, Delta},
+    llm::{self, DELTAS_MAX, Delta},
 };
 
 /// A server-sent event.
@@ -43,12 +43,16 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Writes a stream in the dialect of a route. Each function returns complete frames.
 pub trait Dialect: 'static {
-    /// The frames before the first piece; `id` is the server's id of the request that runs the step.
-    fn begin(&mut self, id: &str) -> String;
-    /// A piece of the answer.
+    /// Called before everything else; `id` is the server's id of the request that runs the step.
+    fn begin(&mut self, id: &str);
+    /// A piece of the answer. The first one comes with the frames that begin a stream.
     fn piece(&mut self, piece: &Delta) -> String;
     /// The frames after the last piece, from the recorded answer.
     fn end(&mut self, answer: &Answer) -> String;
+    /// The dialect, if it is one of those that providers have.
+    fn dialect(&self) -> Option<llm::Dialect> {
+        None
+    }
     /// The error for a rejected request, if the dialect does not answer a rejection with 200.
     fn rejection(&self, _answer: &Answer) -> Option<Problem> {
         None
@@ -113,8 +117,8 @@ fn event_stream() -> HttpResponseBuilder {
 
 /// The stream of an answer that is already complete: a rejection, or an idempotent replay.
 fn unstreamed(step: &StepResponse, mut dialect: impl Dialect) -> HttpResponse {
-    let mut body = dialect.begin(&step.answer.id);
-    body.push_str(&frames(&pieces(&step.answer), &mut dialect));
+    dialect.begin(&step.answer.id);
+    let mut body = frames(&pieces(&step.answer, &dialect), &mut dialect);
     body.push_str(&dialect.end(&step.answer));
     let mut response = event_stream();
     governance::set_replayed(&mut response, step);
@@ -123,8 +127,14 @@ fn unstreamed(step: &StepResponse, mut dialect: impl Dialect) -> HttpResponse {
     response
 }
 
-/// A complete answer as pieces.
-fn pieces(answer: &Answer) -> Vec<Delta> {
+/// A complete answer as pieces: the provider's events if the client has the same dialect.
+fn pieces(answer: &Answer, dialect: &impl Dialect) -> Vec<Delta> {
+    let native = answer.native.as_ref();
+    if let Some(native) = native.filter(|native| Some(native.dialect) == dialect.dialect()) {
+        return native.events().into_iter().map(Delta::Native).collect();
+    }
+    let reasoning = Some(&answer.reasoning).filter(|text| !text.is_empty());
+    let reasoning = reasoning.map(|text| Delta::Reasoning(text.clone()));
     let text = Some(&answer.response).filter(|text| !text.is_empty());
     let text = text.map(|text| Delta::Text(text.clone()));
     let calls = answer.tool_calls.iter().enumerate().map(|(index, call)| Delta::ToolCall {
@@ -133,7 +143,7 @@ fn pieces(answer: &Answer) -> Vec<Delta> {
         name: Some(call.name.clone()),
         arguments: call.arguments.clone(),
     });
-    text.into_iter().chain(calls).collect()
+    reasoning.into_iter().chain(text).chain(calls).collect()
 }
 
 fn frames(pieces: &[Delta], dialect: &mut impl Dialect) -> String {
@@ -146,7 +156,8 @@ fn streamed(
     first: &[Delta],
     mut dialect: impl Dialect,
 ) -> HttpResponse {
-    let begin = dialect.begin(id) + &frames(first, &mut dialect);
+    dialect.begin(id);
+    let begin = frames(first, &mut dialect);
     let opening = futures_util::stream::once(std::future::ready(Ok(Bytes::from(begin))));
     let outcome = StreamOutcome::default();
     let rest = unfold(Some((running, dialect, outcome.clone())), |open| async {

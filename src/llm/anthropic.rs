@@ -12,8 +12,9 @@ use secrecy::SecretString;
 pub(super) use request::sampling;
 
 use super::{
-    Dialect, LlmError, ProviderCompletion, Request, Sink, http, setup_error::SetupError,
-    sse::Events,
+    Dialect, LlmError, ProviderCompletion, Request, Sink, http,
+    response_body::{self, ResponseBody},
+    setup_error::SetupError,
 };
 /// The header with the version of the API.
 const VERSION: &str = "anthropic-version";
@@ -74,10 +75,9 @@ impl Anthropic {
         }
         let response = http::send(post).await?;
         let model = request.model.as_deref().unwrap_or_default();
-        if http::is_stream(&response) {
-            response::streamed(Events::new(response), model, sink).await
-        } else {
-            response::whole(http::json(response).await?, model, sink).await
+        match response_body::read(response, sink).await? {
+            ResponseBody::Stream(events) => response::streamed(*events, model, sink).await,
+            ResponseBody::Whole(body) => response::whole(&body, model, sink).await,
         }
     }
 }

@@ -7,10 +7,9 @@ use std::{error::Error, io, str::FromStr as _, time::Duration};
 
 use reqwest::{
     Client, RequestBuilder, Response,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::de::DeserializeOwned;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use tokio::time::timeout;
 
@@ -19,9 +18,6 @@ use crate::telemetry::traces;
 
 /// Timeout of a connection attempt, within the deadline of a call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Maximum size of an answer that is not streamed, in bytes. A larger one is malformed.
-const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Maximum size of the part of an error response that is read, in bytes.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
@@ -134,31 +130,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds =
         text.parse().or_else(|_| OffsetDateTime::parse(text, &Rfc2822).map(until)).ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
-}
-
-/// True if the response is a stream of events. Some servers answer a streaming request without
-/// streaming.
-pub(super) fn is_stream(response: &Response) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"))
-}
-
-/// Reads a response that is not streamed.
-pub(super) async fn json<T: DeserializeOwned>(mut response: Response) -> Result<T, LlmError> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| LlmError::BrokenOff)? {
-        if bytes.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(LlmError::Malformed { what: "the body is too large" });
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    parse(&bytes)
-}
-
-/// Parses a JSON text. The parser's error is dropped because it may quote the text.
-pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, LlmError> {
-    serde_json::from_slice(text)
-        .map_err(|_| LlmError::Malformed { what: "the JSON has an unexpected shape" })
 }
 
 /// The error of a stream that ends early: it depends on whether the answer had begun.

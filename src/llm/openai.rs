@@ -12,8 +12,9 @@ use reqwest::{
 use secrecy::SecretString;
 
 use super::{
-    Dialect, LlmError, ProviderCompletion, Request, Sink, http, setup_error::SetupError,
-    sse::Events,
+    Dialect, LlmError, ProviderCompletion, Request, Sink, http,
+    response_body::{self, ResponseBody},
+    setup_error::SetupError,
 };
 /// The header in which Azure expects the key.
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
@@ -75,10 +76,9 @@ impl OpenAi {
         }
         let response = http::send(post).await?;
         let model = request.model.as_deref().unwrap_or_default();
-        if http::is_stream(&response) {
-            response::streamed(Events::new(response), model, sink).await
-        } else {
-            response::whole(http::json(response).await?, model, sink).await
+        match response_body::read(response, sink).await? {
+            ResponseBody::Stream(events) => response::streamed(*events, model, sink).await,
+            ResponseBody::Whole(body) => response::whole(&body, model, sink).await,
         }
     }
 }

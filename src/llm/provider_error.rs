@@ -313,5 +313,10 @@ pub(super) fn in_stream(error: &Value) -> LlmError {
     LlmError::of_status(status, None, of_fields(status, error))
 }
 
+/// The error of an event within a stream, from its JSON text.
+pub(super) fn in_stream_text(error: &str) -> LlmError {
+    in_stream(&serde_json::from_str(error).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests;

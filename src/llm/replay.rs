@@ -11,7 +11,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::{LlmError, ProviderCompletion, Request, Role, Sink, ToolCall};
+use super::{LlmError, ProviderCompletion, Request, Role, Sink, ToolCall, tool_calls::CallPart};
 
 /// Maximum number of answers. Later ones are left out.
 const ANSWERS_MAX: usize = 100_000;
@@ -89,10 +89,13 @@ impl Replay {
         if !recorded.text.is_empty() {
             sink.push_text(&recorded.text).await?;
         }
-        for (index, call) in recorded.tool_calls.iter().enumerate() {
+        for call in &recorded.tool_calls {
             let ToolCall { id, name, arguments } = call.clone();
-            sink.push_tool_call(index, Some(id), Some(name), arguments).await?;
+            let part =
+                CallPart { id: Some(id), name: Some(name), arguments, ..CallPart::default() };
+            sink.push_call(part).await?;
         }
+        sink.end_calls().await?;
         Ok(recorded.completion.clone())
     }
 }
@@ -135,7 +138,7 @@ mod tests {
             extra: Arc::default(),
         };
         let mut sink = Sink::new(None);
-        replay.call(&request, &mut sink).await.map(|_| sink.into_parts().0)
+        replay.call(&request, &mut sink).await.map(|_| sink.into_parts().text)
     }
 
     #[tokio::test]

@@ -3,15 +3,27 @@
 //! The channel to the client is bounded, so that a slow client slows the model down. After a failure
 //! the sink still holds the part received before.
 
-use tokio::{sync::mpsc, time::Instant};
+use std::{fmt, sync::Arc};
 
-use super::{LlmError, ToolCall};
+use serde_json::{Map, Value};
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    time::Instant,
+};
 
-/// Maximum size of an answer, in bytes. A longer one is cut.
-pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
+use super::{
+    Dialect, LlmError, NativeAnswer, NativeEvent, ToolCall,
+    activity::Activity,
+    tool_calls::{CallPart, SentPart, ToolCalls},
+};
 
-/// Maximum number of tool calls of an answer.
-const TOOL_CALLS_MAX: usize = 128;
+/// Default of the maximum size of an answer, in bytes. A longer one is cut.
+pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Maximum number of events before the first piece of an answer.
+const OPENING_MAX: usize = 16;
+
+const MEDIA_TOO_LONG: &str = "the media of the answer exceed limits.answer_bytes; raise it";
 
 /// Capacity of the channel of deltas to a client. If it is full, the model waits.
 pub const DELTAS_MAX: usize = 64;
@@ -19,8 +31,12 @@ pub const DELTAS_MAX: usize = 64;
 /// A piece of an answer.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Delta {
+    /// The provider has begun to answer. The head of the response can be sent.
+    Begun,
     /// More text.
     Text(String),
+    /// More of the model's reasoning.
+    Reasoning(String),
     /// A part of a tool call. The first part of each call names the tool.
     ToolCall {
         /// The index of the call, from 0.
@@ -32,13 +48,18 @@ pub enum Delta {
         /// A part of the arguments.
         arguments: String,
     },
+    /// An event of the provider, in place of the neutral pieces, for a client of the same dialect.
+    Native(NativeEvent),
 }
 
 /// Omits the text, which must not reach a log.
 impl std::fmt::Debug for Delta {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Begun => f.write_str("Begun"),
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Reasoning(text) => write!(f, "Reasoning({} bytes)", text.len()),
+            Self::Native(event) => event.fmt(f),
             Self::ToolCall { index, arguments, .. } => {
                 write!(f, "ToolCall({index}, {} bytes)", arguments.len())
             }
@@ -47,22 +68,76 @@ impl std::fmt::Debug for Delta {
 }
 
 /// Receives an answer delta by delta.
-#[derive(Debug)]
 pub struct Sink {
     client: Option<mpsc::Sender<Delta>>,
+    /// The dialect of the client.
+    dialect: Option<Dialect>,
+    /// Maximum size of the answer, in bytes.
+    limit: usize,
+    /// True if the client gets the provider's events in place of the neutral pieces.
+    passes_native: bool,
+    /// Events before the first piece of the answer. A retry discards them.
+    opening: Vec<NativeEvent>,
     text: String,
-    tool_calls: Vec<ToolCall>,
+    reasoning: String,
+    calls: ToolCalls,
+    native: Option<NativeAnswer>,
     bytes: usize,
     first: Option<Instant>,
+    activity: Arc<Activity>,
+}
+
+/// Omits the text, which must not reach a log.
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sink({} bytes)", self.bytes)
+    }
+}
+
+/// The parts of an answer.
+pub struct AnswerParts {
+    /// The text.
+    pub text: String,
+    /// The tool calls.
+    pub tool_calls: Vec<ToolCall>,
+    /// The reasoning.
+    pub reasoning: String,
+    /// The answer in the provider's dialect, if it is complete.
+    pub native: Option<NativeAnswer>,
 }
 
 impl Sink {
     /// An empty sink. With a sender it forwards each delta to a client that streams.
-    pub const fn new(client: Option<mpsc::Sender<Delta>>) -> Self {
-        Self { client, text: String::new(), tool_calls: Vec::new(), bytes: 0, first: None }
+    pub fn new(client: Option<mpsc::Sender<Delta>>) -> Self {
+        Self {
+            client,
+            dialect: None,
+            limit: ANSWER_BYTES_MAX,
+            passes_native: false,
+            opening: Vec::new(),
+            text: String::new(),
+            reasoning: String::new(),
+            calls: ToolCalls::default(),
+            native: None,
+            bytes: 0,
+            first: None,
+            activity: Arc::default(),
+        }
     }
 
-    /// True if the client streams. The provider is then requested to stream, too.
+    /// Sets the dialect of the client.
+    #[must_use]
+    pub fn with_dialect(self, dialect: Option<Dialect>) -> Self {
+        Self { dialect, ..self }
+    }
+
+    /// Sets the maximum size of the answer, in bytes.
+    #[must_use]
+    pub fn with_limit(self, limit: usize) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// True if the client streams.
     pub const fn is_streaming(&self) -> bool {
         self.client.is_some()
     }
@@ -77,74 +152,217 @@ impl Sink {
         self.first
     }
 
+    /// Maximum size of the answer, in bytes.
+    pub(super) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The times at which the provider and the client were active.
+    pub(super) fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
+    }
+
     /// The text received so far.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The tool calls received so far.
-    pub fn tool_calls(&self) -> &[ToolCall] {
-        &self.tool_calls
+    /// The reasoning received so far.
+    pub fn reasoning(&self) -> &str {
+        &self.reasoning
     }
 
-    /// The text and the tool calls.
-    pub fn into_parts(self) -> (String, Vec<ToolCall>) {
-        (self.text, self.tool_calls)
+    /// The tool calls received so far.
+    pub fn tool_calls(&self) -> &[ToolCall] {
+        self.calls.as_slice()
+    }
+
+    /// The further fields of a tool call.
+    pub(super) fn tool_call_fields(&self, index: usize) -> Option<&Map<String, Value>> {
+        self.calls.extra(index)
+    }
+
+    /// The answer.
+    pub fn into_parts(self) -> AnswerParts {
+        AnswerParts {
+            text: self.text,
+            tool_calls: self.calls.into_vec(),
+            reasoning: self.reasoning,
+            native: self.native,
+        }
+    }
+
+    /// Notes that a provider begins to answer in its dialect.
+    ///
+    /// # Errors
+    /// [`LlmError::CallerGone`].
+    pub(super) async fn begin(&mut self, provider: Dialect) -> Result<(), LlmError> {
+        self.passes_native = self.dialect == Some(provider);
+        self.opening.clear();
+        self.forward(Delta::Begun).await
+    }
+
+    /// True if the client gets the provider's events.
+    pub(super) const fn passes_native(&self) -> bool {
+        self.passes_native && self.client.is_some()
     }
 
     /// Appends text.
     ///
     /// # Errors
-    /// [`LlmError::CallerGone`], or [`LlmError::TooLong`] if the answer exceeds
-    /// [`ANSWER_BYTES_MAX`]: the part that fits was appended, and the call should end.
+    /// [`LlmError::CallerGone`], or [`LlmError::TooLong`] if the answer exceeds its limit: the part
+    /// that fits was appended, and the call should end.
     pub async fn push_text(&mut self, piece: &str) -> Result<(), LlmError> {
-        let room = ANSWER_BYTES_MAX - self.bytes;
-        let fitting = &piece[..piece.floor_char_boundary(room)];
+        let fitting = self.fitting(piece);
         if !fitting.is_empty() {
             self.start(fitting.len());
             self.text.push_str(fitting);
-            self.forward(Delta::Text(fitting.to_owned())).await?;
         }
-        if fitting.len() < piece.len() { Err(LlmError::TooLong) } else { Ok(()) }
+        self.forward_piece(fitting, piece, Delta::Text).await
     }
 
-    /// Appends to the tool call with this index.
+    /// Appends to the reasoning.
     ///
     /// # Errors
-    /// As [`Self::push_text`], and [`LlmError::Malformed`] if the indexes are not in order.
-    pub async fn push_tool_call(
-        &mut self,
-        index: usize,
-        id: Option<String>,
-        name: Option<String>,
-        arguments: String,
-    ) -> Result<(), LlmError> {
-        if index > self.tool_calls.len() || index >= TOOL_CALLS_MAX {
-            return Err(LlmError::Malformed { what: "tool calls out of order" });
+    /// As [`Self::push_text`].
+    pub async fn push_reasoning(&mut self, piece: &str) -> Result<(), LlmError> {
+        let fitting = self.fitting(piece);
+        if !fitting.is_empty() {
+            self.start(fitting.len());
+            self.reasoning.push_str(fitting);
         }
-        if self.bytes + arguments.len() > ANSWER_BYTES_MAX {
+        self.forward_piece(fitting, piece, Delta::Reasoning).await
+    }
+
+    /// Appends to a tool call. Returns the part that the client gets, if any.
+    ///
+    /// # Errors
+    /// As [`Self::push_text`], and [`LlmError::Malformed`] if there are too many calls.
+    pub(super) async fn push_call(&mut self, part: CallPart) -> Result<Option<SentPart>, LlmError> {
+        if self.bytes + part.arguments.len() > self.limit {
             return Err(LlmError::TooLong);
         }
-        self.start(arguments.len());
-        if index == self.tool_calls.len() {
-            let (id, name) = (id.clone().unwrap_or_default(), name.clone().unwrap_or_default());
-            self.tool_calls.push(ToolCall { id, name, arguments: String::new() });
+        self.start(part.arguments.len());
+        let sent = self.calls.push(part)?;
+        if let Some(sent) = &sent {
+            self.forward_call(sent).await?;
         }
-        if let Some(call) = self.tool_calls.get_mut(index) {
-            call.arguments.push_str(&arguments);
+        Ok(sent)
+    }
+
+    /// Ends the tool calls. Returns the parts that were held back until now.
+    ///
+    /// # Errors
+    /// As [`Self::push_text`].
+    pub(super) async fn end_calls(&mut self) -> Result<Vec<SentPart>, LlmError> {
+        let held = self.calls.end();
+        for sent in &held {
+            self.forward_call(sent).await?;
         }
-        self.forward(Delta::ToolCall { index, id, name, arguments }).await
+        Ok(held)
+    }
+
+    /// Forwards an event of the provider to a client of the same dialect. An event that is no part of
+    /// the answer is held back until the answer begins.
+    ///
+    /// # Errors
+    /// [`LlmError::CallerGone`].
+    pub(super) async fn push_native(
+        &mut self,
+        event: NativeEvent,
+        is_content: bool,
+    ) -> Result<(), LlmError> {
+        if is_content {
+            self.start(0);
+        }
+        if !self.passes_native() {
+            return Ok(());
+        }
+        if !self.has_started() && self.opening.len() < OPENING_MAX {
+            self.opening.push(event);
+            return Ok(());
+        }
+        for earlier in std::mem::take(&mut self.opening) {
+            self.forward(Delta::Native(earlier)).await?;
+        }
+        self.forward(Delta::Native(event)).await
+    }
+
+    /// Forwards the complete answer as events of its dialect, as if it had been streamed.
+    ///
+    /// # Errors
+    /// [`LlmError::CallerGone`].
+    pub(super) async fn push_native_answer(&mut self) -> Result<(), LlmError> {
+        if !self.passes_native() {
+            return Ok(());
+        }
+        let events = self.native.as_ref().map(NativeAnswer::events).unwrap_or_default();
+        for event in events {
+            self.push_native(event, self.has_started()).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts bytes of the answer that are neither text nor reasoning nor arguments.
+    ///
+    /// # Errors
+    /// [`LlmError::Malformed`] if the answer exceeds its limit: media cannot be cut.
+    pub(super) fn count_media(&mut self, bytes: usize) -> Result<(), LlmError> {
+        if self.bytes + bytes > self.limit {
+            return Err(LlmError::Malformed { what: MEDIA_TOO_LONG });
+        }
+        self.start(bytes);
+        Ok(())
+    }
+
+    /// Sets the complete answer in the provider's dialect.
+    pub(super) fn set_native(&mut self, native: NativeAnswer) {
+        self.native = Some(native);
+    }
+
+    fn fitting<'p>(&self, piece: &'p str) -> &'p str {
+        &piece[..piece.floor_char_boundary(self.limit - self.bytes)]
     }
 
     fn start(&mut self, bytes: usize) {
         self.bytes += bytes;
+        self.activity.touch();
         self.first.get_or_insert_with(Instant::now);
     }
 
+    /// Forwards the part of a piece that fits. A client of the provider's dialect gets the event
+    /// instead, but not if the piece is cut.
+    async fn forward_piece(
+        &self,
+        fitting: &str,
+        piece: &str,
+        delta: fn(String) -> Delta,
+    ) -> Result<(), LlmError> {
+        let is_cut = fitting.len() < piece.len();
+        if !fitting.is_empty() && (is_cut || !self.passes_native()) {
+            self.forward(delta(fitting.to_owned())).await?;
+        }
+        if is_cut { Err(LlmError::TooLong) } else { Ok(()) }
+    }
+
+    async fn forward_call(&self, sent: &SentPart) -> Result<(), LlmError> {
+        if self.passes_native() || self.client.is_none() {
+            return Ok(());
+        }
+        let (id, name, arguments) = (sent.id.clone(), sent.name.clone(), sent.arguments.clone());
+        self.forward(Delta::ToolCall { index: sent.index, id, name, arguments }).await
+    }
+
     async fn forward(&self, delta: Delta) -> Result<(), LlmError> {
-        match &self.client {
-            None => Ok(()),
-            Some(client) => client.send(delta).await.map_err(|_| LlmError::CallerGone),
+        let Some(client) = &self.client else { return Ok(()) };
+        match client.try_send(delta) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(LlmError::CallerGone),
+            Err(TrySendError::Full(delta)) => {
+                // a slow client is not an idle provider
+                let _waiting = self.activity.wait_for_client();
+                client.send(delta).await.map_err(|_| LlmError::CallerGone)
+            }
         }
     }
 }
@@ -161,19 +379,60 @@ mod tests {
         assert_eq!(sink.text().len(), ANSWER_BYTES_MAX - 1);
     }
 
+    fn part(id: &str, arguments: &str) -> CallPart {
+        let (id, name) = (Some(id.to_owned()), Some("clock".to_owned()));
+        CallPart { id, name, arguments: arguments.to_owned(), ..CallPart::default() }
+    }
+
     #[tokio::test]
     async fn deltas_are_collected_and_forwarded() {
         let (client, mut deltas) = mpsc::channel(DELTAS_MAX);
         let mut sink = Sink::new(Some(client));
+        sink.push_reasoning("Hm").await.unwrap();
         sink.push_text("Hello ").await.unwrap();
         sink.push_text("there").await.unwrap();
-        sink.push_tool_call(0, Some("1".into()), Some("clock".into()), "{".into()).await.unwrap();
-        sink.push_tool_call(0, None, None, "}".into()).await.unwrap();
-        assert_eq!(sink.text(), "Hello there");
+        sink.push_call(part("1", "{")).await.unwrap();
+        sink.push_call(part("1", "}")).await.unwrap();
+        assert_eq!((sink.text(), sink.reasoning()), ("Hello there", "Hm"));
         assert_eq!(sink.tool_calls()[0].arguments, "{}");
+        assert_eq!(deltas.recv().await, Some(Delta::Reasoning("Hm".into())));
         assert_eq!(deltas.recv().await, Some(Delta::Text("Hello ".into())));
-        let skipped = sink.push_tool_call(2, None, None, String::new()).await;
-        assert!(matches!(skipped, Err(LlmError::Malformed { .. })));
+    }
+
+    fn event(data: &str) -> NativeEvent {
+        NativeEvent { name: String::new(), data: data.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_client_of_the_same_dialect_gets_the_events_in_place_of_the_pieces() {
+        let (client, mut deltas) = mpsc::channel(DELTAS_MAX);
+        let mut sink = Sink::new(Some(client)).with_dialect(Some(Dialect::OpenAi));
+        sink.begin(Dialect::OpenAi).await.unwrap();
+        sink.push_native(event("discarded"), false).await.unwrap();
+        sink.begin(Dialect::OpenAi).await.unwrap();
+        sink.push_native(event("role"), false).await.unwrap();
+        assert!(!sink.has_started(), "a retry is still possible");
+        sink.push_text("Hi").await.unwrap();
+        sink.push_native(event("Hi"), true).await.unwrap();
+        drop(sink.into_parts());
+        let mut got = Vec::new();
+        while let Some(delta) = deltas.recv().await {
+            got.push(delta);
+        }
+        let native = |data| Delta::Native(event(data));
+        assert_eq!(got, [Delta::Begun, Delta::Begun, native("role"), native("Hi")]);
+    }
+
+    #[tokio::test]
+    async fn a_client_of_another_dialect_gets_the_pieces() {
+        let (client, mut deltas) = mpsc::channel(DELTAS_MAX);
+        let mut sink = Sink::new(Some(client)).with_dialect(Some(Dialect::Anthropic));
+        sink.begin(Dialect::OpenAi).await.unwrap();
+        sink.push_text("Hi").await.unwrap();
+        sink.push_native(event("Hi"), true).await.unwrap();
+        assert_eq!(deltas.recv().await, Some(Delta::Begun));
+        assert_eq!(deltas.recv().await, Some(Delta::Text("Hi".into())));
+        assert!(deltas.try_recv().is_err());
     }
 
     #[tokio::test]

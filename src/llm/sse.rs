@@ -4,17 +4,11 @@
 //! limits the size of a line, an event and a stream. Deliberately not here: reconnection, ids and
 //! retry times, because an answer cannot be resumed.
 
-use reqwest::Response;
+use super::{LlmError, response_body::Chunks};
 
-use super::LlmError;
-
-/// Maximum size of a line and of an event, in bytes. A longer one makes the stream malformed. An answer
-/// of the maximum size in one event, with every character escaped, fits.
-const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
-
-/// Maximum size of a stream, in bytes. A longer one is cut like a long answer. An answer of the maximum
-/// size, in events of a few characters each, fits.
-const STREAM_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Maximum size of a stream, in sizes of an answer. A longer one is cut like a long answer. An answer of
+/// the maximum size, in events of a few characters each, fits.
+const STREAM_FACTOR: usize = 256;
 
 /// One event.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,21 +17,26 @@ pub(super) struct Event {
     pub(super) name: String,
     /// The data.
     pub(super) data: String,
+    /// True if the stream ended before the event did: its data may be cut.
+    pub(super) is_cut: bool,
 }
 
 /// The events of a response.
 pub(super) struct Events {
-    response: Response,
+    chunks: Chunks,
     lines: Lines,
     bytes: usize,
+    has_ended: bool,
 }
 
 impl Events {
-    pub(super) fn new(response: Response) -> Self {
-        Self { response, lines: Lines::default(), bytes: 0 }
+    /// The events of the rest of a body.
+    pub(super) fn new(chunks: Chunks) -> Self {
+        let lines = Lines::new(chunks.bytes_max());
+        Self { chunks, lines, bytes: 0, has_ended: false }
     }
 
-    /// The next event, or `None` at the end of the stream. An unfinished event is dropped.
+    /// The next event, or `None` at the end of the stream. The last event may lack its blank line.
     ///
     /// # Errors
     /// [`LlmError::BrokenOff`] if the connection closes, [`LlmError::TooLong`] or
@@ -47,10 +46,15 @@ impl Events {
             if let Some(event) = self.lines.next()? {
                 return Ok(Some(event));
             }
-            let chunk = self.response.chunk().await.map_err(|_| LlmError::BrokenOff)?;
-            let Some(chunk) = chunk else { return Ok(None) };
+            if self.has_ended {
+                return Ok(None);
+            }
+            let Some(chunk) = self.chunks.next().await? else {
+                self.has_ended = true;
+                return self.lines.end();
+            };
             self.bytes += chunk.len();
-            if self.bytes > STREAM_BYTES_MAX {
+            if self.bytes > self.chunks.bytes_max().saturating_mul(STREAM_FACTOR) {
                 return Err(LlmError::TooLong);
             }
             self.lines.push(&chunk);
@@ -59,8 +63,9 @@ impl Events {
 }
 
 /// Splits bytes into events, independent of their division into chunks.
-#[derive(Default)]
 struct Lines {
+    /// Maximum size of a line and of an event, in bytes. A longer one makes the stream malformed.
+    event_bytes_max: usize,
     buffer: Vec<u8>,
     /// The start of the first unread line.
     start: usize,
@@ -73,6 +78,18 @@ struct Lines {
 }
 
 impl Lines {
+    const fn new(event_bytes_max: usize) -> Self {
+        Self {
+            event_bytes_max,
+            buffer: Vec::new(),
+            start: 0,
+            scanned: 0,
+            after_cr: false,
+            name: String::new(),
+            data: None,
+        }
+    }
+
     fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.start);
         self.scanned -= self.start;
@@ -87,7 +104,7 @@ impl Lines {
             if line.is_empty() {
                 let name = std::mem::take(&mut self.name);
                 if let Some(data) = self.data.take() {
-                    return Ok(Some(Event { name, data }));
+                    return Ok(Some(Event { name, data, is_cut: false }));
                 }
                 continue;
             }
@@ -97,7 +114,7 @@ impl Lines {
                 "event" => value.clone_into(&mut self.name),
                 "data" => match &mut self.data {
                     None => self.data = Some(value.to_owned()),
-                    Some(data) if data.len() + value.len() < EVENT_BYTES_MAX => {
+                    Some(data) if data.len() + value.len() < self.event_bytes_max => {
                         data.push('\n');
                         data.push_str(value);
                     }
@@ -107,7 +124,14 @@ impl Lines {
                 _ => {}
             }
         }
-        if self.buffer.len() - self.start > EVENT_BYTES_MAX { Err(TOO_LONG) } else { Ok(None) }
+        let is_long = self.buffer.len() - self.start > self.event_bytes_max;
+        if is_long { Err(TOO_LONG) } else { Ok(None) }
+    }
+
+    /// The event that the end of the stream ends, if there is one.
+    fn end(&mut self) -> Result<Option<Event>, LlmError> {
+        self.push(b"\n\n");
+        Ok(self.next()?.map(|event| Event { is_cut: true, ..event }))
     }
 
     /// The range of the next complete line, which counts as read from then on.
@@ -139,33 +163,48 @@ const TOO_LONG: LlmError = LlmError::Malformed { what: "an event of a stream is 
 mod tests {
     use super::*;
 
+    const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
     /// The events of a text that arrives in chunks of `size` bytes.
     fn read(text: &str, size: usize) -> Vec<(String, String)> {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(EVENT_BYTES_MAX);
         let mut events = Vec::new();
         for chunk in text.as_bytes().chunks(size) {
             lines.push(chunk);
-            while let Some(Event { name, data }) = lines.next().unwrap() {
+            while let Some(Event { name, data, .. }) = lines.next().unwrap() {
                 events.push((name, data));
             }
+        }
+        if let Some(Event { name, data, is_cut }) = lines.end().unwrap() {
+            assert!(is_cut);
+            events.push((name, data));
         }
         events
     }
 
     #[test]
     fn events_do_not_depend_on_the_size_of_chunks() {
-        let text = ": a comment\r\nevent: one\r\ndata: naïve\r\n\r\ndata:two\ndata: lines\n\n\n\
-                    event: lost\n\nid: 7\rdata: 日本\r\rdata: unfinished\n";
-        let expected = [("one", "naïve"), ("", "two\nlines"), ("", "日本")];
-        let expected = expected.map(|(name, data)| (name.to_owned(), data.to_owned()));
-        for size in 1..=text.len() {
-            assert_eq!(read(text, size), expected, "chunks of {size} bytes");
+        for end in ["", "\n", "\n\n"] {
+            let text = format!(
+                ": a comment\r\nevent: one\r\ndata: naïve\r\n\r\ndata:two\ndata: lines\n\n\n\
+                 event: lost\n\nid: 7\rdata: 日本\r\rdata: last{end}"
+            );
+            let expected = [("one", "naïve"), ("", "two\nlines"), ("", "日本"), ("", "last")];
+            let expected = expected.map(|(name, data)| (name.to_owned(), data.to_owned()));
+            for size in 1..=text.len() {
+                let mut events = read(&text, size);
+                if end == "\n\n" {
+                    assert_eq!(events.len(), 4);
+                }
+                events.truncate(4);
+                assert_eq!(events, expected, "chunks of {size} bytes");
+            }
         }
     }
 
     #[test]
     fn the_size_of_lines_and_events_is_limited() {
-        let mut endless = Lines::default();
+        let mut endless = Lines::new(EVENT_BYTES_MAX);
         let piece = vec![b'x'; EVENT_BYTES_MAX / 2];
         endless.push(&piece);
         assert!(endless.next().unwrap().is_none());
@@ -173,7 +212,7 @@ mod tests {
         endless.push(b"x");
         assert!(matches!(endless.next(), Err(LlmError::Malformed { .. })));
 
-        let mut many = Lines::default();
+        let mut many = Lines::new(EVENT_BYTES_MAX);
         let line = format!("data: {}\n", "x".repeat(EVENT_BYTES_MAX / 2));
         many.push(line.as_bytes());
         assert!(many.next().unwrap().is_none());
@@ -183,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_not_utf8_is_malformed() {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(EVENT_BYTES_MAX);
         lines.push(b"data: \xff\n\n");
         assert!(matches!(lines.next(), Err(LlmError::Malformed { .. })));
     }

@@ -102,7 +102,7 @@ mod tests {
     async fn answer_to(texts: &[&str], max_tokens: u32) -> (String, ProviderCompletion) {
         let mut sink = Sink::new(None);
         let ending = Stub::default().call(&request(texts, max_tokens), &mut sink).await.unwrap();
-        (sink.into_parts().0, ending)
+        (sink.into_parts().text, ending)
     }
 
     #[tokio::test]
@@ -118,7 +118,7 @@ mod tests {
         let (client, mut deltas) = mpsc::channel(DELTAS_MAX);
         let mut sink = Sink::new(Some(client));
         Stub::default().call(&request(&["Hello"], 100), &mut sink).await.unwrap();
-        let (collected, _) = sink.into_parts();
+        let collected = sink.into_parts().text;
         let mut streamed = String::new();
         while let Some(Delta::Text(text)) = deltas.recv().await {
             streamed.push_str(&text);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{CallLog, LlmError, Provider, ProviderCompletion, Request, Sink, metrics::Attempts};
+use super::{
+    CallLog, Deadline, LlmError, Provider, ProviderCompletion, Request, Sink, metrics::Attempts,
+};
 use crate::{
     breaker::{self, Breaker, Permit},
     limiter::Limiter,
@@ -86,7 +88,7 @@ impl Upstream {
         &self,
         request: &Request,
         sink: &mut Sink,
-        deadline: Instant,
+        deadline: Deadline,
         has_fallback: bool,
         calls: &mut CallLog,
     ) -> Result<ProviderCompletion, LlmError> {
@@ -102,7 +104,9 @@ impl Upstream {
                 return result;
             }
             let wait = self.retry.wait(tries, error);
-            if Instant::now() + wait >= deadline || (has_fallback && wait > self.retry.max) {
+            if Instant::now() + wait >= deadline.attempts()
+                || (has_fallback && wait > self.retry.max)
+            {
                 return result;
             }
             sleep(wait).await;
@@ -114,16 +118,16 @@ impl Upstream {
         &self,
         request: &Request,
         sink: &mut Sink,
-        deadline: Instant,
+        deadline: Deadline,
         calls: &mut CallLog,
     ) -> Result<ProviderCompletion, LlmError> {
-        let slot = timeout_at(deadline, self.bulkhead.admit()).await;
+        let slot = timeout_at(deadline.attempts(), self.bulkhead.admit()).await;
         let Ok(Some(_slot)) = slot else { return Err(LlmError::BulkheadFull) };
         let permit = self.breaker.admit();
         let permit = permit.map_err(|retry_after| LlmError::BreakerOpen { retry_after })?;
         calls.send(&self.provider, request);
-        let call = timeout_at(deadline, self.provider.call(request, sink));
-        let result = call.await.unwrap_or(Err(LlmError::Timeout));
+        let activity = sink.activity();
+        let result = deadline.limit(&activity, self.provider.call(request, sink)).await;
         report(permit, &result);
         result
     }

@@ -94,7 +94,7 @@ async fn a_repeated_request_fails_at_its_deadline_while_the_first_is_running() {
     let one = TestApp::postgres().await;
     let allowed = Arc::new(Notify::new());
     one.model.script([Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned())]);
-    let settings = Settings { timeout: Duration::ZERO, ..Settings::default() };
+    let settings = Settings { total_timeout: Duration::ZERO, ..Settings::default() };
     let setup = TestSetup { settings, ..TestSetup::default() };
     let other = one.replica_with(setup).await;
     let runs = one.send(with_key("ann"), generate("Hello there"));

@@ -126,7 +126,8 @@ async fn a_long_answer_is_cut_with_and_without_streaming() {
     );
 
     let events = event(&"x".repeat(ANSWER_BYTES_MAX / 8)).repeat(9);
-    let double = Double::new([cut_stream(&events)]).await;
+    let head = head("200 OK", "Content-Type: text/event-stream\r\n");
+    let double = Double::new([Act::Send((head + &events).into_bytes())]).await;
     let (report, text, _) = streamed(&openai(&double.url), &request()).await;
     assert!(report.result.unwrap().truncated);
     assert_eq!(text.len(), ANSWER_BYTES_MAX);

@@ -80,7 +80,7 @@ pub(crate) async fn whole(llm: &Llm, request: &Request) -> (CallReport, Sink) {
     (report, sink)
 }
 
-/// Calls with streaming. Returns the report, the collected text and the deltas.
+/// Calls with streaming. Returns the report, the collected text and the pieces of the answer.
 pub(crate) async fn streamed(llm: &Llm, request: &Request) -> (CallReport, String, Vec<Delta>) {
     let (sender, mut receiver) = mpsc::channel(DELTAS_MAX);
     let call = async move {
@@ -88,12 +88,14 @@ pub(crate) async fn streamed(llm: &Llm, request: &Request) -> (CallReport, Strin
         let report =
             llm.call(request, &mut sink, &mut CallLog::default(), Instant::now() + MINUTE).await;
         // drops the sender, which ends `listen`
-        (report, sink.into_parts().0)
+        (report, sink.into_parts().text)
     };
     let listen = async {
         let mut deltas = Vec::new();
         while let Some(delta) = receiver.recv().await {
-            deltas.push(delta);
+            if delta != Delta::Begun {
+                deltas.push(delta);
+            }
         }
         deltas
     };

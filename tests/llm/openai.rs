@@ -137,7 +137,7 @@ async fn tool_calls_are_read_with_and_without_streaming() {
         .iter()
         .map(|delta| match delta {
             Delta::ToolCall { index, .. } => *index,
-            Delta::Text(_) => panic!("the answer has no text"),
+            other => panic!("{other:?} is no tool call"),
         })
         .collect();
     assert_eq!(indices, [0, 0, 0, 1]);

@@ -180,7 +180,7 @@ fn command(step: Step<'_>, subject: &Subject, actor: &Subject, prompt_digest: &[
         sampling: request.sampling(),
         auth: caller.auth,
         replica: Some(engine.parts.replica),
-        timeout: micros(engine.settings.timeout),
+        timeout: micros(engine.settings.total_timeout),
         grace: micros(engine.settings.grace),
         elapsed_ms: step.elapsed_ms(),
     }

@@ -12,7 +12,11 @@ use crate::domain::{
     },
     ids::{Position, Sha256},
 };
-use crate::{engine::content::StoredAnswer, llm::ToolCall, telemetry::Redacted};
+use crate::{
+    engine::content::StoredAnswer,
+    llm::{NativeAnswer, ToolCall},
+    telemetry::Redacted,
+};
 
 /// The response to a request to run a step.
 #[derive(Clone, Debug)]
@@ -96,6 +100,16 @@ pub struct Answer {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     pub tool_calls: Vec<ToolCall>,
+    /// The model's reasoning, as far as the provider shows it.
+    #[serde(skip)]
+    pub reasoning: String,
+    /// The answer in the provider's dialect.
+    #[serde(skip)]
+    pub native: Option<NativeAnswer>,
+    /// The names of the fields of the request and of the answer that a translation between dialects
+    /// left out.
+    #[serde(skip)]
+    pub dropped: Vec<String>,
     #[serde(skip)]
     reason: Option<RejectReason>,
 }
@@ -114,12 +128,19 @@ impl fmt::Debug for Answer {
 }
 
 /// Token counts as the provider reports them.
+#[expect(clippy::struct_field_names, reason = "the names of the dialects")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AnswerUsage {
     /// Tokens of the prompt and its context.
     pub prompt_tokens: u64,
     /// Tokens of the answer.
     pub completion_tokens: u64,
+    /// Tokens of the prompt that the provider read from its cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u64>,
+    /// Tokens of the answer that are reasoning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_tokens: Option<u64>,
 }
 
 /// The engine's state as a step saw it.
@@ -139,7 +160,12 @@ pub struct CognitiveState {
 
 impl From<Usage> for AnswerUsage {
     fn from(usage: Usage) -> Self {
-        Self { prompt_tokens: usage.prompt_tokens, completion_tokens: usage.completion_tokens }
+        Self {
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            cached_tokens: usage.cached_tokens,
+            reasoning_tokens: usage.reasoning_tokens,
+        }
     }
 }
 
@@ -182,6 +208,9 @@ impl Answer {
             },
             provider: completed.provider.clone(),
             tool_calls: stored.tool_calls,
+            reasoning: stored.reasoning,
+            native: stored.native,
+            dropped: stored.dropped,
             reason: None,
         }
     }
@@ -226,6 +255,9 @@ impl Answer {
             },
             provider: String::new(),
             tool_calls: Vec::new(),
+            reasoning: String::new(),
+            native: None,
+            dropped: Vec::new(),
             reason: Some(rejected.reason),
         }
     }

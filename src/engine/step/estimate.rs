@@ -25,7 +25,8 @@ fn message_tokens(request: &StepRequest) -> u64 {
 /// client that disconnects in the middle of an answer pays for the part it has received.
 pub(super) fn partial_usage(request: &StepRequest, partial: &StoredAnswer) -> Usage {
     let calls = partial.tool_calls.iter().map(|call| estimate_tokens(&call.arguments));
-    let completion_tokens = estimate_tokens(&partial.answer) + calls.sum::<u64>();
+    let completion_tokens =
+        estimate_tokens(&partial.answer) + estimate_tokens(&partial.reasoning) + calls.sum::<u64>();
     if completion_tokens == 0 {
         return Usage::default();
     }
@@ -62,7 +63,7 @@ mod tests {
     fn a_disconnected_client_pays_for_the_partial_answer() {
         let request = StepRequest { prompt: "Hello there".to_owned(), ..StepRequest::default() };
         let partial =
-            |answer: &str| StoredAnswer { answer: answer.to_owned(), tool_calls: Vec::new() };
+            |answer: &str| StoredAnswer { answer: answer.to_owned(), ..StoredAnswer::default() };
         assert_eq!(partial_usage(&request, &partial("")), Usage::default());
         let usage = Usage::new(3, 2);
         assert_eq!(partial_usage(&request, &partial("My dog")), usage);

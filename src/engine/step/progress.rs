@@ -24,9 +24,11 @@ pub(super) struct Progress {
 
 impl Progress {
     /// The progress of a new step. The answer is sent to `deltas` as the model produces it.
-    pub(super) fn new(deltas: Option<mpsc::Sender<Delta>>) -> Self {
+    pub(super) fn new(step: Step<'_>, deltas: Option<mpsc::Sender<Delta>>) -> Self {
+        let dialect = step.request.chat.as_ref().and_then(|chat| chat.extra.dialect);
+        let limit = step.engine.settings.answer_bytes;
         Self {
-            sink: Sink::new(deltas),
+            sink: Sink::new(deltas).with_dialect(dialect).with_limit(limit),
             context: None,
             calls: CallLog::default(),
             latency: Latency::default(),

@@ -23,7 +23,7 @@ use crate::{
         append::propose,
         content::{self, StoredAnswer},
     },
-    llm::CallLog,
+    llm::{AnswerParts, CallLog},
     store::writer::{Committed, Outcome, Proposal, WriteError},
     telemetry::traces,
 };
@@ -36,8 +36,9 @@ pub(super) async fn record(
     progress: Progress,
 ) -> Result<StepResponse, StepError> {
     let Progress { sink, context, calls, latency, .. } = progress;
-    let (answer, tool_calls) = sink.into_parts();
-    let answer = StoredAnswer { answer, tool_calls };
+    let AnswerParts { text: answer, tool_calls, reasoning, native } = sink.into_parts();
+    let dropped = Vec::new();
+    let answer = StoredAnswer { answer, tool_calls, reasoning, native, dropped };
     let facts = EndingFacts { context, latency, calls };
     match outcome {
         Ok(outcome) => {

@@ -30,7 +30,7 @@ pub(super) async fn replay(step: Step<'_>, first: &Earlier) -> Result<StepRespon
     let engine = step.engine;
     if first.ended.is_none() {
         let ended = await_first(engine, first.step);
-        timeout_at(step.deadline(), ended).await.map_err(|_| StepError::StillRunning)??;
+        timeout_at(step.deadline().total, ended).await.map_err(|_| StepError::StillRunning)??;
     }
     let store = &engine.parts.store;
     let admission = store.record(&engine.id, first.position).await?.ok_or_else(missing)?;
@@ -106,7 +106,7 @@ async fn stored_answer(
     completed: &StepCompleted,
 ) -> Result<StoredAnswer, StepError> {
     if completed.withheld {
-        return Ok(StoredAnswer { answer: String::new(), tool_calls: Vec::new() });
+        return Ok(StoredAnswer::default());
     }
     let contents = content::open(engine, &[position]).await?;
     let content = contents.get(&position).ok_or(StepError::Erased)?;

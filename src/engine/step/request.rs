@@ -15,7 +15,7 @@ use crate::{
     },
     engine::Engine,
     json,
-    llm::{Extra, Messages, TokenLimit},
+    llm::{Deadline, Extra, Messages, TokenLimit},
 };
 
 /// A validated request. Its JSON form is what an idempotency key is bound to.
@@ -140,9 +140,15 @@ impl<'a> Step<'a> {
         milliseconds(self.received_at.elapsed())
     }
 
-    /// The time at which the model must have answered.
-    pub(super) fn deadline(&self) -> Instant {
+    /// The time at which the model must have begun to answer.
+    pub(super) fn first_byte_by(&self) -> Instant {
         self.received_at + self.engine.settings.timeout
+    }
+
+    /// The time limits of the model.
+    pub(super) fn deadline(&self) -> Deadline {
+        let total = self.received_at + self.engine.settings.total_timeout;
+        Deadline { first: self.first_byte_by(), idle: self.engine.settings.timeout, total }
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) async fn retrieve(
 async fn embed(step: Step<'_>) -> Result<UnitVector, Failure> {
     let embedder = &step.engine.parts.embedder;
     let span = spans::embed(embedder.id());
-    let embedding = timeout_at(step.deadline(), embedder.embed(&step.request.prompt));
+    let embedding = timeout_at(step.first_byte_by(), embedder.embed(&step.request.prompt));
     embedding.instrument(span.clone()).await.unwrap_or(Err(EmbedError::Timeout)).map_err(|error| {
         traces::failed(&span, error.code());
         Failure::new(FailStage::Embedding, error.code())

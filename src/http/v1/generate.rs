@@ -101,15 +101,15 @@ struct Piece<'a> {
 }
 
 impl stream::Dialect for Frames {
-    fn begin(&mut self, _id: &str) -> String {
-        String::new()
-    }
+    fn begin(&mut self, _id: &str) {}
 
     fn piece(&mut self, piece: &Delta) -> String {
         match piece {
             Delta::Text(text) => stream::named("delta", &Piece { text }),
-            // this route passes no tools to the model
-            Delta::ToolCall { .. } => String::new(),
+            // this route has no dialect and passes no tools to the model
+            Delta::Begun | Delta::Reasoning(_) | Delta::ToolCall { .. } | Delta::Native(_) => {
+                String::new()
+            }
         }
     }
 

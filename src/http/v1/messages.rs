@@ -64,5 +64,5 @@ pub async fn post(
         let events = Events::new(model, state.refusal);
         return stream::step(&state, engine, caller, generate, events).await;
     }
-    governance::answer::<AnthropicMessage>(&state, engine, caller, generate).await
+    governance::answer(&state, engine, caller, generate, response::body).await
 }

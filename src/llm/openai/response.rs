@@ -1,88 +1,43 @@
 //! The response of chat completions, whole or streamed.
+//!
+//! A whole response is read like a stream of one chunk.
 
-use serde::Deserialize;
-use serde_json::Value;
+mod answer;
+mod message;
 
-use crate::{
-    domain::event::Usage,
-    llm::{LlmError, ProviderCompletion, Sink, http, provider_error, sse::Events},
+use crate::llm::{
+    Dialect, LlmError, NativeEvent, ProviderCompletion, Sink, finish, http,
+    object::{Object, Writer, is_empty},
+    provider_error,
+    sse::Events,
 };
+use answer::Answer;
 
 /// The data of the last event of a stream.
 const DONE: &str = "[DONE]";
 
-/// A response or a chunk of one: `message` and `delta` have the same fields.
-#[derive(Deserialize)]
-pub(super) struct CompletionBody {
-    model: Option<String>,
-    choices: Option<Vec<Choice>>,
-    usage: Option<TokenCounts>,
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    #[serde(alias = "delta")]
-    message: Option<MessageBody>,
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct MessageBody {
-    content: Option<String>,
-    /// Sent in place of content when the model refuses the requested format.
-    refusal: Option<String>,
-    tool_calls: Option<Vec<Call>>,
-}
-
-#[derive(Deserialize)]
-struct Call {
-    index: Option<usize>,
-    id: Option<String>,
-    function: Option<Function>,
-}
-
-#[derive(Deserialize)]
-struct Function {
-    name: Option<String>,
-    /// A JSON text; some servers send a JSON object.
-    arguments: Option<Value>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct TokenCounts {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    prompt_tokens_details: Option<PromptDetails>,
-    completion_tokens_details: Option<CompletionDetails>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct PromptDetails {
-    cached_tokens: Option<u64>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct CompletionDetails {
-    reasoning_tokens: Option<u64>,
-}
+/// The fields of a chunk that the server writes itself.
+const OWN: [&str; 6] = ["id", "object", "created", "model", "choices", "usage"];
 
 /// Reads a response that is not streamed.
 pub(super) async fn whole(
-    completion: CompletionBody,
+    body: &str,
     requested_model: &str,
     sink: &mut Sink,
 ) -> Result<ProviderCompletion, LlmError> {
-    let choice = completion.choices.and_then(|choices| choices.into_iter().next());
-    let Some(Choice { message: Some(message), finish_reason }) = choice else {
+    let chunk = Object::parse(body).ok_or(UNEXPECTED)?;
+    if let Some(error) = chunk.get("error") {
+        return Err(provider_error::in_stream_text(error.get()));
+    }
+    let mut reader = Reader { is_whole: true, ..Reader::new(requested_model) };
+    if !reader.take(&chunk, sink).await? {
         return Err(LlmError::Malformed { what: "it has no choices" });
-    };
-    take(message, sink).await?;
-    Ok(ProviderCompletion {
-        model: http::reported_model(completion.model, requested_model),
-        finish_reason: reason(finish_reason.as_deref(), sink).to_owned(),
-        usage: completion.usage.and_then(usage),
-    })
+    }
+    // the end of the body is the end of the answer, even if the server does not say why
+    reader.finish.get_or_insert_with(|| "stop".to_owned());
+    let completion = reader.end(sink).await?;
+    sink.push_native_answer().await?;
+    Ok(completion)
 }
 
 /// Reads a streamed response.
@@ -91,80 +46,154 @@ pub(super) async fn streamed(
     requested_model: &str,
     sink: &mut Sink,
 ) -> Result<ProviderCompletion, LlmError> {
-    let (mut model, mut finish, mut counts, mut done) = (None, None, None, false);
+    let mut reader = Reader::new(requested_model);
     loop {
         let event = match events.next().await {
             Ok(Some(event)) => event,
             // some servers end the stream after the finish reason
-            Ok(None) if finish.is_some() => break,
+            Ok(None) if reader.finish.is_some() => break,
             Ok(None) | Err(LlmError::BrokenOff) => return Err(http::early_end(sink)),
             Err(error) => return Err(error),
         };
         if event.data.trim() == DONE {
-            done = true;
             break;
         }
-        let chunk: CompletionBody = http::parse(event.data.as_bytes())?;
-        if let Some(error) = chunk.error {
-            return Err(provider_error::in_stream(&error));
+        let Some(chunk) = Object::parse(&event.data) else {
+            return Err(if event.is_cut { http::early_end(sink) } else { UNEXPECTED });
+        };
+        if let Some(error) = chunk.get("error") {
+            return Err(provider_error::in_stream_text(error.get()));
         }
-        model = model.or(chunk.model);
-        counts = chunk.usage.or(counts);
-        // the last chunk has the usage and no choice
-        if let Some(choice) = chunk.choices.and_then(|choices| choices.into_iter().next()) {
-            if let Some(message) = choice.message {
-                take(message, sink).await?;
-            }
-            finish = choice.finish_reason.or(finish);
-        }
+        reader.take(&chunk, sink).await?;
     }
-    if !done && finish.is_none() {
+    if reader.finish.is_none() {
         return Err(http::early_end(sink));
     }
-    Ok(ProviderCompletion {
-        model: http::reported_model(model, requested_model),
-        finish_reason: reason(finish.as_deref(), sink).to_owned(),
-        usage: counts.and_then(usage),
-    })
+    reader.end(sink).await
 }
 
-async fn take(message: MessageBody, sink: &mut Sink) -> Result<(), LlmError> {
-    if let Some(text) = message.content.or(message.refusal) {
-        sink.push_text(&text).await?;
+const UNEXPECTED: LlmError = LlmError::Malformed { what: "the JSON has an unexpected shape" };
+
+/// Reads the chunks of one answer.
+struct Reader<'r> {
+    requested_model: &'r str,
+    model: Option<String>,
+    finish: Option<String>,
+    answer: Answer,
+    has_begun: bool,
+    /// True if the response is not streamed.
+    is_whole: bool,
+}
+
+impl<'r> Reader<'r> {
+    fn new(requested_model: &'r str) -> Self {
+        Self {
+            requested_model,
+            model: None,
+            finish: None,
+            answer: Answer::default(),
+            has_begun: false,
+            is_whole: false,
+        }
     }
-    for (position, call) in message.tool_calls.into_iter().flatten().enumerate() {
-        let Call { index, id, function } = call;
-        let (name, arguments) = function.map_or((None, None), |f| (f.name, f.arguments));
-        let arguments = match arguments {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text,
-            Some(object) => object.to_string(),
+
+    /// Reads a chunk. Returns true if it has a choice.
+    async fn take(&mut self, chunk: &Object<'_>, sink: &mut Sink) -> Result<bool, LlmError> {
+        let choices: Vec<Object<'_>> = match chunk.get("choices") {
+            None => Vec::new(),
+            Some(raw) => serde_json::from_str(raw.get()).map_err(|_| UNEXPECTED)?,
         };
-        let given = |text: &String| !text.is_empty();
-        let (id, name) = (id.filter(given), name.filter(given));
-        sink.push_tool_call(index.unwrap_or(position), id, name, arguments).await?;
+        if !self.has_begun {
+            self.has_begun = true;
+            sink.begin(Dialect::OpenAi).await?;
+        }
+        if self.model.is_none() {
+            self.model = chunk.text("model");
+        }
+        self.answer.take_usage(chunk);
+        for (name, value) in chunk.iter().filter(|(name, _)| !OWN.contains(name)) {
+            self.answer.take_field(name, value);
+        }
+        // the last chunk has the usage and no choice
+        let Some(choice) = choices.first() else { return Ok(false) };
+        let delta = choice.object("delta").or_else(|| choice.object("message"));
+        let Some(delta) = delta else { return Ok(self.take_finish(choice)) };
+        let sent = message::take(&delta, &mut self.answer, sink).await?;
+        self.answer.take_choice(choice, sink);
+        self.take_finish(choice);
+        if sink.passes_native() && !self.is_whole {
+            self.forward(chunk, choice, &sent, sink).await?;
+        }
+        Ok(true)
     }
-    Ok(())
-}
 
-fn usage(counts: TokenCounts) -> Option<Usage> {
-    let (prompt_tokens, completion_tokens) = (counts.prompt_tokens?, counts.completion_tokens?);
-    Some(Usage {
-        cached_tokens: counts.prompt_tokens_details.and_then(|details| details.cached_tokens),
-        reasoning_tokens: counts
-            .completion_tokens_details
-            .and_then(|details| details.reasoning_tokens),
-        ..Usage::new(prompt_tokens, completion_tokens)
-    })
-}
+    fn take_finish(&mut self, choice: &Object<'_>) -> bool {
+        if let Some(finish) = choice.text("finish_reason") {
+            self.finish = Some(finish);
+        }
+        self.finish.is_some()
+    }
 
-/// Maps the finish reason. An unknown one means that the answer is complete.
-fn reason(given: Option<&str>, sink: &Sink) -> &'static str {
-    match given {
-        Some("length") => "length",
-        Some("content_filter") => "content_filter",
-        Some("tool_calls" | "function_call") => "tool_calls",
-        _ if !sink.tool_calls().is_empty() => "tool_calls",
-        _ => "stop",
+    /// Forwards a chunk without the fields that the server writes itself.
+    async fn forward(
+        &self,
+        chunk: &Object<'_>,
+        choice: &Object<'_>,
+        sent: &message::Sent,
+        sink: &mut Sink,
+    ) -> Result<(), LlmError> {
+        let mut event = Writer::new();
+        event.text("model", &self.model());
+        for (name, value) in chunk.iter().filter(|(name, _)| !OWN.contains(name)) {
+            event.raw(name, value.get());
+        }
+        let mut written = Writer::new();
+        written.raw("index", "0");
+        written.raw("delta", &sent.delta);
+        let mut has_more = sent.has_fields;
+        let own = ["index", "delta", "message", "finish_reason"];
+        for (name, value) in choice.iter().filter(|(name, _)| !own.contains(name)) {
+            written.raw(name, value.get());
+            has_more |= !is_empty(value);
+        }
+        written.raw("finish_reason", "null");
+        event.raw("choices", &format!("[{}]", written.end()));
+        // the server writes the chunk that ends the answer
+        if !has_more && self.finish.is_some() {
+            return Ok(());
+        }
+        let event = NativeEvent { name: String::new(), data: event.end() };
+        sink.push_native(event, sent.is_content).await
+    }
+
+    fn model(&self) -> String {
+        http::reported_model(self.model.clone(), self.requested_model)
+    }
+
+    /// Ends the answer.
+    async fn end(mut self, sink: &mut Sink) -> Result<ProviderCompletion, LlmError> {
+        let held = sink.end_calls().await?;
+        let model = self.model();
+        if sink.passes_native() && !self.is_whole && !held.is_empty() {
+            let mut event = Writer::new();
+            event.text("model", &model);
+            let calls = message::calls(&held);
+            let choice =
+                format!(r#"[{{"index":0,"delta":{{"tool_calls":{calls}}},"finish_reason":null}}]"#);
+            event.raw("choices", &choice);
+            let event = NativeEvent { name: String::new(), data: event.end() };
+            sink.push_native(event, true).await?;
+        }
+        let given = self.finish.take().unwrap_or_default();
+        let usage = self.answer.usage();
+        let native = self.answer.native(&model, &finish::openai(&given), sink);
+        if let Some(native) = native {
+            sink.set_native(native);
+        }
+        Ok(ProviderCompletion {
+            model,
+            finish_reason: finish::reason(&given, !sink.tool_calls().is_empty()),
+            usage,
+        })
     }
 }

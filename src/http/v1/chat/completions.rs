@@ -14,7 +14,6 @@ use actix_web::{
 };
 
 use crate::{
-    clock,
     engine::StepRequest,
     http::{
         AppState, Problem,
@@ -64,14 +63,8 @@ pub async fn post(
     let generate = StepRequest { model: model.clone(), ..generate };
     if stream {
         let model = model.unwrap_or_else(|| state.models.default.clone());
-        let chunks = Chunks {
-            id: String::new(),
-            created: clock::now_micros() / 1_000_000,
-            model,
-            include_usage,
-            refusal: state.refusal,
-        };
+        let chunks = Chunks::new(model, include_usage, state.refusal);
         return stream::step(&state, engine, caller, generate, chunks).await;
     }
-    governance::answer::<ChatCompletion>(&state, engine, caller, generate).await
+    governance::answer(&state, engine, caller, generate, response::body).await
 }

@@ -12,7 +12,8 @@ use crate::{
         problem::envelope,
         stream::{self, named},
     },
-    llm::Delta,
+    json::Fields,
+    llm::{Delta, Dialect, NativeEvent},
 };
 
 /// The content block that is open.
@@ -20,22 +21,37 @@ use crate::{
 enum Block {
     None,
     Text,
+    Thinking,
     Tool(usize),
 }
 
 /// Writes a stream in the dialect of Anthropic. The event `message_delta` has the governance of the
 /// step (`mlsdm`); an answer without `message_stop` is incomplete.
 pub(super) struct Events {
+    /// Set by `begin`.
+    id: String,
     model: String,
     refusal: MoralRefusal,
     block: Block,
     /// Number of blocks opened.
     blocks: usize,
+    /// True if the first event was written.
+    has_begun: bool,
+    /// The event of the provider that ends the message.
+    last: Option<String>,
 }
 
 impl Events {
     pub(super) const fn new(model: String, refusal: MoralRefusal) -> Self {
-        Self { model, refusal, block: Block::None, blocks: 0 }
+        Self {
+            id: String::new(),
+            model,
+            refusal,
+            block: Block::None,
+            blocks: 0,
+            has_begun: false,
+            last: None,
+        }
     }
 
     fn index(&self) -> usize {
@@ -69,47 +85,101 @@ impl Events {
     }
 }
 
-impl stream::Dialect for Events {
-    fn begin(&mut self, id: &str) -> String {
+impl Events {
+    /// The first event, unless it was written.
+    fn start(&mut self) -> String {
+        if std::mem::replace(&mut self.has_begun, true) {
+            return String::new();
+        }
         let message = json!({
-            "id": response::id(id), "type": "message", "role": "assistant", "model": self.model,
+            "id": self.id, "type": "message", "role": "assistant", "model": self.model,
             "content": [], "stop_reason": null, "stop_sequence": null,
             "usage": {"input_tokens": 0, "output_tokens": 0},
         });
         named("message_start", &json!({"type": "message_start", "message": message}))
     }
 
+    /// A piece of a block, which is opened if it is not open.
+    fn block_delta(&mut self, block: Block, start: &Value, delta: &Value) -> String {
+        let mut frames = self.start();
+        if self.block != block {
+            frames.push_str(&self.open(block, start));
+        }
+        frames + &self.delta(delta)
+    }
+
+    /// An event of the provider. The event that ends the message is held back until the step is
+    /// recorded.
+    fn native(&mut self, event: &NativeEvent) -> String {
+        let NativeEvent { name, data } = event;
+        match name.as_str() {
+            "message_delta" => {
+                self.last = Some(data.clone());
+                String::new()
+            }
+            "message_start" => {
+                let Some(message) = data.strip_prefix(MESSAGE_START) else { return String::new() };
+                self.has_begun = true;
+                format!("event: {name}\ndata: {MESSAGE_START}\"id\":\"{}\",{message}\n\n", self.id)
+            }
+            _ => self.start() + &format!("event: {name}\ndata: {data}\n\n"),
+        }
+    }
+
+    /// The event that ends the message: that of the provider with the governance of the step.
+    fn message_delta(&mut self, answer: &Answer) -> Option<String> {
+        let mut last: Fields = serde_json::from_str(&self.last.take()?).ok()?;
+        last.set("mlsdm", &Governance::from(answer)).ok()?;
+        Some(named("message_delta", &last))
+    }
+}
+
+/// The beginning of the data of a provider's first event.
+const MESSAGE_START: &str = r#"{"type":"message_start","message":{"#;
+
+impl stream::Dialect for Events {
+    fn begin(&mut self, id: &str) {
+        self.id = response::id(id);
+    }
+
     fn piece(&mut self, piece: &Delta) -> String {
         match piece {
-            Delta::Text(text) => {
-                let mut frames = String::new();
-                if self.block != Block::Text {
-                    frames = self.open(Block::Text, &json!({"type": "text", "text": ""}));
-                }
-                frames + &self.delta(&json!({"type": "text_delta", "text": text}))
-            }
-            Delta::ToolCall { index, id, name, arguments } => {
-                let mut frames = String::new();
-                if self.block != Block::Tool(*index) {
-                    let start = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
-                    frames = self.open(Block::Tool(*index), &start);
-                }
-                let delta = json!({"type": "input_json_delta", "partial_json": arguments});
-                frames + &self.delta(&delta)
-            }
+            Delta::Begun => String::new(),
+            Delta::Native(event) => self.native(event),
+            Delta::Text(text) => self.block_delta(
+                Block::Text,
+                &json!({"type": "text", "text": ""}),
+                &json!({"type": "text_delta", "text": text}),
+            ),
+            Delta::Reasoning(text) => self.block_delta(
+                Block::Thinking,
+                &json!({"type": "thinking", "thinking": "", "signature": ""}),
+                &json!({"type": "thinking_delta", "thinking": text}),
+            ),
+            Delta::ToolCall { index, id, name, arguments } => self.block_delta(
+                Block::Tool(*index),
+                &json!({"type": "tool_use", "id": id, "name": name, "input": {}}),
+                &json!({"type": "input_json_delta", "partial_json": arguments}),
+            ),
         }
     }
 
     fn end(&mut self, answer: &Answer) -> String {
-        let usage = MessagesUsage::from(answer);
-        let delta = json!({
-            "type": "message_delta",
-            "delta": {"stop_reason": stop_reason(answer), "stop_sequence": null},
-            "usage": usage,
-            "mlsdm": Governance::from(answer),
+        let frames = self.start() + &self.close();
+        let last = self.message_delta(answer).unwrap_or_else(|| {
+            let delta = json!({
+                "type": "message_delta",
+                "delta": {"stop_reason": stop_reason(answer), "stop_sequence": null},
+                "usage": MessagesUsage::from(answer),
+                "mlsdm": Governance::from(answer),
+            });
+            named("message_delta", &delta)
         });
-        let stop = json!({"type": "message_stop"});
-        self.close() + &named("message_delta", &delta) + &named("message_stop", &stop)
+        frames + &last + &named("message_stop", &json!({"type": "message_stop"}))
+    }
+
+    fn dialect(&self) -> Option<Dialect> {
+        Some(Dialect::Anthropic)
     }
 
     fn rejection(&self, answer: &Answer) -> Option<Problem> {

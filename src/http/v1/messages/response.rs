@@ -4,7 +4,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::{engine::Answer, http::governance::Governance, llm::ToolCall};
+use crate::{
+    engine::Answer,
+    http::{governance::Governance, native},
+    llm::{Dialect, ToolCall},
+};
 
 /// A message of the model.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,10 +29,22 @@ pub struct AnthropicMessage {
 }
 
 /// Tokens, counted by the provider.
+#[expect(clippy::struct_field_names, reason = "the names of the dialect")]
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(super) struct MessagesUsage {
     input_tokens: u64,
     output_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_read_input_tokens: Option<u64>,
+}
+
+/// The body of a whole answer. One of a provider with the same dialect is complete.
+pub(super) fn body(answer: &Answer) -> String {
+    let own = [("id", format!("\"{}\"", id(&answer.id)))];
+    native::body(answer, Dialect::Anthropic, &own).unwrap_or_else(|| {
+        // a plain structure always has a JSON form
+        serde_json::to_string(&AnthropicMessage::from(answer)).unwrap_or_default()
+    })
 }
 
 impl From<&Answer> for AnthropicMessage {
@@ -54,7 +70,11 @@ pub(super) fn id(id: &str) -> String {
 fn content(answer: &Answer) -> Vec<Value> {
     let text = Some(&answer.response).filter(|text| !text.is_empty());
     let text = text.map(|text| json!({"type": "text", "text": text}));
-    text.into_iter().chain(answer.tool_calls.iter().map(tool_use)).collect()
+    let reasoning = Some(&answer.reasoning).filter(|text| !text.is_empty());
+    let reasoning =
+        reasoning.map(|text| json!({"type": "thinking", "thinking": text, "signature": ""}));
+    let calls = answer.tool_calls.iter().map(tool_use);
+    reasoning.into_iter().chain(text).chain(calls).collect()
 }
 
 fn tool_use(call: &ToolCall) -> Value {
@@ -72,6 +92,7 @@ pub(super) fn stop_reason(answer: &Answer) -> &'static str {
         "length" => "max_tokens",
         "tool_calls" => "tool_use",
         "content_filter" => "refusal",
+        "pause_turn" => "pause_turn",
         _ => "end_turn",
     }
 }
@@ -79,6 +100,11 @@ pub(super) fn stop_reason(answer: &Answer) -> &'static str {
 impl From<&Answer> for MessagesUsage {
     fn from(answer: &Answer) -> Self {
         let usage = answer.usage;
-        Self { input_tokens: usage.prompt_tokens, output_tokens: usage.completion_tokens }
+        Self {
+            // in this dialect, tokens read from a cache are no part of the input
+            input_tokens: usage.prompt_tokens.saturating_sub(usage.cached_tokens.unwrap_or(0)),
+            output_tokens: usage.completion_tokens,
+            cache_read_input_tokens: usage.cached_tokens,
+        }
     }
 }

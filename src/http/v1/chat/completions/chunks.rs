@@ -4,15 +4,17 @@ use serde_json::{Value, json};
 
 use super::response::{self, Usage, finish_reason};
 use crate::{
+    clock,
     config::MoralRefusal,
     engine::Answer,
     http::{
         Problem,
         governance::{self, Governance},
+        native,
         problem::envelope,
         stream,
     },
-    llm::Delta,
+    llm::{Delta, Dialect, NativeEvent},
 };
 
 /// The last event of a complete stream.
@@ -22,14 +24,21 @@ const DONE: &str = "data: [DONE]\n\n";
 /// step (`mlsdm`); an answer without `[DONE]` is incomplete.
 pub(super) struct Chunks {
     /// Set by `begin`.
-    pub(super) id: String,
-    pub(super) created: i64,
-    pub(super) model: String,
-    pub(super) include_usage: bool,
-    pub(super) refusal: MoralRefusal,
+    id: String,
+    created: i64,
+    model: String,
+    include_usage: bool,
+    refusal: MoralRefusal,
+    /// True if a chunk was written.
+    has_begun: bool,
 }
 
 impl Chunks {
+    pub(super) fn new(model: String, include_usage: bool, refusal: MoralRefusal) -> Self {
+        let created = clock::now_micros() / 1_000_000;
+        Self { id: String::new(), created, model, include_usage, refusal, has_begun: false }
+    }
+
     fn chunk(&self, choices: &Value) -> Value {
         let mut chunk = json!({
             "id": self.id,
@@ -44,23 +53,55 @@ impl Chunks {
         chunk
     }
 
-    fn delta(&self, delta: &Value) -> String {
+    fn delta(&mut self, delta: &Value) -> String {
+        let first = if self.has_begun { String::new() } else { self.role() };
+        first + &self.delta_chunk(delta)
+    }
+
+    fn role(&mut self) -> String {
+        self.has_begun = true;
+        self.delta_chunk(&json!({"role": "assistant", "content": ""}))
+    }
+
+    fn delta_chunk(&self, delta: &Value) -> String {
         let choice = json!([{
             "index": 0, "delta": delta, "logprobs": null, "finish_reason": null,
         }]);
         stream::data_only(&self.chunk(&choice))
     }
+
+    /// A chunk of the provider with the fields that this server writes.
+    fn native(&mut self, event: &NativeEvent) -> String {
+        let Some(fields) = event.data.strip_prefix('{').filter(|fields| fields.len() > 1) else {
+            return String::new();
+        };
+        self.has_begun = true;
+        let usage = if self.include_usage { "\"usage\":null," } else { "" };
+        format!(
+            "data: {{\"id\":\"{}\",\"object\":\"chat.completion.chunk\",\"created\":{},{usage}{fields}\n\n",
+            self.id, self.created
+        )
+    }
+
+    /// The usage: that of the provider, or the tokens that this server counts.
+    fn usage(answer: &Answer) -> Value {
+        let given = native::fields(answer, Dialect::OpenAi)
+            .and_then(|fields| fields.read("usage").ok().flatten());
+        given.unwrap_or_else(|| serde_json::to_value(Usage::from(answer)).unwrap_or_default())
+    }
 }
 
 impl stream::Dialect for Chunks {
-    fn begin(&mut self, id: &str) -> String {
+    fn begin(&mut self, id: &str) {
         self.id = response::id(id);
-        self.delta(&json!({"role": "assistant", "content": ""}))
     }
 
     fn piece(&mut self, piece: &Delta) -> String {
         match piece {
+            Delta::Begun => String::new(),
+            Delta::Native(event) => self.native(event),
             Delta::Text(text) => self.delta(&json!({"content": text})),
+            Delta::Reasoning(text) => self.delta(&json!({"reasoning_content": text})),
             Delta::ToolCall { index, id, name, arguments } => {
                 let mut call = json!({"index": index, "function": {"arguments": arguments}});
                 if let Some(id) = id {
@@ -76,6 +117,7 @@ impl stream::Dialect for Chunks {
     }
 
     fn end(&mut self, answer: &Answer) -> String {
+        let mut frames = if self.has_begun { String::new() } else { self.role() };
         let mut delta = json!({});
         if answer.refusal().is_some() {
             delta["refusal"] = json!(answer.note);
@@ -88,13 +130,17 @@ impl stream::Dialect for Chunks {
         }
         let mut last = self.chunk(&choice);
         last["mlsdm"] = serde_json::to_value(Governance::from(answer)).unwrap_or_default();
-        let mut frames = stream::data_only(&last);
+        frames.push_str(&stream::data_only(&last));
         if self.include_usage {
             let mut usage = self.chunk(&json!([]));
-            usage["usage"] = serde_json::to_value(Usage::from(answer)).unwrap_or_default();
+            usage["usage"] = Self::usage(answer);
             frames.push_str(&stream::data_only(&usage));
         }
         frames + DONE
+    }
+
+    fn dialect(&self) -> Option<Dialect> {
+        Some(Dialect::OpenAi)
     }
 
     fn rejection(&self, answer: &Answer) -> Option<Problem> {

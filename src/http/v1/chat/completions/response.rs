@@ -1,10 +1,14 @@
 //! Chat completions in the format of `OpenAI`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    clock, domain::event::RejectReason, engine::Answer, http::governance::Governance, llm::ToolCall,
+    clock,
+    domain::event::RejectReason,
+    engine::Answer,
+    http::{governance::Governance, native},
+    llm::{Dialect, ToolCall},
 };
 
 /// A chat completion.
@@ -20,6 +24,12 @@ pub struct ChatCompletion {
     mlsdm: Governance,
 }
 
+/// The part of a provider's choice that is written again.
+#[derive(Deserialize)]
+struct NativeChoice {
+    finish_reason: String,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 struct Choice {
     index: u32,
@@ -33,6 +43,9 @@ struct Choice {
 struct AssistantMessage {
     role: &'static str,
     content: Option<String>,
+    /// The model's reasoning, as far as the provider shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
     /// The reason of a moral rejection.
     refusal: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -54,13 +67,39 @@ struct ChatFunction {
 }
 
 /// Tokens, counted by the provider.
-#[expect(clippy::struct_field_names, reason = "the names of the dialect")]
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[schema(as = ChatUsage)]
 pub(super) struct Usage {
     prompt_tokens: u64,
     completion_tokens: u64,
     total_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_tokens_details: Option<PromptDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion_tokens_details: Option<CompletionDetails>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+struct PromptDetails {
+    cached_tokens: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+struct CompletionDetails {
+    reasoning_tokens: u64,
+}
+
+/// The body of a whole answer. One of a provider with the same dialect is complete.
+pub(super) fn body(answer: &Answer) -> String {
+    let own = [
+        ("id", format!("\"{}\"", id(&answer.id))),
+        ("object", "\"chat.completion\"".to_owned()),
+        ("created", (clock::now_micros() / 1_000_000).to_string()),
+    ];
+    native::body(answer, Dialect::OpenAi, &own).unwrap_or_else(|| {
+        // a plain structure always has a JSON form
+        serde_json::to_string(&ChatCompletion::from(answer)).unwrap_or_default()
+    })
 }
 
 impl From<&Answer> for ChatCompletion {
@@ -75,6 +114,8 @@ impl From<&Answer> for ChatCompletion {
                 message: AssistantMessage {
                     role: "assistant",
                     content: content(answer),
+                    reasoning_content: Some(answer.reasoning.clone())
+                        .filter(|text| !text.is_empty()),
                     refusal: answer.refusal().map(|_| answer.note),
                     tool_calls: answer.tool_calls.iter().map(ChatToolCall::from).collect(),
                 },
@@ -93,10 +134,20 @@ fn content(answer: &Answer) -> Option<String> {
     (!none).then(|| answer.response.clone())
 }
 
+/// The reason of the provider if it has this dialect.
 pub(super) fn finish_reason(answer: &Answer) -> String {
+    let given = native::fields(answer, Dialect::OpenAi)
+        .and_then(|fields| fields.read::<[NativeChoice; 1]>("choices").ok().flatten());
+    if let Some([NativeChoice { finish_reason }]) = given {
+        return finish_reason;
+    }
     match answer.refusal() {
         Some(RejectReason::Moral | RejectReason::Sleep) => "content_filter".to_owned(),
-        None => answer.finish_reason.clone(),
+        None => match answer.finish_reason.as_str() {
+            // the answer is not whole: the nearest reason of this dialect
+            "pause_turn" => "length".to_owned(),
+            other => other.to_owned(),
+        },
     }
 }
 
@@ -116,6 +167,15 @@ impl From<&Answer> for Usage {
         let (prompt_tokens, completion_tokens) =
             (answer.usage.prompt_tokens, answer.usage.completion_tokens);
         let total_tokens = prompt_tokens.saturating_add(completion_tokens);
-        Self { prompt_tokens, completion_tokens, total_tokens }
+        let cached = answer.usage.cached_tokens;
+        let reasoning = answer.usage.reasoning_tokens;
+        Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens,
+            prompt_tokens_details: cached.map(|cached_tokens| PromptDetails { cached_tokens }),
+            completion_tokens_details: reasoning
+                .map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),
+        }
     }
 }

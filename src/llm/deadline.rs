@@ -1,0 +1,112 @@
+//! The time limits of a call.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{LlmError, activity::Activity};
+
+/// The time limits of a call, with all retries and fallbacks.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// The first byte must arrive before this time.
+    pub first: Instant,
+    /// Maximum time between two bytes.
+    pub idle: Duration,
+    /// The answer must be complete before this time.
+    pub total: Instant,
+}
+
+impl From<Instant> for Deadline {
+    /// One limit for the whole call.
+    fn from(total: Instant) -> Self {
+        Self { first: total, idle: total.saturating_duration_since(Instant::now()), total }
+    }
+}
+
+impl Deadline {
+    /// The time before which an attempt must begin.
+    pub(super) fn attempts(&self) -> Instant {
+        self.first.min(self.total)
+    }
+
+    /// The result of a call, or [`LlmError::Timeout`] if a limit is exceeded.
+    pub(super) async fn limit<T>(
+        &self,
+        activity: &Arc<Activity>,
+        call: impl Future<Output = Result<T, LlmError>>,
+    ) -> Result<T, LlmError> {
+        let mut call = pin!(call);
+        let limit = || activity.limit(self.first, self.idle).min(self.total);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut call => return result,
+                () = sleep_until(limit()) => {
+                    if Instant::now() >= limit() {
+                        return Err(LlmError::Timeout);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn deadline() -> Deadline {
+        let now = Instant::now();
+        Deadline { first: now + 30 * SECOND, idle: 30 * SECOND, total: now + 600 * SECOND }
+    }
+
+    async fn flow(activity: &Activity, times: u32, pause: Duration) -> Result<(), LlmError> {
+        for _ in 0..times {
+            sleep(pause).await;
+            activity.touch();
+        }
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_flows_is_limited_only_in_total() {
+        let activity = Arc::new(Activity::default());
+        let flows = deadline().limit(&activity, flow(&activity, 20, 25 * SECOND)).await;
+        assert_eq!(flows, Ok(()));
+        let started = Instant::now();
+        let endless = deadline().limit(&activity, flow(&activity, 1_000, 25 * SECOND)).await;
+        assert_eq!((endless, started.elapsed()), (Err(LlmError::Timeout), 600 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_call_ends_at_the_limit_until_the_first_byte_and_between_bytes() {
+        let started = Instant::now();
+        let activity = Arc::new(Activity::default());
+        let silent = deadline().limit(&activity, flow(&activity, 1, 31 * SECOND)).await;
+        assert_eq!((silent, started.elapsed()), (Err(LlmError::Timeout), 30 * SECOND));
+        let started = Instant::now();
+        let stalls = async {
+            flow(&activity, 1, 20 * SECOND).await?;
+            flow(&activity, 1, 31 * SECOND).await
+        };
+        let stalls = deadline().limit(&activity, stalls).await;
+        assert_eq!((stalls, started.elapsed()), (Err(LlmError::Timeout), 50 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_client_is_no_idle_provider() {
+        let activity = Arc::new(Activity::default());
+        let waits = async {
+            let waiting = activity.wait_for_client();
+            sleep(90 * SECOND).await;
+            drop(waiting);
+            Ok(())
+        };
+        assert_eq!(deadline().limit(&activity, waits).await, Ok(()));
+    }
+}

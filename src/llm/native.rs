@@ -1,0 +1,89 @@
+//! Answers in the provider's own dialect, for clients of the same dialect.
+//!
+//! A dialect has more than the neutral parts of an answer can express: signatures, log probabilities,
+//! citations, media. A client of the same dialect gets them as the provider sent them.
+
+mod anthropic;
+mod openai;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::Dialect;
+
+/// Maximum number of names of lost parts.
+const LOST_MAX: usize = 32;
+
+/// One event of a stream in the provider's dialect. The ids, the end of the answer and the token
+/// counts are not in it: the server writes them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NativeEvent {
+    /// The name of the event; empty in a dialect without names.
+    pub name: String,
+    /// The data: a JSON object.
+    pub data: String,
+}
+
+/// Omits the data, which must not reach a log.
+impl fmt::Debug for NativeEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NativeEvent({}, {} bytes)", self.name, self.data.len())
+    }
+}
+
+/// A whole answer in the provider's dialect: the response body without its ids.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NativeAnswer {
+    /// The dialect.
+    pub dialect: Dialect,
+    /// The response body: a JSON object.
+    pub message: Box<RawValue>,
+}
+
+impl NativeAnswer {
+    /// The answer as events, as if it had been streamed.
+    pub fn events(&self) -> Vec<NativeEvent> {
+        let events = match self.dialect {
+            Dialect::OpenAi => openai::events(self.message.get()),
+            Dialect::Anthropic => anthropic::events(self.message.get()),
+            Dialect::Responses => None,
+        };
+        events.unwrap_or_default()
+    }
+
+    /// The names of the parts that a client of another dialect does not get.
+    pub fn lost(&self) -> Vec<String> {
+        let lost = match self.dialect {
+            Dialect::OpenAi => openai::lost(self.message.get()),
+            Dialect::Anthropic => anthropic::lost(self.message.get()),
+            Dialect::Responses => None,
+        };
+        let mut names = lost.unwrap_or_default();
+        names.retain(|name| is_name(name));
+        names.sort_unstable();
+        names.dedup();
+        names.truncate(LOST_MAX);
+        names
+    }
+}
+
+/// True for a name as APIs use them. Other names come from nobody's documentation and may quote a text.
+fn is_name(name: &str) -> bool {
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(is_known)
+}
+
+impl PartialEq for NativeAnswer {
+    fn eq(&self, other: &Self) -> bool {
+        self.dialect == other.dialect && self.message.get() == other.message.get()
+    }
+}
+
+/// Omits the message, which must not reach a log.
+impl fmt::Debug for NativeAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NativeAnswer({:?}, {} bytes)", self.dialect, self.message.get().len())
+    }
+}

@@ -1,0 +1,201 @@
+//! JSON objects in the answers of providers, read leniently: a field of an unexpected shape is absent
+//! and never costs the answer.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::{Map, Value, value::RawValue};
+
+/// The fields of an object, borrowed from its text.
+#[derive(Default)]
+pub(super) struct Object<'t>(Vec<(Cow<'t, str>, &'t RawValue)>);
+
+impl<'t> Object<'t> {
+    /// Parses a text; `None` if it is not an object.
+    pub(super) fn parse(text: &'t str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The text of a field. `null` is absent.
+    pub(super) fn get(&self, name: &str) -> Option<&'t RawValue> {
+        let found = self.0.iter().rev().find(|(other, _)| other == name).map(|(_, value)| *value);
+        found.filter(|value| value.get() != "null")
+    }
+
+    /// The value of a field, if it has this type.
+    pub(super) fn read<T: Deserialize<'t>>(&self, name: &str) -> Option<T> {
+        serde_json::from_str(self.get(name)?.get()).ok()
+    }
+
+    /// A field that is a string.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        self.read::<String>(name)
+    }
+
+    /// A field that is an object.
+    pub(super) fn object(&self, name: &str) -> Option<Self> {
+        Self::parse(self.get(name)?.get())
+    }
+
+    /// The fields in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'t RawValue)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Object<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+        let mut fields = Vec::with_capacity(8);
+        while let Some((Name(name), value)) = map.next_entry()? {
+            fields.push((name, value));
+        }
+        Ok(Object(fields))
+    }
+}
+
+#[derive(Deserialize)]
+struct Name<'t>(#[serde(borrow)] Cow<'t, str>);
+
+/// Writes an object field by field.
+pub(super) struct Writer(String);
+
+impl Writer {
+    pub(super) fn new() -> Self {
+        Self("{".to_owned())
+    }
+
+    /// Adds a field with a JSON text as its value.
+    pub(super) fn raw(&mut self, name: &str, json: &str) {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+        self.0.push_str(&quoted(name));
+        self.0.push(':');
+        self.0.push_str(json);
+    }
+
+    /// Adds a field with a string.
+    pub(super) fn text(&mut self, name: &str, text: &str) {
+        self.raw(name, &quoted(text));
+    }
+
+    pub(super) fn end(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+}
+
+/// A string as JSON.
+pub(super) fn quoted(text: &str) -> String {
+    // a string always has a JSON form
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// True for a value without content.
+pub(super) fn is_empty(value: &RawValue) -> bool {
+    matches!(value.get(), "null" | "\"\"" | "[]" | "{}")
+}
+
+/// Merges a part of an object as the SDKs of providers do: strings are appended, objects merged, and
+/// the elements of lists merged by their `index` or else appended. Other values are replaced.
+pub(super) fn merge(into: &mut Map<String, Value>, name: &str, value: Value) {
+    match into.get_mut(name) {
+        _ if value.is_null() => {}
+        Some(old) => merge_value(name, old, value),
+        None => {
+            into.insert(name.to_owned(), value);
+        }
+    }
+}
+
+fn merge_value(name: &str, old: &mut Value, new: Value) {
+    match (old, new) {
+        // these name a part and do not grow
+        (Value::String(_), Value::String(_)) if matches!(name, "type" | "id" | "role") => {}
+        (Value::String(old), Value::String(new)) => old.push_str(&new),
+        (Value::Object(old), Value::Object(new)) => {
+            for (name, value) in new {
+                merge(old, &name, value);
+            }
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            for element in new {
+                merge_element(old, element);
+            }
+        }
+        (old, new) => *old = new,
+    }
+}
+
+fn merge_element(list: &mut Vec<Value>, element: Value) {
+    let index = element.get("index").cloned();
+    let same = |other: &&mut Value| index.is_some() && other.get("index") == index.as_ref();
+    match list.iter_mut().find(same) {
+        Some(old) => merge_value("", old, element),
+        None => list.push(element),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_field_of_another_type_is_absent() {
+        let object = Object::parse(r#"{"a":7,"b":null,"a\u0062":"x","n":"1","n":"2"}"#).unwrap();
+        assert_eq!((object.text("a"), object.read::<u8>("a")), (None, Some(7)));
+        assert!(object.get("b").is_none());
+        assert_eq!(object.text("ab").as_deref(), Some("x"));
+        assert_eq!(object.text("n").as_deref(), Some("2"), "the last one counts");
+        assert!(Object::parse("[]").is_none());
+    }
+
+    #[test]
+    fn parts_are_merged_as_the_sdks_do() {
+        let mut whole = Map::new();
+        for part in [
+            json!({ "t": "Hel", "a": { "id": "x", "data": "AA" }, "l": [{ "index": 1, "s": "a" }] }),
+            json!({ "t": "lo", "a": { "id": "x", "data": "BB" }, "n": null, "k": 1 }),
+            json!({ "l": [{ "index": 1, "s": "b" }, { "index": 0, "s": "c" }], "k": 2 }),
+        ] {
+            let Value::Object(part) = part else { panic!("a part is an object") };
+            for (name, value) in part {
+                merge(&mut whole, &name, value);
+            }
+        }
+        assert_eq!(
+            Value::Object(whole),
+            json!({
+                "t": "Hello", "a": { "id": "x", "data": "AABB" }, "k": 2,
+                "l": [{ "index": 1, "s": "ab" }, { "index": 0, "s": "c" }]
+            })
+        );
+    }
+
+    #[test]
+    fn an_object_is_written_field_by_field() {
+        let mut writer = Writer::new();
+        writer.text("a", "\"");
+        writer.raw("b", "[1]");
+        assert_eq!(writer.end(), r#"{"a":"\"","b":[1]}"#);
+    }
+}

@@ -1,0 +1,151 @@
+//! The whole answer, collected from its chunks.
+
+use serde_json::{Map, Value, value::RawValue};
+
+use super::message::write_call;
+use crate::{
+    domain::event::Usage,
+    llm::{
+        Dialect, LlmError, NativeAnswer, Sink,
+        object::{Object, Writer, is_empty, merge},
+    },
+};
+
+/// Fields of a message that are text and counted by the sink.
+const TEXTS: [&str; 5] = ["role", "content", "refusal", "reasoning_content", "reasoning"];
+
+/// The parts of an answer that are collected besides the tool calls.
+#[derive(Default)]
+pub(super) struct Answer {
+    /// The fields of the response, the last value of each.
+    fields: Vec<(String, Box<RawValue>)>,
+    message: Map<String, Value>,
+    /// The fields of the choice.
+    choice: Map<String, Value>,
+    usage: Option<Box<RawValue>>,
+    logprob_bytes: usize,
+}
+
+impl Answer {
+    pub(super) fn take_usage(&mut self, chunk: &Object<'_>) {
+        if let Some(usage) = chunk.get("usage") {
+            self.usage = Some(usage.to_owned());
+        }
+    }
+
+    /// Takes a field of the response.
+    pub(super) fn take_field(&mut self, name: &str, value: &RawValue) {
+        match self.fields.iter_mut().find(|(other, _)| other == name) {
+            Some((_, old)) if !is_empty(value) => *old = value.to_owned(),
+            Some(_) => {}
+            None => self.fields.push((name.to_owned(), value.to_owned())),
+        }
+    }
+
+    /// Appends to a text of the message.
+    pub(super) fn add_text(&mut self, name: &str, text: &str) {
+        match self.message.get_mut(name) {
+            Some(Value::String(old)) => old.push_str(text),
+            _ => drop(self.message.insert(name.to_owned(), Value::String(text.to_owned()))),
+        }
+    }
+
+    /// Merges a field of the message.
+    pub(super) fn add(&mut self, name: &str, value: Value) {
+        merge(&mut self.message, name, value);
+    }
+
+    /// Takes a field of the message.
+    ///
+    /// # Errors
+    /// [`LlmError::Malformed`] if the media of the answer exceed its limit.
+    pub(super) fn take_message(
+        &mut self,
+        name: &str,
+        value: &RawValue,
+        sink: &mut Sink,
+    ) -> Result<(), LlmError> {
+        if !TEXTS.contains(&name) && !is_empty(value) {
+            sink.count_media(value.get().len())?;
+        }
+        if let Ok(value) = serde_json::from_str(value.get()) {
+            self.add(name, value);
+        }
+        Ok(())
+    }
+
+    /// Takes the fields of a choice. Log probabilities beyond the limit of an answer are not kept.
+    pub(super) fn take_choice(&mut self, choice: &Object<'_>, sink: &Sink) {
+        for (name, value) in choice.iter() {
+            if matches!(name, "index" | "delta" | "message" | "finish_reason") {
+                continue;
+            }
+            self.logprob_bytes = self.logprob_bytes.saturating_add(value.get().len());
+            if self.logprob_bytes > sink.limit() {
+                self.choice.remove(name);
+            } else if let Ok(value) = serde_json::from_str(value.get()) {
+                merge(&mut self.choice, name, value);
+            }
+        }
+    }
+
+    /// The token counts, if the provider reports them.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let usage = Object::parse(self.usage.as_ref()?.get())?;
+        let detail = |object: &str, name: &str| usage.object(object)?.read(name);
+        Some(Usage {
+            cached_tokens: detail("prompt_tokens_details", "cached_tokens"),
+            reasoning_tokens: detail("completion_tokens_details", "reasoning_tokens"),
+            ..Usage::new(usage.read("prompt_tokens")?, usage.read("completion_tokens")?)
+        })
+    }
+
+    /// The answer in the provider's dialect.
+    pub(super) fn native(mut self, model: &str, finish: &str, sink: &Sink) -> Option<NativeAnswer> {
+        let mut body = Writer::new();
+        body.text("model", model);
+        for (name, value) in &self.fields {
+            body.raw(name, value.get());
+        }
+        let mut choice = Writer::new();
+        choice.raw("index", "0");
+        choice.raw("message", &self.message(sink));
+        self.choice.entry("logprobs").or_insert(Value::Null);
+        for (name, value) in &self.choice {
+            choice.raw(name, &value.to_string());
+        }
+        choice.text("finish_reason", finish);
+        body.raw("choices", &format!("[{}]", choice.end()));
+        if let Some(usage) = &self.usage {
+            body.raw("usage", usage.get());
+        }
+        let message = RawValue::from_string(body.end()).ok()?;
+        Some(NativeAnswer { dialect: Dialect::OpenAi, message })
+    }
+
+    fn message(&mut self, sink: &Sink) -> String {
+        let mut message = Writer::new();
+        message.raw("role", "\"assistant\"");
+        self.message.entry("content").or_insert(Value::Null);
+        self.message.entry("refusal").or_insert(Value::Null);
+        for (name, value) in self.message.iter().filter(|(name, _)| *name != "role") {
+            message.raw(name, &value.to_string());
+        }
+        let none = Map::new();
+        let calls: Vec<String> = sink
+            .tool_calls()
+            .iter()
+            .enumerate()
+            .map(|(index, call)| {
+                let extra = sink.tool_call_fields(index).unwrap_or(&none);
+                let mut written = Writer::new();
+                write_call(&mut written, Some(&call.id), Some(&call.name), &call.arguments, extra);
+                written.end()
+            })
+            .collect();
+        if !calls.is_empty() {
+            message.raw("tool_calls", &format!("[{}]", calls.join(",")));
+        }
+        message.end()
+    }
+}
