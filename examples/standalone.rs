@@ -18,13 +18,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Stands in for a real model: its answer depends on the context only.
 async fn model(request: llm::Request) -> Result<String, llm::LlmError> {
-    let has_context = request.messages.iter().any(|message| message.text.contains("called Rex"));
-    std::future::ready(Ok(match (request.messages.len(), has_context) {
-        (1, _) => "That is good to hear, and I will keep it in mind from now on.".to_owned(),
-        (_, true) => {
+    // remembered text stands before the prompt
+    let text = request.messages.first().map_or("", |message| message.text.as_str());
+    let context = text.strip_suffix(&*request.prompt).unwrap_or_default();
+    std::future::ready(Ok(match (context.is_empty(), context.contains("called Rex")) {
+        (true, _) => "That is good to hear, and I will keep it in mind from now on.".to_owned(),
+        (false, true) => {
             "You told me some time ago that your dog is called Rex, I remember.".to_owned()
         }
-        (_, false) => {
+        (false, false) => {
             "I remember something, but it has nothing to do with your question.".to_owned()
         }
     }))

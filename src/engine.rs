@@ -11,6 +11,7 @@
 mod append;
 mod auditor;
 mod background;
+mod caches;
 mod commands;
 mod content;
 mod error;

@@ -35,6 +35,7 @@ mod stub;
 mod thinking;
 mod tokens;
 mod tool_calls;
+pub mod turn;
 mod upstream;
 
 use std::{
@@ -318,6 +319,7 @@ impl Llm {
         Request {
             model: named.or_else(|| target.model.clone()),
             messages: request.messages.clone(),
+            prompt: Arc::clone(&request.prompt),
             max_tokens: self.limit(request.max_tokens),
             temperature: request.temperature.or(self.shared.temperature),
             extra: Arc::clone(&request.extra),

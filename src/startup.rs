@@ -41,7 +41,7 @@ use crate::{
     },
     lifecycle::Tasks,
     limiter::Limiter,
-    llm::Llm,
+    llm::{Llm, turn::ClientBlocks},
     store::{Store, writer::Limits},
 };
 
@@ -93,6 +93,7 @@ fn engine_settings(config: &Config) -> Settings {
             batch_events: config.limits.batch_events,
             batch_bytes: config.limits.batch_bytes,
         },
+        judged_chars: config.limits.judged_chars,
         memory_budget: config.engine.memory_budget_bytes() as usize,
         idle_evict: config.engine.idle_evict(),
         audit: audit::pace(&config.audit),
@@ -127,6 +128,7 @@ pub fn state(
         body_bytes: limits.body_bytes,
         docs: config.api.docs,
         models: Models { default: config.llm.model.clone(), others: config.llm.models.clone() },
+        blocks: ClientBlocks::new(config.api.client_blocks.iter().map(String::as_str)),
         refusal: config.api.refusal,
         policy: config.mlsdm.policy.clone(),
         started: crate::clock::now_micros(),

@@ -7,6 +7,9 @@ use serde::Deserialize;
 
 use super::error::{Fault, check};
 
+/// Upper bound of the names of client blocks.
+const CLIENT_BLOCKS_MAX: usize = 32;
+
 /// The response to a moral refusal on the routes compatible with provider APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -48,6 +51,8 @@ pub struct Api {
     pub cors_origins: Vec<String>,
     /// The response to a moral refusal on the routes compatible with provider APIs.
     pub refusal: MoralRefusal,
+    /// Names of the blocks that clients add to the messages of their users.
+    pub client_blocks: Vec<String>,
     /// Serves `/docs` and `/openapi.json`.
     pub docs: bool,
 }
@@ -84,6 +89,14 @@ impl Api {
         let headers = (1..=600).contains(&self.stream_headers_after);
         check(headers, "api.stream_headers_after", "between 1 and 600 seconds")?;
         check(self.drain_seconds <= 300, "api.drain_seconds", "between 0 and 300")?;
+        let is_name = |name: &String| {
+            !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        };
+        let named =
+            self.client_blocks.len() <= CLIENT_BLOCKS_MAX && self.client_blocks.iter().all(is_name);
+        let must = "a list of at most 32 names of a-z, A-Z, 0-9, - and _";
+        check(named, "api.client_blocks", must)?;
         let any = self.cors_origins.iter().any(|origin| origin == "*");
         let exact = self.cors_origins.iter().all(|origin| is_origin(origin));
         let fits = if any { self.cors_origins.len() == 1 } else { exact };

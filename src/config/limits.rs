@@ -17,6 +17,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Maximum size of an answer in bytes.
     pub answer_bytes: usize,
+    /// Maximum length of the judged texts of a request in characters.
+    pub judged_chars: usize,
     /// Maximum number of concurrent requests.
     pub concurrency: usize,
     /// Maximum number of queued requests.
@@ -63,6 +65,8 @@ impl Limits {
         check(body, "limits.body_bytes", "between 1024 and 67108864")?;
         let answer = (1024..=64 * MIB).contains(&self.answer_bytes);
         check(answer, "limits.answer_bytes", "between 1024 and 67108864")?;
+        let judged = (1_000..=64 * MIB).contains(&self.judged_chars);
+        check(judged, "limits.judged_chars", "between 1000 and 67108864")?;
         let concurrency = (1..=100_000).contains(&self.concurrency);
         check(concurrency, "limits.concurrency", "between 1 and 100000")?;
         check(self.queue <= 100_000, "limits.queue", "between 0 and 100000")?;

@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio::sync::{Semaphore, watch};
 
-use super::{Parts, Settings, metrics::EngineMetrics};
+use super::{Parts, Settings, caches::Caches, metrics::EngineMetrics};
 use crate::{
     domain::ids::{EngineId, Micros, Position, Sha256},
     embed::Embedder,
@@ -26,6 +26,7 @@ pub struct Engine {
     pub(super) subjects: Subjects,
     pub(super) writer: Writer,
     pub(super) metrics: Arc<EngineMetrics>,
+    pub(super) caches: Caches,
     /// When the engine was last used, in microseconds since the Unix epoch.
     pub(super) used_at: AtomicI64,
     /// Limits the replays that run for queries of past states, over all engines.

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::{Engine, EngineError, Parts, Receipt, Settings, refusals::Refusals};
+use super::{Engine, EngineError, Parts, Receipt, Settings, caches::Caches, refusals::Refusals};
 use crate::{
     domain::{
         event::{EngineCreated, Event, LOG_FORMAT},
@@ -240,6 +240,7 @@ impl Engines {
             subjects,
             writer,
             metrics,
+            caches: Caches::default(),
             used_at: AtomicI64::new(crate::clock::now_micros()),
             replays: Arc::clone(&self.shared.replays),
             running: 0.into(),

@@ -26,6 +26,8 @@ pub struct Settings {
     pub grace: Duration,
     /// Limits of the writers.
     pub limits: Limits,
+    /// Maximum length of the judged texts of a request in characters. A longer request is refused.
+    pub judged_chars: usize,
     /// Bytes that the memories of loaded engines may occupy. Above it, idle engines are unloaded.
     pub memory_budget: usize,
     /// Idle time after which an engine is unloaded.
@@ -43,6 +45,7 @@ impl Default for Settings {
             answer_bytes: ANSWER_BYTES_MAX,
             grace: Duration::from_secs(30),
             limits: Limits::default(),
+            judged_chars: 1_000_000,
             memory_budget: 1 << 30,
             idle_evict: Duration::from_mins(15),
             audit: None,

@@ -11,7 +11,7 @@
 //! | `http/v1/generate.rs` (or `v1/chat`, `v1/messages`) | validates the body, authorizes the caller |
 //! | `engine/step.rs` | starts the step as a task; [`run`] |
 //! | `engine/step/request.rs` | the request and its caller |
-//! | `engine/step/admit.rs` | scores and seals the prompt, proposes `step.admitted` |
+//! | `engine/step/admit.rs` | proposes `step.admitted`; `judge.rs` scores, `sealed.rs` seals the request |
 //! | `engine/append.rs` | hands the command to the writer |
 //! | `store/writer.rs`, `store/writer/task.rs`, `store/writer/pipeline.rs` | batches, decides (`domain/decide.rs`), appends, commits |
 //! | `engine/step/retrieve.rs` | embeds the prompt, searches the memory, reads the contents |
@@ -30,11 +30,13 @@ mod ask;
 pub(super) mod error;
 mod estimate;
 mod handle;
+mod judge;
 mod progress;
 mod record;
 mod replay;
 pub(super) mod request;
 mod retrieve;
+mod sealed;
 mod spans;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use crate::{
     engine::Engines,
     lifecycle::{Stop, Tasks},
     limiter::Limiter,
+    llm::turn::ClientBlocks,
     rates::Rates,
 };
 
@@ -46,6 +47,8 @@ pub struct AppState {
     pub docs: bool,
     /// The models that requests may name.
     pub models: Models,
+    /// The blocks in the messages of users that clients write.
+    pub blocks: ClientBlocks,
     /// The answer to a moral rejection on routes in the dialects of OpenAI and Anthropic.
     pub refusal: MoralRefusal,
     /// The policy of engines that are created without one.

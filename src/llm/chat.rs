@@ -96,6 +96,16 @@ impl Messages {
         let inserted = std::iter::once(Arc::new(message));
         Self(before.iter().cloned().chain(inserted).chain(after.iter().cloned()).collect())
     }
+
+    /// These messages with another one in place of that at an index.
+    #[must_use]
+    pub fn with_replaced(&self, index: usize, message: Message) -> Self {
+        let mut messages: Arc<[Arc<Message>]> = self.iter().cloned().collect();
+        if let Some(place) = Arc::get_mut(&mut messages).and_then(|all| all.get_mut(index)) {
+            *place = Arc::new(message);
+        }
+        Self(messages)
+    }
 }
 
 impl FromIterator<Message> for Messages {
@@ -208,6 +218,8 @@ pub struct Request {
     pub model: Option<String>,
     /// The chat, including the context and the prompt.
     pub messages: Messages,
+    /// The prompt, without the context; empty if the chat has only media.
+    pub prompt: Arc<str>,
     /// Maximum number of tokens of the answer; `None` leaves it to the provider.
     pub max_tokens: Option<TokenLimit>,
     /// Sampling temperature; `None` for the configured one.

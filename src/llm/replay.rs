@@ -11,7 +11,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::{LlmError, ProviderCompletion, Request, Role, Sink, ToolCall, tool_calls::CallPart};
+use super::{LlmError, ProviderCompletion, Request, Sink, ToolCall, tool_calls::CallPart};
 
 /// Maximum number of answers. Later ones are left out.
 const ANSWERS_MAX: usize = 100_000;
@@ -81,10 +81,7 @@ impl Replay {
         request: &Request,
         sink: &mut Sink,
     ) -> Result<ProviderCompletion, LlmError> {
-        // the context is a message of its own before the prompt
-        let prompt = request.messages.iter().rfind(|message| message.role == Role::User);
-        let prompt = prompt.ok_or(LlmError::NotRecorded)?;
-        let answers = self.by_prompt.get(&digest(&prompt.text)).ok_or(LlmError::NotRecorded)?;
+        let answers = self.by_prompt.get(&digest(&request.prompt)).ok_or(LlmError::NotRecorded)?;
         let recorded = answers.next().ok_or(LlmError::NotRecorded)?;
         if !recorded.text.is_empty() {
             sink.push_text(&recorded.text).await?;
@@ -120,7 +117,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::llm::Message;
+    use crate::llm::{Message, Role};
 
     fn recorded(text: &str) -> RecordedAnswer {
         let finish_reason = "stop".to_owned();
@@ -131,8 +128,8 @@ mod tests {
     async fn ask(replay: &Replay, prompt: &str) -> Result<String, LlmError> {
         let request = Request {
             model: None,
-            messages: vec![Message::text(Role::User, "context"), Message::text(Role::User, prompt)]
-                .into(),
+            messages: vec![Message::text(Role::User, format!("context\n\n{prompt}"))].into(),
+            prompt: prompt.into(),
             max_tokens: Some(10.into()),
             temperature: None,
             extra: Arc::default(),

@@ -3,9 +3,9 @@
 //! Its answer depends on the chat only. It repeats the prompt and reports the amount of context it was
 //! given, which shows a new user that the memory works. It streams word by word.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use super::{LlmError, Message, ProviderCompletion, Request, Role, Sink, TokenLimit};
+use super::{LlmError, ProviderCompletion, Request, Role, Sink, TokenLimit};
 use crate::domain::event::Usage;
 
 /// The model's name in events.
@@ -35,7 +35,7 @@ impl Stub {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        let (text, finish_reason) = shortened(answer(&request.messages), request.max_tokens);
+        let (text, finish_reason) = shortened(answer(request), request.max_tokens);
         if sink.is_streaming() {
             for word in text.split_inclusive(' ') {
                 sink.push_text(word).await?;
@@ -57,13 +57,14 @@ async fn pause(time: Duration) {
     }
 }
 
-fn answer(messages: &[Arc<Message>]) -> String {
-    let messages: Vec<&Arc<Message>> = messages.iter().filter(|m| m.role == Role::User).collect();
-    let Some((prompt, before)) = messages.split_last() else {
+fn answer(request: &Request) -> String {
+    if !request.messages.iter().any(|message| message.role == Role::User) {
         return "This is the local stub and it was asked nothing at all.".to_owned();
-    };
-    let echo: String = prompt.text.chars().take(ECHO_MAX).collect();
-    let remembered: usize = before.iter().map(|m| m.text.chars().count()).sum();
+    }
+    let echo: String = request.prompt.chars().take(ECHO_MAX).collect();
+    let texts = request.messages.iter().filter(|message| message.role == Role::User);
+    let chars: usize = texts.map(|message| message.text.chars().count()).sum();
+    let remembered = chars.saturating_sub(request.prompt.chars().count());
     if remembered == 0 {
         return format!("This is the local stub, with nothing remembered. You said: {echo}");
     }
@@ -91,12 +92,21 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::llm::{DELTAS_MAX, Delta};
+    use std::sync::Arc;
+
+    use crate::llm::{DELTAS_MAX, Delta, Message};
 
     fn request(texts: &[&str], max_tokens: u32) -> Request {
         let messages = texts.iter().map(|text| Message::text(Role::User, *text)).collect();
         let max_tokens = Some(max_tokens.into());
-        Request { model: None, messages, max_tokens, temperature: None, extra: Arc::default() }
+        Request {
+            model: None,
+            messages,
+            prompt: (*texts.last().unwrap_or(&"")).into(),
+            max_tokens,
+            temperature: None,
+            extra: Arc::default(),
+        }
     }
 
     async fn answer_to(texts: &[&str], max_tokens: u32) -> (String, ProviderCompletion) {

@@ -9,23 +9,18 @@ use mlsdm::{
 const FACT: &str = "My dog is called Rex";
 const QUESTION: &str = "What is my dog called?";
 
-/// The context message, which precedes the prompt.
+/// The context, which precedes the prompt in its message.
 fn context_of(request: &Request) -> Option<&str> {
-    assert!(
-        request.messages.iter().all(|message| message.role == Role::User),
-        "the context has the role user"
-    );
-    match &request.messages[..] {
-        [_prompt] => None,
-        [context, _prompt] => Some(&context.text),
-        more => panic!("{} messages", more.len()),
-    }
+    let [message] = &request.messages[..] else { panic!("{} messages", request.messages.len()) };
+    assert_eq!(message.role, Role::User);
+    let context = message.text.strip_suffix(&*request.prompt).unwrap();
+    if context.is_empty() { None } else { Some(context.strip_suffix("\n\n").unwrap()) }
 }
 
 async fn ask(app: &TestApp, who: &str, prompt: &str) -> Request {
     app.ask(who, prompt).await.unwrap();
     let request = app.model.requests().pop().unwrap();
-    assert_eq!(request.messages.last().unwrap().text, prompt);
+    assert_eq!(&*request.prompt, prompt);
     request
 }
 

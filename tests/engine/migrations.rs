@@ -97,8 +97,8 @@ async fn context(app: &TestApp, who: &str, prompt: &str) -> String {
     step::run(&copy, &caller(who), &request, None, &alive).await.unwrap();
     let asked = app.model.requests().pop().unwrap();
     assert!(asked.messages.iter().all(|message| message.role == Role::User));
-    let [context @ .., _prompt] = &asked.messages[..] else { panic!("nothing was asked") };
-    context.iter().map(|message| message.text.as_str()).collect()
+    let [message] = &asked.messages[..] else { panic!("one message was asked") };
+    message.text.strip_suffix(prompt).unwrap().to_owned()
 }
 
 /// The `memory.added` events of the copy.

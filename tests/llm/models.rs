@@ -57,6 +57,7 @@ pub(crate) fn request() -> Request {
     Request {
         model: None,
         messages: vec![Message::text(Role::User, PROMPT)].into(),
+        prompt: PROMPT.into(),
         max_tokens: Some(64.into()),
         temperature: None,
         extra: Arc::default(),

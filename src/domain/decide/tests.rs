@@ -12,6 +12,7 @@ mod formats;
 mod golden;
 mod key_budgets;
 mod keys;
+mod limits;
 mod memory;
 mod outcomes;
 mod policies;

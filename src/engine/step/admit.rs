@@ -1,9 +1,8 @@
 //! Admission: scores and seals a request, and has the writer decide on it. Returns once
 //! `step.admitted` or `step.rejected` is durable.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tracing::{Instrument as _, Span};
 
@@ -11,7 +10,9 @@ use super::{
     answer::Answer,
     error::StepError,
     estimate,
-    request::{Chat, Step},
+    judge::{self, Scores},
+    request::Step,
+    sealed::{self, SealedPrompt},
     spans,
 };
 use crate::{
@@ -20,12 +21,13 @@ use crate::{
         command::{Admit, Command},
         event::{Event, StepAdmitted},
         ids::Micros,
+        policy::{MemoryMode, Policy},
     },
     engine::{
         append::{self, propose},
+        caches::ItemDigest,
         content,
     },
-    score,
     store::{
         subject::{Subject, SubjectError},
         writer::{Actor, Claim, Committed, Earlier, Outcome, Proposal, WriteError, prompt_hmac},
@@ -48,21 +50,10 @@ pub(super) struct AdmittedStep {
     /// The step's number.
     pub(super) step: u64,
     pub(super) event: Box<StepAdmitted>,
+    /// The use of the memory.
+    pub(super) memory: MemoryMode,
     pub(super) subject: Arc<Subject>,
     pub(super) actor: Actor,
-}
-
-/// The content of `step.admitted` and `step.rejected`.
-#[derive(Serialize)]
-struct SealedPrompt<'a> {
-    prompt: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    chat: Option<&'a Chat>,
-    /// The id that the caller gave the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: &'a BTreeMap<String, String>,
 }
 
 /// Has the request admitted or rejected. A rejection is not an error.
@@ -85,7 +76,7 @@ pub(super) async fn admit(step: Step<'_>) -> Result<Admission, StepError> {
 }
 
 async fn decide(step: Step<'_>) -> Result<Admission, StepError> {
-    let proposal = proposal(step).await?;
+    let (mut proposal, mut request) = propose_of(step).await?;
     let subject = proposal.subject.clone();
     let outcome = match propose(step.engine, proposal).await {
         Err(WriteError::SubjectErased) => {
@@ -93,24 +84,39 @@ async fn decide(step: Step<'_>) -> Result<Admission, StepError> {
             if let Some(subject) = subject {
                 step.engine.subjects.forget(subject.subject_ref);
             }
-            propose(step.engine, self::proposal(step).await?).await?
+            (proposal, request) = propose_of(step).await?;
+            propose(step.engine, proposal).await?
         }
         other => other?,
     };
     match outcome {
         Outcome::Duplicate(first) => Ok(Admission::Duplicate(first)),
-        Outcome::Committed(committed) => admission(step, committed).await,
+        Outcome::Committed(committed) => admission(step, committed, request).await,
     }
 }
 
-async fn admission(step: Step<'_>, committed: Committed) -> Result<Admission, StepError> {
+/// What of a request outlives its admission.
+struct ProposedRequest {
+    memory: MemoryMode,
+    /// The messages in the content of the admission.
+    own: Vec<(ItemDigest, usize)>,
+}
+
+async fn admission(
+    step: Step<'_>,
+    committed: Committed,
+    request: ProposedRequest,
+) -> Result<Admission, StepError> {
     let chain_hash = committed.chain_hash;
     let first = committed.events.into_iter().next();
+    if let (Some((envelope, _)), Some(subject)) = (&first, &committed.subject) {
+        sealed::committed(step, subject.subject_ref, envelope.position, &request.own);
+    }
     match (first, committed.subject) {
         (Some((envelope, Event::StepAdmitted(event))), Some(subject)) => {
             let actor = Actor::Subject(actor(step, &subject).await?);
-            let step = envelope.step.unwrap_or_default();
-            Ok(Admission::Admitted(AdmittedStep { step, event, subject, actor }))
+            let (step, memory) = (envelope.step.unwrap_or_default(), request.memory);
+            Ok(Admission::Admitted(AdmittedStep { step, event, memory, subject, actor }))
         }
         (Some((envelope, Event::StepRejected(event))), _) => {
             let answer = Answer::rejected(step.caller.ids(), &envelope, chain_hash, &event);
@@ -121,28 +127,28 @@ async fn admission(step: Step<'_>, committed: Committed) -> Result<Admission, St
 }
 
 /// The command to the writer. Everything in it is computed here, outside the writer's task.
-async fn proposal(step: Step<'_>) -> Result<Proposal, StepError> {
+async fn propose_of(step: Step<'_>) -> Result<(Proposal, ProposedRequest), StepError> {
     let Step { engine, caller, request, .. } = step;
     let subject = engine.subjects.by_name_or_new(caller.subject()).await?;
     let actor = actor(step, &subject).await?;
+    let policy = Arc::clone(&engine.view().state.policy);
+    let scores = judge::judge(step, &subject, &policy.moral).await?;
     let command_id = crate::ids::command_id();
-    let text = SealedPrompt {
-        prompt: &request.prompt,
-        chat: request.chat.as_ref(),
-        request_id: caller.client_request_id.as_deref(),
-        metadata: &request.metadata,
-    };
+    let content = SealedPrompt::of(step, &subject, policy.record.messages);
+    let sealed = content::seal(&subject, command_id, &content, None)?;
     let prompt_digest: [u8; 32] = Sha256::digest(&request.prompt).into();
     let claim = caller.idempotency_key.as_ref().map(|key| Claim {
         route: caller.route.clone(),
         key: key.clone(),
         body_digest: request.body_digest(),
     });
-    let command = command(step, &subject, &actor, &prompt_digest);
-    Ok(Proposal {
+    let outlives = ProposedRequest { memory: request.memory(&policy), own: content.into_own() };
+    let subjects = Subjects { subject: &subject, actor: &actor };
+    let command = command(step, &subjects, &policy, (scores, &prompt_digest));
+    let proposal = Proposal {
         command_id,
         command: Command::Admit(Box::new(command)),
-        content: Some(content::seal(&subject, command_id, &text, None)?),
+        content: Some(sealed),
         subject: Some(subject),
         actor: Actor::Subject(actor),
         request_id: Some(caller.id.clone()),
@@ -150,33 +156,44 @@ async fn proposal(step: Step<'_>) -> Result<Proposal, StepError> {
         prompt_digest: Some(prompt_digest),
         claim,
         ends_claim: false,
-    })
+    };
+    Ok((proposal, outlives))
 }
 
-fn command(step: Step<'_>, subject: &Subject, actor: &Subject, prompt_digest: &[u8; 32]) -> Admit {
+/// The subjects of a request.
+struct Subjects<'a> {
+    subject: &'a Subject,
+    actor: &'a Subject,
+}
+
+fn command(
+    step: Step<'_>,
+    subjects: &Subjects<'_>,
+    policy: &Policy,
+    (scores, prompt_digest): (Scores, &[u8; 32]),
+) -> Admit {
     let Step { engine, caller, request, .. } = step;
-    let view = engine.view();
-    let policy = &view.state.policy;
-    let holder = actor.subject_ref;
+    let holder = subjects.actor.subject_ref;
+    let memory = request.memory(policy);
     Admit {
-        subject: subject.subject_ref,
+        subject: subjects.subject.subject_ref,
         caller_score: request.moral_value,
-        scored: score::score(policy.moral.scorer, &request.prompt).into_iter().collect(),
+        scored: scores.scored,
         unavailable: Vec::new(),
         asserted: false,
-        judged: None,
+        judged: scores.judged,
         route: caller.route.clone(),
         model: request.model.clone(),
         max_tokens: request.max_tokens.map(|limit| limit.tokens),
         shortenable: request.chat.as_ref().is_none_or(|chat| chat.shortenable),
-        token_rule: None,
-        memory: None,
-        top_k: request.context_top_k,
+        token_rule: Some(request.token_rule()),
+        memory: Some(memory),
+        top_k: if memory == MemoryMode::Off { Some(0) } else { request.context_top_k },
         prompt_chars: request.prompt.chars().count(),
         prompt_tokens: Some(estimate::prompt_tokens(request, policy)),
         price: estimate::price(&engine.parts.llm, request.model.as_deref()),
         key_limit: caller.key_limit.map(|limit| KeyLimit { holder, limit }),
-        prompt_hmac: prompt_hmac(&subject.key, prompt_digest),
+        prompt_hmac: prompt_hmac(&subjects.subject.key, prompt_digest),
         sampling: request.sampling(),
         auth: caller.auth,
         replica: Some(engine.parts.replica),

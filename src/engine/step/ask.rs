@@ -13,12 +13,13 @@ use crate::{
     domain::{
         confidence::is_blank,
         context::ContextMessage,
-        event::{FailStage, Latency},
+        event::{FailStage, Latency, UNLIMITED_TOKENS},
+        policy::Placement,
         vector::UnitVector,
     },
     llm::{
         CallReport, Completion, LlmError, Message, Messages, Request, Role, TokenLimit,
-        metrics::Call,
+        metrics::Call, turn::Place,
     },
     telemetry::traces,
 };
@@ -29,7 +30,8 @@ pub(super) struct ModelOutcome {
     /// The requested model; `None` if the provider has only one.
     pub(super) requested_model: Option<String>,
     pub(super) completion: Completion,
-    pub(super) vector: UnitVector,
+    /// The vector of the prompt; `None` if the step uses no memory.
+    pub(super) vector: Option<UnitVector>,
 }
 
 /// Calls the model with the chat and its context until the deadline.
@@ -42,8 +44,9 @@ pub(super) async fn ask(
     let Retrieval { vector, message } = retrieval;
     let request = Request {
         model: step.request.model.clone(),
-        messages: messages(step.request, message),
-        max_tokens: Some(limit(step.request, admitted)),
+        messages: messages(step, message),
+        prompt: Arc::from(&*step.request.prompt),
+        max_tokens: limit(step.request, admitted),
         temperature: step.request.temperature,
         extra: step.request.chat.as_ref().map(|chat| Arc::clone(&chat.extra)).unwrap_or_default(),
     };
@@ -62,20 +65,26 @@ pub(super) async fn ask(
 }
 
 /// The granted limit, with the caller's name of it.
-fn limit(request: &StepRequest, admitted: &AdmittedStep) -> TokenLimit {
+fn limit(request: &StepRequest, admitted: &AdmittedStep) -> Option<TokenLimit> {
     let field = request.max_tokens.and_then(|asked| asked.field);
-    TokenLimit { tokens: admitted.event.request.max_tokens, field }
+    let tokens = admitted.event.request.max_tokens;
+    (tokens != UNLIMITED_TOKENS).then_some(TokenLimit { tokens, field })
 }
 
-/// The chat with the context inserted directly before the prompt.
-fn messages(request: &StepRequest, context: Option<ContextMessage>) -> Messages {
-    let (messages, prompt) = match &request.chat {
-        None => ([Message::text(Role::User, &*request.prompt)].into_iter().collect(), 0),
-        Some(chat) => (chat.messages.clone(), chat.prompt),
+/// The chat with the context at its place.
+fn messages(step: Step<'_>, context: Option<ContextMessage>) -> Messages {
+    let request = step.request;
+    let (messages, place) = match &request.chat {
+        None => {
+            let prompt = Message::text(Role::User, &*request.prompt);
+            (vec![prompt].into(), Place::default())
+        }
+        Some(chat) => (chat.messages.clone(), chat.place()),
     };
-    match context {
-        None => messages,
-        Some(built) => messages.with_inserted(prompt, Message::text(Role::User, built.text)),
+    match (context, step.engine.view().state.policy.context.placement) {
+        (None, _) => messages,
+        (Some(context), Placement::Prompt) => messages.with_context_at(place, &context.text),
+        (Some(context), Placement::System) => messages.with_system_context(&context.text),
     }
 }
 

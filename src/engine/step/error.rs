@@ -40,6 +40,17 @@ pub enum StepError {
     /// The requested model is not allowed. Nothing was recorded.
     #[error("this model is not allowed; GET /v1/models lists the allowed models (llm.models)")]
     ModelNotAllowed,
+    /// The texts that must be judged are too long. Nothing was recorded.
+    #[error(
+        "the request has {chars} characters to be judged, and at most {limit} are judged; shorten it, or \
+         raise limits.judged_chars"
+    )]
+    TooMuchText {
+        /// The length of the texts.
+        chars: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The idempotency key belongs to a step whose answer was erased.
     #[error("the answer to the earlier request with this Idempotency-Key was erased")]
     Erased,

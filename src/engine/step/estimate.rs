@@ -75,6 +75,8 @@ mod tests {
         let chat = Chat {
             messages: messages.into_iter().collect(),
             prompt: 1,
+            part: 0,
+            turn: 0,
             shortenable: true,
             extra: std::sync::Arc::default(),
         };

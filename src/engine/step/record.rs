@@ -15,9 +15,11 @@ use crate::{
     domain::{
         budget::Price,
         command::{Command, Complete, Fail, Refusal},
-        confidence::{confidence, is_looping},
-        event::{ContextUse, Event, Latency, Usage},
+        confidence::{confidence, is_blank, is_looping},
+        event::{ContextUse, Event, Latency, NotStoredReason, Usage},
         ids::CommandId,
+        policy::MemoryMode,
+        vector::UnitVector,
     },
     engine::{
         append::propose,
@@ -65,8 +67,10 @@ async fn complete(
     let ModelOutcome { provider, requested_model, completion, vector } = outcome;
     let EndingFacts { context, latency, calls } = facts;
     let command_id = crate::ids::command_id();
-    let vector_bytes = vector.to_bytes();
-    let content = content::seal(&admitted.subject, command_id, &answer, Some(&vector_bytes))?;
+    let forgo = forgo(step, &admitted, &answer);
+    let vector = vector.filter(|_| forgo.is_none());
+    let vector_bytes = vector.as_ref().map(UnitVector::to_bytes);
+    let content = content::seal(&admitted.subject, command_id, &answer, vector_bytes.as_deref())?;
     let complete = Complete {
         step: admitted.step,
         provider: provider.to_owned(),
@@ -81,8 +85,8 @@ async fn complete(
         confidence: confidence(&answer.answer),
         looping: is_looping(&answer.answer),
         cut: completion.truncated,
-        forgo: None,
-        vector: Some(vector),
+        forgo,
+        vector,
     };
     let command = Command::Complete(Box::new(complete));
     let mut proposal = ending(step, &admitted, command_id, command);
@@ -100,6 +104,21 @@ async fn complete(
         )),
         _ => Err(StepError::defect("a command `Complete` led to no `step.completed`")),
     }
+}
+
+/// Why the answer is not remembered, whatever its confidence.
+fn forgo(
+    step: Step<'_>,
+    admitted: &AdmittedStep,
+    answer: &StoredAnswer,
+) -> Option<NotStoredReason> {
+    if admitted.memory < MemoryMode::Full {
+        return Some(NotStoredReason::MemoryOff);
+    }
+    if !answer.tool_calls.is_empty() {
+        return Some(NotStoredReason::ToolCall);
+    }
+    is_blank(&step.request.prompt).then_some(NotStoredReason::MediaOnly)
 }
 
 /// Records a failure. Returns the error for the caller: the failure itself, unless the log contains

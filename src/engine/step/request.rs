@@ -1,6 +1,6 @@
 //! A request to run a step, and the caller that sends it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
@@ -10,18 +10,21 @@ use super::answer::AnswerIds;
 use crate::{
     domain::{
         budget::Amount,
-        event::{Auth, Sampling},
-        policy::MemoryMode,
+        event::{Auth, Sampling, TokenRule},
+        policy::{JudgedScope, MemoryMode, Policy},
     },
     engine::Engine,
     json,
-    llm::{Deadline, Extra, Messages, TokenLimit},
+    llm::{
+        Deadline, Extra, Message, Messages, Role, TokenLimit,
+        turn::{self, Place, Prompt},
+    },
 };
 
 /// A validated request. Its JSON form is what an idempotency key is bound to.
 #[derive(Clone, Default, Serialize)]
 pub struct StepRequest {
-    /// The prompt: the text that is scored, embedded and remembered. Not blank.
+    /// The prompt: the text that is hashed, embedded and remembered. Empty if the chat has only media.
     pub prompt: String,
     /// The chat that contains the prompt. Without one the prompt is the only message.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +49,24 @@ pub struct StepRequest {
 }
 
 impl StepRequest {
+    /// The texts that a scope judges.
+    pub(super) fn judged(&self, scope: JudgedScope) -> Vec<Cow<'_, str>> {
+        match &self.chat {
+            None => vec![Cow::Borrowed(self.prompt.as_str())],
+            Some(chat) => turn::judged(&chat.messages, &chat.extra, chat.turn, scope),
+        }
+    }
+
+    /// The use of the memory: at most what the policy allows.
+    pub(super) fn memory(&self, policy: &Policy) -> MemoryMode {
+        policy.memory.mode.min(self.memory.unwrap_or_default())
+    }
+
+    /// The rule that limits the answer. Clients of a chat API get the limit that they name.
+    pub(super) const fn token_rule(&self) -> TokenRule {
+        if self.chat.is_some() { TokenRule::Caller } else { TokenRule::Phase }
+    }
+
     /// The sampling parameters, as the caller gave them.
     pub(super) fn sampling(&self) -> Option<Sampling> {
         let none = Extra::default();
@@ -64,14 +85,47 @@ impl StepRequest {
 pub struct Chat {
     /// All messages.
     pub messages: Messages,
-    /// The index of the message that is the prompt. The context is inserted before it.
+    /// The index of the message that holds the prompt, or its first part.
     pub prompt: usize,
+    /// The index of the part of that message with the prompt; the context is inserted before it.
+    #[serde(skip)]
+    pub part: usize,
+    /// The index of the first message after the answer before the prompt.
+    #[serde(skip)]
+    pub turn: usize,
     /// True if the sleep phase may shorten the answer. False if the answer must have a given form,
     /// which a cut would break.
     pub shortenable: bool,
     /// Request fields that are passed to the provider.
     #[serde(serialize_with = "inner")]
     pub extra: Arc<Extra>,
+}
+
+impl Chat {
+    /// A chat with its prompt.
+    pub fn new(messages: Vec<Message>, prompt: &Prompt, shortenable: bool, extra: Extra) -> Self {
+        let Place { message, part } = prompt.place;
+        Self {
+            messages: messages.into(),
+            prompt: message,
+            part,
+            turn: prompt.turn,
+            shortenable,
+            extra: Arc::new(extra),
+        }
+    }
+
+    /// The place of the prompt.
+    pub(super) const fn place(&self) -> Place {
+        Place { message: self.prompt, part: self.part }
+    }
+
+    /// True if the model has answered the prompt already and continues, such as with the result of a
+    /// tool.
+    pub(super) fn continues(&self) -> bool {
+        let later = self.messages.iter().skip(self.prompt);
+        later.into_iter().any(|message| message.role == Role::Assistant)
+    }
 }
 
 fn inner<S: Serializer>(extra: &Arc<Extra>, serializer: S) -> Result<S::Ok, S::Error> {

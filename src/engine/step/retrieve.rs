@@ -1,5 +1,7 @@
-//! Retrieval: embeds the prompt, searches the memory, and reads the contents it finds.
+//! Retrieval: embeds the prompt, searches the memory, and reads the contents it finds. Nothing of
+//! that happens without a text or with the memory off.
 
+use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
@@ -12,23 +14,32 @@ use super::{
 };
 use crate::{
     domain::{
+        confidence::is_blank,
         context::{self, Context, ContextMessage, PastExchange},
         event::{ContextHit, ContextUse, FailStage},
         ids::Position,
         lattice::{Query, SearchResult},
+        policy::MemoryMode,
         vector::UnitVector,
     },
     embed::EmbedError,
-    engine::content::{self, StoredAnswer, StoredPrompt},
+    engine::{
+        caches::{ContextKey, KeptContext},
+        content::{self, StoredAnswer, StoredPrompt},
+    },
     telemetry::traces,
 };
 
 /// Separates the HMACs of contexts from those of prompts, under one key.
 pub(super) const CONTEXT_LABEL: &str = "context";
 
+/// Longest beginning of a prompt that is embedded, in characters.
+const EMBEDDED_CHARS: usize = 100_000;
+
 /// The vector of the prompt, and the context that the memory has for it.
 pub(super) struct Retrieval {
-    pub(super) vector: UnitVector,
+    /// `None` if the step uses no memory.
+    pub(super) vector: Option<UnitVector>,
     /// The message for the model; `None` if nothing was found.
     pub(super) message: Option<ContextMessage>,
 }
@@ -39,6 +50,10 @@ pub(super) async fn retrieve(
     admitted: &AdmittedStep,
     progress: &mut Progress,
 ) -> Result<Retrieval, Failure> {
+    if admitted.memory == MemoryMode::Off || is_blank(&step.request.prompt) {
+        progress.context = Some(ContextUse::default());
+        return Ok(Retrieval { vector: None, message: None });
+    }
     let overhead = &step.engine.metrics.steps.overhead;
     let started = Instant::now();
     let vector = embed(step).await;
@@ -47,7 +62,7 @@ pub(super) async fn retrieve(
     let vector = vector?;
     overhead.embed.observe_ms(embed_ms);
     let span = spans::retrieve();
-    let (context, message) = search(step, admitted, &vector)
+    let KeptContext { facts: context, message } = context(step, admitted, &vector)
         .instrument(span.clone())
         .await
         .inspect_err(|failure| traces::failed(&span, &failure.code))?;
@@ -58,13 +73,40 @@ pub(super) async fn retrieve(
     progress.context = Some(context);
     overhead.retrieve.observe_ms(retrieve_ms);
     step.engine.metrics.steps.retrieval.observe_ms(retrieve_ms);
-    Ok(Retrieval { vector, message })
+    Ok(Retrieval { vector: Some(vector), message })
+}
+
+/// The context of the prompt: in a tool loop the one of its first request.
+async fn context(
+    step: Step<'_>,
+    admitted: &AdmittedStep,
+    vector: &UnitVector,
+) -> Result<KeptContext, Failure> {
+    let Some(chat) = &step.request.chat else { return search(step, admitted, vector).await };
+    let digest = Sha256::digest(&step.request.prompt).into();
+    let key: ContextKey = (admitted.subject.subject_ref, digest, chat.prompt);
+    let contexts = &step.engine.caches.contexts;
+    if chat.continues()
+        && let Some(kept) = contexts.get(&key)
+    {
+        let view = step.engine.view();
+        let exists = |position: &Position| view.state.lattice.get(*position).is_some();
+        // an item may have been erased or forgotten meanwhile
+        if kept.facts.used.iter().all(exists) {
+            return Ok(KeptContext::clone(&kept));
+        }
+    }
+    let found = search(step, admitted, vector).await?;
+    contexts.put(key, found.clone());
+    Ok(found)
 }
 
 async fn embed(step: Step<'_>) -> Result<UnitVector, Failure> {
     let embedder = &step.engine.parts.embedder;
     let span = spans::embed(embedder.id());
-    let embedding = timeout_at(step.first_byte_by(), embedder.embed(&step.request.prompt));
+    let prompt = &step.request.prompt;
+    let end = prompt.char_indices().nth(EMBEDDED_CHARS).map_or(prompt.len(), |(end, _)| end);
+    let embedding = timeout_at(step.first_byte_by(), embedder.embed(&prompt[..end]));
     embedding.instrument(span.clone()).await.unwrap_or(Err(EmbedError::Timeout)).map_err(|error| {
         traces::failed(&span, error.code());
         Failure::new(FailStage::Embedding, error.code())
@@ -75,7 +117,7 @@ async fn search(
     step: Step<'_>,
     admitted: &AdmittedStep,
     vector: &UnitVector,
-) -> Result<(ContextUse, Option<ContextMessage>), Failure> {
+) -> Result<KeptContext, Failure> {
     let view = step.engine.view();
     let phase = view.state.phase_value(admitted.event.phase);
     let policy = &view.state.policy;
@@ -103,7 +145,7 @@ async fn search(
     let hmac = |built: &ContextMessage| {
         hex::encode(admitted.subject.key.hmac(CONTEXT_LABEL, built.text.as_bytes()))
     };
-    let context = ContextUse {
+    let facts = ContextUse {
         view: view.state.position,
         phase,
         candidates: found.candidates,
@@ -112,7 +154,7 @@ async fn search(
         hits: hits.collect(),
         digest: message.as_ref().map(hmac),
     };
-    Ok((context, message))
+    Ok(KeptContext { facts, message })
 }
 
 /// Builds the context message. Memories whose content was erased meanwhile have no texts.

@@ -59,7 +59,7 @@ async fn the_digest_is_the_hmac_of_the_message_that_the_model_got() {
     app.ask("ann", FACT).await.unwrap();
     app.ask("ann", QUESTION).await.unwrap();
     let request = app.model.requests().pop().unwrap();
-    let message = &request.messages[0].text;
+    let message = request.messages[0].text.strip_suffix(&format!("\n\n{QUESTION}")).unwrap();
     assert!(message.contains(FACT));
     let engine = app.engine().await;
     let subject = engine.subjects.by_name_or_new("ann").await.unwrap();
@@ -94,6 +94,8 @@ fn chat(texts: &[&str], fields: Value) -> StepRequest {
         roles.zip(texts).map(|(role, text)| Message::text(role, *text)).collect();
     let chat = Chat {
         prompt: messages.len() - 1,
+        part: 0,
+        turn: messages.len() - 1,
         messages: messages.into(),
         shortenable: true,
         extra: std::sync::Arc::new(Extra {

@@ -35,6 +35,7 @@ impl From<StepError> for Problem {
                 Self::new(Code::StepAbandoned, error.to_string()).with_step(step, "too_late")
             }
             StepError::ModelNotAllowed => Self::new(Code::ModelNotFound, error.to_string()),
+            StepError::TooMuchText { .. } => Self::new(Code::PromptTooLong, error.to_string()),
             StepError::Erased => Self::new(Code::Erased, error.to_string()),
         }
     }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use actix_web::{
-    HttpResponse,
+    HttpRequest, HttpResponse,
     web::{Data, Json},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    domain::confidence::is_blank,
+    domain::{confidence::is_blank, policy::MemoryMode},
     engine::{Answer, StepRequest},
     http::{
         AppState, Code, Problem, access::permission, access_log, engine::EngineCall, governance,
@@ -19,7 +19,7 @@ use crate::{
     llm::{Delta, LimitField, TokenLimit},
 };
 
-use super::bounds;
+use super::{bounds, memory};
 
 /// Longest prompt, in characters.
 const PROMPT_MAX: usize = 10_000;
@@ -47,6 +47,10 @@ pub struct GenerateRequest {
     /// the complete answer or `error` with a problem.
     #[serde(default)]
     stream: bool,
+    /// The use of the memory: `full` (search it and be remembered), `recall` (search it) or `off`. The
+    /// policy may allow less.
+    #[schema(value_type = Option<String>)]
+    memory: Option<MemoryMode>,
     /// Up to 16 entries that are encrypted and stored with the prompt.
     #[serde(default)]
     metadata: BTreeMap<String, String>,
@@ -63,6 +67,7 @@ pub struct GenerateRequest {
     tag = "steps",
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe: within seven days, a request with the same key and body gets the answer of the first"),
+        ("X-MLSDM-Memory" = Option<String>, Header, description = "The use of the memory: `full`, `recall` or `off`; default: `full`"),
         ("X-MLSDM-End-User" = Option<String>, Header, description = "The data subject of the prompt, 1 to 128 characters; default: the caller"),
     ),
     request_body = GenerateRequest,
@@ -74,11 +79,13 @@ pub struct GenerateRequest {
 pub async fn post(
     call: EngineCall<permission::Generate>,
     state: Data<AppState>,
+    head: HttpRequest,
     body: Json<GenerateRequest>,
 ) -> Result<HttpResponse, Problem> {
     let body = body.into_inner();
     let stream = body.stream;
-    let request = body.validate()?;
+    let mut request = body.validate()?;
+    request.memory = Some(memory::mode(&head, request.memory, MemoryMode::Full)?);
     let EngineCall { engine, caller, .. } = call;
     if stream {
         return stream::step(&state, engine, caller, request, Frames).await;
@@ -141,6 +148,7 @@ impl GenerateRequest {
             max_tokens: bounds::max_tokens(self.max_tokens, LimitField::MaxTokens, MAX_TOKENS_MAX)?
                 .map(|limit| TokenLimit { field: None, ..limit }),
             context_top_k: bounds::context_top_k(self.context_top_k)?,
+            memory: self.memory,
             metadata: self.metadata,
             ..StepRequest::default()
         })

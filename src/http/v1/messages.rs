@@ -1,6 +1,6 @@
 //! `POST /v1/messages`: a governed step in the dialect of Anthropic, for its clients.
 //!
-//! The text of the last message with role `user` is the prompt, as on `/v1/chat/completions`.
+//! The text of the user after the last answer is the prompt, as on `/v1/chat/completions`.
 
 mod events;
 mod request;
@@ -12,6 +12,7 @@ use actix_web::{
 };
 
 use crate::{
+    domain::policy::MemoryMode,
     engine::StepRequest,
     http::{
         AppState, Problem,
@@ -20,6 +21,7 @@ use crate::{
         governance,
         problem::responses::MessagesProblems,
         stream,
+        v1::memory,
     },
 };
 use events::Events;
@@ -29,7 +31,7 @@ pub use response::AnthropicMessage;
 
 /// Run a governed step (Anthropic dialect).
 ///
-/// The last message with role `user` is the prompt. A moral rejection is an answer with the stop reason
+/// The text of the user after the last answer is the prompt. A moral rejection is an answer with the stop reason
 /// `refusal`, or an error if `api.refusal` is `error`. Fields that are not documented here are passed to
 /// the model.
 #[utoipa::path(
@@ -39,6 +41,7 @@ pub use response::AnthropicMessage;
     params(
         ("X-MLSDM-Engine" = Option<String>, Header, description = "Id of the engine; an alternative is `engine/model` in the field `model`"),
         ("X-MLSDM-End-User" = Option<String>, Header, description = "The data subject of the prompt; has priority over the field `metadata.user_id`"),
+        ("X-MLSDM-Memory" = Option<String>, Header, description = "The use of the memory: `full`, `recall` or `off`; default: `recall` with tools, else `full`"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe: within seven days, a request with the same key and body gets the answer of the first"),
     ),
     request_body = MessagesRequest,
@@ -53,12 +56,14 @@ pub async fn post(
     request: HttpRequest,
     body: Json<MessagesRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let ParsedRequest { generate, user, stream } =
-        body.into_inner().validate(&request, &state.engines.parts().llm)?;
+    let ParsedRequest { generate, user, stream, has_tools } =
+        body.into_inner().validate(&request, &state)?;
     let model = generate.model.as_deref();
     let (call, model) = EngineCall::for_model(authorized, &state, &request, model).await?;
     let EngineCall { engine, caller, .. } = call.on_behalf_of(user)?;
-    let generate = StepRequest { model: model.clone(), ..generate };
+    let default = if has_tools { MemoryMode::Recall } else { MemoryMode::Full };
+    let memory = Some(memory::mode(&request, generate.memory, default)?);
+    let generate = StepRequest { model: model.clone(), memory, ..generate };
     if stream {
         let model = model.unwrap_or_else(|| state.models.default.clone());
         let events = Events::new(model, state.refusal);

@@ -177,6 +177,7 @@ mod tests {
         Request {
             model: Some("claude".to_owned()),
             messages: messages.into(),
+            prompt: Arc::default(),
             max_tokens: Some(64.into()),
             temperature: Some(1.7),
             extra: Arc::new(Extra { dialect: Some(dialect), fields, ..Extra::default() }),

@@ -112,6 +112,7 @@ mod tests {
         Request {
             model: Some("m-1".to_owned()),
             messages: messages.into(),
+            prompt: Arc::default(),
             max_tokens: Some(64.into()),
             temperature: Some(0.5),
             extra: Arc::new(Extra { dialect, fields, ..Extra::default() }),

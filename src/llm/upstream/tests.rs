@@ -56,6 +56,7 @@ async fn logged(llm: &Llm, timeout: Duration) -> (CallReport, Vec<String>) {
     let request = Request {
         model: None,
         messages: vec![Message::text(Role::User, "Hi")].into(),
+        prompt: "Hi".into(),
         max_tokens: Some(10.into()),
         temperature: None,
         extra: Arc::default(),
@@ -189,6 +190,7 @@ async fn a_cancelled_call_shows_its_duration_and_what_was_sent() {
     let request = Request {
         model: Some("m-1".to_owned()),
         messages: vec![Message::text(Role::User, "Hi")].into(),
+        prompt: "Hi".into(),
         max_tokens: Some(10.into()),
         temperature: Some(0.5),
         extra: Arc::default(),

@@ -1,8 +1,8 @@
 //! `POST /v1/chat/completions`: a governed step in the dialect of `OpenAI`, for its clients.
 //!
-//! The text of the last message with role `user` is the prompt: it is scored, embedded and remembered.
-//! The model gets all messages, with the remembered context directly before the prompt. Unknown fields
-//! are passed to a provider of the same dialect.
+//! The text of the user after the last answer is the prompt: it is scored, embedded and remembered (see
+//! `llm::turn`). The model gets all messages, with the remembered context directly before the prompt.
+//! Unknown fields are passed to a provider of the same dialect.
 
 mod chunks;
 pub(in crate::http::v1) mod request;
@@ -14,6 +14,7 @@ use actix_web::{
 };
 
 use crate::{
+    domain::policy::MemoryMode,
     engine::StepRequest,
     http::{
         AppState, Problem,
@@ -22,6 +23,7 @@ use crate::{
         governance,
         problem::responses::ChatProblems,
         stream,
+        v1::memory,
     },
 };
 use chunks::Chunks;
@@ -31,7 +33,7 @@ pub use response::ChatCompletion;
 
 /// Run a governed step (`OpenAI` dialect).
 ///
-/// The last message with role `user` is the prompt. A moral rejection is an answer with the finish
+/// The text of the user after the last answer is the prompt. A moral rejection is an answer with the finish
 /// reason `content_filter`, or an error if `api.refusal` is `error`. Fields that are not documented here
 /// are passed to the model.
 #[utoipa::path(
@@ -41,6 +43,7 @@ pub use response::ChatCompletion;
     params(
         ("X-MLSDM-Engine" = Option<String>, Header, description = "Id of the engine; an alternative is `engine/model` in the field `model`"),
         ("X-MLSDM-End-User" = Option<String>, Header, description = "The data subject of the prompt; has priority over the field `user`"),
+        ("X-MLSDM-Memory" = Option<String>, Header, description = "The use of the memory: `full`, `recall` or `off`; default: `full`"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe: within seven days, a request with the same key and body gets the answer of the first"),
     ),
     request_body = ChatRequest,
@@ -56,11 +59,12 @@ pub async fn post(
     body: Json<ChatRequest>,
 ) -> Result<HttpResponse, Problem> {
     let ParsedRequest { generate, user, stream, include_usage } =
-        body.into_inner().validate(&request, &state.engines.parts().llm)?;
+        body.into_inner().validate(&request, &state)?;
     let model = generate.model.as_deref();
     let (call, model) = EngineCall::for_model(authorized, &state, &request, model).await?;
     let EngineCall { engine, caller, .. } = call.on_behalf_of(user)?;
-    let generate = StepRequest { model: model.clone(), ..generate };
+    let memory = Some(memory::mode(&request, generate.memory, MemoryMode::Full)?);
+    let generate = StepRequest { model: model.clone(), memory, ..generate };
     if stream {
         let model = model.unwrap_or_else(|| state.models.default.clone());
         let chunks = Chunks::new(model, include_usage, state.refusal);

@@ -8,17 +8,18 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
-    engine::{Chat, StepRequest},
+    engine::StepRequest,
     http::{
-        Problem,
+        AppState, Problem,
         v1::{
             bounds,
-            chat::completions::request::{Extension, bad, messages, prompt_of},
+            chat::completions::request::{Extension, bad, messages},
             fields::{self, is_plain, list, read, take, text_of},
+            prompt,
         },
     },
     json::{self, Fields},
-    llm::{Dialect, Extra, LimitField, Llm, Message, Role},
+    llm::{Dialect, Extra, LimitField, Message, Role},
 };
 
 /// A request for a message. Other fields are passed to the model unchanged.
@@ -26,7 +27,7 @@ use crate::{
 pub struct MessagesRequest {
     /// The model, or `engine/model`; `default` is the configured model.
     model: Option<String>,
-    /// The chat; the last message with role `user` is the prompt.
+    /// The chat. The text of the user after the last answer is the prompt.
     #[schema(value_type = Vec<Object>, min_items = 1)]
     messages: Vec<Arc<RawValue>>,
     max_tokens: Option<i64>,
@@ -70,14 +71,16 @@ pub(super) struct ParsedRequest {
     pub(super) generate: StepRequest,
     pub(super) user: Option<String>,
     pub(super) stream: bool,
+    pub(super) has_tools: bool,
 }
 
 impl MessagesRequest {
     pub(super) fn validate(
         self,
         request: &HttpRequest,
-        llm: &Llm,
+        state: &AppState,
     ) -> Result<ParsedRequest, Problem> {
+        let llm = &state.engines.parts().llm;
         let temperature = self.temperature;
         if temperature.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
             return Err(bad("temperature must be between 0 and 1"));
@@ -87,31 +90,27 @@ impl MessagesRequest {
         if let Some(system) = self.system {
             messages.insert(0, read_system(system)?);
         }
-        let prompt = prompt_of(&messages)?;
+        let has_tools = self.rest.is_set("tools");
+        let headers = fields::headers(request, Dialect::Anthropic, llm)?;
+        let extra = Extra { dialect: Some(Dialect::Anthropic), fields: self.rest, headers };
+        let (prompt, chat) = prompt::chat(messages, !has_tools, extra, &state.blocks)?;
         let extension = self.mlsdm.unwrap_or_default();
         let generate = StepRequest {
-            prompt: messages[prompt].text.clone(),
+            prompt,
             moral_value: bounds::moral_value(extension.moral_value)?,
             max_tokens: bounds::chat_tokens(self.max_tokens, LimitField::MaxTokens, llm)?,
             context_top_k: bounds::context_top_k(extension.context_top_k)?,
             model: self.model,
             temperature,
-            chat: Some(Chat {
-                messages: messages.into(),
-                prompt,
-                shortenable: !self.rest.is_set("tools"),
-                extra: Arc::new(Extra {
-                    dialect: Some(Dialect::Anthropic),
-                    fields: self.rest,
-                    headers: fields::headers(request, Dialect::Anthropic, llm)?,
-                }),
-            }),
+            memory: extension.memory,
+            chat: Some(chat),
             ..StepRequest::default()
         };
         Ok(ParsedRequest {
             generate,
             user: self.metadata.and_then(|metadata| metadata.user_id),
             stream: self.stream.unwrap_or(false),
+            has_tools,
         })
     }
 }

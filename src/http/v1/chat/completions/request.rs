@@ -8,13 +8,14 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
-    domain::confidence::is_blank,
-    engine::{Chat, StepRequest},
+    domain::policy::MemoryMode,
+    engine::StepRequest,
     http::{
-        Code, Problem,
+        AppState, Code, Problem,
         v1::{
             bounds,
             fields::{self, is_plain, list, read, take, text_of},
+            prompt,
         },
     },
     json::{self, Fields},
@@ -23,8 +24,6 @@ use crate::{
 
 /// Upper bound of the messages of a chat.
 pub(crate) const MESSAGES_MAX: usize = 2_048;
-/// Longest prompt of a chat, in characters.
-pub(crate) const PROMPT_MAX: usize = 100_000;
 
 /// Fields that require a structured answer, which truncation would break.
 const FORMING: [&str; 4] = ["tools", "functions", "response_format", "tool_choice"];
@@ -34,7 +33,7 @@ const FORMING: [&str; 4] = ["tools", "functions", "response_format", "tool_choic
 pub struct ChatRequest {
     /// The model, or `engine/model`. Default, also as the name `default`: the configured model.
     model: Option<String>,
-    /// The chat; the last message with role `user` is the prompt.
+    /// The chat. The text of the user after the last answer is the prompt.
     #[schema(value_type = Vec<Object>, min_items = 1)]
     messages: Vec<Arc<RawValue>>,
     max_tokens: Option<i64>,
@@ -90,6 +89,10 @@ pub(crate) struct Extension {
     /// Upper bound of the memories in the context.
     #[schema(minimum = 0, maximum = 20)]
     pub(crate) context_top_k: Option<i64>,
+    /// The use of the memory: `full` (search it and be remembered), `recall` (search it) or `off`. The
+    /// policy may allow less.
+    #[schema(value_type = Option<String>)]
+    pub(crate) memory: Option<MemoryMode>,
 }
 
 /// A validated request.
@@ -104,8 +107,9 @@ impl ChatRequest {
     pub(super) fn validate(
         self,
         request: &HttpRequest,
-        llm: &Llm,
+        state: &AppState,
     ) -> Result<ParsedRequest, Problem> {
+        let llm = &state.engines.parts().llm;
         if self.n.is_some_and(|n| n != 1) {
             return Err(bad(
                 "n must be 1, because each answer is a step of its own; send the request n times",
@@ -116,31 +120,25 @@ impl ChatRequest {
             return Err(bad("temperature must be between 0 and 2"));
         }
         let messages = messages(&self.messages, message)?;
-        let prompt = prompt_of(&messages)?;
         fields::check(Dialect::OpenAi, &self.rest, llm)?;
         let max_tokens = self.limit(llm)?;
+        let shortenable = !FORMING.iter().any(|field| self.rest.is_set(field));
+        let headers = fields::headers(request, Dialect::OpenAi, llm)?;
+        let extra = Extra { dialect: Some(Dialect::OpenAi), fields: self.rest, headers };
+        let (prompt, chat) = prompt::chat(messages, shortenable, extra, &state.blocks)?;
         let metadata = self.metadata.unwrap_or_default();
         bounds::metadata(&metadata)?;
         let extension = self.mlsdm.unwrap_or_default();
         let generate = StepRequest {
-            prompt: messages[prompt].text.clone(),
+            prompt,
             moral_value: bounds::moral_value(extension.moral_value)?,
             max_tokens,
             context_top_k: bounds::context_top_k(extension.context_top_k)?,
             model: self.model,
             temperature,
-            memory: None,
+            memory: extension.memory,
             metadata,
-            chat: Some(Chat {
-                messages: messages.into(),
-                prompt,
-                shortenable: !FORMING.iter().any(|field| self.rest.is_set(field)),
-                extra: Arc::new(Extra {
-                    dialect: Some(Dialect::OpenAi),
-                    fields: self.rest,
-                    headers: fields::headers(request, Dialect::OpenAi, llm)?,
-                }),
-            }),
+            chat: Some(chat),
         };
         Ok(ParsedRequest {
             generate,
@@ -176,27 +174,6 @@ pub(crate) fn messages(
         read(value).map_err(|what| bad(format!("messages[{index}]: {what}")))
     };
     values.iter().enumerate().map(read).collect()
-}
-
-/// The index of the prompt: the last message with role `user`.
-pub(crate) fn prompt_of(messages: &[Message]) -> Result<usize, Problem> {
-    let last = messages.iter().rposition(|message| message.role == Role::User);
-    let prompt = last.ok_or_else(|| {
-        bad("messages has no message with role `user`, which is the prompt; send one")
-    })?;
-    let text = &messages[prompt].text;
-    if is_blank(text) {
-        let detail = "the last message with role `user` is the prompt and has no text; send at least one word";
-        return Err(Problem::new(Code::PromptBlank, detail));
-    }
-    if text.chars().count() > PROMPT_MAX {
-        let detail = format!(
-            "the last message with role `user` is the prompt and is longer than {PROMPT_MAX} \
-             characters; shorten it"
-        );
-        return Err(Problem::new(Code::PromptTooLong, detail));
-    }
-    Ok(prompt)
 }
 
 fn message(raw: &Arc<RawValue>) -> Result<Message, &'static str> {
