@@ -63,6 +63,8 @@ pub mod http;
 #[doc(hidden)]
 pub mod ids;
 #[doc(hidden)]
+pub mod inflight;
+#[doc(hidden)]
 pub mod json;
 #[doc(hidden)]
 pub mod lifecycle;

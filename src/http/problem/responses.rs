@@ -19,7 +19,15 @@ macro_rules! codes {
 }
 
 /// A JSON body.
-const BODY: &[Code] = codes![BadJson, BadField, BadRequest, PayloadTooLarge, UnsupportedMediaType];
+const BODY: &[Code] = codes![
+    BadJson,
+    BadField,
+    BadRequest,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    BodyTimedOut,
+    OverMemory,
+];
 /// An engine in the path.
 const ENGINE: &[Code] = codes![InvalidEngineId, EngineNotFound];
 /// The event log and the limits of the server.
