@@ -45,7 +45,7 @@ pub use embeddings::{Embeddings, EmbeddingsProvider};
 pub use engine::Engine;
 pub use env::NAMED as NAMED_VARIABLES;
 pub use error::{ConfigError, Invalid, Refusal};
-pub use limits::{BODY_COPIES, Limits};
+pub use limits::Limits;
 pub use llm::{
     Anthropic, Choice, EngineChoice, Llm, LlmBreaker, LlmBulkhead, LlmProvider, LlmRetry,
     MaxTokensField, ModelPrice, OpenAi, Replay, Stub,

@@ -47,5 +47,6 @@ pub use step::{
     StepHandle,
     answer::{Answer, StepResponse},
     error::{FailedCall, StepError},
+    exchange::{Exchange, ExchangeError},
     request::{Caller, Chat, StepRequest},
 };

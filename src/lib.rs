@@ -63,8 +63,6 @@ pub mod http;
 #[doc(hidden)]
 pub mod ids;
 #[doc(hidden)]
-pub mod inflight;
-#[doc(hidden)]
 pub mod json;
 #[doc(hidden)]
 pub mod lifecycle;

@@ -26,6 +26,7 @@ mod published;
 mod replay;
 mod report;
 mod response_body;
+mod responses;
 mod setup;
 mod setup_error;
 mod sink;
@@ -67,6 +68,7 @@ pub use provider_error::{
 pub use published::{FieldFault, check as check_fields};
 pub use replay::{RecordedAnswer, Replay};
 pub use report::{CallReport, Completion};
+pub use responses::{NamedTool, Translated, custom_input, renamed_tools, to_chat};
 pub use setup::{LlmSetup, Passed, Route};
 pub use setup_error::SetupError;
 pub use sink::{ANSWER_BYTES_MAX, AnswerParts, DELTAS_MAX, Delta, Sink};
@@ -261,6 +263,16 @@ impl Llm {
                 .collect::<Vec<_>>()
         };
         self.shared.upstreams.iter().flat_map(counters)
+    }
+
+    /// Checks that a request has a form in the dialect of at least one of the providers.
+    ///
+    /// # Errors
+    /// [`LlmError::Untranslatable`] of the first one.
+    pub fn check(&self, request: &Request) -> Result<(), LlmError> {
+        let mut results = self.targets.iter().map(|target| target.upstream.provider.check(request));
+        let first = results.next().unwrap_or(Ok(()));
+        if first.is_ok() || results.any(|result| result.is_ok()) { Ok(()) } else { first }
     }
 
     /// Calls the providers in their order until one answers or the deadline is over. Dropping the

@@ -39,7 +39,6 @@ use crate::{
         probe_cache::ProbeCache,
         state::{Models, STREAMS_MAX},
     },
-    inflight::Inflight,
     lifecycle::Tasks,
     limiter::Limiter,
     llm::{Llm, turn::ClientBlocks},
@@ -119,7 +118,6 @@ pub fn state(
         tasks,
         stop,
         limiter,
-        inflight: Inflight::new(limits.inflight_bytes),
         rates: rates::rates(&limits.rate).map(Arc::new),
         proxies: Proxies {
             trusted: config.api.trusted_proxies.clone(),

@@ -44,6 +44,8 @@ pub struct Llm {
     pub pass_fields: Vec<String>,
     /// HTTP headers of requests that pass to a provider of the same dialect.
     pub pass_headers: Vec<String>,
+    /// True if a provider may store responses.
+    pub provider_store: bool,
     /// `OpenAI` or a compatible server.
     pub openai: OpenAi,
     /// Anthropic.

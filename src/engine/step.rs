@@ -29,6 +29,7 @@ pub(super) mod answer;
 mod ask;
 pub(super) mod error;
 mod estimate;
+pub(super) mod exchange;
 mod handle;
 mod judge;
 mod progress;

@@ -76,7 +76,7 @@ pub async fn answer(
     engine: Arc<Engine>,
     caller: Caller,
     request: StepRequest,
-    body: fn(&Answer) -> String,
+    body: impl FnOnce(&Answer) -> String,
 ) -> Result<HttpResponse, Problem> {
     let step = engine.start(&state.tasks, caller, request, None).response().await?;
     if let Some(problem) = rejection(&step.answer, state.refusal) {

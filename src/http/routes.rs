@@ -8,7 +8,7 @@ use super::{
     health::{detailed, live, ready, summary},
     v1::{
         admin, chat::completions, embeddings, engines, events, generate, keys, log_level, me,
-        messages, models, moderations, state,
+        messages, models, moderations, responses, state,
     },
 };
 
@@ -26,6 +26,9 @@ fn default_engine() -> Vec<Endpoint> {
         Endpoint::at("/v1/generate").post(generate::post),
         Endpoint::at("/v1/chat/completions").post(completions::post),
         Endpoint::at("/v1/messages").post(messages::post),
+        Endpoint::at("/v1/responses").post(responses::post),
+        Endpoint::at("/v1/responses/{id}").get(responses::stored::get),
+        Endpoint::at("/v1/responses/{id}/input_items").get(responses::stored::input_items),
         Endpoint::at("/v1/models").get(models::list),
         Endpoint::at("/v1/models/{model:.+}").get(models::get),
         Endpoint::at("/v1/moderations").post(moderations::post),
@@ -46,6 +49,10 @@ fn named_engine() -> Vec<Endpoint> {
         Endpoint::at("/v1/engines/{engine}/generate").post(generate::post),
         Endpoint::at("/v1/engines/{engine}/chat/completions").post(completions::post),
         Endpoint::at("/v1/engines/{engine}/messages").post(messages::post),
+        Endpoint::at("/v1/engines/{engine}/responses").post(responses::post),
+        Endpoint::at("/v1/engines/{engine}/responses/{id}").get(responses::stored::get),
+        Endpoint::at("/v1/engines/{engine}/responses/{id}/input_items")
+            .get(responses::stored::input_items),
         Endpoint::at("/v1/engines/{engine}/models").get(models::list),
         Endpoint::at("/v1/engines/{engine}/models/{model:.+}").get(models::get),
         Endpoint::at("/v1/engines/{engine}/moderations").post(moderations::post),

@@ -16,4 +16,5 @@ pub mod messages;
 pub mod models;
 pub mod moderations;
 mod prompt;
+pub mod responses;
 pub mod state;

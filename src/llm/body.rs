@@ -12,7 +12,7 @@ use crate::json::{self, Fields};
 #[derive(Debug)]
 pub(super) struct Body {
     fields: Fields,
-    /// The name of the list.
+    /// The name of the list; empty if there is none.
     list: &'static str,
     messages: Vec<Arc<RawValue>>,
 }
@@ -20,6 +20,11 @@ pub(super) struct Body {
 impl Body {
     pub(super) const fn new(fields: Fields, list: &'static str) -> Self {
         Self { fields, list, messages: Vec::new() }
+    }
+
+    /// A body whose fields are all of it.
+    pub(super) const fn without_list(fields: Fields) -> Self {
+        Self::new(fields, "")
     }
 
     /// Sets a field.
@@ -59,12 +64,14 @@ impl Body {
 
 impl Serialize for Body {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.fields.len() + 1))?;
+        let mut map = serializer.serialize_map(None)?;
         for (name, value) in self.fields.iter() {
             map.serialize_entry(name, &**value)?;
         }
-        let messages: Vec<&RawValue> = self.messages.iter().map(AsRef::as_ref).collect();
-        map.serialize_entry(self.list, &messages)?;
+        if !self.list.is_empty() {
+            let messages: Vec<&RawValue> = self.messages.iter().map(AsRef::as_ref).collect();
+            map.serialize_entry(self.list, &messages)?;
+        }
         map.end()
     }
 }

@@ -5,6 +5,7 @@
 
 mod anthropic;
 mod openai;
+mod responses;
 
 use std::fmt;
 
@@ -48,7 +49,7 @@ impl NativeAnswer {
         let events = match self.dialect {
             Dialect::OpenAi => openai::events(self.message.get()),
             Dialect::Anthropic => anthropic::events(self.message.get()),
-            Dialect::Responses => None,
+            Dialect::Responses => responses::events(self.message.get()),
         };
         events.unwrap_or_default()
     }
@@ -58,7 +59,7 @@ impl NativeAnswer {
         let lost = match self.dialect {
             Dialect::OpenAi => openai::lost(self.message.get()),
             Dialect::Anthropic => anthropic::lost(self.message.get()),
-            Dialect::Responses => None,
+            Dialect::Responses => responses::lost(self.message.get()),
         };
         let mut names = lost.unwrap_or_default();
         names.retain(|name| is_name(name));

@@ -1,4 +1,5 @@
-//! Chat completions: `OpenAI` and compatible servers (vLLM, Ollama, llama.cpp, Azure).
+//! `OpenAI` and compatible servers (vLLM, Ollama, llama.cpp, Azure): chat completions, and responses if the
+//! server has them.
 //!
 //! Deliberately not here: retries and deadlines (`upstream`), and the list of allowed models.
 
@@ -6,14 +7,17 @@ mod request;
 mod response;
 
 use reqwest::{
-    Client, Url,
+    Client, Response, Url,
     header::{AUTHORIZATION, HeaderName, HeaderValue},
 };
 use secrecy::SecretString;
 
 use super::{
-    Dialect, LlmError, ProviderCompletion, Request, Sink, http,
+    Dialect, LlmError, ProviderCompletion, Request, Sink,
+    body::Body,
+    http,
     response_body::{self, ResponseBody},
+    responses,
     setup_error::SetupError,
 };
 /// The header in which Azure expects the key.
@@ -29,6 +33,10 @@ pub struct OpenAiSettings<'a> {
     pub api_version: &'a str,
     /// The request field that limits the tokens of an answer.
     pub max_tokens_field: &'static str,
+    /// True if the server has the route `/responses`.
+    pub has_responses: bool,
+    /// True if the server may store responses.
+    pub may_store: bool,
 }
 
 /// A client of a server of chat completions.
@@ -36,6 +44,9 @@ pub struct OpenAiSettings<'a> {
 pub struct OpenAi {
     http: Client,
     url: Url,
+    /// The URL of responses, if the server has them.
+    responses_url: Option<Url>,
+    may_store: bool,
     key: Option<(HeaderName, HeaderValue)>,
     max_tokens_field: &'static str,
 }
@@ -46,19 +57,29 @@ impl OpenAi {
     /// # Errors
     /// [`SetupError::Url`] or [`SetupError::Header`] with the name of the setting.
     pub fn new(http: Client, settings: &OpenAiSettings<'_>) -> Result<Self, SetupError> {
-        let mut url = format!("{}/chat/completions", settings.base_url.trim_end_matches('/'));
         let is_azure = !settings.api_version.is_empty();
-        if is_azure {
-            url = format!("{url}?api-version={}", settings.api_version);
-        }
-        let url = Url::parse(&url).map_err(|_| SetupError::Url("llm.openai.base_url"))?;
+        let url = |route: &str| {
+            let mut url = format!("{}/{route}", settings.base_url.trim_end_matches('/'));
+            if is_azure {
+                url = format!("{url}?api-version={}", settings.api_version);
+            }
+            Url::parse(&url).map_err(|_| SetupError::Url("llm.openai.base_url"))
+        };
+        let responses_url = settings.has_responses.then(|| url("responses")).transpose()?;
+        let (url, may_store) = (url("chat/completions")?, settings.may_store);
         let header = |key| {
             let (name, prefix) = if is_azure { (API_KEY, "") } else { (AUTHORIZATION, "Bearer ") };
             let value = http::secret_header(prefix, key);
             Ok((name, value.ok_or(SetupError::Header("llm.openai.api_key"))?))
         };
         let key = settings.api_key.map(header).transpose()?;
-        Ok(Self { http, url, key, max_tokens_field: settings.max_tokens_field })
+        let max_tokens_field = settings.max_tokens_field;
+        Ok(Self { http, url, responses_url, may_store, key, max_tokens_field })
+    }
+
+    /// True if the server has responses.
+    pub(super) const fn has_responses(&self) -> bool {
+        self.responses_url.is_some()
     }
 
     pub(super) async fn call(
@@ -66,19 +87,58 @@ impl OpenAi {
         request: &Request,
         sink: &mut Sink,
     ) -> Result<ProviderCompletion, LlmError> {
+        match &self.responses_url {
+            Some(url) if request.extra.dialect == Some(Dialect::Responses) => {
+                self.respond(url, request, sink).await
+            }
+            _ => self.complete(request, sink).await,
+        }
+    }
+
+    async fn complete(
+        &self,
+        request: &Request,
+        sink: &mut Sink,
+    ) -> Result<ProviderCompletion, LlmError> {
         let body = request::body(request, self.max_tokens_field, sink.is_streaming())?;
-        let mut post = self.http.post(self.url.clone()).json(&body);
-        if request.extra.dialect == Some(Dialect::OpenAi) {
-            post = http::pass_headers(post, &request.extra.headers);
-        }
-        if let Some((name, value)) = &self.key {
-            post = post.header(name, value);
-        }
-        let response = http::send(post).await?;
+        let dialect = Dialect::OpenAi;
+        let response = self.send(&self.url, (request, dialect), &body).await?;
         let model = request.model.as_deref().unwrap_or_default();
         match response_body::read(response, sink).await? {
             ResponseBody::Stream(events) => response::streamed(*events, model, sink).await,
             ResponseBody::Whole(body) => response::whole(&body, model, sink).await,
         }
+    }
+
+    async fn respond(
+        &self,
+        url: &Url,
+        request: &Request,
+        sink: &mut Sink,
+    ) -> Result<ProviderCompletion, LlmError> {
+        let body = responses::body(request, self.may_store, sink.is_streaming())?;
+        let response = self.send(url, (request, Dialect::Responses), &body).await?;
+        let model = request.model.as_deref().unwrap_or_default();
+        match response_body::read(response, sink).await? {
+            ResponseBody::Stream(events) => responses::streamed(*events, model, sink).await,
+            ResponseBody::Whole(body) => responses::whole(&body, model, sink).await,
+        }
+    }
+
+    /// Sends a body in this dialect. The client's headers pass if its request has the same dialect.
+    async fn send(
+        &self,
+        url: &Url,
+        (request, dialect): (&Request, Dialect),
+        body: &Body,
+    ) -> Result<Response, LlmError> {
+        let mut post = self.http.post(url.clone()).json(body);
+        if request.extra.dialect == Some(dialect) {
+            post = http::pass_headers(post, &request.extra.headers);
+        }
+        if let Some((name, value)) = &self.key {
+            post = post.header(name, value);
+        }
+        http::send(post).await
     }
 }

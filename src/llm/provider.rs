@@ -1,9 +1,10 @@
 //! The closed set of providers, behind one function that makes a single attempt.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{borrow::Cow, fmt, future::Future, pin::Pin, sync::Arc};
 
 use super::{
-    Anthropic, LlmError, OpenAi, ProviderCompletion, Replay, Reply, Request, Sink, Stub, anthropic,
+    Anthropic, Dialect, LlmError, OpenAi, ProviderCompletion, Replay, Reply, Request, Sink, Stub,
+    Translated, anthropic, responses,
 };
 use crate::domain::event::Sampling;
 
@@ -55,6 +56,40 @@ impl Provider {
         }
     }
 
+    /// Checks that a request has a form in the provider's dialect.
+    ///
+    /// # Errors
+    /// [`LlmError::Untranslatable`].
+    pub(super) fn check(&self, request: &Request) -> Result<(), LlmError> {
+        self.translation(request).map(drop)
+    }
+
+    /// The request in the provider's dialect. The names of hints that were left out go to the sink.
+    fn translated<'r>(
+        &self,
+        request: &'r Request,
+        sink: &mut Sink,
+    ) -> Result<Cow<'r, Request>, LlmError> {
+        let Some(Translated { request, dropped }) = self.translation(request)? else {
+            return Ok(Cow::Borrowed(request));
+        };
+        sink.set_dropped(dropped);
+        Ok(Cow::Owned(request))
+    }
+
+    /// The translation of a request of the Responses API for a provider that does not have it.
+    fn translation(&self, request: &Request) -> Result<Option<Translated>, LlmError> {
+        if request.extra.dialect != Some(Dialect::Responses) {
+            return Ok(None);
+        }
+        match self {
+            Self::OpenAi(openai) if openai.has_responses() => Ok(None),
+            Self::OpenAi(_) => responses::to_chat(request, Dialect::OpenAi).map(Some),
+            Self::Anthropic(_) => responses::to_chat(request, Dialect::Anthropic).map(Some),
+            Self::Stub(_) | Self::Replay(_) | Self::Function(_) => Ok(None),
+        }
+    }
+
     /// Makes one attempt. The text goes to the sink. Dropping the future cancels the call.
     pub(super) async fn call(
         &self,
@@ -63,8 +98,14 @@ impl Provider {
     ) -> Result<ProviderCompletion, LlmError> {
         match self {
             Self::Stub(stub) => stub.call(request, sink).await,
-            Self::OpenAi(openai) => openai.call(request, sink).await,
-            Self::Anthropic(anthropic) => anthropic.call(request, sink).await,
+            Self::OpenAi(openai) => {
+                let request = self.translated(request, sink)?;
+                openai.call(&request, sink).await
+            }
+            Self::Anthropic(anthropic) => {
+                let request = self.translated(request, sink)?;
+                anthropic.call(&request, sink).await
+            }
             Self::Replay(replay) => replay.call(request, sink).await,
             Self::Function(function) => {
                 let reply = function(request.clone()).await?;

@@ -82,6 +82,7 @@ pub struct Sink {
     reasoning: String,
     calls: ToolCalls,
     native: Option<NativeAnswer>,
+    dropped: Vec<String>,
     bytes: usize,
     first: Option<Instant>,
     activity: Arc<Activity>,
@@ -104,6 +105,8 @@ pub struct AnswerParts {
     pub reasoning: String,
     /// The answer in the provider's dialect, if it is complete.
     pub native: Option<NativeAnswer>,
+    /// The names of the fields of the request that the provider's dialect has no form for.
+    pub dropped: Vec<String>,
 }
 
 impl Sink {
@@ -119,6 +122,7 @@ impl Sink {
             reasoning: String::new(),
             calls: ToolCalls::default(),
             native: None,
+            dropped: Vec::new(),
             bytes: 0,
             first: None,
             activity: Arc::default(),
@@ -189,6 +193,7 @@ impl Sink {
             tool_calls: self.calls.into_vec(),
             reasoning: self.reasoning,
             native: self.native,
+            dropped: self.dropped,
         }
     }
 
@@ -313,6 +318,11 @@ impl Sink {
         }
         self.start(bytes);
         Ok(())
+    }
+
+    /// Names the fields of the request that were left out for the provider that is called next.
+    pub(super) fn set_dropped(&mut self, names: Vec<String>) {
+        self.dropped = names;
     }
 
     /// Sets the complete answer in the provider's dialect.

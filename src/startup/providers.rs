@@ -48,7 +48,7 @@ fn connect(config: &config::Llm, recorded: &Arc<Replay>) -> Result<Vec<Provider>
                 word_latency: config.stub.word_latency(),
                 fault: None,
             }),
-            LlmProvider::Openai => Provider::OpenAi(openai(client()?, &config.openai)?),
+            LlmProvider::Openai => Provider::OpenAi(openai(client()?, config)?),
             LlmProvider::Anthropic => Provider::Anthropic(anthropic(client()?, &config.anthropic)?),
             LlmProvider::Replay => Provider::Replay(Arc::clone(recorded)),
         })
@@ -56,12 +56,15 @@ fn connect(config: &config::Llm, recorded: &Arc<Replay>) -> Result<Vec<Provider>
     config.providers().into_iter().map(connect).collect()
 }
 
-fn openai(http: Client, config: &config::OpenAi) -> Result<OpenAi, SetupError> {
+fn openai(http: Client, llm: &config::Llm) -> Result<OpenAi, SetupError> {
+    let config = &llm.openai;
     let settings = OpenAiSettings {
         base_url: &config.base_url,
         api_key: config.key(),
         api_version: &config.api_version,
         max_tokens_field: config.max_tokens_field.as_str(),
+        has_responses: config.has_responses(),
+        may_store: llm.provider_store,
     };
     OpenAi::new(http, &settings)
 }

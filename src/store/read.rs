@@ -222,6 +222,21 @@ impl Store {
         Ok(rows.into_iter().next())
     }
 
+    /// The first `step.admitted` or `step.rejected` event of a request with
+    /// `after < position <= until`.
+    pub async fn admission_of(
+        &self,
+        engine: &EngineId,
+        request_id: &str,
+        after: Position,
+        until: Position,
+    ) -> Result<Option<Record>, StoreError> {
+        let (name, after, until) = (engine.as_str(), after as i64, until as i64);
+        let rows =
+            read!(self, sql::ADMISSION_OF, records::record, [name, after, until, request_id]);
+        Ok(rows.into_iter().next())
+    }
+
     /// The existing data subjects with these pseudonyms.
     pub async fn subjects_by_ref(
         &self,

@@ -158,6 +158,13 @@ statements! {
          AND e.type IN ('step.completed', 'step.failed', 'step.rejected') \
          ORDER BY e.position LIMIT 1"));
 
+    /// The admission or rejection that a request caused, in a range of positions.
+    ADMISSION_OF = same(concat!(
+        "SELECT ", event_columns!(), " FROM events AS e \
+         WHERE e.engine_id = $1 AND e.position > $2 AND e.position <= $3 AND e.request_id = $4 \
+         AND e.type IN ('step.admitted', 'step.rejected') \
+         ORDER BY e.position LIMIT 1"));
+
     /// Sealed texts by position, with the columns in their associated data.
     SEALED_CONTENTS = Sql {
         sqlite: "SELECT e.position, e.command_id, e.subject_ref, c.sealed \

@@ -318,7 +318,6 @@ pub fn caller(who: &str) -> Caller {
         idempotency_key: None,
         auth: None,
         key_limit: None,
-        lease: None,
     }
 }
 

@@ -15,4 +15,6 @@ mod order;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod responses;
+#[cfg(test)]
 mod routes;

@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 9] = [
     &["engine", "auth"],
     &["store", "llm", "embed", "score"],
     &["telemetry", "rates", "tls"],
-    &["config", "metrics", "ids", "clock", "lifecycle", "limiter", "inflight", "breaker", "json"],
+    &["config", "metrics", "ids", "clock", "lifecycle", "limiter", "breaker", "json"],
     &["domain"],
 ];
 

@@ -27,6 +27,20 @@ pub struct OpenAi {
     pub api_version: String,
     /// The request field that limits the length of a response.
     pub max_tokens_field: MaxTokensField,
+    responses: ResponsesRoute,
+}
+
+/// Whether a server has the route `/responses`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ResponsesRoute {
+    /// `OpenAI` has it, another server does not.
+    #[default]
+    Auto,
+    /// The server has it.
+    Always,
+    /// The server does not have it.
+    Never,
 }
 
 /// The request field that limits the length of a response.
@@ -81,6 +95,15 @@ impl OpenAi {
     /// The API key, if one is given.
     pub fn key(&self) -> Option<&SecretString> {
         given(&self.api_key)
+    }
+
+    /// True if the server has the route `/responses`.
+    pub fn has_responses(&self) -> bool {
+        match self.responses {
+            ResponsesRoute::Auto => has_host_of(&self.base_url, OPENAI_URL),
+            ResponsesRoute::Always => true,
+            ResponsesRoute::Never => false,
+        }
     }
 
     pub(super) fn validate(&self, used: bool) -> Result<(), Fault> {

@@ -38,8 +38,7 @@ pub(super) async fn record(
     progress: Progress,
 ) -> Result<StepResponse, StepError> {
     let Progress { sink, context, calls, latency, .. } = progress;
-    let AnswerParts { text: answer, tool_calls, reasoning, native } = sink.into_parts();
-    let dropped = Vec::new();
+    let AnswerParts { text: answer, tool_calls, reasoning, native, dropped } = sink.into_parts();
     let answer = StoredAnswer { answer, tool_calls, reasoning, native, dropped };
     let facts = EndingFacts { context, latency, calls };
     match outcome {

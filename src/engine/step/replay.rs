@@ -73,7 +73,7 @@ async fn await_first(engine: &Engine, step: u64) -> Result<(), StepError> {
     Ok(())
 }
 
-async fn replay_answer(
+pub(super) async fn replay_answer(
     engine: &Engine,
     ids: AnswerIds<'_>,
     admission: &Record,

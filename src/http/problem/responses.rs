@@ -19,15 +19,7 @@ macro_rules! codes {
 }
 
 /// A JSON body.
-const BODY: &[Code] = codes![
-    BadJson,
-    BadField,
-    BadRequest,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-    BodyTimedOut,
-    OverMemory,
-];
+const BODY: &[Code] = codes![BadJson, BadField, BadRequest, PayloadTooLarge, UnsupportedMediaType];
 /// An engine in the path.
 const ENGINE: &[Code] = codes![InvalidEngineId, EngineNotFound];
 /// The event log and the limits of the server.
@@ -103,6 +95,10 @@ problems! {
     ChatProblems(OpenAi): BODY, ENGINE, PROMPT, DIALECT, STEP, APPEND;
     /// `POST /v1/messages`.
     MessagesProblems(Anthropic): BODY, ENGINE, PROMPT, DIALECT, STEP, APPEND;
+    /// `POST /v1/responses`.
+    ResponsesProblems(OpenAi): BODY, ENGINE, PROMPT, DIALECT, STEP, APPEND, codes![NotFound];
+    /// `GET /v1/responses/{id}` and its input items.
+    StoredResponseProblems(OpenAi): ENGINE, LOG, codes![BadParameter, BadHeader, BadChat, NotFound];
     /// `POST /v1/embeddings`.
     EmbeddingProblems(OpenAi): BODY, ENGINE, LOG, codes![PromptBlank, BadHeader, EmbeddingFailed, EmbedderUnavailable];
     /// `POST /v1/moderations`.

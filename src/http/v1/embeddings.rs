@@ -17,7 +17,6 @@ use crate::{
     http::{
         AppState, Code, Problem,
         access::{Authorized, permission},
-        body::JsonBody,
         engine::EngineCall,
         problem::responses::EmbeddingProblems,
     },
@@ -83,8 +82,9 @@ pub async fn post(
     authorized: Authorized<permission::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
-    JsonBody(body): JsonBody<EmbeddingRequest>,
+    body: Json<EmbeddingRequest>,
 ) -> Result<Json<EmbeddingList>, Problem> {
+    let body = body.into_inner();
     let texts = texts(&body.input, INPUTS_MAX)?;
     if texts.iter().any(|text| is_blank(text)) {
         return Err(Problem::new(

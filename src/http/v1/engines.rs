@@ -12,7 +12,6 @@ use crate::{
     http::{
         AppState, Code, Problem,
         access::{Authorized, permission},
-        body::JsonBody,
         problem::responses::{EngineListProblems, EngineProblems},
     },
 };
@@ -113,8 +112,9 @@ pub async fn list(
 pub async fn post(
     authorized: Authorized<permission::EngineAdmin>,
     state: Data<AppState>,
-    JsonBody(body): JsonBody<NewEngine>,
+    body: Json<NewEngine>,
 ) -> Result<HttpResponse, Problem> {
+    let body = body.into_inner();
     let id: EngineId =
         body.engine_id.parse().map_err(|e: crate::domain::ids::InvalidEngineId| {
             Problem::new(Code::InvalidEngineId, e.to_string())

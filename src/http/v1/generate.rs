@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{HttpRequest, HttpResponse, web::Data};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Json},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -10,8 +13,8 @@ use crate::{
     domain::{confidence::is_blank, policy::MemoryMode},
     engine::{Answer, StepRequest},
     http::{
-        AppState, Code, Problem, access::permission, access_log, body::JsonBody,
-        engine::EngineCall, governance, problem::responses::StepProblems, stream,
+        AppState, Code, Problem, access::permission, access_log, engine::EngineCall, governance,
+        problem::responses::StepProblems, stream,
     },
     llm::{Delta, LimitField, TokenLimit},
 };
@@ -77,8 +80,9 @@ pub async fn post(
     call: EngineCall<permission::Generate>,
     state: Data<AppState>,
     head: HttpRequest,
-    JsonBody(body): JsonBody<GenerateRequest>,
+    body: Json<GenerateRequest>,
 ) -> Result<HttpResponse, Problem> {
+    let body = body.into_inner();
     let stream = body.stream;
     let mut request = body.validate()?;
     request.memory = Some(memory::mode(&head, request.memory, MemoryMode::Full)?);

@@ -9,7 +9,6 @@ use crate::{
     http::{
         Problem,
         access::{Authorized, permission},
-        body::JsonBody,
         problem::responses::LogLevelProblems,
     },
     telemetry::logs::level,
@@ -52,9 +51,9 @@ pub async fn get(_: Authorized<permission::ServerAdmin>) -> Json<LogLevel> {
 )]
 pub async fn put(
     authorized: Authorized<permission::ServerAdmin>,
-    JsonBody(wanted): JsonBody<LogLevel>,
+    wanted: Json<LogLevel>,
 ) -> Result<Json<LogLevel>, Problem> {
     level::change(wanted.level, &authorized.principal.subject)
         .map_err(|error| Problem::internal(&error))?;
-    Ok(Json(wanted))
+    Ok(wanted)
 }

@@ -6,7 +6,10 @@ mod events;
 mod request;
 mod response;
 
-use actix_web::{HttpRequest, HttpResponse, web::Data};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Json},
+};
 
 use crate::{
     domain::policy::MemoryMode,
@@ -14,7 +17,6 @@ use crate::{
     http::{
         AppState, Problem,
         access::{Authorized, permission},
-        body::JsonBody,
         engine::EngineCall,
         governance,
         problem::responses::MessagesProblems,
@@ -52,9 +54,10 @@ pub async fn post(
     authorized: Authorized<permission::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
-    JsonBody(body): JsonBody<MessagesRequest>,
+    body: Json<MessagesRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let ParsedRequest { generate, user, stream, has_tools } = body.validate(&request, &state)?;
+    let ParsedRequest { generate, user, stream, has_tools } =
+        body.into_inner().validate(&request, &state)?;
     let model = generate.model.as_deref();
     let (call, model) = EngineCall::for_model(authorized, &state, &request, model).await?;
     let EngineCall { engine, caller, .. } = call.on_behalf_of(user)?;

@@ -17,7 +17,6 @@ use crate::{
     http::{
         AppState, Code, Problem,
         access::{Authorized, permission},
-        body::JsonBody,
         engine::EngineCall,
         problem::responses::ModerationProblems,
     },
@@ -81,8 +80,9 @@ pub async fn post(
     authorized: Authorized<permission::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
-    JsonBody(body): JsonBody<ModerationRequest>,
+    body: Json<ModerationRequest>,
 ) -> Result<Json<Moderation>, Problem> {
+    let body = body.into_inner();
     let texts = texts(&body.input, INPUTS_MAX)?;
     let model = body.model.as_deref();
     let (call, _) = EngineCall::for_model(authorized, &state, &request, model).await?;

@@ -8,7 +8,10 @@ mod chunks;
 pub(in crate::http::v1) mod request;
 mod response;
 
-use actix_web::{HttpRequest, HttpResponse, web::Data};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Json},
+};
 
 use crate::{
     domain::policy::MemoryMode,
@@ -16,7 +19,6 @@ use crate::{
     http::{
         AppState, Problem,
         access::{Authorized, permission},
-        body::JsonBody,
         engine::EngineCall,
         governance,
         problem::responses::ChatProblems,
@@ -54,10 +56,10 @@ pub async fn post(
     authorized: Authorized<permission::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
-    JsonBody(body): JsonBody<ChatRequest>,
+    body: Json<ChatRequest>,
 ) -> Result<HttpResponse, Problem> {
     let ParsedRequest { generate, user, stream, include_usage } =
-        body.validate(&request, &state)?;
+        body.into_inner().validate(&request, &state)?;
     let model = generate.model.as_deref();
     let (call, model) = EngineCall::for_model(authorized, &state, &request, model).await?;
     let EngineCall { engine, caller, .. } = call.on_behalf_of(user)?;
