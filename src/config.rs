@@ -37,7 +37,7 @@ mod unbuilt;
 
 use std::path::PathBuf;
 
-pub use api::{Api, ForwardedHeader, MoralRefusal};
+pub use api::{Api, EndUserNames, ForwardedHeader, MoralRefusal};
 pub use audit::Audit;
 pub use auth::{ApiKeys, Auth, AuthMode, CertificateEntry, Oidc, RoleEntry};
 pub use database::Database;

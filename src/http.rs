@@ -11,6 +11,7 @@ mod app;
 mod caller;
 pub mod client;
 mod docs;
+pub mod end_user;
 pub mod endpoint;
 pub mod engine;
 pub mod governance;

@@ -36,6 +36,7 @@ use crate::{
     http::{
         AppState,
         client::Proxies,
+        end_user::EndUsers,
         probe_cache::ProbeCache,
         state::{Models, STREAMS_MAX},
     },
@@ -128,6 +129,7 @@ pub fn state(
         body_bytes: limits.body_bytes,
         docs: config.api.docs,
         models: Models { default: config.llm.model.clone(), others: config.llm.models.clone() },
+        end_users: EndUsers::new(config.api.end_user, config.auth.require_end_user),
         blocks: ClientBlocks::new(config.api.client_blocks.iter().map(String::as_str)),
         refusal: config.api.refusal,
         policy: config.mlsdm.policy.clone(),

@@ -48,17 +48,18 @@ struct Managed {
 }
 
 impl Keys {
-    /// The keys of configuration, each with its role. Managed keys are added by [`Self::manage`].
+    /// The keys of configuration: that of applications with its role, and that of administrators.
+    /// Managed keys are added by [`Self::manage`].
     pub fn fixed(
-        user: Option<&SecretString>,
+        user: Option<(&SecretString, &str)>,
         admin: Option<&SecretString>,
         engines: &EngineScope,
         roles: Roles,
     ) -> Self {
-        let key = |key: &SecretString, role: &'static str, engines: EngineScope| {
+        let key = |key: &SecretString, id: &str, role: &str, engines: EngineScope| {
             let (named, permissions) = roles.resolve([role].into_iter());
             let principal = Principal {
-                subject: subject(role),
+                subject: subject(id),
                 name: None,
                 roles: named,
                 permissions,
@@ -71,8 +72,9 @@ impl Keys {
             };
             (digest(key.expose_secret()), Arc::new(principal))
         };
-        let user = user.map(|user| key(user, USER, engines.clone()));
-        let admin = admin.map(|admin| key(admin, ADMIN, EngineScope::All));
+        // its data subject stays the same whatever its role is
+        let user = user.map(|(user, role)| key(user, USER, role, engines.clone()));
+        let admin = admin.map(|admin| key(admin, ADMIN, ADMIN, EngineScope::All));
         let fixed = user.into_iter().chain(admin).collect();
         Self { fixed, roles, managed: ArcSwap::default() }
     }

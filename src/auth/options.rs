@@ -60,8 +60,10 @@ pub struct OidcOptions {
 /// API keys of configuration.
 #[derive(Clone, Debug, Default)]
 pub struct KeyOptions {
-    /// The key with the role `user`.
+    /// The key of applications.
     pub user: Option<SecretString>,
+    /// The role of that key.
+    pub user_role: String,
     /// The key with the role `admin`.
     pub admin: Option<SecretString>,
 }

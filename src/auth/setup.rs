@@ -55,8 +55,10 @@ impl Authenticator {
         };
         let engines = scope(&engines, &default_engine);
         let certificates = Certificates::new(&certificates, &engines, &roles);
-        let keys =
-            keys.map(|keys| Keys::fixed(keys.user.as_ref(), keys.admin.as_ref(), &engines, roles));
+        let keys = keys.map(|keys| {
+            let user = keys.user.as_ref().map(|key| (key, keys.user_role.as_str()));
+            Keys::fixed(user, keys.admin.as_ref(), &engines, roles)
+        });
         let anonymous = anonymous.then(|| Arc::new(Principal::anonymous()));
         Ok(Arc::new(Self { mode, clock, tokens, keys, certificates, anonymous }))
     }

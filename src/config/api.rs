@@ -20,6 +20,20 @@ pub enum MoralRefusal {
     Error,
 }
 
+/// The names of end users that count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndUserNames {
+    /// The name in the header or in the body, as it is.
+    AsGiven,
+    /// Like `as_given`, but a name by Claude Code stands for its account.
+    ClaudeCodeAccount,
+    /// The name in the header only.
+    HeaderOnly,
+    /// None: every caller acts for itself.
+    Ignore,
+}
+
 /// The header in which trusted proxies send the client address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -51,6 +65,8 @@ pub struct Api {
     pub cors_origins: Vec<String>,
     /// The response to a moral refusal on the routes compatible with provider APIs.
     pub refusal: MoralRefusal,
+    /// The names of end users that count.
+    pub end_user: EndUserNames,
     /// Names of the blocks that clients add to the messages of their users.
     pub client_blocks: Vec<String>,
     /// Serves `/docs` and `/openapi.json`.

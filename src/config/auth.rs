@@ -71,6 +71,10 @@ pub struct Auth {
     pub insecure: bool,
     /// Additional roles, and permissions added to built-in ones.
     pub roles: Vec<RoleEntry>,
+    /// The role of the key `keys.user`.
+    pub api_key_role: String,
+    /// Refuses steps without an end user by callers that may name one.
+    pub require_end_user: bool,
     /// The identity provider.
     pub oidc: Oidc,
     /// API keys.
@@ -177,7 +181,7 @@ fn is_secure(url: &str) -> bool {
 }
 
 impl ApiKeys {
-    /// The API key with the role `user`.
+    /// The API key with the role `auth.api_key_role`.
     pub fn user(&self) -> Option<&SecretString> {
         given(&self.user)
     }
@@ -252,6 +256,8 @@ impl Auth {
         }
         if keys {
             self.keys.validate()?;
+            let must = "a role, built-in or from auth.roles";
+            check(self.known_roles().has(&self.api_key_role), "auth.api_key_role", must)?;
         }
         self.validate_certificates(oidc || keys)?;
         let closed = oidc || keys || host.is_loopback() || self.insecure;

@@ -1,18 +1,10 @@
 //! Builds an [`engine::Caller`] from a request: the actor, the end user it acts for, the ids of the
 //! request and its idempotency key.
 
-use actix_web::{HttpMessage as _, HttpRequest};
+use actix_web::{HttpMessage as _, HttpRequest, web::Data};
 
-use super::{Code, Problem, request_id::RequestIds};
-use crate::{
-    auth::{Permission, Principal},
-    engine,
-};
-
-/// The header that names the data subject if it is not the actor.
-const END_USER: &str = "x-mlsdm-end-user";
-/// Longest name of a data subject, in characters.
-const END_USER_MAX: usize = 128;
+use super::{AppState, Code, Problem, request_id::RequestIds};
+use crate::{auth::Principal, engine};
 
 /// The header that makes a repeated request safe.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -28,10 +20,12 @@ pub(super) fn from_request(
     let ids = ids.ok_or_else(|| Problem::new(Code::Internal, "the request has no ids"))?;
     let mut trace_id = [0; 16];
     let trace_id = hex::decode_to_slice(&ids.trace_id, &mut trace_id).ok().map(|()| trace_id);
-    let end_user = header(request, END_USER, END_USER_MAX, |c| !c.is_control())?;
+    let state = request.app_data::<Data<AppState>>();
+    let state = state.ok_or_else(|| Problem::new(Code::Internal, "no app state"))?;
+    let end_user = state.end_users.in_header(request, principal)?;
     Ok(engine::Caller {
         actor: principal.subject.clone(),
-        end_user: end_user.map(|name| delegated(principal, name)).transpose()?,
+        end_user,
         id: ids.id,
         client_request_id: ids.client_request_id,
         trace_id,
@@ -42,35 +36,6 @@ pub(super) fn from_request(
             c.is_ascii_graphic()
         })?,
     })
-}
-
-/// The end user that a request body names, if the principal may act for it.
-pub(super) fn end_user(principal: &Principal, name: &str) -> Result<String, Problem> {
-    let name = checked(name, END_USER_MAX, |c| !c.is_control()).ok_or_else(|| {
-        let detail =
-            format!("the end user's name must be 1 to {END_USER_MAX} printable characters");
-        Problem::new(Code::BadField, detail)
-    })?;
-    delegated(principal, name)
-}
-
-/// The only place that decides on delegation: principals may act for themselves, and for others with
-/// the permission `subject:delegate`.
-fn delegated(principal: &Principal, name: String) -> Result<String, Problem> {
-    if name == principal.subject || principal.may(Permission::SubjectDelegate) {
-        return Ok(name);
-    }
-    let permission = Permission::SubjectDelegate;
-    tracing::warn!(
-        event_type = "auth.forbidden",
-        actor = principal.subject,
-        %permission,
-        "subject delegation denied"
-    );
-    let detail = format!(
-        "acting for another end user needs the permission {permission}; name yourself or no end user"
-    );
-    Err(Problem::new(Code::OtherSubject, detail))
 }
 
 /// The route without its engine, so that an idempotency key counts for `/v1/generate` and its aliases

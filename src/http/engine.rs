@@ -8,6 +8,7 @@ use super::{
     AppState, Code, Problem,
     access::{Access, Authorized, Guard, Requirement},
     caller,
+    end_user::EndUsers,
     turned_away::CalledEngine,
 };
 use crate::{
@@ -88,11 +89,13 @@ impl<R: Requirement> EngineCall<R> {
         Ok((Self::new(authorized, request, engine), model.map(str::to_owned)))
     }
 
-    /// Sets the end user that the request body names. A header has priority over the body.
-    pub(super) fn on_behalf_of(mut self, user: Option<String>) -> Result<Self, Problem> {
-        if let (None, Some(user)) = (&self.caller.end_user, user) {
-            self.caller.end_user = Some(caller::end_user(&self.principal, &user)?);
-        }
+    /// Sets the end user of a step: the one in the header, or the one that the request body names.
+    pub(super) fn on_behalf_of(
+        mut self,
+        user: Option<String>,
+        users: &EndUsers,
+    ) -> Result<Self, Problem> {
+        self.caller.end_user = users.of_step(&self.principal, self.caller.end_user.take(), user)?;
         Ok(self)
     }
 

@@ -37,6 +37,9 @@ pub struct Governance {
     pub moral_threshold: f64,
     /// Memories in the model's context.
     pub context_items: usize,
+    /// What lowered the limit of the answer: `sleep` or `budget`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limited_by: Option<&'static str>,
     /// Position of the step's outcome in the event log.
     pub position: u64,
     /// Chain hash at that position, hexadecimal.
@@ -61,6 +64,7 @@ impl From<&Answer> for Governance {
             moral_score: answer.moral_score,
             moral_threshold: answer.moral_threshold,
             context_items: answer.context_items,
+            limited_by: answer.limited_by,
             position: answer.position,
             chain_hash: answer.chain_hash.clone(),
             dropped: answer.dropped.clone(),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
-use super::{client::Proxies, metrics::HttpMetrics, probe_cache::ProbeCache};
+use super::{client::Proxies, end_user::EndUsers, metrics::HttpMetrics, probe_cache::ProbeCache};
 use crate::{
     auth::Authenticator,
     config::MoralRefusal,
@@ -47,6 +47,8 @@ pub struct AppState {
     pub docs: bool,
     /// The models that requests may name.
     pub models: Models,
+    /// The rules for the names of end users.
+    pub end_users: EndUsers,
     /// The blocks in the messages of users that clients write.
     pub blocks: ClientBlocks,
     /// The answer to a moral rejection on routes in the dialects of OpenAI and Anthropic.

@@ -5,8 +5,8 @@ use std::{path::Path, sync::Arc};
 use super::StartError;
 use crate::{
     auth::{
-        Authenticator, CertificateHolder, Clock, KeyOptions, OidcOptions, Options, TokenOptions,
-        dev::key_path,
+        Authenticator, CertificateHolder, Clock, KeyOptions, OidcOptions, Options, Permission,
+        TokenOptions, dev::key_path,
     },
     config::{self, AuthMode, Config},
     engine::Engines,
@@ -22,6 +22,17 @@ pub async fn authenticator(
     clock: Clock,
 ) -> Result<Arc<Authenticator>, StartError> {
     let options = options(config, engines.parts().store.path());
+    if options.keys.as_ref().is_some_and(|keys| keys.user.is_some()) {
+        let role = &config.auth.api_key_role;
+        let permissions = config.auth.known_roles().resolve([role.as_str()].into_iter()).1;
+        tracing::info!(
+            event_type = "auth.api_key_role",
+            role,
+            names_end_users = permissions.contains(Permission::SubjectDelegate),
+            "the role of API_KEY is auth.api_key_role; with the role service it names the end users for \
+             whom it sends requests"
+        );
+    }
     let auth = Authenticator::open(options, tasks, clock).await?;
     auth.follow_keys(engines.system().await?.views(), tasks);
     Ok(auth)
@@ -37,7 +48,11 @@ fn options(config: &Config, sqlite: Option<&Path>) -> Options {
         AuthMode::Keys | AuthMode::None => None,
     };
     let accepts_keys = matches!(mode, AuthMode::Keys | AuthMode::OidcAndKeys | AuthMode::Dev);
-    let keys = KeyOptions { user: auth.keys.user().cloned(), admin: auth.keys.admin().cloned() };
+    let keys = KeyOptions {
+        user: auth.keys.user().cloned(),
+        user_role: auth.api_key_role.clone(),
+        admin: auth.keys.admin().cloned(),
+    };
     let holder = |entry: &config::CertificateEntry| CertificateHolder {
         name: entry.name.clone(),
         roles: entry.roles.clone(),

@@ -6,7 +6,7 @@ const ID: KeyId = KeyId::new(0x0199_f00d);
 fn keys() -> Keys {
     let (user, admin) = ("user-key-0123456".into(), "admin-key-0123456".into());
     let engines = EngineScope::named(["default"]);
-    Keys::fixed(Some(&user), Some(&admin), &engines, Roles::default())
+    Keys::fixed(Some((&user, USER)), Some(&admin), &engines, Roles::default())
 }
 
 fn managed(secret: &str, expires_at: Option<Micros>) -> ApiKey {

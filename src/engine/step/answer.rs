@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 
 use crate::domain::{
     event::{
-        Envelope, RejectReason, StepAdmitted, StepCompleted, StepRejected, Usage, VerdictSource,
+        Envelope, LimitedBy, RejectReason, StepAdmitted, StepCompleted, StepRejected, Usage,
+        VerdictSource,
     },
     ids::{Position, Sha256},
 };
@@ -93,6 +94,9 @@ pub struct Answer {
     pub emergency_shutdown: bool,
     /// The engine's state as the step saw it.
     pub cognitive_state: CognitiveState,
+    /// What lowered the limit of the answer: `sleep` or `budget`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limited_by: Option<&'static str>,
     /// The provider that answered; empty if no model was called.
     #[serde(skip)]
     pub provider: String,
@@ -206,6 +210,7 @@ impl Answer {
                 memory_used_mb: mebibytes(facts.memory_used_bytes),
                 moral_threshold: facts.moral_threshold,
             },
+            limited_by: admitted.request.limited_by.map(LimitedBy::as_str),
             provider: completed.provider.clone(),
             tool_calls: stored.tool_calls,
             reasoning: stored.reasoning,
@@ -253,6 +258,7 @@ impl Answer {
                 memory_used_mb: mebibytes(facts.memory_used_bytes),
                 moral_threshold: facts.moral_threshold,
             },
+            limited_by: None,
             provider: String::new(),
             tool_calls: Vec::new(),
             reasoning: String::new(),

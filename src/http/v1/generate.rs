@@ -68,7 +68,7 @@ pub struct GenerateRequest {
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe: within seven days, a request with the same key and body gets the answer of the first"),
         ("X-MLSDM-Memory" = Option<String>, Header, description = "The use of the memory: `full`, `recall` or `off`; default: `full`"),
-        ("X-MLSDM-End-User" = Option<String>, Header, description = "The data subject of the prompt, 1 to 128 characters; default: the caller"),
+        ("X-MLSDM-End-User" = Option<String>, Header, description = "The data subject of the prompt, 1 to 512 bytes; default: the caller"),
     ),
     request_body = GenerateRequest,
     responses(
@@ -86,7 +86,7 @@ pub async fn post(
     let stream = body.stream;
     let mut request = body.validate()?;
     request.memory = Some(memory::mode(&head, request.memory, MemoryMode::Full)?);
-    let EngineCall { engine, caller, .. } = call;
+    let EngineCall { engine, caller, .. } = call.on_behalf_of(None, &state.end_users)?;
     if stream {
         return stream::step(&state, engine, caller, request, Frames).await;
     }

@@ -40,7 +40,7 @@ pub use response::AnthropicMessage;
     tag = "compatible",
     params(
         ("X-MLSDM-Engine" = Option<String>, Header, description = "Id of the engine; an alternative is `engine/model` in the field `model`"),
-        ("X-MLSDM-End-User" = Option<String>, Header, description = "The data subject of the prompt; has priority over the field `metadata.user_id`"),
+        ("X-MLSDM-End-User" = Option<String>, Header, description = "The data subject of the prompt, 1 to 512 bytes; an alternative is the field `metadata.user_id`"),
         ("X-MLSDM-Memory" = Option<String>, Header, description = "The use of the memory: `full`, `recall` or `off`; default: `recall` with tools, else `full`"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe: within seven days, a request with the same key and body gets the answer of the first"),
     ),
@@ -60,7 +60,7 @@ pub async fn post(
         body.into_inner().validate(&request, &state)?;
     let model = generate.model.as_deref();
     let (call, model) = EngineCall::for_model(authorized, &state, &request, model).await?;
-    let EngineCall { engine, caller, .. } = call.on_behalf_of(user)?;
+    let EngineCall { engine, caller, .. } = call.on_behalf_of(user, &state.end_users)?;
     let default = if has_tools { MemoryMode::Recall } else { MemoryMode::Full };
     let memory = Some(memory::mode(&request, generate.memory, default)?);
     let generate = StepRequest { model: model.clone(), memory, ..generate };

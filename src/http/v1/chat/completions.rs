@@ -42,7 +42,7 @@ pub use response::ChatCompletion;
     tag = "compatible",
     params(
         ("X-MLSDM-Engine" = Option<String>, Header, description = "Id of the engine; an alternative is `engine/model` in the field `model`"),
-        ("X-MLSDM-End-User" = Option<String>, Header, description = "The data subject of the prompt; has priority over the field `user`"),
+        ("X-MLSDM-End-User" = Option<String>, Header, description = "The data subject of the prompt, 1 to 512 bytes; an alternative is the field `user`"),
         ("X-MLSDM-Memory" = Option<String>, Header, description = "The use of the memory: `full`, `recall` or `off`; default: `full`"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe: within seven days, a request with the same key and body gets the answer of the first"),
     ),
@@ -62,7 +62,7 @@ pub async fn post(
         body.into_inner().validate(&request, &state)?;
     let model = generate.model.as_deref();
     let (call, model) = EngineCall::for_model(authorized, &state, &request, model).await?;
-    let EngineCall { engine, caller, .. } = call.on_behalf_of(user)?;
+    let EngineCall { engine, caller, .. } = call.on_behalf_of(user, &state.end_users)?;
     let memory = Some(memory::mode(&request, generate.memory, MemoryMode::Full)?);
     let generate = StepRequest { model: model.clone(), memory, ..generate };
     if stream {
