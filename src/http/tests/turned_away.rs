@@ -33,7 +33,7 @@ fn step(uri: &str) -> test::TestRequest {
 
 #[actix_web::test]
 async fn denied_accesses_are_counted_by_reason() {
-    let env = [("MLSDM__AUTH__MODE", "keys"), USER];
+    let env = [("MLSDM__AUTH__MODE", "keys"), ("MLSDM__AUTH__API_KEY_ROLE", "user"), USER];
     let (state, _database) = guarded_app_state(&env, Arc::new(clock::now_micros)).await;
     let engines = state.engines.clone();
     let app = test::init_service(create_app(web::Data::new(state))).await;
