@@ -68,7 +68,8 @@ pub async fn post(
     let mut parsed = body.into_inner().validate(&request, &state.engines.parts().llm)?;
     let model = parsed.model.as_deref();
     let (call, model) = EngineCall::for_model(authorized, &state, &request, model).await?;
-    let EngineCall { engine, caller, .. } = call.on_behalf_of(parsed.user.clone())?;
+    let EngineCall { engine, caller, .. } =
+        call.on_behalf_of(parsed.user.clone(), &state.end_users)?;
     let (echo, stream) = (parsed.echo(), parsed.stream);
     let mut history = History::new(&engine, &caller);
     let earlier = match &parsed.previous {
