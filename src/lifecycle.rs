@@ -21,6 +21,7 @@ const FORCED_WAIT: Duration = Duration::from_secs(1);
 pub struct Stop {
     leaving: CancellationToken,
     soft: CancellationToken,
+    drained: CancellationToken,
     ended: CancellationToken,
     hard: CancellationToken,
 }
@@ -39,6 +40,11 @@ impl Stop {
     /// Resolves when the soft stop begins.
     pub async fn soft(&self) {
         self.soft.cancelled().await;
+    }
+
+    /// Resolves when the time to complete answers is over.
+    pub async fn drained(&self) {
+        self.drained.cancelled().await;
     }
 
     /// Resolves when all tasks have ended but those of [`Tasks::spawn_last`], or after a hard stop.
@@ -62,9 +68,15 @@ impl Stop {
         self.soft.cancel();
     }
 
+    /// Ends the time to complete answers.
+    pub fn end_drain(&self) {
+        self.begin();
+        self.drained.cancel();
+    }
+
     /// Starts the hard stop.
     pub fn force(&self) {
-        self.begin();
+        self.end_drain();
         self.hard.cancel();
     }
 }

@@ -126,6 +126,7 @@ pub fn state(
         },
         cors_origins: config.api.cors_origins.clone(),
         body_timeout: limits.body_timeout(),
+        stream_headers_after: config.api.stream_headers_after(),
         body_bytes: limits.body_bytes,
         docs: config.api.docs,
         models: Models { default: config.llm.model.clone(), others: config.llm.models.clone() },

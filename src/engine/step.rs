@@ -101,10 +101,11 @@ pub async fn run(
         Admission::Duplicate(first) => return replay::replay(step, &first).await,
     };
     let mut progress = Progress::new(step, deltas);
-    let asking = async {
+    // boxed: the state of a call is larger than everything else in a step
+    let asking = Box::pin(async {
         let retrieval = retrieve::retrieve(step, &admitted, &mut progress).await?;
         ask::ask(step, &admitted, retrieval, &mut progress).await
-    };
+    });
     let outcome = unless(cancelled, asking).await;
     progress.end(step);
     record::record(step, admitted, outcome, progress).await

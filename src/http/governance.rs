@@ -11,7 +11,7 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{AppState, Code, Problem, access_log};
+use super::{AppState, Code, Problem, access_log, stream};
 use crate::{
     config::MoralRefusal,
     domain::event::RejectReason,
@@ -82,7 +82,8 @@ pub async fn answer(
     request: StepRequest,
     body: impl FnOnce(&Answer) -> String,
 ) -> Result<HttpResponse, Problem> {
-    let step = engine.start(&state.tasks, caller, request, None).response().await?;
+    let step = engine.start(&state.tasks, caller, request, None);
+    let step = stream::outcome(&state.stop, step).await?;
     if let Some(problem) = rejection(&step.answer, state.refusal) {
         return Err(problem);
     }

@@ -15,7 +15,7 @@ use actix_web::{
     dev::{Server, ServerHandle},
     web::Data,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 pub use error::ServeError;
 
@@ -91,7 +91,7 @@ pub async fn serve(
         Some(listener) => Some(serve_metrics(config, &engines, &metrics, &tasks, listener)?),
         None => None,
     };
-    tasks.spawn_stopper(stop(server.handle(), tasks.clone()));
+    tasks.spawn_stopper(stop(server.handle(), tasks.clone(), config.llm.drain_timeout()));
     let hard = tasks.stop().clone();
     tokio::select! {
         ended = server => ended?,
@@ -122,7 +122,10 @@ fn http_server(
     let tasks = state.tasks.clone();
     let server = HttpServer::new(move || create_app(state.clone()))
         .workers(config.api.workers())
-        .shutdown_timeout(config.api.timeout().as_secs() + 1)
+        .shutdown_timeout((config.llm.drain_timeout() + SETTLE).as_secs())
+        // a client that has closed its side is gone: without this it is noticed only when bytes are
+        // sent to it
+        .h1_allow_half_closed(false)
         // Nagle's algorithm would delay the pieces of a stream
         .tcp_nodelay(true)
         .client_request_timeout(config.limits.header_timeout())
@@ -170,8 +173,17 @@ fn serve_metrics(
     Ok(handle)
 }
 
-/// Stops the listener gracefully when the soft stop begins.
-async fn stop(handle: ServerHandle, tasks: Tasks) {
-    tasks.stop().soft().await;
-    handle.stop(true).await;
+/// Stops the listener gracefully when the soft stop begins. Answers that are not complete after the
+/// drain time end with an error.
+async fn stop(handle: ServerHandle, tasks: Tasks, drain: Duration) {
+    let stop = tasks.stop();
+    stop.soft().await;
+    let drained = async {
+        sleep(drain).await;
+        stop.end_drain();
+    };
+    tokio::select! {
+        () = handle.stop(true) => {}
+        () = async { drained.await; std::future::pending().await } => {}
+    }
 }

@@ -41,6 +41,8 @@ pub struct AppState {
     pub cors_origins: Vec<String>,
     /// Time limit for receiving a request body.
     pub body_timeout: Duration,
+    /// Time after which the head of a streamed response is sent.
+    pub stream_headers_after: Duration,
     /// Largest request body in bytes.
     pub body_bytes: usize,
     /// Serves `/docs` and `/openapi.json`.

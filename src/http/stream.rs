@@ -1,10 +1,11 @@
 //! The answer of a step as server-sent events, in the dialect of the route.
 //!
-//! The response head is sent with the first piece of the answer: a request that is rejected or fails
-//! earlier gets a plain error with its own status. A later failure is an event of the stream. The
-//! closing event is sent only after the step's outcome is in the event log; without it the answer is
-//! incomplete. The connection pulls the pieces, so a slow client slows down the model, and a client that
-//! disconnects cancels the step.
+//! The response head is sent when the provider has begun to answer: a request that is rejected or fails
+//! earlier gets a plain error with its own status. A provider that is silent for longer than
+//! `api.stream_headers_after` gets no say in the status: the head is sent as 200. A later failure is an
+//! event of the stream. The closing event is sent only after the step's outcome is in the event log;
+//! without it the answer is incomplete. The connection pulls the pieces, so a slow client slows down the
+//! model, and a client that disconnects cancels the step.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,16 +15,20 @@ use actix_web::{
     web::{Bytes, Data},
 };
 use futures_util::{StreamExt as _, stream::unfold};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout, timeout_at},
+};
 use utoipa::ToSchema;
 
 use super::{
-    AppState, Problem,
+    AppState, Code, Problem,
     access_log::{self, StreamOutcome},
     governance,
 };
 use crate::{
     engine::{Answer, Caller, Engine, StepError, StepHandle, StepRequest, StepResponse},
+    lifecycle::Stop,
     llm::{self, DELTAS_MAX, Delta},
 };
 
@@ -39,7 +44,10 @@ pub struct StreamEvent {
 }
 
 /// Idle time after which a comment is sent, so that proxies keep the connection open.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// The comment.
+const COMMENT: &str = ": keep-alive\n\n";
 
 /// Writes a stream in the dialect of a route. Each function returns complete frames.
 pub trait Dialect: 'static {
@@ -67,41 +75,70 @@ pub async fn step(
     engine: Arc<Engine>,
     caller: Caller,
     request: StepRequest,
-    dialect: impl Dialect,
+    mut dialect: impl Dialect,
 ) -> Result<HttpResponse, Problem> {
     let (sender, pieces) = mpsc::channel(DELTAS_MAX);
-    let id = caller.id.clone();
+    dialect.begin(&caller.id);
     let step = engine.start(&state.tasks, caller, request, Some(sender));
-    let mut running = RunningStep { step, pieces };
-    match running.next().await {
-        Progress::Pieces(first) => Ok(streamed(running, &id, &first, dialect)),
-        Progress::Finished(response) => {
+    let mut running = RunningStep { step, pieces, stop: state.stop.clone() };
+    let opening = match timeout(state.stream_headers_after, running.next()).await {
+        Err(_) => COMMENT.to_owned(),
+        Ok(Progress::Pieces(first)) => frames(&first, &mut dialect),
+        Ok(Progress::Finished(response)) => {
             let response = (*response)?;
             let rejection = dialect.rejection(&response.answer);
-            rejection.map_or_else(|| Ok(unstreamed(&response, dialect)), Err)
+            return rejection.map_or_else(|| Ok(unstreamed(&response, dialect)), Err);
         }
+        Ok(Progress::Drained) => return Err(draining()),
+    };
+    Ok(streamed(running, opening, dialect))
+}
+
+/// The outcome of a step that is not streamed, or the error of a server that stops.
+pub async fn outcome(stop: &Stop, mut step: StepHandle) -> Result<StepResponse, Problem> {
+    tokio::select! {
+        biased;
+        response = step.response() => Ok(response?),
+        () = stop.drained() => Err(draining()),
     }
+}
+
+fn draining() -> Problem {
+    let detail = "the server is stopping and the answer was not complete in time; send the request \
+                  again";
+    Problem::new(Code::Draining, detail)
 }
 
 /// A running step and the pieces of its answer.
 struct RunningStep {
     step: StepHandle,
     pieces: mpsc::Receiver<Delta>,
+    stop: Stop,
 }
 
 enum Progress {
     /// At least one piece.
     Pieces(Vec<Delta>),
     Finished(Box<Result<StepResponse, StepError>>),
+    /// The server stops and waits no longer.
+    Drained,
 }
 
 impl RunningStep {
     /// All pieces that have arrived, or the outcome after the last piece. Cancel safe.
     async fn next(&mut self) -> Progress {
-        let mut pieces = Vec::new();
-        match self.pieces.recv_many(&mut pieces, DELTAS_MAX).await {
-            0 => Progress::Finished(Box::new(self.step.response().await)),
-            _ => Progress::Pieces(pieces),
+        let Self { step, pieces, stop } = self;
+        let next = async {
+            let mut arrived = Vec::new();
+            match pieces.recv_many(&mut arrived, DELTAS_MAX).await {
+                0 => Progress::Finished(Box::new(step.response().await)),
+                _ => Progress::Pieces(arrived),
+            }
+        };
+        tokio::select! {
+            biased;
+            next = next => next,
+            () = stop.drained() => Progress::Drained,
         }
     }
 }
@@ -150,47 +187,69 @@ fn frames(pieces: &[Delta], dialect: &mut impl Dialect) -> String {
     pieces.iter().map(|piece| dialect.piece(piece)).collect()
 }
 
-fn streamed(
-    running: RunningStep,
-    id: &str,
-    first: &[Delta],
-    mut dialect: impl Dialect,
-) -> HttpResponse {
-    dialect.begin(id);
-    let begin = frames(first, &mut dialect);
-    let opening = futures_util::stream::once(std::future::ready(Ok(Bytes::from(begin))));
+fn streamed(running: RunningStep, opening: String, dialect: impl Dialect) -> HttpResponse {
+    let opening = futures_util::stream::once(std::future::ready(Ok(Bytes::from(opening))));
     let outcome = StreamOutcome::default();
-    let rest = unfold(Some((running, dialect, outcome.clone())), |open| async {
-        let (mut running, mut dialect, outcome) = open?;
-        let (frame, is_open) = match timeout(KEEP_ALIVE, running.next()).await {
-            Err(_) => (":\n\n".to_owned(), true),
-            Ok(Progress::Pieces(pieces)) => (frames(&pieces, &mut dialect), true),
-            Ok(Progress::Finished(result)) => (last_frame(*result, &mut dialect, &outcome), false),
-        };
-        let next = is_open.then_some((running, dialect, outcome));
-        Some((Ok::<_, actix_web::Error>(Bytes::from(frame)), next))
+    let open = OpenStream { running, dialect, outcome: outcome.clone() };
+    let rest = unfold(Some(open), |open| async {
+        let mut open = open?;
+        let (frames, is_open) = open.next().await;
+        Some((Ok::<_, actix_web::Error>(Bytes::from(frames)), is_open.then_some(open)))
     });
     let mut response = event_stream().streaming(opening.chain(rest));
     response.extensions_mut().insert(outcome);
     response
 }
 
-fn last_frame(
-    result: Result<StepResponse, StepError>,
-    dialect: &mut impl Dialect,
-    outcome: &StreamOutcome,
-) -> String {
-    match result {
-        Ok(step) => {
-            outcome.set(Ok((&step.answer).into()));
-            dialect.end(&step.answer)
+/// A stream whose head was sent.
+struct OpenStream<D> {
+    running: RunningStep,
+    dialect: D,
+    outcome: StreamOutcome,
+}
+
+impl<D: Dialect> OpenStream<D> {
+    /// The next frames, and whether the stream goes on. A piece without a frame does not delay the
+    /// comment that keeps the connection open.
+    async fn next(&mut self) -> (String, bool) {
+        let silent_until = Instant::now() + KEEP_ALIVE;
+        loop {
+            match timeout_at(silent_until, self.running.next()).await {
+                Err(_) => return (COMMENT.to_owned(), true),
+                Ok(Progress::Pieces(pieces)) => {
+                    let frames = frames(&pieces, &mut self.dialect);
+                    if !frames.is_empty() {
+                        return (frames, true);
+                    }
+                }
+                Ok(Progress::Finished(result)) => return (self.last(*result), false),
+                Ok(Progress::Drained) => return (self.fail(draining()), false),
+            }
         }
-        Err(error) => {
-            let problem = Problem::from(error);
-            let frame = dialect.fail(&problem);
-            outcome.set(Err(problem));
-            frame
+    }
+
+    fn last(&mut self, result: Result<StepResponse, StepError>) -> String {
+        let step = match result {
+            Ok(step) => step,
+            Err(error) => return self.fail(error.into()),
+        };
+        if let Some(problem) = self.dialect.rejection(&step.answer) {
+            return self.fail(problem);
         }
+        self.outcome.set(Ok((&step.answer).into()));
+        let mut last = String::new();
+        // the pieces of an earlier step were not streamed to this client
+        if step.replayed {
+            self.dialect.begin(&step.answer.id);
+            last = frames(&pieces(&step.answer, &self.dialect), &mut self.dialect);
+        }
+        last + &self.dialect.end(&step.answer)
+    }
+
+    fn fail(&mut self, problem: Problem) -> String {
+        let frames = self.dialect.fail(&problem);
+        self.outcome.set(Err(problem));
+        frames
     }
 }
 

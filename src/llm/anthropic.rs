@@ -61,7 +61,7 @@ impl Anthropic {
         request: &Request,
         sink: &mut Sink,
     ) -> Result<ProviderCompletion, LlmError> {
-        let body = request::body(request, sink.is_streaming())?;
+        let body = request::body(request, true)?;
         let mut post = self.http.post(self.url.clone()).json(&body);
         let same_dialect = request.extra.dialect == Some(Dialect::Anthropic);
         let passed: &[_] = if same_dialect { &request.extra.headers } else { &[] };

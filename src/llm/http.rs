@@ -7,7 +7,7 @@ use std::{error::Error, io, str::FromStr as _, time::Duration};
 
 use reqwest::{
     Client, RequestBuilder, Response,
-    header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
@@ -71,6 +71,8 @@ pub(super) fn pass_headers(
 pub(super) async fn send(request: RequestBuilder) -> Result<Response, LlmError> {
     let mut headers = HeaderMap::new();
     traces::inject(&mut headers);
+    // compression delays the events of a stream; an answer that is compressed nevertheless is read
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let sent = request.headers(headers).send().await;
     let response = sent.map_err(|error| LlmError::Unreachable { cause: cause(&error) })?;
     let status = response.status();

@@ -6,6 +6,11 @@
 mod request;
 mod response;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use reqwest::{
     Client, Response, Url,
     header::{AUTHORIZATION, HeaderName, HeaderValue},
@@ -49,6 +54,8 @@ pub struct OpenAi {
     may_store: bool,
     key: Option<(HeaderName, HeaderValue)>,
     max_tokens_field: &'static str,
+    /// True once the server has refused to stream. Only whole answers are requested without a stream.
+    refuses_streams: Arc<AtomicBool>,
 }
 
 impl OpenAi {
@@ -74,7 +81,8 @@ impl OpenAi {
         };
         let key = settings.api_key.map(header).transpose()?;
         let max_tokens_field = settings.max_tokens_field;
-        Ok(Self { http, url, responses_url, may_store, key, max_tokens_field })
+        let refuses_streams = Arc::default();
+        Ok(Self { http, url, responses_url, may_store, key, max_tokens_field, refuses_streams })
     }
 
     /// True if the server has responses.
@@ -100,7 +108,29 @@ impl OpenAi {
         request: &Request,
         sink: &mut Sink,
     ) -> Result<ProviderCompletion, LlmError> {
-        let body = request::body(request, self.max_tokens_field, sink.is_streaming())?;
+        let streaming = sink.is_streaming()
+            || (request::can_stream(request) && !self.refuses_streams.load(Ordering::Relaxed));
+        let result = self.post(request, streaming, sink).await;
+        let refuses = match &result {
+            Err(LlmError::Refused { error, .. }) if streaming && !sink.is_streaming() => {
+                matches!(error.param, Some("stream" | "stream_options"))
+            }
+            _ => false,
+        };
+        if !refuses {
+            return result;
+        }
+        self.refuses_streams.store(true, Ordering::Relaxed);
+        self.post(request, false, sink).await
+    }
+
+    async fn post(
+        &self,
+        request: &Request,
+        streaming: bool,
+        sink: &mut Sink,
+    ) -> Result<ProviderCompletion, LlmError> {
+        let body = request::body(request, self.max_tokens_field, streaming)?;
         let dialect = Dialect::OpenAi;
         let response = self.send(&self.url, (request, dialect), &body).await?;
         let model = request.model.as_deref().unwrap_or_default();
@@ -116,7 +146,7 @@ impl OpenAi {
         request: &Request,
         sink: &mut Sink,
     ) -> Result<ProviderCompletion, LlmError> {
-        let body = responses::body(request, self.may_store, sink.is_streaming())?;
+        let body = responses::body(request, self.may_store, true)?;
         let response = self.send(url, (request, Dialect::Responses), &body).await?;
         let model = request.model.as_deref().unwrap_or_default();
         match response_body::read(response, sink).await? {

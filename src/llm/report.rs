@@ -29,6 +29,19 @@ pub struct Completion {
     pub truncated: bool,
 }
 
+impl Completion {
+    /// True if the model ended its answer itself. Anything else is a part of an answer.
+    pub fn is_whole(&self) -> bool {
+        !self.truncated && matches!(self.finish_reason.as_str(), "stop" | "tool_calls")
+    }
+
+    /// True if every dialect has a form for the reason why the model stopped.
+    pub fn has_known_reason(&self) -> bool {
+        let known = ["stop", "length", "tool_calls", "content_filter", "pause_turn"];
+        known.contains(&self.finish_reason.as_str())
+    }
+}
+
 /// The completion of a call. An answer that exceeds the size limit is a completion, cut.
 pub(super) fn completion(
     result: Result<ProviderCompletion, LlmError>,
@@ -51,8 +64,10 @@ pub(super) fn completion(
 }
 
 fn estimate(request: &Request, sink: &Sink) -> Usage {
+    let calls = sink.tool_calls().iter();
+    let calls = calls.map(|call| estimate_tokens(&call.name) + estimate_tokens(&call.arguments));
     Usage::new(
         request.messages.iter().map(|m| estimate_tokens(&m.text)).sum(),
-        estimate_tokens(sink.text()),
+        estimate_tokens(sink.text()) + estimate_tokens(sink.reasoning()) + calls.sum::<u64>(),
     )
 }

@@ -84,6 +84,7 @@ pub struct Sink {
     native: Option<NativeAnswer>,
     dropped: Vec<String>,
     bytes: usize,
+    has_media: bool,
     first: Option<Instant>,
     activity: Arc<Activity>,
 }
@@ -124,6 +125,7 @@ impl Sink {
             native: None,
             dropped: Vec::new(),
             bytes: 0,
+            has_media: false,
             first: None,
             activity: Arc::default(),
         }
@@ -184,6 +186,11 @@ impl Sink {
     /// The further fields of a tool call.
     pub(super) fn tool_call_fields(&self, index: usize) -> Option<&Map<String, Value>> {
         self.calls.extra(index)
+    }
+
+    /// True if the answer has tool calls, reasoning or media.
+    pub fn has_other_parts(&self) -> bool {
+        self.has_media || !self.reasoning.is_empty() || !self.tool_calls().is_empty()
     }
 
     /// The answer.
@@ -316,6 +323,7 @@ impl Sink {
         if self.bytes + bytes > self.limit {
             return Err(LlmError::Malformed { what: MEDIA_TOO_LONG });
         }
+        self.has_media = true;
         self.start(bytes);
         Ok(())
     }

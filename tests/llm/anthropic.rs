@@ -52,7 +52,7 @@ async fn a_response_is_read_with_text_tools_and_usage() {
         "usage": { "input_tokens": 4, "cache_read_input_tokens": 5, "output_tokens": 12 }
     });
     let sent = json!({
-        "model": "m-1", "max_tokens": 64, "stream": false,
+        "model": "m-1", "max_tokens": 64, "stream": true,
         "system": "Be kind", "messages": [{ "role": "user", "content": "Hi" }]
     });
     Mock::given(method("POST"))

@@ -47,7 +47,7 @@ async fn a_response_is_read_with_text_and_usage() {
         }
     });
     let sent = json!({
-        "model": "m-1", "max_tokens": 64, "stream": false,
+        "model": "m-1", "max_tokens": 64, "stream": true,
         "messages": [{ "role": "user", "content": PROMPT }]
     });
     Mock::given(method("POST"))

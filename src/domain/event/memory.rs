@@ -46,7 +46,7 @@ pub enum NotStoredReason {
     MediaOnly,
     /// The policy or the request allows no remembering.
     MemoryOff,
-    /// The answer was truncated to the size limit.
+    /// The answer is not whole: the model or a limit ended it early.
     Cut,
 }
 

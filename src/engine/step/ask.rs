@@ -57,7 +57,7 @@ pub(super) async fn ask(
     count(step, &report, &progress.latency);
     let completion = report.result.clone().map_err(|error| failure(&report, &error))?;
     let CallReport { provider, model: requested_model, .. } = report;
-    if is_blank(progress.sink.text()) && progress.sink.tool_calls().is_empty() {
+    if is_blank(progress.sink.text()) && !progress.sink.has_other_parts() {
         let empty = Failure::new(FailStage::EmptyResponse, "empty_response");
         return Err(Failure { usage: completion.usage, ..empty });
     }

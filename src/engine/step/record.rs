@@ -25,7 +25,7 @@ use crate::{
         append::propose,
         content::{self, StoredAnswer},
     },
-    llm::{AnswerParts, CallLog},
+    llm::{AnswerParts, CallLog, Completion, NativeAnswer},
     store::writer::{Committed, Outcome, Proposal, WriteError},
     telemetry::traces,
 };
@@ -38,7 +38,9 @@ pub(super) async fn record(
     progress: Progress,
 ) -> Result<StepResponse, StepError> {
     let Progress { sink, context, calls, latency, .. } = progress;
-    let AnswerParts { text: answer, tool_calls, reasoning, native, dropped } = sink.into_parts();
+    let AnswerParts { text: answer, tool_calls, reasoning, native, mut dropped } =
+        sink.into_parts();
+    dropped.extend(lost(step, native.as_ref(), &outcome));
     let answer = StoredAnswer { answer, tool_calls, reasoning, native, dropped };
     let facts = EndingFacts { context, latency, calls };
     match outcome {
@@ -47,6 +49,24 @@ pub(super) async fn record(
         }
         Err(failure) => Err(fail(step, admitted, failure, facts, &answer).await),
     }
+}
+
+/// The names of the fields that the dialect of the client has no form for.
+fn lost(
+    step: Step<'_>,
+    native: Option<&NativeAnswer>,
+    outcome: &Result<ModelOutcome, Failure>,
+) -> Vec<String> {
+    let (Some(native), Ok(outcome)) = (native, outcome) else { return Vec::new() };
+    let client = step.request.chat.as_ref().and_then(|chat| chat.extra.dialect);
+    if client.is_none_or(|client| client == native.dialect) {
+        return Vec::new();
+    }
+    let mut lost = native.lost();
+    if !outcome.completion.has_known_reason() {
+        lost.push("finish_reason".to_owned());
+    }
+    lost
 }
 
 /// The facts that `step.completed` and `step.failed` have in common.
@@ -66,7 +86,7 @@ async fn complete(
     let ModelOutcome { provider, requested_model, completion, vector } = outcome;
     let EndingFacts { context, latency, calls } = facts;
     let command_id = crate::ids::command_id();
-    let forgo = forgo(step, &admitted, &answer);
+    let forgo = forgo(step, &admitted, &answer, &completion);
     let vector = vector.filter(|_| forgo.is_none());
     let vector_bytes = vector.as_ref().map(UnitVector::to_bytes);
     let content = content::seal(&admitted.subject, command_id, &answer, vector_bytes.as_deref())?;
@@ -110,12 +130,16 @@ fn forgo(
     step: Step<'_>,
     admitted: &AdmittedStep,
     answer: &StoredAnswer,
+    completion: &Completion,
 ) -> Option<NotStoredReason> {
     if admitted.memory < MemoryMode::Full {
         return Some(NotStoredReason::MemoryOff);
     }
     if !answer.tool_calls.is_empty() {
         return Some(NotStoredReason::ToolCall);
+    }
+    if !completion.is_whole() {
+        return Some(NotStoredReason::Cut);
     }
     is_blank(&step.request.prompt).then_some(NotStoredReason::MediaOnly)
 }

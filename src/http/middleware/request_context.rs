@@ -49,10 +49,12 @@ pub(in crate::http) async fn request_context<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let context = RequestContext::new(&request);
+    let mut unanswered = Unanswered { context: &context, is_answered: false };
     request.extensions_mut().insert(context.ids.clone());
     let inner = next.call(request).instrument(context.log_span.clone());
     let inner = inner.instrument(context.trace_span.clone());
     let outcome = AssertUnwindSafe(inner).catch_unwind().await;
+    unanswered.is_answered = true;
     let _in_trace = context.trace_span.enter();
     let result = match outcome {
         Ok(Ok(response)) => Ok(context.finish(response.map_into_boxed_body())),
@@ -61,6 +63,28 @@ pub(in crate::http) async fn request_context<B: MessageBody + 'static>(
     };
     context.count(&result);
     result
+}
+
+/// Logs and counts a request whose client disconnects before the response: its handler is dropped.
+struct Unanswered<'c> {
+    context: &'c RequestContext,
+    is_answered: bool,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let problem = Problem::new(Code::Cancelled, "");
+        let context = self.context;
+        let status = problem.code().status();
+        context.access_log(status).write(Some(&problem), None);
+        if let Some(state) = &context.state {
+            let (pattern, latency) = (context.pattern.as_deref(), context.started.elapsed());
+            state.metrics.answered(pattern, context.method, status.as_u16(), latency);
+        }
+    }
 }
 
 /// Why a request ended without a response.

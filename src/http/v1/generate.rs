@@ -90,7 +90,8 @@ pub async fn post(
     if stream {
         return stream::step(&state, engine, caller, request, Frames).await;
     }
-    let step = engine.start(&state.tasks, caller, request, None).response().await?;
+    let step = engine.start(&state.tasks, caller, request, None);
+    let step = stream::outcome(&state.stop, step).await?;
     let mut response = HttpResponse::Ok();
     governance::set_replayed(&mut response, &step);
     let mut response = response.json(&step.answer);

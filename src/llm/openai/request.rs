@@ -48,6 +48,12 @@ pub(super) fn body(
     Ok(body)
 }
 
+/// True if the provider can stream the answer. Sound is streamed in a format of its own only.
+pub(super) fn can_stream(request: &Request) -> bool {
+    let modalities: Option<Vec<String>> = request.extra.fields.read("modalities").ok().flatten();
+    !modalities.is_some_and(|modalities| modalities.iter().any(|kind| kind == "audio"))
+}
+
 /// Sets the limit of the answer under the name that the client gave it.
 fn limit(
     request: &Request,

@@ -1,5 +1,7 @@
 //! Events of a streamed message.
 
+mod tools;
+
 use serde_json::{Value, json};
 
 use super::response::{self, MessagesUsage, stop_reason};
@@ -15,6 +17,8 @@ use crate::{
     json::Fields,
     llm::{Delta, Dialect, NativeEvent},
 };
+
+use tools::{ToolPart, ToolQueue};
 
 /// The content block that is open.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,12 +41,13 @@ pub(super) struct Events {
     blocks: usize,
     /// True if the first event was written.
     has_begun: bool,
+    tools: ToolQueue,
     /// The event of the provider that ends the message.
     last: Option<String>,
 }
 
 impl Events {
-    pub(super) const fn new(model: String, refusal: MoralRefusal) -> Self {
+    pub(super) fn new(model: String, refusal: MoralRefusal) -> Self {
         Self {
             id: String::new(),
             model,
@@ -50,6 +55,7 @@ impl Events {
             block: Block::None,
             blocks: 0,
             has_begun: false,
+            tools: ToolQueue::default(),
             last: None,
         }
     }
@@ -108,6 +114,22 @@ impl Events {
         frames + &self.delta(delta)
     }
 
+    fn tool_parts(&mut self, parts: Vec<ToolPart>) -> String {
+        let write = |ToolPart { index, id, name, arguments }| {
+            self.block_delta(
+                Block::Tool(index),
+                &json!({"type": "tool_use", "id": id, "name": name, "input": {}}),
+                &json!({"type": "input_json_delta", "partial_json": arguments}),
+            )
+        };
+        parts.into_iter().map(write).collect()
+    }
+
+    fn end_tools(&mut self) -> String {
+        let parts = self.tools.end();
+        self.tool_parts(parts)
+    }
+
     /// An event of the provider. The event that ends the message is held back until the step is
     /// recorded.
     fn native(&mut self, event: &NativeEvent) -> String {
@@ -146,26 +168,32 @@ impl stream::Dialect for Events {
         match piece {
             Delta::Begun => String::new(),
             Delta::Native(event) => self.native(event),
-            Delta::Text(text) => self.block_delta(
-                Block::Text,
-                &json!({"type": "text", "text": ""}),
-                &json!({"type": "text_delta", "text": text}),
-            ),
-            Delta::Reasoning(text) => self.block_delta(
-                Block::Thinking,
-                &json!({"type": "thinking", "thinking": "", "signature": ""}),
-                &json!({"type": "thinking_delta", "thinking": text}),
-            ),
-            Delta::ToolCall { index, id, name, arguments } => self.block_delta(
-                Block::Tool(*index),
-                &json!({"type": "tool_use", "id": id, "name": name, "input": {}}),
-                &json!({"type": "input_json_delta", "partial_json": arguments}),
-            ),
+            Delta::Text(text) => {
+                self.end_tools()
+                    + &self.block_delta(
+                        Block::Text,
+                        &json!({"type": "text", "text": ""}),
+                        &json!({"type": "text_delta", "text": text}),
+                    )
+            }
+            Delta::Reasoning(text) => {
+                self.end_tools()
+                    + &self.block_delta(
+                        Block::Thinking,
+                        &json!({"type": "thinking", "thinking": "", "signature": ""}),
+                        &json!({"type": "thinking_delta", "thinking": text}),
+                    )
+            }
+            Delta::ToolCall { index, id, name, arguments } => {
+                let (id, name, arguments) = (id.clone(), name.clone(), arguments.clone());
+                let parts = self.tools.push(ToolPart { index: *index, id, name, arguments });
+                self.tool_parts(parts)
+            }
         }
     }
 
     fn end(&mut self, answer: &Answer) -> String {
-        let frames = self.start() + &self.close();
+        let frames = self.start() + &self.end_tools() + &self.close();
         let last = self.message_delta(answer).unwrap_or_else(|| {
             let delta = json!({
                 "type": "message_delta",

@@ -146,7 +146,9 @@ pub(super) fn finish_reason(answer: &Answer) -> String {
         None => match answer.finish_reason.as_str() {
             // the answer is not whole: the nearest reason of this dialect
             "pause_turn" => "length".to_owned(),
-            other => other.to_owned(),
+            known @ ("stop" | "length" | "tool_calls" | "content_filter") => known.to_owned(),
+            // `mlsdm.dropped` says that it was another one
+            _ => "stop".to_owned(),
         },
     }
 }
