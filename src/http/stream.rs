@@ -95,10 +95,10 @@ pub async fn step(
 }
 
 /// The outcome of a step that is not streamed, or the error of a server that stops.
-pub async fn outcome(stop: &Stop, mut step: StepHandle) -> Result<StepResponse, Problem> {
+pub async fn outcome(stop: &Stop, mut running: StepHandle) -> Result<StepResponse, Problem> {
     tokio::select! {
         biased;
-        response = step.response() => Ok(response?),
+        response = running.response() => Ok(response?),
         () = stop.drained() => Err(draining()),
     }
 }

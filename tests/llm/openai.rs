@@ -135,9 +135,9 @@ async fn tool_calls_are_read_with_and_without_streaming() {
     assert_eq!(report.result.unwrap().finish_reason, "tool_calls");
     let indices: Vec<_> = deltas
         .iter()
-        .map(|delta| match delta {
-            Delta::ToolCall { index, .. } => *index,
-            other => panic!("{other:?} is no tool call"),
+        .map(|delta| {
+            let Delta::ToolCall { index, .. } = delta else { panic!("{delta:?} is no tool call") };
+            *index
         })
         .collect();
     assert_eq!(indices, [0, 0, 0, 1]);
