@@ -36,6 +36,7 @@ mod stub;
 mod thinking;
 mod tokens;
 mod tool_calls;
+#[doc(hidden)]
 pub mod turn;
 mod upstream;
 

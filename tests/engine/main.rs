@@ -30,3 +30,5 @@ mod secrecy;
 mod standalone;
 #[cfg(test)]
 mod trust;
+#[cfg(test)]
+mod turns;
