@@ -47,6 +47,6 @@ pub use step::{
     StepHandle,
     answer::{Answer, StepResponse},
     error::{FailedCall, StepError},
-    exchange::{Exchange, ExchangeError},
+    exchange::{Exchange, ExchangeError, exchange},
     request::{Caller, Chat, StepRequest},
 };

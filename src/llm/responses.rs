@@ -5,6 +5,7 @@
 //! form there is left out and named; an input item or a tool without a form there is refused.
 
 mod items;
+mod refuse;
 mod request;
 mod response;
 mod tools;

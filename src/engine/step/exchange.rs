@@ -96,108 +96,106 @@ struct StoredExtra {
     at: Option<Position>,
 }
 
-impl Engine {
-    /// The exchange of a request that this caller made for the same data subject. `None` if there is
-    /// none, if the step failed or is running, or if a part of the request or the answer was erased.
-    ///
-    /// # Errors
-    /// The log cannot be read, or the exchange exceeds [`EXCHANGE_BYTES_MAX`] or [`EARLIER_MAX`].
-    pub async fn exchange(
-        &self,
-        caller: &Caller,
-        request_id: &str,
-    ) -> Result<Option<Exchange>, ExchangeError> {
-        let Some(admission) = self.admission_of(caller, request_id).await? else {
-            return Ok(None);
-        };
-        let store = &self.parts.store;
-        let ending = if admission.kind == "step.rejected" {
-            Some(admission.clone())
-        } else {
-            let step = admission.step.unwrap_or_default();
-            let ending = store.ending_of(&self.id, step, admission.position).await;
-            ending.map_err(StepError::from)?
-        };
-        let folded = self.view().state.position;
-        let Some(ending) = ending.filter(|ending| ending.position <= folded) else {
-            return Ok(None);
-        };
-        let ids = AnswerIds { id: request_id, request_id: caller.request_id() };
-        let answer = match replay::replay_answer(self, ids, &admission, &ending).await {
-            Err(StepError::Failed { .. } | StepError::Erased) => return Ok(None),
-            other => other?,
-        };
-        self.request_of(&admission, answer).await
-    }
+/// The exchange of a request that this caller made for the same data subject. `None` if there is
+/// none, if the step failed or is running, or if a part of the request or the answer was erased.
+///
+/// # Errors
+/// The log cannot be read, or the exchange exceeds [`EXCHANGE_BYTES_MAX`] or [`EARLIER_MAX`].
+pub async fn exchange(
+    engine: &Engine,
+    caller: &Caller,
+    request_id: &str,
+) -> Result<Option<Exchange>, ExchangeError> {
+    let Some(admission) = admission_of(engine, caller, request_id).await? else {
+        return Ok(None);
+    };
+    let store = &engine.parts.store;
+    let ending = if admission.kind == "step.rejected" {
+        Some(admission.clone())
+    } else {
+        let step = admission.step.unwrap_or_default();
+        let ending = store.ending_of(&engine.id, step, admission.position).await;
+        ending.map_err(StepError::from)?
+    };
+    let folded = engine.view().state.position;
+    let Some(ending) = ending.filter(|ending| ending.position <= folded) else {
+        return Ok(None);
+    };
+    let ids = AnswerIds { id: request_id, request_id: caller.request_id() };
+    let answer = match replay::replay_answer(engine, ids, &admission, &ending).await {
+        Err(StepError::Failed { .. } | StepError::Erased) => return Ok(None),
+        other => other?,
+    };
+    request_of(engine, &admission, answer).await
+}
 
-    /// The admission of a request by this caller for the same data subject.
-    async fn admission_of(
-        &self,
-        caller: &Caller,
-        request_id: &str,
-    ) -> Result<Option<Record>, StepError> {
-        let time = Uuid::parse_str(request_id).ok().and_then(|id| id.get_timestamp());
-        let Some((seconds, nanos)) = time.map(|time| time.to_unix()) else { return Ok(None) };
-        let time = seconds as Micros * 1_000_000 + Micros::from(nanos / 1_000);
-        let (Some(subject), Some(actor)) = (
-            self.subjects.ref_by_name(caller.subject()).await?,
-            self.subjects.ref_by_name(&caller.actor).await?,
-        ) else {
-            return Ok(None);
-        };
-        let store = &self.parts.store;
-        let head = self.view().state.position;
-        let after = store.position_at(&self.id, head, time - BEFORE).await?.unwrap_or(0);
-        let until = store.position_at(&self.id, head, time + AFTER).await?.unwrap_or(0);
-        let mut admission = store.admission_of(&self.id, request_id, after, until).await?;
-        if admission.is_none() {
-            // the clock of the server that made the id differs from that of the log
-            let after = head.saturating_sub(RECENT);
-            admission = store.admission_of(&self.id, request_id, after, head).await?;
-        }
-        Ok(admission.filter(|admission| {
-            admission.subject_ref == Some(subject)
-                && admission.actor.as_deref() == Some(&*actor.to_string())
-        }))
+/// The admission of a request by this caller for the same data subject.
+async fn admission_of(
+    engine: &Engine,
+    caller: &Caller,
+    request_id: &str,
+) -> Result<Option<Record>, StepError> {
+    let time = Uuid::parse_str(request_id).ok().and_then(|id| id.get_timestamp());
+    let Some((seconds, nanos)) = time.map(|time| time.to_unix()) else { return Ok(None) };
+    let time = seconds as Micros * 1_000_000 + Micros::from(nanos / 1_000);
+    let (Some(subject), Some(actor)) = (
+        engine.subjects.ref_by_name(caller.subject()).await?,
+        engine.subjects.ref_by_name(&caller.actor).await?,
+    ) else {
+        return Ok(None);
+    };
+    let store = &engine.parts.store;
+    let head = engine.view().state.position;
+    let after = store.position_at(&engine.id, head, time - BEFORE).await?.unwrap_or(0);
+    let until = store.position_at(&engine.id, head, time + AFTER).await?.unwrap_or(0);
+    let mut admission = store.admission_of(&engine.id, request_id, after, until).await?;
+    if admission.is_none() {
+        // the clock of the server that made the id differs from that of the log
+        let after = head.saturating_sub(RECENT);
+        admission = store.admission_of(&engine.id, request_id, after, head).await?;
     }
+    Ok(admission.filter(|admission| {
+        admission.subject_ref == Some(subject)
+            && admission.actor.as_deref() == Some(&*actor.to_string())
+    }))
+}
 
-    /// The request of an admission, together with its answer.
-    async fn request_of(
-        &self,
-        admission: &Record,
-        answer: Answer,
-    ) -> Result<Option<Exchange>, ExchangeError> {
-        let position = admission.position;
-        let own = content::open(self, &[position]).await.map_err(StepError::from)?;
-        let Some(own) = own.get(&position) else { return Ok(None) };
-        let Admission { chat, metadata } = content::parse(own).map_err(StepError::from)?;
-        let Some(chat) = chat else { return Ok(None) };
-        let referred: HashSet<Position> =
-            chat.messages.iter().filter_map(|item| item.at).chain(chat.extra.at).collect();
-        if referred.len() > EARLIER_MAX {
-            return Err(ExchangeError::TooLong);
-        }
-        let referred: Vec<Position> = referred.into_iter().collect();
-        let mut bytes = own.len();
-        let mut earlier: HashMap<Position, StoredChat> = HashMap::with_capacity(referred.len());
-        for (at, content) in content::open(self, &referred).await.map_err(StepError::from)? {
-            bytes += content.len();
-            let Admission { chat, .. } = content::parse(&content).map_err(StepError::from)?;
-            earlier.extend(chat.map(|chat| (at, chat)));
-        }
-        if bytes > EXCHANGE_BYTES_MAX {
-            return Err(ExchangeError::TooLong);
-        }
-        let fields = match (chat.extra.fields, chat.extra.at) {
-            (Some(fields), _) => Some(fields),
-            (None, Some(at)) => earlier.get(&at).and_then(|chat| chat.extra.fields.clone()),
-            (None, None) => Some(Fields::default()),
-        };
-        let messages: Option<Vec<Vec<Message>>> =
-            chat.messages.iter().map(|item| messages(item, &earlier)).collect();
-        let (Some(messages), Some(fields)) = (messages, fields) else { return Ok(None) };
-        Ok(Some(Exchange { messages: messages.concat(), fields, metadata, answer }))
+/// The request of an admission, together with its answer.
+async fn request_of(
+    engine: &Engine,
+    admission: &Record,
+    answer: Answer,
+) -> Result<Option<Exchange>, ExchangeError> {
+    let position = admission.position;
+    let own = content::open(engine, &[position]).await.map_err(StepError::from)?;
+    let Some(own) = own.get(&position) else { return Ok(None) };
+    let Admission { chat, metadata } = content::parse(own).map_err(StepError::from)?;
+    let Some(chat) = chat else { return Ok(None) };
+    let referred: HashSet<Position> =
+        chat.messages.iter().filter_map(|item| item.at).chain(chat.extra.at).collect();
+    if referred.len() > EARLIER_MAX {
+        return Err(ExchangeError::TooLong);
     }
+    let referred: Vec<Position> = referred.into_iter().collect();
+    let mut bytes = own.len();
+    let mut earlier: HashMap<Position, StoredChat> = HashMap::with_capacity(referred.len());
+    for (at, content) in content::open(engine, &referred).await.map_err(StepError::from)? {
+        bytes += content.len();
+        let Admission { chat, .. } = content::parse(&content).map_err(StepError::from)?;
+        earlier.extend(chat.map(|chat| (at, chat)));
+    }
+    if bytes > EXCHANGE_BYTES_MAX {
+        return Err(ExchangeError::TooLong);
+    }
+    let fields = match (chat.extra.fields, chat.extra.at) {
+        (Some(fields), _) => Some(fields),
+        (None, Some(at)) => earlier.get(&at).and_then(|chat| chat.extra.fields.clone()),
+        (None, None) => Some(Fields::default()),
+    };
+    let messages: Option<Vec<Vec<Message>>> =
+        chat.messages.iter().map(|item| messages(item, &earlier)).collect();
+    let (Some(messages), Some(fields)) = (messages, fields) else { return Ok(None) };
+    Ok(Some(Exchange { messages: messages.concat(), fields, metadata, answer }))
 }
 
 /// The messages of an item; `None` if they were erased.

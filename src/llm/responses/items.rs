@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{json, value::RawValue};
 
 use super::{
+    refuse::{object, untranslatable},
     tools::{CUSTOM_INPUT, flat_name},
-    translate::{object, untranslatable},
 };
 use crate::{
     json::{self, Fields},

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
-use super::translate::{object, untranslatable};
+use super::refuse::{object, untranslatable};
 use crate::{
     json::{self, Fields},
     llm::{LlmError, body::raw},

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{items::Conversation, tools};
+use super::{
+    items::Conversation,
+    refuse::{object, untranslatable},
+    tools,
+};
 use crate::{
     json::{self, Fields},
     llm::{Dialect, Extra, LlmError, Request, body::raw},
@@ -177,15 +181,6 @@ fn is_default(name: &str, value: &RawValue) -> bool {
         "include" => value.get() == "[]",
         _ => false,
     }
-}
-
-/// The fields of an object.
-pub(super) fn object(value: &RawValue, what: &'static str) -> Result<Fields, LlmError> {
-    json::read(value).map_err(|_| untranslatable(what))
-}
-
-pub(super) const fn untranslatable(what: &'static str) -> LlmError {
-    LlmError::Untranslatable { what }
 }
 
 #[cfg(test)]

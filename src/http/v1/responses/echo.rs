@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::history::is_instructions;
+use super::items::is_instructions;
 use crate::{
     json::{self, Fields},
     llm::{Message, NamedTool, renamed_tools},

@@ -7,9 +7,13 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
-use super::{echo::Echo, items, output};
+use super::{
+    echo::Echo,
+    items::{self, is_instructions},
+    output,
+};
 use crate::{
-    engine::{Caller, Engine, Exchange, ExchangeError},
+    engine::{self, Caller, Engine, Exchange, ExchangeError},
     http::{
         Code, Problem,
         v1::chat::completions::request::{MESSAGES_MAX, bad},
@@ -42,7 +46,7 @@ async fn exchange(
     caller: &Caller,
     request_id: &str,
 ) -> Result<Option<Exchange>, Problem> {
-    let exchange = match engine.exchange(caller, request_id).await {
+    let exchange = match engine::exchange(engine, caller, request_id).await {
         Ok(exchange) => exchange,
         Err(ExchangeError::Step(error)) => return Err(error.into()),
         Err(error @ ExchangeError::TooLong) => return Err(bad(error.to_string())),
@@ -126,11 +130,6 @@ impl<'a> History<'a> {
         self.items.extend(output::originals(&exchange.answer, &echo));
         Ok(())
     }
-}
-
-/// The system prompt of a request, which the next one does not inherit.
-pub(super) fn is_instructions(message: &Message) -> bool {
-    message.role == Role::System && message.raw.is_none()
 }
 
 /// The id of the request in the id of an item that this server named.

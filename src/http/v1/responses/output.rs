@@ -79,7 +79,7 @@ pub(super) fn items(answer: &Answer, echo: &Echo) -> Vec<Value> {
         items.push(reasoning(&ids.reasoning(0), &answer.reasoning));
     }
     if !answer.response.is_empty() || answer.tool_calls.is_empty() {
-        let status = if super::response::is_cut(answer) { "incomplete" } else { "completed" };
+        let status = if incomplete(answer).is_some() { "incomplete" } else { "completed" };
         let text = text_part(&answer.response);
         items.push(message(&ids.message(0), status, &[text]));
     }
@@ -88,6 +88,16 @@ pub(super) fn items(answer: &Answer, echo: &Echo) -> Vec<Value> {
         tool_call(&ids.call(n, echo.is_custom(&call.name)), call, echo, "completed")
     }));
     items
+}
+
+/// Why an answer is incomplete, if it is.
+pub(super) fn incomplete(answer: &Answer) -> Option<&'static str> {
+    match answer.finish_reason.as_str() {
+        _ if answer.refusal().is_some() => None,
+        "length" | "pause_turn" => Some("max_output_tokens"),
+        "content_filter" => Some("content_filter"),
+        _ => None,
+    }
 }
 
 /// A refused request. Clients that ignore refusals, such as Codex, show the text instead; it is left out

@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{echo::Echo, history::is_instructions, items};
+use super::{
+    echo::Echo,
+    items::{self, is_instructions},
+};
 use crate::{
     domain::policy::MemoryMode,
     engine::StepRequest,

@@ -94,7 +94,7 @@ impl ResponseBody {
 
     /// The response of a step with these output items.
     pub(super) fn ended(answer: &Answer, echo: &Echo, output: Vec<Value>) -> Self {
-        let reason = incomplete(answer);
+        let reason = output::incomplete(answer);
         Self {
             status: if reason.is_some() { "incomplete" } else { "completed" },
             incomplete_details: reason.map(|reason| IncompleteDetails { reason }),
@@ -164,21 +164,6 @@ fn renamed(answer: &Answer, given: &Fields) -> Option<Arc<RawValue>> {
 
 pub(super) fn id(id: &str) -> String {
     format!("resp_{id}")
-}
-
-/// Why an answer is incomplete, if it is.
-fn incomplete(answer: &Answer) -> Option<&'static str> {
-    match answer.finish_reason.as_str() {
-        _ if answer.refusal().is_some() => None,
-        "length" | "pause_turn" => Some("max_output_tokens"),
-        "content_filter" => Some("content_filter"),
-        _ => None,
-    }
-}
-
-/// True if the answer was cut.
-pub(super) fn is_cut(answer: &Answer) -> bool {
-    incomplete(answer).is_some()
 }
 
 /// The time in the id of a request (UUID version 7), so that a response always says the same time.

@@ -10,7 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     echo::Echo,
-    history::{is_instructions, stored},
+    history::stored,
+    items::is_instructions,
     response::{self, ResponseBody},
 };
 use crate::{
