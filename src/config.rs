@@ -29,6 +29,7 @@ mod raw;
 mod schema;
 mod source;
 mod suggest;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -48,7 +49,8 @@ pub use error::{ConfigError, Invalid, Refusal};
 pub use limits::Limits;
 pub use llm::{
     Anthropic, Choice, EngineChoice, Llm, LlmBreaker, LlmBulkhead, LlmProvider, LlmRetry,
-    MaxTokensField, ModelPrice, OpenAi, Replay, Stub,
+    MaxTokensField, ModelEntry, ModelPrice, ModelTemperature, NamedProvider, OpenAi,
+    ProviderDialect, Replay, Stub,
 };
 pub use logging::{Format, Level, Logging};
 pub use merge::{DEFAULT_TOML, Setting};
@@ -77,6 +79,9 @@ pub struct Sources<E> {
     /// Command line flags.
     pub flags: Vec<Flag>,
 }
+
+const ANY_MODEL: &str = "llm.models is empty: requests may name any model of a provider that charges \
+                         for it; list the models that they may name";
 
 /// A valid configuration, with the source of each value.
 #[derive(Clone, Debug)]
@@ -112,6 +117,7 @@ impl Config {
         warnings.extend(env.warnings);
         let mut config = settings.build()?;
         warnings.extend(unbuilt::without_effect(&settings, config.embeddings.unused_keys()));
+        warnings.extend(config.llm.allows_any_model().then(|| ANY_MODEL.to_owned()));
         let embedder = config.embeddings.embedder_id();
         let (id, from) = (embedder.id.as_str().into(), "embeddings.provider");
         settings.derive("mlsdm.policy.embedder.id", id, from);

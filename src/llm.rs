@@ -18,6 +18,8 @@ mod http;
 pub mod metrics;
 mod native;
 mod object;
+mod model_facts;
+mod names;
 mod openai;
 mod price;
 mod provider;
@@ -41,6 +43,7 @@ pub mod turn;
 mod upstream;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::Arc,
@@ -59,6 +62,8 @@ pub use deadline::Deadline;
 pub use error::{LlmError, UnreachableCause};
 pub use http::http_client;
 pub use native::{NativeAnswer, NativeEvent};
+pub use model_facts::ModelRule;
+pub use names::provider_name;
 pub use openai::{OpenAi, OpenAiSettings};
 pub use price::BadPrice;
 pub use provider::{Function, Provider, ReplyFuture};
@@ -98,7 +103,7 @@ struct Shared {
     /// The engines that have their own order of providers.
     engines: HashMap<EngineId, Arc<[Target]>>,
     /// The models that a request may name. Empty: any model.
-    allowed: Vec<String>,
+    models: Vec<ModelRule>,
     prices: HashMap<String, Price>,
     /// Upper limit of the tokens of an answer.
     max_tokens: Option<u32>,
@@ -134,7 +139,7 @@ impl Llm {
             resilience,
             routes,
             engines: HashMap::new(),
-            allowed: Vec::new(),
+            models: Vec::new(),
             prices: HashMap::new(),
             max_tokens: None,
             temperature: None,
@@ -161,7 +166,7 @@ impl Llm {
         let shared = Shared {
             upstreams,
             engines,
-            allowed: setup.allowed,
+            models: setup.models,
             prices: setup.prices,
             max_tokens: setup.max_tokens,
             temperature: setup.temperature,
@@ -199,22 +204,27 @@ impl Llm {
 
     /// True if a request may name this model: it is listed or configured, or there is no list.
     pub fn allows(&self, model: &str) -> bool {
-        let allowed = &self.shared.allowed;
-        allowed.is_empty()
-            || allowed.iter().any(|name| name == model)
-            || self.model() == Some(model)
+        self.shared.models.is_empty() || self.rule(model).is_some() || self.model() == Some(model)
     }
 
-    /// The names of the configured model and of all listed models, in this order.
+    /// What the configuration says about a model: its own entry, else the first pattern that fits.
+    pub fn rule(&self, model: &str) -> Option<&ModelRule> {
+        let models = &self.shared.models;
+        let own = models.iter().find(|rule| rule.name == model);
+        own.or_else(|| models.iter().find(|rule| rule.matches(model)))
+    }
+
+    /// The names of the configured model and of all listed models, in this order. Patterns end in `*`.
     pub fn models(&self) -> Vec<&str> {
         let own = self.model();
-        let listed = self.shared.allowed.iter().map(String::as_str);
+        let listed = self.shared.models.iter().map(|rule| rule.name.as_str());
         own.into_iter().chain(listed.filter(|name| Some(*name) != own)).collect()
     }
 
     /// The price of a model, if it is configured.
     pub fn price(&self, model: &str) -> Option<Price> {
-        self.shared.prices.get(model).copied()
+        let listed = self.shared.prices.get(model).copied();
+        listed.or_else(|| self.rule(model)?.price)
     }
 
     /// The configured upper limit of the tokens of an answer.
@@ -241,16 +251,27 @@ impl Llm {
         for upstream in &self.shared.upstreams {
             known.entry(upstream.provider.name()).or_default();
         }
+        let name = |rule: &ModelRule| rule.name.clone();
         let orders = self.shared.engines.values().chain([&self.targets]);
         for (index, target) in orders.flat_map(|order| order.iter().enumerate()) {
             let models = known.entry(target.upstream.provider.name()).or_default();
             models.extend(target.model.clone());
-            // a model that a request names belongs to the first provider
+            // a model that a request names belongs to the first provider, unless its entry names another
             if index == 0 {
-                models.extend(self.shared.allowed.iter().cloned());
+                models.extend(self.listed().filter(|rule| rule.provider.is_none()).map(name));
+            }
+        }
+        for rule in self.listed() {
+            if let Some(provider) = rule.provider {
+                known.entry(provider).or_default().insert(name(rule));
             }
         }
         known
+    }
+
+    /// The listed models whose names are complete.
+    fn listed(&self) -> impl Iterator<Item = &ModelRule> {
+        self.shared.models.iter().filter(|rule| !rule.is_pattern())
     }
 
     /// The counters of attempts, by provider and outcome.
@@ -293,9 +314,10 @@ impl Llm {
         if request.model.as_ref().is_some_and(|model| !self.allows(model)) {
             return report;
         }
-        for (index, target) in self.targets.iter().enumerate() {
+        let order = self.order(request.model.as_deref());
+        for (index, target) in order.iter().enumerate() {
             let request = self.request_for(target, request, index == 0);
-            let has_fallback = index + 1 < self.targets.len();
+            let has_fallback = index + 1 < order.len();
             let before = calls.attempts();
             let provider = target.upstream.provider.name();
             let label = request.model.as_deref().map(|model| self.label(model));
@@ -325,18 +347,42 @@ impl Llm {
         report
     }
 
+    /// The order in which providers are called for a request that names a model: the provider that has
+    /// the model, then the others.
+    fn order(&self, model: Option<&str>) -> Cow<'_, [Target]> {
+        let provider = model.and_then(|model| self.rule(model)).and_then(|rule| rule.provider);
+        let named = |target: &Target| Some(target.upstream.provider.name()) == provider;
+        if provider.is_none() || self.targets.first().is_some_and(named) {
+            return Cow::Borrowed(&self.targets);
+        }
+        let upstreams = &self.shared.upstreams;
+        let upstream = upstreams.iter().find(|it| Some(it.provider.name()) == provider);
+        let first = upstream.map(|it| Target { upstream: Arc::clone(it), model: None });
+        let others = self.targets.iter().filter(|target| !named(target)).cloned();
+        Cow::Owned(first.into_iter().chain(others).collect())
+    }
+
     /// The request for one provider. A model that the client names belongs to the first provider; it
     /// has no meaning for the others.
     fn request_for(&self, target: &Target, request: &Request, is_first: bool) -> Request {
         let named = request.model.clone().filter(|_| is_first);
+        let model = named.or_else(|| target.model.clone());
+        let temperature = request.temperature.or_else(|| self.temperature(model.as_deref()));
         Request {
-            model: named.or_else(|| target.model.clone()),
+            model,
             messages: request.messages.clone(),
             prompt: Arc::clone(&request.prompt),
             max_tokens: self.limit(request.max_tokens),
-            temperature: request.temperature.or(self.shared.temperature),
+            temperature,
             extra: Arc::clone(&request.extra),
         }
+    }
+
+    /// The temperature of requests that name none.
+    fn temperature(&self, model: Option<&str>) -> Option<f64> {
+        let rule = model.and_then(|model| self.rule(model));
+        let takes = model.is_none_or(|model| model_facts::facts(model, rule).takes_temperature);
+        rule.and_then(|rule| rule.temperature).or(self.shared.temperature).filter(|_| takes)
     }
 
     /// The caller's limit, at most the configured one.
@@ -350,7 +396,7 @@ impl Llm {
     /// invent names.
     fn label<'m>(&self, model: &'m str) -> &'m str {
         let configured = self.targets.iter().any(|target| target.model.as_deref() == Some(model));
-        let listed = self.shared.allowed.iter().any(|name| name == model);
+        let listed = self.listed().any(|rule| rule.name == model);
         if configured || listed { model } else { OTHER }
     }
 }

@@ -129,7 +129,10 @@ pub fn state(
         stream_headers_after: config.api.stream_headers_after(),
         body_bytes: limits.body_bytes,
         docs: config.api.docs,
-        models: Models { default: config.llm.model.clone(), others: config.llm.models.clone() },
+        models: Models {
+            default: config.llm.model.clone(),
+            others: config.llm.models().into_iter().map(|model| model.name).collect(),
+        },
         end_users: EndUsers::new(config.api.end_user, config.auth.require_end_user),
         blocks: ClientBlocks::new(config.api.client_blocks.iter().map(String::as_str)),
         refusal: config.api.refusal,

@@ -77,7 +77,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
 
 /// The order of the models and the keys of their providers. Calls no provider, which would cost money.
 fn models(llm: &config::Llm) -> Vec<Check> {
-    let check = |provider: LlmProvider| {
+    let check = |provider: &LlmProvider| {
         let key = |key: bool| if key { "key given" } else { "no key" };
         let detail = match provider {
             LlmProvider::LocalStub => "built in".to_owned(),
@@ -88,6 +88,11 @@ fn models(llm: &config::Llm) -> Vec<Check> {
                 format!("{}, {}", host(&llm.anthropic.base_url), key(llm.anthropic.key().is_some()))
             }
             LlmProvider::Replay => format!("the log of engine {}", llm.replay.engine),
+            LlmProvider::Named(name) => {
+                let named = llm.named(name);
+                let host = named.map_or_else(String::new, |named| host(&named.base_url));
+                format!("{host}, {}", key(named.is_some_and(|named| named.key().is_some())))
+            }
         };
         Check::new(format!("model provider {}", provider.as_str()), Status::Pass, detail)
     };
@@ -97,7 +102,7 @@ fn models(llm: &config::Llm) -> Vec<Check> {
     };
     let order: Vec<String> = llm.order(&llm.first()).iter().map(name).collect();
     let mut checks = vec![Check::new("model", Status::Pass, order.join(", then "))];
-    checks.extend(llm.providers().into_iter().map(check));
+    checks.extend(llm.called().iter().map(check));
     checks
 }
 

@@ -1,6 +1,8 @@
 //! `llm`: model providers, fallbacks, prices and resilience.
 
 mod entries;
+mod models;
+mod named;
 mod provider;
 mod providers;
 mod resilience;
@@ -12,6 +14,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::error::{Fault, check};
 pub use entries::{Choice, EngineChoice, ModelPrice};
+pub use models::{ModelEntry, ModelTemperature};
+pub use named::{NamedProvider, ProviderDialect};
 pub use provider::LlmProvider;
 pub use providers::{Anthropic, MaxTokensField, OpenAi, Replay, Stub};
 pub use resilience::{LlmBreaker, LlmBulkhead, LlmRetry};
@@ -37,7 +41,9 @@ pub struct Llm {
     /// Engines with their own model.
     pub engines: Vec<EngineChoice>,
     /// Models that a request may name; empty allows any.
-    pub models: Vec<String>,
+    pub models: Vec<ModelEntry>,
+    /// Further providers.
+    pub providers: Vec<NamedProvider>,
     /// Prices of models.
     pub prices: Vec<ModelPrice>,
     /// Request fields that pass to a provider with any value.
@@ -108,7 +114,7 @@ impl Llm {
     /// The provider and model of engines without an entry in `engines`.
     pub fn first(&self) -> Choice {
         let model = self.provider.has_models().then(|| self.model.clone());
-        Choice { provider: self.provider, model }
+        Choice { provider: self.provider.clone(), model }
     }
 
     /// The providers to call in order, beginning with `first`; each provider once.
@@ -126,7 +132,7 @@ impl Llm {
     fn with_model(&self, choice: &Choice) -> Choice {
         let same = choice.provider == self.provider && choice.provider.has_models();
         let model = choice.model.clone().or_else(|| same.then(|| self.model.clone()));
-        Choice { provider: choice.provider, model }
+        Choice { provider: choice.provider.clone(), model }
     }
 
     /// Deadline of an answer, from the arrival of the request to its last byte.
@@ -140,13 +146,63 @@ impl Llm {
     }
 
     /// All providers that may be called.
-    pub fn providers(&self) -> BTreeSet<LlmProvider> {
-        let engines = self.engines.iter().map(|entry| entry.choice.provider);
-        let fallbacks = self.fallbacks.iter().map(|choice| choice.provider);
-        std::iter::once(self.provider).chain(fallbacks).chain(engines).collect()
+    pub fn called(&self) -> BTreeSet<LlmProvider> {
+        let engines = self.engines.iter().map(|entry| &entry.choice.provider);
+        let fallbacks = self.fallbacks.iter().map(|choice| &choice.provider);
+        let models = self.models().into_iter().filter_map(|model| model.provider);
+        std::iter::once(&self.provider)
+            .chain(fallbacks)
+            .chain(engines)
+            .cloned()
+            .chain(models)
+            .collect()
+    }
+
+    /// The models that a request may name. A name may begin with that of its provider and a colon;
+    /// other colons are part of the name.
+    pub fn models(&self) -> Vec<ModelEntry> {
+        let split = |mut model: ModelEntry| {
+            if let (None, Some((provider, name))) = (&model.provider, model.name.split_once(':')) {
+                let provider = LlmProvider::from(provider.to_owned());
+                if provider.has_models() && self.has(&provider) {
+                    (model.name, model.provider) = (name.to_owned(), Some(provider));
+                }
+            }
+            model
+        };
+        self.models.iter().cloned().map(split).collect()
+    }
+
+    /// The provider of this name in `providers`.
+    pub fn named(&self, name: &str) -> Option<&NamedProvider> {
+        self.providers.iter().find(|provider| provider.name == name)
+    }
+
+    /// True if a request may name any model, at a provider that charges for it.
+    pub fn allows_any_model(&self) -> bool {
+        let has_key = |provider: &LlmProvider| match provider {
+            LlmProvider::Openai => self.openai.key().is_some(),
+            LlmProvider::Anthropic => self.anthropic.key().is_some(),
+            LlmProvider::Named(name) => self.named(name).is_some_and(|named| named.key().is_some()),
+            LlmProvider::LocalStub | LlmProvider::Replay => false,
+        };
+        self.models.is_empty() && self.called().iter().any(has_key)
+    }
+
+    /// True for a built-in provider, and for one in `providers`.
+    fn has(&self, provider: &LlmProvider) -> bool {
+        match provider {
+            LlmProvider::Named(name) => self.named(name).is_some(),
+            LlmProvider::LocalStub
+            | LlmProvider::Openai
+            | LlmProvider::Anthropic
+            | LlmProvider::Replay => true,
+        }
     }
 
     pub(super) fn validate(&self) -> Result<(), Fault> {
+        named::validate(&self.providers)?;
+        check(self.has(&self.provider), "llm.provider", PROVIDER)?;
         let named = (1..=200).contains(&self.model.len());
         check(named, "llm.model", "a name of 1 to 200 characters")?;
         let missing = self.provider.has_models() && self.model == "local-stub";
@@ -161,7 +217,7 @@ impl Llm {
         let drain = (1..=3_600).contains(&self.drain_timeout);
         check(drain, "llm.drain_timeout", "between 1 and 3600 seconds")?;
         self.validate_entries()?;
-        let providers = self.providers();
+        let providers = self.called();
         self.openai.validate(providers.contains(&LlmProvider::Openai))?;
         self.anthropic.validate(providers.contains(&LlmProvider::Anthropic))?;
         self.replay.validate()?;
@@ -189,8 +245,15 @@ impl Llm {
         let lacks_model = |choice: &Choice| {
             choice.provider.has_models() && self.with_model(choice).model.is_none()
         };
-        check(!self.fallbacks.iter().any(lacks_model), "llm.fallbacks", MODEL_UNNAMED)?;
+        let is_known = |choice: &Choice| self.has(&choice.provider);
+        check(self.fallbacks.iter().all(is_known), "llm.fallbacks", FALLBACK)?;
         let engines = self.engines.iter().map(|entry| &entry.choice);
+        check(engines.clone().all(is_known), "llm.engines", ENGINE)?;
+        let models = self.models();
+        let known = models.iter().filter_map(|m| m.provider.as_ref()).all(|p| self.has(p));
+        check(known, "llm.models", "models whose provider is in llm.providers")?;
+        models::validate(&models)?;
+        check(!self.fallbacks.iter().any(lacks_model), "llm.fallbacks", MODEL_UNNAMED)?;
         check(!engines.clone().any(lacks_model), "llm.engines", MODEL_UNNAMED)?;
         let must = "a list of at most 1000 entries";
         check(self.fallbacks.len() <= ENTRIES_MAX, "llm.fallbacks", must)?;
@@ -199,6 +262,14 @@ impl Llm {
         check(self.prices.len() <= ENTRIES_MAX, "llm.prices", must)
     }
 }
+
+const PROVIDER: &str = "local_stub, openai, anthropic, replay, or a name in llm.providers";
+
+const FALLBACK: &str = "a list of `provider` or `provider:model`, with the provider local_stub, openai, \
+                        anthropic, replay, or a name in llm.providers";
+
+const ENGINE: &str = "a list of `engine=provider` or `engine=provider:model`, with the provider \
+                      local_stub, openai, anthropic, replay, or a name in llm.providers";
 
 const MODEL_MISSING: &str = "the name of a model of the provider: set llm.model in the file, or \
                              MLSDM__LLM__MODEL";

@@ -10,6 +10,7 @@ use super::{
     schema::Config,
     source::{self, FileFormat},
     suggest::nearest,
+    tables,
 };
 use crate::domain::policy::Preset;
 
@@ -30,9 +31,6 @@ const PRESET: &str = "mlsdm.preset";
 const WAKE: &str = "mlsdm.policy.rhythm.wake_duration";
 const SLEEP: &str = "mlsdm.policy.rhythm.sleep_duration";
 
-/// Maximum size of a secret file in bytes.
-const SECRET_BYTES_MAX: u64 = 64 * 1024;
-
 /// The value of a key and its source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
@@ -46,6 +44,9 @@ pub struct Setting {
 impl Setting {
     /// The value, with secrets redacted.
     pub fn shown(&self) -> Value {
+        if let Some(shown) = tables::redacted(&self.key, &self.value) {
+            return shown;
+        }
         if let Value::String(text) = &self.value
             && (SECRETS.contains(&self.key.as_str()) || has_user(text))
         {
@@ -57,15 +58,23 @@ impl Setting {
     /// Returns true for a secret that was given on the command line or in the configuration file, where
     /// others can read it, rather than in a variable or a separate file.
     pub fn is_exposed(&self) -> bool {
-        let Value::String(text) = &self.value else { return false };
-        let secret = SECRETS.contains(&self.key.as_str()) && redact(text) != *text;
-        secret
-            && match &self.source {
-                Source::Default | Source::Env(_) => false,
-                Source::Flag(_) => true,
-                Source::File(path) => source::read_bounded(path, source::FILE_BYTES_MAX)
-                    .is_ok_and(|file| file.contains(text)),
-            }
+        self.secrets().iter().any(|text| match &self.source {
+            Source::Default | Source::Env(_) => false,
+            Source::Flag(_) => true,
+            Source::File(path) => source::read_bounded(path, source::FILE_BYTES_MAX)
+                .is_ok_and(|file| file.contains(text)),
+        })
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let mut secrets = tables::secrets(&self.key, &self.value);
+        if let Value::String(text) = &self.value
+            && SECRETS.contains(&self.key.as_str())
+            && redact(text) != *text
+        {
+            secrets.push(text.clone());
+        }
+        secrets
     }
 }
 
@@ -204,9 +213,10 @@ impl Settings {
     }
 
     fn invalid(&self, raw: &Raw, must: String) -> ConfigError {
-        let secret = SECRETS.contains(&raw.key.as_str());
-        let (must, shown) = if secret {
+        let (must, shown) = if SECRETS.contains(&raw.key.as_str()) {
             ("a text (in quotes)".to_owned(), "***".to_owned())
+        } else if tables::has_secrets(&raw.key) {
+            (must, "***".to_owned())
         } else {
             (must, text(&raw.value))
         };
@@ -237,23 +247,13 @@ impl Settings {
 
 /// Resolves shorthands and reads secret files.
 fn resolve(mut raw: Raw) -> Result<Raw, ConfigError> {
+    tables::resolve(&mut raw)?;
     if let Some((_, key)) = SHORTHANDS.iter().find(|(short, _)| *short == raw.key) {
         (*key).clone_into(&mut raw.key);
     }
     let secret = SECRETS.iter().find(|secret| raw.key.strip_suffix("_file") == Some(**secret));
     if let (Some(key), Value::String(path)) = (secret, &raw.value) {
-        let path = PathBuf::from(path);
-        let fail = |problem| {
-            let (name, path) = (raw.name.clone(), path.clone());
-            ConfigError::SecretFile { name, path, problem }
-        };
-        let text = source::read_bounded(&path, SECRET_BYTES_MAX)
-            .map_err(|error| fail(format!("cannot be read: {error}")))?;
-        let text = text.trim_end_matches(['\r', '\n']);
-        if text.is_empty() {
-            return Err(fail("is empty".to_owned()));
-        }
-        raw.value = Value::String(text.to_owned());
+        raw.value = Value::String(tables::read_secret(&raw.name, PathBuf::from(path))?);
         (*key).clone_into(&mut raw.key);
     }
     Ok(raw)
@@ -290,7 +290,12 @@ fn coerce(value: &Value, like: &Value) -> Option<Value> {
         (Value::Array(likes), Value::Array(items)) => {
             let text = Value::String(String::new());
             let like = likes.first().unwrap_or(&text);
-            items.iter().map(|item| coerce(item, like)).collect::<Option<_>>().map(Value::Array)
+            // the fields of a table are checked with the type of the key
+            let item = |item: &Value| match item {
+                Value::Object(_) => Some(item.clone()),
+                _ => coerce(item, like),
+            };
+            items.iter().map(item).collect::<Option<_>>().map(Value::Array)
         }
         (Value::Bool(_), Value::Bool(_)) | (Value::String(_), Value::String(_)) => {
             Some(value.clone())

@@ -18,6 +18,10 @@ pub const SECRETS: [&str; 10] = [
     "logging.loki_url",
 ];
 
+/// Keys of lists of tables, and the field of a table that is redacted and may be given as
+/// `FIELD_file`. A field `headers` is redacted too.
+pub(super) const SECRET_TABLES: [(&str, &str); 1] = [("llm.providers", "api_key")];
+
 /// The layer in which a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {

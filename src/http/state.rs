@@ -83,6 +83,10 @@ impl Models {
 
     /// True if requests may name this model.
     pub fn contains(&self, model: &str) -> bool {
-        self.default == model || self.others.iter().any(|other| other == model)
+        let fits = |other: &String| match other.strip_suffix('*') {
+            Some(prefix) => model.starts_with(prefix),
+            None => other == model,
+        };
+        self.default == model || self.others.iter().any(fits)
     }
 }

@@ -6,7 +6,10 @@
 mod request;
 mod response;
 
-use reqwest::{Client, Url, header::HeaderValue};
+use reqwest::{
+    Client, Url,
+    header::{HeaderMap, HeaderValue},
+};
 use secrecy::SecretString;
 
 pub(super) use request::sampling;
@@ -21,21 +24,27 @@ const VERSION: &str = "anthropic-version";
 
 /// The settings of a server of messages.
 pub struct AnthropicSettings<'a> {
+    /// The provider's name.
+    pub name: &'static str,
     /// The base URL, with or without a final `/v1`; `/v1/messages` is appended.
     pub base_url: &'a str,
     /// The API key, if the server needs one.
     pub api_key: Option<&'a SecretString>,
     /// The value of the header `anthropic-version`, a date.
     pub version: &'a str,
+    /// Headers of every request.
+    pub headers: HeaderMap,
 }
 
 /// A client of a server of messages.
 #[derive(Clone)]
 pub struct Anthropic {
+    pub(super) name: &'static str,
     http: Client,
     url: Url,
     key: Option<HeaderValue>,
     version: HeaderValue,
+    headers: HeaderMap,
 }
 
 impl Anthropic {
@@ -43,7 +52,7 @@ impl Anthropic {
     ///
     /// # Errors
     /// [`SetupError::Url`] or [`SetupError::Header`] with the name of the setting.
-    pub fn new(http: Client, settings: &AnthropicSettings<'_>) -> Result<Self, SetupError> {
+    pub fn new(http: Client, settings: AnthropicSettings<'_>) -> Result<Self, SetupError> {
         let base = settings.base_url.trim_end_matches('/');
         let base = base.strip_suffix("/v1").unwrap_or(base);
         let url = Url::parse(&format!("{base}/v1/messages"))
@@ -53,7 +62,8 @@ impl Anthropic {
         let key = settings.api_key.map(header).transpose()?;
         let version = HeaderValue::from_str(settings.version)
             .map_err(|_| SetupError::Header("llm.anthropic.version"))?;
-        Ok(Self { http, url, key, version })
+        let AnthropicSettings { name, headers, .. } = settings;
+        Ok(Self { name, http, url, key, version, headers })
     }
 
     pub(super) async fn call(
@@ -62,7 +72,7 @@ impl Anthropic {
         sink: &mut Sink,
     ) -> Result<ProviderCompletion, LlmError> {
         let body = request::body(request, true)?;
-        let mut post = self.http.post(self.url.clone()).json(&body);
+        let mut post = self.http.post(self.url.clone()).headers(self.headers.clone()).json(&body);
         let same_dialect = request.extra.dialect == Some(Dialect::Anthropic);
         let passed: &[_] = if same_dialect { &request.extra.headers } else { &[] };
         // the client's version of the API is the one of its body

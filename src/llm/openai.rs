@@ -13,12 +13,12 @@ use std::sync::{
 
 use reqwest::{
     Client, Response, Url,
-    header::{AUTHORIZATION, HeaderName, HeaderValue},
+    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
 };
 use secrecy::SecretString;
 
 use super::{
-    Dialect, LlmError, ProviderCompletion, Request, Sink,
+    Dialect, LimitField, LlmError, ProviderCompletion, Request, Sink,
     body::Body,
     http,
     response_body::{self, ResponseBody},
@@ -30,6 +30,8 @@ const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
 /// The settings of a server of chat completions.
 pub struct OpenAiSettings<'a> {
+    /// The provider's name.
+    pub name: &'static str,
     /// The base URL; `/chat/completions` is appended.
     pub base_url: &'a str,
     /// The API key, if the server needs one.
@@ -37,7 +39,9 @@ pub struct OpenAiSettings<'a> {
     /// Azure's `api-version`; empty for other servers.
     pub api_version: &'a str,
     /// The request field that limits the tokens of an answer.
-    pub max_tokens_field: &'static str,
+    pub max_tokens_field: LimitField,
+    /// Headers of every request.
+    pub headers: HeaderMap,
     /// True if the server has the route `/responses`.
     pub has_responses: bool,
     /// True if the server may store responses.
@@ -47,13 +51,15 @@ pub struct OpenAiSettings<'a> {
 /// A client of a server of chat completions.
 #[derive(Clone)]
 pub struct OpenAi {
+    pub(super) name: &'static str,
     http: Client,
     url: Url,
     /// The URL of responses, if the server has them.
     responses_url: Option<Url>,
     may_store: bool,
     key: Option<(HeaderName, HeaderValue)>,
-    max_tokens_field: &'static str,
+    max_tokens_field: LimitField,
+    headers: HeaderMap,
     /// True once the server has refused to stream. Only whole answers are requested without a stream.
     refuses_streams: Arc<AtomicBool>,
 }
@@ -63,7 +69,7 @@ impl OpenAi {
     ///
     /// # Errors
     /// [`SetupError::Url`] or [`SetupError::Header`] with the name of the setting.
-    pub fn new(http: Client, settings: &OpenAiSettings<'_>) -> Result<Self, SetupError> {
+    pub fn new(http: Client, settings: OpenAiSettings<'_>) -> Result<Self, SetupError> {
         let is_azure = !settings.api_version.is_empty();
         let url = |route: &str| {
             let mut url = format!("{}/{route}", settings.base_url.trim_end_matches('/'));
@@ -80,9 +86,9 @@ impl OpenAi {
             Ok((name, value.ok_or(SetupError::Header("llm.openai.api_key"))?))
         };
         let key = settings.api_key.map(header).transpose()?;
-        let max_tokens_field = settings.max_tokens_field;
+        let OpenAiSettings { name, max_tokens_field, headers, .. } = settings;
         let refuses_streams = Arc::default();
-        Ok(Self { http, url, responses_url, may_store, key, max_tokens_field, refuses_streams })
+        Ok(Self { name, http, url, responses_url, may_store, key, max_tokens_field, headers, refuses_streams })
     }
 
     /// True if the server has responses.
@@ -162,7 +168,7 @@ impl OpenAi {
         (request, dialect): (&Request, Dialect),
         body: &Body,
     ) -> Result<Response, LlmError> {
-        let mut post = self.http.post(url.clone()).json(body);
+        let mut post = self.http.post(url.clone()).headers(self.headers.clone()).json(body);
         if request.extra.dialect == Some(dialect) {
             post = http::pass_headers(post, &request.extra.headers);
         }

@@ -49,8 +49,8 @@ impl Provider {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Stub(_) => "local_stub",
-            Self::OpenAi(_) => "openai",
-            Self::Anthropic(_) => "anthropic",
+            Self::OpenAi(openai) => openai.name,
+            Self::Anthropic(anthropic) => anthropic.name,
             Self::Replay(_) => "replay",
             Self::Function(_) => "function",
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Provider, Resilience};
+use super::{ModelRule, Provider, Resilience};
 use crate::domain::{budget::Price, ids::EngineId};
 
 /// The providers and models of all engines, for [`Llm::with_setup`](super::Llm::with_setup).
@@ -17,7 +17,7 @@ pub struct LlmSetup {
     /// The orders of engines that have their own.
     pub engines: HashMap<EngineId, Vec<Route>>,
     /// The models that a request may name. Empty: any model.
-    pub allowed: Vec<String>,
+    pub models: Vec<ModelRule>,
     /// The prices of models by name.
     pub prices: HashMap<String, Price>,
     /// Upper limit of the tokens of an answer; `None` leaves it to the provider.

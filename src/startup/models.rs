@@ -13,7 +13,7 @@ use crate::{
 /// The model providers of a configuration. With the provider `replay` this reads all recorded
 /// answers from its event log.
 pub async fn llm(config: &Config) -> Result<Llm, StartError> {
-    let replay = if config.llm.providers().contains(&LlmProvider::Replay) {
+    let replay = if config.llm.called().contains(&LlmProvider::Replay) {
         recorded_answers(config).await?
     } else {
         Replay::default()

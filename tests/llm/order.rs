@@ -108,3 +108,25 @@ async fn a_request_may_name_only_listed_models() {
     assert_eq!(llm.price("m-1"), Some(Price { input: 2_500_000, output: 10_000_000 }));
     assert_eq!(llm.price("m-2"), None);
 }
+
+#[tokio::test]
+async fn a_listed_model_is_requested_from_the_provider_that_has_it() {
+    let (openai, vllm) = (Double::new([completion("openai")]), Double::new([completion("vllm")]));
+    let (openai, vllm) = (openai.await, vllm.await);
+    let providers = json!([{
+        "name": "vllm", "dialect": "openai", "base_url": vllm.url, "headers": { "x-team": "a" },
+    }]);
+    let llm = llm(&[
+        ("LLM_BACKEND", "openai"),
+        ("MLSDM__LLM__OPENAI__BASE_URL", &openai.url),
+        ("MLSDM__LLM__PROVIDERS", &providers.to_string()),
+        ("MLSDM__LLM__MODELS", "vllm:llama-*"),
+    ]);
+    let naming = |model: &str| Request { model: Some(model.to_owned()), ..request() };
+    let (report, sink) = whole(&llm, &naming("llama-3")).await;
+    assert_eq!((report.provider, sink.text()), ("vllm", "vllm"));
+    assert_eq!(report.model.as_deref(), Some("llama-3"));
+    let (report, sink) = whole(&llm, &request()).await;
+    assert_eq!((report.provider, sink.text()), ("openai", "openai"));
+    assert_eq!(llm.breakers().len(), 2, "one breaker per provider");
+}

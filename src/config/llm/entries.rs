@@ -35,10 +35,8 @@ pub struct ModelPrice {
     pub price: Price,
 }
 
-const CHOICE: &str = "expected a list of `provider` or `provider:model`, with the provider \
-                      local_stub, openai, anthropic or replay";
-const ENGINE: &str = "expected a list of `engine=provider` or `engine=provider:model`, with the \
-                      provider local_stub, openai, anthropic or replay";
+const CHOICE: &str = "expected a list of `provider` or `provider:model`";
+const ENGINE: &str = "expected a list of `engine=provider` or `engine=provider:model`";
 const PRICE: &str = "expected a list of `model=input/output` in US dollars per million tokens, \
                      such as gpt-4o=2.50/10";
 
@@ -78,6 +76,6 @@ fn choice(text: &str) -> Option<Choice> {
         Some((provider, model)) => (provider, Some(model.trim().to_owned())),
         None => (text, None),
     };
-    let provider = LlmProvider::ALL.into_iter().find(|known| known.as_str() == provider.trim())?;
-    Some(Choice { provider, model })
+    let provider = provider.trim();
+    (!provider.is_empty()).then(|| Choice { provider: provider.to_owned().into(), model })
 }

@@ -44,23 +44,14 @@ pub(super) enum ResponsesRoute {
 }
 
 /// The request field that limits the length of a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MaxTokensField {
     /// `max_tokens`, which all servers support.
+    #[default]
     MaxTokens,
     /// `max_completion_tokens`, which reasoning models of `OpenAI` require.
     MaxCompletionTokens,
-}
-
-impl MaxTokensField {
-    /// The name of the field.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MaxTokens => "max_tokens",
-            Self::MaxCompletionTokens => "max_completion_tokens",
-        }
-    }
 }
 
 /// Anthropic.
@@ -171,11 +162,11 @@ const OPENAI_KEY_MISSING: &str = "given, as OPENAI_API_KEY or OPENAI_API_KEY_FIL
 const ANTHROPIC_KEY_MISSING: &str = "given, as ANTHROPIC_API_KEY or ANTHROPIC_API_KEY_FILE; or set \
                                      llm.anthropic.base_url to a server that does not need one";
 
-fn given(secret: &SecretString) -> Option<&SecretString> {
+pub(super) fn given(secret: &SecretString) -> Option<&SecretString> {
     Some(secret).filter(|secret| !secret.expose_secret().is_empty())
 }
 
-fn is_url(text: &str) -> bool {
+pub(super) fn is_url(text: &str) -> bool {
     let http = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
     reqwest::Url::parse(text).is_ok_and(|url| http(&url) && url.query().is_none())
 }

@@ -2,7 +2,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{env, error, fs, load_all, toml};
 use crate::{
-    config::{Choice, Llm, LlmProvider},
+    config::{Choice, Llm, LlmProvider, MaxTokensField, ModelTemperature, ProviderDialect},
     domain::budget::Price,
 };
 
@@ -32,7 +32,8 @@ fn the_variables_of_the_guide_choose_provider_and_key() {
         assert_eq!(llm.provider.as_str(), backend);
         let key = if backend == "openai" { llm.openai.key() } else { llm.anthropic.key() };
         assert_eq!(key.unwrap().expose_secret(), wanted);
-        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+        assert!(loaded.warnings[0].contains("llm.models is empty"), "{:?}", loaded.warnings);
         assert!(!format!("{:?}", loaded.config).contains(wanted));
         let shown: String = loaded.settings.iter().map(|s| s.shown().to_string()).collect();
         assert!(!shown.contains(wanted), "{shown}");
@@ -91,6 +92,19 @@ api_key = "sk-2"
 fn malformed_entries_are_refused() {
     for (text, wanted) in [
         ("fallbacks = [\"gemini\"]", "provider:model"),
+        ("provider = \"gemini\"\nmodel = \"m\"", "a name in llm.providers"),
+        ("models = [{ name = \"m\", price = \"x\" }]", "list of names, or of tables"),
+        ("models = [{ name = \"m\", provider = \"vllm\" }]", "provider is in llm.providers"),
+        ("models = [\"a*b\"]", "only at the end"),
+        (
+            "providers = [{ name = \"openai\", dialect = \"openai\", base_url = \"http://h\" }]",
+            "not",
+        ),
+        (
+            "providers = [{ name = \"v\", dialect = \"openai\", base_url = \"geheim\", api_key = \"geheim\" }]",
+            "is a URL",
+        ),
+        ("providers = [{ name = \"v\", api_key = \"geheim\" }]", "dialect"),
         ("fallbacks = [\"openai:\"]", "provider:model"),
         ("engines = [\"support\"]", "engine=provider:model"),
         ("engines = [\"Not An Id=openai\"]", "engine=provider:model"),
@@ -107,4 +121,65 @@ fn malformed_entries_are_refused() {
         assert!(text.contains(wanted), "{text}");
         assert!(!text.contains("geheim"), "{text}");
     }
+}
+
+const NAMED: &str = r#"
+[llm]
+provider = "vllm"
+model = "llama-3"
+fallbacks = ["openai:gpt-4o"]
+models = ["llama-3", "openai:gpt-4*", "ft:gpt-4:org", { name = "o3", provider = "openai", temperature = "refused", max_tokens_field = "max_completion_tokens", context_window = 200000, price = "2/8" }]
+[llm.openai]
+api_key = "sk-1"
+[[llm.providers]]
+name = "vllm"
+dialect = "openai"
+base_url = "http://localhost:8000/v1"
+api_key = "sk-geheim"
+headers = { X-Team = "geheim-team" }
+"#;
+
+#[test]
+fn providers_have_names_that_models_and_fallbacks_refer_to() {
+    let llm = llm(NAMED);
+    let vllm = LlmProvider::Named("vllm".to_owned());
+    let fallback = choice(LlmProvider::Openai, Some("gpt-4o"));
+    assert_eq!(llm.order(&llm.first()), [choice(vllm, Some("llama-3")), fallback]);
+    let named = llm.named("vllm").unwrap();
+    assert_eq!(named.dialect, ProviderDialect::Openai);
+    assert_eq!(named.key().unwrap().expose_secret(), "sk-geheim");
+    let models = llm.models();
+    let listed: Vec<_> = models.iter().map(|m| (m.name.as_str(), m.provider.clone())).collect();
+    let openai = Some(LlmProvider::Openai);
+    let wanted =
+        [("llama-3", None), ("gpt-4*", openai.clone()), ("ft:gpt-4:org", None), ("o3", openai)];
+    assert_eq!(listed, wanted);
+    assert_eq!(models[3].temperature, Some(ModelTemperature::Refused));
+    assert_eq!(models[3].max_tokens_field, Some(MaxTokensField::MaxCompletionTokens));
+    assert_eq!(models[3].context_window, Some(200_000));
+    assert_eq!(models[3].price, Some(Price { input: 2_000_000, output: 8_000_000 }));
+}
+
+#[test]
+fn the_secrets_of_a_named_provider_are_redacted() {
+    let loaded = toml(NAMED).unwrap();
+    let shown: String = loaded.settings.iter().map(|s| s.shown().to_string()).collect();
+    assert!(shown.contains("http://localhost:8000/v1") && !shown.contains("geheim"), "{shown}");
+    assert!(!format!("{:?}", loaded.config).contains("geheim"));
+}
+
+#[test]
+fn the_key_of_a_named_provider_may_be_in_a_file_and_the_list_in_a_variable() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    fs::write(&path, "sk-file\n").unwrap();
+    let list = serde_json::json!([{
+        "name": "team-a", "dialect": "anthropic", "base_url": "http://localhost",
+        "api_key_file": path.display().to_string(),
+    }]);
+    let env = env(&[("MLSDM__LLM__PROVIDERS", &list.to_string())]).unwrap();
+    assert!(env.settings.iter().all(|setting| !setting.is_exposed()));
+    let named = env.config.llm.named("team-a").unwrap();
+    assert_eq!(named.key().unwrap().expose_secret(), "sk-file");
+    assert_eq!(named.version, "2023-06-01");
 }

@@ -21,7 +21,7 @@ const LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 /// The body of a request.
 pub(super) fn body(
     request: &Request,
-    max_tokens_field: &'static str,
+    max_tokens_field: LimitField,
     streaming: bool,
 ) -> Result<Body, LlmError> {
     let same_dialect = request.extra.dialect == Some(Dialect::OpenAi);
@@ -55,14 +55,10 @@ pub(super) fn can_stream(request: &Request) -> bool {
 }
 
 /// Sets the limit of the answer under the name that the client gave it.
-fn limit(
-    request: &Request,
-    max_tokens_field: &'static str,
-    body: &mut Body,
-) -> Result<(), LlmError> {
+fn limit(request: &Request, max_tokens_field: LimitField, body: &mut Body) -> Result<(), LlmError> {
     let Some(limit) = request.max_tokens else { return Ok(()) };
     let named = limit.field.filter(|field| *field != LimitField::MaxOutputTokens);
-    let named = named.map_or(max_tokens_field, LimitField::as_str);
+    let named = named.unwrap_or(max_tokens_field).as_str();
     for other in LIMITS.into_iter().filter(|other| *other != named) {
         body.remove(other);
     }
@@ -127,7 +123,7 @@ mod tests {
 
     fn body(
         request: &Request,
-        max_tokens_field: &'static str,
+        max_tokens_field: LimitField,
         streaming: bool,
     ) -> Result<Value, LlmError> {
         super::body(request, max_tokens_field, streaming)
@@ -135,7 +131,7 @@ mod tests {
     }
 
     fn untranslatable(request: &Request) -> bool {
-        matches!(body(request, "max_tokens", false), Err(LlmError::Untranslatable { .. }))
+        matches!(body(request, LimitField::MaxTokens, false), Err(LlmError::Untranslatable { .. }))
     }
 
     #[test]
@@ -147,7 +143,7 @@ mod tests {
         let texts = vec![Message::text(Role::System, "Be kind"), Message::text(Role::User, "Hi")];
         let request = request(texts, Some(Dialect::OpenAi), fields);
         assert_eq!(
-            body(&request, "max_tokens", false).unwrap(),
+            body(&request, LimitField::MaxTokens, false).unwrap(),
             json!({
                 "model": "m-1", "max_tokens": 64, "temperature": 0.5, "stream": false,
                 "top_p": 0.9, "n": 1,
@@ -157,7 +153,7 @@ mod tests {
                 ]
             })
         );
-        let streamed = body(&request, "max_completion_tokens", true).unwrap();
+        let streamed = body(&request, LimitField::MaxCompletionTokens, true).unwrap();
         assert_eq!(streamed["stream_options"], json!({ "include_usage": true }));
         assert_eq!(streamed["max_completion_tokens"], 64);
         assert_eq!(streamed.get("max_tokens"), None);
@@ -169,7 +165,10 @@ mod tests {
         let text = json::raw(&raw).unwrap();
         let result = Message { role: Role::Tool, text: "12:00".to_owned(), raw: Some(text) };
         let same_dialect = request(vec![result.clone()], Some(Dialect::OpenAi), json!({}));
-        assert_eq!(body(&same_dialect, "max_tokens", false).unwrap()["messages"], json!([raw]));
+        assert_eq!(
+            body(&same_dialect, LimitField::MaxTokens, false).unwrap()["messages"],
+            json!([raw])
+        );
         assert!(untranslatable(&request(vec![result], Some(Dialect::Anthropic), json!({}))));
     }
 
