@@ -16,10 +16,10 @@ mod error;
 mod finish;
 mod http;
 pub mod metrics;
-mod native;
-mod object;
 mod model_facts;
 mod names;
+mod native;
+mod object;
 mod openai;
 mod price;
 mod provider;
@@ -29,6 +29,7 @@ mod replay;
 mod report;
 mod response_body;
 mod responses;
+mod routing;
 mod setup;
 mod setup_error;
 mod sink;
@@ -38,12 +39,12 @@ mod stub;
 mod thinking;
 mod tokens;
 mod tool_calls;
+mod translate;
 #[doc(hidden)]
 pub mod turn;
 mod upstream;
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::Arc,
@@ -61,9 +62,9 @@ pub use chat::{
 pub use deadline::Deadline;
 pub use error::{LlmError, UnreachableCause};
 pub use http::http_client;
-pub use native::{NativeAnswer, NativeEvent};
 pub use model_facts::ModelRule;
 pub use names::provider_name;
+pub use native::{NativeAnswer, NativeEvent};
 pub use openai::{OpenAi, OpenAiSettings};
 pub use price::BadPrice;
 pub use provider::{Function, Provider, ReplyFuture};
@@ -287,16 +288,6 @@ impl Llm {
         self.shared.upstreams.iter().flat_map(counters)
     }
 
-    /// Checks that a request has a form in the dialect of at least one of the providers.
-    ///
-    /// # Errors
-    /// [`LlmError::Untranslatable`] of the first one.
-    pub fn check(&self, request: &Request) -> Result<(), LlmError> {
-        let mut results = self.targets.iter().map(|target| target.upstream.provider.check(request));
-        let first = results.next().unwrap_or(Ok(()));
-        if first.is_ok() || results.any(|result| result.is_ok()) { Ok(()) } else { first }
-    }
-
     /// Calls the providers in their order until one answers or the deadline is over. Dropping the
     /// future cancels the call; the sink then holds the part of the answer received so far, and `calls`
     /// the calls made.
@@ -345,51 +336,6 @@ impl Llm {
         }
         report.attempts = calls.attempts();
         report
-    }
-
-    /// The order in which providers are called for a request that names a model: the provider that has
-    /// the model, then the others.
-    fn order(&self, model: Option<&str>) -> Cow<'_, [Target]> {
-        let provider = model.and_then(|model| self.rule(model)).and_then(|rule| rule.provider);
-        let named = |target: &Target| Some(target.upstream.provider.name()) == provider;
-        if provider.is_none() || self.targets.first().is_some_and(named) {
-            return Cow::Borrowed(&self.targets);
-        }
-        let upstreams = &self.shared.upstreams;
-        let upstream = upstreams.iter().find(|it| Some(it.provider.name()) == provider);
-        let first = upstream.map(|it| Target { upstream: Arc::clone(it), model: None });
-        let others = self.targets.iter().filter(|target| !named(target)).cloned();
-        Cow::Owned(first.into_iter().chain(others).collect())
-    }
-
-    /// The request for one provider. A model that the client names belongs to the first provider; it
-    /// has no meaning for the others.
-    fn request_for(&self, target: &Target, request: &Request, is_first: bool) -> Request {
-        let named = request.model.clone().filter(|_| is_first);
-        let model = named.or_else(|| target.model.clone());
-        let temperature = request.temperature.or_else(|| self.temperature(model.as_deref()));
-        Request {
-            model,
-            messages: request.messages.clone(),
-            prompt: Arc::clone(&request.prompt),
-            max_tokens: self.limit(request.max_tokens),
-            temperature,
-            extra: Arc::clone(&request.extra),
-        }
-    }
-
-    /// The temperature of requests that name none.
-    fn temperature(&self, model: Option<&str>) -> Option<f64> {
-        let rule = model.and_then(|model| self.rule(model));
-        let takes = model.is_none_or(|model| model_facts::facts(model, rule).takes_temperature);
-        rule.and_then(|rule| rule.temperature).or(self.shared.temperature).filter(|_| takes)
-    }
-
-    /// The caller's limit, at most the configured one.
-    fn limit(&self, asked: Option<TokenLimit>) -> Option<TokenLimit> {
-        let Some(max) = self.shared.max_tokens else { return asked };
-        let limit = asked.unwrap_or_else(|| max.into());
-        Some(TokenLimit { tokens: limit.tokens.min(max), ..limit })
     }
 
     /// The name of a model in spans: `other` unless the configuration names it, because clients can

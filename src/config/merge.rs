@@ -291,9 +291,8 @@ fn coerce(value: &Value, like: &Value) -> Option<Value> {
             let text = Value::String(String::new());
             let like = likes.first().unwrap_or(&text);
             // the fields of a table are checked with the type of the key
-            let item = |item: &Value| match item {
-                Value::Object(_) => Some(item.clone()),
-                _ => coerce(item, like),
+            let item = |item: &Value| {
+                if item.is_object() { Some(item.clone()) } else { coerce(item, like) }
             };
             items.iter().map(item).collect::<Option<_>>().map(Value::Array)
         }

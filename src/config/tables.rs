@@ -36,6 +36,12 @@ pub(super) fn redacted(key: &str, value: &Value) -> Option<Value> {
         if let Some(secret) = table.get_mut(field).filter(|secret| **secret != "") {
             *secret = SHOWN.into();
         }
+        // a URL may hold a password
+        for text in table.values_mut() {
+            if text.as_str().is_some_and(|text| text.contains("://") && text.contains('@')) {
+                *text = SHOWN.into();
+            }
+        }
         if let Some(Value::Object(headers)) = table.get_mut(HEADERS) {
             headers.values_mut().for_each(|header| *header = SHOWN.into());
         }

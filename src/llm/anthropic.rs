@@ -1,7 +1,6 @@
 //! Anthropic's messages API.
 //!
-//! Requests in the dialect of chat completions are translated if they consist of texts and a few
-//! common fields; others are refused. Deliberately not here: retries and deadlines (`upstream`).
+//! Deliberately not here: requests of other dialects (`translate`), retries and deadlines (`upstream`).
 
 mod request;
 mod response;
@@ -71,7 +70,8 @@ impl Anthropic {
         request: &Request,
         sink: &mut Sink,
     ) -> Result<ProviderCompletion, LlmError> {
-        let body = request::body(request, true)?;
+        let (body, dropped) = request::body(request, true)?;
+        sink.add_dropped(&dropped);
         let mut post = self.http.post(self.url.clone()).headers(self.headers.clone()).json(&body);
         let same_dialect = request.extra.dialect == Some(Dialect::Anthropic);
         let passed: &[_] = if same_dialect { &request.extra.headers } else { &[] };

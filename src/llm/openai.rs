@@ -88,7 +88,17 @@ impl OpenAi {
         let key = settings.api_key.map(header).transpose()?;
         let OpenAiSettings { name, max_tokens_field, headers, .. } = settings;
         let refuses_streams = Arc::default();
-        Ok(Self { name, http, url, responses_url, may_store, key, max_tokens_field, headers, refuses_streams })
+        Ok(Self {
+            name,
+            http,
+            url,
+            responses_url,
+            may_store,
+            key,
+            max_tokens_field,
+            headers,
+            refuses_streams,
+        })
     }
 
     /// True if the server has responses.
@@ -136,7 +146,8 @@ impl OpenAi {
         streaming: bool,
         sink: &mut Sink,
     ) -> Result<ProviderCompletion, LlmError> {
-        let body = request::body(request, self.max_tokens_field, streaming)?;
+        let (body, dropped) = request::body(request, self.max_tokens_field, streaming)?;
+        sink.add_dropped(&dropped);
         let dialect = Dialect::OpenAi;
         let response = self.send(&self.url, (request, dialect), &body).await?;
         let model = request.model.as_deref().unwrap_or_default();

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, future::Future, pin::Pin, sync::Arc};
 
 use super::{
     Anthropic, Dialect, LlmError, OpenAi, ProviderCompletion, Replay, Reply, Request, Sink, Stub,
-    Translated, anthropic, responses,
+    Translated, anthropic, responses, translate,
 };
 use crate::domain::event::Sampling;
 
@@ -61,7 +61,12 @@ impl Provider {
     /// # Errors
     /// [`LlmError::Untranslatable`].
     pub(super) fn check(&self, request: &Request) -> Result<(), LlmError> {
-        self.translation(request).map(drop)
+        let translation = self.translation(request)?;
+        let request = translation.as_ref().map_or(request, |translated| &translated.request);
+        match self.dialect().filter(|_| !self.speaks(request.extra.dialect)) {
+            None => Ok(()),
+            Some(dialect) => translate::translate(request, dialect).map(drop),
+        }
     }
 
     /// The request in the provider's dialect. The names of hints that were left out go to the sink.
@@ -70,6 +75,8 @@ impl Provider {
         request: &'r Request,
         sink: &mut Sink,
     ) -> Result<Cow<'r, Request>, LlmError> {
+        // those of a provider that was called before
+        sink.set_dropped(Vec::new());
         let Some(Translated { request, dropped }) = self.translation(request)? else {
             return Ok(Cow::Borrowed(request));
         };
@@ -87,6 +94,24 @@ impl Provider {
             Self::OpenAi(_) => responses::to_chat(request, Dialect::OpenAi).map(Some),
             Self::Anthropic(_) => responses::to_chat(request, Dialect::Anthropic).map(Some),
             Self::Stub(_) | Self::Replay(_) | Self::Function(_) => Ok(None),
+        }
+    }
+
+    /// The dialect of the provider's API; `None` if it has none of its own.
+    const fn dialect(&self) -> Option<Dialect> {
+        match self {
+            Self::OpenAi(_) => Some(Dialect::OpenAi),
+            Self::Anthropic(_) => Some(Dialect::Anthropic),
+            Self::Stub(_) | Self::Replay(_) | Self::Function(_) => None,
+        }
+    }
+
+    /// True if a request in this dialect needs no translation.
+    pub(super) fn speaks(&self, dialect: Option<Dialect>) -> bool {
+        match (self, dialect) {
+            (Self::OpenAi(openai), Some(Dialect::Responses)) => openai.has_responses(),
+            (_, None) => true,
+            (_, Some(_)) => self.dialect().is_none() || self.dialect() == dialect,
         }
     }
 

@@ -123,11 +123,11 @@ impl Sink {
             reasoning: String::new(),
             calls: ToolCalls::default(),
             native: None,
-            dropped: Vec::new(),
             bytes: 0,
             has_media: false,
             first: None,
             activity: Arc::default(),
+            dropped: Vec::new(),
         }
     }
 
@@ -326,6 +326,11 @@ impl Sink {
         self.has_media = true;
         self.start(bytes);
         Ok(())
+    }
+
+    /// Names further fields of the request that were left out.
+    pub(super) fn add_dropped(&mut self, names: &[&str]) {
+        self.dropped.extend(names.iter().map(|name| (*name).to_owned()));
     }
 
     /// Names the fields of the request that were left out for the provider that is called next.

@@ -95,11 +95,7 @@ fn anthropic(http: Client, config: &config::Anthropic) -> Result<Anthropic, Setu
     Anthropic::new(http, settings)
 }
 
-fn named(
-    http: Client,
-    config: &NamedProvider,
-    may_store: bool,
-) -> Result<Provider, SetupError> {
+fn named(http: Client, config: &NamedProvider, may_store: bool) -> Result<Provider, SetupError> {
     let (name, headers) = (provider_name(&config.name), headers(config)?);
     let (base_url, api_key) = (config.base_url.as_str(), config.key());
     Ok(match config.dialect {

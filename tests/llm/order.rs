@@ -68,7 +68,7 @@ async fn the_failure_of_the_first_provider_is_reported_if_no_fallback_can_be_rep
         ("MLSDM__LLM__ANTHROPIC__BASE_URL", "http://127.0.0.1:9"),
     ]);
     // Anthropic's API has no such field
-    let request = with_fields(Dialect::OpenAi, json!({ "seed": 1 }));
+    let request = with_fields(Dialect::OpenAi, json!({ "logprobs": true }));
     let (report, _) = whole(&llm, &request).await;
     assert_eq!(report.provider, "openai");
     assert_eq!(report.result.err(), Some(LlmError::Upstream { status: 500 }));

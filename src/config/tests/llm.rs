@@ -101,7 +101,7 @@ fn malformed_entries_are_refused() {
             "not",
         ),
         (
-            "providers = [{ name = \"v\", dialect = \"openai\", base_url = \"geheim\", api_key = \"geheim\" }]",
+            "providers = [{ name = \"v\", dialect = \"openai\", base_url = \"ftp://u:geheim@h\", api_key = \"geheim\" }]",
             "is a URL",
         ),
         ("providers = [{ name = \"v\", api_key = \"geheim\" }]", "dialect"),

@@ -38,8 +38,17 @@ pub enum StepError {
         step: u64,
     },
     /// The requested model is not allowed. Nothing was recorded.
-    #[error("this model is not allowed; GET /v1/models lists the allowed models (llm.models)")]
-    ModelNotAllowed,
+    #[error("requests may not name this model (llm.models), only: {models}")]
+    ModelNotAllowed {
+        /// The models that requests may name.
+        models: String,
+    },
+    /// The request has a part for which the provider's API has no form. Nothing was recorded.
+    #[error("the request cannot be translated for the provider of the model: {what}")]
+    Untranslatable {
+        /// The part.
+        what: &'static str,
+    },
     /// The texts that must be judged are too long. Nothing was recorded.
     #[error(
         "the request has {chars} characters to be judged, and at most {limit} are judged; shorten it, or \

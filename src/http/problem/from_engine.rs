@@ -34,7 +34,8 @@ impl From<StepError> for Problem {
             StepError::TooLate { step } => {
                 Self::new(Code::StepAbandoned, error.to_string()).with_step(step, "too_late")
             }
-            StepError::ModelNotAllowed => Self::new(Code::ModelNotFound, error.to_string()),
+            StepError::ModelNotAllowed { .. } => Self::new(Code::ModelNotFound, error.to_string()),
+            StepError::Untranslatable { .. } => Self::new(Code::ModelCannot, error.to_string()),
             StepError::TooMuchText { .. } => Self::new(Code::PromptTooLong, error.to_string()),
             StepError::Erased => Self::new(Code::Erased, error.to_string()),
         }

@@ -11,6 +11,7 @@ use crate::{
         Dialect, LlmError, Message, Request, Role,
         body::{self, Body, raw},
         thinking,
+        translate::{self, Dropped, MAX_TOKENS},
     },
 };
 
@@ -20,43 +21,46 @@ const GOVERNED: [&str; 4] = ["model", "messages", "system", "stream"];
 /// Maximum temperature of Anthropic's API. `OpenAI`'s is 2.
 const TEMPERATURE_MAX: f64 = 1.0;
 
-/// The limit of requests that name none: the API requires one.
-const MAX_TOKENS: u32 = 4_096;
-
 /// The sampling parameters that the API gets.
 pub(in crate::llm) fn sampling(given: Sampling) -> Sampling {
     let temperature = given.temperature.map(|temperature| temperature.min(TEMPERATURE_MAX));
     Sampling { temperature, ..given }
 }
 
-/// The body of a request.
-pub(super) fn body(request: &Request, streaming: bool) -> Result<Body, LlmError> {
-    let same_dialect = request.extra.dialect == Some(Dialect::Anthropic);
-    let Some(model) = &request.model else {
+/// The body of a request, and the names of the hints that were left out.
+pub(super) fn body(request: &Request, streaming: bool) -> Result<(Body, Dropped), LlmError> {
+    if request.model.is_none() {
         return Err(LlmError::Untranslatable { what: "the request names no model" });
-    };
-    let mut fields = Fields::default();
-    body::set(&mut fields, "model", model)?;
-    if same_dialect {
-        same_dialect_fields(request, &mut fields)?;
-    } else {
-        translated_fields(request, &mut fields)?;
     }
+    let (mut body, dropped) = match request.extra.dialect {
+        Some(Dialect::Anthropic) => (unchanged(request)?, Dropped::new()),
+        None | Some(Dialect::OpenAi | Dialect::Responses) => {
+            translate::translate(request, Dialect::Anthropic)?
+        }
+    };
+    body.set("stream", &streaming)?;
+    Ok((body, dropped))
+}
+
+/// The fields and messages of a client of the same dialect.
+fn unchanged(request: &Request) -> Result<Body, LlmError> {
+    let mut fields = Fields::default();
+    body::set(&mut fields, "model", &request.model)?;
+    same_dialect_fields(request, &mut fields)?;
     let mut body = Body::new(fields, "messages");
     let (system, chat): (Vec<&Message>, Vec<&Message>) =
         request.messages.iter().map(AsRef::as_ref).partition(|message| is_field(message));
-    if let Some(system) = join_system(&system, same_dialect)? {
+    if let Some(system) = join_system(&system)? {
         body.set("system", &*system)?;
     }
     for message in chat {
-        body.push(self::message(message, same_dialect)?);
+        body.push(self::message(message)?);
     }
     let max_tokens = request.max_tokens.map_or(MAX_TOKENS, |limit| limit.tokens);
     body.set_number("max_tokens", &max_tokens)?;
     if let Some(temperature) = request.temperature {
         body.set_number("temperature", &temperature.min(TEMPERATURE_MAX))?;
     }
-    body.set("stream", &streaming)?;
     Ok(body)
 }
 
@@ -81,50 +85,21 @@ fn same_dialect_fields(request: &Request, body: &mut Fields) -> Result<(), LlmEr
     Ok(())
 }
 
-/// Translates the fields of chat completions that have an equivalent.
-fn translated_fields(request: &Request, body: &mut Fields) -> Result<(), LlmError> {
-    for (name, value) in request.extra.fields.iter() {
-        match (name, value.get().as_bytes().first()) {
-            (_, Some(b'n')) => {}
-            ("top_p", _) => body.insert("top_p", Arc::clone(value)),
-            ("stop", Some(b'"')) => body.insert("stop_sequences", raw(&[&**value])?),
-            ("stop", Some(b'[')) => body.insert("stop_sequences", Arc::clone(value)),
-            ("n", _) if value.get() == "1" => {}
-            (known, _) if GOVERNED.contains(&known) => {}
-            // governed in the other dialect, too; `user` only helps providers to detect abuse
-            (
-                "stream_options"
-                | "max_tokens"
-                | "max_completion_tokens"
-                | "temperature"
-                | "user"
-                | "metadata",
-                _,
-            ) => {}
-            _ => {
-                return Err(LlmError::Untranslatable { what: "fields of another dialect" });
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Joins all messages of the field `system`: plain texts into one text, otherwise blocks into one list.
 /// A single original stays as it is.
-fn join_system(system: &[&Message], same_dialect: bool) -> Result<Option<Arc<RawValue>>, LlmError> {
+fn join_system(system: &[&Message]) -> Result<Option<Arc<RawValue>>, LlmError> {
     if system.iter().all(|message| message.raw.is_none()) {
         let texts: Vec<&str> =
             system.iter().map(|m| m.text.as_str()).filter(|text| !text.is_empty()).collect();
         return (!texts.is_empty()).then(|| raw(&texts.join("\n\n"))).transpose();
     }
-    if let ([message], true) = (system, same_dialect) {
+    if let [message] = system {
         return Ok(message.raw.clone());
     }
     let mut blocks = Vec::new();
     for message in system {
         match &message.raw {
             None => blocks.push(text_block(&message.text)?),
-            Some(_) if !same_dialect => return Err(NOT_ONLY_TEXT),
             Some(raw) => blocks.extend(system_blocks(raw)?),
         }
     }
@@ -152,10 +127,9 @@ fn text_block(text: &str) -> Result<Arc<RawValue>, LlmError> {
 const NOT_ONLY_TEXT: LlmError =
     LlmError::Untranslatable { what: "a message with more than a text" };
 
-fn message(message: &Message, same_dialect: bool) -> Result<Arc<RawValue>, LlmError> {
+fn message(message: &Message) -> Result<Arc<RawValue>, LlmError> {
     match (&message.raw, message.role) {
-        (Some(raw), _) if same_dialect => Ok(Arc::clone(raw)),
-        (Some(_), _) => Err(NOT_ONLY_TEXT),
+        (Some(raw), _) => Ok(Arc::clone(raw)),
         (None, Role::Tool) => {
             Err(LlmError::Untranslatable { what: "the result of a tool without its call" })
         }
@@ -185,7 +159,7 @@ mod tests {
     }
 
     fn body(request: &Request, streaming: bool) -> Result<Value, LlmError> {
-        super::body(request, streaming).map(|body| serde_json::to_value(body).unwrap())
+        super::body(request, streaming).map(|(body, _)| serde_json::to_value(body).unwrap())
     }
 
     fn texts() -> Vec<Message> {
@@ -205,7 +179,7 @@ mod tests {
             body(&request(texts(), Dialect::OpenAi, fields), true).unwrap(),
             json!({
                 "model": "claude", "max_tokens": 64, "temperature": 1.0, "stream": true,
-                "system": "Be kind\n\nBe brief", "stop_sequences": ["END"], "top_p": 0.9,
+                "system": "Be kind\n\nBe brief", "stop_sequences": ["END"],
                 "messages": [
                     { "role": "user", "content": "Hi" },
                     { "role": "assistant", "content": "Hello" },
@@ -216,16 +190,30 @@ mod tests {
     }
 
     #[test]
-    fn untranslatable_requests_are_refused() {
-        for fields in [json!({ "tools": [{}] }), json!({ "n": 2 }), json!({ "seed": 1 })] {
-            let refused = body(&request(texts(), Dialect::OpenAi, fields), false);
-            assert!(matches!(refused, Err(LlmError::Untranslatable { .. })));
-        }
-        for role in [Role::User, Role::System] {
-            let raw = json::raw(&json!({ "role": role, "content": [] })).ok();
-            let image = Message { role, text: "look".to_owned(), raw };
-            let refused = body(&request(vec![image], Dialect::OpenAi, json!({})), false);
-            assert!(matches!(refused, Err(LlmError::Untranslatable { .. })));
+    fn a_system_message_in_the_list_keeps_its_place() {
+        let raw = json!({ "role": "system", "content": "Be brief" });
+        let system =
+            Message { role: Role::System, text: "Be brief".to_owned(), raw: json::raw(&raw).ok() };
+        let messages = vec![Message::text(Role::User, "Hi"), system];
+        let body = body(&request(messages, Dialect::Anthropic, json!({})), false).unwrap();
+        let hi = json!({ "role": "user", "content": "Hi" });
+        assert_eq!((body.get("system"), &body["messages"]), (None, &json!([hi, raw])));
+    }
+
+    #[test]
+    fn a_lowered_limit_lowers_the_budget_of_thinking() {
+        let thinking = json!({ "type": "enabled", "budget_tokens": 10_000 });
+        let fields = json!({ "max_tokens": 16_000, "thinking": thinking });
+        let mut request = request(texts(), Dialect::Anthropic, fields);
+        request.temperature = None;
+        for (granted, budget) in [(16_000, json!(10_000)), (8_000, json!(5_000)), (64, json!(null))]
+        {
+            request.max_tokens = Some(granted.into());
+            let body = body(&request, false).unwrap();
+            assert_eq!(
+                (&body["max_tokens"], &body["thinking"]["budget_tokens"]),
+                (&json!(granted), &budget)
+            );
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     llm::{
         Dialect, LimitField, LlmError, Message, Request, Role,
         body::{self, Body, raw},
+        translate::{self, Dropped},
     },
 };
 
@@ -18,23 +19,21 @@ const GOVERNED: [&str; 4] = ["model", "messages", "stream", "mlsdm"];
 /// The names of the limit of an answer.
 const LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 
-/// The body of a request.
+/// The body of a request, and the names of the hints that were left out.
 pub(super) fn body(
     request: &Request,
     max_tokens_field: LimitField,
     streaming: bool,
-) -> Result<Body, LlmError> {
-    let same_dialect = request.extra.dialect == Some(Dialect::OpenAi);
-    let Some(model) = &request.model else {
+) -> Result<(Body, Dropped), LlmError> {
+    if request.model.is_none() {
         return Err(LlmError::Untranslatable { what: "the request names no model" });
-    };
-    let mut fields = Fields::default();
-    body::set(&mut fields, "model", model)?;
-    extra(request, same_dialect, &mut fields)?;
-    let mut body = Body::new(fields, "messages");
-    for message in request.messages.iter() {
-        body.push(self::message(message, same_dialect)?);
     }
+    let (mut body, dropped) = match request.extra.dialect {
+        Some(Dialect::OpenAi) => (unchanged(request)?, Dropped::new()),
+        None | Some(Dialect::Anthropic | Dialect::Responses) => {
+            translate::translate(request, Dialect::OpenAi)?
+        }
+    };
     limit(request, max_tokens_field, &mut body)?;
     if let Some(temperature) = request.temperature {
         body.set_number("temperature", &temperature)?;
@@ -44,6 +43,25 @@ pub(super) fn body(
         body.set("stream_options", &stream_options(request))?;
     } else {
         body.remove("stream_options");
+    }
+    Ok((body, dropped))
+}
+
+/// The fields and messages of a client of the same dialect.
+fn unchanged(request: &Request) -> Result<Body, LlmError> {
+    let given = &request.extra.fields;
+    // a step has one answer
+    if given.is_set("n") && given.read("n").ok().flatten() != Some(1) {
+        return Err(LlmError::Untranslatable { what: "more than one answer (n)" });
+    }
+    let mut fields = Fields::default();
+    body::set(&mut fields, "model", &request.model)?;
+    for (name, value) in given.iter().filter(|(name, _)| !GOVERNED.contains(name)) {
+        fields.insert(name, Arc::clone(value));
+    }
+    let mut body = Body::new(fields, "messages");
+    for message in request.messages.iter() {
+        body.push(self::message(message)?);
     }
     Ok(body)
 }
@@ -67,32 +85,18 @@ fn limit(request: &Request, max_tokens_field: LimitField, body: &mut Body) -> Re
 
 /// The client's options of a stream, and usage, which this server needs.
 fn stream_options(request: &Request) -> Fields {
-    let given: Option<Fields> = request.extra.fields.read("stream_options").ok().flatten();
+    let same_dialect = request.extra.dialect == Some(Dialect::OpenAi);
+    let given = request.extra.fields.read("stream_options").ok().flatten();
+    let given: Option<Fields> = given.filter(|_| same_dialect);
     let mut options = given.unwrap_or_default();
     // a boolean has a JSON form
     options.set("include_usage", &true).ok();
     options
 }
 
-fn extra(request: &Request, same_dialect: bool, body: &mut Fields) -> Result<(), LlmError> {
-    let fields = &request.extra.fields;
-    if !same_dialect && !fields.is_empty() {
-        return Err(LlmError::Untranslatable { what: "fields of another dialect" });
-    }
-    // a step has one answer
-    if fields.is_set("n") && fields.read("n").ok().flatten() != Some(1) {
-        return Err(LlmError::Untranslatable { what: "more than one answer (n)" });
-    }
-    for (name, value) in fields.iter().filter(|(name, _)| !GOVERNED.contains(name)) {
-        body.insert(name, Arc::clone(value));
-    }
-    Ok(())
-}
-
-fn message(message: &Message, same_dialect: bool) -> Result<Arc<RawValue>, LlmError> {
+fn message(message: &Message) -> Result<Arc<RawValue>, LlmError> {
     match (&message.raw, message.role) {
-        (Some(raw), _) if same_dialect => Ok(Arc::clone(raw)),
-        (Some(_), _) => Err(LlmError::Untranslatable { what: "a message with more than a text" }),
+        (Some(raw), _) => Ok(Arc::clone(raw)),
         (None, Role::Tool) => {
             Err(LlmError::Untranslatable { what: "the result of a tool without its call" })
         }
@@ -127,7 +131,7 @@ mod tests {
         streaming: bool,
     ) -> Result<Value, LlmError> {
         super::body(request, max_tokens_field, streaming)
-            .map(|body| serde_json::to_value(body).unwrap())
+            .map(|(body, _)| serde_json::to_value(body).unwrap())
     }
 
     fn untranslatable(request: &Request) -> bool {
@@ -164,18 +168,18 @@ mod tests {
         let raw = json!({ "role": "tool", "tool_call_id": "c-1", "content": "12:00" });
         let text = json::raw(&raw).unwrap();
         let result = Message { role: Role::Tool, text: "12:00".to_owned(), raw: Some(text) };
-        let same_dialect = request(vec![result.clone()], Some(Dialect::OpenAi), json!({}));
+        let same_dialect = request(vec![result], Some(Dialect::OpenAi), json!({}));
         assert_eq!(
             body(&same_dialect, LimitField::MaxTokens, false).unwrap()["messages"],
             json!([raw])
         );
-        assert!(untranslatable(&request(vec![result], Some(Dialect::Anthropic), json!({}))));
     }
 
     #[test]
     fn untranslatable_requests_are_refused() {
         let hi = || vec![Message::text(Role::User, "Hi")];
-        assert!(untranslatable(&request(hi(), Some(Dialect::Anthropic), json!({ "top_k": 1 }))));
+        let search = json!({ "mcp_servers": [] });
+        assert!(untranslatable(&request(hi(), Some(Dialect::Anthropic), search)));
         assert!(untranslatable(&request(hi(), Some(Dialect::OpenAi), json!({ "n": 2 }))));
         assert!(untranslatable(&request(vec![Message::text(Role::Tool, "x")], None, json!({}))));
         let without_model = Request { model: None, ..request(hi(), None, json!({})) };
