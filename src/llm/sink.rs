@@ -330,7 +330,9 @@ impl Sink {
 
     /// Names further fields of the request that were left out.
     pub(super) fn add_dropped(&mut self, names: &[&str]) {
-        self.dropped.extend(names.iter().map(|name| (*name).to_owned()));
+        let new = names.iter().filter(|name| !self.dropped.iter().any(|known| known == *name));
+        let new: Vec<String> = new.map(|name| (*name).to_owned()).collect();
+        self.dropped.extend(new);
     }
 
     /// Names the fields of the request that were left out for the provider that is called next.
