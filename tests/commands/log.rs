@@ -60,7 +60,7 @@ impl Process {
 
 fn model() -> Llm {
     Llm::function(Arc::new(|request| {
-        let prompt = request.messages.last().map(|m| m.text.clone()).unwrap_or_default();
+        let prompt = request.prompt;
         Box::pin(async move {
             if prompt.contains(BREAK) {
                 return Err(LlmError::Unavailable { code: "scripted" });

@@ -142,7 +142,7 @@ async fn refusals_name_the_remediation() {
 async fn a_server_serves_the_copy_in_place_of_the_original() {
     let database = TestDatabase::sqlite();
     let process = Process::start(&database).await;
-    let engine = process.default(&Policy::default()).await;
+    let engine = process.default(&Policy::of_new_engine()).await;
     say(&engine, "ann", "My dog is called Rex", 0.9).await;
     drop(engine);
     process.stop().await;

@@ -13,7 +13,7 @@ const APPLY: [&str; 3] = ["policy", "apply", "--json"];
 async fn a_configuration_is_applied_once_and_its_actor_is_recorded() {
     let database = TestDatabase::sqlite();
     let process = Process::start(&database).await;
-    drop(process.default(&Policy::default()).await);
+    drop(process.default(&Policy::of_new_engine()).await);
     process.stop().await;
 
     let same = run_mlsdm(database.url(), &APPLY, &[]).exits(0).json();
@@ -39,6 +39,20 @@ async fn a_configuration_is_applied_once_and_its_actor_is_recorded() {
     assert!(fixed.stderr.contains("dimension"), "{fixed:?}");
     let nobody = ["policy", "apply", "--engine", "nobody"];
     run_mlsdm(database.url(), &nobody, &[]).exits(1);
+}
+
+#[tokio::test]
+async fn an_older_engine_adopts_the_defaults_of_new_ones_when_an_operator_applies_them() {
+    let database = TestDatabase::sqlite();
+    let process = Process::start(&database).await;
+    drop(process.default(&Policy::default()).await);
+    process.stop().await;
+    let applied = run_mlsdm(database.url(), &APPLY, &[]).exits(0).json();
+    let changes = json!({
+        "moral.scope": { "before": "last_message", "after": "turn" },
+        "record.messages": { "before": "all", "after": "new" },
+    });
+    assert_eq!(applied["diff"], changes);
 }
 
 #[tokio::test]

@@ -18,3 +18,5 @@ mod replay;
 mod responses;
 #[cfg(test)]
 mod routes;
+#[cfg(test)]
+mod turns;
