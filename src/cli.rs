@@ -43,7 +43,10 @@ use clap::{Parser, Subcommand};
 use context::Context;
 use secrecy::SecretString;
 
-use crate::config::{Config, Flag, Sources};
+use crate::{
+    config::{Config, Flag, Sources},
+    trust,
+};
 
 /// A governed cognitive memory server.
 #[derive(Debug, Parser)]
@@ -159,6 +162,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         flags: cli.set.into_iter().map(flag).collect(),
     };
     let context = Context::new(Config::load(sources), cli.json, cli.server, cli.token);
+    if let Ok(loaded) = context.loaded() {
+        trust::extend(loaded.config.tls.extra_ca())?;
+    }
     match cli.command {
         Command::Serve => serve::run(&context).await,
         Command::Check(args) => check::run(&context, &args).await,

@@ -46,7 +46,7 @@ pub use embeddings::{Embeddings, EmbeddingsProvider};
 pub use engine::Engine;
 pub use env::NAMED as NAMED_VARIABLES;
 pub use error::{ConfigError, Invalid, Refusal};
-pub use limits::Limits;
+pub use limits::{BODY_COPIES, Limits};
 pub use llm::{
     Anthropic, Choice, EngineChoice, Llm, LlmBreaker, LlmBulkhead, LlmProvider, LlmRetry,
     MaxTokensField, ModelEntry, ModelPrice, ModelTemperature, NamedProvider, OpenAi,

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod access_log;
 mod app;
+pub mod body;
 mod caller;
 pub mod client;
 mod docs;

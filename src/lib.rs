@@ -63,6 +63,8 @@ pub mod http;
 #[doc(hidden)]
 pub mod ids;
 #[doc(hidden)]
+pub mod inflight;
+#[doc(hidden)]
 pub mod json;
 #[doc(hidden)]
 pub mod lifecycle;
@@ -88,6 +90,8 @@ pub mod telemetry;
 pub mod testkit;
 #[doc(hidden)]
 pub mod tls;
+#[doc(hidden)]
+pub mod trust;
 
 pub use domain::policy::Policy;
 pub use embed::Embedder;

@@ -306,6 +306,7 @@ impl Engine {
             idempotency_key,
             auth: None,
             key_limit: None,
+            lease: None,
         };
         let engine = self.engines.get(&EngineId::default()).await?;
         let response = engine.start(&self.tasks, caller, request, None).response().await?;

@@ -40,6 +40,7 @@ use crate::{
         probe_cache::ProbeCache,
         state::{Models, STREAMS_MAX},
     },
+    inflight::Inflight,
     lifecycle::Tasks,
     limiter::Limiter,
     llm::{Llm, turn::ClientBlocks},
@@ -119,6 +120,7 @@ pub fn state(
         tasks,
         stop,
         limiter,
+        inflight: Inflight::new(limits.inflight_bytes),
         rates: rates::rates(&limits.rate).map(Arc::new),
         proxies: Proxies {
             trusted: config.api.trusted_proxies.clone(),

@@ -8,7 +8,7 @@ use rustls::ClientConfig;
 use serde_json::Value;
 
 use super::credential::Credential;
-use crate::domain::ids::EngineId;
+use crate::{domain::ids::EngineId, trust};
 
 /// Timeout of a request. Longer than any request deadline that a command needs.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -173,7 +173,7 @@ pub(super) fn engine_path(engine: Option<&EngineId>, rest: &str) -> String {
 fn builder() -> reqwest::ClientBuilder {
     // a redirect could send the credential to another host
     let redirects = reqwest::redirect::Policy::none();
-    reqwest::Client::builder().redirect(redirects).timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT)
+    trust::client().redirect(redirects).timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT)
 }
 
 fn accepted((status, body): (StatusCode, Value)) -> anyhow::Result<Value> {

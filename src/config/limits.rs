@@ -15,6 +15,8 @@ use super::{
 pub struct Limits {
     /// Maximum size of a request body in bytes.
     pub body_bytes: usize,
+    /// Maximum memory of the bodies of all requests, their copies and unsent answers, in bytes.
+    pub inflight_bytes: usize,
     /// Maximum size of an answer in bytes.
     pub answer_bytes: usize,
     /// Maximum length of the judged texts of a request in characters.
@@ -38,6 +40,10 @@ pub struct Limits {
 }
 
 const MIB: usize = 1024 * 1024;
+
+/// The memory that the body of a request takes while it runs, in multiples of its size: the body, the
+/// fields parsed from it, and the content that is sealed and the request that a provider gets.
+pub const BODY_COPIES: usize = 3;
 
 impl Limits {
     /// Timeout for receiving the head of a request, and for a TLS handshake.
@@ -67,6 +73,9 @@ impl Limits {
         check(answer, "limits.answer_bytes", "between 1024 and 67108864")?;
         let judged = (1_000..=64 * MIB).contains(&self.judged_chars);
         check(judged, "limits.judged_chars", "between 1000 and 67108864")?;
+        let inflight = self.inflight_bytes.checked_div(BODY_COPIES).unwrap_or_default();
+        let fits = self.body_bytes <= inflight;
+        check(fits, "limits.inflight_bytes", "at least three times limits.body_bytes")?;
         let concurrency = (1..=100_000).contains(&self.concurrency);
         check(concurrency, "limits.concurrency", "between 1 and 100000")?;
         check(self.queue <= 100_000, "limits.queue", "between 0 and 100000")?;

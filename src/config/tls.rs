@@ -34,6 +34,7 @@ pub struct Tls {
     cert: String,
     key: String,
     client_ca: String,
+    extra_ca: String,
     /// Client authentication.
     pub client_auth: ClientAuth,
     /// The minimum TLS version.
@@ -50,6 +51,11 @@ impl Tls {
     /// The file with the authorities of client certificates.
     pub fn client_ca(&self) -> Option<&Path> {
         (!self.client_ca.is_empty()).then(|| Path::new(&self.client_ca))
+    }
+
+    /// The file with further authorities of the servers that this one calls.
+    pub fn extra_ca(&self) -> Option<&Path> {
+        (!self.extra_ca.is_empty()).then(|| Path::new(&self.extra_ca))
     }
 
     /// Interval of checks for changed files.

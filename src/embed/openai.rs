@@ -20,6 +20,7 @@ use super::{EmbedError, OpenError, gate::Gate};
 use crate::{
     breaker::{self, Breaker},
     domain::vector::UnitVector,
+    trust,
 };
 
 /// The maximum number of texts per request.
@@ -108,10 +109,8 @@ impl Openai {
         let authorization = authorization.map_err(|_: reqwest::header::InvalidHeaderValue| {
             setting("embeddings.api_key", "has characters that a header cannot hold")
         })?;
-        // an error means that the embedding program has already installed a provider
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         // no redirects: the key and the texts are for the configured server only
-        let client = Client::builder().redirect(redirect::Policy::none());
+        let client = trust::client().redirect(redirect::Policy::none());
         let client = client.build().map_err(|error| OpenError::Client(error.to_string()))?;
         Ok(Self {
             client,

@@ -35,8 +35,6 @@ pub fn create_app(
     let docs = state.docs;
     let cors = cors(&state.cors_origins);
     App::new()
-        .app_data(from_actix::json(state.body_bytes))
-        .app_data(web::PayloadConfig::new(state.body_bytes))
         .app_data(from_actix::query())
         .app_data(from_actix::path())
         .app_data(web::Data::new(LazyDocument::new(openapi::document)))

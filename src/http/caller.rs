@@ -32,6 +32,7 @@ pub(super) fn from_request(
         route: route(request),
         auth: Some(principal.credential()),
         key_limit: principal.budget,
+        lease: request.extensions().get().cloned(),
         idempotency_key: header(request, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_MAX, |c| {
             c.is_ascii_graphic()
         })?,

@@ -23,7 +23,7 @@ const ENGINE: &str = "x-mlsdm-engine";
 /// Longest name of a model, in characters.
 const MODEL_MAX: usize = 200;
 /// The name of the configured model.
-const CONFIGURED: &str = "default";
+pub(super) const CONFIGURED: &str = "default";
 
 /// A call of an engine by a caller who meets the requirement `R`.
 ///

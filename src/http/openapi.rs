@@ -46,7 +46,9 @@ const SERVER_ROUTES: [&str; 4] = ["/v1/engines", "/v1/me", KEYS, LOG_LEVEL];
     paths(
         v1::generate::post,
         v1::chat::completions::post,
+        v1::completions::post,
         v1::messages::post,
+        v1::messages::count_tokens::post,
         v1::responses::post,
         v1::responses::stored::get,
         v1::responses::stored::input_items,

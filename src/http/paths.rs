@@ -30,7 +30,7 @@ pub(super) const ALIASES: [(&str, &str); 4] = [
 ];
 
 /// Last parts of the routes that run a step.
-const STEPS: [&str; 4] = ["/generate", "/chat/completions", "/messages", "/responses"];
+const STEPS: [&str; 4] = ["/generate", "/completions", "/messages", "/responses"];
 
 /// True for the route patterns that run a step.
 pub(super) fn is_step(pattern: &str) -> bool {

@@ -7,8 +7,9 @@ use super::{
     Endpoint, docs,
     health::{detailed, live, ready, summary},
     v1::{
-        admin, chat::completions, embeddings, engines, events, generate, keys, log_level, me,
-        messages, models, moderations, responses, state,
+        admin, chat::completions, completions as text_completions, embeddings, engines, events,
+        generate, keys, log_level, me, messages, messages::count_tokens, models, moderations,
+        responses, state,
     },
 };
 
@@ -25,7 +26,9 @@ fn default_engine() -> Vec<Endpoint> {
     vec![
         Endpoint::at("/v1/generate").post(generate::post),
         Endpoint::at("/v1/chat/completions").post(completions::post),
+        Endpoint::at("/v1/completions").post(text_completions::post),
         Endpoint::at("/v1/messages").post(messages::post),
+        Endpoint::at("/v1/messages/count_tokens").post(count_tokens::post),
         Endpoint::at("/v1/responses").post(responses::post),
         Endpoint::at("/v1/responses/{id}").get(responses::stored::get),
         Endpoint::at("/v1/responses/{id}/input_items").get(responses::stored::input_items),
@@ -48,7 +51,9 @@ fn named_engine() -> Vec<Endpoint> {
     vec![
         Endpoint::at("/v1/engines/{engine}/generate").post(generate::post),
         Endpoint::at("/v1/engines/{engine}/chat/completions").post(completions::post),
+        Endpoint::at("/v1/engines/{engine}/completions").post(text_completions::post),
         Endpoint::at("/v1/engines/{engine}/messages").post(messages::post),
+        Endpoint::at("/v1/engines/{engine}/messages/count_tokens").post(count_tokens::post),
         Endpoint::at("/v1/engines/{engine}/responses").post(responses::post),
         Endpoint::at("/v1/engines/{engine}/responses/{id}").get(responses::stored::get),
         Endpoint::at("/v1/engines/{engine}/responses/{id}/input_items")

@@ -10,6 +10,7 @@ use crate::{
     config::MoralRefusal,
     domain::{ids::Micros, policy::Policy},
     engine::Engines,
+    inflight::Inflight,
     lifecycle::{Stop, Tasks},
     limiter::Limiter,
     llm::turn::ClientBlocks,
@@ -33,6 +34,8 @@ pub struct AppState {
     pub stop: Stop,
     /// Limits the requests served at once.
     pub limiter: Limiter,
+    /// Limits the memory of all requests together.
+    pub inflight: Arc<Inflight>,
     /// Limits the rate of requests; `None` disables the limit.
     pub rates: Option<Arc<Rates>>,
     /// The trusted proxies in front of the server.

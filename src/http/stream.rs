@@ -49,6 +49,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// The comment.
 const COMMENT: &str = ": keep-alive\n\n";
 
+/// The last event of a complete stream in the dialect of `OpenAI`.
+pub const DONE: &str = "data: [DONE]\n\n";
+
 /// Writes a stream in the dialect of a route. Each function returns complete frames.
 pub trait Dialect: 'static {
     /// Called before everything else; `id` is the server's id of the request that runs the step.

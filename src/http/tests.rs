@@ -17,10 +17,11 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AppState, Endpoint, access::Public, create_app};
+use super::{AppState, Endpoint, access::Public, body::JsonBody, create_app};
 use crate::{
     config::{Format, Level},
     domain::ids::EngineId,
+    inflight::Inflight,
     lifecycle::Stop,
     limiter::Limiter,
     telemetry::logs::{buffer::Buffer, subscriber},
@@ -38,7 +39,7 @@ async fn state(stop: Stop) -> (AppState, TestDatabase) {
     (AppState { stop, ..state }, database)
 }
 
-async fn echo(_: Public, body: web::Json<Echo>) -> String {
+async fn echo(_: Public, JsonBody(body): JsonBody<Echo>) -> String {
     std::future::ready(body.n.to_string()).await
 }
 
@@ -231,6 +232,20 @@ async fn the_concurrency_limit_does_not_apply_to_health_probes() {
     assert_eq!((refused.status.as_u16(), refused.code()), (503, "E704".to_owned()));
     assert_eq!(answer(&app, get("/health/ready").to_request()).await.status, 200);
     assert_eq!(answer(&app, get("/healthy").to_request()).await.status, 503, "not a health route");
+}
+
+#[actix_web::test]
+async fn a_body_beyond_the_memory_limit_is_told_to_come_back_and_the_memory_is_given_back() {
+    let (state, _database) = state(Stop::default()).await;
+    let inflight = Inflight::new(3 * "{\"n\": 1}".len());
+    let small = AppState { inflight: std::sync::Arc::clone(&inflight), ..state };
+    let app = test::init_service(create_app(web::Data::new(small)).configure(routes)).await;
+    assert_eq!(answer(&app, post("{\"n\": 1}").to_request()).await.status, 200);
+    assert_eq!(inflight.used(), 0);
+    let refused = answer(&app, post("{\"n\": 11}").to_request()).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (503, "E706".to_owned()));
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(inflight.used(), 0);
 }
 
 #[actix_web::test]

@@ -3,6 +3,7 @@
 pub mod admin;
 mod bounds;
 pub mod chat;
+pub mod completions;
 pub mod embeddings;
 pub mod engines;
 pub mod events;

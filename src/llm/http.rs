@@ -14,7 +14,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use tokio::time::timeout;
 
 use super::{LlmError, Sink, error::UnreachableCause, provider_error, setup_error::SetupError};
-use crate::telemetry::traces;
+use crate::{telemetry::traces, trust};
 
 /// Timeout of a connection attempt, within the deadline of a call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,9 +37,7 @@ const USER_AGENT: &str = concat!("mlsdm/", env!("CARGO_PKG_VERSION"));
 /// # Errors
 /// [`SetupError::Client`].
 pub fn http_client() -> Result<Client, SetupError> {
-    // fails if the provider is installed already; it is always the same
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    Client::builder()
+    trust::client()
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(USER_AGENT)

@@ -318,6 +318,7 @@ pub fn caller(who: &str) -> Caller {
         idempotency_key: None,
         auth: None,
         key_limit: None,
+        lease: None,
     }
 }
 

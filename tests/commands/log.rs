@@ -87,6 +87,7 @@ pub(crate) async fn say(engine: &Engine, who: &str, prompt: &str, moral_value: f
         idempotency_key: None,
         auth: None,
         key_limit: None,
+        lease: None,
     };
     let request = StepRequest {
         prompt: prompt.to_owned(),

@@ -11,8 +11,8 @@ use std::{
 
 use mlsdm::{
     testkit::{
-        DEADLINE, TestDatabase, TestEnv, TestServer, http_client, http_client_builder,
-        mutate::mutations, send,
+        DEADLINE, TestDatabase, TestEnv, TestResponse, TestServer, http_client,
+        http_client_builder, mutate::mutations, send,
     },
     tls::ClientCertificate,
 };
@@ -21,6 +21,7 @@ use rcgen::{
     KeyPair, SanType, date_time_ymd,
 };
 use reqwest::{Certificate, Identity, Version, tls};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -310,4 +311,39 @@ fn a_certificate_names_its_client() {
         // it must not panic; the result is irrelevant, since the handshake verifies certificates
         drop(ClientCertificate::read(&damaged.into()));
     }
+}
+
+/// Asks a server whose model provider has a certificate of this authority. Gives the answer and the log.
+async fn through(provider: &TestServer, env: TestEnv) -> (TestResponse, String) {
+    let server = env
+        .with("LLM_BACKEND", "openai")
+        .with("MLSDM__LLM__OPENAI__BASE_URL", format!("{}/v1", provider.base()))
+        .with("MLSDM__LLM__MODEL", "local-stub")
+        .with("MLSDM__LLM__RETRY__ATTEMPTS", 1)
+        .serve()
+        .await;
+    let reply = send(server.ask("default", "ann", "Hello")).await.unwrap();
+    let log = server.log();
+    server.stop().await;
+    (reply, log)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_behind_a_private_authority_is_reached_if_it_is_configured() {
+    let (authority, database) = (Authority::new(), TestDatabase::sqlite());
+    authority.serve("provider");
+    let provider = authority.env(&database).serve().await;
+    let ca = authority.path("ca.pem");
+    let env = |database: &TestDatabase| TestEnv::new(database.url());
+
+    let plain = TestDatabase::sqlite();
+    let (refused, log) = through(&provider, env(&plain)).await;
+    assert_eq!((refused.status, &refused.body["provider_error"]["cause"]), (502, &json!("tls")));
+    assert!(log.contains("\"unreachable_cause\":\"tls\""), "{log}");
+    for variable in ["MLSDM__TLS__EXTRA_CA", "SSL_CERT_FILE"] {
+        let database = TestDatabase::sqlite();
+        let (reply, _) = through(&provider, env(&database).with(variable, ca.display())).await;
+        assert_eq!(reply.status, 200, "{variable}: {reply:?}");
+    }
+    provider.stop().await;
 }

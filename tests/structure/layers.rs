@@ -13,7 +13,18 @@ const LAYERS: [&[&str]; 9] = [
     &["engine", "auth"],
     &["store", "llm", "embed", "score"],
     &["telemetry", "rates", "tls"],
-    &["config", "metrics", "ids", "clock", "lifecycle", "limiter", "breaker", "json"],
+    &[
+        "config",
+        "metrics",
+        "ids",
+        "clock",
+        "lifecycle",
+        "limiter",
+        "inflight",
+        "trust",
+        "breaker",
+        "json",
+    ],
     &["domain"],
 ];
 

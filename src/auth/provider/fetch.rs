@@ -8,6 +8,8 @@ use std::time::Duration;
 use openidconnect::{IssuerUrl, core::CoreProviderMetadata};
 use reqwest::{Client, Url};
 
+use crate::trust;
+
 /// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum size of a response body in bytes.
@@ -60,9 +62,7 @@ pub(in crate::auth) struct KeyEndpoint {
 impl KeyEndpoint {
     /// The endpoint that the issuer's metadata names, or `jwks` if configured.
     pub(in crate::auth) fn new(issuer: IssuerUrl, jwks: Option<Url>) -> Result<Self, ClientError> {
-        // an error means that this process has already installed it
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        let http = Client::builder()
+        let http = trust::client()
             .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(USER_AGENT)

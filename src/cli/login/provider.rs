@@ -26,7 +26,7 @@ use super::{
     redirect::Redirect,
     stored::Login,
 };
-use crate::config::Oidc;
+use crate::{config::Oidc, trust};
 
 /// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -229,7 +229,7 @@ fn login_error<T: ErrorResponseType + Display + 'static>(
 fn client() -> Result<reqwest::Client, LoginError> {
     // a redirect could send a code or a refresh token to another host
     let redirects = reqwest::redirect::Policy::none();
-    let builder = reqwest::Client::builder().timeout(TIMEOUT).redirect(redirects);
+    let builder = trust::client().timeout(TIMEOUT).redirect(redirects);
     builder.build().map_err(|_| LoginError::Unreachable)
 }
 

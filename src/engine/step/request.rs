@@ -14,6 +14,7 @@ use crate::{
         policy::{JudgedScope, MemoryMode, Policy},
     },
     engine::Engine,
+    inflight::Lease,
     json,
     llm::{
         Deadline, Extra, Message, Messages, Role, TokenLimit,
@@ -154,6 +155,8 @@ pub struct Caller {
     pub auth: Option<Auth>,
     /// The limit per budget window of the API key that authenticated the caller.
     pub key_limit: Option<Amount>,
+    /// The memory of the request, which the step holds until it has ended.
+    pub lease: Option<Arc<Lease>>,
 }
 
 impl Caller {

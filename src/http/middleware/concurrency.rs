@@ -1,8 +1,11 @@
-//! Limits the requests that are served at once. Health probes are exempt.
+//! Limits the requests that are served at once, and gives each a lease of the memory of all of them.
+//! Health probes are exempt.
+
+use std::sync::Arc;
 
 use actix_web::{
-    Error, ResponseError as _,
-    body::{BoxBody, MessageBody},
+    Error, HttpMessage as _, ResponseError as _,
+    body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::header::{self, HeaderValue},
     middleware::Next,
@@ -30,9 +33,14 @@ pub(in crate::http) async fn concurrency<B: MessageBody + 'static>(
                       limits.concurrency or limits.queue";
         return Ok(reject(request, &Problem::new(Code::OverConcurrency, detail)));
     };
+    let lease = state.inflight.lease();
+    request.extensions_mut().insert(Arc::clone(&lease));
     let response = next.call(request).await?.map_into_boxed_body();
-    // a streamed response occupies its place until it has been sent
-    Ok(response.map_body(|_, body| RetainBody::boxed(body, permit, Span::none())))
+    // a response occupies its place and its memory until it has been sent
+    if let BodySize::Sized(bytes) = response.response().body().size() {
+        lease.add(bytes as usize);
+    }
+    Ok(response.map_body(|_, body| RetainBody::boxed(body, (permit, lease), Span::none())))
 }
 
 fn reject(request: ServiceRequest, problem: &Problem) -> ServiceResponse<BoxBody> {

@@ -163,6 +163,8 @@ codes! {
          limits.queue";
     Starting "E705" 503 "The server is not ready yet",
         "the default engine is being loaded; try again later";
+    OverMemory "E706" 503 "The server is at its memory limit for requests",
+        "the requests that run hold too much memory; try again later, or raise limits.inflight_bytes";
     BadPolicy "E801" 422 "The policy is not valid",
         "the policy cannot be parsed: unknown field `morl`";
     NotFound "E901" 404 "The resource does not exist",

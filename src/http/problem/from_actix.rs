@@ -10,8 +10,8 @@ use std::{
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    error::{JsonPayloadError, PathError, PayloadError, QueryPayloadError},
-    web::{JsonConfig, PathConfig, QueryConfig},
+    error::{PathError, PayloadError, QueryPayloadError},
+    web::{PathConfig, QueryConfig},
 };
 use serde_json::error::Category;
 
@@ -20,13 +20,6 @@ use crate::domain::ids::{EngineId, InvalidEngineId};
 
 /// Longest field name that an error repeats, in bytes.
 const NAME_MAX: usize = 64;
-
-/// Limits JSON bodies to `bytes_max` bytes.
-pub(in crate::http) fn json(bytes_max: usize) -> JsonConfig {
-    JsonConfig::default()
-        .limit(bytes_max)
-        .error_handler(move |error, _| json_problem(&error, bytes_max).into())
-}
 
 /// Errors of query strings.
 pub(in crate::http) fn query() -> QueryConfig {
@@ -84,41 +77,51 @@ pub(in crate::http) fn not_found(path: &str) -> Ready<Result<HttpResponse, Probl
     ready(Err(Problem::new(Code::NotFound, detail)))
 }
 
-fn json_problem(error: &JsonPayloadError, bytes_max: usize) -> Problem {
-    match error {
-        JsonPayloadError::Overflow { .. }
-        | JsonPayloadError::OverflowKnownLength { .. }
-        | JsonPayloadError::Payload(PayloadError::Overflow) => {
-            let detail = format!(
-                "the body is larger than {bytes_max} bytes; send less, or raise limits.body_bytes"
-            );
-            Problem::new(Code::PayloadTooLarge, detail)
+/// The body exceeds `limits.body_bytes`.
+pub(in crate::http) fn too_large(bytes_max: usize) -> Problem {
+    let detail =
+        format!("the body is larger than {bytes_max} bytes; send less, or raise limits.body_bytes");
+    Problem::new(Code::PayloadTooLarge, detail)
+}
+
+/// The body has no media type of JSON.
+pub(in crate::http) fn not_json() -> Problem {
+    Problem::new(
+        Code::UnsupportedMediaType,
+        "the body is not declared as JSON; send the header Content-Type: application/json",
+    )
+}
+
+/// The body did not arrive before its deadline.
+pub(in crate::http) fn timed_out() -> Problem {
+    Problem::new(
+        Code::BodyTimedOut,
+        "the body did not arrive in time; send it together with the head",
+    )
+}
+
+/// The body is not JSON, or not of the expected shape.
+pub(in crate::http) fn unparsable(error: &serde_json::Error) -> Problem {
+    match error.classify() {
+        Category::Data => Problem::new(Code::BadField, expectation(&error.to_string())),
+        Category::Syntax | Category::Eof | Category::Io => {
+            let (line, column) = (error.line(), error.column());
+            let detail = format!("invalid JSON at line {line} column {column}");
+            Problem::new(Code::BadJson, detail)
         }
-        JsonPayloadError::ContentType => Problem::new(
-            Code::UnsupportedMediaType,
-            "the body is not declared as JSON; send the header Content-Type: application/json",
-        ),
-        JsonPayloadError::Deserialize(error) => match error.classify() {
-            Category::Data => Problem::new(Code::BadField, expectation(&error.to_string())),
-            Category::Syntax | Category::Eof | Category::Io => {
-                let (line, column) = (error.line(), error.column());
-                let detail = format!("invalid JSON at line {line} column {column}");
-                Problem::new(Code::BadJson, detail)
-            }
-        },
-        JsonPayloadError::Payload(PayloadError::Io(error))
-            if error.kind() == ErrorKind::TimedOut =>
-        {
-            Problem::new(
-                Code::BodyTimedOut,
-                "the body did not arrive in time; send it together with the head",
-            )
-        }
-        JsonPayloadError::Payload(_) | JsonPayloadError::Serialize(_) | _ => Problem::new(
-            Code::BadRequest,
-            "the body could not be read completely; check Content-Length and Content-Encoding",
-        ),
     }
+}
+
+/// The body did not arrive completely.
+pub(in crate::http) fn unreadable(error: &PayloadError) -> Problem {
+    let is_late = |error: &std::io::Error| error.kind() == ErrorKind::TimedOut;
+    if matches!(error, PayloadError::Io(error) if is_late(error)) {
+        return timed_out();
+    }
+    Problem::new(
+        Code::BadRequest,
+        "the body could not be read completely; check Content-Length and Content-Encoding",
+    )
 }
 
 fn path_problem(error: &PathError, request: &HttpRequest) -> Problem {

@@ -19,7 +19,15 @@ macro_rules! codes {
 }
 
 /// A JSON body.
-const BODY: &[Code] = codes![BadJson, BadField, BadRequest, PayloadTooLarge, UnsupportedMediaType];
+const BODY: &[Code] = codes![
+    BadJson,
+    BadField,
+    BadRequest,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    BodyTimedOut,
+    OverMemory,
+];
 /// An engine in the path.
 const ENGINE: &[Code] = codes![InvalidEngineId, EngineNotFound];
 /// The event log and the limits of the server.
@@ -95,6 +103,8 @@ problems! {
     ChatProblems(OpenAi): BODY, ENGINE, PROMPT, DIALECT, STEP, APPEND;
     /// `POST /v1/messages`.
     MessagesProblems(Anthropic): BODY, ENGINE, PROMPT, DIALECT, STEP, APPEND;
+    /// `POST /v1/messages/count_tokens`.
+    CountProblems(Anthropic): BODY;
     /// `POST /v1/responses`.
     ResponsesProblems(OpenAi): BODY, ENGINE, PROMPT, DIALECT, STEP, APPEND, codes![NotFound];
     /// `GET /v1/responses/{id}` and its input items.

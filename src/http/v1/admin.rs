@@ -2,7 +2,7 @@
 
 use actix_web::{
     HttpRequest,
-    web::{Bytes, Data, Json, Query},
+    web::{Data, Json, Query},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -13,6 +13,7 @@ use crate::{
     http::{
         AppState, Code, Problem,
         access::{Authorized, permission},
+        body::RawBody,
         engine::{engine_by_id, engine_in_path},
         problem::responses::InterventionProblems,
     },
@@ -72,7 +73,7 @@ pub async fn shutdown(
     state: Data<AppState>,
     request: HttpRequest,
     which: Query<Which>,
-    body: Bytes,
+    RawBody(body): RawBody,
 ) -> Result<Json<Intervened>, Problem> {
     let act = intervene(&authorized, &body)?;
     let target = Target::of(&authorized, &state, &request, which.all).await?;
@@ -98,7 +99,7 @@ pub async fn resume(
     state: Data<AppState>,
     request: HttpRequest,
     which: Query<Which>,
-    body: Bytes,
+    RawBody(body): RawBody,
 ) -> Result<Json<Intervened>, Problem> {
     let act = intervene(&authorized, &body)?;
     let target = Target::of(&authorized, &state, &request, which.all).await?;

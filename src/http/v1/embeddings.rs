@@ -17,6 +17,7 @@ use crate::{
     http::{
         AppState, Code, Problem,
         access::{Authorized, permission},
+        body::JsonBody,
         engine::EngineCall,
         problem::responses::EmbeddingProblems,
     },
@@ -82,9 +83,8 @@ pub async fn post(
     authorized: Authorized<permission::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
-    body: Json<EmbeddingRequest>,
+    JsonBody(body): JsonBody<EmbeddingRequest>,
 ) -> Result<Json<EmbeddingList>, Problem> {
-    let body = body.into_inner();
     let texts = texts(&body.input, INPUTS_MAX)?;
     if texts.iter().any(|text| is_blank(text)) {
         return Err(Problem::new(

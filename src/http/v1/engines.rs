@@ -12,6 +12,7 @@ use crate::{
     http::{
         AppState, Code, Problem,
         access::{Authorized, permission},
+        body::JsonBody,
         problem::responses::{EngineListProblems, EngineProblems},
     },
 };
@@ -112,9 +113,8 @@ pub async fn list(
 pub async fn post(
     authorized: Authorized<permission::EngineAdmin>,
     state: Data<AppState>,
-    body: Json<NewEngine>,
+    JsonBody(body): JsonBody<NewEngine>,
 ) -> Result<HttpResponse, Problem> {
-    let body = body.into_inner();
     let id: EngineId =
         body.engine_id.parse().map_err(|e: crate::domain::ids::InvalidEngineId| {
             Problem::new(Code::InvalidEngineId, e.to_string())

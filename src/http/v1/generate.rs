@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    web::{Data, Json},
-};
+use actix_web::{HttpRequest, HttpResponse, web::Data};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -13,8 +10,8 @@ use crate::{
     domain::{confidence::is_blank, policy::MemoryMode},
     engine::{Answer, StepRequest},
     http::{
-        AppState, Code, Problem, access::permission, access_log, engine::EngineCall, governance,
-        problem::responses::StepProblems, stream,
+        AppState, Code, Problem, access::permission, access_log, body::JsonBody,
+        engine::EngineCall, governance, problem::responses::StepProblems, stream,
     },
     llm::{Delta, LimitField, TokenLimit},
 };
@@ -80,9 +77,8 @@ pub async fn post(
     call: EngineCall<permission::Generate>,
     state: Data<AppState>,
     head: HttpRequest,
-    body: Json<GenerateRequest>,
+    JsonBody(body): JsonBody<GenerateRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let body = body.into_inner();
     let stream = body.stream;
     let mut request = body.validate()?;
     request.memory = Some(memory::mode(&head, request.memory, MemoryMode::Full)?);

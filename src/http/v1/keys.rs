@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    web::{Bytes, Data, Json},
+    web::{Data, Json},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -26,6 +26,7 @@ use crate::{
     http::{
         AppState, Code, Problem,
         access::{Authorized, permission},
+        body::{JsonBody, RawBody},
         problem::responses::{KeyListProblems, KeyProblems, NewKeyProblems, RotationProblems},
     },
     store::writer::WriteError,
@@ -75,10 +76,10 @@ pub async fn list(authorized: Caller, state: Data<AppState>) -> Result<Json<KeyL
 pub async fn post(
     authorized: Caller,
     state: Data<AppState>,
-    body: Json<NewKey>,
+    JsonBody(body): JsonBody<NewKey>,
 ) -> Result<HttpResponse, Problem> {
     let keys = enabled_keys(&state)?;
-    let grant = body.into_inner().grant(&state.engines.settings().default)?;
+    let grant = body.grant(&state.engines.settings().default)?;
     grant::check(&authorized.principal, keys.roles(), &grant)?;
     let id = crate::ids::key_id();
     let (secret, hash) = mint(id).map_err(|error| Problem::internal(&error))?;
@@ -137,7 +138,7 @@ pub async fn rotate(
     authorized: Caller,
     state: Data<AppState>,
     request: HttpRequest,
-    body: Bytes,
+    RawBody(body): RawBody,
 ) -> Result<Json<CreatedKey>, Problem> {
     let keys = enabled_keys(&state)?;
     let grace_seconds = Rotation::read(&body)?.grace_seconds;

@@ -9,6 +9,7 @@ use crate::{
     http::{
         Problem,
         access::{Authorized, permission},
+        body::JsonBody,
         problem::responses::LogLevelProblems,
     },
     telemetry::logs::level,
@@ -51,9 +52,9 @@ pub async fn get(_: Authorized<permission::ServerAdmin>) -> Json<LogLevel> {
 )]
 pub async fn put(
     authorized: Authorized<permission::ServerAdmin>,
-    wanted: Json<LogLevel>,
+    JsonBody(wanted): JsonBody<LogLevel>,
 ) -> Result<Json<LogLevel>, Problem> {
     level::change(wanted.level, &authorized.principal.subject)
         .map_err(|error| Problem::internal(&error))?;
-    Ok(wanted)
+    Ok(Json(wanted))
 }

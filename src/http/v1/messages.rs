@@ -2,14 +2,12 @@
 //!
 //! The text of the user after the last answer is the prompt, as on `/v1/chat/completions`.
 
+pub mod count_tokens;
 mod events;
 mod request;
 mod response;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    web::{Data, Json},
-};
+use actix_web::{HttpRequest, HttpResponse, web::Data};
 
 use crate::{
     domain::policy::MemoryMode,
@@ -17,6 +15,7 @@ use crate::{
     http::{
         AppState, Problem,
         access::{Authorized, permission},
+        body::JsonBody,
         engine::EngineCall,
         governance,
         problem::responses::MessagesProblems,
@@ -54,10 +53,9 @@ pub async fn post(
     authorized: Authorized<permission::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
-    body: Json<MessagesRequest>,
+    JsonBody(body): JsonBody<MessagesRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let ParsedRequest { generate, user, stream, has_tools } =
-        body.into_inner().validate(&request, &state)?;
+    let ParsedRequest { generate, user, stream, has_tools } = body.validate(&request, &state)?;
     let model = generate.model.as_deref();
     let (call, model) = EngineCall::for_model(authorized, &state, &request, model).await?;
     let EngineCall { engine, caller, .. } = call.on_behalf_of(user, &state.end_users)?;

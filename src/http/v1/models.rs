@@ -1,5 +1,5 @@
-//! `GET /v1/models` and `/v1/models/{model}`: the models that requests may name, in the dialect of
-//! `OpenAI`.
+//! `GET /v1/models` and `/v1/models/{model}`: the models that requests may name, with the fields of both
+//! dialects.
 
 use actix_web::{
     HttpRequest,
@@ -8,11 +8,14 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::{
-    AppState, Code, Problem,
-    access::{Authorized, permission},
-    engine::engine_in_path,
-    problem::responses::{ModelListProblems, ModelProblems},
+use crate::{
+    clock,
+    http::{
+        AppState, Code, Problem,
+        access::{Authorized, permission},
+        engine::{CONFIGURED, engine_in_path},
+        problem::responses::{ModelListProblems, ModelProblems},
+    },
 };
 
 /// Models that requests may name.
@@ -20,6 +23,10 @@ use crate::http::{
 pub struct ModelList {
     object: &'static str,
     data: Vec<Model>,
+    /// Always false: the list is complete.
+    has_more: bool,
+    first_id: Option<String>,
+    last_id: Option<String>,
 }
 
 /// A model.
@@ -28,6 +35,11 @@ pub struct Model {
     /// Name of the model. As `engine/name` it also selects the engine.
     id: String,
     object: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    display_name: String,
+    /// Start time of this server (RFC 3339).
+    created_at: String,
     /// Start time of this server, in seconds since the Unix epoch.
     created: i64,
     owned_by: &'static str,
@@ -38,13 +50,16 @@ impl Model {
         Self {
             id: id.to_owned(),
             object: "model",
+            kind: "model",
+            display_name: id.to_owned(),
+            created_at: clock::rfc3339(state.started),
             created: state.started / 1_000_000,
             owned_by: state.engines.parts().llm.provider(),
         }
     }
 }
 
-/// List models (`OpenAI` dialect).
+/// List models.
 ///
 /// Returns the models that requests may name, the configured model first.
 #[utoipa::path(
@@ -63,11 +78,13 @@ pub async fn list(
 ) -> Result<Json<ModelList>, Problem> {
     check_engine(&authorized, &state, &request).await?;
     let names = state.models.all();
-    let data = names.map(|name| Model::new(name, &state)).collect();
-    Ok(Json(ModelList { object: "list", data }))
+    let data: Vec<Model> = names.map(|name| Model::new(name, &state)).collect();
+    let id = |model: Option<&Model>| model.map(|model| model.id.clone());
+    let (first_id, last_id) = (id(data.first()), id(data.last()));
+    Ok(Json(ModelList { object: "list", data, has_more: false, first_id, last_id }))
 }
 
-/// Get a model (`OpenAI` dialect).
+/// Get a model.
 ///
 /// Returns a model that requests may name.
 #[utoipa::path(
@@ -87,7 +104,8 @@ pub async fn get(
 ) -> Result<Json<Model>, Problem> {
     check_engine(&authorized, &state, &request).await?;
     let name = request.match_info().query("model");
-    let known = state.models.contains(name).then(|| Json(Model::new(name, &state)));
+    let is_known = name == CONFIGURED || state.models.contains(name);
+    let known = is_known.then(|| Json(Model::new(name, &state)));
     let detail = "requests may not name this model; GET /v1/models lists the allowed models";
     known.ok_or_else(|| Problem::new(Code::ModelNotFound, detail))
 }

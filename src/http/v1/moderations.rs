@@ -17,6 +17,7 @@ use crate::{
     http::{
         AppState, Code, Problem,
         access::{Authorized, permission},
+        body::JsonBody,
         engine::EngineCall,
         problem::responses::ModerationProblems,
     },
@@ -80,9 +81,8 @@ pub async fn post(
     authorized: Authorized<permission::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
-    body: Json<ModerationRequest>,
+    JsonBody(body): JsonBody<ModerationRequest>,
 ) -> Result<Json<Moderation>, Problem> {
-    let body = body.into_inner();
     let texts = texts(&body.input, INPUTS_MAX)?;
     let model = body.model.as_deref();
     let (call, _) = EngineCall::for_model(authorized, &state, &request, model).await?;

@@ -14,16 +14,14 @@ pub mod stored;
 
 use std::sync::Arc;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    web::{Data, Json},
-};
+use actix_web::{HttpRequest, HttpResponse, web::Data};
 
 use crate::{
     engine::{Engine, StepRequest},
     http::{
         AppState, Code, Problem,
         access::{Authorized, permission},
+        body::JsonBody,
         engine::EngineCall,
         governance,
         problem::responses::ResponsesProblems,
@@ -63,9 +61,9 @@ pub async fn post(
     authorized: Authorized<permission::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
-    body: Json<ResponsesRequest>,
+    JsonBody(body): JsonBody<ResponsesRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let mut parsed = body.into_inner().validate(&request, &state.engines.parts().llm)?;
+    let mut parsed = body.validate(&request, &state.engines.parts().llm)?;
     let model = parsed.model.as_deref();
     let (call, model) = EngineCall::for_model(authorized, &state, &request, model).await?;
     let EngineCall { engine, caller, .. } =

@@ -60,7 +60,7 @@ fn the_codes_of_all_servers_are_understood() {
         (
             404,
             r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-0"}}"#,
-            (MODEL_NOT_FOUND, "not_found_error", None),
+            (MODEL_NOT_FOUND, "not_found_error", Some("model")),
         ),
         (
             413,

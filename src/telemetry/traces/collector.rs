@@ -16,7 +16,7 @@ use reqwest::{Client, StatusCode, header::RETRY_AFTER, redirect::Policy};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::delivery::Reason;
-use crate::ids;
+use crate::{ids, trust};
 
 /// Longest wait before the first retry; it doubles with each further one, up to `WAIT_MAX`.
 const WAIT_FIRST: Duration = Duration::from_millis(100);
@@ -49,10 +49,8 @@ struct NotAccepted;
 
 impl Collector {
     pub(super) fn new(timeout: Duration) -> Result<Self, reqwest::Error> {
-        // fails if the process has installed a provider already, which is the same one
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         // a redirect could send the configured headers to another host
-        let http = Client::builder().redirect(Policy::none()).build()?;
+        let http = trust::client().redirect(Policy::none()).build()?;
         let outcome = Arc::new(Mutex::new(Outcome::Dropped(Reason::Refused)));
         Ok(Self { http, timeout, outcome })
     }

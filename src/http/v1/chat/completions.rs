@@ -8,10 +8,7 @@ mod chunks;
 pub(in crate::http::v1) mod request;
 mod response;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    web::{Data, Json},
-};
+use actix_web::{HttpRequest, HttpResponse, web::Data};
 
 use crate::{
     domain::policy::MemoryMode,
@@ -19,6 +16,7 @@ use crate::{
     http::{
         AppState, Problem,
         access::{Authorized, permission},
+        body::JsonBody,
         engine::EngineCall,
         governance,
         problem::responses::ChatProblems,
@@ -28,8 +26,9 @@ use crate::{
 };
 use chunks::Chunks;
 pub use request::ChatRequest;
-use request::ParsedRequest;
+pub(in crate::http::v1) use request::ParsedRequest;
 pub use response::ChatCompletion;
+pub(in crate::http::v1) use response::Usage;
 
 /// Run a governed step (`OpenAI` dialect).
 ///
@@ -56,10 +55,10 @@ pub async fn post(
     authorized: Authorized<permission::Generate>,
     state: Data<AppState>,
     request: HttpRequest,
-    body: Json<ChatRequest>,
+    JsonBody(body): JsonBody<ChatRequest>,
 ) -> Result<HttpResponse, Problem> {
     let ParsedRequest { generate, user, stream, include_usage } =
-        body.into_inner().validate(&request, &state)?;
+        body.validate(&request, &state)?;
     let model = generate.model.as_deref();
     let (call, model) = EngineCall::for_model(authorized, &state, &request, model).await?;
     let EngineCall { engine, caller, .. } = call.on_behalf_of(user, &state.end_users)?;

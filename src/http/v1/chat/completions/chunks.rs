@@ -17,9 +17,6 @@ use crate::{
     llm::{Delta, Dialect, NativeEvent},
 };
 
-/// The last event of a complete stream.
-const DONE: &str = "data: [DONE]\n\n";
-
 /// Writes a stream in the dialect of `OpenAI`. The last chunk with a choice has the governance of the
 /// step (`mlsdm`); an answer without `[DONE]` is incomplete.
 pub(super) struct Chunks {
@@ -136,7 +133,7 @@ impl stream::Dialect for Chunks {
             usage["usage"] = Self::usage(answer);
             frames.push_str(&stream::data_only(&usage));
         }
-        frames + DONE
+        frames + stream::DONE
     }
 
     fn dialect(&self) -> Option<Dialect> {

@@ -96,15 +96,15 @@ pub(crate) struct Extension {
 }
 
 /// A validated request.
-pub(super) struct ParsedRequest {
-    pub(super) generate: StepRequest,
-    pub(super) user: Option<String>,
-    pub(super) stream: bool,
-    pub(super) include_usage: bool,
+pub(in crate::http::v1) struct ParsedRequest {
+    pub(in crate::http::v1) generate: StepRequest,
+    pub(in crate::http::v1) user: Option<String>,
+    pub(in crate::http::v1) stream: bool,
+    pub(in crate::http::v1) include_usage: bool,
 }
 
 impl ChatRequest {
-    pub(super) fn validate(
+    pub(in crate::http::v1) fn validate(
         self,
         request: &HttpRequest,
         state: &AppState,

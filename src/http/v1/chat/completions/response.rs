@@ -69,7 +69,7 @@ struct ChatFunction {
 /// Tokens, counted by the provider.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[schema(as = ChatUsage)]
-pub(super) struct Usage {
+pub(in crate::http::v1) struct Usage {
     prompt_tokens: u64,
     completion_tokens: u64,
     total_tokens: u64,

@@ -1,0 +1,120 @@
+//! The body of a request: read and decompressed within the limits, then parsed.
+//!
+//! The bytes are counted in the lease of the request ([`inflight`](crate::inflight)) while they arrive,
+//! so that many large bodies together are refused before they exhaust the memory.
+
+mod decode;
+
+use std::{future::Future, io, pin::Pin, sync::Arc};
+
+use actix_web::{
+    FromRequest, HttpMessage as _, HttpRequest,
+    dev::Payload,
+    error::PayloadError,
+    http::header,
+    mime,
+    web::{Bytes, BytesMut, Data},
+};
+use futures_util::StreamExt as _;
+use serde::de::DeserializeOwned;
+
+use super::{AppState, Code, Problem, problem::from_actix};
+use crate::{config::BODY_COPIES, inflight::Lease};
+use decode::{Decoder, Encoding};
+
+/// The largest buffer that is allocated before the first byte has arrived.
+const CAPACITY_MAX: usize = 64 * 1024;
+
+/// A JSON body.
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            if !is_json(&request) {
+                return Err(from_actix::not_json());
+            }
+            let body = read(&request, payload).await?;
+            serde_json::from_slice(&body).map(Self).map_err(|error| from_actix::unparsable(&error))
+        })
+    }
+}
+
+/// A body of any media type, which may be empty.
+pub struct RawBody(pub Bytes);
+
+impl FromRequest for RawBody {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move { read(&request, payload).await.map(Self) })
+    }
+}
+
+fn is_json(request: &HttpRequest) -> bool {
+    let kind = request.mime_type().ok().flatten();
+    kind.is_some_and(|kind| kind.subtype() == mime::JSON || kind.suffix() == Some(mime::JSON))
+}
+
+/// Reads the body.
+async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
+    let state = request.app_data::<Data<AppState>>();
+    let state = state.ok_or_else(|| Problem::new(Code::Internal, "no app state"))?;
+    let lease = request.extensions().get::<Arc<Lease>>().cloned();
+    let encoding = Encoding::of(request.headers())?;
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length: Option<usize> = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length| length > state.body_bytes) {
+        return Err(from_actix::too_large(state.body_bytes));
+    }
+    let capacity = length.unwrap_or_default().min(CAPACITY_MAX);
+    let buffer = Buffer { bytes: BytesMut::with_capacity(capacity), max: state.body_bytes, lease };
+    match encoding {
+        Encoding::Identity => plain(payload, buffer).await,
+        Encoding::Compressed(format) => {
+            Decoder::new(format, payload, state.body_bytes).read(buffer).await
+        }
+    }
+}
+
+async fn plain(mut payload: Payload, mut buffer: Buffer) -> Result<Bytes, Problem> {
+    while let Some(chunk) = payload.next().await {
+        buffer.push(&chunk.map_err(|error| from_actix::unreadable(&error))?)?;
+    }
+    Ok(buffer.bytes.freeze())
+}
+
+/// The decompressed part of a body, within the limits.
+struct Buffer {
+    bytes: BytesMut,
+    max: usize,
+    lease: Option<Arc<Lease>>,
+}
+
+impl Buffer {
+    fn push(&mut self, chunk: &[u8]) -> Result<(), Problem> {
+        if self.bytes.len() + chunk.len() > self.max {
+            return Err(from_actix::too_large(self.max));
+        }
+        let leased =
+            self.lease.as_ref().is_none_or(|lease| lease.try_add(chunk.len() * BODY_COPIES));
+        if !leased {
+            let detail = "the requests that run hold too much memory; try again later, or raise \
+                          limits.inflight_bytes";
+            return Err(Problem::new(Code::OverMemory, detail));
+        }
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+}
+
+/// An error of the payload as an error of I/O, for readers.
+fn as_io(error: PayloadError) -> io::Error {
+    if let PayloadError::Io(error) = error { error } else { io::Error::other(error) }
+}
