@@ -14,6 +14,10 @@ use crate::{
 /// The parameter of a function that stands for a custom tool: the tool's free text.
 pub(super) const CUSTOM_INPUT: &str = "input";
 
+/// The types of the search of the web.
+const SEARCH: [&str; 4] =
+    ["web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11"];
+
 /// A tool of chat completions.
 pub(super) struct ChatTool {
     pub(super) name: String,
@@ -28,24 +32,41 @@ pub(super) struct Choice {
 }
 
 /// The tools of a request.
-pub(super) fn tools(given: &Fields) -> Result<Vec<ChatTool>, LlmError> {
+pub(super) struct Tools {
+    pub(super) tools: Vec<ChatTool>,
+    /// True if the search of the web was left out.
+    pub(super) lacks_search: bool,
+}
+
+/// The tools of a request. Agents offer the provider's search beside their own tools, and do without it;
+/// a request with no other tool depends on it.
+pub(super) fn tools(given: &Fields) -> Result<Tools, LlmError> {
     let given: Option<Vec<Fields>> =
         given.read("tools").map_err(|_| untranslatable("the field tools"))?;
-    let mut tools = Vec::new();
+    let (mut tools, mut lacks_search) = (Vec::new(), false);
     for tool in given.into_iter().flatten() {
-        if kind(&tool).as_deref() == Some("namespace") {
-            let namespace = text(&tool, "name").unwrap_or_default();
-            let inner: Option<Vec<Fields>> = tool.read("tools").ok().flatten();
-            for mut tool in inner.into_iter().flatten() {
-                let name = flat_name(Some(&namespace), &text(&tool, "name").unwrap_or_default());
-                tool.insert("name", raw(&name)?);
-                tools.push(self::tool(tool)?);
-            }
-        } else {
-            tools.push(self::tool(tool)?);
+        match kind(&tool).as_deref() {
+            Some("namespace") => push_namespace(&mut tools, &tool)?,
+            Some(kind) if SEARCH.contains(&kind) => lacks_search = true,
+            _ => tools.push(self::tool(tool)?),
         }
     }
-    Ok(tools)
+    if lacks_search && tools.is_empty() {
+        return Err(untranslatable("the built-in tool web_search"));
+    }
+    Ok(Tools { tools, lacks_search })
+}
+
+/// The tools in a namespace, each with the name of the namespace before its own.
+fn push_namespace(tools: &mut Vec<ChatTool>, namespace: &Fields) -> Result<(), LlmError> {
+    let name = text(namespace, "name").unwrap_or_default();
+    let inner: Option<Vec<Fields>> = namespace.read("tools").ok().flatten();
+    for mut tool in inner.into_iter().flatten() {
+        let flat_name = flat_name(Some(&name), &text(&tool, "name").unwrap_or_default());
+        tool.insert("name", raw(&flat_name)?);
+        tools.push(self::tool(tool)?);
+    }
+    Ok(())
 }
 
 /// The name of a tool without its namespace, which chat completions do not have.
@@ -119,9 +140,6 @@ fn tool(mut tool: Fields) -> Result<ChatTool, LlmError> {
         }
         (Some("custom"), Some(name)) => custom(name, &tool),
         (Some("function" | "custom"), None) => Err(untranslatable("a tool without a name")),
-        (Some("web_search" | "web_search_preview" | "web_search_2025_08_26"), _) => {
-            Err(untranslatable("the built-in tool web_search"))
-        }
         (Some("file_search"), _) => Err(untranslatable("the built-in tool file_search")),
         (Some("code_interpreter"), _) => Err(untranslatable("the built-in tool code_interpreter")),
         (Some("image_generation"), _) => Err(untranslatable("the built-in tool image_generation")),

@@ -153,7 +153,10 @@ impl ChatFields {
     fn add_tools(&mut self, given: &Fields) -> Result<(), LlmError> {
         let choice = given.get("tool_choice").filter(|choice| !json::is_null(choice));
         let choice = choice.map(tools::choice).transpose()?;
-        let mut tools = tools::tools(given)?;
+        let tools::Tools { mut tools, lacks_search } = tools::tools(given)?;
+        if lacks_search {
+            self.dropped.push("tools.web_search".to_owned());
+        }
         if let Some(allowed) = choice.as_ref().and_then(|choice| choice.allowed.as_ref()) {
             tools.retain(|tool| allowed.contains(&tool.name));
         }

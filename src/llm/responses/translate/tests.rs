@@ -238,3 +238,18 @@ fn a_custom_tool_gets_its_text() {
     assert_eq!(custom_input(r#"{"input":"ls -l"}"#), "ls -l");
     assert_eq!(custom_input("ls -l"), "ls -l");
 }
+
+#[test]
+fn the_search_of_the_web_is_left_out_beside_tools_of_the_client() {
+    let given = json!({ "tools": [
+        { "type": "web_search", "external_web_access": false },
+        { "type": "namespace", "name": "fs", "description": "Files", "tools": [
+            { "type": "function", "name": "read", "parameters": {} }
+        ] }
+    ] });
+    let translated =
+        to_chat(&request(vec![Message::text(Role::User, "Hi")], given), Dialect::OpenAi).unwrap();
+    assert_eq!(fields(&translated)["tools"][0]["function"]["name"], "fs__read");
+    assert_eq!(fields(&translated)["tools"].as_array().unwrap().len(), 1);
+    assert_eq!(translated.dropped, ["tools.web_search"]);
+}
