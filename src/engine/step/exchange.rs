@@ -4,7 +4,7 @@
 //! The log has no index of request ids, which would cost every step a write. The id is a UUID version 7:
 //! its time tells the part of the log that can contain the step.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -59,8 +59,8 @@ pub struct Exchange {
     pub messages: Vec<Message>,
     /// The further fields of the request.
     pub fields: Fields,
-    /// The caller's metadata.
-    pub metadata: BTreeMap<String, String>,
+    /// The id of the response that the request continued, as the caller gave it.
+    pub continued: Option<String>,
     /// The answer.
     pub answer: Answer,
 }
@@ -69,8 +69,7 @@ pub struct Exchange {
 #[derive(Deserialize)]
 struct Admission {
     chat: Option<StoredChat>,
-    #[serde(default)]
-    metadata: BTreeMap<String, String>,
+    continued: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -169,7 +168,7 @@ async fn request_of(
     let position = admission.position;
     let own = content::open(engine, &[position]).await.map_err(StepError::from)?;
     let Some(own) = own.get(&position) else { return Ok(None) };
-    let Admission { chat, metadata } = content::parse(own).map_err(StepError::from)?;
+    let Admission { chat, continued } = content::parse(own).map_err(StepError::from)?;
     let Some(chat) = chat else { return Ok(None) };
     let referred: HashSet<Position> =
         chat.messages.iter().filter_map(|item| item.at).chain(chat.extra.at).collect();
@@ -195,7 +194,7 @@ async fn request_of(
     let messages: Option<Vec<Vec<Message>>> =
         chat.messages.iter().map(|item| messages(item, &earlier)).collect();
     let (Some(messages), Some(fields)) = (messages, fields) else { return Ok(None) };
-    Ok(Some(Exchange { messages: messages.concat(), fields, metadata, answer }))
+    Ok(Some(Exchange { messages: messages.concat(), fields, continued, answer }))
 }
 
 /// The messages of an item; `None` if they were erased.

@@ -45,6 +45,10 @@ pub struct StepRequest {
     /// The use of the memory that the request asks for; the policy may allow less.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryMode>,
+    /// The id of the response that the request continues, as the caller gave it. Its messages are in the
+    /// chat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continued: Option<String>,
     /// The caller's metadata, sealed together with the prompt.
     pub metadata: BTreeMap<String, String>,
 }

@@ -32,6 +32,9 @@ pub(super) struct SealedPrompt<'a> {
     /// The id that the caller gave the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
+    /// The id of the response that the request continues.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continued: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: &'a BTreeMap<String, String>,
     /// The messages that this content has itself, with their indices in it.
@@ -93,6 +96,7 @@ impl<'a> SealedPrompt<'a> {
             prompt: &request.prompt,
             chat,
             request_id: caller.client_request_id.as_deref(),
+            continued: request.continued.as_deref(),
             metadata: &request.metadata,
             own,
         }

@@ -42,7 +42,11 @@ pub(super) struct Echo {
 
 impl Echo {
     /// What the response to a request with these messages and fields repeats.
-    pub(super) fn of(messages: &[Message], fields: Fields) -> Self {
+    pub(super) fn of(messages: &[Message], mut fields: Fields, continued: Option<&str>) -> Self {
+        if let Some(continued) = continued {
+            // a text always has a JSON form
+            fields.set("previous_response_id", continued).ok();
+        }
         let first = messages.first().filter(|message| is_instructions(message));
         let instructions = first.map(|message| message.text.clone());
         Self { renamed: renamed_tools(&fields), fields, instructions }

@@ -84,7 +84,7 @@ impl<'a> History<'a> {
             messages.truncate(answered.map_or(0, |answered| answered + 1));
             return Ok(messages);
         }
-        let echo = Echo::of(&[], fields);
+        let echo = Echo::of(&[], fields, None);
         for (id, item) in output::originals(&answer, &echo) {
             messages.push(items::message(Arc::clone(&item)).map_err(bad)?);
             self.items.insert(id, item);
@@ -126,7 +126,7 @@ impl<'a> History<'a> {
         let Some(exchange) = exchange(self.engine, self.caller, request_id).await? else {
             return Ok(());
         };
-        let echo = Echo::of(&[], exchange.fields);
+        let echo = Echo::of(&[], exchange.fields, None);
         self.items.extend(output::originals(&exchange.answer, &echo));
         Ok(())
     }

@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for ResponsesRequest {
             model: take(&mut fields, "model")?,
             input: take(&mut fields, "input")?,
             instructions: take(&mut fields, "instructions")?,
-            previous_response_id: read(&fields, "previous_response_id")?,
+            previous_response_id: take(&mut fields, "previous_response_id")?,
             store: read(&fields, "store")?,
             max_output_tokens: read(&fields, "max_output_tokens")?,
             temperature: read(&fields, "temperature")?,
@@ -154,7 +154,7 @@ impl ResponsesRequest {
 impl ParsedRequest {
     /// What the response repeats.
     pub(super) fn echo(&self) -> Echo {
-        Echo::of(&self.messages, self.extra.fields.clone())
+        Echo::of(&self.messages, self.extra.fields.clone(), self.previous.as_deref())
     }
 
     /// The use of the memory if the request names none: agents that offer tools have the log of their
@@ -169,14 +169,14 @@ impl ParsedRequest {
         earlier: Vec<Message>,
         blocks: &ClientBlocks,
     ) -> Result<StepRequest, Problem> {
-        let Self { messages, step, extra, .. } = self;
+        let Self { messages, previous, step, extra, .. } = self;
         // instructions are not inherited: they stay before everything else
         let at = usize::from(messages.first().is_some_and(is_instructions));
         let mut all = messages;
         all.splice(at..at, earlier);
         let shortenable = !FORMING.iter().any(|field| extra.fields.is_set(field));
         let (prompt, chat) = prompt::chat(all, shortenable, extra, blocks)?;
-        Ok(StepRequest { prompt, chat: Some(chat), ..step })
+        Ok(StepRequest { prompt, chat: Some(chat), continued: previous, ..step })
     }
 }
 

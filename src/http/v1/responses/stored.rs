@@ -51,7 +51,8 @@ pub async fn get(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let exchange = stored(&call.engine, &call.caller, request.match_info().query("id")).await?;
-    let (answer, echo) = (exchange.answer, Echo::of(&exchange.messages, exchange.fields));
+    let Exchange { messages, fields, continued, answer } = exchange;
+    let echo = Echo::of(&messages, fields, continued.as_deref());
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(response::body(&answer, &echo)))
 }
 

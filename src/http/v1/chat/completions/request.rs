@@ -139,6 +139,7 @@ impl ChatRequest {
             memory: extension.memory,
             metadata,
             chat: Some(chat),
+            ..StepRequest::default()
         };
         Ok(ParsedRequest {
             generate,
