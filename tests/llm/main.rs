@@ -1,6 +1,8 @@
 //! Model providers over HTTP: their answers, their failures, fallbacks, and configured models.
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod anthropic;
 #[cfg(test)]
 mod faults;
