@@ -70,10 +70,11 @@ impl Reader<'_> {
             let answer = contents.get(&position).map(|c| content::parse(c));
             let (Some(Ok(prompt)), Some(Ok(answer))) = (prompt, answer) else { continue };
             let StoredPrompt { prompt } = prompt;
-            let StoredAnswer { answer: text, tool_calls, .. } = answer;
+            let StoredAnswer { answer: text, tool_calls, reasoning, native, .. } = answer;
             let StepCompleted { model, finish_reason, usage, .. } = *completed;
             let completion = ProviderCompletion { model, finish_reason, usage: Some(usage) };
-            if !replay.add(&prompt, RecordedAnswer { text, tool_calls, completion }) {
+            let recorded = RecordedAnswer { text, tool_calls, reasoning, native, completion };
+            if !replay.add(&prompt, recorded) {
                 return Ok(false);
             }
         }

@@ -24,11 +24,13 @@ pub(super) fn reason(given: &str, has_calls: bool) -> String {
     if known == "stop" && has_calls { "tool_calls" } else { known }.to_owned()
 }
 
-/// A reason in the dialect of the provider: one that only this server knows is spelled as its dialect
-/// does, any other stays.
+/// A reason for clients of `OpenAI`'s dialect, as the provider wrote it. Only the limit that the client
+/// knows as `max_tokens` has one spelling, because clients treat an answer that is cut differently.
 pub(super) fn openai(given: &str) -> String {
-    let spelled = reason(given, false);
-    if given == "function_call" { given.to_owned() } else { spelled }
+    let is_limit =
+        ["max_tokens", "max_output_tokens"].iter().any(|limit| given.eq_ignore_ascii_case(limit));
+    let given = if is_limit { "length" } else { given };
+    if given.is_empty() { "stop".to_owned() } else { given.to_owned() }
 }
 
 /// A word is no text of a prompt. Anything else is not recorded.
@@ -45,9 +47,10 @@ mod tests {
 
     #[test]
     fn a_limit_in_any_spelling_is_length() {
-        for given in ["length", "max_tokens", "MAX_TOKENS", "model_length"] {
+        for given in ["length", "max_tokens", "MAX_TOKENS"] {
             assert_eq!((reason(given, false), openai(given)), ("length".into(), "length".into()));
         }
+        assert_eq!(reason("model_length", false), "length");
     }
 
     #[test]

@@ -27,6 +27,19 @@ pub struct NativeEvent {
     pub data: String,
 }
 
+impl NativeEvent {
+    /// The event with its data on one line, as events are sent. In a JSON text, a line break is white
+    /// space.
+    #[must_use]
+    pub(super) fn on_one_line(self) -> Self {
+        if self.data.contains(['\n', '\r']) {
+            let data = self.data.replace(['\n', '\r'], " ");
+            return Self { data, ..self };
+        }
+        self
+    }
+}
+
 /// Omits the data, which must not reach a log.
 impl fmt::Debug for NativeEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,7 +64,7 @@ impl NativeAnswer {
             Dialect::Anthropic => anthropic::events(self.message.get()),
             Dialect::Responses => responses::events(self.message.get()),
         };
-        events.unwrap_or_default()
+        events.unwrap_or_default().into_iter().map(NativeEvent::on_one_line).collect()
     }
 
     /// The names of the parts that a client of another dialect does not get.

@@ -117,7 +117,8 @@ pub(super) fn is_empty(value: &RawValue) -> bool {
 /// the elements of lists merged by their `index` or else appended. Other values are replaced.
 pub(super) fn merge(into: &mut Map<String, Value>, name: &str, value: Value) {
     match into.get_mut(name) {
-        _ if value.is_null() => {}
+        Some(_) if value.is_null() => {}
+        Some(old) if old.is_null() => *old = value,
         Some(old) => merge_value(name, old, value),
         None => {
             into.insert(name.to_owned(), value);
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!(
             Value::Object(whole),
             json!({
-                "t": "Hello", "a": { "id": "x", "data": "AABB" }, "k": 2,
+                "t": "Hello", "a": { "id": "x", "data": "AABB" }, "k": 2, "n": null,
                 "l": [{ "index": 1, "s": "ab" }, { "index": 0, "s": "c" }]
             })
         );

@@ -11,7 +11,9 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::{LlmError, ProviderCompletion, Request, Sink, ToolCall, tool_calls::CallPart};
+use super::{
+    LlmError, NativeAnswer, ProviderCompletion, Request, Sink, ToolCall, tool_calls::CallPart,
+};
 
 /// Maximum number of answers. Later ones are left out.
 const ANSWERS_MAX: usize = 100_000;
@@ -26,6 +28,10 @@ pub struct RecordedAnswer {
     pub text: String,
     /// The tool calls.
     pub tool_calls: Vec<ToolCall>,
+    /// The reasoning.
+    pub reasoning: String,
+    /// The answer in the dialect of the provider that gave it.
+    pub native: Option<NativeAnswer>,
     /// The provider's report.
     pub completion: ProviderCompletion,
 }
@@ -56,7 +62,8 @@ impl Replay {
     /// Adds an answer. Returns false if a limit is reached.
     pub fn add(&mut self, prompt: &str, recorded: RecordedAnswer) -> bool {
         let called: usize = recorded.tool_calls.iter().map(|call| call.arguments.len()).sum();
-        let bytes = recorded.text.len() + called;
+        let native = recorded.native.as_ref().map_or(0, |native| native.message.get().len());
+        let bytes = recorded.text.len() + recorded.reasoning.len() + called + native;
         if self.answers >= ANSWERS_MAX || self.bytes + bytes > BYTES_MAX {
             return false;
         }
@@ -83,9 +90,11 @@ impl Replay {
     ) -> Result<ProviderCompletion, LlmError> {
         let answers = self.by_prompt.get(&digest(&request.prompt)).ok_or(LlmError::NotRecorded)?;
         let recorded = answers.next().ok_or(LlmError::NotRecorded)?;
-        if !recorded.text.is_empty() {
-            sink.push_text(&recorded.text).await?;
+        if let Some(native) = &recorded.native {
+            sink.begin(native.dialect).await?;
         }
+        sink.push_reasoning(&recorded.reasoning).await?;
+        sink.push_text(&recorded.text).await?;
         for call in &recorded.tool_calls {
             let ToolCall { id, name, arguments } = call.clone();
             let part =
@@ -93,6 +102,10 @@ impl Replay {
             sink.push_call(part).await?;
         }
         sink.end_calls().await?;
+        if let Some(native) = &recorded.native {
+            sink.set_native(native.clone());
+            sink.push_native_answer().await?;
+        }
         Ok(recorded.completion.clone())
     }
 }
@@ -122,7 +135,8 @@ mod tests {
     fn recorded(text: &str) -> RecordedAnswer {
         let finish_reason = "stop".to_owned();
         let completion = ProviderCompletion { model: "m-1".to_owned(), finish_reason, usage: None };
-        RecordedAnswer { text: text.to_owned(), tool_calls: Vec::new(), completion }
+        let (text, reasoning) = (text.to_owned(), String::new());
+        RecordedAnswer { text, tool_calls: Vec::new(), reasoning, native: None, completion }
     }
 
     async fn ask(replay: &Replay, prompt: &str) -> Result<String, LlmError> {

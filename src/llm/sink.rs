@@ -290,6 +290,7 @@ impl Sink {
         if !self.passes_native() {
             return Ok(());
         }
+        let event = event.on_one_line();
         if !self.has_started() && self.opening.len() < OPENING_MAX {
             self.opening.push(event);
             return Ok(());

@@ -108,6 +108,23 @@ async fn a_client_that_disconnects_cancels_the_step() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_before_the_first_token_cancels_the_step() {
+    for streamed in [true, false] {
+        let database = TestDatabase::sqlite();
+        let silent = ("MLSDM__LLM__STUB__LATENCY_MS", 60_000);
+        let server = TestEnv::new(database.url()).with(silent.0, silent.1).serve().await;
+        let body = json!({"prompt": "Hello", "moral_value": 0.9, "stream": streamed});
+        let asked = tokio::spawn(server.post("/v1/generate").json(&body).send());
+        server.until("/v1/state", |state| state["step"] == 1).await;
+        asked.abort();
+        server.until_closed("default").await;
+        let events = server.read("/v1/events?type=step.failed").await;
+        assert_eq!(events["events"][0]["clear"]["stage"], "cancelled", "{events}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_stop_waits_for_the_end_of_a_stream() {
     let database = TestDatabase::sqlite();
     let mut server =

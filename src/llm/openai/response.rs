@@ -108,7 +108,7 @@ impl<'r> Reader<'r> {
             sink.begin(Dialect::OpenAi).await?;
         }
         if self.model.is_none() {
-            self.model = chunk.text("model");
+            self.model = chunk.text("model").filter(|model| !model.is_empty());
         }
         self.answer.take_usage(chunk);
         for (name, value) in chunk.iter().filter(|(name, _)| !OWN.contains(name)) {
@@ -118,7 +118,7 @@ impl<'r> Reader<'r> {
         let Some(choice) = choices.first() else { return Ok(false) };
         let delta = choice.object("delta").or_else(|| choice.object("message"));
         let Some(delta) = delta else { return Ok(self.take_finish(choice)) };
-        let sent = message::take(&delta, &mut self.answer, sink).await?;
+        let sent = message::take(&delta, self.is_whole, &mut self.answer, sink).await?;
         self.answer.take_choice(choice, sink);
         self.take_finish(choice);
         if sink.passes_native() && !self.is_whole {

@@ -105,7 +105,7 @@ async fn parallel_calls_that_arrive_interleaved_are_blocks_one_after_another() {
 
 #[actix_web::test]
 async fn a_limit_in_any_spelling_is_length_and_a_cut_answer_is_not_remembered() {
-    for reason in ["max_tokens", "MAX_TOKENS", "model_length"] {
+    for reason in ["max_tokens", "MAX_TOKENS", "length"] {
         let answer = [delta(&json!({"content": "It is noon in Rome today and"})), finish(reason)];
         let server = Server::openai([chunks(&answer)]).await;
         let (_, body) = server.post(CHAT, &request(false)).await;

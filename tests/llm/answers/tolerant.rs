@@ -66,8 +66,16 @@ async fn content_as_a_list_of_parts_is_text_and_reasoning() {
     ]);
     let streamed = chunks(&[delta(&json!({"content": parts})), finish("stop")]);
     assert_eq!(answer(streamed).await, ("Noon".to_owned(), json!("Rome")));
+    // a whole answer has the list as it came, for clients of other dialects it is text
     let whole = json!({"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]});
-    assert_eq!(answer(raw("", &whole.to_string())).await, ("Noon".to_owned(), json!("Rome")));
+    let whole = || raw("", &format!("{whole:#}"));
+    let server = Server::openai([whole(), whole()]).await;
+    let (_, body) = server.post(CHAT, &request(false)).await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["choices"][0]["message"]["content"], parts);
+    let (_, stream) = server.post(CHAT, &request(true)).await;
+    assert_eq!(super::events(&stream)[0]["choices"][0]["delta"]["content"], parts);
+    assert_eq!(server.event("step.completed").await["finish_reason"], "stop");
 }
 
 #[actix_web::test]

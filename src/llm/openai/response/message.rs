@@ -25,6 +25,7 @@ pub(super) struct Sent {
 /// Reads a delta into the sink and the answer.
 pub(super) async fn take(
     delta: &Object<'_>,
+    is_whole: bool,
     answer: &mut Answer,
     sink: &mut Sink,
 ) -> Result<Sent, LlmError> {
@@ -35,8 +36,11 @@ pub(super) async fn take(
         && !reasoning.is_empty()
     {
         sink.push_reasoning(reasoning).await?;
-        answer.add_text("reasoning_content", reasoning);
-        written.text("reasoning_content", reasoning);
+        // SDKs take a list of parts as it is, but cannot put one together
+        if !is_whole {
+            answer.add_text("reasoning_content", reasoning);
+            written.text("reasoning_content", reasoning);
+        }
         is_content = true;
     }
     let reasoning = REASONING.iter().find_map(|name| delta.text(name));
@@ -52,7 +56,7 @@ pub(super) async fn take(
         let is_value = !is_empty(value);
         match (name, &content) {
             ("tool_calls", _) => continue,
-            ("content", Some(parts)) => {
+            ("content", Some(parts)) if !is_whole => {
                 answer.add_text(name, &parts.text);
                 written.text(name, &parts.text);
                 for (name, value) in &parts.others {

@@ -50,6 +50,18 @@ impl Chunks {
         chunk
     }
 
+    /// A chunk after the last piece, with the fields of the provider that clients read from it.
+    fn closing_chunk(&self, answer: &Answer, choices: &Value) -> Value {
+        let mut chunk = self.chunk(choices);
+        let given = native::fields(answer, Dialect::OpenAi).unwrap_or_default();
+        for name in ["system_fingerprint", "service_tier"] {
+            if let Ok(Some(value)) = given.read::<Value>(name) {
+                chunk[name] = value;
+            }
+        }
+        chunk
+    }
+
     fn delta(&mut self, delta: &Value) -> String {
         let first = if self.has_begun { String::new() } else { self.role() };
         first + &self.delta_chunk(delta)
@@ -125,11 +137,11 @@ impl stream::Dialect for Chunks {
         if !answer.model.is_empty() {
             self.model.clone_from(&answer.model);
         }
-        let mut last = self.chunk(&choice);
+        let mut last = self.closing_chunk(answer, &choice);
         last["mlsdm"] = serde_json::to_value(Governance::from(answer)).unwrap_or_default();
         frames.push_str(&stream::data_only(&last));
         if self.include_usage {
-            let mut usage = self.chunk(&json!([]));
+            let mut usage = self.closing_chunk(answer, &json!([]));
             usage["usage"] = Self::usage(answer);
             frames.push_str(&stream::data_only(&usage));
         }
