@@ -33,7 +33,8 @@ impl Engine {
     }
 
     /// Applies the policy of a configuration: only the fields that differ from the configuration
-    /// applied before, so that an operator's changes to other fields remain.
+    /// applied before, so that an operator's changes to other fields remain, and only those that the
+    /// format of the log has.
     pub async fn apply_config(
         &self,
         policy: &Policy,
@@ -41,6 +42,7 @@ impl Engine {
         reason: &str,
     ) -> Result<Receipt, EngineError> {
         let state = &self.view().state;
+        let policy = &policy.for_format(state.log_format);
         let changed = match &state.config {
             Some(before) => state.policy.with_changes(before, policy),
             None => policy.clone(),

@@ -276,6 +276,7 @@ impl Engines {
             log_format,
             index_key: parts.content_key.wrap_index_key(id, log_format, &index_key)?,
         };
+        let policy = policy.for_format(log_format);
         let created = EngineCreated { policy, log_format, config_hash };
         let mut record = first_record(created_at, created, actor)?;
         chain::extend(id, chain::genesis(id), mac_key.as_deref(), &mut record);
@@ -318,13 +319,11 @@ impl Engines {
             return Ok(false);
         }
         let Some(applied) = engine.view().state.config.clone() else { return Ok(false) };
-        let wanted = policy.as_change_of(&applied);
+        let wanted = policy.as_change_of(&applied).for_format(engine.view().state.log_format);
         if wanted != *policy {
             tracing::warn!(
-                event_type = "engine.policy_dated",
-                engine = %id,
-                "the engine is older than the defaults moral.scope = turn and record.messages = new, and \
-                 keeps last_message and all; change its policy to adopt them"
+                event_type = "engine.policy_dated", engine = %id,
+                "the engine keeps the older moral.scope and record.messages; see `mlsdm policy apply`"
             );
         }
         if *applied == wanted {

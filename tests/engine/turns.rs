@@ -32,14 +32,12 @@ fn message(raw: &Value) -> Message {
         "system" => Role::System,
         _ => Role::User,
     };
-    match &raw["content"] {
-        Value::String(text) => Message::text(role, text),
-        parts => {
-            let texts = parts.as_array().unwrap().iter().filter_map(|part| part["text"].as_str());
-            let text = texts.collect::<Vec<_>>().join("\n");
-            Message { role, text, raw: Some(json::raw(raw).unwrap()) }
-        }
+    if let Some(text) = raw["content"].as_str() {
+        return Message::text(role, text);
     }
+    let parts = raw["content"].as_array().unwrap().iter();
+    let text = parts.filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n");
+    Message { role, text, raw: Some(json::raw(raw).unwrap()) }
 }
 
 fn chat(messages: &[Value]) -> StepRequest {

@@ -13,7 +13,7 @@ use mlsdm::{
     http::{AppState, create_app},
     testkit::{
         TestDatabase, app_state, guarded_app_state,
-        strict::{Provider, echo},
+        strict::{Provider, Received, echo},
     },
 };
 use serde_json::{Value, json};
@@ -63,8 +63,9 @@ impl Dialect {
         if self.backend == "anthropic" {
             body["max_tokens"] = json!(64);
         }
-        for (name, value) in fields.as_object().unwrap() {
-            body[name] = value.clone();
+        let Value::Object(fields) = fields else { panic!("fields are an object") };
+        for (name, value) in fields {
+            body[name.as_str()] = value;
         }
         body
     }
@@ -138,7 +139,7 @@ async fn an_agent_gets_through_its_tool_loop_with_a_memory() {
         assert_eq!((status, &answer["mlsdm"]["context_items"]), (200, &json!(1)), "{answer}");
 
         assert_eq!(provider.refused(), Vec::<String>::new());
-        let calls: Vec<Value> = provider.calls().iter().map(|call| call.json()).collect();
+        let calls: Vec<Value> = provider.calls().iter().map(Received::json).collect();
         let [_, first, second] = &calls[..] else { panic!("{} calls", calls.len()) };
         let prompt = first["messages"][0]["content"].as_str().unwrap();
         assert!(prompt.contains(FACT) && prompt.ends_with(QUESTION), "{prompt}");
@@ -183,14 +184,16 @@ async fn the_limit_that_a_chat_names_is_sent_in_both_phases() {
         assert_eq!(status, 200, "{answer}");
         limited_by.push(answer["mlsdm"]["limited_by"].clone());
     }
-    let calls: Vec<Value> = provider.calls().iter().map(|call| call.json()).collect();
+    let calls: Vec<Value> = provider.calls().iter().map(Received::json).collect();
     let sent = |name: &str| calls.iter().map(|call| call[name].as_u64()).collect::<Vec<_>>();
     let named = [Some(1_000), Some(1_000), None, None];
     assert_eq!(sent("max_tokens")[..4], named);
     assert_eq!(sent("max_completion_tokens")[2..4], [Some(9_000), Some(9_000)]);
     let unnamed: Vec<u64> = calls[4..]
         .iter()
-        .filter_map(|call| call["max_tokens"].as_u64().or(call["max_completion_tokens"].as_u64()))
+        .filter_map(|call| {
+            call["max_tokens"].as_u64().or_else(|| call["max_completion_tokens"].as_u64())
+        })
         .collect();
     assert_eq!(unnamed, [2_048, 150]);
     let none = Value::Null;

@@ -89,6 +89,21 @@ impl Policy {
         }
         policy
     }
+
+    /// This policy as a log of a format can record it: the binaries that read format 1 refuse fields
+    /// that they do not know, so these keep their old meaning there.
+    #[must_use]
+    pub fn for_format(&self, log_format: u32) -> Self {
+        let (mut policy, old) = (self.clone(), Self::default());
+        if log_format < 2 {
+            policy.memory.mode = old.memory.mode;
+            policy.moral.scope = old.moral.scope;
+            policy.moral.no_text = old.moral.no_text;
+            policy.context.placement = old.context.placement;
+            policy.record = old.record;
+        }
+        policy
+    }
 }
 
 /// True for the value that the canonical JSON omits.
@@ -130,6 +145,15 @@ mod tests {
         assert_eq!(old.as_change_of(&new), old, "an operator chose the old meaning");
         let smaller = Policy { capacity: 7, ..new };
         assert_eq!(smaller.as_change_of(&old), Policy { capacity: 7, ..old });
+    }
+
+    #[test]
+    fn a_log_of_format_1_gets_no_field_that_its_readers_do_not_know() {
+        let mut policy = Policy { capacity: 7, ..Policy::of_new_engine() };
+        (policy.memory.mode, policy.moral.no_text) = (MemoryMode::Off, 0.2);
+        policy.context.placement = Placement::System;
+        assert_eq!(policy.for_format(1), Policy { capacity: 7, ..Policy::default() });
+        assert_eq!(policy.for_format(2), policy);
     }
 
     #[test]

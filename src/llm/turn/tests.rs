@@ -12,19 +12,20 @@ fn message(raw: &Value) -> Message {
         "assistant" => Role::Assistant,
         _ => Role::Tool,
     };
-    let text = match &raw["content"] {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => {
-            let texts: Vec<&str> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
-            texts.join("\n")
-        }
-        _ => String::new(),
-    };
+    let content = &raw["content"];
+    let text = content.as_str().map_or_else(
+        || {
+            let parts = content.as_array().into_iter().flatten();
+            parts.filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n")
+        },
+        str::to_owned,
+    );
     Message { role, text, raw: Some(json::raw(raw).unwrap()) }
 }
 
 fn chat(messages: Value) -> Vec<Message> {
-    messages.as_array().unwrap().iter().map(message).collect()
+    let Value::Array(messages) = messages else { panic!("messages are a list") };
+    messages.iter().map(message).collect()
 }
 
 fn prompt_of(messages: Value) -> Result<Prompt, NoPrompt> {
