@@ -85,7 +85,8 @@ async fn a_blank_answer_is_a_failure() {
 #[tokio::test]
 async fn an_answer_above_the_size_limit_is_cut_at_a_character_boundary() {
     const LIMIT: usize = 256 * 1024;
-    let app = TestApp::sqlite().await;
+    let settings = Settings { answer_bytes: LIMIT, ..Settings::default() };
+    let app = TestApp::sqlite_with(TestSetup { settings, ..TestSetup::default() }).await;
     let exact = "ab ".repeat(LIMIT / 3) + "x";
     assert_eq!(exact.len(), LIMIT);
     // 'ä' has two bytes, so the limit falls within a character
@@ -158,7 +159,7 @@ async fn the_answer_to_an_abandoned_step_is_discarded() {
         app.model.asked(1).await;
         let settings = Settings::default();
         // at the deadline, and just after it
-        app.pass(settings.timeout + settings.grace);
+        app.pass(settings.total_timeout + settings.grace);
         app.engines.abandon_expired().await;
         assert_eq!(app.kinds().await.last().unwrap(), "step.admitted");
         app.pass(Duration::from_micros(1));
@@ -182,7 +183,7 @@ async fn a_deadline_passes_although_the_clock_was_set_back() {
         app.model.asked(1).await;
         app.set_clock_back(Duration::from_hours(1));
         let settings = Settings::default();
-        app.pass(settings.timeout + settings.grace);
+        app.pass(settings.total_timeout + settings.grace);
         app.engines.abandon_expired().await;
         assert_eq!(app.kinds().await.last().unwrap(), "step.admitted");
         app.pass(Duration::from_micros(1));

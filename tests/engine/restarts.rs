@@ -84,7 +84,8 @@ async fn a_replica_abandons_open_steps_only_after_their_deadline() {
     assert_eq!(app.engine().await.view().state.open.size(), 1);
     app.engines.abandon_expired().await;
     assert_eq!(app.engine().await.view().state.open.size(), 1);
-    app.pass(std::time::Duration::from_secs(61));
+    let settings = mlsdm::engine::Settings::default();
+    app.pass(settings.total_timeout + settings.grace + std::time::Duration::from_secs(1));
     app.engines.abandon_expired().await;
     assert_eq!(app.engine().await.view().state.open.size(), 0);
     assert_eq!(app.kinds().await.last().unwrap(), "step.failed");
