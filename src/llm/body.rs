@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 
-use super::LlmError;
+use super::{LlmError, Role};
 use crate::json::{self, Fields};
 
 /// A body with a list of messages.
@@ -83,6 +83,16 @@ pub(super) fn set<T: Serialize + ?Sized>(
     value: &T,
 ) -> Result<(), LlmError> {
     fields.set(name, value).map_err(|_| NO_JSON_FORM)
+}
+
+/// A message that consists of a text, as clients of both chat dialects write it: the role comes first.
+pub(super) fn text_message(role: Role, text: &str) -> Result<Arc<RawValue>, LlmError> {
+    #[derive(Serialize)]
+    struct TextMessage<'a> {
+        role: Role,
+        content: &'a str,
+    }
+    raw(&TextMessage { role, content: text })
 }
 
 /// The JSON text of a part of the body.

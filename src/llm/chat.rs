@@ -2,7 +2,7 @@
 //!
 //! A client may use the dialect of one provider. Each message then holds its original JSON besides
 //! the text that this server understands. A provider of the same dialect receives the original;
-//! another one receives the text, or the request is refused. Nothing is dropped silently.
+//! for another one it is translated, or the request is refused. What is left out is named.
 
 use std::{fmt, ops::Deref, sync::Arc};
 

@@ -6,6 +6,7 @@
 mod append;
 mod auth;
 mod backend;
+mod decode;
 mod embed;
 mod gateway;
 mod load;
@@ -78,6 +79,8 @@ enum Part {
     Embed,
     /// Verification of tokens and API keys.
     Auth,
+    /// Decoding of chats of a megabyte.
+    Decode,
     /// Chats and streams through the server, compared with direct calls to the same model.
     Gateway,
     /// Steps with each kind of telemetry, compared with none; and scrapes.
@@ -105,6 +108,10 @@ pub(super) async fn run(json: bool, args: Args) -> anyhow::Result<()> {
     if wanted(Part::Auth) {
         say("authentication")?;
         rows.extend(auth::run().await?);
+    }
+    if wanted(Part::Decode) {
+        say("decoding of chats")?;
+        rows.extend(decode::run()?);
     }
     let folder = std::env::temp_dir().join(format!("mlsdm-bench-{}", std::process::id()));
     let url = args

@@ -42,11 +42,17 @@ pub struct Model {
     created_at: String,
     /// Start time of this server, in seconds since the Unix epoch.
     created: i64,
+    /// The provider that has the model.
     owned_by: &'static str,
+    /// The size of the context in tokens, if it is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_window: Option<u32>,
 }
 
 impl Model {
     fn new(id: &str, state: &AppState) -> Self {
+        let llm = &state.engines.parts().llm;
+        let rule = llm.rule(id);
         Self {
             id: id.to_owned(),
             object: "model",
@@ -54,7 +60,8 @@ impl Model {
             display_name: id.to_owned(),
             created_at: clock::rfc3339(state.started),
             created: state.started / 1_000_000,
-            owned_by: state.engines.parts().llm.provider(),
+            owned_by: rule.and_then(|rule| rule.provider).unwrap_or_else(|| llm.provider()),
+            context_window: rule.and_then(|rule| rule.context_window),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     json::{self, Fields},
     llm::{
         Dialect, LlmError, Message, Request, Role,
-        body::{self, Body, raw},
+        body::{self, Body, raw, text_message},
         thinking,
         translate::{self, Dropped, MAX_TOKENS},
     },
@@ -134,7 +134,7 @@ fn message(message: &Message) -> Result<Arc<RawValue>, LlmError> {
             Err(LlmError::Untranslatable { what: "the result of a tool without its call" })
         }
         (None, role @ (Role::System | Role::User | Role::Assistant)) => {
-            raw(&json!({ "role": role, "content": message.text }))
+            text_message(role, &message.text)
         }
     }
 }

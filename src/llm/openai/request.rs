@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 
 use crate::{
     json::Fields,
     llm::{
         Dialect, LimitField, LlmError, Message, Request, Role,
-        body::{self, Body, raw},
+        body::{self, Body, text_message},
         translate::{self, Dropped},
     },
 };
@@ -101,14 +101,14 @@ fn message(message: &Message) -> Result<Arc<RawValue>, LlmError> {
             Err(LlmError::Untranslatable { what: "the result of a tool without its call" })
         }
         (None, role @ (Role::System | Role::User | Role::Assistant)) => {
-            raw(&json!({ "role": role, "content": message.text }))
+            text_message(role, &message.text)
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::{json, llm::Extra};
@@ -161,6 +161,14 @@ mod tests {
         assert_eq!(streamed["stream_options"], json!({ "include_usage": true }));
         assert_eq!(streamed["max_completion_tokens"], 64);
         assert_eq!(streamed.get("max_tokens"), None);
+    }
+
+    #[test]
+    fn a_message_that_is_a_text_is_written_as_clients_write_it() {
+        let request = request(vec![Message::text(Role::User, "Hi")], None, json!({}));
+        let (body, _) = super::body(&request, LimitField::MaxTokens, false).unwrap();
+        let text = serde_json::to_string(&body).unwrap();
+        assert!(text.contains(r#"[{"role":"user","content":"Hi"}]"#), "{text}");
     }
 
     #[test]

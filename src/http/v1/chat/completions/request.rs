@@ -104,6 +104,11 @@ pub(in crate::http::v1) struct ParsedRequest {
 }
 
 impl ChatRequest {
+    /// The messages.
+    pub(crate) fn decoded(&self) -> Result<Vec<Message>, Problem> {
+        messages(&self.messages, message)
+    }
+
     pub(in crate::http::v1) fn validate(
         self,
         request: &HttpRequest,
@@ -119,7 +124,7 @@ impl ChatRequest {
         if temperature.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
             return Err(bad("temperature must be between 0 and 2"));
         }
-        let messages = messages(&self.messages, message)?;
+        let messages = self.decoded()?;
         fields::check(Dialect::OpenAi, &self.rest, llm)?;
         let max_tokens = self.limit(llm)?;
         let shortenable = !FORMING.iter().any(|field| self.rest.is_set(field));
