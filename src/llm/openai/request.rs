@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn a_message_that_is_a_text_is_written_as_clients_write_it() {
-        let request = request(vec![Message::text(Role::User, "Hi")], None, json!({}));
+        let hi = vec![Message::text(Role::User, "Hi")];
+        let request = request(hi, Some(Dialect::OpenAi), json!({}));
         let (body, _) = super::body(&request, LimitField::MaxTokens, false).unwrap();
         let text = serde_json::to_string(&body).unwrap();
         assert!(text.contains(r#"[{"role":"user","content":"Hi"}]"#), "{text}");
