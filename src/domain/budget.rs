@@ -103,16 +103,22 @@ pub struct Price {
     pub input: u64,
     /// Tokens of the answer.
     pub output: u64,
+    /// Tokens of the prompt that the provider read from its cache; `None`: as `input`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_input: Option<u64>,
 }
 
 impl Price {
     /// The cost of `usage` in millionths of a US dollar:
-    /// `⌈(prompt_tokens · input + completion_tokens · output) / 1,000,000⌉`, saturating at
-    /// `u64::MAX`. Rounding up makes no call free.
+    /// `⌈(fresh · input + cached · cached_input + completion_tokens · output) / 1,000,000⌉`, saturating
+    /// at `u64::MAX`, where `fresh + cached` are the tokens of the prompt. Rounding up makes no call free.
     pub fn of(self, usage: Usage) -> u64 {
-        let cost = self.input_share(usage.prompt_tokens).saturating_add(
-            u128::from(usage.completion_tokens).saturating_mul(u128::from(self.output)),
-        );
+        let cached = usage.cached_tokens.unwrap_or_default().min(usage.prompt_tokens);
+        let cached_price = u128::from(self.cached_input.unwrap_or(self.input));
+        let cost = self
+            .input_share(usage.prompt_tokens - cached)
+            .saturating_add(u128::from(cached) * cached_price)
+            .saturating_add(u128::from(usage.completion_tokens) * u128::from(self.output));
         u64::try_from(cost.div_ceil(PRICED_TOKENS)).unwrap_or(u64::MAX)
     }
 
@@ -277,7 +283,7 @@ impl policy::Budget {
 mod tests {
     use super::*;
 
-    const CENTS: Price = Price { input: 3_000_000, output: 15_000_000 };
+    const CENTS: Price = Price { input: 3_000_000, output: 15_000_000, cached_input: None };
 
     fn usage(prompt_tokens: u64, completion_tokens: u64) -> Usage {
         Usage::new(prompt_tokens, completion_tokens)
@@ -287,10 +293,29 @@ mod tests {
     fn a_cost_is_rounded_up_and_never_overflows() {
         assert_eq!(CENTS.of(usage(0, 0)), 0);
         assert_eq!(CENTS.of(usage(1_000, 200)), 6_000);
-        assert_eq!(Price { input: 1, output: 0 }.of(usage(1, 9)), 1);
-        assert_eq!(Price { input: u64::MAX, output: u64::MAX }.of(usage(u64::MAX, 9)), u64::MAX);
+        assert_eq!(Price { input: 1, output: 0, cached_input: None }.of(usage(1, 9)), 1);
+        assert_eq!(
+            Price { input: u64::MAX, output: u64::MAX, cached_input: None }.of(usage(u64::MAX, 9)),
+            u64::MAX
+        );
         let extreme = usage(u64::MAX, u64::MAX);
         assert_eq!(used(extreme, None), Amount { tokens: u64::MAX, cost_micro_usd: 0 });
+    }
+
+    #[test]
+    fn cached_tokens_cost_their_own_price() {
+        let cached = |tokens| Usage { cached_tokens: Some(tokens), ..usage(50_000, 0) };
+        assert_eq!(
+            CENTS.of(cached(45_000)),
+            CENTS.of(usage(50_000, 0)),
+            "without a price of its own"
+        );
+        let price = Price { cached_input: Some(300_000), ..CENTS };
+        assert_eq!(price.of(cached(45_000)), 15_000 + 13_500);
+        assert_eq!(price.of(cached(u64::MAX)), 15_000, "at most the tokens of the prompt");
+        let dear = Price { input: u64::MAX, output: u64::MAX, cached_input: Some(u64::MAX) };
+        let extreme = Usage { cached_tokens: Some(9), ..usage(u64::MAX, u64::MAX) };
+        assert_eq!(dear.of(extreme), u64::MAX, "no overflow");
     }
 
     #[test]
@@ -301,7 +326,7 @@ mod tests {
             assert!(cost <= left || answer == 0, "{left}: {answer} tokens cost {cost}");
             assert!(left == u64::MAX || CENTS.of(usage(1_000, answer + 1)) > left, "{left}");
         }
-        assert_eq!(Price { input: 1, output: 0 }.affordable(1, 1), u64::MAX);
+        assert_eq!(Price { input: 1, output: 0, cached_input: None }.affordable(1, 1), u64::MAX);
     }
 
     #[test]

@@ -137,8 +137,11 @@ fn accounts_and_reservations(
         out.bytes(&reservation.holder.get().to_be_bytes());
         out.int(reservation.window as u64);
         out.amount(reservation.reserved);
-        out.int(u64::from(price.is_some()));
-        for part in price.iter().flat_map(|price| [price.input, price.output]) {
+        // without a price of cached tokens as before that price existed
+        out.int(price.map_or(0, |price| 1 + u64::from(price.cached_input.is_some())));
+        let parts =
+            |price: Price| [price.input, price.output].into_iter().chain(price.cached_input);
+        for part in price.into_iter().flat_map(parts) {
             out.int(part);
         }
     }

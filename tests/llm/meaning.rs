@@ -59,19 +59,16 @@ async fn a_refusal_keeps_its_status_and_its_code_on_every_route() {
             let (kept, headers, body, failed) = ask(route, line, &error(code)).await;
             assert_eq!(kept, status, "{route}: {body}");
             assert!(!headers.contains_key("retry-after"), "{route}");
-            let (told, param, mine) = match route {
-                "/v1/generate" => {
-                    let said = &body["provider_error"];
-                    assert_eq!(
-                        (&said["provider"], &said["status"]),
-                        (&json!("openai"), &json!(status))
-                    );
-                    (&said["code"], &said["param"], &body["code"])
-                }
-                _ => {
-                    let error = &body["error"];
-                    (&error["code"], &error["param"], &error["mlsdm_code"])
-                }
+            let (told, param, mine) = if route == "/v1/generate" {
+                let said = &body["provider_error"];
+                assert_eq!(
+                    (&said["provider"], &said["status"]),
+                    (&json!("openai"), &json!(status))
+                );
+                (&said["code"], &said["param"], &body["code"])
+            } else {
+                let error = &body["error"];
+                (&error["code"], &error["param"], &error["mlsdm_code"])
             };
             assert_eq!(
                 (told, param, mine),

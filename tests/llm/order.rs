@@ -105,7 +105,10 @@ async fn a_request_may_name_only_listed_models() {
     assert!(whole(&llm, &naming("m-2")).await.0.result.is_ok());
     assert!(whole(&llm, &naming("m-1")).await.0.result.is_ok(), "the configured model");
     assert_eq!(llm.models(), ["m-1", "m-2", "m-3"]);
-    assert_eq!(llm.price("m-1"), Some(Price { input: 2_500_000, output: 10_000_000 }));
+    assert_eq!(
+        llm.price("m-1"),
+        Some(Price { input: 2_500_000, output: 10_000_000, cached_input: None })
+    );
     assert_eq!(llm.price("m-2"), None);
 }
 

@@ -85,7 +85,10 @@ api_key = "sk-2"
     assert_eq!(support, [choice(LlmProvider::Anthropic, Some("claude-2")), other, stub]);
     assert_eq!(llm.order(&llm.engines[1].choice)[0], choice(LlmProvider::Openai, Some("m-1")));
     assert_eq!(llm.prices[1].model, "org/m");
-    assert_eq!(llm.prices[0].price, Price { input: 2_500_000, output: 10_000_000 });
+    assert_eq!(
+        llm.prices[0].price,
+        Price { input: 2_500_000, output: 10_000_000, cached_input: None }
+    );
 }
 
 #[test]
@@ -157,7 +160,10 @@ fn providers_have_names_that_models_and_fallbacks_refer_to() {
     assert_eq!(models[3].temperature, Some(ModelTemperature::Refused));
     assert_eq!(models[3].max_tokens_field, Some(MaxTokensField::MaxCompletionTokens));
     assert_eq!(models[3].context_window, Some(200_000));
-    assert_eq!(models[3].price, Some(Price { input: 2_000_000, output: 8_000_000 }));
+    assert_eq!(
+        models[3].price,
+        Some(Price { input: 2_000_000, output: 8_000_000, cached_input: None })
+    );
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn a_window_starts_empty_and_ignores_steps_of_the_previous_one() {
 
 #[test]
 fn a_cost_budget_counts_at_the_recorded_price() {
-    let price = Some(Price { input: 1_000_000, output: 10_000_000 });
+    let price = Some(Price { input: 1_000_000, output: 10_000_000, cached_input: None });
     let mut log = log(0, 1_000);
     assert_eq!(log.admit(request(1, 100, 10)).unwrap_err(), Refusal::NoPrice);
     let event = admitted(&mut log, Admit { price, ..request(1, 100, 500) });

@@ -70,7 +70,7 @@ fn held(state: &mut State, change: impl FnOnce(&mut Reservation)) {
 
 type Change = (&'static str, fn(&mut State));
 
-const CHANGES: [Change; 52] = [
+const CHANGES: [Change; 53] = [
     ("position", |s| s.position += 1),
     ("policy hash", |s| s.policy_hash.0[31] ^= 1),
     ("policy version", |s| s.policy_version += 1),
@@ -116,7 +116,10 @@ const CHANGES: [Change; 52] = [
     ("held window", |s| held(s, |r| r.window += 1)),
     ("held holder", |s| held(s, |r| r.holder = subject(99))),
     ("nothing held", |s| open(s, |o| o.budget = None)),
-    ("price", |s| open(s, |o| o.price = Some(Price { input: 1, output: 2 }))),
+    ("price", |s| open(s, |o| o.price = Some(Price { input: 1, output: 2, cached_input: None }))),
+    ("price.cached_input", |s| {
+        open(s, |o| o.price = Some(Price { input: 1, output: 2, cached_input: Some(1) }));
+    }),
     ("item position", |s| item(s, |i| i.position += 1)),
     ("item number", |s| item(s, |i| i.number += 100)),
     ("item subject", |s| item(s, |i| i.subject = subject(99))),

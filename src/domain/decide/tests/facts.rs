@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(super) const REPLICA: ReplicaId = ReplicaId([7; 8]);
-const PRICE: Price = Price { input: 3_000_000, output: 15_000_000 };
+const PRICE: Price = Price { input: 3_000_000, output: 15_000_000, cached_input: None };
 
 pub(super) fn scored(value: f64) -> ScorerResult {
     ScorerResult { id: "lexicon".to_owned(), version: 1, value, parts: [].into() }
@@ -188,7 +188,7 @@ fn a_log_of_format_2_records_what_an_answer_and_a_failure_cost() {
     assert_eq!((completed.usage, completed.calls), (FULL_USAGE, vec![call("test-1")]));
     assert_eq!(completed.context, full_context());
     // the price of the model that answered counts, if it is another one
-    let other = Price { input: 1_000_000, output: 0 };
+    let other = Price { input: 1_000_000, output: 0, cached_input: None };
     admitted(&mut log, full_request(1));
     let completed = log.complete(Complete { price: Some(other), ..full_answer(2, 2) }).unwrap();
     assert_eq!(completed.cost, Some(Cost { micro_usd: 100, price: other }));
