@@ -100,15 +100,16 @@ async fn the_stream_of_a_provider_of_this_dialect_is_passed_on() {
             .push(json!({ "type": "response.output_item.done", "output_index": at, "item": item }));
     }
     events.push(json!({ "type": "response.completed", "response": native() }));
-    let body: String = events
-        .iter()
-        .enumerate()
-        .map(|(n, event)| {
-            let mut event = event.clone();
-            event["sequence_number"] = json!(n);
-            format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap())
-        })
-        .collect();
+    let mut body = String::new();
+    for (n, event) in events.iter().enumerate() {
+        let mut event = event.clone();
+        event["sequence_number"] = json!(n);
+        body += "event: ";
+        body += event["type"].as_str().unwrap();
+        body += "\ndata: ";
+        body += &event.to_string();
+        body += "\n\n";
+    }
     let answer = ResponseTemplate::new(200).set_body_raw(body, "text/event-stream");
     let (setup, app) = server!(&NATIVE, RESPONSES, [answer]);
     let request = json!({ "input": "Look", "stream": true, "mlsdm": { "moral_value": 0.9 } });

@@ -80,9 +80,7 @@ fn turn() -> Vec<Message> {
 #[test]
 fn the_items_of_one_turn_become_one_message_and_its_results_stay_adjacent() {
     let mut turn = turn();
-    for (index, text) in [(1, "Use tools")] {
-        text.clone_into(&mut turn[index].text);
-    }
+    "Use tools".clone_into(&mut turn[1].text);
     let translated = to_chat(&request(turn, json!({})), Dialect::OpenAi).unwrap();
     let image = json!({
         "type": "image_url", "image_url": { "url": "data:image/png;base64,AA", "detail": "low" }
