@@ -6,6 +6,7 @@
 
 mod change;
 mod check;
+mod defaults;
 mod request;
 
 use serde::{Deserialize, Serialize};
