@@ -27,7 +27,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-pub use answer::{Answer, Finish, Reply, ToolUse};
+pub use answer::{Answer, Finish, Reply, ToolUse, signature};
 pub use asked::{Asked, Face};
 pub use refusal::Refusal;
 pub use script::{Script, echo, turns};
@@ -146,13 +146,15 @@ fn answer(
         }
     }
     let asked = Asked::new(face, &body, &request.body);
-    let answer = match script(&asked) {
-        Reply::Answer(answer) => answer.named(&asked),
+    let reply = script(&asked);
+    let stalls = matches!(reply, Reply::Stall(_));
+    let answer = match reply {
+        Reply::Answer(answer) | Reply::Stall(answer) => answer.named(&asked),
         Reply::Refuse(refusal) => return Err(refusal),
         Reply::Raw { content_type, body } => return Ok(Response::raw(content_type, body)),
     };
     let usage = memory.prefixes.usage(face, &body, &answer);
-    Ok(match face {
+    let response = match face {
         Face::Chat => chat::render(&asked, &answer, usage),
         Face::Messages => messages::render(&asked, &answer, usage),
         Face::Responses => {
@@ -163,5 +165,6 @@ fn answer(
             }
             response
         }
-    })
+    };
+    Ok(if stalls { response.stalled() } else { response })
 }

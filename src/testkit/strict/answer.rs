@@ -54,6 +54,8 @@ pub enum Reply {
         /// The pieces of the body, each written on its own.
         body: Vec<Vec<u8>>,
     },
+    /// The beginning of this answer; then nothing, on an open connection.
+    Stall(Answer),
 }
 
 impl Answer {
@@ -100,7 +102,7 @@ impl Answer {
 }
 
 /// The signature of a thinking block, by which the provider recognises its own text.
-pub(super) fn signature(text: &str) -> String {
+pub fn signature(text: &str) -> String {
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

@@ -34,7 +34,7 @@ pub struct Asked<'a> {
     pub turn: usize,
     /// The number of turns of the assistant after the last text of the user.
     pub round: usize,
-    /// The last text of the user, its parts joined.
+    /// The last text of the user: its last part, without a context that the server put before it.
     pub prompt: String,
     /// The texts of the results of tools after the last turn of the assistant.
     pub results: Vec<String>,
@@ -110,14 +110,14 @@ fn items(face: Face, body: &Value) -> Vec<Item> {
         Face::Messages => list(&body["messages"]).iter().flat_map(messages).collect(),
         Face::Responses => body["input"].as_str().map_or_else(
             || list(&body["input"]).iter().map(responses).collect(),
-            |text| vec![Item::User(text.to_owned())],
+            |_| vec![Item::User(prompt(&body["input"]))],
         ),
     }
 }
 
 fn chat(message: &Value) -> Item {
     match message["role"].as_str() {
-        Some("user") => Item::User(text(&message["content"])),
+        Some("user") => Item::User(prompt(&message["content"])),
         Some("assistant") => Item::Assistant,
         Some("tool") => Item::Result(text(&message["content"])),
         _ => Item::Other,
@@ -133,7 +133,7 @@ fn messages(message: &Value) -> Vec<Item> {
                 .map(|block| Item::Result(text(&block["content"])))
                 .collect();
             // a text beside results is a reminder of the client
-            if results.is_empty() { vec![Item::User(text(&message["content"]))] } else { results }
+            if results.is_empty() { vec![Item::User(prompt(&message["content"]))] } else { results }
         }
         Some("assistant") => vec![Item::Assistant],
         _ => Vec::new(),
@@ -142,7 +142,7 @@ fn messages(message: &Value) -> Vec<Item> {
 
 fn responses(item: &Value) -> Item {
     match (item["type"].as_str(), item["role"].as_str()) {
-        (Some("message") | None, Some("user")) => Item::User(text(&item["content"])),
+        (Some("message") | None, Some("user")) => Item::User(prompt(&item["content"])),
         (Some("message") | None, Some("assistant"))
         | (Some("reasoning" | "function_call" | "custom_tool_call"), _) => Item::Assistant,
         (Some("function_call_output" | "custom_tool_call_output"), _) => {
@@ -155,6 +155,12 @@ fn responses(item: &Value) -> Item {
 /// The elements of a list; none if it is something else.
 pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn prompt(content: &Value) -> String {
+    let mut texts = list(content).iter().filter_map(|part| part["text"].as_str());
+    let last = content.as_str().or_else(|| texts.next_back()).unwrap_or_default();
+    last.rsplit("</remembered>").next().unwrap_or_default().trim_start().to_owned()
 }
 
 /// The text of a string or of the parts of a list, joined.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Answer, Asked, Reply};
+use super::{Answer, Asked, Refusal, Reply};
 
 /// The answer to a valid request.
 pub type Script = Arc<dyn Fn(&Asked<'_>) -> Reply + Send + Sync>;
@@ -23,9 +23,13 @@ pub fn turns(answers: Vec<Answer>) -> Script {
 }
 
 /// Calls the first tool twice in parallel, for Rome and for Oslo, and then repeats their results;
-/// answers by the schema of a structured answer; repeats the prompt of all other requests.
+/// answers by the schema of a structured answer; repeats the prompt of all other requests. A prompt
+/// "fail …" gets the error of that name.
 pub fn echo() -> Script {
     Arc::new(|asked| {
+        if let Some(refusal) = asked.prompt.strip_prefix("fail ").map(failure) {
+            return Reply::Refuse(refusal);
+        }
         let tool = asked.tools().first().map(|name| (*name).to_owned());
         let structured = asked.has_schema();
         let answer = match tool {
@@ -46,4 +50,22 @@ pub fn echo() -> Script {
         let answer = if thinks { answer.thinking("Let me think about it.") } else { answer };
         Reply::Answer(answer)
     })
+}
+
+/// An error of a provider by its code. The message has a text that must not appear in logs.
+fn failure(code: &str) -> Refusal {
+    let refusal = Refusal::invalid("", "SECRET-TEXT-OF-THE-PROVIDER");
+    match code {
+        "context_length_exceeded" => Refusal {
+            message: "prompt is too long: 212000 tokens > 200000 maximum".to_owned(),
+            param: Some("messages".to_owned()),
+            ..refusal.code("context_length_exceeded")
+        },
+        "model_not_found" => refusal.code("model_not_found").status(404, "not_found_error"),
+        "request_too_large" => refusal.status(413, "request_too_large"),
+        "insufficient_quota" => {
+            refusal.code("insufficient_quota").status(429, "insufficient_quota")
+        }
+        _ => refusal.status(500, "api_error"),
+    }
 }

@@ -66,15 +66,18 @@ pub(super) struct Response {
     status: u16,
     content_type: &'static str,
     pieces: Vec<Vec<u8>>,
+    /// Leaves out the last pieces and keeps the connection open.
+    stalls: bool,
 }
 
 impl Response {
     pub(super) fn json(status: u16, body: impl Into<String>) -> Self {
-        Self { status, content_type: "application/json", pieces: vec![body.into().into_bytes()] }
+        let pieces = vec![body.into().into_bytes()];
+        Self { status, content_type: "application/json", pieces, stalls: false }
     }
 
     pub(super) const fn raw(content_type: &'static str, body: Vec<Vec<u8>>) -> Self {
-        Self { status: 200, content_type, pieces: body }
+        Self { status: 200, content_type, pieces: body, stalls: false }
     }
 
     /// A stream of events, with the names that the events have.
@@ -86,7 +89,13 @@ impl Response {
         Self::raw("text/event-stream; charset=utf-8", events.into_iter().map(piece).collect())
     }
 
-    pub(super) async fn write(self, stream: &mut TcpStream) -> std::io::Result<()> {
+    /// The first half of the pieces.
+    pub(super) fn stalled(mut self) -> Self {
+        self.stalls = true;
+        self
+    }
+
+    pub(super) async fn write(mut self, stream: &mut TcpStream) -> std::io::Result<()> {
         let length: usize = self.pieces.iter().map(Vec::len).sum();
         let head = format!(
             "HTTP/1.1 {} Status\r\nContent-Type: {}\r\nContent-Length: {length}\r\n\
@@ -94,9 +103,15 @@ impl Response {
             self.status, self.content_type
         );
         stream.write_all(head.as_bytes()).await?;
+        if self.stalls {
+            self.pieces.truncate(self.pieces.len() / 2);
+        }
         for piece in self.pieces {
             stream.write_all(&piece).await?;
             stream.flush().await?;
+        }
+        if self.stalls {
+            std::future::pending::<()>().await;
         }
         Ok(())
     }

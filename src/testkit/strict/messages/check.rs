@@ -32,6 +32,9 @@ const FIELDS: [&str; 19] = [
     "speed",
 ];
 
+/// The versions of the API that clients name.
+const VERSIONS: [&str; 3] = ["2023-01-01", "2023-06-01", "2026-10-21"];
+
 /// Fields that exist only with a beta feature.
 const BETA_FIELDS: [(&str, &str); 3] = [
     ("context_management", "context-management-2025-06-27"),
@@ -40,7 +43,7 @@ const BETA_FIELDS: [(&str, &str); 3] = [
 ];
 
 /// The beta features that exist; a prefix for those with several dates.
-const BETAS: [&str; 26] = [
+const BETAS: [&str; 27] = [
     "advanced-tool-use-",
     "claude-code-20250219",
     "code-execution-",
@@ -60,6 +63,7 @@ const BETAS: [&str; 26] = [
     "model-context-window-exceeded-",
     "oauth-2025-04-20",
     "output-128k-2025-02-19",
+    "pdfs-2024-09-25",
     "prompt-caching-2024-07-31",
     "prompt-caching-scope-2026-01-05",
     "skills-2025-10-02",
@@ -116,7 +120,7 @@ fn headers(request: &Received) -> Result<(), Refusal> {
         let refusal = Refusal::invalid("", "x-api-key header is required");
         return Err(refusal.status(401, "authentication_error"));
     }
-    let version = request.header("anthropic-version") == "2023-06-01";
+    let version = VERSIONS.contains(&request.header("anthropic-version"));
     Refusal::unless(version, "anthropic-version", "header is required")?;
     let unknown = betas(request).find(|beta| !BETAS.iter().any(|known| beta.starts_with(known)));
     unknown.map_or(Ok(()), |beta| {

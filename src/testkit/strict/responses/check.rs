@@ -126,9 +126,6 @@ fn item(item: &Value, stateless: bool, path: &str) -> Result<(), Refusal> {
             let message = "the encrypted content could not be verified";
             Refusal::unless(own || (content.is_null() && !stateless), path, message)
         }
-        Some("item_reference") => {
-            Refusal::unless(!stateless, path, "items are not persisted when `store` is false")
-        }
         Some(_) => Ok(()),
     }
 }

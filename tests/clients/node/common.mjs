@@ -1,0 +1,24 @@
+// What the scripts share. Each runs against a provider that repeats prompts and calls each tool twice.
+export const base = process.env.MLSDM_BASE_URL;
+export const question = "How is the weather?";
+export const answer = "It is sunny in Rome and It is sunny in Oslo";
+export const weather = (city) => `It is sunny in ${city}`;
+
+const bare = (value) => {
+  if (Array.isArray(value)) {
+    return value.map(bare);
+  }
+  if (value && typeof value === "object") {
+    const fields = Object.entries(value).filter(([name]) => name !== "mlsdm");
+    return Object.fromEntries(fields.sort().map(([name, field]) => [name, bare(field)]));
+  }
+  return value;
+};
+
+const seen = [];
+export const show = (value) => seen.push(bare(JSON.parse(JSON.stringify(value))));
+
+export const run = async (parts) => {
+  await parts[process.argv[2]]();
+  console.log(JSON.stringify(seen));
+};
