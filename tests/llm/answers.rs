@@ -122,7 +122,8 @@ pub(crate) fn request(streamed: bool) -> Value {
 
 /// A stream of events without names.
 pub(crate) fn chunks(chunks: &[Value]) -> Act {
-    let text: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+    let text: Vec<String> = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+    let text = text.concat();
     raw("Content-Type: text/event-stream\r\n", &format!("{text}data: [DONE]\n\n"))
 }
 

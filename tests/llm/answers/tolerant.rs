@@ -96,8 +96,8 @@ async fn events_without_names_have_their_type_in_the_data() {
         json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Noon"}}),
         json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}),
     ];
-    let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
-    let server = Server::anthropic([raw(STREAM, &body)]).await;
+    let body: Vec<String> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let server = Server::anthropic([raw(STREAM, &body.concat())]).await;
     let (status, body) = server.post(MESSAGES, &request(false)).await;
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &body["content"][0]["text"]), (200, &json!("Noon")), "{body}");
