@@ -20,10 +20,10 @@ async fn runs_isolated(test: &str) -> bool {
     command.args(["--net", "--map-root-user", "sh", "-c", up, "sh"]);
     command.arg(env::current_exe().unwrap()).args(["--exact", "--nocapture", test]);
     let output = command.env("MLSDM_ISOLATED", "1").output().await.unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
+    let printed = String::from_utf8_lossy(&output.stdout);
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}\n{error}");
-    assert!(text.contains("1 passed"), "{text}\n{error}");
+    assert!(output.status.success(), "{printed}\n{error}");
+    assert!(printed.contains("1 passed"), "{printed}\n{error}");
     true
 }
 

@@ -4,6 +4,7 @@ use futures_util::StreamExt as _;
 use mlsdm::testkit::{TestDatabase, TestEnv, TestServer, on_every_database, send};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 /// One server-sent event.
 #[derive(Debug)]
@@ -114,7 +115,8 @@ async fn a_client_that_leaves_before_the_first_token_cancels_the_step() {
         let silent = ("MLSDM__LLM__STUB__LATENCY_MS", 60_000);
         let server = TestEnv::new(database.url()).with(silent.0, silent.1).serve().await;
         let body = json!({"prompt": "Hello", "moral_value": 0.9, "stream": streamed});
-        let asked = tokio::spawn(server.post("/v1/generate").json(&body).send());
+        let sent = server.post("/v1/generate").json(&body).send();
+        let asked = Handle::current().spawn(sent);
         server.until("/v1/state", |state| state["step"] == 1).await;
         asked.abort();
         server.until_closed("default").await;

@@ -45,6 +45,7 @@ struct Round {
 
 /// A request.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent choices of a generated case")]
 pub(crate) struct Conversation {
     pub(crate) turns: Vec<Turn>,
     pub(crate) system: bool,
