@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A request of a client: its messages and its other fields.
-fn request(dialect: Dialect, model: &str, messages: &Value, fields: Value) -> Request {
+fn request(dialect: Dialect, model: &str, messages: Value, fields: Value) -> Request {
     let message = |raw: &Value| {
         let role = match raw["role"].as_str() {
             Some("assistant") => Role::Assistant,
@@ -21,7 +21,8 @@ fn request(dialect: Dialect, model: &str, messages: &Value, fields: Value) -> Re
         };
         Message { role, text: String::new(), raw: Some(json::raw(raw).unwrap()) }
     };
-    let messages: Vec<Message> = messages.as_array().unwrap().iter().map(message).collect();
+    let Value::Array(messages) = messages else { panic!("messages are a list") };
+    let messages: Vec<Message> = messages.iter().map(message).collect();
     let fields = serde_json::from_value(fields).unwrap();
     Request {
         model: Some(model.to_owned()),
@@ -34,13 +35,13 @@ fn request(dialect: Dialect, model: &str, messages: &Value, fields: Value) -> Re
 }
 
 fn to_anthropic(messages: Value, fields: Value) -> Result<(Value, Vec<&'static str>), LlmError> {
-    let request = request(Dialect::OpenAi, "claude-sonnet-4-5", &messages, fields);
+    let request = request(Dialect::OpenAi, "claude-sonnet-4-5", messages, fields);
     let (body, dropped) = translate(&request, Dialect::Anthropic)?;
     Ok((serde_json::to_value(body).unwrap(), dropped))
 }
 
 fn to_openai(messages: Value, fields: Value) -> Result<(Value, Vec<&'static str>), LlmError> {
-    let request = request(Dialect::Anthropic, "gpt-4o", &messages, fields);
+    let request = request(Dialect::Anthropic, "gpt-4o", messages, fields);
     let (body, dropped) = translate(&request, Dialect::OpenAi)?;
     Ok((serde_json::to_value(body).unwrap(), dropped))
 }
@@ -176,12 +177,8 @@ fn the_order_of_a_schema_survives_the_translation() {
     let fields = format!(
         r#"{{"response_format":{{"type":"json_schema","json_schema":{{"name":"n","schema":{schema}}}}}}}"#
     );
-    let mut request = request(
-        Dialect::OpenAi,
-        "claude",
-        &json!([{ "role": "user", "content": "Hi" }]),
-        json!({}),
-    );
+    let mut request =
+        request(Dialect::OpenAi, "claude", json!([{ "role": "user", "content": "Hi" }]), json!({}));
     let fields = serde_json::from_str(&fields).unwrap();
     request.extra = Arc::new(Extra { dialect: Some(Dialect::OpenAi), fields, ..Extra::default() });
     let (body, _) = translate(&request, Dialect::Anthropic).unwrap();
@@ -205,7 +202,7 @@ fn thinking_is_translated_where_the_conversation_has_a_place_for_it() {
     let thinking = json!({ "thinking": { "type": "enabled", "budget_tokens": 8_192 } });
     let (body, dropped) = to_openai(hi(), thinking.clone()).unwrap();
     assert_eq!((body.get("reasoning_effort"), dropped), (None, vec!["thinking"]));
-    let request = request(Dialect::Anthropic, "o3", &hi(), thinking);
+    let request = request(Dialect::Anthropic, "o3", hi(), thinking);
     let (body, _) = translate(&request, Dialect::OpenAi).unwrap();
     assert_eq!(serde_json::to_value(body).unwrap()["reasoning_effort"], "medium");
 }
