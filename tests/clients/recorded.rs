@@ -1,4 +1,5 @@
-//! Recorded requests of coding agents: what reaches the provider is what they sent.
+//! Recorded requests of coding agents: what reaches the provider is what they sent. Long texts are
+//! replaced by filler of the same length, because they belong to the authors of the agents.
 
 use mlsdm::testkit::{
     http_client, send,
