@@ -12,6 +12,7 @@ pub mod body;
 mod caller;
 pub mod client;
 mod docs;
+mod draining;
 pub mod end_user;
 pub mod endpoint;
 pub mod engine;

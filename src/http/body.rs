@@ -3,23 +3,24 @@
 //! The bytes are counted in the lease of the request ([`inflight`](crate::inflight)) while they arrive,
 //! so that many large bodies together are refused before they exhaust the memory.
 
+mod buffer;
 mod decode;
 
-use std::{future::Future, io, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use actix_web::{
     FromRequest, HttpMessage as _, HttpRequest,
     dev::Payload,
-    error::PayloadError,
     http::header,
     mime,
-    web::{Bytes, BytesMut, Data},
+    web::{Bytes, Data},
 };
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 
 use super::{AppState, Code, Problem, problem::from_actix};
-use crate::{config::BODY_COPIES, inflight::Lease};
+use crate::inflight::Lease;
+use buffer::Buffer;
 use decode::{Decoder, Encoding};
 
 /// The largest buffer that is allocated before the first byte has arrived.
@@ -74,7 +75,7 @@ async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem>
         return Err(from_actix::too_large(state.body_bytes));
     }
     let capacity = length.unwrap_or_default().min(CAPACITY_MAX);
-    let buffer = Buffer { bytes: BytesMut::with_capacity(capacity), max: state.body_bytes, lease };
+    let buffer = Buffer::new(capacity, state.body_bytes, lease);
     match encoding {
         Encoding::Identity => plain(payload, buffer).await,
         Encoding::Compressed(format) => {
@@ -87,34 +88,5 @@ async fn plain(mut payload: Payload, mut buffer: Buffer) -> Result<Bytes, Proble
     while let Some(chunk) = payload.next().await {
         buffer.push(&chunk.map_err(|error| from_actix::unreadable(&error))?)?;
     }
-    Ok(buffer.bytes.freeze())
-}
-
-/// The decompressed part of a body, within the limits.
-struct Buffer {
-    bytes: BytesMut,
-    max: usize,
-    lease: Option<Arc<Lease>>,
-}
-
-impl Buffer {
-    fn push(&mut self, chunk: &[u8]) -> Result<(), Problem> {
-        if self.bytes.len() + chunk.len() > self.max {
-            return Err(from_actix::too_large(self.max));
-        }
-        let leased =
-            self.lease.as_ref().is_none_or(|lease| lease.try_add(chunk.len() * BODY_COPIES));
-        if !leased {
-            let detail = "the requests that run hold too much memory; try again later, or raise \
-                          limits.inflight_bytes";
-            return Err(Problem::new(Code::OverMemory, detail));
-        }
-        self.bytes.extend_from_slice(chunk);
-        Ok(())
-    }
-}
-
-/// An error of the payload as an error of I/O, for readers.
-fn as_io(error: PayloadError) -> io::Error {
-    if let PayloadError::Io(error) = error { error } else { io::Error::other(error) }
+    Ok(buffer.into_bytes())
 }

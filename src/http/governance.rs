@@ -11,7 +11,7 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{AppState, Code, Problem, access_log, stream};
+use super::{AppState, Code, Problem, access_log, draining};
 use crate::{
     config::MoralRefusal,
     domain::event::RejectReason,
@@ -83,7 +83,7 @@ pub async fn answer(
     body: impl FnOnce(&Answer) -> String,
 ) -> Result<HttpResponse, Problem> {
     let step = engine.start(&state.tasks, caller, request, None);
-    let step = stream::outcome(&state.stop, step).await?;
+    let step = draining::outcome(&state.stop, step).await?;
     if let Some(problem) = rejection(&step.answer, state.refusal) {
         return Err(problem);
     }

@@ -22,8 +22,9 @@ use tokio::{
 use utoipa::ToSchema;
 
 use super::{
-    AppState, Code, Problem,
+    AppState, Problem,
     access_log::{self, StreamOutcome},
+    draining::draining,
     governance,
 };
 use crate::{
@@ -95,21 +96,6 @@ pub async fn step(
         Ok(Progress::Drained) => return Err(draining()),
     };
     Ok(streamed(running, opening, dialect))
-}
-
-/// The outcome of a step that is not streamed, or the error of a server that stops.
-pub async fn outcome(stop: &Stop, mut running: StepHandle) -> Result<StepResponse, Problem> {
-    tokio::select! {
-        biased;
-        response = running.response() => Ok(response?),
-        () = stop.drained() => Err(draining()),
-    }
-}
-
-fn draining() -> Problem {
-    let detail = "the server is stopping and the answer was not complete in time; send the request \
-                  again";
-    Problem::new(Code::Draining, detail)
 }
 
 /// A running step and the pieces of its answer.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::provider_error::{
-    INSUFFICIENT_QUOTA, PROVIDER_UNAUTHORIZED, ProviderError, RATE_LIMIT_EXCEEDED,
+    self, INSUFFICIENT_QUOTA, PROVIDER_UNAUTHORIZED, ProviderError, RATE_LIMIT_EXCEEDED,
 };
 
 /// Why a provider cannot be reached.
@@ -146,6 +146,13 @@ impl LlmError {
             408 | 500..=599 => Self::Upstream { status },
             _ => Self::Refused { status, error },
         }
+    }
+
+    /// The error of an event within a stream, or of a body with status 200, from its JSON text.
+    pub(super) fn in_stream(error: &str) -> Self {
+        let error = serde_json::from_str(error).unwrap_or_default();
+        let (status, error) = provider_error::in_stream(&error);
+        Self::of_status(status, None, error)
     }
 
     /// The HTTP status of the provider's response, if there was one that says why.

@@ -5,8 +5,6 @@
 
 use serde_json::Value;
 
-use super::LlmError;
-
 /// What a provider says about a refused request. Each field is a constant of this module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProviderError {
@@ -292,7 +290,7 @@ fn listed(list: &[&'static str], text: &str) -> Option<&'static str> {
 
 /// The error of an event within a stream, or of a body with status 200. The status is the number that
 /// the event gives, or the one with the same meaning.
-pub(super) fn in_stream(error: &Value) -> LlmError {
+pub(super) fn in_stream(error: &Value) -> (u16, ProviderError) {
     let number = |name: &str| error.get(name).and_then(Value::as_u64);
     let number = number("code").or_else(|| number("status")).and_then(|n| u16::try_from(n).ok());
     let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -310,12 +308,7 @@ pub(super) fn in_stream(error: &Value) -> LlmError {
         (_, Some("server_error") | None) => 500,
         (_, Some(_)) => 400,
     });
-    LlmError::of_status(status, None, of_fields(status, error))
-}
-
-/// The error of an event within a stream, from its JSON text.
-pub(super) fn in_stream_text(error: &str) -> LlmError {
-    in_stream(&serde_json::from_str(error).unwrap_or_default())
+    (status, of_fields(status, error))
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ fn headers(server: &TestServer) -> Vec<Case> {
     let bytes = |value: &[u8]| HeaderValue::from_bytes(value).unwrap();
     let cases = [
         ("X-MLSDM-End-User", bytes(b"")),
-        ("X-MLSDM-End-User", bytes(&[b'a'; 129])),
+        ("X-MLSDM-End-User", bytes(&[b'a'; 513])),
         ("X-MLSDM-End-User", bytes(b"\xff\xfe")),
         ("Idempotency-Key", bytes(b"")),
         ("Idempotency-Key", bytes(&[b'k'; 1_000])),

@@ -80,6 +80,7 @@ async fn a_stop_lets_running_steps_finish(database: TestDatabase) {
 async fn a_second_signal_does_not_wait_for_running_steps(database: TestDatabase) {
     let env = TestEnv::new(database.url())
         .with("API_TIMEOUT", 25)
+        .with("MLSDM__LLM__TOTAL_TIMEOUT", 25)
         .with("MLSDM__ENGINE__ABANDON_GRACE_SECONDS", 1);
     let mut server = env.clone().latency_ms(20_000).serve().await;
     let mut asking = running_step(&server).await;

@@ -28,6 +28,7 @@ async fn a_kill_loses_nothing_that_was_answered(database: TestDatabase) {
     // a step that a kill left open is closed two seconds after its admission
     let env = TestEnv::new(database.url())
         .with("API_TIMEOUT", 1)
+        .with("MLSDM__LLM__TOTAL_TIMEOUT", 1)
         .with("MLSDM__ENGINE__ABANDON_GRACE_SECONDS", 1)
         .latency_ms(15);
     let mut sent = Vec::new();
@@ -56,10 +57,11 @@ async fn a_kill_loses_nothing_that_was_answered(database: TestDatabase) {
     server.stop().await;
 }
 
-/// Kills a server while its model is known to be answering: the API timeout is far away, and the
+/// Kills a server while its model is known to be answering: the deadline is far away, and the
 /// stub model takes even longer.
 async fn kill_during_a_step(env: &TestEnv) {
-    let server = env.clone().with("API_TIMEOUT", 10).latency_ms(30_000).serve().await;
+    let patient = env.clone().with("API_TIMEOUT", 10).with("MLSDM__LLM__TOTAL_TIMEOUT", 10);
+    let server = patient.latency_ms(30_000).serve().await;
     server.until_closed("default").await;
     let mut request = JoinSet::new();
     request.spawn(send(server.ask("default", "ann", "Take your time")));

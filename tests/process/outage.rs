@@ -29,6 +29,7 @@ async fn survives(stop: impl FnOnce(&Cluster)) {
     // a step whose outcome could not be recorded is abandoned after a short time
     let env = TestEnv::new(database.url())
         .with("API_TIMEOUT", 5)
+        .with("MLSDM__LLM__TOTAL_TIMEOUT", 5)
         .with("MLSDM__DATABASE__ACQUIRE_TIMEOUT_SECONDS", 1)
         .with("MLSDM__ENGINE__ABANDON_GRACE_SECONDS", 1)
         .latency_ms(10);

@@ -10,6 +10,7 @@ use std::{
 
 use actix_web::{
     dev::Payload,
+    error::PayloadError,
     http::header::{CONTENT_ENCODING, HeaderMap},
     web::Bytes,
 };
@@ -21,7 +22,7 @@ use futures_util::StreamExt as _;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _};
 use tokio_util::io::StreamReader;
 
-use super::{Buffer, as_io};
+use super::buffer::Buffer;
 use crate::http::{Code, Problem, problem::from_actix};
 
 /// Size of a step, in bytes.
@@ -112,10 +113,10 @@ impl Decoder {
         loop {
             let count = reader.read(&mut step).await.map_err(|error| failed(&error))?;
             if count == 0 {
-                return Ok(buffer.bytes.freeze());
+                return Ok(buffer.into_bytes());
             }
             buffer.push(&step[..count])?;
-            let size = buffer.bytes.len();
+            let size = buffer.len();
             if size > RATIO_FREE && size / RATIO_MAX > self.read.get() {
                 let detail = format!(
                     "the body expands to more than {RATIO_MAX} times its size; send it without an \
@@ -159,6 +160,11 @@ fn unreadable(error: &io::Error, max: usize) -> Problem {
         Code::BadRequest,
         "the body cannot be decompressed; check Content-Encoding, and that the body is complete",
     )
+}
+
+/// An error of the payload as an error of I/O, for readers.
+fn as_io(error: PayloadError) -> io::Error {
+    if let PayloadError::Io(error) = error { error } else { io::Error::other(error) }
 }
 
 #[cfg(test)]

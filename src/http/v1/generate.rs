@@ -10,7 +10,7 @@ use crate::{
     domain::{confidence::is_blank, policy::MemoryMode},
     engine::{Answer, StepRequest},
     http::{
-        AppState, Code, Problem, access::permission, access_log, body::JsonBody,
+        AppState, Code, Problem, access::permission, access_log, body::JsonBody, draining,
         engine::EngineCall, governance, problem::responses::StepProblems, stream,
     },
     llm::{Delta, LimitField, TokenLimit},
@@ -87,7 +87,7 @@ pub async fn post(
         return stream::step(&state, engine, caller, request, Frames).await;
     }
     let step = engine.start(&state.tasks, caller, request, None);
-    let step = stream::outcome(&state.stop, step).await?;
+    let step = draining::outcome(&state.stop, step).await?;
     let mut response = HttpResponse::Ok();
     governance::set_replayed(&mut response, &step);
     let mut response = response.json(&step.answer);

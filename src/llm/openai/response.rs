@@ -8,7 +8,6 @@ mod message;
 use crate::llm::{
     Dialect, LlmError, NativeEvent, ProviderCompletion, Sink, finish, http,
     object::{Object, Writer, is_empty},
-    provider_error,
     sse::Events,
 };
 use answer::Answer;
@@ -27,7 +26,7 @@ pub(super) async fn whole(
 ) -> Result<ProviderCompletion, LlmError> {
     let chunk = Object::parse(body).ok_or(UNEXPECTED)?;
     if let Some(error) = chunk.get("error") {
-        return Err(provider_error::in_stream_text(error.get()));
+        return Err(LlmError::in_stream(error.get()));
     }
     let mut reader = Reader { is_whole: true, ..Reader::new(requested_model) };
     if !reader.take(&chunk, sink).await? {
@@ -62,7 +61,7 @@ pub(super) async fn streamed(
             return Err(if event.is_cut { http::early_end(sink) } else { UNEXPECTED });
         };
         if let Some(error) = chunk.get("error") {
-            return Err(provider_error::in_stream_text(error.get()));
+            return Err(LlmError::in_stream(error.get()));
         }
         reader.take(&chunk, sink).await?;
     }

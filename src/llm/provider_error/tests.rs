@@ -147,7 +147,7 @@ fn a_refusal_keeps_its_status_and_an_exhausted_quota_is_not_a_rate_limit() {
 
 #[test]
 fn an_error_in_a_stream_has_the_status_of_its_meaning() {
-    let status = |text: &str| in_stream(&serde_json::from_str(text).unwrap()).status();
+    let status = |text: &str| in_stream(&serde_json::from_str(text).unwrap()).0;
     for (text, expected) in [
         (r#"{"code":400}"#, 400),
         (r#"{"code":"context_length_exceeded"}"#, 400),

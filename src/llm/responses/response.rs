@@ -7,7 +7,6 @@ use crate::{
     llm::{
         Dialect, LlmError, NativeAnswer, NativeEvent, ProviderCompletion, Sink, finish, http,
         object::{Object, Writer},
-        provider_error,
         sse::Events,
         tool_calls::CallPart,
     },
@@ -74,7 +73,7 @@ pub(in crate::llm) async fn streamed(
             }
             "error" => {
                 let error = data.get("error").map_or(&*event.data, RawValue::get);
-                return Err(provider_error::in_stream_text(error));
+                return Err(LlmError::in_stream(error));
             }
             _ => {}
         }
@@ -191,7 +190,7 @@ impl Reader {
         let has_failed = response.text("status").as_deref() == Some("failed");
         let given = response.get("error").map(RawValue::get);
         if let Some(error) = given.or_else(|| has_failed.then_some("{}")) {
-            return Err(provider_error::in_stream_text(error));
+            return Err(LlmError::in_stream(error));
         }
         sink.end_calls().await?;
         let mut native = Writer::new();

@@ -2,11 +2,13 @@
 
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{UNEXPECTED, block::Block, native, reason, update, usage};
+use super::{
+    block::Block,
+    message::{UNEXPECTED, native, reason, update, usage},
+};
 use crate::llm::{
     Dialect, LlmError, NativeEvent, ProviderCompletion, Sink, http,
     object::{Object, Writer},
-    provider_error,
     sse::Event,
 };
 
@@ -56,7 +58,7 @@ impl<'r> Stream<'r> {
         let name = data.text("type").unwrap_or_else(|| event.name.clone());
         if name == "error" {
             let error = data.get("error").map(RawValue::get).unwrap_or_default();
-            return Err(provider_error::in_stream_text(error));
+            return Err(LlmError::in_stream(error));
         }
         if !self.has_begun {
             self.has_begun = true;

@@ -1,0 +1,48 @@
+//! The bytes of a body, counted in the lease of its request.
+
+use std::sync::Arc;
+
+use actix_web::web::{Bytes, BytesMut};
+
+use crate::{
+    config::BODY_COPIES,
+    http::{Code, Problem, problem::from_actix},
+    inflight::Lease,
+};
+
+/// The decompressed part of a body, within the limits.
+pub(super) struct Buffer {
+    bytes: BytesMut,
+    pub(super) max: usize,
+    lease: Option<Arc<Lease>>,
+}
+
+impl Buffer {
+    pub(super) fn new(capacity: usize, max: usize, lease: Option<Arc<Lease>>) -> Self {
+        Self { bytes: BytesMut::with_capacity(capacity), max, lease }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Appends bytes, as far as the limits allow.
+    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<(), Problem> {
+        if self.bytes.len() + chunk.len() > self.max {
+            return Err(from_actix::too_large(self.max));
+        }
+        let leased =
+            self.lease.as_ref().is_none_or(|lease| lease.try_add(chunk.len() * BODY_COPIES));
+        if !leased {
+            let detail = "the requests that run hold too much memory; try again later, or raise \
+                          limits.inflight_bytes";
+            return Err(Problem::new(Code::OverMemory, detail));
+        }
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.bytes.freeze()
+    }
+}
