@@ -1,4 +1,5 @@
 use super::*;
+use crate::llm::LlmError;
 
 fn said(status: u16, body: &str) -> (&'static str, &'static str, Option<&'static str>) {
     let ProviderError { code, kind, param } = parse(status, body.as_bytes());
