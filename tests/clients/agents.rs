@@ -11,14 +11,14 @@ use tokio::process::Command;
 use crate::gateway::{Backend, Gateway, installed};
 
 /// Runs the test of this name again in a network namespace of its own. False inside.
-async fn runs_isolated(test: &str) -> bool {
+async fn runs_isolated(name: &str) -> bool {
     if env::var_os("MLSDM_ISOLATED").is_some() {
         return false;
     }
     let up = "ip link set lo up && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--net", "--map-root-user", "sh", "-c", up, "sh"]);
-    command.arg(env::current_exe().unwrap()).args(["--exact", "--nocapture", test]);
+    command.arg(env::current_exe().unwrap()).args(["--exact", "--nocapture", name]);
     let output = command.env("MLSDM_ISOLATED", "1").output().await.unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -141,7 +141,9 @@ async fn codex_finishes_a_task() {
     if runs_isolated("agents::codex_finishes_a_task").await {
         return;
     }
-    codex_finishes(Backend::Responses).await;
+    for backend in [Backend::Responses, Backend::OpenAi] {
+        codex_finishes(backend).await;
+    }
 }
 
 async fn codex_finishes(backend: Backend) {

@@ -24,12 +24,6 @@ const OWN: [&str; 3] = ["stream", "stream_options", "store"];
 
 type Fields = BTreeMap<String, Box<RawValue>>;
 
-/// An element with its fields in the order of their names: `role` and `content` may change places.
-fn by_name(element: &RawValue) -> String {
-    let fields: Result<Fields, _> = serde_json::from_str(element.get());
-    fields.map_or_else(|_| element.get().to_owned(), |fields| format!("{fields:?}"))
-}
-
 /// The fields of a body as JSON texts; of lists, the texts of their elements.
 fn fields(body: &[u8]) -> BTreeMap<String, Vec<String>> {
     let fields: Fields = serde_json::from_slice(body).unwrap();
@@ -37,7 +31,7 @@ fn fields(body: &[u8]) -> BTreeMap<String, Vec<String>> {
     let texts = |value: Box<RawValue>| {
         let elements: Vec<Box<RawValue>> =
             serde_json::from_str(value.get()).unwrap_or_else(|_| vec![value]);
-        elements.iter().map(|element| by_name(element)).collect()
+        elements.iter().map(|element| element.get().to_owned()).collect()
     };
     fields.map(|(name, value)| (name, texts(value))).collect()
 }

@@ -43,8 +43,7 @@ fn beside_modules(script: &str) -> std::path::PathBuf {
     folder.join(script)
 }
 
-/// Runs a part of a script through the server with its default policy. In the extended tier also
-/// through a server without memory and against the provider itself: the client receives the same.
+/// Runs a part of a script through the server with its default policy.
 async fn works(script: &str, part: &str, backend: Backend) {
     let gateway = Gateway::new(backend, echo(), &[]).await;
     let done = run(script, part, gateway.server.base()).await;
@@ -52,13 +51,19 @@ async fn works(script: &str, part: &str, backend: Backend) {
         gateway.provider.refused().into_iter().filter(|why| !is_scripted(why)).collect();
     assert!(unexpected.is_empty() && done.is_ok(), "refused {unexpected:?}: {done:?}");
     gateway.server.stop().await;
+}
+
+/// The same; in the extended tier, the client also receives the same through a server without memory
+/// as from the provider itself.
+async fn works_as_direct(script: &str, part: &str, backend: Backend) {
+    works(script, part, backend).await;
     if extended() {
-        let gateway =
-            Gateway::new(backend, echo(), &[("MLSDM__MLSDM__POLICY__MEMORY__MODE", "off")]).await;
-        let through = run(script, part, gateway.server.base()).await;
+        let off = [("MLSDM__MLSDM__POLICY__MEMORY__MODE", "off")];
+        let gateway = Gateway::new(backend, echo(), &off).await;
+        let through = run(script, part, gateway.server.base()).await.unwrap();
         gateway.server.stop().await;
         let provider = Provider::new(echo()).await;
-        assert_eq!(through, run(script, part, &provider.url).await);
+        assert_eq!(through, run(script, part, &provider.url).await.unwrap());
     }
 }
 
@@ -69,17 +74,18 @@ fn is_scripted(refusal: &str) -> bool {
 
 /// One test for each part of a script.
 macro_rules! parts {
-    ($($name:ident: $script:literal $part:literal $backend:ident;)*) => {
+    ($works:ident; $($name:ident: $script:literal $part:literal $backend:ident;)*) => {
         $(
             #[tokio::test]
             async fn $name() {
-                works($script, $part, Backend::$backend).await;
+                $works($script, $part, Backend::$backend).await;
             }
         )*
     };
 }
 
 parts! {
+    works_as_direct;
     openai_for_python_gets_completions: "openai_sdk.py" "chat" OpenAi;
     openai_for_python_streams_completions: "openai_sdk.py" "chat_stream" OpenAi;
     openai_for_python_calls_tools: "openai_sdk.py" "chat_tools" OpenAi;
@@ -98,9 +104,10 @@ parts! {
 
 /// Clients that need seconds to start: the extended tier.
 mod heavy {
-    use super::{Backend, works};
+    use super::{Backend, works_as_direct};
 
     parts! {
+        works_as_direct;
         openai_agents_works_with_completions: "agents_sdk.py" "chat" OpenAi;
         langchain_openai_works_with_completions: "langchain_sdk.py" "chat" OpenAi;
         langchain_anthropic_works: "langchain_sdk.py" "messages" Anthropic;
@@ -112,9 +119,10 @@ mod heavy {
 
 /// The Responses API.
 mod responses {
-    use super::{Backend, works};
+    use super::{Backend, works_as_direct};
 
     parts! {
+        works_as_direct;
         openai_for_python_gets_responses: "openai_sdk.py" "responses" Responses;
         openai_for_python_calls_tools: "openai_sdk.py" "responses_tools" Responses;
         openai_for_python_continues_responses: "openai_sdk.py" "responses_state" Responses;
@@ -125,9 +133,10 @@ mod responses {
     }
 
     mod heavy {
-        use super::{Backend, works};
+        use super::{Backend, works_as_direct};
 
         parts! {
+            works_as_direct;
             openai_agents_works: "agents_sdk.py" "responses" Responses;
             langchain_openai_works: "langchain_sdk.py" "responses" Responses;
         }
@@ -139,6 +148,7 @@ mod translated {
     use super::{Backend, works};
 
     parts! {
+        works;
         openai_for_python_calls_tools_of_claude: "openai_sdk.py" "chat_tools" Anthropic;
         openai_for_python_streams_claude: "openai_sdk.py" "chat_stream" Anthropic;
         anthropic_for_node_calls_tools_of_gpt: "anthropic_sdk.mjs" "messages" OpenAi;

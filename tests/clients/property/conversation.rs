@@ -45,14 +45,25 @@ struct Round {
 
 /// A request.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent choices of a generated case")]
 pub(crate) struct Conversation {
-    pub(crate) turns: Vec<Turn>,
-    pub(crate) system: bool,
-    pub(crate) thinks: bool,
-    pub(crate) spaced: bool,
-    pub(crate) streams: bool,
-    pub(crate) fields: Vec<usize>,
+    turns: Vec<Turn>,
+    content: Content,
+    form: Form,
+    fields: Vec<usize>,
+}
+
+/// What it has beside its turns.
+#[derive(Clone, Copy, Debug)]
+struct Content {
+    system: bool,
+    thinks: bool,
+}
+
+/// White space between the tokens of the JSON text, and whether the answer is streamed.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    spaced: bool,
+    streams: bool,
 }
 
 pub(crate) fn conversation() -> impl Strategy<Value = Conversation> {
@@ -61,7 +72,8 @@ pub(crate) fn conversation() -> impl Strategy<Value = Conversation> {
         |(turns, (system, thinks, spaced, streams), mut fields)| {
             fields.sort_unstable();
             fields.dedup();
-            Conversation { turns, system, thinks, spaced, streams, fields }
+            let (content, form) = (Content { system, thinks }, Form { spaced, streams });
+            Conversation { turns, content, form, fields }
         },
     )
 }
@@ -110,10 +122,10 @@ fn quoted(text: &str) -> String {
 impl Conversation {
     /// The body of a request.
     pub(crate) fn body(&self, face: Face, model: &str) -> String {
-        let w = Writer { spaced: self.spaced };
+        let w = Writer { spaced: self.form.spaced };
         let mut fields = self.own_fields(face);
         fields.push(("model", quoted(model)));
-        if self.streams {
+        if self.form.streams {
             fields.push(("stream", "true".to_owned()));
         }
         let (name, items) = match face {
@@ -140,10 +152,10 @@ impl Conversation {
             self.fields.iter().map(|at| (chosen[*at].0, chosen[*at].1.to_owned())).collect();
         if face == Face::Messages {
             fields.push(("max_tokens", "64000".to_owned()));
-            if self.system {
+            if self.content.system {
                 fields.push(("system", SYSTEM.to_owned()));
             }
-            if self.thinks {
+            if self.content.thinks {
                 fields.retain(|(name, _)| !["temperature", "top_k"].contains(name));
                 fields.push(("thinking", r#"{"budget_tokens":31999,"type":"enabled"}"#.to_owned()));
             }
@@ -159,7 +171,7 @@ impl Conversation {
     fn chat(&self, w: &Writer) -> Vec<String> {
         let role = |name: &str| ("role", quoted(name));
         let mut messages = Vec::new();
-        if self.system {
+        if self.content.system {
             messages.push(w.object(&[("content", TEXTS[1].to_owned()), role("developer")]));
         }
         for (t, turn) in self.turns.iter().enumerate() {
@@ -201,7 +213,7 @@ impl Conversation {
             messages.push(message("user", turn.content(w, "text", image)));
             for (r, round) in turn.rounds.iter().enumerate() {
                 let mut blocks = Vec::new();
-                if self.thinks {
+                if self.content.thinks {
                     let signed = quoted(&signature("I think."));
                     blocks.push(format!(
                         r#"{{"signature":{signed},"type":"thinking","thinking":"I think."}}"#

@@ -22,10 +22,18 @@ def weather(city: str) -> str:
     return f"It is sunny in {city}"
 
 
+# the server names answers itself, and asks for a stream where a client does not: fields without a
+# content are absent then
+OWN_IDS = ("msg_", "chatcmpl-", "resp_")
+
+
 def bare(value):
-    """A copy without the governance data of the server."""
+    """A copy without what the server adds or names itself, and without empty fields."""
     if isinstance(value, dict):
-        return {k: bare(v) for k, v in value.items() if k != "mlsdm"}
+        fields = {k: bare(v) for k, v in value.items() if k not in ("mlsdm", "created", "created_at")}
+        own = isinstance(fields.get("id"), str) and fields["id"].startswith(OWN_IDS)
+        empty = lambda k, v: v in (None, "", []) or (k == "id" and own)
+        return {k: v for k, v in fields.items() if not empty(k, v)}
     return [bare(v) for v in value] if isinstance(value, list) else value
 
 

@@ -9,7 +9,7 @@ import sys
 import anthropic
 from openai import OpenAI
 
-from common import BASE, bare
+from common import BASE
 
 openai = OpenAI(base_url=f"{BASE}/v1", api_key="k", max_retries=0)
 claude = anthropic.Anthropic(base_url=BASE, api_key="k", max_retries=0)
@@ -51,7 +51,8 @@ for argument in sys.argv[1:]:
     face, name, form = argument.split(":")
     try:
         answer = {"chat": chat, "messages": messages, "responses": responses}[face](name, form == "stream")
-        read[name] = bare(json.loads(answer.model_dump_json(warnings=False)))
+        read[name] = json.loads(answer.model_dump_json(warnings=False))
+        read[name].pop("mlsdm", None)
     except Exception as error:
         read[name] = f"{type(error).__name__}: {error}"
 print(json.dumps(read))

@@ -93,7 +93,7 @@ def fails(ask, error, status, code):
         ask()
     except error as caught:
         assert (caught.status_code, caught.code) == (status, code), (caught, caught.body)
-        show([caught.status_code, caught.code, caught.type, caught.param])
+        show([caught.status_code, caught.code, caught.param])
     else:
         raise AssertionError(code)
 
