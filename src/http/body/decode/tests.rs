@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use actix_web::{error::PayloadError, http::header::HeaderValue, web::BytesMut};
+use actix_web::{error::PayloadError, http::header::HeaderValue};
 use async_compression::tokio::bufread::{
     BrotliEncoder, DeflateEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder,
 };
@@ -35,7 +35,7 @@ async fn decode(
         body.chunks(chunk).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
     let chunks: Pin<Box<dyn Stream<Item = _>>> = Box::pin(stream::iter(chunks));
     let payload = Payload::Stream { payload: chunks };
-    let buffer = Buffer { bytes: BytesMut::new(), max: MAX, lease };
+    let buffer = Buffer::new(0, MAX, lease);
     Decoder::new(format, payload, MAX).read(buffer).await.map_err(|problem| problem.code())
 }
 
