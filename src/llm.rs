@@ -9,6 +9,7 @@
 mod activity;
 mod anthropic;
 mod body;
+mod body_chunks;
 mod calls;
 mod chat;
 mod deadline;

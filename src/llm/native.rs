@@ -4,6 +4,7 @@
 //! citations, media. A client of the same dialect gets them as the provider sent them.
 
 mod anthropic;
+mod event;
 mod openai;
 mod responses;
 
@@ -13,39 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Dialect;
+pub use event::NativeEvent;
 
 /// Maximum number of names of lost parts.
 const LOST_MAX: usize = 32;
-
-/// One event of a stream in the provider's dialect. The ids, the end of the answer and the token
-/// counts are not in it: the server writes them.
-#[derive(Clone, PartialEq, Eq)]
-pub struct NativeEvent {
-    /// The name of the event; empty in a dialect without names.
-    pub name: String,
-    /// The data: a JSON object.
-    pub data: String,
-}
-
-impl NativeEvent {
-    /// The event with its data on one line, as events are sent. In a JSON text, a line break is white
-    /// space.
-    #[must_use]
-    pub(super) fn on_one_line(self) -> Self {
-        if self.data.contains(['\n', '\r']) {
-            let data = self.data.replace(['\n', '\r'], " ");
-            return Self { data, ..self };
-        }
-        self
-    }
-}
-
-/// Omits the data, which must not reach a log.
-impl fmt::Debug for NativeEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NativeEvent({}, {} bytes)", self.name, self.data.len())
-    }
-}
 
 /// A whole answer in the provider's dialect: the response body without its ids.
 #[derive(Clone, Serialize, Deserialize)]

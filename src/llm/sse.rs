@@ -4,7 +4,7 @@
 //! limits the size of a line, an event and a stream. Deliberately not here: reconnection, ids and
 //! retry times, because an answer cannot be resumed.
 
-use super::{LlmError, response_body::Chunks};
+use super::{LlmError, body_chunks::Chunks};
 
 /// Maximum size of a stream, in sizes of an answer. A longer one is cut like a long answer. An answer of
 /// the maximum size, in events of a few characters each, fits.

@@ -104,7 +104,7 @@ problems! {
     /// `POST /v1/messages`.
     MessagesProblems(Anthropic): BODY, ENGINE, PROMPT, DIALECT, STEP, APPEND;
     /// `POST /v1/messages/count_tokens`.
-    CountProblems(Anthropic): BODY;
+    CountProblems(Anthropic): BODY, ENGINE, codes![BadHeader];
     /// `POST /v1/responses`.
     ResponsesProblems(OpenAi): BODY, ENGINE, PROMPT, DIALECT, STEP, APPEND, codes![NotFound];
     /// `GET /v1/responses/{id}` and its input items.

@@ -4,6 +4,7 @@
 
 mod answer;
 mod message;
+mod tool_call;
 
 use crate::llm::{
     Dialect, LlmError, NativeEvent, ProviderCompletion, Sink, finish, http,

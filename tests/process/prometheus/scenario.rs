@@ -66,7 +66,7 @@ pub(super) fn env(database: &TestDatabase) -> TestEnv {
         .with("DISABLE_RATE_LIMIT", false)
         .with("RATE_LIMIT_REQUESTS", 1_000_000)
         .with("MLSDM__LIMITS__RATE__BURST", 1_000_000)
-        .with("MLSDM__LIMITS__RATE__ROLES", "user=2/3600/2,admin=1000000/1/1000000")
+        .with("MLSDM__LIMITS__RATE__ROLES", "service=2/3600/2,admin=1000000/1/1000000")
         .with("MLSDM__MLSDM__POLICY__RHYTHM__SLEEP_MODE", "refuse")
 }
 

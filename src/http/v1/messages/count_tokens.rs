@@ -3,18 +3,20 @@
 //! The provider is not asked: it would get the messages of the caller without a verdict and without a
 //! trace in the event log.
 
-use std::future::{Ready, ready};
-
-use actix_web::web::Json;
+use actix_web::{
+    HttpRequest,
+    web::{Data, Json},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
     http::{
-        Problem,
+        AppState, Problem,
         access::{Authorized, permission},
         body::JsonBody,
+        engine::EngineCall,
         problem::responses::CountProblems,
     },
     llm::TOKEN_CHARS,
@@ -28,6 +30,9 @@ const FRAME_TOKENS: u64 = 4;
 /// A request whose tokens are counted. Other fields are ignored.
 #[derive(Deserialize, ToSchema)]
 pub struct CountRequest {
+    /// The model, or `engine/model`.
+    #[serde(default)]
+    model: Option<String>,
     #[schema(value_type = Vec<Object>)]
     messages: Vec<Value>,
     #[serde(default)]
@@ -58,11 +63,15 @@ pub struct TokenCount {
         CountProblems,
     )
 )]
-pub fn post(
-    _: Authorized<permission::Generate>,
+pub async fn post(
+    authorized: Authorized<permission::Generate>,
+    state: Data<AppState>,
+    request: HttpRequest,
     JsonBody(body): JsonBody<CountRequest>,
-) -> Ready<Result<Json<TokenCount>, Problem>> {
-    ready(Ok(Json(TokenCount { input_tokens: body.tokens() })))
+) -> Result<Json<TokenCount>, Problem> {
+    let model = body.model.as_deref();
+    EngineCall::for_model(authorized, &state, &request, model).await?;
+    Ok(Json(TokenCount { input_tokens: body.tokens() }))
 }
 
 impl CountRequest {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, value::RawValue};
 
-use super::message::write_call;
+use super::tool_call::write_call;
 use crate::{
     domain::event::Usage,
     llm::{

@@ -1,11 +1,11 @@
 //! The message of a choice, or the delta of one.
 
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Value, value::RawValue};
 
-use super::answer::Answer;
+use super::{answer::Answer, tool_call::write_call};
 use crate::llm::{
     LlmError, Sink,
-    object::{Object, Writer, is_empty, quoted},
+    object::{Object, Writer, is_empty},
     tool_calls::{CallPart, SentPart},
 };
 
@@ -170,31 +170,4 @@ pub(super) fn calls(sent: &[SentPart]) -> String {
         })
         .collect();
     format!("[{}]", written.join(","))
-}
-
-/// Writes the fields of a call, or of the first or a later part of one.
-pub(super) fn write_call(
-    call: &mut Writer,
-    id: Option<&str>,
-    name: Option<&str>,
-    arguments: &str,
-    extra: &Map<String, Value>,
-) {
-    if let Some(id) = id {
-        call.text("id", id);
-        if !extra.contains_key("type") {
-            call.raw("type", "\"function\"");
-        }
-    }
-    for (name, value) in extra {
-        call.raw(name, &value.to_string());
-    }
-    let is_custom = extra.get("type").is_some_and(|kind| kind == "custom");
-    let (field, argument) = if is_custom { ("custom", "input") } else { ("function", "arguments") };
-    let mut function = Writer::new();
-    if let Some(name) = name {
-        function.text("name", name);
-    }
-    function.raw(argument, &quoted(arguments));
-    call.raw(field, &function.end());
 }
