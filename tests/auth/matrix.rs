@@ -72,10 +72,11 @@ fn operation(method: &str, path: &str) -> (Option<Value>, u16, Resource) {
             (Some(body), 200, Engine)
         }
         ("post", "/v1/completions") => (Some(json!({"prompt": "Hello"})), 200, Engine),
-        ("post", "/v1/responses") => (Some(input), 200, Engine),
         // of an unknown response
         ("get", "/v1/responses/{id}" | "/v1/responses/{id}/input_items") => (None, 404, Engine),
-        ("post", "/v1/embeddings" | "/v1/moderations") => (Some(input), 200, Engine),
+        ("post", "/v1/responses" | "/v1/embeddings" | "/v1/moderations") => {
+            (Some(input), 200, Engine)
+        }
         ("get", "/v1/state" | "/v1/events" | "/v1/events/stream" | "/v1/events/{position}") => {
             (None, 200, Engine)
         }
