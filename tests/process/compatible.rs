@@ -350,8 +350,8 @@ async fn memories_are_inserted_right_before_the_prompt() {
     let roles: Vec<&str> =
         asked["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["system", "user", "assistant", "user"]);
-    let content = asked["messages"][3]["content"].as_str().unwrap();
-    let context = content.strip_suffix("\n\nWhat is my dog called?").unwrap();
+    let message = asked["messages"][3]["content"].as_str().unwrap();
+    let context = message.strip_suffix("\n\nWhat is my dog called?").unwrap();
     assert!(context.contains("Rex") && context.contains("<remembered>"), "{context}");
     server.stop().await;
 }
