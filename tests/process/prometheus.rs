@@ -45,14 +45,16 @@ async fn scraped(prometheus: &Prometheus) -> BTreeSet<String> {
 }
 
 /// The routes that run steps.
-const GOVERNED: [&str; 7] = [
+const GOVERNED: [&str; 9] = [
     "/generate",
     "/v1/chat/completions",
     "/v1/engines/{engine}/chat/completions",
     "/v1/engines/{engine}/generate",
     "/v1/engines/{engine}/messages",
+    "/v1/engines/{engine}/responses",
     "/v1/generate",
     "/v1/messages",
+    "/v1/responses",
 ];
 
 /// The routes that the availability SLO covers.
