@@ -99,7 +99,7 @@ struct StoredExtra {
 /// none, if the step failed or is running, or if a part of the request or the answer was erased.
 ///
 /// # Errors
-/// The log cannot be read, or the exchange exceeds [`EXCHANGE_BYTES_MAX`] or [`EARLIER_MAX`].
+/// The log cannot be read, or the exchange exceeds its limit of bytes or of earlier events.
 pub async fn exchange(
     engine: &Engine,
     caller: &Caller,
