@@ -113,11 +113,18 @@ fn cause(error: &reqwest::Error) -> UnreachableCause {
     if error.is_connect() { UnreachableCause::Connect } else { UnreachableCause::Reset }
 }
 
-/// True for an error of TLS, which the client wraps into an error of I/O.
+/// True for an error of TLS. The client wraps it into errors of I/O, whose source leaves out the error
+/// that they wrap.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    let inner = wrapped.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    error.is::<rustls::Error>() || inner.is_some()
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = wrapped.map(|inner| inner as &(dyn Error + 'static));
+    }
+    false
 }
 
 /// The value of `Retry-After`: seconds or a date (RFC 9110, section 10.2.3).

@@ -338,7 +338,8 @@ async fn a_provider_behind_a_private_authority_is_reached_if_it_is_configured() 
 
     let plain = TestDatabase::sqlite();
     let refused = through(&provider, env(&plain)).await;
-    assert_eq!(refused.status, 502, "{refused:?}");
+    let cause = &refused.body["provider_error"]["cause"];
+    assert_eq!((refused.status, cause), (502, &serde_json::json!("tls")), "{refused:?}");
     for variable in ["MLSDM__TLS__EXTRA_CA", "SSL_CERT_FILE"] {
         let database = TestDatabase::sqlite();
         let reply = through(&provider, env(&database).with(variable, ca.display())).await;
