@@ -8,6 +8,7 @@
 //! | [`TestServer`] | the real binary as a server process, started in a [`TestEnv`] |
 //! | [`double::Double`] | a model provider that sends scripted bytes |
 //! | [`strict::Provider`] | a model provider that refuses what the published APIs refuse |
+//! | [`cut_proxy::CutProxy`] | a network before PostgreSQL that breaks as the test asks |
 //! | [`CommandOutput`] | what a command of the binary printed and its exit code |
 //!
 //! [`on_every_database!`](crate::on_every_database) runs a test on all databases, [`eventually`]
@@ -31,6 +32,7 @@ use crate::{
 pub mod app;
 mod client;
 mod command;
+pub mod cut_proxy;
 mod database;
 pub mod double;
 mod eventually;

@@ -13,6 +13,7 @@ mod idempotency;
 #[cfg(test)]
 mod macs;
 #[cfg(test)]
+mod network;
 mod outage;
 #[cfg(test)]
 mod reads;
