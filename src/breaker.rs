@@ -62,7 +62,8 @@ pub struct Breaker(Arc<Shared>);
 
 struct Shared {
     area: &'static str,
-    provider: String,
+    provider: &'static str,
+    model: String,
     settings: Settings,
     inner: Mutex<Inner>,
 }
@@ -89,10 +90,15 @@ impl Inner {
 
 impl Breaker {
     /// A closed breaker. Changes of state are logged as `<area>.breaker_opened` and
-    /// `<area>.breaker_closed`, with the name of the provider.
-    pub fn new(area: &'static str, provider: &str, settings: Settings) -> Self {
+    /// `<area>.breaker_closed`, with the names of the provider and the model.
+    pub fn new(
+        area: &'static str,
+        provider: &'static str,
+        model: &str,
+        settings: Settings,
+    ) -> Self {
         let inner = Mutex::new(Inner { phase: Phase::Closed { failures: 0 }, epoch: 0 });
-        Self(Arc::new(Shared { area, provider: provider.to_owned(), settings, inner }))
+        Self(Arc::new(Shared { area, provider, model: model.to_owned(), settings, inner }))
     }
 
     /// Admits a call, or returns the delay before the next attempt.
@@ -109,6 +115,19 @@ impl Breaker {
             Phase::HalfOpen { .. } => return Err(HALF_OPEN_RETRY),
         }
         Ok(Permit { breaker: self.clone(), epoch: inner.epoch, reported: false })
+    }
+
+    /// The delay before the next attempt, if a call would be rejected now. Admits nothing.
+    pub fn check(&self) -> Result<(), Duration> {
+        match self.inner().phase {
+            Phase::Closed { .. } => Ok(()),
+            Phase::Open { until } => {
+                let wait = until.saturating_duration_since(Instant::now());
+                if wait.is_zero() { Ok(()) } else { Err(wait) }
+            }
+            Phase::HalfOpen { running } if running < self.0.settings.probes => Ok(()),
+            Phase::HalfOpen { .. } => Err(HALF_OPEN_RETRY),
+        }
     }
 
     /// The state that the next call would find.
@@ -162,21 +181,22 @@ impl Breaker {
     }
 
     fn log_opened(&self, faults: u32) {
-        let Shared { area, provider, settings, .. } = &*self.0;
+        let Shared { area, provider, model, settings, .. } = &*self.0;
         warn!(
             event_type = format!("{area}.breaker_opened"),
             provider,
+            model,
             faults,
             open_seconds = settings.open.as_secs(),
-            "the circuit breaker of the provider opened"
+            "the circuit breaker of the model opened"
         );
     }
 
     fn log_closed(&self) {
-        let Shared { area, provider, .. } = &*self.0;
+        let Shared { area, provider, model, .. } = &*self.0;
         info!(
             event_type = format!("{area}.breaker_closed"),
-            provider, "the circuit breaker of the provider closed"
+            provider, model, "the circuit breaker of the model closed"
         );
     }
 }

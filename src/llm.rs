@@ -10,6 +10,7 @@ mod activity;
 mod anthropic;
 mod body;
 mod body_chunks;
+mod breakers;
 mod calls;
 mod chat;
 mod deadline;
@@ -55,6 +56,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 pub use anthropic::{Anthropic, AnthropicSettings};
+pub use breakers::BreakerState;
 pub use calls::CallLog;
 pub use chat::{
     Dialect, Extra, LimitField, Message, Messages, ProviderCompletion, Reply, Request, Role,
@@ -85,9 +87,11 @@ pub use tokens::{TOKEN_CHARS, estimate_tokens};
 pub use upstream::{Bulkhead, Resilience, Retry};
 
 use crate::{
+    breaker::Breaker,
     domain::{budget::Price, ids::EngineId},
     metrics::{Counter, OTHER},
 };
+use breakers::known_models;
 use upstream::Upstream;
 
 /// The models of an engine. Cheap to clone.
@@ -100,7 +104,7 @@ pub struct Llm {
 
 /// The state that the models of all engines share.
 struct Shared {
-    /// Each provider once, so that all engines share its circuit breaker and its bulkhead.
+    /// Each provider once, so that all engines share its circuit breakers and its bulkhead.
     upstreams: Vec<Arc<Upstream>>,
     /// The engines that have their own order of providers.
     engines: HashMap<EngineId, Arc<[Target]>>,
@@ -152,10 +156,14 @@ impl Llm {
     /// Several providers, with an order of fallbacks per engine.
     pub fn with_setup(setup: LlmSetup) -> Self {
         let LlmSetup { providers, resilience, routes, engines, .. } = setup;
-        let upstreams: Vec<Arc<Upstream>> = providers
-            .into_iter()
-            .map(|provider| Arc::new(Upstream::new(provider, resilience)))
-            .collect();
+        let names = providers.iter().map(Provider::name);
+        let known = known_models(names, engines.values().chain([&routes]), &setup.models);
+        let none = BTreeSet::new();
+        let upstream = |provider: Provider| {
+            let models = known.get(provider.name()).unwrap_or(&none);
+            Arc::new(Upstream::new(provider, models, resilience))
+        };
+        let upstreams: Vec<Arc<Upstream>> = providers.into_iter().map(upstream).collect();
         let targets = |routes: Vec<Route>| -> Arc<[Target]> {
             let target = |Route { provider, model }| {
                 let upstream = upstreams.iter().find(|u| u.provider.name() == provider)?;
@@ -239,36 +247,50 @@ impl Llm {
         &self.shared.passed
     }
 
-    /// The states of all providers' circuit breakers: `closed`, `open` or `half_open`.
-    pub fn breakers(&self) -> BTreeMap<String, String> {
-        let state = |upstream: &Arc<Upstream>| {
-            (upstream.provider.name().to_owned(), upstream.breaker().to_owned())
+    /// The states of all circuit breakers.
+    pub fn breaker_states(&self) -> Vec<BreakerState> {
+        let states = |upstream: &Arc<Upstream>| {
+            let provider = upstream.provider.name();
+            let state = |(model, breaker): (&str, &Breaker)| BreakerState {
+                provider,
+                model: model.to_owned(),
+                configured: self.is_configured(provider, model),
+                state: breaker.state(),
+            };
+            upstream.breakers.by_label().map(state).collect::<Vec<_>>()
         };
-        self.shared.upstreams.iter().map(state).collect()
+        self.shared.upstreams.iter().flat_map(states).collect()
+    }
+
+    /// The states of all circuit breakers by `provider:model`, or by the provider if it has only one
+    /// model.
+    pub fn breakers(&self) -> BTreeMap<String, String> {
+        let known = self.known();
+        let name = |it: &BreakerState| match known.get(it.provider) {
+            Some(models) if !models.is_empty() => format!("{}:{}", it.provider, it.model),
+            _ => it.provider.to_owned(),
+        };
+        let states = self.breaker_states();
+        states.iter().map(|it| (name(it), it.state.name().to_owned())).collect()
+    }
+
+    /// True if a model is in the order of calls of an engine.
+    fn is_configured(&self, provider: &str, label: &str) -> bool {
+        let orders = self.shared.engines.values().chain([&self.targets]);
+        let mut targets = orders.flat_map(|order| order.iter());
+        targets.any(|target| {
+            let model = target.model.as_deref().unwrap_or(OTHER);
+            (target.upstream.provider.name(), model) == (provider, label)
+        })
     }
 
     /// All providers with the names of their models, as far as the configuration names them.
     pub fn known(&self) -> BTreeMap<&'static str, BTreeSet<String>> {
-        let mut known: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
-        for upstream in &self.shared.upstreams {
-            known.entry(upstream.provider.name()).or_default();
-        }
-        let name = |rule: &ModelRule| rule.name.clone();
-        let orders = self.shared.engines.values().chain([&self.targets]);
-        for (index, target) in orders.flat_map(|order| order.iter().enumerate()) {
-            let models = known.entry(target.upstream.provider.name()).or_default();
-            models.extend(target.model.clone());
-            // a model that a request names belongs to the first provider, unless its entry names another
-            if index == 0 {
-                models.extend(self.listed().filter(|rule| rule.provider.is_none()).map(name));
-            }
-        }
-        for rule in self.listed() {
-            if let Some(provider) = rule.provider {
-                known.entry(provider).or_default().insert(name(rule));
-            }
-        }
-        known
+        let models = |upstream: &Arc<Upstream>| {
+            let models = upstream.breakers.models().map(str::to_owned).collect();
+            (upstream.provider.name(), models)
+        };
+        self.shared.upstreams.iter().map(models).collect()
     }
 
     /// The listed models whose names are complete.

@@ -9,7 +9,7 @@ use crate::{
 const OPEN: Duration = Duration::from_secs(30);
 
 fn breaker(probes: u32) -> Breaker {
-    Breaker::new("llm", "test", Settings { failures: 3, open: OPEN, probes })
+    Breaker::new("llm", "test", "m-1", Settings { failures: 3, open: OPEN, probes })
 }
 
 fn fail(breaker: &Breaker, times: u32) {
@@ -41,13 +41,15 @@ async fn only_consecutive_failures_open_the_breaker() {
 #[tokio::test(start_paused = true)]
 async fn an_open_breaker_rejects_calls_and_returns_the_remaining_time() {
     let breaker = opened();
-    assert_eq!(breaker.admit().unwrap_err(), OPEN);
+    assert_eq!((breaker.admit().unwrap_err(), breaker.check()), (OPEN, Err(OPEN)));
     advance(Duration::from_secs(10)).await;
     assert_eq!(breaker.admit().unwrap_err(), Duration::from_secs(20));
     assert_eq!(breaker.state(), State::Open);
     advance(Duration::from_secs(20)).await;
     assert_eq!(breaker.state(), State::HalfOpen, "half open for the next call");
-    assert!(breaker.admit().is_ok());
+    assert_eq!((breaker.check(), breaker.check()), (Ok(()), Ok(())), "a check takes no place");
+    let _probe = breaker.admit().unwrap();
+    assert_eq!(breaker.check(), Err(HALF_OPEN_RETRY));
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,7 +134,7 @@ async fn each_change_of_state_is_logged_once() {
     drop(guard);
     let line = |line: &String| {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(line["provider"], "test");
+        assert_eq!((&line["provider"], &line["model"]), (&"test".into(), &"m-1".into()));
         format!("{} {}", line["level"].as_str().unwrap(), line["event_type"].as_str().unwrap())
     };
     let lines: Vec<String> = buffer.lines().iter().map(line).collect();
@@ -143,7 +145,7 @@ async fn each_change_of_state_is_logged_once() {
 #[tokio::test(start_paused = true)]
 async fn a_threshold_of_0_disables_the_breaker() {
     let settings = Settings { failures: 0, open: OPEN, probes: 1 };
-    let breaker = Breaker::new("llm", "test", settings);
+    let breaker = Breaker::new("llm", "test", "m-1", settings);
     fail(&breaker, 100);
     assert_eq!(breaker.state(), State::Closed);
 }

@@ -60,7 +60,7 @@ pub struct Llm {
     pub replay: Replay,
     /// Retries.
     pub retry: LlmRetry,
-    /// The circuit breaker of each provider.
+    /// The circuit breaker of each model of a provider.
     pub breaker: LlmBreaker,
     /// The concurrency limit of each provider.
     pub bulkhead: LlmBulkhead,

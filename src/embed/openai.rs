@@ -120,7 +120,12 @@ impl Openai {
             dimension: settings.dimension,
             timeout: settings.timeout,
             gate: Gate::new(RUNNING_MAX, WAITING_MAX),
-            breaker: Breaker::new("embedder", &settings.model, breaker::Settings::default()),
+            breaker: Breaker::new(
+                "embedder",
+                "openai",
+                &settings.model,
+                breaker::Settings::default(),
+            ),
         })
     }
 

@@ -151,7 +151,8 @@ impl From<Amount> for SpendReport {
 /// The state of the components that a step depends on.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Reliability {
-    /// The circuit breakers of this replica by provider: `closed`, `open` or `half_open`.
+    /// The circuit breakers of this replica by `provider:model`, or by provider if it has only one model:
+    /// `closed`, `open` or `half_open`.
     pub breakers: BTreeMap<String, String>,
 }
 

@@ -9,8 +9,9 @@ use std::{
     sync::Arc,
 };
 
-use super::LlmError;
+use super::{BreakerState, LlmError};
 use crate::{
+    breaker::State,
     domain::event::Usage,
     metrics::{
         Counter, EncodeLabelSet, Family, FloatCounter, Gauge, Histogram, OTHER, Registry, specs,
@@ -19,7 +20,7 @@ use crate::{
 
 specs! {
     LLM_ATTEMPTS = Counter "mlsdm_llm_attempts_total" ["provider", "outcome"] "" "Attempts at a provider by outcome, including those that its circuit breaker or bulkhead rejected"
-    LLM_BREAKER = Gauge "mlsdm_llm_breaker_state" ["provider"] "" "State of the circuit breaker: 0 closed, 1 half open, 2 open"
+    LLM_BREAKER = Gauge "mlsdm_llm_breaker_state" ["provider", "model", "configured"] "" "State of the circuit breaker of a model: 0 closed, 1 half open, 2 open; `configured` is true for the models of engines and their fallbacks"
     LLM_COST = Counter "mlsdm_llm_cost_usd_total" ["provider", "model"] "dollars" "Cost of answers by the configured prices"
     GEN_AI_DURATION = Histogram "gen_ai_client_operation_duration_seconds" ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"] "seconds" "Duration of calls of models, including failed ones"
     GEN_AI_TOKENS = Histogram "gen_ai_client_token_usage" ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_token_type"] "tokens" "Tokens of answered calls"
@@ -73,8 +74,20 @@ struct AttemptLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, EncodeLabelSet)]
-struct ProviderLabels {
+struct BreakerLabels {
     provider: &'static str,
+    model: Arc<str>,
+    configured: &'static str,
+}
+
+impl From<&BreakerState> for BreakerLabels {
+    fn from(breaker: &BreakerState) -> Self {
+        Self {
+            provider: breaker.provider,
+            model: breaker.model.as_str().into(),
+            configured: if breaker.configured { "true" } else { "false" },
+        }
+    }
 }
 
 #[derive(Clone, Debug, EncodeLabelSet)]
@@ -133,14 +146,14 @@ pub fn register_attempts(
     registry.family(&LLM_ATTEMPTS, series);
 }
 
-/// The states of the providers' circuit breakers as of the last scrape.
+/// The states of the circuit breakers as of the last scrape.
 #[derive(Debug)]
-pub struct BreakerMetrics(Family<ProviderLabels, Gauge>);
+pub struct BreakerMetrics(Family<BreakerLabels, Gauge>);
 
 impl BreakerMetrics {
-    /// A gauge for each provider.
-    pub fn new(providers: impl IntoIterator<Item = &'static str>) -> Self {
-        Self(Family::new(providers.into_iter().map(|provider| ProviderLabels { provider })))
+    /// A gauge for each breaker.
+    pub fn new(breakers: &[BreakerState]) -> Self {
+        Self(Family::new(breakers.iter().map(BreakerLabels::from)))
     }
 
     /// Registers all of them.
@@ -148,13 +161,13 @@ impl BreakerMetrics {
         registry.family(&LLM_BREAKER, self.0.iter().cloned());
     }
 
-    /// Sets the gauges to the current states by provider: `closed`, `half_open` or `open`.
-    pub fn update(&self, states: &BTreeMap<String, String>) {
-        for (ProviderLabels { provider }, gauge) in self.0.iter() {
-            gauge.set(match states.get(*provider).map(String::as_str) {
-                Some("open") => 2,
-                Some("half_open") => 1,
-                _ => 0,
+    /// Sets the gauges to the current states, which are in the order of [`Self::new`].
+    pub fn update(&self, breakers: &[BreakerState]) {
+        for ((_, gauge), breaker) in self.0.iter().zip(breakers) {
+            gauge.set(match breaker.state {
+                State::Closed => 0,
+                State::HalfOpen => 1,
+                State::Open => 2,
             });
         }
     }

@@ -1,14 +1,15 @@
-//! One provider with its circuit breaker, its bulkhead and its retries.
+//! One provider with its circuit breakers, its bulkhead and its retries.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    CallLog, Deadline, LlmError, Provider, ProviderCompletion, Request, Sink, metrics::Attempts,
+    CallLog, Deadline, LlmError, Provider, ProviderCompletion, Request, Sink, breakers::Breakers,
+    metrics::Attempts,
 };
 use crate::{
-    breaker::{self, Breaker, Permit},
+    breaker::{self, Permit},
     limiter::Limiter,
 };
 
@@ -40,7 +41,7 @@ pub struct Bulkhead {
 pub struct Resilience {
     /// The retries of failed attempts.
     pub retry: Retry,
-    /// The circuit breaker.
+    /// The circuit breaker of each model.
     pub breaker: breaker::Settings,
     /// The limits of concurrent calls.
     pub bulkhead: Bulkhead,
@@ -59,27 +60,27 @@ impl Resilience {
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) provider: Provider,
-    breaker: Breaker,
+    pub(super) breakers: Breakers,
     bulkhead: Limiter,
     retry: Retry,
     pub(super) attempts: Attempts,
 }
 
 impl Upstream {
-    pub(super) fn new(provider: Provider, resilience: Resilience) -> Self {
+    /// A provider with the models that the configuration names.
+    pub(super) fn new(
+        provider: Provider,
+        models: &BTreeSet<String>,
+        resilience: Resilience,
+    ) -> Self {
         let Resilience { retry, breaker, bulkhead } = resilience;
         Self {
-            breaker: Breaker::new("llm", provider.name(), breaker),
+            breakers: Breakers::new(provider.name(), models, breaker),
             bulkhead: Limiter::new(bulkhead.concurrency, bulkhead.queue, SLOT_WAIT),
             provider,
             retry,
             attempts: Attempts::default(),
         }
-    }
-
-    /// The name of the breaker's state.
-    pub(super) fn breaker(&self) -> &'static str {
-        self.breaker.state().name()
     }
 
     /// Calls the provider, with retries, until the deadline. Adds each attempt to `calls`. If there is
@@ -123,7 +124,7 @@ impl Upstream {
     ) -> Result<ProviderCompletion, LlmError> {
         let slot = timeout_at(deadline.attempts(), self.bulkhead.admit()).await;
         let Ok(Some(_slot)) = slot else { return Err(LlmError::BulkheadFull) };
-        let permit = self.breaker.admit();
+        let permit = self.breakers.of(request.model.as_deref()).admit();
         let permit = permit.map_err(|retry_after| LlmError::BreakerOpen { retry_after })?;
         calls.send(&self.provider, request);
         let activity = sink.activity();

@@ -34,7 +34,7 @@ async fn an_open_breaker_falls_back_at_once() {
     let double = Double::new(failing(9)).await;
     let llm = with_stub(&double.url, &[("MLSDM__LLM__BREAKER__FAILURES", "3")]);
     whole(&llm, &request()).await;
-    assert_eq!(llm.breakers()["openai"], "open");
+    assert_eq!(llm.breakers()["openai:m-1"], "open");
     assert_eq!(llm.breakers()["local_stub"], "closed");
     let (report, _) = whole(&llm, &request()).await;
     assert_eq!((report.provider, report.attempts), ("local_stub", 1));
@@ -87,7 +87,8 @@ async fn an_engine_can_have_its_own_model() {
     let support = llm.for_engine(&"support".parse().unwrap());
     assert_eq!((support.provider(), support.model()), ("openai", Some("m-2")));
     assert_eq!(whole(&support, &request()).await.1.text(), "from afar");
-    assert_eq!(llm.breakers().len(), 2, "one breaker per provider");
+    let breakers: Vec<String> = llm.breakers().into_keys().collect();
+    assert_eq!(breakers, ["local_stub", "openai:m-2", "openai:other"]);
 }
 
 #[tokio::test]
@@ -131,5 +132,35 @@ async fn a_listed_model_is_requested_from_the_provider_that_has_it() {
     assert_eq!(report.model.as_deref(), Some("llama-3"));
     let (report, sink) = whole(&llm, &request()).await;
     assert_eq!((report.provider, sink.text()), ("openai", "openai"));
-    assert_eq!(llm.breakers().len(), 2, "one breaker per provider");
+    let breakers: Vec<String> = llm.breakers().into_keys().collect();
+    assert_eq!(breakers, ["openai:m-1", "openai:other", "vllm"]);
+}
+
+#[tokio::test]
+async fn the_failures_of_one_model_do_not_open_the_breaker_of_another() {
+    let acts = failing(4).into_iter().chain([completion("m-2")]);
+    let double = Double::new(acts).await;
+    let llm = llm(&[
+        ("LLM_BACKEND", "openai"),
+        ("MLSDM__LLM__OPENAI__BASE_URL", &double.url),
+        ("MLSDM__LLM__MODELS", "m-2,gpt-*"),
+        ("MLSDM__LLM__RETRY__ATTEMPTS", "1"),
+        ("MLSDM__LLM__BREAKER__FAILURES", "2"),
+    ]);
+    let naming = |model: &str| Request { model: Some(model.to_owned()), ..request() };
+    for model in ["m-1", "m-1", "gpt-a", "gpt-b"] {
+        let failed = whole(&llm, &naming(model)).await.0.result;
+        assert_eq!(failed.err(), Some(LlmError::Upstream { status: 500 }));
+    }
+    let states = llm.breaker_states();
+    let states = states.iter().map(|it| (it.model.as_str(), it.state.name(), it.configured));
+    let expected = [("m-1", "open", true), ("m-2", "closed", false), ("other", "open", false)];
+    assert_eq!(states.collect::<Vec<_>>(), expected);
+    assert_eq!(whole(&llm, &naming("m-2")).await.1.text(), "m-2");
+    let shared = whole(&llm, &naming("gpt-c")).await.0.result;
+    assert!(
+        matches!(shared.err(), Some(LlmError::BreakerOpen { .. })),
+        "one for all unknown models"
+    );
+    assert_eq!(double.times(), 5);
 }

@@ -37,7 +37,7 @@ async fn ask(acts: Vec<Act>, env: &[(&str, &str)], times: usize) -> (u16, Option
     }
     let request = test::TestRequest::get().uri("/health/detailed").to_request();
     let health: Value = test::call_and_read_body_json(&app, request).await;
-    last.2["breaker"] = health["breakers"]["openai"].clone();
+    last.2["breaker"] = health["breakers"]["openai:m-1"].clone();
     let request = test::TestRequest::get().uri("/v1/state").to_request();
     let state: Value = test::call_and_read_body_json(&app, request).await;
     assert_eq!(state["reliability"]["breakers"], health["breakers"]);

@@ -165,8 +165,8 @@ async fn an_open_breaker_stops_calls_and_is_reported() {
     }
     assert_eq!(double.times(), 2);
     let breakers = server.state("default").await["reliability"]["breakers"].clone();
-    assert_eq!(breakers["openai"], "open", "{breakers}");
-    assert_eq!(server.read("/health/detailed").await["breakers"]["openai"], "open");
+    assert_eq!(breakers["openai:m-1"], "open", "{breakers}");
+    assert_eq!(server.read("/health/detailed").await["breakers"]["openai:m-1"], "open");
     // a call that the breaker stopped has no duration
     let metrics = scrape(&server).await;
     assert_eq!(value(&metrics, "mlsdm_generation_duration_seconds_count"), 2.0);

@@ -16,7 +16,7 @@ pub struct LlmRetry {
     max_ms: u64,
 }
 
-/// The circuit breaker of each provider.
+/// The circuit breaker of each model of a provider.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LlmBreaker {

@@ -33,7 +33,9 @@ pub struct Detailed {
     pub uptime_seconds: u64,
     /// Components that steps depend on.
     pub backends: Backends,
-    /// Circuit breakers of this replica by component: `closed`, `open` or `half_open`.
+    /// Circuit breakers of this replica: `closed`, `open` or `half_open`. The name is `embedder`,
+    /// `provider:model`, or the provider if it has only one model; `provider:other` is shared by all
+    /// models that the configuration does not name.
     pub breakers: BTreeMap<String, String>,
     /// Authentication.
     pub auth: AuthStatus,

@@ -75,7 +75,7 @@ impl Exporter {
                 overflow(&llm::metrics::GEN_AI_DURATION, &parts.metrics.calls.overflow),
             ],
         );
-        let breakers = BreakerMetrics::new(parts.llm.known().into_keys());
+        let breakers = BreakerMetrics::new(&parts.llm.breaker_states());
         breakers.register(&mut registry);
         let pools = PoolMetrics::new(parts.store.pools().into_iter().map(|(name, _)| name));
         pools.register(&mut registry);
@@ -106,7 +106,7 @@ impl Exporter {
                 self.drift.set(policy_drift(&view.state, &self.policy).into());
             }
         }
-        self.breakers.update(&parts.llm.breakers());
+        self.breakers.update(&parts.llm.breaker_states());
         self.pools.update(parts.store.pools());
         self.process.update(&self.runtime);
         self.registry.text()

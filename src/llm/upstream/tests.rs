@@ -4,6 +4,7 @@ use std::{
 };
 
 use super::*;
+use crate::breaker::Breaker;
 use crate::llm::{CallLog, CallReport, Llm, Message, ProviderError, Reply, Role, UnreachableCause};
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -148,7 +149,7 @@ async fn the_breaker_opens_after_failures_and_closes_after_a_probe() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rejected_request_shows_that_the_provider_is_available() {
-    let breaker = Breaker::new("llm", "test", resilience().breaker);
+    let breaker = Breaker::new("llm", "test", "m-1", resilience().breaker);
     let fault = || report(breaker.admit().unwrap(), &Err::<(), _>(UPSTREAM));
     for _ in 0..10 {
         fault();
