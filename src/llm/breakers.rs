@@ -83,7 +83,9 @@ pub(super) fn known_models<'r>(
     for order in orders {
         first.extend(order.first().map(|route| route.provider));
         for Route { provider, model } in order {
-            model.iter().for_each(|model| add(provider, model));
+            if let Some(model) = model {
+                add(provider, model);
+            }
         }
     }
     for rule in rules.iter().filter(|rule| !rule.is_pattern()) {
