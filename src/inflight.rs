@@ -1,8 +1,10 @@
-//! A bound on the memory of all requests that run: their bodies, the copies of these, and answers that
-//! are not sent yet.
+//! A bound on the memory of all requests that run: their bodies, the copies of these, and answers while
+//! they arrive and until they are sent.
 //!
 //! Each request has a [`Lease`], which grows with what the request holds and gives all of it back when
-//! its last owner drops it: the response body, or the task of the step, which may outlive it.
+//! its last owner drops it: the response body, or the task of the step, which may outlive it. Bodies may
+//! take three quarters of the memory. The rest is for the answers to these requests, because a model
+//! that was asked is paid.
 
 use std::sync::{
     Arc,
@@ -41,10 +43,21 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Adds bytes if the bound allows it.
+    /// Adds bytes of a request's body and its copies, if the share of bodies allows it.
+    #[must_use]
+    pub fn try_add_body(&self, bytes: usize) -> bool {
+        let max = self.pool.max;
+        self.try_add_below(bytes, max - max / 4)
+    }
+
+    /// Adds bytes of an answer and its copies, if the bound allows it.
     #[must_use]
     pub fn try_add(&self, bytes: usize) -> bool {
-        let next = |used: usize| used.checked_add(bytes).filter(|next| *next <= self.pool.max);
+        self.try_add_below(bytes, self.pool.max)
+    }
+
+    fn try_add_below(&self, bytes: usize, max: usize) -> bool {
+        let next = |used: usize| used.checked_add(bytes).filter(|next| *next <= max);
         let added = self.pool.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok();
         if added {
             self.held.fetch_add(bytes, Ordering::Relaxed);
@@ -52,7 +65,7 @@ impl Lease {
         added
     }
 
-    /// Adds bytes that exist already, such as an answer that was paid for. Beyond the bound they delay
+    /// Adds bytes that exist already, such as a response that is ready. Beyond the bound they delay
     /// further requests.
     pub fn add(&self, bytes: usize) {
         self.pool.used.fetch_add(bytes, Ordering::Relaxed);
@@ -85,5 +98,13 @@ mod tests {
         assert_eq!(pool.used(), 10);
         drop(owner);
         assert_eq!(pool.used(), 0);
+    }
+
+    #[test]
+    fn bodies_leave_a_quarter_of_the_memory_to_answers() {
+        let pool = Inflight::new(8);
+        let lease = pool.lease();
+        assert!(lease.try_add_body(6) && !lease.try_add_body(1));
+        assert!(lease.try_add(2) && !lease.try_add(1));
     }
 }

@@ -15,7 +15,7 @@ use super::{
 pub struct Limits {
     /// Maximum size of a request body in bytes.
     pub body_bytes: usize,
-    /// Maximum memory of the bodies of all requests, their copies and unsent answers, in bytes.
+    /// Maximum memory of the bodies of all requests, their answers and the copies of both, in bytes.
     pub inflight_bytes: usize,
     /// Maximum size of an answer in bytes.
     pub answer_bytes: usize,
@@ -73,9 +73,9 @@ impl Limits {
         check(answer, "limits.answer_bytes", "between 1024 and 67108864")?;
         let judged = (1_000..=64 * MIB).contains(&self.judged_chars);
         check(judged, "limits.judged_chars", "between 1000 and 67108864")?;
-        let inflight = self.inflight_bytes.checked_div(BODY_COPIES).unwrap_or_default();
-        let fits = self.body_bytes <= inflight;
-        check(fits, "limits.inflight_bytes", "at least three times limits.body_bytes")?;
+        // bodies may take three quarters of it, and each is counted three times
+        let fits = self.body_bytes <= self.inflight_bytes / 4;
+        check(fits, "limits.inflight_bytes", "at least four times limits.body_bytes")?;
         let concurrency = (1..=100_000).contains(&self.concurrency);
         check(concurrency, "limits.concurrency", "between 1 and 100000")?;
         check(self.queue <= 100_000, "limits.queue", "between 0 and 100000")?;

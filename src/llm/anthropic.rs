@@ -73,6 +73,7 @@ impl Anthropic {
         let (body, dropped) = request::body(request, true)?;
         sink.add_dropped(&dropped);
         let mut post = self.http.post(self.url.clone()).headers(self.headers.clone()).json(&body);
+        drop(body);
         let same_dialect = request.extra.dialect == Some(Dialect::Anthropic);
         let passed: &[_] = if same_dialect { &request.extra.headers } else { &[] };
         // the client's version of the API is the one of its body

@@ -120,6 +120,9 @@ pub enum LlmError {
     /// The answer exceeds the size limit. The part within the limit is used.
     #[error("the answer exceeds the size limit")]
     TooLong,
+    /// The answers that arrive take too much memory. This one is broken off.
+    #[error("the answers that arrive take too much memory; raise limits.inflight_bytes")]
+    OverMemory,
     /// The log has no answer to this prompt (provider `replay`).
     #[error("the log has no answer to this prompt")]
     NotRecorded,
@@ -173,6 +176,7 @@ impl LlmError {
             | Self::BulkheadFull
             | Self::CallerGone
             | Self::TooLong
+            | Self::OverMemory
             | Self::NotRecorded
             | Self::Unavailable { .. } => None,
         }
@@ -197,6 +201,7 @@ impl LlmError {
             | Self::BulkheadFull
             | Self::CallerGone
             | Self::TooLong
+            | Self::OverMemory
             | Self::NotRecorded
             | Self::Unavailable { .. } => return None,
         };
@@ -226,6 +231,7 @@ impl LlmError {
             Self::BulkheadFull => "bulkhead_full",
             Self::CallerGone => "client_gone",
             Self::TooLong => "too_long",
+            Self::OverMemory => "over_memory",
             Self::NotRecorded => "not_recorded",
             Self::Unavailable { code } => code,
         }
@@ -249,6 +255,7 @@ impl LlmError {
             | Self::BulkheadFull
             | Self::CallerGone
             | Self::TooLong
+            | Self::OverMemory
             | Self::NotRecorded
             | Self::Unavailable { .. } => None,
         }
@@ -272,6 +279,7 @@ impl LlmError {
             | Self::BulkheadFull
             | Self::CallerGone
             | Self::TooLong
+            | Self::OverMemory
             | Self::NotRecorded
             | Self::Unavailable { .. } => false,
         }
@@ -296,6 +304,7 @@ impl LlmError {
             | Self::BulkheadFull
             | Self::CallerGone
             | Self::TooLong
+            | Self::OverMemory
             | Self::NotRecorded => false,
         }
     }
@@ -303,7 +312,11 @@ impl LlmError {
     /// True if a fallback provider may be called.
     pub const fn may_fall_back(&self) -> bool {
         match self {
-            Self::CallerGone | Self::TooLong | Self::Timeout | Self::NotAllowed => false,
+            Self::CallerGone
+            | Self::TooLong
+            | Self::OverMemory
+            | Self::Timeout
+            | Self::NotAllowed => false,
             Self::Unreachable { .. }
             | Self::Overloaded { .. }
             | Self::Upstream { .. }

@@ -149,7 +149,7 @@ impl OpenAi {
         let (body, dropped) = request::body(request, self.max_tokens_field, streaming)?;
         sink.add_dropped(&dropped);
         let dialect = Dialect::OpenAi;
-        let response = self.send(&self.url, (request, dialect), &body).await?;
+        let response = self.send(&self.url, (request, dialect), body).await?;
         let model = request.model.as_deref().unwrap_or_default();
         match response_body::read(response, sink).await? {
             ResponseBody::Stream(events) => response::streamed(*events, model, sink).await,
@@ -164,7 +164,7 @@ impl OpenAi {
         sink: &mut Sink,
     ) -> Result<ProviderCompletion, LlmError> {
         let body = responses::body(request, self.may_store, true)?;
-        let response = self.send(url, (request, Dialect::Responses), &body).await?;
+        let response = self.send(url, (request, Dialect::Responses), body).await?;
         let model = request.model.as_deref().unwrap_or_default();
         match response_body::read(response, sink).await? {
             ResponseBody::Stream(events) => responses::streamed(*events, model, sink).await,
@@ -172,14 +172,16 @@ impl OpenAi {
         }
     }
 
-    /// Sends a body in this dialect. The client's headers pass if its request has the same dialect.
+    /// Sends a body in this dialect. The client's headers pass if its request has the same dialect. The
+    /// body is not kept while the model answers.
     async fn send(
         &self,
         url: &Url,
         (request, dialect): (&Request, Dialect),
-        body: &Body,
+        body: Body,
     ) -> Result<Response, LlmError> {
-        let mut post = self.http.post(url.clone()).headers(self.headers.clone()).json(body);
+        let mut post = self.http.post(url.clone()).headers(self.headers.clone()).json(&body);
+        drop(body);
         if request.extra.dialect == Some(dialect) {
             post = http::pass_headers(post, &request.extra.headers);
         }

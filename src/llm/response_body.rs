@@ -22,8 +22,8 @@ pub(super) enum ResponseBody {
 ///
 /// # Errors
 /// [`LlmError::BrokenOff`] if the connection closes, [`LlmError::Malformed`] if a whole body is too
-/// large or not UTF-8.
-pub(super) async fn read(response: Response, sink: &Sink) -> Result<ResponseBody, LlmError> {
+/// large or not UTF-8, [`LlmError::OverMemory`] if it takes too much of the memory of all requests.
+pub(super) async fn read(response: Response, sink: &mut Sink) -> Result<ResponseBody, LlmError> {
     let mut chunks = Chunks::new(response, sink);
     let mut bytes: Vec<u8> = Vec::new();
     loop {
@@ -37,15 +37,16 @@ pub(super) async fn read(response: Response, sink: &Sink) -> Result<ResponseBody
         }
         match chunks.next().await? {
             Some(chunk) if bytes.len() + chunk.len() <= chunks.bytes_max() => {
+                sink.reserve(chunk.len())?;
                 bytes.extend_from_slice(&chunk);
             }
             Some(_) => return Err(LlmError::Malformed { what: "the body is too large" }),
             None => break,
         }
     }
-    let rest = bytes.strip_prefix(BOM).unwrap_or(&bytes);
-    match std::str::from_utf8(rest) {
-        Ok(text) => Ok(ResponseBody::Whole(text.to_owned())),
-        Err(_) => Err(LlmError::Malformed { what: "the body is not UTF-8" }),
+    if bytes.starts_with(BOM) {
+        bytes.drain(..BOM.len());
     }
+    let text = String::from_utf8(bytes);
+    text.map(ResponseBody::Whole).map_err(|_| LlmError::Malformed { what: "the body is not UTF-8" })
 }

@@ -1,7 +1,11 @@
 //! The receiver of an answer: collects it for the log and forwards it to a client that streams.
 //!
-//! The channel to the client is bounded, so that a slow client slows the model down. After a failure
-//! the sink still holds the part received before.
+//! The channel to the client is bounded, so that a slow client slows the model down. What is collected
+//! counts in the memory of all requests ([`inflight`](crate::inflight)); when that is spent, the answer
+//! is broken off. After a failure the sink still holds the part received before.
+
+mod delta;
+mod memory;
 
 use std::{fmt, sync::Arc};
 
@@ -16,6 +20,9 @@ use super::{
     activity::Activity,
     tool_calls::{CallPart, SentPart, ToolCalls},
 };
+use crate::inflight::Lease;
+pub use delta::Delta;
+use memory::AnswerMemory;
 
 /// Default of the maximum size of an answer, in bytes. A longer one is cut.
 pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -27,45 +34,6 @@ const MEDIA_TOO_LONG: &str = "the media of the answer exceed limits.answer_bytes
 
 /// Capacity of the channel of deltas to a client. If it is full, the model waits.
 pub const DELTAS_MAX: usize = 64;
-
-/// A piece of an answer.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Delta {
-    /// The provider has begun to answer. The head of the response can be sent.
-    Begun,
-    /// More text.
-    Text(String),
-    /// More of the model's reasoning.
-    Reasoning(String),
-    /// A part of a tool call. The first part of each call names the tool.
-    ToolCall {
-        /// The index of the call, from 0.
-        index: usize,
-        /// The id of the call, in its first part.
-        id: Option<String>,
-        /// The name of the tool, in the first part.
-        name: Option<String>,
-        /// A part of the arguments.
-        arguments: String,
-    },
-    /// An event of the provider, in place of the neutral pieces, for a client of the same dialect.
-    Native(NativeEvent),
-}
-
-/// Omits the text, which must not reach a log.
-impl std::fmt::Debug for Delta {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Begun => f.write_str("Begun"),
-            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
-            Self::Reasoning(text) => write!(f, "Reasoning({} bytes)", text.len()),
-            Self::Native(event) => event.fmt(f),
-            Self::ToolCall { index, arguments, .. } => {
-                write!(f, "ToolCall({index}, {} bytes)", arguments.len())
-            }
-        }
-    }
-}
 
 /// Receives an answer delta by delta.
 pub struct Sink {
@@ -84,6 +52,7 @@ pub struct Sink {
     native: Option<NativeAnswer>,
     dropped: Vec<String>,
     bytes: usize,
+    memory: AnswerMemory,
     has_media: bool,
     first: Option<Instant>,
     activity: Arc<Activity>,
@@ -124,6 +93,7 @@ impl Sink {
             calls: ToolCalls::default(),
             native: None,
             bytes: 0,
+            memory: AnswerMemory::default(),
             has_media: false,
             first: None,
             activity: Arc::default(),
@@ -141,6 +111,12 @@ impl Sink {
     #[must_use]
     pub fn with_limit(self, limit: usize) -> Self {
         Self { limit, ..self }
+    }
+
+    /// Counts the answer in the lease of its request.
+    #[must_use]
+    pub fn with_lease(self, lease: Option<Arc<Lease>>) -> Self {
+        Self { memory: AnswerMemory::new(lease), ..self }
     }
 
     /// True if the client streams.
@@ -222,12 +198,12 @@ impl Sink {
     /// Appends text.
     ///
     /// # Errors
-    /// [`LlmError::CallerGone`], or [`LlmError::TooLong`] if the answer exceeds its limit: the part
-    /// that fits was appended, and the call should end.
+    /// [`LlmError::CallerGone`], [`LlmError::OverMemory`], or [`LlmError::TooLong`] if the answer exceeds
+    /// its limit: the part that fits was appended, and the call should end.
     pub async fn push_text(&mut self, piece: &str) -> Result<(), LlmError> {
         let fitting = self.fitting(piece);
         if !fitting.is_empty() {
-            self.start(fitting.len());
+            self.grow(fitting.len())?;
             self.text.push_str(fitting);
         }
         self.forward_piece(fitting, piece, Delta::Text).await
@@ -240,7 +216,7 @@ impl Sink {
     pub async fn push_reasoning(&mut self, piece: &str) -> Result<(), LlmError> {
         let fitting = self.fitting(piece);
         if !fitting.is_empty() {
-            self.start(fitting.len());
+            self.grow(fitting.len())?;
             self.reasoning.push_str(fitting);
         }
         self.forward_piece(fitting, piece, Delta::Reasoning).await
@@ -254,7 +230,7 @@ impl Sink {
         if self.bytes + part.arguments.len() > self.limit {
             return Err(LlmError::TooLong);
         }
-        self.start(part.arguments.len());
+        self.grow(part.arguments.len())?;
         let sent = self.calls.push(part)?;
         if let Some(sent) = &sent {
             self.forward_call(sent).await?;
@@ -285,13 +261,14 @@ impl Sink {
         is_content: bool,
     ) -> Result<(), LlmError> {
         if is_content {
-            self.start(0);
+            self.start();
         }
         if !self.passes_native() {
             return Ok(());
         }
         let event = event.on_one_line();
         if !self.has_started() && self.opening.len() < OPENING_MAX {
+            self.reserve(event.data.len())?;
             self.opening.push(event);
             return Ok(());
         }
@@ -319,14 +296,22 @@ impl Sink {
     /// Counts bytes of the answer that are neither text nor reasoning nor arguments.
     ///
     /// # Errors
-    /// [`LlmError::Malformed`] if the answer exceeds its limit: media cannot be cut.
+    /// [`LlmError::Malformed`] if the answer exceeds its limit: media cannot be cut. Or
+    /// [`LlmError::OverMemory`].
     pub(super) fn count_media(&mut self, bytes: usize) -> Result<(), LlmError> {
         if self.bytes + bytes > self.limit {
             return Err(LlmError::Malformed { what: MEDIA_TOO_LONG });
         }
         self.has_media = true;
-        self.start(bytes);
-        Ok(())
+        self.grow(bytes)
+    }
+
+    /// Counts bytes that are held besides the answer until the request ends.
+    ///
+    /// # Errors
+    /// [`LlmError::OverMemory`].
+    pub(super) fn reserve(&mut self, bytes: usize) -> Result<(), LlmError> {
+        self.memory.add(bytes)
     }
 
     /// Names further fields of the request that were left out.
@@ -350,8 +335,15 @@ impl Sink {
         &piece[..piece.floor_char_boundary(self.limit - self.bytes)]
     }
 
-    fn start(&mut self, bytes: usize) {
+    /// Counts bytes of the answer.
+    fn grow(&mut self, bytes: usize) -> Result<(), LlmError> {
+        self.memory.add_answer(bytes)?;
         self.bytes += bytes;
+        self.start();
+        Ok(())
+    }
+
+    fn start(&mut self) {
         self.activity.touch();
         self.first.get_or_insert_with(Instant::now);
     }

@@ -4,7 +4,7 @@
 //! limits the size of a line, an event and a stream. Deliberately not here: reconnection, ids and
 //! retry times, because an answer cannot be resumed.
 
-use super::{LlmError, body_chunks::Chunks};
+use super::{LlmError, Sink, body_chunks::Chunks};
 
 /// Maximum size of a stream, in sizes of an answer. A longer one is cut like a long answer. An answer of
 /// the maximum size, in events of a few characters each, fits.
@@ -26,6 +26,8 @@ pub(super) struct Events {
     chunks: Chunks,
     lines: Lines,
     bytes: usize,
+    /// The largest size of an event so far, which is counted in the memory of the answer.
+    largest: usize,
     has_ended: bool,
 }
 
@@ -33,15 +35,15 @@ impl Events {
     /// The events of the rest of a body.
     pub(super) fn new(chunks: Chunks) -> Self {
         let lines = Lines::new(chunks.bytes_max());
-        Self { chunks, lines, bytes: 0, has_ended: false }
+        Self { chunks, lines, bytes: 0, largest: 0, has_ended: false }
     }
 
     /// The next event, or `None` at the end of the stream. The last event may lack its blank line.
     ///
     /// # Errors
-    /// [`LlmError::BrokenOff`] if the connection closes, [`LlmError::TooLong`] or
-    /// [`LlmError::Malformed`] if a limit is exceeded.
-    pub(super) async fn next(&mut self) -> Result<Option<Event>, LlmError> {
+    /// [`LlmError::BrokenOff`] if the connection closes, [`LlmError::TooLong`],
+    /// [`LlmError::Malformed`] or [`LlmError::OverMemory`] if a limit is exceeded.
+    pub(super) async fn next(&mut self, sink: &mut Sink) -> Result<Option<Event>, LlmError> {
         loop {
             if let Some(event) = self.lines.next()? {
                 return Ok(Some(event));
@@ -58,6 +60,11 @@ impl Events {
                 return Err(LlmError::TooLong);
             }
             self.lines.push(&chunk);
+            let size = self.lines.size();
+            if size > self.largest {
+                sink.reserve(size - self.largest)?;
+                self.largest = size;
+            }
         }
     }
 }
@@ -88,6 +95,11 @@ impl Lines {
             name: String::new(),
             data: None,
         }
+    }
+
+    /// The bytes that are kept.
+    fn size(&self) -> usize {
+        self.buffer.len() + self.data.as_ref().map_or(0, String::len)
     }
 
     fn push(&mut self, bytes: &[u8]) {

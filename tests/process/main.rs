@@ -25,6 +25,7 @@ mod login;
 mod logs;
 mod loki;
 mod markers;
+mod memory;
 mod metrics;
 mod otlp;
 mod outage;

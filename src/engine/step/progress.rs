@@ -28,7 +28,10 @@ impl Progress {
         let dialect = step.request.chat.as_ref().and_then(|chat| chat.extra.dialect);
         let limit = step.engine.settings.answer_bytes;
         Self {
-            sink: Sink::new(deltas).with_dialect(dialect).with_limit(limit),
+            sink: Sink::new(deltas)
+                .with_dialect(dialect)
+                .with_limit(limit)
+                .with_lease(step.caller.lease.clone()),
             context: None,
             calls: CallLog::default(),
             latency: Latency::default(),

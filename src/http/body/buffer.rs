@@ -32,7 +32,7 @@ impl Buffer {
             return Err(from_actix::too_large(self.max));
         }
         let leased =
-            self.lease.as_ref().is_none_or(|lease| lease.try_add(chunk.len() * BODY_COPIES));
+            self.lease.as_ref().is_none_or(|lease| lease.try_add_body(chunk.len() * BODY_COPIES));
         if !leased {
             let detail = "the requests that run hold too much memory; try again later, or raise \
                           limits.inflight_bytes";

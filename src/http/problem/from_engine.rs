@@ -62,6 +62,7 @@ fn model_failed(code: &str, status: Option<u16>) -> Code {
         ("overloaded", Some(429)) => Code::ModelRateLimited,
         ("timeout", _) => Code::ModelTimedOut,
         ("breaker_open" | "bulkhead_full" | "overloaded", _) => Code::ModelUnavailable,
+        ("over_memory", _) => Code::OverMemory,
         ("unauthorized", _) => Code::ModelMisconfigured,
         (INSUFFICIENT_QUOTA, _) => Code::ModelQuota,
         ("model_not_allowed", _) => Code::ModelNotFound,

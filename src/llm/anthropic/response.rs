@@ -45,7 +45,7 @@ pub(super) async fn streamed(
 ) -> Result<ProviderCompletion, LlmError> {
     let mut stream = Stream::new(requested_model);
     loop {
-        match events.next().await {
+        match events.next(sink).await {
             Ok(Some(event)) => {
                 if stream.take(&event, sink).await? {
                     break;

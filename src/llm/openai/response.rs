@@ -48,7 +48,7 @@ pub(super) async fn streamed(
 ) -> Result<ProviderCompletion, LlmError> {
     let mut reader = Reader::new(requested_model);
     loop {
-        let event = match events.next().await {
+        let event = match events.next(sink).await {
             Ok(Some(event)) => event,
             // some servers end the stream after the finish reason
             Ok(None) if reader.finish.is_some() => break,

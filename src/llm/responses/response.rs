@@ -57,7 +57,7 @@ pub(in crate::llm) async fn streamed(
 ) -> Result<ProviderCompletion, LlmError> {
     let mut reader = Reader::default();
     loop {
-        let event = match events.next().await {
+        let event = match events.next(sink).await {
             Ok(Some(event)) => event,
             Ok(None) | Err(LlmError::BrokenOff) => return Err(http::early_end(sink)),
             Err(error) => return Err(error),

@@ -72,3 +72,17 @@ async fn a_disconnected_client_ends_the_call() {
     assert_eq!(sink.push_text("Hello").await, Err(LlmError::CallerGone));
     assert_eq!(sink.text(), "Hello", "the sink holds the text");
 }
+
+#[tokio::test]
+async fn an_answer_beyond_the_memory_of_all_requests_is_broken_off_and_its_memory_given_back() {
+    let pool = crate::inflight::Inflight::new(96 * 1024);
+    let mut sink = Sink::new(None).with_lease(Some(pool.lease()));
+    let piece = "x".repeat(16 * 1024);
+    sink.push_text(&piece).await.unwrap();
+    sink.push_text(&piece).await.unwrap();
+    assert_eq!(pool.used(), 96 * 1024, "text, native form and sealed content");
+    assert_eq!(sink.push_text("x").await, Err(LlmError::OverMemory));
+    assert_eq!(sink.text().len(), 32 * 1024, "the part before is kept");
+    drop(sink);
+    assert_eq!(pool.used(), 0);
+}
