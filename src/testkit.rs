@@ -41,6 +41,7 @@ pub mod mutate;
 pub mod oidc;
 mod pgbouncer;
 pub mod postgres;
+mod random;
 mod server;
 mod store;
 pub mod strict;
@@ -50,6 +51,7 @@ pub use command::{CommandOutput, TestEnv, run_mlsdm};
 pub use database::{Backend, TestDatabase, on_every_database};
 pub use eventually::{DEADLINE, eventually};
 pub use postgres::free_port;
+pub use random::{Random, seed};
 pub use server::TestServer;
 pub use store::TestStore;
 

@@ -1,8 +1,6 @@
 //! A load generator: concurrent clients that record every response.
 
 use std::{
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    io::Write as _,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use mlsdm::testkit::{DEADLINE, TestResponse, TestServer, send};
+pub(crate) use mlsdm::testkit::{Random, seed};
 
 /// Pause of a client after an error response.
 const BACK_OFF: Duration = Duration::from_millis(20);
@@ -158,41 +157,4 @@ async fn ask(request: RequestBuilder, random: &mut Random) -> SentRequest {
         Ok(reply) => Outcome::Refused(reply),
     };
     SentRequest { request_id, outcome }
-}
-
-/// A pseudo-random number generator (`SplitMix64`).
-#[derive(Debug)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    /// One of many independent sequences for a seed.
-    pub(crate) fn new(seed: u64, stream: u64) -> Self {
-        let mut mixed = Self(seed ^ stream.wrapping_mul(0xA076_1D64_78BD_642F));
-        Self(mixed.next())
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// A number below a limit.
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
-
-/// The seed in `MLSDM_TEST_SEED`, or a random one. It is printed, so that a failure can be
-/// reproduced.
-pub(crate) fn seed() -> u64 {
-    let given = std::env::var("MLSDM_TEST_SEED").ok();
-    let seed = given.map_or_else(
-        || RandomState::new().build_hasher().finish(),
-        |text| text.parse().expect("MLSDM_TEST_SEED is a number"),
-    );
-    // a closed stderr has no reader
-    drop(writeln!(std::io::stderr(), "MLSDM_TEST_SEED={seed}"));
-    seed
 }

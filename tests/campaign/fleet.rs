@@ -1,0 +1,102 @@
+//! The replicas of a run.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use mlsdm::testkit::{TestEnv, TestServer};
+
+use crate::{call::Call, client::Target};
+
+/// The last moments in which a killed replica may have answered a call that it received.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// A time in which a replica did not run.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    replica: usize,
+    from: Instant,
+    to: Option<Instant>,
+}
+
+/// The server processes that share a log.
+pub(crate) struct Fleet {
+    envs: Vec<TestEnv>,
+    servers: Vec<Option<TestServer>>,
+    pub(crate) targets: Arc<Vec<Target>>,
+    pauses: Vec<Pause>,
+    /// The longest time from SIGTERM to the exit, of those that were stopped.
+    pub(crate) slowest_stop: Option<Duration>,
+}
+
+impl Fleet {
+    /// Starts one replica in each environment and waits until they are ready.
+    pub(crate) async fn start(envs: Vec<TestEnv>) -> Self {
+        let targets = Arc::new(envs.iter().map(|_| Target::default()).collect());
+        let servers = envs.iter().map(|_| None).collect();
+        let mut fleet = Self { envs, servers, targets, pauses: Vec::new(), slowest_stop: None };
+        for replica in 0..fleet.envs.len() {
+            fleet.restart(replica).await;
+        }
+        fleet
+    }
+
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &TestServer> {
+        self.servers.iter().flatten()
+    }
+
+    /// Starts a replica that does not run, and waits until it is ready.
+    pub(crate) async fn restart(&mut self, replica: usize) {
+        let mut server = self.envs[replica].start();
+        self.targets[replica].set(server.base(), server.id());
+        server.until_ready().await;
+        self.servers[replica] = Some(server);
+        self.returned(replica);
+    }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(&mut self, replica: usize) {
+        self.gone(replica);
+        self.servers[replica].take().expect("a running replica").kill().await;
+    }
+
+    /// SIGTERM. Waits for the exit, whatever its code.
+    pub(crate) async fn terminate(&mut self, replica: usize) {
+        self.gone(replica);
+        let mut server = self.servers[replica].take().expect("a running replica");
+        let began = Instant::now();
+        server.terminate().await;
+        server.exit().await;
+        self.slowest_stop = self.slowest_stop.max(Some(began.elapsed()));
+    }
+
+    /// SIGTERM to all of them, one after another.
+    pub(crate) async fn terminate_all(&mut self) {
+        for replica in 0..self.servers.len() {
+            if self.servers[replica].is_some() {
+                self.terminate(replica).await;
+            }
+        }
+    }
+
+    fn gone(&mut self, replica: usize) {
+        self.pauses.push(Pause { replica, from: Instant::now(), to: None });
+    }
+
+    fn returned(&mut self, replica: usize) {
+        let open = self.pauses.iter_mut().filter(|pause| pause.replica == replica);
+        for pause in open.filter(|pause| pause.to.is_none()) {
+            pause.to = Some(Instant::now());
+        }
+    }
+
+    /// True if the replica of a call was absent while the call ran.
+    pub(crate) fn absent(&self, call: &Call) -> bool {
+        self.pauses.iter().any(|pause| {
+            pause.replica == call.replica
+                && pause.from <= call.ended + LAST_WORDS
+                && pause.to.is_none_or(|to| to >= call.began)
+        })
+    }
+}
