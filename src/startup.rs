@@ -27,7 +27,7 @@ pub use self::{
     models::llm,
     providers::providers,
     started::record_start,
-    store::{content_key, store_options},
+    store::{content_key, open_log, refuse_missing_log, store_options},
 };
 use crate::{
     auth::Authenticator,
@@ -44,7 +44,7 @@ use crate::{
     lifecycle::Tasks,
     limiter::Limiter,
     llm::{Llm, turn::ClientBlocks},
-    store::{Store, writer::Limits},
+    store::writer::Limits,
 };
 
 /// Opens the event log for writing, creates the default engine if it is missing, and starts the
@@ -73,8 +73,7 @@ pub async fn engine_registry(
     llm: Llm,
     tasks: &Tasks,
 ) -> Result<Engines, StartError> {
-    let store = Store::open(&store_options(&config.database)).await?;
-    store.migrate().await?;
+    let store = open_log(&config.database).await?;
     let content_key = Arc::new(content_key(&config.database, store.path(), true)?);
     let embedder = embedder(config)?;
     let metrics = Arc::new(metrics::engines(config, &llm));

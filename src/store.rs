@@ -129,6 +129,15 @@ impl Store {
         }
     }
 
+    /// Fails if a file of a SQLite database that is open for writing was removed or replaced.
+    /// Each write transaction does this too.
+    pub fn check_files(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.check_files(),
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
     /// The absolute path of a SQLite database.
     pub fn path(&self) -> Option<&Path> {
         match self {

@@ -149,7 +149,11 @@ async fn check_database(config: &Config, checks: &mut Vec<Check>) -> Result<(), 
     let (store, mut engines) = match database::open(config).await {
         Ok(Opened::Ready(store, engines)) => (store, engines),
         Ok(Opened::Missing(text)) => {
-            checks.push(Check::new("database", Status::Pass, text));
+            let file = store_options(&config.database).sqlite_file()?;
+            checks.push(match startup::refuse_missing_log(&config.database, file) {
+                Ok(()) => Check::new("database", Status::Pass, text),
+                Err(error) => Check::new("database", Status::Fail, error.to_string()),
+            });
             checks.push(first_key(config));
             return Ok(());
         }

@@ -82,6 +82,7 @@ fn store_error(error: &anyhow::Error) -> Option<&StoreError> {
         StartError::Engine(error) => of_engine(error),
         StartError::Key(_)
         | StartError::NoContentKey
+        | StartError::LogMissing { .. }
         | StartError::Llm(_)
         | StartError::Embedder(_)
         | StartError::Auth(_) => None,

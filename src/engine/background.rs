@@ -109,6 +109,8 @@ impl Engines {
             if !stays(self.tasks(), HOUSEKEEPING).await {
                 return;
             }
+            // the store reports the change; writes and the readiness probe fail
+            self.parts().store.check_files().ok();
             self.abandon_expired().await;
             self.unload_idle();
             if round % PURGE_ROUNDS == 0 {

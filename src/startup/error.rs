@@ -1,5 +1,7 @@
 //! The error of [`startup`](super).
 
+use std::path::PathBuf;
+
 use crate::{
     auth, embed,
     engine::EngineError,
@@ -23,6 +25,17 @@ pub enum StartError {
          without it"
     )]
     NoContentKey,
+    /// The SQLite file is missing or empty although the key file beside it exists.
+    #[error(
+        "the event log {log} is missing, but its key file {key} exists; restore the log from a \
+         backup, or move the key file away to begin an empty log"
+    )]
+    LogMissing {
+        /// The database file.
+        log: PathBuf,
+        /// The file of the content key.
+        key: PathBuf,
+    },
     /// The embedder cannot be opened, or its first embedding failed permanently.
     #[error(transparent)]
     Embedder(#[from] embed::OpenError),

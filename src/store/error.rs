@@ -40,6 +40,17 @@ pub enum StoreError {
         /// The error of the operating system.
         reason: String,
     },
+    /// A file of the open SQLite database was removed or replaced. Writes would be lost.
+    #[error(
+        "{path} {change} while it was open, so new events would be lost; stop the server, restore \
+         the file, and start the server again"
+    )]
+    FileChanged {
+        /// The file.
+        path: PathBuf,
+        /// Its change.
+        change: &'static str,
+    },
     /// The database URL is invalid or has an unsupported scheme.
     #[error(
         "the database URL is invalid: {0}; use sqlite://path/to/file.db or postgres://user@host/name"

@@ -1,9 +1,6 @@
-//! Opens a SQLite file: process lock, pragmas, one write connection and a pool of readers.
+//! Opens a SQLite file: locks, pragmas, one write connection and a pool of readers.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
-    io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -27,6 +24,9 @@ use super::{
     options::{DatabaseKind, Options},
 };
 use crate::domain::ids::ReplicaId;
+use files::{Locks, OpenFiles, file_error};
+
+mod files;
 
 /// A handle to a SQLite file.
 #[derive(Clone)]
@@ -46,16 +46,14 @@ pub struct SqliteStore {
 #[derive(Clone)]
 struct WriteConnection {
     pool: SqlitePool,
-    /// The process lock, held while the file is open for writing.
-    lock: Arc<File>,
+    files: Arc<OpenFiles>,
 }
 
 impl SqliteStore {
     pub(super) async fn open(options: &Options) -> Result<Self, StoreError> {
         let connect = connect_options(options)?;
-        let path = create(connect.get_filename())?;
-        let lock = lock(&path)?;
-        let connect = connect.filename(&path);
+        let locks = Locks::take(connect.get_filename())?;
+        let connect = connect.filename(locks.path());
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(options.lock_timeout)
@@ -71,11 +69,11 @@ impl SqliteStore {
             )
             .await
             .map_err(classify)?;
-        let writer = Some(WriteConnection { pool: writer, lock: Arc::new(lock) });
+        let files = Arc::new(OpenFiles::open(locks, &connect).await?);
         Ok(Self {
-            writer,
+            path: files.path().into(),
+            writer: Some(WriteConnection { pool: writer, files }),
             readers: readers(options, connect),
-            path: path.into(),
             clock: StoreClock::system(options),
             replica: options.replica,
             fleet: SharedFleet::default(),
@@ -126,13 +124,16 @@ impl SqliteStore {
     }
 
     pub(super) async fn close(&self) {
-        // the writer last: closing it checkpoints the write-ahead log
         self.readers.close().await;
-        if let Some(WriteConnection { pool, lock }) = &self.writer {
+        if let Some(WriteConnection { pool, files }) = &self.writer {
             pool.close().await;
-            // an unlock fails only if the lock is already released
-            lock.unlock().ok();
+            files.close().await;
         }
+    }
+
+    /// Fails if a file of the database was removed or replaced since it was opened for writing.
+    pub(super) fn check_files(&self) -> Result<(), StoreError> {
+        self.writer.as_ref().map_or(Ok(()), |writer| writer.files.check())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -146,7 +147,9 @@ impl SqliteStore {
     /// Begins a write transaction with IMMEDIATE: a transaction that starts with a read may be
     /// unable to upgrade to writing.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.writer()?.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| {
+        let WriteConnection { pool, files } = self.writer()?;
+        files.check()?;
+        pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| {
             let busy = matches!(error, sqlx::Error::PoolTimedOut);
             // the write connection is in use, which corresponds to a lock timeout of PostgreSQL
             if busy { StoreError::Timeout(error.to_string()) } else { classify(error) }
@@ -219,45 +222,4 @@ fn readers(options: &Options, connect: SqliteConnectOptions) -> SqlitePool {
         .max_connections(options.max_connections)
         .acquire_timeout(options.connect_timeout)
         .connect_lazy_with(connect.read_only(true).create_if_missing(false))
-}
-
-/// Creates the file and its folder, accessible by their owner only; returns the absolute path.
-fn create(path: &Path) -> Result<PathBuf, StoreError> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| file_error(folder, &error))?;
-    }
-    owned_file(path)?;
-    std::fs::canonicalize(path).map_err(|error| file_error(path, &error))
-}
-
-/// Takes the process lock of a database. SQLite's own locks would admit a second server between two
-/// transactions of the first.
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file = owned_file(Path::new(&name))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
-        Err(TryLockError::Error(error)) => Err(file_error(Path::new(&name), &error)),
-    }
-}
-
-fn owned_file(path: &Path) -> Result<File, StoreError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| file_error(path, &error))
-}
-
-fn file_error(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::File { path: path.to_owned(), reason: error.to_string() }
 }

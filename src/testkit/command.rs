@@ -97,6 +97,13 @@ impl TestEnv {
         self
     }
 
+    /// Removes a variable.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
     /// Runs this binary instead of the one under test.
     #[must_use]
     pub fn program(mut self, path: PathBuf) -> Self {

@@ -16,6 +16,7 @@ mod disk_full;
 mod doctor;
 mod drain;
 mod facts;
+mod files;
 mod history;
 mod idempotency;
 mod keys;

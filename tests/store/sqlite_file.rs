@@ -1,6 +1,6 @@
 //! The SQLite file: locking, read-only access, permissions and invalid URLs.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use mlsdm::{
     store::{Options, Store, StoreError},
@@ -21,6 +21,53 @@ async fn a_file_is_open_for_writing_in_one_process() {
     let reader =
         Store::open_read_only(&test.options).await.expect("no process has it open for writing");
     assert_eq!(reader.head(&engine("e")).await.unwrap().position, 1);
+}
+
+#[tokio::test]
+async fn a_second_name_of_the_file_is_the_same_database() {
+    let test = TestStore::sqlite().await;
+    let other = test.store.path().unwrap().with_file_name("other.db");
+    fs::hard_link(test.store.path().unwrap(), &other).unwrap();
+    let options = Options::new(format!("sqlite://{}", other.display()));
+    let second = Store::open(&options).await.err();
+    assert!(matches!(second, Some(StoreError::Locked(_))), "{second:?}");
+    test.store.close().await;
+    let second = Store::open(&options).await.expect("the first store released the lock");
+    second.close().await;
+}
+
+#[tokio::test]
+async fn no_write_goes_to_a_file_that_was_removed_or_replaced() {
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        let test = TestStore::sqlite().await;
+        let (store, name) = (&test.store, engine("e"));
+        create(store, &name).await;
+        let mut path = store.path().unwrap().as_os_str().to_owned();
+        path.push(suffix);
+        let (path, away) = (PathBuf::from(path), store.path().unwrap().with_extension("away"));
+        let refused = async |expected: &str| {
+            let error = store.begin(&name).await.err();
+            let Some(StoreError::FileChanged { path: changed, change }) = error else {
+                panic!("{suffix}: {error:?}");
+            };
+            assert_eq!((changed.as_path(), change), (path.as_path(), expected));
+            assert!(store.check_files().is_err(), "{suffix}");
+        };
+        fs::rename(&path, &away).unwrap();
+        refused("was removed").await;
+        fs::copy(&away, &path).unwrap();
+        refused("was replaced").await;
+        fs::rename(&away, &path).unwrap();
+        append(store, &name, vec![(event("x", "{}"), content("text", None))]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_keeps_the_files() {
+    let test = TestStore::sqlite().await;
+    create(&test.store, &engine("e")).await;
+    test.store.truncate_wal().await.unwrap();
+    assert_eq!(test.store.check_files(), Ok(()));
 }
 
 #[tokio::test]

@@ -197,7 +197,8 @@ impl From<StoreError> for Problem {
             | StoreError::Timeout(_)
             | StoreError::Serialization(_)
             | StoreError::ReadOnly(_)
-            | StoreError::Locked(_) => Code::LogUnavailable,
+            | StoreError::Locked(_)
+            | StoreError::FileChanged { .. } => Code::LogUnavailable,
             StoreError::DiskFull(_) => Code::DiskFull,
             StoreError::EngineMissing(_) => Code::EngineNotFound,
             StoreError::EngineExists(_) => Code::EngineExists,
@@ -217,6 +218,11 @@ impl From<StoreError> for Problem {
             }
             StoreError::DiskFull(_) => {
                 "the disk of the event log is full; free disk space on the database server"
+                    .to_owned()
+            }
+            StoreError::FileChanged { .. } => {
+                "a file of the event log was removed or replaced while the server was running; it \
+                 accepts no writes until it is restarted with the restored file"
                     .to_owned()
             }
             StoreError::EngineMissing(_)
