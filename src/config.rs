@@ -48,8 +48,8 @@ pub use env::NAMED as NAMED_VARIABLES;
 pub use error::{ConfigError, Invalid, Refusal};
 pub use limits::{BODY_COPIES, Limits};
 pub use llm::{
-    Anthropic, Choice, EngineChoice, Llm, LlmBreaker, LlmBulkhead, LlmProvider, LlmRetry,
-    MaxTokensField, ModelEntry, ModelPrice, ModelTemperature, NamedProvider, OpenAi,
+    AnswerRoutes, Anthropic, Choice, EngineChoice, Llm, LlmBreaker, LlmBulkhead, LlmProvider,
+    LlmRetry, MaxTokensField, ModelEntry, ModelPrice, ModelTemperature, NamedProvider, OpenAi,
     ProviderDialect, Replay, Stub,
 };
 pub use logging::{Format, Level, Logging};

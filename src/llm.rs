@@ -68,7 +68,7 @@ pub use http::http_client;
 pub use model_facts::ModelRule;
 pub use names::provider_name;
 pub use native::{NativeAnswer, NativeEvent};
-pub use openai::{OpenAi, OpenAiSettings};
+pub use openai::{OpenAi, OpenAiRoutes, OpenAiSettings};
 pub use price::BadPrice;
 pub use provider::{Function, Provider, ReplyFuture};
 pub use provider_error::{
@@ -78,7 +78,7 @@ pub use provider_error::{
 pub use published::{FieldFault, check as check_fields};
 pub use replay::{RecordedAnswer, Replay};
 pub use report::{CallReport, Completion};
-pub use responses::{NamedTool, Translated, custom_input, renamed_tools, to_chat};
+pub use responses::{NamedTool, Translated, custom_input, is_instructions, renamed_tools, to_chat};
 pub use setup::{LlmSetup, Passed, Route};
 pub use setup_error::SetupError;
 pub use sink::{ANSWER_BYTES_MAX, AnswerParts, DELTAS_MAX, Delta, Sink};

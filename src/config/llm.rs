@@ -17,7 +17,7 @@ pub use entries::{Choice, EngineChoice, ModelPrice};
 pub use models::{ModelEntry, ModelTemperature};
 pub use named::{NamedProvider, ProviderDialect};
 pub use provider::LlmProvider;
-pub use providers::{Anthropic, MaxTokensField, OpenAi, Replay, Stub};
+pub use providers::{AnswerRoutes, Anthropic, MaxTokensField, OpenAi, Replay, Stub};
 pub use resilience::{LlmBreaker, LlmBulkhead, LlmRetry};
 
 /// The model providers.

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     domain::event::{Sampling, Usage},
-    json::Fields,
+    json::{self, Fields},
 };
 
 /// The author of a message.
@@ -55,6 +55,27 @@ impl Message {
     /// A message that consists of a text only.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
         Self { role, text: text.into(), raw: None }
+    }
+
+    /// A message that is a JSON string. A string that is not written as this server would write it
+    /// keeps its JSON, so that it can be passed on byte for byte.
+    ///
+    /// # Errors
+    /// The JSON is not a string.
+    pub fn from_json(role: Role, json: Arc<RawValue>) -> Result<Self, serde_json::Error> {
+        let text: String = json::read(&json)?;
+        let raw = (json::raw(&text)?.get() != json.get()).then_some(json);
+        Ok(Self { role, text, raw })
+    }
+
+    /// True if the message is a text alone: its JSON, if there is any, is that of the text.
+    pub fn is_text(&self) -> bool {
+        self.raw.as_ref().is_none_or(|raw| raw.get().starts_with('"'))
+    }
+
+    /// The JSON of a message that is not a text alone.
+    pub fn parts(&self) -> Option<&Arc<RawValue>> {
+        self.raw.as_ref().filter(|_| !self.is_text())
     }
 }
 

@@ -28,11 +28,22 @@ use super::{
 /// The header in which Azure expects the key.
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
-/// The settings of a server of chat completions.
+/// The routes of a server for answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenAiRoutes {
+    /// `/chat/completions`.
+    Chat,
+    /// `/chat/completions` and `/responses`.
+    Both,
+    /// `/responses`.
+    Responses,
+}
+
+/// The settings of a server of chat completions or responses.
 pub struct OpenAiSettings<'a> {
     /// The provider's name.
     pub name: &'static str,
-    /// The base URL; `/chat/completions` is appended.
+    /// The base URL; `/chat/completions` or `/responses` is appended.
     pub base_url: &'a str,
     /// The API key, if the server needs one.
     pub api_key: Option<&'a SecretString>,
@@ -42,25 +53,32 @@ pub struct OpenAiSettings<'a> {
     pub max_tokens_field: LimitField,
     /// Headers of every request.
     pub headers: HeaderMap,
-    /// True if the server has the route `/responses`.
-    pub has_responses: bool,
+    /// The routes of the server.
+    pub routes: OpenAiRoutes,
     /// True if the server may store responses.
     pub may_store: bool,
 }
 
-/// A client of a server of chat completions.
+/// A client of a server of chat completions or responses.
 #[derive(Clone)]
 pub struct OpenAi {
     pub(super) name: &'static str,
     http: Client,
-    url: Url,
-    /// The URL of responses, if the server has them.
-    responses_url: Option<Url>,
+    routes: OpenAiRoutes,
+    chat: Route,
+    responses: Route,
     may_store: bool,
     key: Option<(HeaderName, HeaderValue)>,
     max_tokens_field: LimitField,
     headers: HeaderMap,
-    /// True once the server has refused to stream. Only whole answers are requested without a stream.
+}
+
+/// A route of the server.
+#[derive(Clone)]
+struct Route {
+    url: Url,
+    dialect: Dialect,
+    /// True once the route has refused to stream. Only whole answers are requested without a stream.
     refuses_streams: Arc<AtomicBool>,
 }
 
@@ -71,39 +89,34 @@ impl OpenAi {
     /// [`SetupError::Url`] or [`SetupError::Header`] with the name of the setting.
     pub fn new(http: Client, settings: OpenAiSettings<'_>) -> Result<Self, SetupError> {
         let is_azure = !settings.api_version.is_empty();
-        let url = |route: &str| {
+        let route = |route: &str, dialect| {
             let mut url = format!("{}/{route}", settings.base_url.trim_end_matches('/'));
             if is_azure {
                 url = format!("{url}?api-version={}", settings.api_version);
             }
-            Url::parse(&url).map_err(|_| SetupError::Url("llm.openai.base_url"))
+            let url = Url::parse(&url).map_err(|_| SetupError::Url("llm.openai.base_url"))?;
+            Ok(Route { url, dialect, refuses_streams: Arc::default() })
         };
-        let responses_url = settings.has_responses.then(|| url("responses")).transpose()?;
-        let (url, may_store) = (url("chat/completions")?, settings.may_store);
+        let chat = route("chat/completions", Dialect::OpenAi)?;
+        let responses = route("responses", Dialect::Responses)?;
         let header = |key| {
             let (name, prefix) = if is_azure { (API_KEY, "") } else { (AUTHORIZATION, "Bearer ") };
             let value = http::secret_header(prefix, key);
             Ok((name, value.ok_or(SetupError::Header("llm.openai.api_key"))?))
         };
         let key = settings.api_key.map(header).transpose()?;
-        let OpenAiSettings { name, max_tokens_field, headers, .. } = settings;
-        let refuses_streams = Arc::default();
-        Ok(Self {
-            name,
-            http,
-            url,
-            responses_url,
-            may_store,
-            key,
-            max_tokens_field,
-            headers,
-            refuses_streams,
-        })
+        let OpenAiSettings { name, max_tokens_field, headers, routes, may_store, .. } = settings;
+        Ok(Self { name, http, routes, chat, responses, may_store, key, max_tokens_field, headers })
     }
 
-    /// True if the server has responses.
-    pub(super) const fn has_responses(&self) -> bool {
-        self.responses_url.is_some()
+    /// The dialect in which the server gets a request of a client with this dialect.
+    pub(super) fn dialect_for(&self, client: Option<Dialect>) -> Dialect {
+        match self.routes {
+            OpenAiRoutes::Chat => Dialect::OpenAi,
+            OpenAiRoutes::Responses => Dialect::Responses,
+            OpenAiRoutes::Both if client == Some(Dialect::Responses) => Dialect::Responses,
+            OpenAiRoutes::Both => Dialect::OpenAi,
+        }
     }
 
     pub(super) async fn call(
@@ -111,22 +124,13 @@ impl OpenAi {
         request: &Request,
         sink: &mut Sink,
     ) -> Result<ProviderCompletion, LlmError> {
-        match &self.responses_url {
-            Some(url) if request.extra.dialect == Some(Dialect::Responses) => {
-                self.respond(url, request, sink).await
-            }
-            _ => self.complete(request, sink).await,
-        }
-    }
-
-    async fn complete(
-        &self,
-        request: &Request,
-        sink: &mut Sink,
-    ) -> Result<ProviderCompletion, LlmError> {
+        let route = match self.dialect_for(request.extra.dialect) {
+            Dialect::Responses => &self.responses,
+            Dialect::OpenAi | Dialect::Anthropic => &self.chat,
+        };
         let streaming = sink.is_streaming()
-            || (request::can_stream(request) && !self.refuses_streams.load(Ordering::Relaxed));
-        let result = self.post(request, streaming, sink).await;
+            || (request::can_stream(request) && !route.refuses_streams.load(Ordering::Relaxed));
+        let result = self.post(route, request, streaming, sink).await;
         let refuses = match &result {
             Err(LlmError::Refused { error, .. }) if streaming && !sink.is_streaming() => {
                 matches!(error.param, Some("stream" | "stream_options"))
@@ -136,53 +140,47 @@ impl OpenAi {
         if !refuses {
             return result;
         }
-        self.refuses_streams.store(true, Ordering::Relaxed);
-        self.post(request, false, sink).await
+        route.refuses_streams.store(true, Ordering::Relaxed);
+        self.post(route, request, false, sink).await
     }
 
     async fn post(
         &self,
+        route: &Route,
         request: &Request,
         streaming: bool,
         sink: &mut Sink,
     ) -> Result<ProviderCompletion, LlmError> {
-        let (body, dropped) = request::body(request, self.max_tokens_field, streaming)?;
+        let is_chat = route.dialect == Dialect::OpenAi;
+        let (body, dropped) = if is_chat {
+            request::body(request, self.max_tokens_field, streaming)?
+        } else {
+            responses::body(request, self.may_store, streaming)?
+        };
         sink.add_dropped(&dropped);
-        let dialect = Dialect::OpenAi;
-        let response = self.send(&self.url, (request, dialect), body).await?;
+        let response = self.send(route, request, body).await?;
         let model = request.model.as_deref().unwrap_or_default();
         match response_body::read(response, sink).await? {
-            ResponseBody::Stream(events) => response::streamed(*events, model, sink).await,
-            ResponseBody::Whole(body) => response::whole(&body, model, sink).await,
-        }
-    }
-
-    async fn respond(
-        &self,
-        url: &Url,
-        request: &Request,
-        sink: &mut Sink,
-    ) -> Result<ProviderCompletion, LlmError> {
-        let body = responses::body(request, self.may_store, true)?;
-        let response = self.send(url, (request, Dialect::Responses), body).await?;
-        let model = request.model.as_deref().unwrap_or_default();
-        match response_body::read(response, sink).await? {
+            ResponseBody::Stream(events) if is_chat => {
+                response::streamed(*events, model, sink).await
+            }
+            ResponseBody::Whole(body) if is_chat => response::whole(&body, model, sink).await,
             ResponseBody::Stream(events) => responses::streamed(*events, model, sink).await,
             ResponseBody::Whole(body) => responses::whole(&body, model, sink).await,
         }
     }
 
-    /// Sends a body in this dialect. The client's headers pass if its request has the same dialect. The
-    /// body is not kept while the model answers.
+    /// Sends a body. The client's headers pass if its request has the dialect of the route. The body is
+    /// not kept while the model answers.
     async fn send(
         &self,
-        url: &Url,
-        (request, dialect): (&Request, Dialect),
+        route: &Route,
+        request: &Request,
         body: Body,
     ) -> Result<Response, LlmError> {
-        let mut post = self.http.post(url.clone()).headers(self.headers.clone()).json(&body);
+        let mut post = self.http.post(route.url.clone()).headers(self.headers.clone()).json(&body);
         drop(body);
-        if request.extra.dialect == Some(dialect) {
+        if request.extra.dialect == Some(route.dialect) {
             post = http::pass_headers(post, &request.extra.headers);
         }
         if let Some((name, value)) = &self.key {

@@ -63,9 +63,11 @@ impl Provider {
     pub(super) fn check(&self, request: &Request) -> Result<(), LlmError> {
         let translation = self.translation(request)?;
         let request = translation.as_ref().map_or(request, |translated| &translated.request);
-        match self.dialect().filter(|_| !self.speaks(request.extra.dialect)) {
-            None => Ok(()),
-            Some(dialect) => translate::translate(request, dialect).map(drop),
+        match self.dialect_for(request.extra.dialect) {
+            Some(dialect) if !self.speaks(request.extra.dialect) => {
+                translate::translate(request, dialect).map(drop)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -89,30 +91,25 @@ impl Provider {
         if request.extra.dialect != Some(Dialect::Responses) {
             return Ok(None);
         }
-        match self {
-            Self::OpenAi(openai) if openai.has_responses() => Ok(None),
-            Self::OpenAi(_) => responses::to_chat(request, Dialect::OpenAi).map(Some),
-            Self::Anthropic(_) => responses::to_chat(request, Dialect::Anthropic).map(Some),
-            Self::Stub(_) | Self::Replay(_) | Self::Function(_) => Ok(None),
+        match self.dialect_for(request.extra.dialect) {
+            None | Some(Dialect::Responses) => Ok(None),
+            Some(target) => responses::to_chat(request, target).map(Some),
         }
     }
 
-    /// The dialect of the provider's API; `None` if it has none of its own.
-    const fn dialect(&self) -> Option<Dialect> {
+    /// The dialect in which the provider gets a request of a client with this dialect; `None` for a
+    /// provider that takes any.
+    fn dialect_for(&self, client: Option<Dialect>) -> Option<Dialect> {
         match self {
-            Self::OpenAi(_) => Some(Dialect::OpenAi),
+            Self::OpenAi(openai) => Some(openai.dialect_for(client)),
             Self::Anthropic(_) => Some(Dialect::Anthropic),
             Self::Stub(_) | Self::Replay(_) | Self::Function(_) => None,
         }
     }
 
     /// True if a request in this dialect needs no translation.
-    pub(super) fn speaks(&self, dialect: Option<Dialect>) -> bool {
-        match (self, dialect) {
-            (Self::OpenAi(openai), Some(Dialect::Responses)) => openai.has_responses(),
-            (_, None) => true,
-            (_, Some(_)) => self.dialect().is_none() || self.dialect() == dialect,
-        }
+    pub(super) fn speaks(&self, client: Option<Dialect>) -> bool {
+        client.is_none() || self.dialect_for(client).is_none_or(|own| Some(own) == client)
     }
 
     /// Makes one attempt. The text goes to the sink. Dropping the future cancels the call.

@@ -12,6 +12,7 @@ mod tools;
 mod translate;
 
 pub(super) use request::body;
+pub use request::is_instructions;
 pub(super) use response::{streamed, whole};
 pub use tools::{NamedTool, custom_input, renamed_tools};
 pub use translate::{Translated, to_chat};

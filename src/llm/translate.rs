@@ -10,6 +10,7 @@ mod parts;
 mod tests;
 mod to_anthropic;
 mod to_openai;
+mod to_responses;
 
 use super::{Dialect, LlmError, Request, body::Body, model_facts};
 pub(super) use parts::{
@@ -24,7 +25,7 @@ pub(super) fn translate(request: &Request, to: Dialect) -> Result<(Body, Dropped
     let body = match to {
         Dialect::OpenAi => to_openai::body(&mut conversation, request, facts)?,
         Dialect::Anthropic => to_anthropic::body(&mut conversation, request, facts)?,
-        Dialect::Responses => return Err(unsupported("responses")),
+        Dialect::Responses => to_responses::body(&mut conversation, request, facts)?,
     };
     conversation.dropped.sort_unstable();
     conversation.dropped.dedup();

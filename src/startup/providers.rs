@@ -11,13 +11,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::{
     breaker,
     config::{
-        self, Choice, LlmProvider, MaxTokensField, ModelEntry, ModelTemperature, NamedProvider,
-        ProviderDialect,
+        self, AnswerRoutes, Choice, LlmProvider, MaxTokensField, ModelEntry, ModelTemperature,
+        NamedProvider, ProviderDialect,
     },
     llm::{
         Anthropic, AnthropicSettings, Bulkhead, LimitField, Llm, LlmSetup, ModelRule, OpenAi,
-        OpenAiSettings, Passed, Provider, Replay, Resilience, Retry, Route, SetupError, Stub,
-        http_client, provider_name,
+        OpenAiRoutes, OpenAiSettings, Passed, Provider, Replay, Resilience, Retry, Route,
+        SetupError, Stub, http_client, provider_name,
     },
 };
 
@@ -78,7 +78,7 @@ fn openai(http: Client, llm: &config::Llm) -> Result<OpenAi, SetupError> {
         api_version: &config.api_version,
         max_tokens_field: limit_field(config.max_tokens_field),
         headers: HeaderMap::new(),
-        has_responses: config.has_responses(),
+        routes: routes(config.routes()),
         may_store: llm.provider_store,
     };
     OpenAi::new(http, settings)
@@ -99,7 +99,7 @@ fn named(http: Client, config: &NamedProvider, may_store: bool) -> Result<Provid
     let (name, headers) = (provider_name(&config.name), headers(config)?);
     let (base_url, api_key) = (config.base_url.as_str(), config.key());
     Ok(match config.dialect {
-        ProviderDialect::Openai => {
+        ProviderDialect::Openai | ProviderDialect::Responses => {
             let settings = OpenAiSettings {
                 name,
                 base_url,
@@ -107,7 +107,7 @@ fn named(http: Client, config: &NamedProvider, may_store: bool) -> Result<Provid
                 api_version: &config.api_version,
                 max_tokens_field: limit_field(config.max_tokens_field),
                 headers,
-                has_responses: config.responses,
+                routes: routes(config.routes()),
                 may_store,
             };
             Provider::OpenAi(OpenAi::new(http, settings)?)
@@ -118,6 +118,14 @@ fn named(http: Client, config: &NamedProvider, may_store: bool) -> Result<Provid
             Provider::Anthropic(Anthropic::new(http, settings)?)
         }
     })
+}
+
+const fn routes(config: AnswerRoutes) -> OpenAiRoutes {
+    match config {
+        AnswerRoutes::Chat => OpenAiRoutes::Chat,
+        AnswerRoutes::Both => OpenAiRoutes::Both,
+        AnswerRoutes::Responses => OpenAiRoutes::Responses,
+    }
 }
 
 /// The headers of a provider. Their values may be credentials.

@@ -11,6 +11,8 @@ mod embedders;
 #[cfg(test)]
 mod endings;
 #[cfg(test)]
+mod exchanges;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod loading;

@@ -130,6 +130,7 @@ fn tools() -> Value {
 }
 
 mod native;
+mod only;
 mod stored;
 
 #[actix_web::test]

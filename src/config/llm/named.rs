@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{
     LlmProvider,
-    providers::{MaxTokensField, given, is_url},
+    providers::{AnswerRoutes, MaxTokensField, given, is_url},
 };
 use crate::config::error::{Fault, check};
 
@@ -42,9 +42,9 @@ pub struct NamedProvider {
     /// The request field that limits the length of a response.
     #[serde(default)]
     pub max_tokens_field: MaxTokensField,
-    /// True if the server has the route `/responses`.
+    /// True if the server has the route `/responses` beside chat completions.
     #[serde(default)]
-    pub responses: bool,
+    responses: bool,
 }
 
 /// The API of a named provider.
@@ -55,6 +55,8 @@ pub enum ProviderDialect {
     Openai,
     /// Messages.
     Anthropic,
+    /// Responses of `OpenAI`, and no chat completions.
+    Responses,
 }
 
 fn version() -> String {
@@ -65,6 +67,17 @@ impl NamedProvider {
     /// The API key, if one is given.
     pub fn key(&self) -> Option<&SecretString> {
         given(&self.api_key)
+    }
+
+    /// The routes of a server in a dialect of `OpenAI`.
+    pub fn routes(&self) -> AnswerRoutes {
+        match self.dialect {
+            ProviderDialect::Responses => AnswerRoutes::Responses,
+            ProviderDialect::Openai | ProviderDialect::Anthropic if self.responses => {
+                AnswerRoutes::Both
+            }
+            ProviderDialect::Openai | ProviderDialect::Anthropic => AnswerRoutes::Chat,
+        }
     }
 }
 

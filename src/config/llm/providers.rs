@@ -33,7 +33,7 @@ pub struct OpenAi {
 /// Whether a server has the route `/responses`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum ResponsesRoute {
+enum ResponsesRoute {
     /// `OpenAI` has it, another server does not.
     #[default]
     Auto,
@@ -41,6 +41,19 @@ pub(super) enum ResponsesRoute {
     Always,
     /// The server does not have it.
     Never,
+    /// The server has it, and no chat completions.
+    Only,
+}
+
+/// The routes of a server for answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerRoutes {
+    /// `/chat/completions`.
+    Chat,
+    /// `/chat/completions` and `/responses`.
+    Both,
+    /// `/responses`.
+    Responses,
 }
 
 /// The request field that limits the length of a response.
@@ -88,12 +101,13 @@ impl OpenAi {
         given(&self.api_key)
     }
 
-    /// True if the server has the route `/responses`.
-    pub fn has_responses(&self) -> bool {
+    /// The routes of the server.
+    pub fn routes(&self) -> AnswerRoutes {
         match self.responses {
-            ResponsesRoute::Auto => has_host_of(&self.base_url, OPENAI_URL),
-            ResponsesRoute::Always => true,
-            ResponsesRoute::Never => false,
+            ResponsesRoute::Auto if has_host_of(&self.base_url, OPENAI_URL) => AnswerRoutes::Both,
+            ResponsesRoute::Always => AnswerRoutes::Both,
+            ResponsesRoute::Auto | ResponsesRoute::Never => AnswerRoutes::Chat,
+            ResponsesRoute::Only => AnswerRoutes::Responses,
         }
     }
 

@@ -33,8 +33,12 @@ const AFTER: Micros = 15 * 60 * 1_000_000;
 /// The number of newest events in which a step is searched whatever its time.
 const RECENT: Position = 20_000;
 
-/// Maximum number of earlier events whose messages a request repeats.
-const EARLIER_MAX: usize = 200;
+/// Maximum number of earlier events whose messages a request repeats: the turns of a long session of a
+/// coding agent.
+const EARLIER_MAX: usize = 1_000;
+
+/// The number of earlier events that are read at a time.
+const EARLIER_PAGE: usize = 64;
 
 /// Maximum size of the messages of a request that is read from the log, in bytes.
 const EXCHANGE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -47,8 +51,8 @@ pub enum ExchangeError {
     Step(#[from] StepError),
     /// The request repeats too much.
     #[error(
-        "the conversation exceeds {EARLIER_MAX} earlier requests or {EXCHANGE_BYTES_MAX} bytes; send \
-         its last part as input instead of an id"
+        "the conversation that the id names exceeds {EARLIER_MAX} earlier requests or \
+         {EXCHANGE_BYTES_MAX} bytes; send its last part as input instead of the id"
     )]
     TooLong,
 }
@@ -176,16 +180,7 @@ async fn request_of(
         return Err(ExchangeError::TooLong);
     }
     let referred: Vec<Position> = referred.into_iter().collect();
-    let mut bytes = own.len();
-    let mut earlier: HashMap<Position, StoredChat> = HashMap::with_capacity(referred.len());
-    for (at, content) in content::open(engine, &referred).await.map_err(StepError::from)? {
-        bytes += content.len();
-        let Admission { chat, .. } = content::parse(&content).map_err(StepError::from)?;
-        earlier.extend(chat.map(|chat| (at, chat)));
-    }
-    if bytes > EXCHANGE_BYTES_MAX {
-        return Err(ExchangeError::TooLong);
-    }
+    let earlier = earlier_chats(engine, &referred, own).await?;
     let fields = match (chat.extra.fields, chat.extra.at) {
         (Some(fields), _) => Some(fields),
         (None, Some(at)) => earlier.get(&at).and_then(|chat| chat.extra.fields.clone()),
@@ -195,6 +190,30 @@ async fn request_of(
         chat.messages.iter().map(|item| messages(item, &earlier)).collect();
     let (Some(messages), Some(fields)) = (messages, fields) else { return Ok(None) };
     Ok(Some(Exchange { messages: messages.concat(), fields, continued, answer }))
+}
+
+/// The chats of the events that a request with the content `own` repeats. They are read page by page, so that a conversation beyond the limit of
+/// bytes does not fill the memory first.
+async fn earlier_chats(
+    engine: &Engine,
+    positions: &[Position],
+    own: &[u8],
+) -> Result<HashMap<Position, StoredChat>, ExchangeError> {
+    let mut earlier = HashMap::with_capacity(positions.len());
+    let mut bytes = 0;
+    let mut count = |content: &[u8]| {
+        bytes += content.len();
+        if bytes > EXCHANGE_BYTES_MAX { Err(ExchangeError::TooLong) } else { Ok(()) }
+    };
+    count(own)?;
+    for page in positions.chunks(EARLIER_PAGE) {
+        for (at, content) in content::open(engine, page).await.map_err(StepError::from)? {
+            count(&content)?;
+            let Admission { chat, .. } = content::parse(&content).map_err(StepError::from)?;
+            earlier.extend(chat.map(|chat| (at, chat)));
+        }
+    }
+    Ok(earlier)
 }
 
 /// The messages of an item; `None` if they were erased.

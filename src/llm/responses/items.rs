@@ -40,7 +40,7 @@ impl Conversation {
 
     /// Adds an input item, or a message of this server.
     pub(super) fn push(&mut self, message: &Message) -> Result<(), LlmError> {
-        let Some(item) = &message.raw else {
+        let Some(item) = message.parts() else {
             if message.role == Role::Assistant {
                 self.turn().texts.push(message.text.clone());
                 return Ok(());

@@ -7,8 +7,9 @@ use serde_json::{json, value::RawValue};
 use crate::{
     json::{self, Fields},
     llm::{
-        LlmError, Message, Request, Role,
+        Dialect, LlmError, Message, Request, Role,
         body::{self, Body, raw},
+        translate::{self, Dropped},
     },
 };
 
@@ -16,40 +17,26 @@ use crate::{
 const GOVERNED: [&str; 7] =
     ["model", "input", "instructions", "stream", "store", "previous_response_id", "mlsdm"];
 
-/// The body of a request. Without changes by this server it is the client's, field by field.
+/// The body of a request, and the names of the hints that were left out. Of a client of this dialect it
+/// is the client's, field by field.
 pub(in crate::llm) fn body(
     request: &Request,
     provider_store: bool,
     streaming: bool,
-) -> Result<Body, LlmError> {
+) -> Result<(Body, Dropped), LlmError> {
     let Some(model) = &request.model else {
         return Err(LlmError::Untranslatable { what: "the request names no model" });
     };
+    let is_native = request.extra.dialect == Some(Dialect::Responses);
     let given = &request.extra.fields;
-    let mut fields = Fields::default();
-    body::set(&mut fields, "model", model)?;
-    let (system, items): (Vec<&Message>, Vec<&Message>) =
-        request.messages.iter().map(AsRef::as_ref).partition(|message| is_instructions(message));
-    if !system.is_empty() {
-        let texts: Vec<&str> = system.iter().map(|message| message.text.as_str()).collect();
-        body::set(&mut fields, "instructions", &texts.join("\n\n"))?;
-    }
-    for (name, value) in given.iter().filter(|(name, _)| !GOVERNED.contains(name)) {
-        fields.insert(name, Arc::clone(value));
-    }
-    let stores = provider_store && given.get("store").is_none_or(|store| store.get() != "false");
-    let mut body = if let [Message { raw: None, role: Role::User, text }] = items.as_slice() {
-        // a text stays a text
-        body::set(&mut fields, "input", text)?;
-        Body::without_list(fields)
+    // a client of another dialect cannot know that its answer is stored
+    let stores = provider_store
+        && is_native
+        && given.get("store").is_none_or(|store| store.get() != "false");
+    let (mut body, dropped) = if is_native {
+        (unchanged(request, model, stores)?, Dropped::new())
     } else {
-        let mut body = Body::new(fields, "input");
-        for item in items {
-            if let Some(item) = self::item(item, stores)? {
-                body.push(item);
-            }
-        }
-        body
+        translate::translate(request, Dialect::Responses)?
     };
     if let Some(limit) = request.max_tokens {
         body.set_number("max_output_tokens", &limit.tokens)?;
@@ -59,18 +46,58 @@ pub(in crate::llm) fn body(
     }
     body.set("store", &stores)?;
     body.set("stream", &streaming)?;
+    Ok((body, dropped))
+}
+
+/// The fields and items of a client of this dialect.
+fn unchanged(request: &Request, model: &str, stores: bool) -> Result<Body, LlmError> {
+    let mut fields = Fields::default();
+    body::set(&mut fields, "model", model)?;
+    let (system, items): (Vec<&Message>, Vec<&Message>) =
+        request.messages.iter().map(AsRef::as_ref).partition(|message| is_instructions(message));
+    match system.as_slice() {
+        [] => {}
+        [message] => fields.insert("instructions", text(message)?),
+        messages => {
+            let texts: Vec<&str> = messages.iter().map(|message| message.text.as_str()).collect();
+            body::set(&mut fields, "instructions", &texts.join("\n\n"))?;
+        }
+    }
+    let given = request.extra.fields.iter();
+    for (name, value) in given.filter(|(name, _)| !GOVERNED.contains(name)) {
+        fields.insert(name, Arc::clone(value));
+    }
+    // a text stays a text
+    if let [message] = items.as_slice()
+        && message.role == Role::User
+        && message.is_text()
+    {
+        fields.insert("input", text(message)?);
+        return Ok(Body::without_list(fields));
+    }
+    let mut body = Body::new(fields, "input");
+    for item in items {
+        if let Some(item) = self::item(item, stores)? {
+            body.push(item);
+        }
+    }
     Ok(body)
 }
 
 /// True for the system prompt, which is no item.
-fn is_instructions(message: &Message) -> bool {
-    message.role == Role::System && message.raw.is_none()
+pub fn is_instructions(message: &Message) -> bool {
+    message.role == Role::System && message.is_text()
+}
+
+/// The JSON of a message that is a text alone.
+fn text(message: &Message) -> Result<Arc<RawValue>, LlmError> {
+    message.raw.clone().map_or_else(|| raw(&message.text), Ok)
 }
 
 /// An input item. Reasoning that only the provider's own storage could complete is left out if that
 /// storage is not used.
 fn item(message: &Message, stores: bool) -> Result<Option<Arc<RawValue>>, LlmError> {
-    let Some(item) = &message.raw else {
+    let Some(item) = message.parts() else {
         let kind = if message.role == Role::Assistant { "output_text" } else { "input_text" };
         let content = json!([{ "type": kind, "text": message.text }]);
         let item = json!({ "type": "message", "role": message.role, "content": content });

@@ -155,7 +155,7 @@ pub(super) fn options(
             "stop" => options.stop = stop(value)?,
             "top_p" => options.top_p = read(value)?,
             "top_k" => options.top_k = json::read(value).ok(),
-            "response_format" => options.schema = schema(value)?,
+            "response_format" => format(value, options)?,
             "reasoning_effort" => {
                 let name: String = read(value)?;
                 options.effort = Effort::by_name(&name);
@@ -227,7 +227,7 @@ fn stop(value: &RawValue) -> Result<Vec<String>, LlmError> {
     if value.get().starts_with('"') { Ok(vec![read(value)?]) } else { read(value) }
 }
 
-fn schema(value: &RawValue) -> Result<Option<Schema>, LlmError> {
+fn format(value: &RawValue, options: &mut Options) -> Result<(), LlmError> {
     #[derive(Deserialize)]
     struct Format {
         #[serde(rename = "type")]
@@ -242,12 +242,14 @@ fn schema(value: &RawValue) -> Result<Option<Schema>, LlmError> {
     }
     let format: Format = read(value)?;
     match (format.kind.as_str(), format.json_schema) {
-        ("text", _) => Ok(None),
+        ("text", _) => {}
+        ("json_object", _) => options.is_json = true,
         ("json_schema", Some(Named { name, schema, strict })) => {
-            Ok(Some(Schema { name, json: Arc::from(schema), strict }))
+            options.schema = Some(Schema { name, json: Arc::from(schema), strict });
         }
-        _ => Err(cannot("an answer in JSON without a schema")),
+        _ => return Err(cannot("this form of the answer")),
     }
+    Ok(())
 }
 
 fn field<T: serde::de::DeserializeOwned>(

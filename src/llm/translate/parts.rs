@@ -6,6 +6,9 @@ use serde_json::value::RawValue;
 
 use crate::llm::{LlmError, Message, Role};
 
+/// The text that a failed tool's result begins with, for an API that has no other mark of it.
+pub(super) const ERROR: &str = "Error: ";
+
 /// The names of the hints that were left out.
 pub(in crate::llm) type Dropped = Vec<&'static str>;
 
@@ -48,6 +51,16 @@ pub(in crate::llm) enum Image {
     Data { media_type: String, base64: String },
 }
 
+impl Image {
+    /// The URL, which may hold the data.
+    pub(super) fn url(&self) -> String {
+        match self {
+            Self::Url(url) => url.clone(),
+            Self::Data { media_type, base64 } => format!("data:{media_type};base64,{base64}"),
+        }
+    }
+}
+
 /// What a request asks for beside its messages.
 #[derive(Default)]
 pub(in crate::llm) struct Options {
@@ -59,6 +72,8 @@ pub(in crate::llm) struct Options {
     pub(in crate::llm) top_p: Option<f64>,
     pub(in crate::llm) top_k: Option<u64>,
     pub(in crate::llm) schema: Option<Schema>,
+    /// True if the answer must be a JSON object of any schema.
+    pub(in crate::llm) is_json: bool,
     pub(in crate::llm) effort: Option<Effort>,
 }
 

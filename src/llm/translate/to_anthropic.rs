@@ -131,6 +131,9 @@ fn write_options(options: &Options, fields: &mut Fields) -> Result<(), LlmError>
     if !stop.is_empty() {
         body::set(fields, "stop_sequences", &stop)?;
     }
+    if options.is_json {
+        return Err(LlmError::Untranslatable { what: "an answer in JSON without a schema" });
+    }
     if let Some(schema) = &options.schema {
         let mut config: Fields = fields.read("output_config").ok().flatten().unwrap_or_default();
         let mut format = Fields::default();

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Choice, Conversation, Effort, Image, Options, Part, Tool, Turn, parts::joined};
+use super::{
+    Choice, Conversation, Effort, Options, Part, Tool, Turn,
+    parts::{ERROR, joined},
+};
 use crate::{
     json::Fields,
     llm::{
@@ -11,9 +14,6 @@ use crate::{
         model_facts::{ModelFacts, Thinking},
     },
 };
-
-/// The text that a failed tool's result begins with: the API has no other mark of it.
-const ERROR: &str = "Error: ";
 
 /// The fields and messages of a request, without its limit.
 pub(super) fn body(
@@ -69,6 +69,9 @@ fn write_options(options: &Options, fields: &mut Fields) -> Result<(), LlmError>
     }
     if let Some(top_p) = options.top_p {
         body::set(fields, "top_p", &top_p)?;
+    }
+    if options.is_json {
+        body::set(fields, "response_format", &json!({ "type": "json_object" }))?;
     }
     if let Some(schema) = &options.schema {
         let mut inner = Fields::default();
@@ -166,12 +169,8 @@ fn user_part(part: &Part) -> Option<Value> {
     match part {
         Part::Text(text) if text.is_empty() => None,
         Part::Text(text) => Some(json!({ "type": "text", "text": text })),
-        Part::Image(Image::Url(url)) => {
-            Some(json!({ "type": "image_url", "image_url": { "url": url } }))
-        }
-        Part::Image(Image::Data { media_type, base64 }) => {
-            let url = format!("data:{media_type};base64,{base64}");
-            Some(json!({ "type": "image_url", "image_url": { "url": url } }))
+        Part::Image(image) => {
+            Some(json!({ "type": "image_url", "image_url": { "url": image.url() } }))
         }
         Part::Call { .. } | Part::Result { .. } => None,
     }

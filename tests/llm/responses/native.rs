@@ -150,3 +150,27 @@ async fn a_provider_of_this_dialect_gets_the_original_items_of_earlier_responses
     assert_eq!(status, 200);
     assert_eq!(setup.sent().await[2]["input"][1], native()["output"][3]);
 }
+
+/// Texts that another writer of JSON would write in another way.
+const ESCAPED: &str = r#""Be \u0062rief \/ caf\u00e9""#;
+
+#[actix_web::test]
+async fn texts_with_escapes_are_passed_byte_for_byte() {
+    let answer = ResponseTemplate::new(200).set_body_json(native());
+    let (setup, app) = server!(&NATIVE, RESPONSES, [answer.clone(), answer]);
+    let off = r#""mlsdm":{"moral_value":0.9,"memory":"off"}"#;
+    let text = format!(r#"{{"instructions":{ESCAPED},"input":{ESCAPED},{off}}}"#);
+    let item = format!(r#"{{"role":"user","content":{ESCAPED}}}"#);
+    let items = format!(r#"{{"instructions":{ESCAPED},"input":[{item}],{off}}}"#);
+    for (body, input) in [(&text, ESCAPED.to_owned()), (&items, format!("[{item}]"))] {
+        let request = test::TestRequest::post().uri(RESPONSES);
+        let request = request.insert_header(("Content-Type", "application/json"));
+        let (status, response) = send!(&app, request.set_payload(body.clone()));
+        assert_eq!((status, &response["instructions"]), (200, &json!("Be brief / café")));
+        let sent = setup.provider.received_requests().await.unwrap();
+        let sent = std::str::from_utf8(&sent.last().unwrap().body).unwrap().to_owned();
+        for (name, value) in [("instructions", ESCAPED), ("input", &input)] {
+            assert!(sent.contains(&format!(r#""{name}":{value}"#)), "{name}: {sent}");
+        }
+    }
+}

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::items::is_instructions;
 use crate::{
     json::{self, Fields},
-    llm::{Message, NamedTool, renamed_tools},
+    llm::{Message, NamedTool, is_instructions, renamed_tools},
 };
 
 /// The repeated fields, in the order of the API, each with the value of a request that does not name it.

@@ -7,11 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
-use super::{
-    echo::Echo,
-    items::{self, is_instructions},
-    output,
-};
+use super::{echo::Echo, items, output};
 use crate::{
     engine::{self, Caller, Engine, Exchange, ExchangeError},
     http::{
@@ -19,7 +15,7 @@ use crate::{
         v1::chat::completions::request::{MESSAGES_MAX, bad},
     },
     json::{self, Fields},
-    llm::{Message, Role},
+    llm::{Message, Role, is_instructions},
 };
 
 /// The prefix of the ids of responses.
@@ -90,7 +86,10 @@ impl<'a> History<'a> {
             self.items.insert(id, item);
         }
         if messages.len() > MESSAGES_MAX {
-            return Err(bad(ExchangeError::TooLong.to_string()));
+            return Err(bad(format!(
+                "the conversation that previous_response_id names exceeds {MESSAGES_MAX} items; send \
+                 its last part as input instead of the id"
+            )));
         }
         Ok(messages)
     }

@@ -37,11 +37,6 @@ pub(super) fn message(raw: Arc<RawValue>) -> Result<Message, &'static str> {
     Ok(Message { role, text, raw: Some(raw) })
 }
 
-/// The system prompt of a request, which the next one does not inherit.
-pub(super) fn is_instructions(message: &Message) -> bool {
-    message.role == Role::System && message.raw.is_none()
-}
-
 /// The text of a message: its content, or its text parts joined by line breaks.
 fn text_of(content: Option<&RawValue>) -> Result<String, &'static str> {
     let Some(content) = content else { return Ok(String::new()) };

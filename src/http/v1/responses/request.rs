@@ -7,10 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{
-    echo::Echo,
-    items::{self, is_instructions},
-};
+use super::{echo::Echo, items};
 use crate::{
     domain::policy::MemoryMode,
     engine::StepRequest,
@@ -24,7 +21,7 @@ use crate::{
         },
     },
     json::Fields,
-    llm::{Dialect, Extra, LimitField, Llm, Message, Role, turn::ClientBlocks},
+    llm::{Dialect, Extra, LimitField, Llm, Message, Role, is_instructions, turn::ClientBlocks},
 };
 
 /// Fields that require a structured answer, which truncation would break.
@@ -40,7 +37,8 @@ pub struct ResponsesRequest {
     #[schema(value_type = Object)]
     input: Option<Box<RawValue>>,
     /// The system prompt.
-    instructions: Option<String>,
+    #[schema(value_type = Option<String>)]
+    instructions: Option<Box<RawValue>>,
     /// The id of a response of this server; its input and output precede the input.
     previous_response_id: Option<String>,
     /// False if the response cannot be read again, nor continued by its id. Default: true.
@@ -121,7 +119,9 @@ impl ResponsesRequest {
         };
         let mut messages = read_input(self.input)?;
         if let Some(instructions) = self.instructions {
-            messages.insert(0, Message::text(Role::System, instructions));
+            let instructions = Message::from_json(Role::System, Arc::from(instructions))
+                .map_err(|_| bad("instructions must be a text"))?;
+            messages.insert(0, instructions);
         }
         Ok(ParsedRequest {
             model: self.model,
@@ -185,8 +185,8 @@ fn read_input(input: Option<Box<RawValue>>) -> Result<Vec<Message>, Problem> {
     let missing = "input must be a text or a list of items";
     let input = input.ok_or_else(|| bad(missing))?;
     if input.get().starts_with('"') {
-        let text: String = serde_json::from_str(input.get()).map_err(|_| bad(missing))?;
-        return Ok(vec![Message::text(Role::User, text)]);
+        let text = Message::from_json(Role::User, Arc::from(input)).map_err(|_| bad(missing))?;
+        return Ok(vec![text]);
     }
     let items: Vec<Box<RawValue>> = serde_json::from_str(input.get()).map_err(|_| bad(missing))?;
     if items.len() > MESSAGES_MAX {

@@ -11,7 +11,6 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     echo::Echo,
     history::stored,
-    items::is_instructions,
     response::{self, ResponseBody},
 };
 use crate::{
@@ -21,7 +20,7 @@ use crate::{
         problem::responses::StoredResponseProblems,
     },
     json::{self, Fields},
-    llm::{Message, Role},
+    llm::{Message, Role, is_instructions},
 };
 
 /// Maximum number of items on a page.
@@ -114,7 +113,7 @@ pub async fn input_items(
 
 /// A message as an item with an id.
 fn item(answer_id: &str, index: usize, message: &Message) -> Option<(String, Fields)> {
-    let mut fields: Fields = if let Some(raw) = &message.raw {
+    let mut fields: Fields = if let Some(raw) = message.parts() {
         json::read(raw).ok()?
     } else {
         let role = json::raw(&message.role).ok()?;

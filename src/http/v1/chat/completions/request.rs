@@ -22,8 +22,8 @@ use crate::{
     llm::{Dialect, Extra, LimitField, Llm, Message, Role, TokenLimit},
 };
 
-/// Upper bound of the messages of a chat.
-pub(crate) const MESSAGES_MAX: usize = 2_048;
+/// Upper bound of the messages of a chat, or of the items of an input: a turn of an agent has several.
+pub(crate) const MESSAGES_MAX: usize = 8_192;
 
 /// Fields that require a structured answer, which truncation would break.
 const FORMING: [&str; 4] = ["tools", "functions", "response_format", "tool_choice"];
