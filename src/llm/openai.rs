@@ -112,10 +112,9 @@ impl OpenAi {
     /// The dialect in which the server gets a request of a client with this dialect.
     pub(super) fn dialect_for(&self, client: Option<Dialect>) -> Dialect {
         match self.routes {
-            OpenAiRoutes::Chat => Dialect::OpenAi,
             OpenAiRoutes::Responses => Dialect::Responses,
             OpenAiRoutes::Both if client == Some(Dialect::Responses) => Dialect::Responses,
-            OpenAiRoutes::Both => Dialect::OpenAi,
+            OpenAiRoutes::Chat | OpenAiRoutes::Both => Dialect::OpenAi,
         }
     }
 

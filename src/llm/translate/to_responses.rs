@@ -121,12 +121,11 @@ fn tool(tool: &Tool) -> Result<Fields, LlmError> {
     if let Some(description) = &tool.description {
         body::set(&mut fields, "description", description)?;
     }
-    match &tool.parameters {
-        Some(parameters) => fields.insert("parameters", parameters.clone()),
-        None => {
-            let none = json!({ "type": "object", "properties": {} });
-            body::set(&mut fields, "parameters", &none)?;
-        }
+    if let Some(parameters) = &tool.parameters {
+        fields.insert("parameters", parameters.clone());
+    } else {
+        let none = json!({ "type": "object", "properties": {} });
+        body::set(&mut fields, "parameters", &none)?;
     }
     // the default of this API is true, that of the others is false
     body::set(&mut fields, "strict", &tool.strict.unwrap_or(false))?;
@@ -136,13 +135,13 @@ fn tool(tool: &Tool) -> Result<Fields, LlmError> {
 /// The items of a turn: the results of tools come first, after their calls.
 fn items(turn: &Turn) -> Result<Vec<Value>, LlmError> {
     match turn.role {
-        Role::System => Ok(vec![message("system", vec![input_text(&joined(&turn.parts))])]),
+        Role::System => Ok(vec![message("system", &[input_text(&joined(&turn.parts))])]),
         Role::Assistant => assistant(&turn.parts),
         Role::User | Role::Tool => Ok(user(&turn.parts)),
     }
 }
 
-fn message(role: &str, content: Vec<Value>) -> Value {
+fn message(role: &str, content: &[Value]) -> Value {
     json!({ "type": "message", "role": role, "content": content })
 }
 
@@ -157,7 +156,7 @@ fn assistant(parts: &[Part]) -> Result<Vec<Value>, LlmError> {
             Part::Text(text) if text.is_empty() => {}
             Part::Text(text) => {
                 let content = json!({ "type": "output_text", "text": text });
-                items.push(message("assistant", vec![content]));
+                items.push(message("assistant", &[content]));
             }
             Part::Call { id, name, arguments } => items.push(json!({
                 "type": "function_call", "call_id": id, "name": name, "arguments": arguments,
@@ -180,7 +179,7 @@ fn user(parts: &[Part]) -> Vec<Value> {
     }
     let content: Vec<Value> = parts.iter().filter_map(input_part).collect();
     if !content.is_empty() {
-        items.push(message("user", content));
+        items.push(message("user", &content));
     }
     items
 }
