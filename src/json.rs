@@ -1,20 +1,24 @@
 //! JSON objects that keep the order and the text of their fields.
 //!
 //! A request is passed to a provider as the client wrote it: the order of the keys in a JSON schema is
-//! the order in which a model generates them. A tree of values would lose that order, and building one
-//! from a body of a megabyte takes longer than finding the ends of its fields.
+//! the order in which a model generates them, and a number or a string may be written in several ways.
+//! A tree of values would lose both.
+
+mod borrowed;
 
 use std::{fmt, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{DeserializeOwned, Error as _, MapAccess, Visitor},
+    de::{DeserializeOwned, MapAccess, Visitor},
 };
 use serde_json::{
     Value,
     ser::{CompactFormatter, Formatter},
     value::RawValue,
 };
+
+pub use borrowed::BorrowedFields;
 
 /// Upper bound of the fields of an object, so that a lookup stays cheap.
 pub const FIELDS_MAX: usize = 512;
@@ -164,16 +168,22 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
         let mut fields = Fields::default();
         while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
-            if fields.get(&name).is_some() {
-                return Err(A::Error::custom("duplicate field, expected unique names"));
-            }
-            if fields.len() == FIELDS_MAX {
-                return Err(A::Error::custom("too many fields, expected at most 512"));
-            }
+            check_next(fields.len(), fields.get(&name).is_some())?;
             fields.0.push((name, value.into()));
         }
         Ok(fields)
     }
+}
+
+/// Checks that another field may be added.
+fn check_next<E: serde::de::Error>(count: usize, is_known: bool) -> Result<(), E> {
+    if is_known {
+        return Err(E::custom("duplicate field, expected unique names"));
+    }
+    if count == FIELDS_MAX {
+        return Err(E::custom("too many fields, expected at most 512"));
+    }
+    Ok(())
 }
 
 /// The JSON text of a value.
@@ -243,9 +253,20 @@ mod tests {
     fn a_name_that_occurs_twice_is_refused() {
         for twice in [r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#] {
             assert!(serde_json::from_str::<Fields>(twice).is_err(), "{twice}");
+            assert!(serde_json::from_str::<BorrowedFields<'_>>(twice).is_err(), "{twice}");
         }
         let many: Vec<String> = (0..=FIELDS_MAX).map(|n| format!("\"f{n}\":0")).collect();
         assert!(serde_json::from_str::<Fields>(&format!("{{{}}}", many.join(","))).is_err());
+    }
+
+    #[test]
+    fn borrowed_fields_keep_their_order_and_their_text_when_they_are_copied() {
+        let text = r#"{"z":{"b":1.50,"a":"\u00e9"},"x":null,"\u0061":[ 1 ],"m":7}"#;
+        let borrowed: BorrowedFields<'_> = serde_json::from_str(text).unwrap();
+        assert_eq!(borrowed.read::<u8>("m").unwrap(), Some(7));
+        assert!(borrowed.read::<u8>("x").unwrap().is_none() && borrowed.read::<u8>("z").is_err());
+        let copied = serde_json::to_string(&borrowed.without(&["m", "x"])).unwrap();
+        assert_eq!(copied, r#"{"z":{"b":1.50,"a":"\u00e9"},"a":[ 1 ]}"#);
     }
 
     #[test]

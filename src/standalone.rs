@@ -216,7 +216,7 @@ impl Generate {
     /// A prompt. The built-in scorer scores it unless [`Self::moral_value`] is set.
     pub fn new(prompt: impl Into<String>) -> Self {
         let request =
-            engine::StepRequest { prompt: prompt.into(), ..engine::StepRequest::default() };
+            engine::StepRequest { prompt: prompt.into().into(), ..engine::StepRequest::default() };
         Self { request, end_user: None, idempotency_key: None }
     }
 

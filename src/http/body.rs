@@ -23,9 +23,6 @@ use crate::inflight::Lease;
 use buffer::Buffer;
 use decode::{Decoder, Encoding};
 
-/// The largest buffer that is allocated before the first byte has arrived.
-const CAPACITY_MAX: usize = 64 * 1024;
-
 /// A JSON body.
 pub struct JsonBody<T>(pub T);
 
@@ -74,11 +71,13 @@ async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem>
     if length.is_some_and(|length| length > state.body_bytes) {
         return Err(from_actix::too_large(state.body_bytes));
     }
-    let capacity = length.unwrap_or_default().min(CAPACITY_MAX);
-    let buffer = Buffer::new(capacity, state.body_bytes, lease);
     match encoding {
-        Encoding::Identity => plain(payload, buffer).await,
+        Encoding::Identity => {
+            let buffer = Buffer::new(length.unwrap_or_default(), state.body_bytes, lease);
+            plain(payload, buffer).await
+        }
         Encoding::Compressed(format) => {
+            let buffer = Buffer::new(0, state.body_bytes, lease);
             Decoder::new(format, payload, state.body_bytes).read(buffer).await
         }
     }

@@ -111,11 +111,16 @@ fn prompt_of_turn(
             }
         }
         if !own.is_empty() {
-            texts.push(own.join("\n"));
+            texts.push(joined(own, "\n"));
         }
     }
     let place = place.or(media)?;
-    Some(Prompt { text: texts.join("\n\n"), place, turn: start })
+    Some(Prompt { text: joined(texts, "\n\n"), place, turn: start })
+}
+
+/// The texts, joined; a single one is not copied.
+pub(crate) fn joined(mut texts: Vec<String>, separator: &str) -> String {
+    if texts.len() == 1 { texts.swap_remove(0) } else { texts.join(separator) }
 }
 
 /// The texts that are judged, as the caller sent them. Blank ones are left out.

@@ -324,5 +324,5 @@ pub fn caller(who: &str) -> Caller {
 
 /// A request that passes the moral filter.
 pub fn generate(prompt: &str) -> StepRequest {
-    StepRequest { prompt: prompt.to_owned(), moral_value: Some(0.9), ..StepRequest::default() }
+    StepRequest { prompt: prompt.into(), moral_value: Some(0.9), ..StepRequest::default() }
 }

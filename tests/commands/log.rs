@@ -90,7 +90,7 @@ pub(crate) async fn say(engine: &Engine, who: &str, prompt: &str, moral_value: f
         lease: None,
     };
     let request = StepRequest {
-        prompt: prompt.to_owned(),
+        prompt: prompt.into(),
         moral_value: Some(moral_value),
         max_tokens: Some(100.into()),
         ..StepRequest::default()

@@ -44,7 +44,7 @@ fn chat(messages: &[Value]) -> StepRequest {
     let messages: Vec<Message> = messages.iter().map(message).collect();
     let prompt = turn::prompt(&messages, &ClientBlocks::default()).unwrap();
     let chat = Chat::new(messages, &prompt, true, Extra::default());
-    StepRequest { prompt: prompt.text, chat: Some(chat), ..StepRequest::default() }
+    StepRequest { prompt: prompt.text.into(), chat: Some(chat), ..StepRequest::default() }
 }
 
 fn user(content: impl Into<Value>) -> Value {

@@ -125,7 +125,12 @@ mod heavy {
             format!("{head}{body}").into_bytes()
         };
         let model = Double::new(script.into_iter().map(|when| Act::SendWhen(when, answer()))).await;
-        let server = env(&database, &model).with("API_TIMEOUT", 300).serve().await;
+        let server = env(&database, &model)
+            .with("API_TIMEOUT", 300)
+            .with("MLSDM__DATABASE__ACQUIRE_TIMEOUT_SECONDS", 300)
+            .with("MLSDM__LIMITS__BODY_TIMEOUT_MS", 300_000)
+            .serve()
+            .await;
         let [before, _] = resident(&server);
 
         let (mut left, mut answered, mut rounds): (Vec<usize>, usize, usize) =

@@ -164,7 +164,7 @@ async fn propose_of(step: Step<'_>) -> Result<(Proposal, ProposedRequest), StepE
     let command_id = crate::ids::command_id();
     let content = SealedPrompt::of(step, &subject, policy.record.messages);
     let sealed = content::seal(&subject, command_id, &content, None)?;
-    let prompt_digest: [u8; 32] = Sha256::digest(&request.prompt).into();
+    let prompt_digest: [u8; 32] = Sha256::digest(&*request.prompt).into();
     let claim = caller.idempotency_key.as_ref().map(|key| Claim {
         route: caller.route.clone(),
         key: key.clone(),

@@ -45,7 +45,7 @@ pub(super) async fn ask(
     let request = Request {
         model: step.request.model.clone(),
         messages: messages(step, message),
-        prompt: Arc::from(&*step.request.prompt),
+        prompt: Arc::clone(&step.request.prompt),
         max_tokens: limit(step.request, admitted),
         temperature: step.request.temperature,
         extra: step.request.chat.as_ref().map(|chat| Arc::clone(&chat.extra)).unwrap_or_default(),

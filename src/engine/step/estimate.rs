@@ -50,7 +50,7 @@ mod tests {
     fn the_context_is_counted_unless_the_request_disables_it() {
         let policy = Policy::default();
         let request = |context_top_k| StepRequest {
-            prompt: "Hello there".to_owned(),
+            prompt: "Hello there".into(),
             context_top_k,
             ..StepRequest::default()
         };
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_disconnected_client_pays_for_the_partial_answer() {
-        let request = StepRequest { prompt: "Hello there".to_owned(), ..StepRequest::default() };
+        let request = StepRequest { prompt: "Hello there".into(), ..StepRequest::default() };
         let partial =
             |answer: &str| StoredAnswer { answer: answer.to_owned(), ..StoredAnswer::default() };
         assert_eq!(partial_usage(&request, &partial("")), Usage::default());
@@ -81,7 +81,7 @@ mod tests {
             extra: std::sync::Arc::default(),
         };
         let request = StepRequest {
-            prompt: "Hello there".to_owned(),
+            prompt: "Hello there".into(),
             chat: Some(chat),
             context_top_k: Some(0),
             ..StepRequest::default()

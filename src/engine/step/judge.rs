@@ -43,7 +43,7 @@ pub(super) async fn judge(
     }
     let digest = digest(&texts);
     let is_prompt =
-        texts.first().is_none_or(|text| *text == step.request.prompt) && texts.len() < 2;
+        texts.first().is_none_or(|text| **text == *step.request.prompt) && texts.len() < 2;
     let is_plain = moral.scope == JudgedScope::LastMessage && is_prompt;
     let judged = (!is_plain).then(|| Judged {
         scope: moral.scope,

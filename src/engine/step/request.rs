@@ -26,7 +26,8 @@ use crate::{
 #[derive(Clone, Default, Serialize)]
 pub struct StepRequest {
     /// The prompt: the text that is hashed, embedded and remembered. Empty if the chat has only media.
-    pub prompt: String,
+    #[serde(serialize_with = "text")]
+    pub prompt: Arc<str>,
     /// The chat that contains the prompt. Without one the prompt is the only message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat: Option<Chat>,
@@ -57,7 +58,7 @@ impl StepRequest {
     /// The texts that a scope judges.
     pub(super) fn judged(&self, scope: JudgedScope) -> Vec<Cow<'_, str>> {
         match &self.chat {
-            None => vec![Cow::Borrowed(self.prompt.as_str())],
+            None => vec![Cow::Borrowed(&*self.prompt)],
             Some(chat) => turn::judged(&chat.messages, &chat.extra, chat.turn, scope),
         }
     }
@@ -131,6 +132,10 @@ impl Chat {
         let later = self.messages.iter().skip(self.prompt);
         later.into_iter().any(|message| message.role == Role::Assistant)
     }
+}
+
+fn text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
 }
 
 fn inner<S: Serializer>(extra: &Arc<Extra>, serializer: S) -> Result<S::Ok, S::Error> {

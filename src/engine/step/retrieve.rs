@@ -83,7 +83,7 @@ async fn context(
     vector: &UnitVector,
 ) -> Result<KeptContext, Failure> {
     let Some(chat) = &step.request.chat else { return search(step, admitted, vector).await };
-    let digest = Sha256::digest(&step.request.prompt).into();
+    let digest = Sha256::digest(&*step.request.prompt).into();
     let key: ContextKey = (admitted.subject.subject_ref, digest, chat.prompt);
     let contexts = &step.engine.caches.contexts;
     if chat.continues()

@@ -10,16 +10,22 @@ use crate::{
     inflight::Lease,
 };
 
+/// The largest buffer that is allocated before the first byte has arrived.
+const CAPACITY_MAX: usize = 64 * 1024;
+
 /// The decompressed part of a body, within the limits.
 pub(super) struct Buffer {
     bytes: BytesMut,
+    /// The size that the client announced; 0 if it did not.
+    announced: usize,
     pub(super) max: usize,
     lease: Option<Arc<Lease>>,
 }
 
 impl Buffer {
-    pub(super) fn new(capacity: usize, max: usize, lease: Option<Arc<Lease>>) -> Self {
-        Self { bytes: BytesMut::with_capacity(capacity), max, lease }
+    pub(super) fn new(announced: usize, max: usize, lease: Option<Arc<Lease>>) -> Self {
+        let bytes = BytesMut::with_capacity(announced.min(CAPACITY_MAX));
+        Self { bytes, announced: announced.min(max), max, lease }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -37,6 +43,11 @@ impl Buffer {
             let detail = "the requests that run hold too much memory; try again later, or raise \
                           limits.inflight_bytes";
             return Err(Problem::new(Code::OverMemory, detail));
+        }
+        let is_full = self.bytes.capacity() < self.bytes.len() + chunk.len();
+        if is_full && self.bytes.len() + chunk.len() <= self.announced {
+            // a buffer that grows by doubling takes up to three times the size of the body
+            self.bytes.reserve(self.announced - self.bytes.len());
         }
         self.bytes.extend_from_slice(chunk);
         Ok(())

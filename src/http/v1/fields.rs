@@ -1,15 +1,15 @@
 //! Reads the fields of requests in the dialects of providers.
 
-use std::sync::Arc;
+use std::io;
 
 use actix_web::HttpRequest;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
     http::{Code, Problem},
-    json::{self, Fields},
-    llm::{self, Dialect, FieldFault, Llm},
+    json::{self, BorrowedFields, Fields},
+    llm::{self, Dialect, FieldFault, Llm, turn},
 };
 
 /// Longest value of a header that passes to a provider, in bytes.
@@ -23,14 +23,12 @@ pub(super) fn take<T: DeserializeOwned, E: serde::de::Error>(
     fields.take(name).map_err(|error| invalid(name, &error))
 }
 
-/// Removes a list that must be present and returns its elements.
-pub(super) fn list<E: serde::de::Error>(
-    fields: &mut Fields,
+/// The value of a field of a body that is not copied.
+pub(super) fn borrow<'t, T: Deserialize<'t>, E: serde::de::Error>(
+    fields: &BorrowedFields<'t>,
     name: &'static str,
-) -> Result<Vec<Arc<RawValue>>, E> {
-    let list: Option<Vec<Box<RawValue>>> = take(fields, name)?;
-    let list = list.ok_or_else(|| E::missing_field(name))?;
-    Ok(list.into_iter().map(Arc::from).collect())
+) -> Result<Option<T>, E> {
+    fields.read(name).map_err(|error| invalid(name, &error))
 }
 
 /// The value of a field, which stays.
@@ -106,16 +104,16 @@ pub(super) fn text_of(content: Option<&RawValue>) -> Result<String, &'static str
         Some(b'n') => Ok(String::new()),
         Some(b'"') => json::read(content).map_err(|_| "content is not a valid string"),
         Some(b'[') => {
-            let parts: Vec<Fields> =
+            let parts: Vec<BorrowedFields<'_>> =
                 json::read(content).map_err(|_| "a part is not an object with unique names")?;
             let mut texts = Vec::new();
             for part in &parts {
-                if part.read::<String>("type").ok().flatten().as_deref() == Some("text") {
+                if part.text("type").ok().flatten().as_deref() == Some("text") {
                     let text = part.read::<String>("text").ok().flatten();
                     texts.push(text.ok_or("a part of type text has no text")?);
                 }
             }
-            Ok(texts.join("\n"))
+            Ok(turn::joined(texts, "\n"))
         }
         _ => Err("content must be a string or a list of parts"),
     }
@@ -128,8 +126,22 @@ pub(super) fn is_plain(raw: &RawValue, role: &str, text: &str) -> bool {
         role: &'a str,
         content: &'a str,
     }
-    // most messages with parts are told apart without writing the text
-    raw.get().len() >= text.len()
-        && role != "developer"
-        && serde_json::to_string(&Plain { role, content: text }).is_ok_and(|it| it == raw.get())
+    let mut rest = Rest(raw.get().as_bytes());
+    role != "developer"
+        && serde_json::to_writer(&mut rest, &Plain { role, content: text }).is_ok()
+        && rest.0.is_empty()
+}
+
+/// Compares what is written with a text, and fails at the first difference.
+struct Rest<'t>(&'t [u8]);
+
+impl io::Write for Rest<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -140,7 +140,7 @@ impl GenerateRequest {
         }
         bounds::metadata(&self.metadata)?;
         Ok(StepRequest {
-            prompt: self.prompt,
+            prompt: self.prompt.into(),
             moral_value: bounds::moral_value(self.moral_value)?,
             max_tokens: bounds::max_tokens(self.max_tokens, LimitField::MaxTokens, MAX_TOKENS_MAX)?
                 .map(|limit| TokenLimit { field: None, ..limit }),

@@ -1,5 +1,7 @@
 //! The prompt of a chat in a request.
 
+use std::sync::Arc;
+
 use crate::{
     engine::Chat,
     http::{Code, Problem},
@@ -15,10 +17,10 @@ pub(super) fn chat(
     shortenable: bool,
     extra: Extra,
     blocks: &ClientBlocks,
-) -> Result<(String, Chat), Problem> {
+) -> Result<(Arc<str>, Chat), Problem> {
     let prompt = turn::prompt(&messages, blocks).map_err(no_prompt)?;
     let chat = Chat::new(messages, &prompt, shortenable, extra);
-    Ok((prompt.text, chat))
+    Ok((prompt.text.into(), chat))
 }
 
 fn no_prompt(error: NoPrompt) -> Problem {

@@ -3,12 +3,17 @@
 //! The provider is not asked: it would get the messages of the caller without a verdict and without a
 //! trace in the event log.
 
+use std::fmt;
+
 use actix_web::{
     HttpRequest,
     web::{Data, Json},
 };
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
@@ -26,6 +31,8 @@ use crate::{
 const IMAGE_TOKENS: u64 = 1_600;
 /// Tokens that surround a message, and a definition of a tool.
 const FRAME_TOKENS: u64 = 4;
+/// Fields that the model does not read: the data of a file, the mark of a part for a cache.
+const UNREAD: [&str; 4] = ["role", "data", "cache_control", "signature"];
 
 /// A request whose tokens are counted. Other fields are ignored.
 #[derive(Deserialize, ToSchema)]
@@ -34,13 +41,13 @@ pub struct CountRequest {
     #[serde(default)]
     model: Option<String>,
     #[schema(value_type = Vec<Object>)]
-    messages: Vec<Value>,
+    messages: Vec<Size>,
     #[serde(default)]
     #[schema(value_type = Object)]
-    system: Value,
+    system: Size,
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
-    tools: Vec<Value>,
+    tools: Vec<ToolSize>,
 }
 
 /// The tokens of a request.
@@ -78,14 +85,24 @@ impl CountRequest {
     fn tokens(&self) -> u64 {
         let frames = (self.messages.len() + self.tools.len()) as u64 * FRAME_TOKENS;
         let mut size = Size::default();
-        self.messages.iter().chain([&self.system]).for_each(|value| size.add(value));
-        // the model reads the definition of a tool as JSON
-        let tools: usize = self.tools.iter().map(|tool| tool.to_string().chars().count()).sum();
+        self.messages.iter().chain([&self.system]).for_each(|part| size.add(part));
+        let tools: usize = self.tools.iter().map(|tool| tool.0).sum();
         let texts = (size.chars + tools).div_ceil(TOKEN_CHARS) as u64;
         texts + size.images * IMAGE_TOKENS + frames
     }
 }
 
+/// The characters of the definition of a tool, which the model reads as JSON.
+struct ToolSize(usize);
+
+impl<'de> Deserialize<'de> for ToolSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let tool: &RawValue = Deserialize::deserialize(deserializer)?;
+        Ok(Self(tool.get().chars().count()))
+    }
+}
+
+/// What a model reads of a value: the characters of its texts, and its images.
 #[derive(Default)]
 struct Size {
     chars: usize,
@@ -93,39 +110,87 @@ struct Size {
 }
 
 impl Size {
-    fn add(&mut self, value: &Value) {
-        match value {
-            Value::String(text) => self.chars += text.chars().count(),
-            Value::Array(parts) => parts.iter().for_each(|part| self.add(part)),
-            Value::Object(fields) => {
-                let kind = fields.get("type").and_then(Value::as_str).unwrap_or_default();
-                if kind == "image" {
-                    self.images += 1;
-                    return;
-                }
-                for (name, value) in fields {
-                    // not read by the model: the type of a part, the data of a file, its mark for a cache
-                    let is_text = !["type", "role", "data", "cache_control", "signature"]
-                        .contains(&name.as_str());
-                    if is_text {
-                        self.add(value);
-                    }
-                }
-            }
-            Value::Number(_) | Value::Bool(_) => self.chars += value.to_string().len(),
-            Value::Null => {}
+    fn add(&mut self, part: &Self) {
+        self.chars += part.chars;
+        self.images += part.images;
+    }
+
+    fn of(chars: usize) -> Self {
+        Self { chars, images: 0 }
+    }
+}
+
+/// Counts a value while it is read, without a tree of it.
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+struct SizeVisitor;
+
+impl<'de> Visitor<'de> for SizeVisitor {
+    type Value = Size;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Size, E> {
+        Ok(Size::of(text.chars().count()))
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Size, E> {
+        Ok(Size::of(value.to_string().len()))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Size, E> {
+        Ok(Size::of(number.to_string().len()))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Size, E> {
+        Ok(Size::of(number.to_string().len()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Size, E> {
+        Ok(Size::of(number.to_string().len()))
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Size, E> {
+        Ok(Size::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Size, A::Error> {
+        let mut size = Size::default();
+        while let Some(part) = parts.next_element()? {
+            size.add(&part);
         }
+        Ok(size)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Size, A::Error> {
+        let (mut size, mut is_image) = (Size::default(), false);
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "type" {
+                is_image |= map.next_value::<&RawValue>()?.get() == "\"image\"";
+            } else if UNREAD.contains(&name.as_str()) {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                size.add(&map.next_value()?);
+            }
+        }
+        Ok(if is_image { Size { chars: 0, images: 1 } } else { size })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn tokens(body: Value) -> u64 {
-        serde_json::from_value::<CountRequest>(body).unwrap().tokens()
+        serde_json::from_str::<CountRequest>(&body.to_string()).unwrap().tokens()
     }
 
     #[test]

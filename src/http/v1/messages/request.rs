@@ -14,11 +14,11 @@ use crate::{
         v1::{
             bounds,
             chat::completions::request::{Extension, bad, messages},
-            fields::{self, is_plain, list, read, take, text_of},
+            fields::{self, borrow, is_plain, text_of},
             prompt,
         },
     },
-    json::{self, Fields},
+    json::{self, BorrowedFields, Fields},
     llm::{Dialect, Extra, LimitField, Message, Role},
 };
 
@@ -29,11 +29,11 @@ pub struct MessagesRequest {
     model: Option<String>,
     /// The chat. The text of the user after the last answer is the prompt.
     #[schema(value_type = Vec<Object>, min_items = 1)]
-    messages: Vec<Arc<RawValue>>,
+    messages: Result<Vec<Message>, Problem>,
     max_tokens: Option<i64>,
     /// The system prompt: a string or a list of text blocks.
     #[schema(value_type = Option<Object>)]
-    system: Option<Box<RawValue>>,
+    system: Option<Result<Message, Problem>>,
     #[schema(minimum = 0.0, maximum = 1.0)]
     temperature: Option<f64>,
     stream: Option<bool>,
@@ -45,17 +45,18 @@ pub struct MessagesRequest {
 
 impl<'de> Deserialize<'de> for MessagesRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut fields = Fields::deserialize(deserializer)?;
+        let fields = BorrowedFields::deserialize(deserializer)?;
+        let system = fields.get("system").filter(|system| !json::is_null(system));
         Ok(Self {
-            model: take(&mut fields, "model")?,
-            messages: list(&mut fields, "messages")?,
-            max_tokens: read(&fields, "max_tokens")?,
-            system: take(&mut fields, "system")?,
-            temperature: read(&fields, "temperature")?,
-            stream: take(&mut fields, "stream")?,
-            metadata: read(&fields, "metadata")?,
-            mlsdm: take(&mut fields, "mlsdm")?,
-            rest: fields,
+            model: borrow(&fields, "model")?,
+            messages: messages(&fields, message)?,
+            max_tokens: borrow(&fields, "max_tokens")?,
+            system: system.map(read_system),
+            temperature: borrow(&fields, "temperature")?,
+            stream: borrow(&fields, "stream")?,
+            metadata: borrow(&fields, "metadata")?,
+            mlsdm: borrow(&fields, "mlsdm")?,
+            rest: fields.without(&["model", "messages", "system", "stream", "mlsdm"]),
         })
     }
 }
@@ -86,9 +87,9 @@ impl MessagesRequest {
             return Err(bad("temperature must be between 0 and 1"));
         }
         fields::check(Dialect::Anthropic, &self.rest, llm)?;
-        let mut messages = messages(&self.messages, message)?;
+        let mut messages = self.messages?;
         if let Some(system) = self.system {
-            messages.insert(0, read_system(system)?);
+            messages.insert(0, system?);
         }
         let has_tools = self.rest.is_set("tools");
         let headers = fields::headers(request, Dialect::Anthropic, llm)?;
@@ -116,15 +117,16 @@ impl MessagesRequest {
 }
 
 /// The system prompt. A list of blocks is also passed to the model unchanged.
-fn read_system(system: Box<RawValue>) -> Result<Message, Problem> {
-    let text = text_of(Some(&system)).map_err(|what| bad(format!("system: {what}")))?;
+fn read_system(system: &RawValue) -> Result<Message, Problem> {
+    let text = text_of(Some(system)).map_err(|what| bad(format!("system: {what}")))?;
     let is_list = system.get().starts_with('[');
-    Ok(Message { role: Role::System, text, raw: is_list.then(|| Arc::from(system)) })
+    Ok(Message { role: Role::System, text, raw: is_list.then(|| Arc::from(system.to_owned())) })
 }
 
-fn message(raw: &Arc<RawValue>) -> Result<Message, &'static str> {
-    let fields: Fields = json::read(raw).map_err(|_| "expected an object with unique names")?;
-    let name: Option<String> = fields.read("role").map_err(|_| "role must be a string")?;
+fn message(raw: &RawValue) -> Result<Message, &'static str> {
+    let fields: BorrowedFields<'_> =
+        json::read(raw).map_err(|_| "expected an object with unique names")?;
+    let name = fields.text("role").map_err(|_| "role must be a string")?;
     let role = match name.as_deref() {
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,
@@ -132,9 +134,9 @@ fn message(raw: &Arc<RawValue>) -> Result<Message, &'static str> {
         Some(_) => return Err("role must be user, assistant or system"),
         None => return Err("role is missing"),
     };
-    let text = text_of(fields.get("content").map(AsRef::as_ref))?;
+    let text = text_of(fields.get("content"))?;
     // a system message keeps its place only by its original
     let is_plain =
         role != Role::System && is_plain(raw, name.as_deref().unwrap_or_default(), &text);
-    Ok(Message { role, text, raw: (!is_plain).then(|| Arc::clone(raw)) })
+    Ok(Message { role, text, raw: (!is_plain).then(|| Arc::from(raw.to_owned())) })
 }

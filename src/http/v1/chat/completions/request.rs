@@ -14,12 +14,12 @@ use crate::{
         AppState, Code, Problem,
         v1::{
             bounds,
-            fields::{self, is_plain, list, read, take, text_of},
+            fields::{self, borrow, is_plain, text_of},
             prompt,
         },
     },
-    json::{self, Fields},
-    llm::{Dialect, Extra, LimitField, Llm, Message, Role, TokenLimit},
+    json::{self, BorrowedFields, Fields},
+    llm::{Dialect, Extra, LimitField, Message, Role},
 };
 
 /// Upper bound of the messages of a chat, or of the items of an input: a turn of an agent has several.
@@ -35,7 +35,7 @@ pub struct ChatRequest {
     model: Option<String>,
     /// The chat. The text of the user after the last answer is the prompt.
     #[schema(value_type = Vec<Object>, min_items = 1)]
-    messages: Vec<Arc<RawValue>>,
+    messages: Result<Vec<Message>, Problem>,
     max_tokens: Option<i64>,
     max_completion_tokens: Option<i64>,
     #[schema(minimum = 0.0, maximum = 2.0)]
@@ -54,20 +54,20 @@ pub struct ChatRequest {
 
 impl<'de> Deserialize<'de> for ChatRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut fields = Fields::deserialize(deserializer)?;
+        let fields = BorrowedFields::deserialize(deserializer)?;
         Ok(Self {
-            model: take(&mut fields, "model")?,
-            messages: list(&mut fields, "messages")?,
-            max_tokens: read(&fields, "max_tokens")?,
-            max_completion_tokens: read(&fields, "max_completion_tokens")?,
-            temperature: read(&fields, "temperature")?,
-            stream: take(&mut fields, "stream")?,
-            stream_options: read(&fields, "stream_options")?,
-            n: read(&fields, "n")?,
-            user: read(&fields, "user")?,
-            metadata: read(&fields, "metadata")?,
-            mlsdm: take(&mut fields, "mlsdm")?,
-            rest: fields,
+            model: borrow(&fields, "model")?,
+            messages: messages(&fields, message)?,
+            max_tokens: borrow(&fields, "max_tokens")?,
+            max_completion_tokens: borrow(&fields, "max_completion_tokens")?,
+            temperature: borrow(&fields, "temperature")?,
+            stream: borrow(&fields, "stream")?,
+            stream_options: borrow(&fields, "stream_options")?,
+            n: borrow(&fields, "n")?,
+            user: borrow(&fields, "user")?,
+            metadata: borrow(&fields, "metadata")?,
+            mlsdm: borrow(&fields, "mlsdm")?,
+            rest: fields.without(&["model", "messages", "stream", "mlsdm"]),
         })
     }
 }
@@ -104,9 +104,9 @@ pub(in crate::http::v1) struct ParsedRequest {
 }
 
 impl ChatRequest {
-    /// The messages.
-    pub(crate) fn decoded(&self) -> Result<Vec<Message>, Problem> {
-        messages(&self.messages, message)
+    /// True if the messages have the expected form.
+    pub(crate) const fn is_decoded(&self) -> bool {
+        self.messages.is_ok()
     }
 
     pub(in crate::http::v1) fn validate(
@@ -124,9 +124,10 @@ impl ChatRequest {
         if temperature.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
             return Err(bad("temperature must be between 0 and 2"));
         }
-        let messages = self.decoded()?;
+        let limit = self.limit();
+        let messages = self.messages?;
         fields::check(Dialect::OpenAi, &self.rest, llm)?;
-        let max_tokens = self.limit(llm)?;
+        let max_tokens = bounds::chat_tokens(limit.0, limit.1, llm)?;
         let shortenable = !FORMING.iter().any(|field| self.rest.is_set(field));
         let headers = fields::headers(request, Dialect::OpenAi, llm)?;
         let extra = Extra { dialect: Some(Dialect::OpenAi), fields: self.rest, headers };
@@ -155,12 +156,11 @@ impl ChatRequest {
     }
 
     /// The limit, in the field in which the caller named it.
-    fn limit(&self, llm: &Llm) -> Result<Option<TokenLimit>, Problem> {
-        let (asked, field) = match self.max_completion_tokens {
+    fn limit(&self) -> (Option<i64>, LimitField) {
+        match self.max_completion_tokens {
             Some(tokens) => (Some(tokens), LimitField::MaxCompletionTokens),
             None => (self.max_tokens, LimitField::MaxTokens),
-        };
-        bounds::chat_tokens(asked, field, llm)
+        }
     }
 }
 
@@ -168,23 +168,27 @@ pub(crate) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(Code::BadChat, detail)
 }
 
-/// Parses all messages. An error names the index of the message and never quotes its text.
-pub(crate) fn messages(
-    values: &[Arc<RawValue>],
-    read: fn(&Arc<RawValue>) -> Result<Message, &'static str>,
-) -> Result<Vec<Message>, Problem> {
+/// Parses all messages, each directly from the body, so that only what is kept is copied. An inner error
+/// names the index of the message and never quotes its text.
+pub(in crate::http::v1) fn messages<'t, E: serde::de::Error>(
+    fields: &BorrowedFields<'t>,
+    read: fn(&'t RawValue) -> Result<Message, &'static str>,
+) -> Result<Result<Vec<Message>, Problem>, E> {
+    let values: Option<Vec<&'t RawValue>> = borrow(fields, "messages")?;
+    let values = values.ok_or_else(|| E::missing_field("messages"))?;
     if values.is_empty() || values.len() > MESSAGES_MAX {
-        return Err(bad(format!("messages must contain 1 to {MESSAGES_MAX} messages")));
+        return Ok(Err(bad(format!("messages must contain 1 to {MESSAGES_MAX} messages"))));
     }
-    let read = |(index, value): (usize, &Arc<RawValue>)| {
+    let read = |(index, value): (usize, &'t RawValue)| {
         read(value).map_err(|what| bad(format!("messages[{index}]: {what}")))
     };
-    values.iter().enumerate().map(read).collect()
+    Ok(values.into_iter().enumerate().map(read).collect())
 }
 
-fn message(raw: &Arc<RawValue>) -> Result<Message, &'static str> {
-    let fields: Fields = json::read(raw).map_err(|_| "expected an object with unique names")?;
-    let name: Option<String> = fields.read("role").map_err(|_| "role must be a string")?;
+fn message(raw: &RawValue) -> Result<Message, &'static str> {
+    let fields: BorrowedFields<'_> =
+        json::read(raw).map_err(|_| "expected an object with unique names")?;
+    let name = fields.text("role").map_err(|_| "role must be a string")?;
     let name = name.ok_or("role is missing")?;
     let role = match &*name {
         "system" | "developer" => Role::System,
@@ -193,7 +197,7 @@ fn message(raw: &Arc<RawValue>) -> Result<Message, &'static str> {
         "tool" | "function" => Role::Tool,
         _ => return Err("role must be system, developer, user, assistant or tool"),
     };
-    let text = text_of(fields.get("content").map(AsRef::as_ref))?;
-    let raw = (!is_plain(raw, &name, &text)).then(|| Arc::clone(raw));
+    let text = text_of(fields.get("content"))?;
+    let raw = (!is_plain(raw, &name, &text)).then(|| Arc::from(raw.to_owned()));
     Ok(Message { role, text, raw })
 }
