@@ -179,6 +179,16 @@ impl Embedder {
         self.cache.as_ref().map(Cache::metrics).unwrap_or_default()
     }
 
+    /// Checks that a text can be embedded now: its vector is in the cache, or the model may be called.
+    ///
+    /// # Errors
+    /// [`EmbedError::BreakerOpen`].
+    pub fn check(&self, text: &str) -> Result<(), EmbedError> {
+        let Model::Openai(openai) = &self.model else { return Ok(()) };
+        let is_cached = self.cache.as_ref().is_some_and(|cache| cache.contains(text));
+        if is_cached { Ok(()) } else { openai.check() }
+    }
+
     /// Embeds a text.
     ///
     /// # Errors

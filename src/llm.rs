@@ -50,9 +50,9 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 
-use tokio::time::Instant;
 use tracing::Instrument as _;
 
 pub use anthropic::{Anthropic, AnthropicSettings};
@@ -345,7 +345,7 @@ impl Llm {
                 Err(error) => {
                     !error.may_fall_back()
                         || sink.has_started()
-                        || Instant::now() >= deadline.attempts()
+                        || !deadline.has_time_after(Duration::ZERO)
                 }
             };
             // a failure after an attempt says more than a fallback that was never called

@@ -75,6 +75,11 @@ impl Cache {
         }))))
     }
 
+    /// True if the vector of a text is cached.
+    pub(super) fn contains(&self, text: &str) -> bool {
+        self.inner().vectors.contains(&key(text))
+    }
+
     /// The vector of a text: cached, from a running computation, or computed now.
     pub(super) async fn get<M, F>(&self, text: &str, make: M) -> EmbedResult
     where

@@ -102,6 +102,11 @@ impl EmbedError {
         }
     }
 
+    /// The time after which a retry may succeed, if the circuit breaker names one.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        if let Self::BreakerOpen { retry_after } = self { Some(*retry_after) } else { None }
+    }
+
     /// True if a retry with the same configuration may succeed.
     pub const fn is_transient(&self) -> bool {
         match self {

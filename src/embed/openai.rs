@@ -133,6 +133,10 @@ impl Openai {
         self.breaker.state()
     }
 
+    pub(super) fn check(&self) -> Result<(), EmbedError> {
+        self.breaker.check().map_err(|retry_after| EmbedError::BreakerOpen { retry_after })
+    }
+
     pub(super) async fn call(&self, texts: &[String]) -> Result<Vec<UnitVector>, EmbedError> {
         let mut vectors = Vec::with_capacity(texts.len());
         for batch in batches(texts) {

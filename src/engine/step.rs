@@ -11,6 +11,7 @@
 //! | `http/v1/generate.rs` (or `v1/chat`, `v1/messages`) | validates the body, authorizes the caller |
 //! | `engine/step.rs` | starts the step as a task; [`run`] |
 //! | `engine/step/request.rs` | the request and its caller |
+//! | `engine/step/preflight.rs` | refuses what cannot be answered, before anything is recorded |
 //! | `engine/step/admit.rs` | proposes `step.admitted`; `judge.rs` scores, `sealed.rs` seals the request |
 //! | `engine/append.rs` | hands the command to the writer |
 //! | `store/writer.rs`, `store/writer/task.rs`, `store/writer/pipeline.rs` | batches, decides (`domain/decide.rs`), appends, commits |
@@ -32,6 +33,7 @@ mod estimate;
 pub(super) mod exchange;
 mod handle;
 mod judge;
+mod preflight;
 mod progress;
 mod record;
 mod replay;
@@ -103,6 +105,7 @@ pub async fn run(
     let mut progress = Progress::new(step, deltas);
     // boxed: the state of a call is larger than everything else in a step
     let asking = Box::pin(async {
+        step.require_time()?;
         let retrieval = retrieve::retrieve(step, &admitted, &mut progress).await?;
         ask::ask(step, &admitted, retrieval, &mut progress).await
     });

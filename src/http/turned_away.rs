@@ -11,15 +11,17 @@ use crate::domain::ids::EngineId;
 pub(super) struct CalledEngine(pub(super) EngineId);
 
 /// The errors by which a request for a step is turned away before a verdict.
-const BEFORE_VERDICT: [Code; 5] = [
+const BEFORE_VERDICT: [Code; 7] = [
     Code::TooManyRequests,
     Code::BudgetSpent,
     Code::BudgetHolders,
     Code::NoPrice,
     Code::EmergencyShutdown,
+    Code::ModelUnavailable,
+    Code::EmbedderUnavailable,
 ];
 
-/// Counts the response to a request with this error.
+/// Counts the response to a request with this error, which names no step.
 pub(super) fn count(state: &AppState, request: &HttpRequest, pattern: Option<&str>, code: Code) {
     if let Some(reason) = denial(request, code) {
         state.engines.count_denied(&reason);

@@ -31,9 +31,17 @@ impl Activity {
 
     /// The time at which the call is idle for too long; `first` if nothing has arrived.
     pub(super) fn limit(&self, first: Instant, idle: Duration) -> Instant {
+        self.last().map_or(first, |last| last + idle)
+    }
+
+    /// The time since when the provider has been silent, in a call that began at this time.
+    pub(super) fn silent_since(&self, began: Instant) -> Instant {
+        self.last().map_or(began, |last| last.max(began))
+    }
+
+    fn last(&self) -> Option<Instant> {
         let state = self.state();
-        let last = if state.waits_for_client { Some(Instant::now()) } else { state.last };
-        last.map_or(first, |last| last + idle)
+        if state.waits_for_client { Some(Instant::now()) } else { state.last }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

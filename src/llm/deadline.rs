@@ -6,6 +6,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{LlmError, activity::Activity};
 
+/// Minimum time for a call. With less left none is begun, because it would be billed and could not be
+/// answered.
+const CALL_MIN: Duration = Duration::from_millis(100);
+
+/// The provider's share of the limit between two bytes: one that was silent for less, because the call
+/// began late, is not at fault for a time-out.
+const OWN_TIME: f64 = 0.5;
+
 /// The time limits of a call, with all retries and fallbacks.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
@@ -30,13 +38,25 @@ impl Deadline {
         self.first.min(self.total)
     }
 
-    /// The result of a call, or [`LlmError::Timeout`] if a limit is exceeded.
+    /// True if a call may begin after this delay.
+    pub fn has_time_after(&self, delay: Duration) -> bool {
+        Instant::now() + delay + CALL_MIN <= self.attempts()
+    }
+
+    /// The error of a call that exceeded a limit. A database or a queue that was slow before the call
+    /// shortens its time; that is not the provider's fault.
+    fn exceeded(&self, silent_since: Instant) -> LlmError {
+        let had_own_time = silent_since.elapsed() >= self.idle.mul_f64(OWN_TIME);
+        if had_own_time { LlmError::Timeout } else { LlmError::CutOff }
+    }
+
+    /// The result of a call that begins now, or an error if a limit is exceeded.
     pub(super) async fn limit<T>(
         &self,
         activity: &Arc<Activity>,
         call: impl Future<Output = Result<T, LlmError>>,
     ) -> Result<T, LlmError> {
-        let mut call = pin!(call);
+        let (mut call, began) = (pin!(call), Instant::now());
         let limit = || activity.limit(self.first, self.idle).min(self.total);
         loop {
             tokio::select! {
@@ -44,7 +64,7 @@ impl Deadline {
                 result = &mut call => return result,
                 () = sleep_until(limit()) => {
                     if Instant::now() >= limit() {
-                        return Err(LlmError::Timeout);
+                        return Err(self.exceeded(activity.silent_since(began)));
                     }
                 }
             }
@@ -80,7 +100,7 @@ mod tests {
         assert_eq!(flows, Ok(()));
         let started = Instant::now();
         let endless = deadline().limit(&activity, flow(&activity, 1_000, 25 * SECOND)).await;
-        assert_eq!((endless, started.elapsed()), (Err(LlmError::Timeout), 600 * SECOND));
+        assert_eq!((endless, started.elapsed()), (Err(LlmError::CutOff), 600 * SECOND));
     }
 
     #[tokio::test(start_paused = true)]
@@ -108,5 +128,26 @@ mod tests {
             Ok(())
         };
         assert_eq!(deadline().limit(&activity, waits).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_is_not_at_fault_for_a_call_that_began_too_late() {
+        let late = async |delay: Duration| {
+            let (deadline, activity) = (deadline(), Arc::new(Activity::default()));
+            sleep(delay).await;
+            assert!(deadline.has_time_after(Duration::ZERO));
+            deadline.limit(&activity, std::future::pending::<Result<(), LlmError>>()).await
+        };
+        assert_eq!(late(10 * SECOND).await, Err(LlmError::Timeout));
+        assert_eq!(late(20 * SECOND).await, Err(LlmError::CutOff));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_needs_a_minimum_of_time() {
+        let deadline = Deadline::from(Instant::now() + SECOND);
+        assert!(deadline.has_time_after(SECOND - CALL_MIN));
+        assert!(!deadline.has_time_after(SECOND - CALL_MIN / 2));
+        sleep(2 * SECOND).await;
+        assert!(!deadline.has_time_after(Duration::ZERO));
     }
 }

@@ -50,9 +50,16 @@ pub enum LlmError {
         /// The part that failed.
         cause: UnreachableCause,
     },
-    /// The deadline of the step is over.
+    /// The provider was silent for too long.
     #[error("the model did not answer before the deadline")]
     Timeout,
+    /// The deadline of the step ended a call that had not had its own time: it began late, or the
+    /// provider was answering.
+    #[error("the deadline of the step ended the call of the model")]
+    CutOff,
+    /// The step has no time left for a call.
+    #[error("the step has no time left for a call of the model")]
+    NoTimeLeft,
     /// The provider is overloaded or limits the rate (429, 529).
     #[error("the provider is overloaded or limits the rate of requests")]
     Overloaded {
@@ -168,6 +175,8 @@ impl LlmError {
             | Self::Refused { status, .. } => Some(*status),
             Self::Unreachable { .. }
             | Self::Timeout
+            | Self::CutOff
+            | Self::NoTimeLeft
             | Self::Malformed { .. }
             | Self::BrokenOff
             | Self::Untranslatable { .. }
@@ -193,6 +202,8 @@ impl LlmError {
             | Self::Upstream { .. }
             | Self::Unreachable { .. }
             | Self::Timeout
+            | Self::CutOff
+            | Self::NoTimeLeft
             | Self::Malformed { .. }
             | Self::BrokenOff
             | Self::Untranslatable { .. }
@@ -217,7 +228,8 @@ impl LlmError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "unreachable",
-            Self::Timeout => "timeout",
+            Self::Timeout | Self::CutOff => "timeout",
+            Self::NoTimeLeft => "deadline",
             Self::Overloaded { .. } => "overloaded",
             Self::Upstream { .. } => "upstream",
             Self::Unauthorized { .. } => "unauthorized",
@@ -244,6 +256,8 @@ impl LlmError {
             Self::BreakerOpen { retry_after } => Some(*retry_after),
             Self::Unreachable { .. }
             | Self::Timeout
+            | Self::CutOff
+            | Self::NoTimeLeft
             | Self::Upstream { .. }
             | Self::Unauthorized { .. }
             | Self::QuotaExhausted { .. }
@@ -269,6 +283,8 @@ impl LlmError {
             | Self::Upstream { .. }
             | Self::BrokenOff => true,
             Self::Timeout
+            | Self::CutOff
+            | Self::NoTimeLeft
             | Self::Unauthorized { .. }
             | Self::QuotaExhausted { .. }
             | Self::Refused { .. }
@@ -296,7 +312,9 @@ impl LlmError {
             | Self::Malformed { .. }
             | Self::BrokenOff
             | Self::Unavailable { .. } => true,
-            Self::QuotaExhausted { .. }
+            Self::CutOff
+            | Self::NoTimeLeft
+            | Self::QuotaExhausted { .. }
             | Self::Refused { .. }
             | Self::Untranslatable { .. }
             | Self::NotAllowed
@@ -316,6 +334,8 @@ impl LlmError {
             | Self::TooLong
             | Self::OverMemory
             | Self::Timeout
+            | Self::CutOff
+            | Self::NoTimeLeft
             | Self::NotAllowed => false,
             Self::Unreachable { .. }
             | Self::Overloaded { .. }

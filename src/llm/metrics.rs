@@ -36,10 +36,11 @@ pub(crate) const TOKENS: &[f64] =
     &[0.5, 16.5, 64.5, 256.5, 1_024.5, 4_096.5, 16_384.5, 65_536.5, 262_144.5];
 
 /// Every outcome of an attempt: an answer, or the code of an [`LlmError`].
-const OUTCOMES: [&str; 18] = [
+const OUTCOMES: [&str; 20] = [
     "success",
     "unreachable",
     "timeout",
+    "deadline",
     "overloaded",
     "upstream",
     "unauthorized",
@@ -53,6 +54,7 @@ const OUTCOMES: [&str; 18] = [
     "bulkhead_full",
     "client_gone",
     "too_long",
+    "over_memory",
     "not_recorded",
     UNLISTED,
 ];

@@ -65,20 +65,30 @@ impl Llm {
         Some(TokenLimit { tokens, field })
     }
 
-    /// Checks that a provider has a form for a request, before anything is recorded.
+    /// Checks that a provider has a form for a request and may be called, before anything is recorded.
+    /// A refusal by circuit breakers counts as an attempt that they rejected.
     ///
     /// # Errors
     /// [`LlmError::Untranslatable`] of the first provider, if none has a form.
+    /// [`LlmError::BreakerOpen`] with the shortest wait, if the breakers of all that have one are open.
     pub fn check(&self, request: &Request) -> Result<(), LlmError> {
-        let mut first = Ok(());
-        for (index, target) in self.order(request.model.as_deref()).iter().enumerate() {
+        let order = self.order(request.model.as_deref());
+        let (mut untranslatable, mut waits) = (Ok(()), Vec::new());
+        for (index, target) in order.iter().enumerate() {
             let request = self.request_for(target, request, index == 0);
             match target.upstream.provider.check(&request) {
-                Ok(()) => return Ok(()),
-                Err(error) if index == 0 => first = Err(error),
+                Ok(()) => match target.upstream.breakers.of(request.model.as_deref()).check() {
+                    Ok(()) => return Ok(()),
+                    Err(wait) => waits.push((target, wait)),
+                },
+                Err(error) if index == 0 => untranslatable = Err(error),
                 Err(_) => {}
             }
         }
-        first
+        let Some((first, _)) = waits.first() else { return untranslatable };
+        let retry_after = waits.iter().map(|(_, wait)| *wait).min().unwrap_or_default();
+        let open = Err(LlmError::BreakerOpen { retry_after });
+        first.upstream.attempts.count(&open);
+        open
     }
 }

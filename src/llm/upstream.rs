@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout_at};
 
 use super::{
     CallLog, Deadline, LlmError, Provider, ProviderCompletion, Request, Sink, breakers::Breakers,
@@ -105,9 +105,7 @@ impl Upstream {
                 return result;
             }
             let wait = self.retry.wait(tries, error);
-            if Instant::now() + wait >= deadline.attempts()
-                || (has_fallback && wait > self.retry.max)
-            {
+            if !deadline.has_time_after(wait) || (has_fallback && wait > self.retry.max) {
                 return result;
             }
             sleep(wait).await;
@@ -124,6 +122,9 @@ impl Upstream {
     ) -> Result<ProviderCompletion, LlmError> {
         let slot = timeout_at(deadline.attempts(), self.bulkhead.admit()).await;
         let Ok(Some(_slot)) = slot else { return Err(LlmError::BulkheadFull) };
+        if !deadline.has_time_after(Duration::ZERO) {
+            return Err(LlmError::NoTimeLeft);
+        }
         let permit = self.breakers.of(request.model.as_deref()).admit();
         let permit = permit.map_err(|retry_after| LlmError::BreakerOpen { retry_after })?;
         calls.send(&self.provider, request);

@@ -1,6 +1,6 @@
 //! Steps with an embedder that is slow, that fails, or that differs from the engine's.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc};
 
 use mlsdm::{
     domain::{
@@ -12,6 +12,7 @@ use mlsdm::{
     store::codec,
     testkit::app::{TestApp, TestSetup},
 };
+use tokio::sync::Notify;
 
 const DIMENSION: usize = 8;
 
@@ -86,10 +87,21 @@ async fn a_failed_embedding_fails_the_step_with_its_code() {
 
 #[tokio::test]
 async fn an_embedder_that_hangs_fails_the_step_at_its_deadline() {
-    let settings = Settings { timeout: Duration::ZERO, ..Settings::default() };
-    let setup = TestSetup { settings, ..with(Arc::new(|_| Box::pin(pending()))) };
-    let app = TestApp::sqlite_with(setup).await;
-    assert_eq!(failed(&app).await, "timeout");
+    let called = Arc::new(Notify::new());
+    let calls = Arc::clone(&called);
+    let hanging: Function = Arc::new(move |_| {
+        calls.notify_one();
+        Box::pin(pending())
+    });
+    let app = TestApp::sqlite_with(with(hanging)).await;
+    let pass = async {
+        called.notified().await;
+        tokio::time::pause();
+        tokio::time::advance(Settings::default().timeout).await;
+        tokio::time::resume();
+    };
+    let (code, ()) = tokio::join!(failed(&app), pass);
+    assert_eq!(code, "timeout");
 }
 
 #[tokio::test]

@@ -42,11 +42,6 @@ async fn failure_of(app: &TestApp) -> (FailStage, String) {
     (stage, code)
 }
 
-fn without_time() -> TestSetup {
-    let settings = Settings { timeout: Duration::ZERO, ..Settings::default() };
-    TestSetup { settings, ..TestSetup::default() }
-}
-
 #[tokio::test]
 async fn a_failure_of_the_model_fails_the_step() {
     let app = TestApp::sqlite().await;
@@ -64,10 +59,27 @@ async fn a_failure_of_the_model_fails_the_step() {
 
 #[tokio::test]
 async fn a_model_that_hangs_fails_the_step_at_its_deadline() {
-    let app = TestApp::sqlite_with(without_time()).await;
+    let app = TestApp::sqlite().await;
     app.model.script([Reaction::Hang]);
-    assert_eq!(failure_of(&app).await, (FailStage::Llm, "timeout".to_owned()));
+    let pass = async {
+        app.model.asked(1).await;
+        tokio::time::pause();
+        tokio::time::advance(Settings::default().timeout).await;
+        tokio::time::resume();
+    };
+    let (failure, ()) = tokio::join!(failure_of(&app), pass);
+    assert_eq!(failure, (FailStage::Llm, "timeout".to_owned()));
     assert_eq!(failed(&app).await.code, "timeout");
+}
+
+#[tokio::test]
+async fn a_step_without_time_left_fails_without_a_call() {
+    let settings = Settings { timeout: Duration::ZERO, ..Settings::default() };
+    let app = TestApp::sqlite_with(TestSetup { settings, ..TestSetup::default() }).await;
+    assert_eq!(failure_of(&app).await, (FailStage::Llm, "deadline".to_owned()));
+    let event = failed(&app).await;
+    assert_eq!((event.code.as_str(), event.attempts, event.calls.len()), ("deadline", 0, 0));
+    assert!(app.model.requests().is_empty());
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use actix_web::{http::StatusCode, test, web};
 use mlsdm::{
+    domain::ids::EngineId,
     http::create_app,
     testkit::{TestDatabase, app_state},
 };
@@ -68,6 +69,45 @@ async fn an_open_breaker_is_a_503_with_retry_after() {
     assert_eq!((status, &body["code"], &body["breaker"]), (503, &json!("E607"), &json!("open")));
     let wait: u64 = wait.unwrap().parse().unwrap();
     assert!((1..=30).contains(&wait), "{wait}");
+}
+
+#[actix_web::test]
+async fn a_request_that_an_open_breaker_refuses_is_not_recorded() {
+    let acts = [completion("Hello there")].into_iter().chain(failing(2));
+    let double = Double::new(acts).await;
+    let (state, _database) = app_state(&[
+        ("LLM_BACKEND", "openai"),
+        ("MLSDM__LLM__OPENAI__BASE_URL", &*double.url),
+        ("MLSDM__LLM__MODEL", "m-1"),
+        ("MLSDM__LLM__RETRY__ATTEMPTS", "1"),
+        ("MLSDM__LLM__BREAKER__FAILURES", "2"),
+    ])
+    .await;
+    let engines = state.engines.clone();
+    let app = test::init_service(create_app(web::Data::new(state))).await;
+    let ask = async |key: Option<&'static str>| {
+        let body = json!({ "prompt": "Hello", "moral_value": 0.9 });
+        let mut request = test::TestRequest::post().uri("/v1/generate").set_json(body);
+        if let Some(key) = key {
+            request = request.insert_header(("idempotency-key", key));
+        }
+        test::call_service(&app, request.to_request()).await.status().as_u16()
+    };
+    let head = async || engines.get(&EngineId::default()).await.unwrap().view().state.position;
+    assert_eq!(ask(Some("answered")).await, 200);
+    assert_eq!((ask(None).await, ask(None).await), (502, 502));
+    let before = head().await;
+    assert_eq!((ask(None).await, ask(Some("new")).await), (503, 503));
+    assert_eq!(head().await, before, "no event");
+    assert_eq!(ask(Some("answered")).await, 200, "the answer is in the log");
+    assert_eq!(head().await, before);
+    engines.record_all_refusals().await;
+    let log = engines.parts().store.read(&EngineId::default(), before, 10).await.unwrap();
+    let counted: Vec<Value> =
+        log.iter().map(|record| serde_json::from_slice(&record.payload).unwrap()).collect();
+    let total: u64 = counted.iter().filter_map(|event| event["counts"]["E607"].as_u64()).sum();
+    assert_eq!(total, 2, "{counted:?}");
+    assert_eq!(double.times(), 3);
 }
 
 #[actix_web::test]

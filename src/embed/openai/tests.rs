@@ -187,6 +187,8 @@ async fn repeated_failures_open_the_circuit_breaker() {
     }
     assert_eq!(embedder.embed("one more").await.unwrap_err().code(), "breaker_open");
     assert_eq!(embedder.breaker(), Some(breaker::State::Open));
+    let open = embedder.check("another").unwrap_err();
+    assert!(open.retry_after().is_some_and(|wait| wait > Duration::from_secs(20)), "{open}");
     assert_eq!(server.received_requests().await.unwrap().len(), faults);
 }
 

@@ -11,6 +11,7 @@ use super::{
     error::StepError,
     estimate,
     judge::{self, Scores},
+    preflight,
     request::Step,
     sealed::{self, SealedPrompt},
     spans,
@@ -28,7 +29,6 @@ use crate::{
         caches::ItemDigest,
         content,
     },
-    llm::{LlmError, Request},
     store::{
         subject::{Subject, SubjectError},
         writer::{Actor, Claim, Committed, Earlier, Outcome, Proposal, WriteError, prompt_hmac},
@@ -57,13 +57,10 @@ pub(super) struct AdmittedStep {
     pub(super) actor: Actor,
 }
 
-/// Maximum number of models that an error names.
-const NAMED_MAX: usize = 20;
-
 /// Has the request admitted or rejected. A rejection is not an error.
 pub(super) async fn admit(step: Step<'_>) -> Result<Admission, StepError> {
     step.engine.metrics.requests.inc();
-    check_model(step)?;
+    preflight::check(step).await?;
     let span = spans::decide(&step.engine.id);
     let admission = decide(step).instrument(span.clone()).await;
     record_admission(&span, &admission);
@@ -75,32 +72,6 @@ pub(super) async fn admit(step: Step<'_>) -> Result<Admission, StepError> {
             .observe_with_exemplar(step.received_at.elapsed(), traces::exemplar());
     }
     admission
-}
-
-/// Checks that the model may be named and that its provider has a form for the request.
-fn check_model(step: Step<'_>) -> Result<(), StepError> {
-    let (llm, request) = (&step.engine.parts.llm, step.request);
-    if request.model.as_ref().is_some_and(|model| !llm.allows(model)) {
-        let mut models = llm.models();
-        let more = models.len() > NAMED_MAX;
-        models.truncate(NAMED_MAX);
-        let models = models.join(", ") + if more { " …" } else { "" };
-        return Err(StepError::ModelNotAllowed { models });
-    }
-    let Some(chat) = &request.chat else { return Ok(()) };
-    let request = Request {
-        model: request.model.clone(),
-        messages: chat.messages.clone(),
-        prompt: Arc::from(""),
-        max_tokens: request.max_tokens,
-        temperature: request.temperature,
-        extra: Arc::clone(&chat.extra),
-    };
-    match llm.check(&request) {
-        Err(LlmError::Untranslatable { what }) => Err(StepError::Untranslatable { what }),
-        // a request that names no model fails when it is called
-        Ok(()) | Err(_) => Ok(()),
-    }
 }
 
 async fn decide(step: Step<'_>) -> Result<Admission, StepError> {

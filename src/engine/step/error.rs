@@ -49,6 +49,23 @@ pub enum StepError {
         /// The part.
         what: &'static str,
     },
+    /// The circuit breakers of the model and of its fallbacks are open. Nothing was recorded.
+    #[error(
+        "the model is not called at the moment because its last calls failed (its circuit breaker is open)"
+    )]
+    ModelUnavailable {
+        /// The time until a breaker admits a call.
+        retry_after: Duration,
+    },
+    /// The circuit breaker of the embedding server is open. Nothing was recorded.
+    #[error(
+        "the embedding server is not called at the moment because its last calls failed (its circuit \
+         breaker is open)"
+    )]
+    EmbedderUnavailable {
+        /// The time until the breaker admits a call.
+        retry_after: Duration,
+    },
     /// The texts that must be judged are too long. Nothing was recorded.
     #[error(
         "the request has {chars} characters to be judged, and at most {limit} are judged; shorten it, or \

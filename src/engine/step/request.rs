@@ -6,21 +6,24 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::answer::AnswerIds;
+use super::{answer::AnswerIds, error::Failure};
 use crate::{
     domain::{
         budget::Amount,
-        event::{Auth, Sampling, TokenRule},
+        event::{Auth, FailStage, Sampling, TokenRule},
         policy::{JudgedScope, MemoryMode, Policy},
     },
     engine::Engine,
     inflight::Lease,
     json,
     llm::{
-        Deadline, Extra, Message, Messages, Role, TokenLimit,
+        Deadline, Extra, LlmError, Message, Messages, Role, TokenLimit,
         turn::{self, Place, Prompt},
     },
 };
+
+/// Longest beginning of a prompt that is embedded, in characters.
+const EMBEDDED_CHARS: usize = 100_000;
 
 /// A validated request. Its JSON form is what an idempotency key is bound to.
 #[derive(Clone, Default, Serialize)]
@@ -55,6 +58,13 @@ pub struct StepRequest {
 }
 
 impl StepRequest {
+    /// The part of the prompt that is embedded.
+    pub(super) fn embedded(&self) -> &str {
+        let prompt = &*self.prompt;
+        let end = prompt.char_indices().nth(EMBEDDED_CHARS).map_or(prompt.len(), |(end, _)| end);
+        &prompt[..end]
+    }
+
     /// The texts that a scope judges.
     pub(super) fn judged(&self, scope: JudgedScope) -> Vec<Cow<'_, str>> {
         match &self.chat {
@@ -209,6 +219,14 @@ impl<'a> Step<'a> {
     /// The time at which the model must have begun to answer.
     pub(super) fn first_byte_by(&self) -> Instant {
         self.received_at + self.engine.settings.timeout
+    }
+
+    /// Fails a step that has no time left for a call, such as after a database that was slow.
+    pub(super) fn require_time(&self) -> Result<(), Failure> {
+        if self.deadline().has_time_after(Duration::ZERO) {
+            return Ok(());
+        }
+        Err(Failure::new(FailStage::Llm, LlmError::NoTimeLeft.code()))
     }
 
     /// The time limits of the model.

@@ -33,9 +33,6 @@ use crate::{
 /// Separates the HMACs of contexts from those of prompts, under one key.
 pub(super) const CONTEXT_LABEL: &str = "context";
 
-/// Longest beginning of a prompt that is embedded, in characters.
-const EMBEDDED_CHARS: usize = 100_000;
-
 /// The vector of the prompt, and the context that the memory has for it.
 pub(super) struct Retrieval {
     /// `None` if the step uses no memory.
@@ -104,12 +101,11 @@ async fn context(
 async fn embed(step: Step<'_>) -> Result<UnitVector, Failure> {
     let embedder = &step.engine.parts.embedder;
     let span = spans::embed(embedder.id());
-    let prompt = &step.request.prompt;
-    let end = prompt.char_indices().nth(EMBEDDED_CHARS).map_or(prompt.len(), |(end, _)| end);
-    let embedding = timeout_at(step.first_byte_by(), embedder.embed(&prompt[..end]));
+    let embedding = timeout_at(step.first_byte_by(), embedder.embed(step.request.embedded()));
     embedding.instrument(span.clone()).await.unwrap_or(Err(EmbedError::Timeout)).map_err(|error| {
         traces::failed(&span, error.code());
-        Failure::new(FailStage::Embedding, error.code())
+        let failure = Failure::new(FailStage::Embedding, error.code());
+        Failure { retry_after: error.retry_after(), ..failure }
     })
 }
 

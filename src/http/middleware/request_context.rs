@@ -136,7 +136,9 @@ impl RequestContext {
         let Some(problem) = problem else {
             return trace_context::retain_span(response, &self.trace_span);
         };
-        response.response_mut().extensions_mut().insert(problem.code());
+        if !problem.names_step() {
+            response.response_mut().extensions_mut().insert(problem.code());
+        }
         response.map_body(|head, _| self.error_body(&mut head.headers, &problem))
     }
 

@@ -142,6 +142,11 @@ impl Problem {
         self
     }
 
+    /// True if the error is the failure of a step.
+    pub(in crate::http) const fn names_step(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Adds the failed step and the reason for the log.
     #[must_use]
     pub fn with_step(mut self, step: u64, reason: impl Into<String>) -> Self {

@@ -152,6 +152,9 @@ codes! {
     ModelQuota "E615" 429 "The quota at the model provider is exhausted",
         "step 7 failed while the model was called (insufficient_quota, status 429); sending it again \
          does not help until the operator of this server raises the quota at the provider";
+    DeadlineExceeded "E616" 504 "The time limit of the request is over",
+        "step 7 failed while the model was called (deadline); the server had no time left to call the \
+         model, send the request again";
     EmergencyShutdown "E701" 503 "The engine is shut down",
         "the engine was shut down by an operator; POST /v1/admin/resume resumes it";
     Draining "E702" 503 "The server is stopping",

@@ -22,8 +22,9 @@ impl From<StepError> for Problem {
                 let error_code = failed(stage, code, call.as_ref());
                 let detail = format!("{error}{}", advice(call.as_ref()));
                 let problem = Self::new(error_code, detail).with_step(step, code).with_call(call);
-                let waits = [Code::ModelUnavailable, Code::ModelRateLimited].contains(&error_code);
-                match retry_after.filter(|_| waits) {
+                let waits =
+                    [Code::ModelUnavailable, Code::ModelRateLimited, Code::EmbedderUnavailable];
+                match retry_after.filter(|_| waits.contains(&error_code)) {
                     Some(wait) => problem.retry_after(whole_seconds(wait)),
                     None => problem,
                 }
@@ -36,6 +37,14 @@ impl From<StepError> for Problem {
             }
             StepError::ModelNotAllowed { .. } => Self::new(Code::ModelNotFound, error.to_string()),
             StepError::Untranslatable { .. } => Self::new(Code::ModelCannot, error.to_string()),
+            StepError::ModelUnavailable { retry_after } => {
+                Self::new(Code::ModelUnavailable, error.to_string())
+                    .retry_after(whole_seconds(retry_after))
+            }
+            StepError::EmbedderUnavailable { retry_after } => {
+                Self::new(Code::EmbedderUnavailable, error.to_string())
+                    .retry_after(whole_seconds(retry_after))
+            }
             StepError::TooMuchText { .. } => Self::new(Code::PromptTooLong, error.to_string()),
             StepError::Erased => Self::new(Code::Erased, error.to_string()),
         }
@@ -61,6 +70,7 @@ fn model_failed(code: &str, status: Option<u16>) -> Code {
         ("refused", Some(422)) => Code::ProviderUnprocessable,
         ("overloaded", Some(429)) => Code::ModelRateLimited,
         ("timeout", _) => Code::ModelTimedOut,
+        ("deadline", _) => Code::DeadlineExceeded,
         ("breaker_open" | "bulkhead_full" | "overloaded", _) => Code::ModelUnavailable,
         ("over_memory", _) => Code::OverMemory,
         ("unauthorized", _) => Code::ModelMisconfigured,
@@ -100,7 +110,11 @@ fn embedding_failed(code: &str) -> Code {
 
 impl From<EmbedError> for Problem {
     fn from(error: EmbedError) -> Self {
-        Self::new(embedding_failed(error.code()), error.to_string())
+        let problem = Self::new(embedding_failed(error.code()), error.to_string());
+        match error.retry_after() {
+            Some(wait) => problem.retry_after(whole_seconds(wait)),
+            None => problem,
+        }
     }
 }
 

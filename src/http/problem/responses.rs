@@ -70,6 +70,7 @@ const STEP: &[Code] = codes![
     EmbedderUnavailable,
     EmergencyShutdown,
     ModelTimedOut,
+    DeadlineExceeded,
     StepAbandoned,
     ProviderRefused,
     ModelNotFound,

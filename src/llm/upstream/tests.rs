@@ -3,6 +3,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::breaker::Breaker;
 use crate::llm::{CallLog, CallReport, Llm, Message, ProviderError, Reply, Role, UnreachableCause};
@@ -52,18 +54,21 @@ async fn call(llm: &Llm, timeout: Duration) -> CallReport {
     logged(llm, timeout).await.0
 }
 
-/// A call, and the code of each attempt.
-async fn logged(llm: &Llm, timeout: Duration) -> (CallReport, Vec<String>) {
-    let request = Request {
+fn request() -> Request {
+    Request {
         model: None,
         messages: vec![Message::text(Role::User, "Hi")].into(),
         prompt: "Hi".into(),
         max_tokens: Some(10.into()),
         temperature: None,
         extra: Arc::default(),
-    };
+    }
+}
+
+/// A call, and the code of each attempt.
+async fn logged(llm: &Llm, timeout: Duration) -> (CallReport, Vec<String>) {
     let (mut sink, mut calls) = (Sink::new(None), CallLog::default());
-    let report = llm.call(&request, &mut sink, &mut calls, Instant::now() + timeout).await;
+    let report = llm.call(&request(), &mut sink, &mut calls, Instant::now() + timeout).await;
     assert_eq!(report.attempts, calls.attempts());
     (report, calls.into_calls().into_iter().map(|call| call.code).collect())
 }
@@ -167,7 +172,7 @@ async fn a_rejected_request_shows_that_the_provider_is_available() {
 #[tokio::test(start_paused = true)]
 async fn a_full_bulkhead_refuses_calls_until_a_slot_is_free() {
     let llm = Llm::protected(silent(), resilience());
-    let (running, waiting) = (call(&llm, MINUTE), call(&llm, MINUTE * 2));
+    let (running, waiting) = (call(&llm, MINUTE), call(&llm, MINUTE * 3));
     let refused = async {
         tokio::task::yield_now().await;
         call(&llm, MINUTE).await
@@ -208,4 +213,38 @@ async fn a_cancelled_call_shows_its_duration_and_what_was_sent() {
     assert_eq!((calls[0].model.as_str(), calls[0].code.as_str()), ("m-1", "client_gone"));
     assert!(calls[0].ms >= 3_000.0, "{calls:?}");
     assert_eq!(calls[0].sampling.unwrap().temperature, Some(0.5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_time_left_is_not_sent_and_does_not_open_the_breaker() {
+    let model = Flaky::new([]);
+    let llm = Llm::protected(model.provider(), resilience());
+    for _ in 0..10 {
+        let (late, codes) = logged(&llm, Duration::from_millis(50)).await;
+        assert_eq!((late.attempts, late.result.err()), (0, Some(LlmError::NoTimeLeft)));
+        assert_eq!(codes, ["deadline"]);
+    }
+    assert_eq!(model.times(), []);
+    assert_eq!(llm.breakers()["function"], "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_time_out_with_the_time_of_the_provider_opens_the_breaker() {
+    let llm = Llm::protected(silent(), resilience());
+    let late = async || {
+        let deadline = Deadline::from(Instant::now() + MINUTE);
+        // what came before the call took most of the time
+        tokio::time::advance(MINUTE * 3 / 4).await;
+        let (mut sink, mut calls) = (Sink::new(None), CallLog::default());
+        llm.call(&request(), &mut sink, &mut calls, deadline).await
+    };
+    for _ in 0..10 {
+        let report = late().await;
+        assert_eq!((report.attempts, report.result.err()), (1, Some(LlmError::CutOff)));
+    }
+    assert_eq!(llm.breakers()["function"], "closed");
+    for _ in 0..resilience().breaker.failures {
+        assert_eq!(call(&llm, MINUTE).await.result.err(), Some(LlmError::Timeout));
+    }
+    assert_eq!(llm.breakers()["function"], "open");
 }
