@@ -38,11 +38,13 @@ mod error;
 pub mod faults;
 pub mod fleet;
 pub mod keys;
+mod limits;
 pub mod mac;
 mod mac_keys;
 pub mod metrics;
 mod migrations;
 mod options;
+mod pool_use;
 mod postgres;
 #[cfg(feature = "tools")]
 mod probe;
@@ -62,12 +64,13 @@ pub mod writer;
 
 pub use append::{Append, PURGE_ROWS, Rows, UnlockedAppend};
 pub use clock::LogClock;
-pub use connection::PoolUse;
 pub use error::{CommitError, StoreError};
 pub use mac_keys::MacKeyError;
 pub use options::{
-    CONNECT_TIMEOUT, Clock, IDLE_TIMEOUT, LOCK_TIMEOUT, MAX_CONNECTIONS, Options, STATEMENT_TIMEOUT,
+    ANSWER_MARGIN, CONNECT_TIMEOUT, Clock, IDLE_TIMEOUT, LOCK_TIMEOUT, MAX_CONNECTIONS, Options,
+    STATEMENT_TIMEOUT,
 };
+pub use pool_use::PoolUse;
 pub use postgres::PostgresStore;
 #[cfg(feature = "tools")]
 pub use probe::Snapshot;
@@ -118,6 +121,15 @@ impl Store {
         match self {
             Self::Sqlite(store) => store.truncate_wal().await,
             Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Pings idle connections and drops dead ones: a connection that nobody uses fails silently, and the
+    /// next caller would wait for it.
+    pub async fn check_idle_connections(&self) {
+        match self {
+            Self::Sqlite(_) => {}
+            Self::Postgres(store) => store.check_idle().await,
         }
     }
 
@@ -198,11 +210,11 @@ impl Store {
     /// Begins a write transaction.
     async fn begin_tx(&self) -> Result<tx::Tx, StoreError> {
         match self {
-            Self::Sqlite(store) => store.begin().await.map(tx::Tx::Sqlite),
-            Self::Postgres(store) => {
-                let named = store.named();
-                store.begin().await.map(|transaction| tx::Tx::Postgres(transaction, named))
+            Self::Sqlite(store) => {
+                let limit = store.limits.statement;
+                store.begin().await.map(|transaction| tx::Tx::Sqlite(transaction, limit))
             }
+            Self::Postgres(store) => store.begin().await.map(tx::Tx::Postgres),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
         EngineError, Engines,
         upgrade::{UpgradeStatus, status},
     },
+    store::{StoreError, writer::WriteError},
 };
 
 #[derive(Debug, clap::Args)]
@@ -94,7 +95,7 @@ async fn raise_all(engines: &Engines) -> anyhow::Result<Value> {
 
 /// Names the role that may raise the format: a server's may not change the row of an engine.
 fn advise(error: EngineError) -> anyhow::Error {
-    let is_denied = error.to_string().contains("42501");
+    let is_denied = matches!(&error, EngineError::Write(WriteError::Store(StoreError::Denied(_))));
     let error = anyhow::Error::from(error);
     if is_denied {
         error.context("run `mlsdm upgrade finish` as the owner of the tables")

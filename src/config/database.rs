@@ -20,6 +20,8 @@ pub struct Database {
     acquire_timeout_seconds: u64,
     statement_timeout_seconds: u64,
     lock_timeout_seconds: u64,
+    idle_transaction_timeout_ms: u64,
+    answer_margin_seconds: u64,
     content_key: SecretString,
 }
 
@@ -37,6 +39,16 @@ impl Database {
     /// Timeout for a row lock.
     pub const fn lock_timeout(&self) -> Duration {
         Duration::from_secs(self.lock_timeout_seconds)
+    }
+
+    /// Timeout of a transaction that is idle between two of its statements.
+    pub const fn idle_transaction_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_transaction_timeout_ms)
+    }
+
+    /// Time for the answer of the server after its own timeouts.
+    pub const fn answer_margin(&self) -> Duration {
+        Duration::from_secs(self.answer_margin_seconds)
     }
 
     /// Returns true if several processes can write to the database.
@@ -60,6 +72,12 @@ impl Database {
         let statement = (1..=3600).contains(&self.statement_timeout_seconds);
         check(statement, "database.statement_timeout_seconds", "between 1 and 3600")?;
         let lock = (1..=600).contains(&self.lock_timeout_seconds);
-        check(lock, "database.lock_timeout_seconds", "between 1 and 600")
+        check(lock, "database.lock_timeout_seconds", "between 1 and 600")?;
+        let idle = self.idle_transaction_timeout();
+        let is_below = idle >= Duration::from_millis(500) && idle < self.lock_timeout();
+        let below = "at least 500, and less than database.lock_timeout_seconds";
+        check(is_below, "database.idle_transaction_timeout_ms", below)?;
+        let margin = (1..=600).contains(&self.answer_margin_seconds);
+        check(margin, "database.answer_margin_seconds", "between 1 and 600")
     }
 }

@@ -20,6 +20,9 @@ const POLL_MAX: Duration = Duration::from_secs(1);
 /// Interval between two checks for expired steps and idle engines.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
+/// Interval between two checks of the idle connections to the database.
+const CONNECTION_CHECK: Duration = Duration::from_secs(10);
+
 /// Rounds of housekeeping from one removal of expired idempotency keys to the next: a minute.
 const PURGE_ROUNDS: u32 = 120;
 
@@ -39,6 +42,16 @@ impl Engines {
         self.tasks().spawn("refusals", async move { engines.keep_recording_refusals().await });
         let engines = self.clone();
         self.tasks().spawn("housekeeping", async move { engines.keep_house().await });
+        if !self.parts().store.has_one_owner() {
+            let engines = self.clone();
+            self.tasks().spawn("connections", async move { engines.check_connections().await });
+        }
+    }
+
+    async fn check_connections(&self) {
+        while stays(self.tasks(), CONNECTION_CHECK).await {
+            self.parts().store.check_idle_connections().await;
+        }
     }
 
     /// Compares the heads of the logs with the loaded engines: other replicas may have appended events, and

@@ -17,6 +17,8 @@ pub fn store_options(database: &config::Database) -> store::Options {
         pooler: database.pooler,
         statement_timeout: database.statement_timeout(),
         lock_timeout: database.lock_timeout(),
+        idle_timeout: database.idle_transaction_timeout(),
+        answer_margin: database.answer_margin(),
         connect_timeout: database.acquire_timeout(),
         ..store::Options::new(database.url.clone())
     }

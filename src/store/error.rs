@@ -77,8 +77,13 @@ pub enum StoreError {
         /// The invalid column or property.
         what: &'static str,
     },
+    /// The role of the database lacks a privilege (SQLSTATE 42501), or its login was refused.
+    #[error(
+        "the database refused the role ({0}); check its password and grant it the missing privilege"
+    )]
+    Denied(String),
     /// Any other error of the database.
-    #[error("the database reported an error: {0}; see its log for a defect or a missing privilege")]
+    #[error("the database reported an error: {0}; see its log")]
     Other(String),
 }
 
@@ -130,6 +135,50 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
     }
 }
 
+/// Classifies an error of opening a connection, or of our BEGIN, while the server runs.
+///
+/// The login and the statement are known to be right, so the server is at fault whatever it says: a standby
+/// refuses a transaction that writes (0A000), a server that starts, stops or is closed for maintenance
+/// refuses the login (57P03, 55000, 28000).
+pub(super) fn classify_connect(error: sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    if code.as_deref() == Some("0A000") {
+        return StoreError::ReadOnly(error.to_string());
+    }
+    let classified = classify(error);
+    if let StoreError::Denied(text) | StoreError::Other(text) | StoreError::Unmigrated(text) =
+        classified
+    {
+        return StoreError::Unavailable(text);
+    }
+    classified
+}
+
+/// True if the connection cannot be used again: it broke, a call on it had no answer, the server ends it,
+/// or the server does not accept writes (any more).
+#[expect(clippy::wildcard_enum_match_arm, reason = "sqlx::Error is non-exhaustive")]
+pub(super) fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(db) => db.code().is_some_and(|code| {
+            code.starts_with("57P")
+                || code.starts_with("08")
+                || ["25006", "25P03"].contains(&&*code)
+        }),
+        _ => false,
+    }
+}
+
+/// True if other connections to the server are most probably lost too; not if the server ended this one
+/// because it was idle.
+pub(super) fn is_server_lost(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    is_lost(error) && !matches!(code.as_deref(), Some("25P03" | "57P05"))
+}
+
 /// Classifies by SQLSTATE (PostgreSQL documentation, appendix A).
 fn sqlstate(code: &str, text: String) -> StoreError {
     match code {
@@ -141,6 +190,8 @@ fn sqlstate(code: &str, text: String) -> StoreError {
         // too many connections, out of memory, shut-downs, "server conn crashed?" of PgBouncer
         "53300" | "53200" | "57P01" | "57P02" | "57P03" | "57P05" => StoreError::Unavailable(text),
         _ if code.starts_with("08") => StoreError::Unavailable(text),
+        // invalid_authorization_specification, invalid_password, insufficient_privilege
+        "28000" | "28P01" | "42501" => StoreError::Denied(text),
         _ => StoreError::Other(text),
     }
 }
@@ -204,6 +255,8 @@ mod tests {
             ("08006", StoreError::Unavailable(text())),
             ("53300", StoreError::Unavailable(text())),
             ("42P01", StoreError::Unmigrated(text())),
+            ("42501", StoreError::Denied(text())),
+            ("28P01", StoreError::Denied(text())),
             ("23505", StoreError::Other(text())),
         ] {
             assert_eq!(sqlstate(code, text()), expected, "{code}");

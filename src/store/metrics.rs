@@ -2,7 +2,7 @@
 
 pub(crate) mod events;
 
-use super::connection::PoolUse;
+use super::pool_use::PoolUse;
 use crate::{
     domain::event::Event,
     metrics::{Counter, EncodeLabelSet, Family, Gauge, Histogram, Registry, SECONDS, specs},

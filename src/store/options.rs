@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{error::StoreError, faults::Hooks};
+use super::{error::StoreError, faults::Hooks, limits::CallLimits};
 use crate::{
     domain::ids::{Micros, ReplicaId},
     ids,
@@ -17,9 +17,12 @@ pub const MAX_CONNECTIONS: u32 = 10;
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Default time for which a writer waits for an engine's row, or for SQLite's write lock.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
-/// Default time after which the server ends an idle transaction, so that it does not hold an
-/// engine's row.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default time after which the server ends an idle transaction: a process that stands still with an
+/// engine's row must not keep the other processes waiting. A transaction is idle for milliseconds, between
+/// two of its statements.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Default time for the answer of the server after its own timeouts.
+pub const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// Default time to wait for a connection, new or pooled.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,7 +45,10 @@ pub struct Options {
     pub lock_timeout: Duration,
     /// See [`IDLE_TIMEOUT`]; SQLite has none.
     pub idle_timeout: Duration,
-    /// See [`CONNECT_TIMEOUT`].
+    /// See [`ANSWER_MARGIN`]. A statement without an answer is given up after the statement timeout, the lock
+    /// timeout and this, a commit after the lock timeout and this.
+    pub answer_margin: Duration,
+    /// See [`CONNECT_TIMEOUT`]; also the limit of calls that do next to nothing.
     pub connect_timeout: Duration,
     /// The log's clock; `None` for the database's own (with SQLite, the system clock).
     pub clock: Option<Clock>,
@@ -65,12 +71,20 @@ impl Options {
             statement_timeout: STATEMENT_TIMEOUT,
             lock_timeout: LOCK_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
+            answer_margin: ANSWER_MARGIN,
             connect_timeout: CONNECT_TIMEOUT,
             clock: None,
             monotonic: None,
             replica: ids::replica_id(),
             hooks: Hooks::default(),
         }
+    }
+
+    /// The limits of calls.
+    pub(super) fn call_limits(&self) -> CallLimits {
+        let commit = self.lock_timeout + self.answer_margin;
+        let statement = self.statement_timeout + commit;
+        CallLimits { statement, commit, short: self.connect_timeout }
     }
 
     /// The database system that the URL names.
@@ -88,4 +102,17 @@ impl Options {
 pub(super) enum DatabaseKind {
     Sqlite,
     Postgres,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_may_take_as_long_as_the_server_allows() {
+        let options = Options::new("postgres://nobody@localhost/none".to_owned());
+        let limits = options.call_limits();
+        assert!(limits.statement > options.statement_timeout + options.lock_timeout);
+        assert!(limits.commit > options.lock_timeout);
+    }
 }

@@ -1,39 +1,43 @@
 //! Opens a PostgreSQL database: pool, timeouts, PgBouncer, migrations.
 
-use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
+mod session;
+
+use std::{str::FromStr, sync::Arc};
 
 use secrecy::ExposeSecret;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, PgPool, Postgres, Transaction,
+    ConnectOptions, Connection, Row,
+    migrate::MigrateError,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::runtime::Handle;
-use tokio_util::context::TokioContext;
+use tokio::time::timeout;
 
 use super::{
     clock::StoreClock,
-    connection::{PoolUse, ReadConnection},
+    connection::{ReadConnection, fetch_all},
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
     fleet::SharedFleet,
+    limits::{MAINTENANCE_MAX, within},
     mac::MacRing,
     metrics::StoreMetrics,
     migrations::{self, VERSION},
     options::Options,
+    pool_use::PoolUse,
 };
 use crate::domain::ids::ReplicaId;
+use session::Lender;
+pub(super) use session::Session;
 
 /// The application name of version 0.1; later versions append a slash and the id of the process.
 pub(super) const APPLICATION: &str = "mlsdm";
 
-/// A connection that was idle for longer is pinged before use, because its server may be gone.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-
 /// A handle to a PostgreSQL database.
 #[derive(Clone)]
 pub struct PostgresStore {
-    pool: PgPool,
-    connecting: Arc<Connecting>,
+    lender: Lender,
+    /// For migrations, which run without the pool's timeouts.
+    direct: Arc<PgConnectOptions>,
     pooler: bool,
     read_only: bool,
     begin_append: Arc<str>,
@@ -46,15 +50,6 @@ pub struct PostgresStore {
     pub(super) mac_ring: Arc<MacRing>,
 }
 
-/// The options with which connections are opened.
-struct Connecting {
-    /// For migrations, which run without the pool's timeouts.
-    direct: PgConnectOptions,
-    /// The runtime that opened the store. All connections belong to it: one that belonged to the runtime
-    /// of a worker thread would break when that thread ends, in the hands of another user.
-    runtime: Handle,
-}
-
 impl PostgresStore {
     pub(super) async fn open(options: &Options, read_only: bool) -> Result<Self, StoreError> {
         let connect = PgConnectOptions::from_str(options.url.expose_secret())
@@ -65,30 +60,24 @@ impl PostgresStore {
         let idle = options.idle_timeout.as_millis();
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
-            .acquire_timeout(options.connect_timeout)
-            .test_before_acquire(false)
-            .before_acquire(|conn, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > TRUSTED_IDLE {
-                        conn.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_with(if options.pooler {
-                // PgBouncer refuses unknown start-up parameters
-                connect.clone().statement_cache_capacity(0).extra_float_digits(None)
-            } else {
-                connect.clone().options([
-                    ("statement_timeout", statement.to_string()),
-                    ("idle_in_transaction_session_timeout", idle.to_string()),
-                ])
-            })
-            .await
-            .map_err(classify)?;
+            .acquire_timeout(options.connect_timeout);
+        let pooled = if options.pooler {
+            // PgBouncer refuses unknown start-up parameters
+            connect.clone().statement_cache_capacity(0).extra_float_digits(None)
+        } else {
+            connect.clone().options([
+                ("statement_timeout", statement.to_string()),
+                ("idle_in_transaction_session_timeout", idle.to_string()),
+                // the server frees what a client that is gone held; the driver cannot do the same for
+                // its side
+                ("tcp_keepalives_idle", "10".to_owned()),
+                ("tcp_keepalives_interval", "5".to_owned()),
+                ("tcp_keepalives_count", "3".to_owned()),
+            ])
+        };
         Ok(Self {
-            pool,
-            connecting: Connecting { direct: connect, runtime: Handle::current() }.into(),
+            lender: Lender::open(pool, pooled, !options.pooler, options.call_limits()).await?,
+            direct: Arc::new(connect),
             pooler: options.pooler,
             read_only,
             // one round trip; the isolation level is explicit because the server's default may
@@ -116,24 +105,33 @@ impl PostgresStore {
         if self.pooler || checked.is_ok() {
             return checked;
         }
-        let mut conn = self.connecting.direct.connect().await.map_err(classify)?;
+        let limits = self.lender.limits();
+        let mut conn = within(limits.short, self.direct.connect()).await.map_err(classify)?;
         let migrators = migrations::migrators(
             include_str!("../../migrations/postgres/0001_event_log.sql"),
             include_str!("../../migrations/postgres/0002_log_format_2.sql"),
         );
         for migrator in migrators {
-            migrator.run_direct(None, &mut conn, false).await.map_err(classify_migration)?;
+            let migration = migrator.run_direct(None, &mut conn, false);
+            timeout(MAINTENANCE_MAX, migration)
+                .await
+                .unwrap_or(Err(MigrateError::Execute(sqlx::Error::PoolTimedOut)))
+                .map_err(classify_migration)?;
         }
-        conn.close().await.map_err(classify)
+        within(limits.short, conn.close()).await.map_err(classify)
     }
 
     /// Checks the version of the tables. A pooler in transaction mode cannot hold the migrator's
     /// session lock, so the migration must already be done.
     async fn check_migrated(&self) -> Result<(), StoreError> {
         const DONE: &str = "SELECT max(version) FROM mlsdm_migrations WHERE success";
-        let mut reader = self.connected(self.pool.begin()).await.map_err(classify)?;
-        let done = sqlx::query_scalar(DONE).persistent(false).fetch_one(&mut *reader).await;
-        let done: Option<i64> = done.map_err(classify)?;
+        let mut session = self.lender.session().await?.begin(&"BEGIN READ ONLY".into()).await?;
+        let rows = fetch_all(&mut session, sqlx::query(DONE)).await?;
+        session.rollback().await?;
+        let done: Option<i64> = match rows.first() {
+            Some(row) => row.try_get(0).map_err(classify)?,
+            None => None,
+        };
         if done >= Some(VERSION) {
             return Ok(());
         }
@@ -141,50 +139,39 @@ impl PostgresStore {
     }
 
     pub(super) async fn close(&self) {
-        self.pool.close().await;
+        self.lender.close().await;
     }
 
     pub(super) fn pool(&self) -> PoolUse {
-        PoolUse::of(&self.pool)
+        self.lender.pool()
+    }
+
+    pub(super) async fn check_idle(&self) {
+        self.lender.check_idle().await;
     }
 
     pub(super) async fn reader(&self) -> Result<ReadConnection, StoreError> {
+        let session = self.lender.session().await?;
         if self.pooler {
-            let begin = AssertSqlSafe(Arc::clone(&self.begin_read));
-            let transaction = self.connected(self.pool.begin_with(begin)).await;
-            transaction.map(ReadConnection::Pooled).map_err(classify)
+            session.begin(&self.begin_read).await.map(ReadConnection::Pooled)
         } else {
-            let acquired = self.connected(self.pool.acquire()).await;
-            acquired.map(ReadConnection::Postgres).map_err(classify)
+            Ok(ReadConnection::Postgres(session))
         }
     }
 
-    /// Waits for a connection, which is opened on the store's runtime if it is a new one.
-    fn connected<T>(&self, connection: impl Future<Output = T>) -> impl Future<Output = T> {
-        TokioContext::new(connection, self.connecting.runtime.clone())
-    }
-
-    pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+    pub(super) async fn begin(&self) -> Result<Session, StoreError> {
         if self.read_only {
             return Err(StoreError::ReadOnly("opened for reading".to_owned()));
         }
-        let begin = AssertSqlSafe(Arc::clone(&self.begin_append));
-        self.connected(self.pool.begin_with(begin)).await.map_err(classify)
+        self.lender.session().await?.begin(&self.begin_append).await
     }
 
     /// Begins a transaction with a snapshot of the log that lasts until it ends.
     #[cfg(feature = "tools")]
-    pub(super) async fn begin_snapshot(
-        &self,
-    ) -> Result<Transaction<'static, Postgres>, StoreError> {
+    pub(super) async fn begin_snapshot(&self) -> Result<Session, StoreError> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
                      SET LOCAL idle_in_transaction_session_timeout = 0";
-        self.pool.begin_with(begin).await.map_err(classify)
-    }
-
-    /// True if statements may be named.
-    pub(super) const fn named(&self) -> bool {
-        !self.pooler
+        self.lender.session().await?.begin(&begin.into()).await
     }
 
     pub(super) const fn replica(&self) -> ReplicaId {

@@ -3,20 +3,23 @@
 //!
 //! Used by `mlsdm-dev bench` only. The probes neither lock an engine's row nor decide nor hash.
 
-use sqlx::{Postgres, Sqlite, Transaction};
+use sqlx::{Sqlite, Transaction};
 
 use super::{
-    Content, IdempotencyKey, IdempotencyRow, Record, Store, StoreError, append, error::classify,
-    sql,
+    Content, IdempotencyKey, IdempotencyRow, Record, Store, StoreError, append,
+    connection::fetch_all, error::classify, postgres::Session, sql,
 };
 use crate::domain::ids::{EngineId, Position};
+
+/// A snapshot of PostgreSQL; it ends when dropped.
+pub struct PostgresSnapshot(#[expect(dead_code, reason = "held until it is dropped")] Session);
 
 /// A database snapshot; it ends when dropped.
 pub enum Snapshot {
     /// A SQLite read transaction.
     Sqlite(Transaction<'static, Sqlite>),
     /// A PostgreSQL read transaction.
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(PostgresSnapshot),
 }
 
 impl Store {
@@ -62,9 +65,9 @@ impl Store {
                 Ok(Snapshot::Sqlite(transaction))
             }
             Self::Postgres(store) => {
-                let mut transaction = store.begin_snapshot().await?;
-                sqlx::query(FIRST).fetch_optional(&mut *transaction).await.map_err(classify)?;
-                Ok(Snapshot::Postgres(transaction))
+                let mut session = store.begin_snapshot().await?;
+                fetch_all(&mut session, sqlx::query(FIRST)).await?;
+                Ok(Snapshot::Postgres(PostgresSnapshot(session)))
             }
         }
     }

@@ -72,13 +72,18 @@ impl Store {
 
     /// The heads of several engines in one query; engines without events are omitted.
     pub async fn heads(&self, engines: &[EngineId]) -> Result<Vec<(EngineId, Head)>, StoreError> {
-        Ok(read!(
-            self,
+        let mut reader = self.reader().await?.short();
+        let began = Instant::now();
+        let heads = fetch!(
+            reader.conn(),
             sql::HEADS,
             named_head,
             sqlite[json(engines.iter().map(EngineId::as_str))],
             postgres[engines.iter().map(EngineId::as_str).collect::<Vec<_>>()]
-        ))
+        )?;
+        reader.done().await?;
+        self.metrics().read.observe_time(began.elapsed());
+        Ok(heads)
     }
 
     /// The head of an engine's log; [`Head::before_first`] if the log is empty.

@@ -96,7 +96,7 @@ impl Store {
         let clock = self.clock();
         let (wall, least) = (clock.wall(), clock.heartbeat().unwrap_or_default());
         let id = own.replica.0.as_slice();
-        let mut tx = self.begin_tx().await?;
+        let mut tx = self.begin_tx().await?.short();
         let written = fetch!(
             tx.conn(),
             sql::HEARTBEAT,
@@ -131,7 +131,7 @@ impl Store {
         if let Some(wall) = clock.wall() {
             return Ok(wall);
         }
-        let mut reader = self.reader().await?;
+        let mut reader = self.reader().await?.short();
         let database = fetch!(reader.conn(), sql::DATABASE_TIME, maybe_time, [])?;
         reader.done().await?;
         clock.saw_database(database.into_iter().next().flatten());
@@ -151,7 +151,7 @@ impl Store {
 
     /// Removes the row of a process that stops.
     pub async fn remove_replica(&self, replica: ReplicaId) -> Result<(), StoreError> {
-        let mut tx = self.begin_tx().await?;
+        let mut tx = self.begin_tx().await?.short();
         let done = execute!(tx.conn(), sql::REMOVE_REPLICA, [replica.0.as_slice()]);
         done.map_err(classify)?;
         tx.commit_repeatable().await

@@ -9,19 +9,23 @@ use std::{
 use secrecy::ExposeSecret;
 use sqlx::{
     Connection as _, Row, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::time::timeout;
 
 use super::{
     clock::StoreClock,
-    connection::{PoolUse, ReadConnection},
+    connection::ReadConnection,
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
     fleet::SharedFleet,
+    limits::{CallLimits, MAINTENANCE_MAX, within},
     mac::MacRing,
     metrics::StoreMetrics,
     migrations,
     options::{DatabaseKind, Options},
+    pool_use::PoolUse,
 };
 use crate::domain::ids::ReplicaId;
 use files::{Locks, OpenFiles, file_error};
@@ -37,6 +41,7 @@ pub struct SqliteStore {
     path: Arc<Path>,
     clock: StoreClock,
     replica: ReplicaId,
+    pub(super) limits: CallLimits,
     pub(super) fleet: SharedFleet,
     pub(super) metrics: StoreMetrics,
     pub(super) hooks: Hooks,
@@ -76,6 +81,7 @@ impl SqliteStore {
             readers: readers(options, connect),
             clock: StoreClock::system(options),
             replica: options.replica,
+            limits: options.call_limits(),
             fleet: SharedFleet::default(),
             metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
@@ -96,6 +102,7 @@ impl SqliteStore {
             path: path.into(),
             clock: StoreClock::system(options),
             replica: options.replica,
+            limits: options.call_limits(),
             fleet: SharedFleet::default(),
             metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
@@ -109,14 +116,19 @@ impl SqliteStore {
             include_str!("../../migrations/sqlite/0002_log_format_2.sql"),
         );
         for migrator in migrators {
-            migrator.run(&self.writer()?.pool).await.map_err(classify_migration)?;
+            let migration = migrator.run(&self.writer()?.pool);
+            timeout(MAINTENANCE_MAX, migration)
+                .await
+                .unwrap_or(Err(MigrateError::Execute(sqlx::Error::PoolTimedOut)))
+                .map_err(classify_migration)?;
         }
         Ok(())
     }
 
     pub(super) async fn truncate_wal(&self) -> Result<(), StoreError> {
         let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
-        let done = checkpoint.fetch_one(&self.writer()?.pool).await.map_err(classify)?;
+        let done = checkpoint.fetch_one(&self.writer()?.pool);
+        let done = within(MAINTENANCE_MAX, done).await.map_err(classify)?;
         match done.try_get(0).map_err(classify)? {
             0 => Ok(()),
             _busy => Err(StoreError::Timeout("a reader is using the write-ahead log".to_owned())),
@@ -124,10 +136,15 @@ impl SqliteStore {
     }
 
     pub(super) async fn close(&self) {
-        self.readers.close().await;
-        if let Some(WriteConnection { pool, files }) = &self.writer {
-            pool.close().await;
-            files.close().await;
+        let closed = timeout(self.limits.statement, async {
+            self.readers.close().await;
+            if let Some(WriteConnection { pool, files }) = &self.writer {
+                pool.close().await;
+                files.close().await;
+            }
+        });
+        if closed.await.is_err() {
+            tracing::warn!("the database file did not close in time");
         }
     }
 
@@ -141,7 +158,8 @@ impl SqliteStore {
     }
 
     pub(super) async fn reader(&self) -> Result<ReadConnection, StoreError> {
-        self.readers.acquire().await.map(ReadConnection::Sqlite).map_err(classify)
+        let reader = self.readers.acquire().await.map_err(classify)?;
+        Ok(ReadConnection::Sqlite(reader, self.limits.statement))
     }
 
     /// Begins a write transaction with IMMEDIATE: a transaction that starts with a read may be
@@ -149,7 +167,8 @@ impl SqliteStore {
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         let WriteConnection { pool, files } = self.writer()?;
         files.check()?;
-        pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| {
+        let begun = pool.begin_with("BEGIN IMMEDIATE");
+        within(self.limits.statement, begun).await.map_err(|error| {
             let busy = matches!(error, sqlx::Error::PoolTimedOut);
             // the write connection is in use, which corresponds to a lock timeout of PostgreSQL
             if busy { StoreError::Timeout(error.to_string()) } else { classify(error) }

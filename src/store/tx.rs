@@ -1,33 +1,47 @@
 //! A write transaction of either database.
 
-use sqlx::{Postgres, Sqlite, Transaction};
+use std::time::Duration;
+
+use sqlx::{Sqlite, Transaction};
 
 use super::{
     CommitError, Conn, StoreError,
     error::{classify, classify_commit},
+    limits::within,
+    postgres::Session,
     simulated::SimulatedTx,
 };
 
 pub(super) enum Tx {
-    Sqlite(Transaction<'static, Sqlite>),
-    /// The flag says whether statements may be named.
-    Postgres(Transaction<'static, Postgres>, bool),
+    /// With the limit of a call.
+    Sqlite(Transaction<'static, Sqlite>, Duration),
+    Postgres(Session),
     Simulated(Box<dyn SimulatedTx>),
 }
 
 impl Tx {
     pub(super) fn conn(&mut self) -> Conn<'_> {
         match self {
-            Self::Sqlite(transaction) => Conn::Sqlite(transaction),
-            Self::Postgres(transaction, named) => Conn::Postgres(transaction, *named),
+            Self::Sqlite(transaction, limit) => Conn::Sqlite(transaction, *limit),
+            Self::Postgres(session) => Conn::Postgres(session),
             Self::Simulated(transaction) => Conn::Simulated(transaction.as_mut()),
+        }
+    }
+
+    /// The same transaction for statements that do next to nothing.
+    pub(super) fn short(self) -> Self {
+        match self {
+            Self::Postgres(session) => Self::Postgres(session.short()),
+            Self::Sqlite(..) | Self::Simulated(_) => self,
         }
     }
 
     pub(super) async fn commit(self) -> Result<(), CommitError> {
         match self {
-            Self::Sqlite(transaction) => transaction.commit().await.map_err(classify_commit),
-            Self::Postgres(transaction, _) => transaction.commit().await.map_err(classify_commit),
+            Self::Sqlite(transaction, limit) => {
+                within(limit, transaction.commit()).await.map_err(classify_commit)
+            }
+            Self::Postgres(session) => session.commit().await,
             Self::Simulated(transaction) => transaction.commit().await,
         }
     }
@@ -41,10 +55,11 @@ impl Tx {
 
     pub(super) async fn rollback(self) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(transaction) => transaction.rollback().await,
-            Self::Postgres(transaction, _) => transaction.rollback().await,
+            Self::Sqlite(transaction, limit) => {
+                within(limit, transaction.rollback()).await.map_err(classify)
+            }
+            Self::Postgres(session) => session.rollback().await,
             Self::Simulated(_) => Ok(()),
         }
-        .map_err(classify)
     }
 }

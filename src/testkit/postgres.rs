@@ -151,6 +151,20 @@ impl Cluster {
         self.try_start().expect("pg_ctl start");
     }
 
+    /// Restarts it as a standby in recovery, which refuses to write, until [`Self::promote`].
+    pub fn demote(&self) {
+        self.stop();
+        let signal = self.folder.path().join("data/standby.signal");
+        fs::write(&signal, "").expect("the signal file");
+        give_away(&signal);
+        self.start();
+    }
+
+    /// Makes a standby the primary.
+    pub fn promote(&self) {
+        self.control(&["-w", "promote"]).expect("pg_ctl promote");
+    }
+
     pub(super) async fn create_database(&self) -> Target {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

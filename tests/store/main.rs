@@ -14,6 +14,7 @@ mod idempotency;
 mod macs;
 #[cfg(test)]
 mod network;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod reads;

@@ -7,9 +7,11 @@ use mlsdm::{
     testkit::{
         TestDatabase,
         cut_proxy::{CommitFault, CutProxy},
-        postgres,
+        eventually,
+        postgres::{self, Cluster},
     },
 };
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::events::{append, content, create, engine, event, insert};
 
@@ -17,7 +19,7 @@ use crate::events::{append, content, create, engine, event, insert};
 struct Network {
     proxy: CutProxy,
     store: Store,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl Network {
@@ -26,8 +28,25 @@ impl Network {
     }
 
     async fn with(change: impl FnOnce(&mut Options)) -> Self {
-        let database = TestDatabase::postgres().await;
-        let proxy = CutProxy::before(postgres::shared().port()).await;
+        Self::within(postgres::shared(), change).await
+    }
+
+    /// A store that soon gives up a call without an answer.
+    async fn impatient() -> Self {
+        let soon = Duration::from_secs(1);
+        Self::with(|options| {
+            options.connect_timeout = soon;
+            options.statement_timeout = soon;
+            options.lock_timeout = soon;
+            options.idle_timeout = soon / 2;
+            options.answer_margin = soon;
+        })
+        .await
+    }
+
+    async fn within(cluster: &Cluster, change: impl FnOnce(&mut Options)) -> Self {
+        let database = TestDatabase::within(cluster).await;
+        let proxy = CutProxy::before(cluster.port()).await;
         let mut options = Options::new(proxy.url(database.url()));
         options.connect_timeout = Duration::from_secs(2);
         change(&mut options);
@@ -35,7 +54,7 @@ impl Network {
         store.migrate().await.unwrap();
         create(&store, &engine("e")).await;
         append(&store, &engine("e"), vec![(event("x", "{}"), content("c", None))]).await;
-        Self { proxy, store, _database: database }
+        Self { proxy, store, database }
     }
 
     /// The outcome of an append while the network breaks.
@@ -82,5 +101,103 @@ async fn a_connection_that_is_cut_amid_a_message_is_replaced() {
     network.proxy.cut_after(40);
     let cut = network.store.head(&engine("e")).await;
     assert!(matches!(cut, Err(StoreError::Unavailable(_))), "{cut:?}");
+    assert_eq!(network.position().await, 2);
+}
+
+#[tokio::test]
+async fn a_commit_without_an_answer_is_given_up_and_its_outcome_is_unknown() {
+    let network = Network::impatient().await;
+    for (fault, position) in [(CommitFault::Hole, 3), (CommitFault::HoleBefore, 3)] {
+        network.proxy.at_commit([fault]);
+        let outcome = network.commit().await;
+        let unknown = matches!(outcome, Err(CommitError::Unknown(StoreError::Unavailable(_))));
+        assert!(unknown, "{fault:?}: {outcome:?}");
+        // the lock is free as soon as the server has ended the transaction of the silent connection
+        eventually("an append", async || match network.store.begin(&engine("e")).await {
+            Ok(append) => {
+                assert_eq!(append.head.position, position, "{fault:?}");
+                append.rollback().await
+            }
+            Err(error) => Err(error),
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_statement_on_a_silent_connection_is_given_up() {
+    let network = Network::impatient().await;
+    let mut transaction = network.store.begin(&engine("e")).await.unwrap();
+    network.proxy.silence();
+    let error = transaction.tail(0, 1).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    drop(transaction);
+    assert_eq!(network.position().await, 2, "on a new connection");
+}
+
+#[tokio::test]
+async fn silent_connections_do_not_keep_their_places_in_the_pool() {
+    let network = Network::impatient().await;
+    let name = engine("e");
+    // together more than the pool has places
+    for _ in 0..4 {
+        let read = || network.store.head(&name);
+        let (a, b, c, d) = tokio::join!(read(), read(), read(), read());
+        assert!([a, b, c, d].iter().all(Result::is_ok));
+        // some are being returned at this moment
+        network.proxy.silence();
+        eventually("a read on a new connection", async || network.store.head(&name).await).await;
+    }
+}
+
+#[tokio::test]
+async fn a_check_of_idle_connections_drops_the_dead_ones() {
+    let network = Network::impatient().await;
+    network.position().await;
+    eventually("the return of the connection", async || match network.store.pools()[0].1.idle {
+        0 => Err("none is idle"),
+        _ => Ok(()),
+    })
+    .await;
+    network.proxy.silence();
+    network.store.check_idle_connections().await;
+    assert_eq!(network.store.pools()[0].1.idle, 0);
+    assert_eq!(network.position().await, 2);
+}
+
+#[tokio::test]
+async fn a_standby_refuses_to_write_and_its_connections_are_dropped() {
+    let cluster = postgres::private_cluster();
+    let network = Network::within(&cluster, |_| {}).await;
+    cluster.demote();
+    let seen = network.proxy.accepted();
+    for attempt in 1..=2 {
+        let error = network.store.begin(&engine("e")).await.err().expect("it is a standby");
+        assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
+        assert!(network.proxy.accepted() >= seen + attempt, "a new connection each time");
+    }
+    cluster.promote();
+    network.commit().await.unwrap();
+    assert_eq!(network.position().await, 3);
+}
+
+#[tokio::test]
+async fn refused_logins_are_unavailable() {
+    let network = Network::new().await;
+    let (server, name) = network.database.direct_url().rsplit_once('/').unwrap();
+    let mut owner = PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
+    let mut allow = async |allowed: bool| {
+        let change = format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {allowed}");
+        sqlx::raw_sql(AssertSqlSafe(change)).execute(&mut owner).await.unwrap();
+    };
+    allow(false).await;
+    network.proxy.reset();
+    let mut errors = Vec::new();
+    for _ in 0..3 {
+        errors.extend(network.store.head(&engine("e")).await.err());
+    }
+    assert!(errors.len() >= 2, "no connection is left: {errors:?}");
+    assert!(errors.iter().all(|e| matches!(e, StoreError::Unavailable(_))), "{errors:?}");
+    allow(true).await;
     assert_eq!(network.position().await, 2);
 }

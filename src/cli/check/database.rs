@@ -8,7 +8,7 @@ use crate::{
 
 /// The configured database.
 pub(super) enum Opened {
-    Ready(Store, Vec<EngineRow>),
+    Ready(Box<Store>, Vec<EngineRow>),
     /// The database or its tables do not exist yet; the text describes what `mlsdm serve` creates.
     Missing(&'static str),
 }
@@ -24,7 +24,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, StoreError> {
         opened => opened?,
     };
     match store.engines().await {
-        Ok(engines) => Ok(Opened::Ready(store, engines)),
+        Ok(engines) => Ok(Opened::Ready(Box::new(store), engines)),
         Err(StoreError::Unmigrated(_)) => {
             Ok(Opened::Missing("it has no tables yet; `mlsdm serve` creates them"))
         }

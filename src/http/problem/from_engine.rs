@@ -220,6 +220,7 @@ impl From<StoreError> for Problem {
             StoreError::File { .. }
             | StoreError::Url(_)
             | StoreError::Unmigrated(_)
+            | StoreError::Denied(_)
             | StoreError::Other(_) => Code::Internal,
         };
         let detail = match &error {
@@ -229,6 +230,10 @@ impl From<StoreError> for Problem {
             }
             StoreError::Timeout(_) => {
                 "the database of the event log did not answer in time; try again later".to_owned()
+            }
+            StoreError::ReadOnly(_) => {
+                "the database of the event log accepts no writes at the moment; try again later"
+                    .to_owned()
             }
             StoreError::DiskFull(_) => {
                 "the disk of the event log is full; free disk space on the database server"
@@ -243,11 +248,11 @@ impl From<StoreError> for Problem {
             | StoreError::EngineExists(_)
             | StoreError::Corrupt { .. } => error.to_string(),
             StoreError::Serialization(_)
-            | StoreError::ReadOnly(_)
             | StoreError::Locked(_)
             | StoreError::File { .. }
             | StoreError::Url(_)
             | StoreError::Unmigrated(_)
+            | StoreError::Denied(_)
             | StoreError::Other(_) => {
                 let detail = "the event log did not accept the request; search the server's log for \
                               this request_id to find the cause";

@@ -1,21 +1,21 @@
 //! The inserts: PostgreSQL takes columns as arrays, SQLite rows.
 
-use sqlx::{
-    PgConnection, Postgres, QueryBuilder, Sqlite, SqliteConnection, postgres::PgArguments,
-    query::Query,
-};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use super::rows::{Rows, TimeAndHead, now_and_head};
 use crate::{
     domain::ids::{EngineId, Position, Sha256},
     store::{
-        Conn, Content, IdempotencyRow, Record, StoreError, SubjectRow, error::classify,
-        simulated::unsupported, sql,
+        Conn, Content, IdempotencyRow, Record, StoreError, SubjectRow,
+        connection::{PgQuery, execute, fetch_all},
+        error::classify,
+        limits::within,
+        postgres::Session,
+        simulated::unsupported,
+        sql,
     },
 };
-
-type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
 
 /// Rows of one SQLite statement: 18 columns each, far under its limit of 32,766 parameters.
 const SQLITE_GROUP: usize = 64;
@@ -27,8 +27,8 @@ pub(in crate::store) async fn events(
     events: &[Record],
 ) -> Result<(), StoreError> {
     let done = match conn {
-        Conn::Sqlite(conn) => sqlite_events(conn, engine, events).await,
-        Conn::Postgres(conn, named) => postgres_events(conn, named, engine, events).await,
+        Conn::Sqlite(conn, limit) => within(limit, sqlite_events(conn, engine, events)).await,
+        Conn::Postgres(session) => postgres_events(session, engine, events).await,
         Conn::Simulated(tx) => return tx.insert(events).await,
     };
     done.map_err(classify)
@@ -41,8 +41,8 @@ pub(in crate::store) async fn contents(
     contents: &[(Position, Content)],
 ) -> Result<(), StoreError> {
     let done = match conn {
-        Conn::Sqlite(conn) => sqlite_contents(conn, engine, contents).await,
-        Conn::Postgres(conn, named) => postgres_contents(conn, named, engine, contents).await,
+        Conn::Sqlite(conn, limit) => within(limit, sqlite_contents(conn, engine, contents)).await,
+        Conn::Postgres(session) => postgres_contents(session, engine, contents).await,
         // no read of contents is simulated
         Conn::Simulated(_) => return Ok(()),
     };
@@ -57,22 +57,24 @@ pub(in crate::store) async fn expected(
     rows: Rows<'_>,
 ) -> Result<Vec<TimeAndHead>, StoreError> {
     match conn {
-        Conn::Sqlite(conn) => {
-            let locked = Conn::Sqlite(&mut *conn);
+        Conn::Sqlite(conn, limit) => {
+            let locked = Conn::Sqlite(&mut *conn, limit);
             let found = fetch!(locked, sql::LOCKED_HEAD, now_and_head, [engine.as_str()])?;
             if found.iter().filter_map(|(_, head)| *head).any(|head| head.is_at(rows.expected)) {
-                sqlite_contents(conn, engine, rows.contents).await.map_err(classify)?;
-                sqlite_events(conn, engine, rows.events).await.map_err(classify)?;
+                let contents = sqlite_contents(conn, engine, rows.contents);
+                within(limit, contents).await.map_err(classify)?;
+                let events = sqlite_events(conn, engine, rows.events);
+                within(limit, events).await.map_err(classify)?;
             }
             Ok(found)
         }
-        Conn::Postgres(conn, named) => {
+        Conn::Postgres(session) => {
             let query = sqlx::query(sql::APPEND.postgres)
                 .bind(engine.as_str())
                 .bind(rows.expected.0 as i64)
                 .bind(rows.expected.1.0.as_slice());
             let query = bind_events(bind_contents(query, rows.contents), rows.events);
-            let found = query.persistent(named).fetch_all(conn).await.map_err(classify)?;
+            let found = fetch_all(session, query).await?;
             found.iter().map(now_and_head).collect()
         }
         Conn::Simulated(tx) => Ok(vec![(None, Some(tx.append(rows).await?))]),
@@ -130,19 +132,15 @@ async fn sqlite_contents(
 }
 
 async fn postgres_events(
-    conn: &mut PgConnection,
-    named: bool,
+    session: &mut Session,
     engine: &EngineId,
     events: &[Record],
 ) -> Result<(), sqlx::Error> {
     if events.is_empty() {
         return Ok(());
     }
-    bind_events(sqlx::query(sql::INSERT_EVENTS.postgres).bind(engine.as_str()), events)
-        .persistent(named)
-        .execute(conn)
-        .await
-        .map(drop)
+    let query = sqlx::query(sql::INSERT_EVENTS.postgres).bind(engine.as_str());
+    execute(session, bind_events(query, events)).await.map(drop)
 }
 
 fn bind_events<'q>(query: PgQuery<'q>, events: &'q [Record]) -> PgQuery<'q> {
@@ -173,19 +171,15 @@ fn bind_events<'q>(query: PgQuery<'q>, events: &'q [Record]) -> PgQuery<'q> {
 }
 
 async fn postgres_contents(
-    conn: &mut PgConnection,
-    named: bool,
+    session: &mut Session,
     engine: &EngineId,
     contents: &[(Position, Content)],
 ) -> Result<(), sqlx::Error> {
     if contents.is_empty() {
         return Ok(());
     }
-    bind_contents(sqlx::query(sql::INSERT_CONTENTS.postgres).bind(engine.as_str()), contents)
-        .persistent(named)
-        .execute(conn)
-        .await
-        .map(drop)
+    let query = sqlx::query(sql::INSERT_CONTENTS.postgres).bind(engine.as_str());
+    execute(session, bind_contents(query, contents)).await.map(drop)
 }
 
 fn bind_contents<'q>(query: PgQuery<'q>, contents: &'q [(Position, Content)]) -> PgQuery<'q> {
@@ -203,35 +197,31 @@ pub(in crate::store) async fn subjects(
 ) -> Result<bool, StoreError> {
     let insert = sql::INSERT_SUBJECTS;
     match conn {
-        Conn::Sqlite(conn) => {
+        Conn::Sqlite(conn, limit) => {
             let mut added = 0;
             for row in rows {
-                let done = sqlx::query(insert.sqlite)
+                let insert = sqlx::query(insert.sqlite)
                     .bind(engine.as_str())
                     .bind(Uuid::from_u128(row.subject_ref.get()))
                     .bind(row.name_hmac.as_slice())
                     .bind(row.wrapped_key.as_slice())
                     .bind(row.sealed_name.as_slice())
-                    .execute(&mut *conn)
-                    .await
-                    .map_err(classify)?;
+                    .execute(&mut *conn);
+                let done = within(limit, insert).await.map_err(classify)?;
                 added += done.rows_affected();
             }
             Ok(added == rows.len() as u64)
         }
-        Conn::Postgres(conn, named) => {
+        Conn::Postgres(session) => {
             let refs = rows.iter().map(|r| Uuid::from_u128(r.subject_ref.get()));
-            sqlx::query(insert.postgres)
+            let insert = sqlx::query(insert.postgres)
                 .bind(engine.as_str())
                 .bind(refs.collect::<Vec<_>>())
                 .bind(rows.iter().map(|r| r.name_hmac.as_slice()).collect::<Vec<_>>())
                 .bind(rows.iter().map(|r| r.wrapped_key.as_slice()).collect::<Vec<_>>())
-                .bind(rows.iter().map(|r| r.sealed_name.as_slice()).collect::<Vec<_>>())
-                .persistent(named)
-                .execute(conn)
-                .await
-                .map(|done| done.rows_affected() == rows.len() as u64)
-                .map_err(classify)
+                .bind(rows.iter().map(|r| r.sealed_name.as_slice()).collect::<Vec<_>>());
+            let done = execute(session, insert).await.map_err(classify)?;
+            Ok(done == rows.len() as u64)
         }
         Conn::Simulated(_) => Err(unsupported()),
     }
@@ -245,10 +235,10 @@ pub(in crate::store) async fn idempotency(
 ) -> Result<bool, StoreError> {
     let insert = sql::INSERT_IDEMPOTENCY;
     match conn {
-        Conn::Sqlite(conn) => {
+        Conn::Sqlite(conn, limit) => {
             let mut added = 0;
             for row in rows {
-                let done = sqlx::query(insert.sqlite)
+                let insert = sqlx::query(insert.sqlite)
                     .bind(engine.as_str())
                     .bind(row.id.name_hmac.as_slice())
                     .bind(row.id.route.as_str())
@@ -258,16 +248,15 @@ pub(in crate::store) async fn idempotency(
                     .bind(row.position as i64)
                     .bind(row.ended_position.map(|position| position as i64))
                     .bind(row.expires_at)
-                    .execute(&mut *conn)
-                    .await
-                    .map_err(classify)?;
+                    .execute(&mut *conn);
+                let done = within(limit, insert).await.map_err(classify)?;
                 added += done.rows_affected();
             }
             Ok(added == rows.len() as u64)
         }
-        Conn::Postgres(conn, named) => {
+        Conn::Postgres(session) => {
             let ended = rows.iter().map(|r| r.ended_position.map(|position| position as i64));
-            sqlx::query(insert.postgres)
+            let insert = sqlx::query(insert.postgres)
                 .bind(engine.as_str())
                 .bind(rows.iter().map(|r| r.id.name_hmac.as_slice()).collect::<Vec<_>>())
                 .bind(rows.iter().map(|r| r.id.route.as_str()).collect::<Vec<_>>())
@@ -276,12 +265,9 @@ pub(in crate::store) async fn idempotency(
                 .bind(rows.iter().map(|r| r.step as i64).collect::<Vec<_>>())
                 .bind(rows.iter().map(|r| r.position as i64).collect::<Vec<_>>())
                 .bind(ended.collect::<Vec<_>>())
-                .bind(rows.iter().map(|r| r.expires_at).collect::<Vec<_>>())
-                .persistent(named)
-                .execute(conn)
-                .await
-                .map(|done| done.rows_affected() == rows.len() as u64)
-                .map_err(classify)
+                .bind(rows.iter().map(|r| r.expires_at).collect::<Vec<_>>());
+            let done = execute(session, insert).await.map_err(classify)?;
+            Ok(done == rows.len() as u64)
         }
         Conn::Simulated(tx) => Ok(tx.insert_idempotency(rows)),
     }

@@ -14,8 +14,10 @@ use crate::{
     },
     store::{
         Append, CommitError, Conn, Record, Store, StoreError, chain, codec,
+        connection::execute,
         error::classify,
         keys::ContentKey,
+        limits::within,
         records::Columns,
         sql::{self, Sql},
         state_fold::StateFold,
@@ -195,13 +197,13 @@ async fn suspend_trigger(mut conn: Conn<'_>) -> Result<Option<String>, Quarantin
 async fn restore_trigger(conn: Conn<'_>, trigger: Option<String>) -> Result<(), sqlx::Error> {
     let Some(text) = trigger else { return Ok(()) };
     match conn {
-        Conn::Sqlite(conn) => {
+        Conn::Sqlite(conn, limit) => {
             let create = sqlx::raw_sql(sqlx::AssertSqlSafe(text));
-            create.execute(conn).await.map(drop)
+            within(limit, create.execute(conn)).await.map(drop)
         }
-        Conn::Postgres(conn, _) => {
+        Conn::Postgres(session) => {
             let enable = "ALTER TABLE events ENABLE TRIGGER events_no_update_or_delete";
-            sqlx::raw_sql(enable).execute(conn).await.map(drop)
+            execute(session, sqlx::query(enable)).await.map(drop)
         }
         Conn::Simulated(_) => Ok(()),
     }
@@ -211,11 +213,8 @@ fn trigger(row: &impl Columns) -> Result<String, StoreError> {
     row.text(0).map_err(classify)
 }
 
-/// SQLSTATE 42501: the role does not own the table.
+/// The role does not own the table.
 fn owner_only(error: sqlx::Error) -> QuarantineError {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    if code.as_deref() == Some("42501") {
-        return QuarantineError::NotOwner;
-    }
-    classify(error).into()
+    let error = classify(error);
+    if matches!(error, StoreError::Denied(_)) { QuarantineError::NotOwner } else { error.into() }
 }

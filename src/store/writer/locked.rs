@@ -343,7 +343,10 @@ async fn fold_on(context: &Context, decider: &mut Decider) -> Result<(), ReplayE
 
 /// True if one command of a batch may have caused the error.
 fn may_be_one_commands(error: &WriteError) -> bool {
-    matches!(error, WriteError::Store(StoreError::Other(_)) | WriteError::Defect(_))
+    matches!(
+        error,
+        WriteError::Store(StoreError::Other(_) | StoreError::Denied(_)) | WriteError::Defect(_)
+    )
 }
 
 impl TailSearch {
