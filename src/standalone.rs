@@ -304,6 +304,7 @@ impl Engine {
             trace_id: None,
             route: ROUTE.to_owned(),
             idempotency_key,
+            may_assert: true,
             auth: None,
             key_limit: None,
             lease: None,

@@ -83,8 +83,9 @@ pub struct Admit {
     pub scored: Vec<ScorerResult>,
     /// The scorers that gave no result.
     pub unavailable: Vec<String>,
-    /// True if the caller may state its own score.
-    pub asserted: bool,
+    /// True if the caller may state its own score; `None` without one, and in a replay of an event
+    /// that does not have it.
+    pub asserted: Option<bool>,
     /// The judged text; `None` if it is the prompt.
     pub judged: Option<Judged>,
     /// The route template of the HTTP request.
@@ -134,7 +135,7 @@ impl Admit {
             caller_score: None,
             scored: Vec::new(),
             unavailable: Vec::new(),
-            asserted: false,
+            asserted: None,
             judged: None,
             route: String::new(),
             model: None,

@@ -80,6 +80,8 @@ pub struct ScoredRequest<'a> {
     pub subject: SubjectRef,
     /// The score given by the caller, in [0, 1].
     pub caller: Option<f64>,
+    /// False if the caller may not state its own score, which then can only lower that of the scorers.
+    pub asserted: Option<bool>,
     /// The results of the engine's scorers; the lowest counts.
     pub scored: &'a [ScorerResult],
 }
@@ -174,7 +176,7 @@ impl MoralFilter {
             scorer: None,
             scorers: Vec::new(),
             unavailable: Vec::new(),
-            asserted: false,
+            asserted: None,
             scope: None,
             judged_chars: None,
             judged_hmac: None,
@@ -301,11 +303,11 @@ fn combine(
         return Err(ScoreError::OutOfRange);
     }
     let scorer = lowest(request.scored).map(|result| result.value);
-    let caller = if rule == CallerScore::Ignore { None } else { request.caller };
-    match (caller, scorer) {
-        (Some(own), Some(other)) if rule == CallerScore::Min && other < own => {
-            Ok((other, VerdictSource::Scorer))
-        }
+    let is_asserted = request.asserted != Some(false);
+    let counts = rule != CallerScore::Ignore && (is_asserted || scorer.is_some());
+    let lowers = rule == CallerScore::Min || !is_asserted;
+    match (request.caller.filter(|_| counts), scorer) {
+        (Some(own), Some(other)) if lowers && other < own => Ok((other, VerdictSource::Scorer)),
         (Some(own), _) => Ok((own, VerdictSource::Caller)),
         (None, Some(other)) => Ok((other, VerdictSource::Scorer)),
         (None, None) => Err(ScoreError::Missing),

@@ -34,6 +34,7 @@ permissions! {
     MemoryWrite "memory:write" "write and delete the caller's own memories",
     MemoryShare "memory:share" "share the caller's own memories with others",
     SubjectDelegate "subject:delegate" "act for other end users",
+    MoralAssert "moral:assert" "state moral scores that replace those of the scorer",
     AuditRead "audit:read" "read the event log without contents",
     ContentRead "content:read" "read the contents of the event log",
     ReplayRun "replay:run" "replay logs",
@@ -128,7 +129,7 @@ mod tests {
 
     #[test]
     fn names_parse_back_and_sets_contain_exactly_their_members() {
-        assert_eq!(Permissions::ALL.iter().count(), 17);
+        assert_eq!(Permissions::ALL.iter().count(), 18);
         for permission in Permission::ALL {
             assert_eq!(permission.as_str().parse(), Ok(*permission));
             let one = Permissions::of(&[*permission]);

@@ -17,10 +17,14 @@ const USER_PERMISSIONS: Permissions = Permissions::of(&[
     Permission::MemoryWrite,
 ]);
 
+const SERVICE_PERMISSIONS: Permissions =
+    USER_PERMISSIONS.union(Permissions::of(&[Permission::SubjectDelegate]));
+
 /// The roles that exist without configuration.
-pub const BUILT_IN: [(&str, Permissions); 5] = [
+pub const BUILT_IN: [(&str, Permissions); 6] = [
     (USER, USER_PERMISSIONS),
-    ("service", USER_PERMISSIONS.union(Permissions::of(&[Permission::SubjectDelegate]))),
+    ("service", SERVICE_PERMISSIONS),
+    ("trusted", SERVICE_PERMISSIONS.union(Permissions::of(&[Permission::MoralAssert]))),
     (
         "operator",
         Permissions::of(&[
@@ -98,6 +102,9 @@ mod tests {
         let granted = |name: &str| roles.resolve([name].into_iter()).1;
         assert!(!granted("user").contains(Permission::SubjectDelegate));
         assert_eq!(granted("service").without(Permission::SubjectDelegate), granted("user"));
+        assert!(!granted("service").contains(Permission::MoralAssert));
+        assert_eq!(granted("trusted").without(Permission::MoralAssert), granted("service"));
+        assert_ne!(granted("trusted"), granted("service"));
         assert!(!granted("operator").contains(Permission::ContentRead));
         assert!(granted("auditor").contains(Permission::ContentRead));
         assert!(!granted("auditor").contains(Permission::Generate));

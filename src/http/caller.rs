@@ -4,7 +4,10 @@
 use actix_web::{HttpMessage as _, HttpRequest, web::Data};
 
 use super::{AppState, Code, Problem, request_id::RequestIds};
-use crate::{auth::Principal, engine};
+use crate::{
+    auth::{Permission, Principal},
+    engine,
+};
 
 /// The header that makes a repeated request safe.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -30,6 +33,7 @@ pub(super) fn from_request(
         client_request_id: ids.client_request_id,
         trace_id,
         route: route(request),
+        may_assert: principal.may(Permission::MoralAssert),
         auth: Some(principal.credential()),
         key_limit: principal.budget,
         lease: request.extensions().get().cloned(),

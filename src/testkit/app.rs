@@ -316,6 +316,7 @@ pub fn caller(who: &str) -> Caller {
         trace_id: None,
         route: "/v1/generate".to_owned(),
         idempotency_key: None,
+        may_assert: true,
         auth: None,
         key_limit: None,
         lease: None,

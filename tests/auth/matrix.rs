@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::fixture::{Answer, TestIssuer, changed, post, prompt};
 
 /// The permissions of the built-in roles; `admin` has all of them.
-const ROLES: [(&str, &[&str]); 4] = [
+const ROLES: [(&str, &[&str]); 5] = [
     ("user", &["generate", "history:read", "state:read", "memory:read", "memory:write"]),
     (
         "service",
@@ -24,6 +24,18 @@ const ROLES: [(&str, &[&str]); 4] = [
             "memory:read",
             "memory:write",
             "subject:delegate",
+        ],
+    ),
+    (
+        "trusted",
+        &[
+            "generate",
+            "history:read",
+            "state:read",
+            "memory:read",
+            "memory:write",
+            "subject:delegate",
+            "moral:assert",
         ],
     ),
     ("operator", &["state:read", "audit:read", "admin:shutdown", "replay:run", "policy:read"]),
@@ -275,7 +287,7 @@ async fn anonymous_callers_and_every_role_get_the_documented_status() {
             is(&answer, operation.for_role(role), operation, role);
         }
     }
-    assert_eq!(matrix.cells.get(), operations.len() * 7);
+    assert_eq!(matrix.cells.get(), operations.len() * 8);
 }
 
 /// The text without engine name, request id and trace id.
@@ -326,6 +338,62 @@ async fn acting_for_another_end_user_requires_the_permission() {
             is(&answer, operation.for_delegate(role), &operation, &format!("{role} speaking"));
             let own = matrix.ask_for(&operation, "theirs", Some(&token), Some("ann")).await;
             is(&own, operation.for_role(role), &operation, role);
+        }
+    }
+}
+
+/// The routes that take the caller's own score, each with a request that has one.
+fn scored() -> [(&'static str, Value); 5] {
+    let mlsdm = json!({"moral_value": 0.9});
+    let messages = json!([{"role": "user", "content": "My dog is called Rex"}]);
+    [
+        ("/v1/generate", prompt()),
+        ("/v1/chat/completions", json!({"messages": messages, "mlsdm": mlsdm})),
+        ("/v1/messages", json!({"max_tokens": 9, "messages": messages, "mlsdm": mlsdm})),
+        ("/v1/responses", json!({"input": "My dog is called Rex", "mlsdm": mlsdm})),
+        ("/v1/completions", json!({"prompt": "My dog is called Rex", "mlsdm": mlsdm})),
+    ]
+}
+
+#[actix_web::test]
+async fn a_score_replaces_that_of_the_scorer_only_with_the_permission() {
+    let matrix = TestMatrix::new().await;
+    for role in roles().filter(|role| has_permission(role, "generate")) {
+        let token = matrix.token(role, &json!({}));
+        for (route, body) in scored() {
+            let answer = matrix.app.rig.ask(post(route, &token, &body)).await;
+            assert_eq!(answer.status, 200, "{route} as {role}: {answer:?}");
+            let answer = answer.json();
+            let is_native = route == "/v1/generate";
+            let score =
+                if is_native { &answer["moral_score"] } else { &answer["mlsdm"]["moral_score"] };
+            let (expected, source) = match has_permission(role, "moral:assert") {
+                true => (0.9, "caller"),
+                false => (0.8, "scorer"),
+            };
+            assert_eq!(score, expected, "{route} as {role}");
+            if is_native {
+                assert_eq!(answer["moral_source"], source, "{role}");
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn the_only_score_of_a_request_requires_the_permission_to_state_it() {
+    let env = [("MLSDM__AUTH__MODE", "oidc+keys"), ("MLSDM__MLSDM__POLICY__MORAL__SCORER", "none")];
+    let app = TestIssuer::with(Algorithm::RS256, &env).await;
+    for role in roles().filter(|role| has_permission(role, "generate")) {
+        let token = app.token(&json!({"roles": [role], "mlsdm_engines": ["*"]}));
+        for (route, body) in scored() {
+            let answer = app.rig.ask(post(route, &token, &body)).await;
+            if has_permission(role, "moral:assert") {
+                assert_eq!(answer.status, 200, "{route} as {role}: {answer:?}");
+            } else {
+                assert_eq!(answer.status, 403, "{route} as {role}: {answer:?}");
+                assert!(answer.text.contains("E202"), "{answer:?}");
+                assert!(answer.text.contains("moral:assert"), "{answer:?}");
+            }
         }
     }
 }

@@ -85,6 +85,7 @@ pub(crate) async fn say(engine: &Engine, who: &str, prompt: &str, moral_value: f
         trace_id: None,
         route: "/v1/generate".to_owned(),
         idempotency_key: None,
+        may_assert: true,
         auth: None,
         key_limit: None,
         lease: None,

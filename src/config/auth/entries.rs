@@ -27,8 +27,8 @@ pub struct CertificateEntry {
 /// The syntax of a role. One text, because the error for a variable shows it whole.
 const ROLE: &str = "expected a list of `role=permission,permission` (in a variable \
      `role=permission+permission`) of generate, history:read, state:read, memory:read, \
-     memory:write, memory:share, subject:delegate, audit:read, content:read, replay:run, \
-     policy:read, policy:write, admin:shutdown, engine:admin, subject:erase, key:admin, server:admin";
+     memory:write, memory:share, subject:delegate, moral:assert, audit:read, content:read, \
+     replay:run, policy:read, policy:write, admin:shutdown, engine:admin, subject:erase, key:admin, server:admin";
 
 /// The syntax of a certificate entry.
 const CERTIFICATE: &str = "expected a list of `name=role+role`: a certificate's common or alternative \

@@ -25,8 +25,13 @@ pub(super) fn admit(state: &State, admit: &Admit, now: Micros) -> Result<Vec<Dec
         return Err(Refusal::Shutdown { reason: shutdown.reason.clone() });
     }
     let grant = budget::grant(state, admit, tokens::limit(state, admit), now)?;
-    let request =
-        ScoredRequest { subject: admit.subject, caller: admit.caller_score, scored: &admit.scored };
+    let request = ScoredRequest {
+        subject: admit.subject,
+        caller: admit.caller_score,
+        // a log of format 1 cannot record it
+        asserted: admit.asserted.filter(|_| state.has_format_2()),
+        scored: &admit.scored,
+    };
     let mut moral = state.filter.judge(&state.policy.moral, &request)?;
     record_scores(state, admit, &mut moral)?;
     let phase = state.rhythm.phase;

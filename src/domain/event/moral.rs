@@ -47,10 +47,10 @@ pub struct MoralVerdict {
     /// The scorers that gave no result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unavailable: Vec<String>,
-    /// True if the caller may state its own score, so that `caller` counts by
-    /// `moral.caller_score`.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub asserted: bool,
+    /// True if the caller may state its own score, so that `caller` counts by `moral.caller_score`.
+    /// If it is false, `caller` can only lower the score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asserted: Option<bool>,
     /// The part of the request that was judged; absent if it was the prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<JudgedScope>,
@@ -87,10 +87,4 @@ impl MoralVerdict {
     pub fn scorer_results(&self) -> impl Iterator<Item = &ScorerResult> {
         self.scorer.iter().chain(&self.scorers)
     }
-}
-
-/// The signature is that of `skip_serializing_if`.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }

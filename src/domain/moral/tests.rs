@@ -4,7 +4,12 @@ use super::*;
 use crate::domain::event::VerdictSource::{Caller, Scorer};
 
 fn request(subject: u128, value: f64) -> ScoredRequest<'static> {
-    ScoredRequest { subject: SubjectRef::new(subject), caller: Some(value), scored: &[] }
+    ScoredRequest {
+        subject: SubjectRef::new(subject),
+        caller: Some(value),
+        asserted: None,
+        scored: &[],
+    }
 }
 
 fn run(
@@ -108,9 +113,11 @@ fn scores_are_combined_as_the_policy_says() {
     let with = |caller| ScoredRequest {
         subject: SubjectRef::new(1),
         caller,
+        asserted: None,
         scored: std::slice::from_ref(&scored),
     };
-    let none = |caller| ScoredRequest { subject: SubjectRef::new(1), caller, scored: &[] };
+    let none =
+        |caller| ScoredRequest { subject: SubjectRef::new(1), caller, asserted: None, scored: &[] };
     assert_eq!(combine(CallerScore::Accept, &with(Some(0.9))), Ok((0.9, Caller)));
     assert_eq!(combine(CallerScore::Accept, &with(None)), Ok((0.4, Scorer)));
     assert_eq!(combine(CallerScore::Accept, &none(None)), Err(ScoreError::Missing));
@@ -120,6 +127,24 @@ fn scores_are_combined_as_the_policy_says() {
     for bad in [f64::NAN, -0.1, 1.1, f64::INFINITY] {
         assert_eq!(combine(CallerScore::Ignore, &with(Some(bad))), Err(ScoreError::OutOfRange));
     }
+}
+
+#[test]
+fn a_score_that_the_caller_may_not_state_only_lowers_that_of_the_scorer() {
+    let scored = ScorerResult { id: "s".into(), version: 1, value: 0.4, parts: [].into() };
+    let with = |caller, asserted| ScoredRequest {
+        subject: SubjectRef::new(1),
+        caller: Some(caller),
+        asserted: Some(asserted),
+        scored: std::slice::from_ref(&scored),
+    };
+    let accept = CallerScore::Accept;
+    assert_eq!(combine(accept, &with(0.9, true)), Ok((0.9, Caller)));
+    assert_eq!(combine(accept, &with(0.9, false)), Ok((0.4, Scorer)));
+    assert_eq!(combine(accept, &with(0.1, false)), Ok((0.1, Caller)));
+    assert_eq!(combine(CallerScore::Ignore, &with(0.1, false)), Ok((0.4, Scorer)));
+    let alone = ScoredRequest { scored: &[], ..with(0.9, false) };
+    assert_eq!(combine(accept, &alone), Err(ScoreError::Missing));
 }
 
 proptest! {

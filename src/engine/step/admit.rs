@@ -22,7 +22,7 @@ use crate::{
         command::{Admit, Command},
         event::{Event, StepAdmitted},
         ids::Micros,
-        policy::{MemoryMode, Policy},
+        policy::{CallerScore, MemoryMode, Moral, Policy, ScorerId},
     },
     engine::{
         append::{self, propose},
@@ -131,6 +131,9 @@ async fn propose_of(step: Step<'_>) -> Result<(Proposal, ProposedRequest), StepE
     let subject = engine.subjects.by_name_or_new(caller.subject()).await?;
     let actor = actor(step, &subject).await?;
     let policy = Arc::clone(&engine.view().state.policy);
+    if !may_score(step, &policy.moral) {
+        return Err(StepError::MayNotAssert);
+    }
     let scores = judge::judge(step, &subject, &policy.moral).await?;
     let command_id = crate::ids::command_id();
     let content = SealedPrompt::of(step, &subject, policy.record.messages);
@@ -159,6 +162,14 @@ async fn propose_of(step: Step<'_>) -> Result<(Proposal, ProposedRequest), StepE
     Ok((proposal, outlives))
 }
 
+/// False if the caller's score would be the only one, and the caller may not state it.
+fn may_score(step: Step<'_>, policy: &Moral) -> bool {
+    step.caller.may_assert
+        || step.request.moral_value.is_none()
+        || policy.scorer != ScorerId::None
+        || policy.caller_score == CallerScore::Ignore
+}
+
 /// The subjects of a request.
 struct Subjects<'a> {
     subject: &'a Subject,
@@ -179,7 +190,7 @@ fn command(
         caller_score: request.moral_value,
         scored: scores.scored,
         unavailable: Vec::new(),
-        asserted: false,
+        asserted: request.moral_value.map(|_| caller.may_assert),
         judged: scores.judged,
         route: caller.route.clone(),
         model: request.model.clone(),

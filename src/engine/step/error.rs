@@ -66,6 +66,12 @@ pub enum StepError {
         /// The time until the breaker admits a call.
         retry_after: Duration,
     },
+    /// The caller's score is the only one, and the caller may not state it. Nothing was recorded.
+    #[error(
+        "the engine has no scorer (moral.scorer), and the caller's own score (moral_value) needs the \
+         permission moral:assert; GET /v1/me lists your permissions"
+    )]
+    MayNotAssert,
     /// The texts that must be judged are too long. Nothing was recorded.
     #[error(
         "the request has {chars} characters to be judged, and at most {limit} are judged; shorten it, or \

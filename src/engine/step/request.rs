@@ -170,6 +170,9 @@ pub struct Caller {
     pub route: String,
     /// The value of the header `Idempotency-Key`.
     pub idempotency_key: Option<String>,
+    /// True if the caller may state the moral score of its prompt. Otherwise its score can only lower
+    /// that of the engine's scorer.
+    pub may_assert: bool,
     /// The credential that authenticated the caller.
     pub auth: Option<Auth>,
     /// The limit per budget window of the API key that authenticated the caller.

@@ -45,6 +45,7 @@ impl From<StepError> for Problem {
                 Self::new(Code::EmbedderUnavailable, error.to_string())
                     .retry_after(whole_seconds(retry_after))
             }
+            StepError::MayNotAssert => Self::new(Code::Forbidden, error.to_string()),
             StepError::TooMuchText { .. } => Self::new(Code::PromptTooLong, error.to_string()),
             StepError::Erased => Self::new(Code::Erased, error.to_string()),
         }

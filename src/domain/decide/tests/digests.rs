@@ -140,6 +140,7 @@ const CHANGES: [Change; 53] = [
                 &crate::domain::moral::ScoredRequest {
                     subject: SubjectRef::new(77),
                     caller: Some(1.0),
+                    asserted: None,
                     scored: &[],
                 },
             )
@@ -223,6 +224,7 @@ fn the_order_of_subjects_does_not_change_the_filter() {
             let request = crate::domain::moral::ScoredRequest {
                 subject: subject(by),
                 caller: Some(0.0),
+                asserted: None,
                 scored: &[],
             };
             let mut verdict = other.filter.judge(&policy, &request).unwrap();

@@ -31,7 +31,7 @@ pub(super) fn full_request(by: u128) -> Admit {
     Admit {
         scored: vec![scored(0.8), scored(0.7)],
         unavailable: vec!["remote".to_owned()],
-        asserted: true,
+        asserted: Some(true),
         judged: Some(Judged { scope: JudgedScope::Turn, chars: 40, hmac: "01".to_owned() }),
         price: Some(PRICE),
         sampling: Some(Sampling { temperature: Some(0.7), top_p: None, seed: Some(-1) }),
@@ -171,7 +171,7 @@ fn a_log_of_format_2_records_who_asked_and_what_was_judged() {
     assert_eq!((event.request.prompt_tokens, event.request.price), (Some(3), Some(PRICE)));
     assert_eq!((event.moral.scorer.as_ref(), &event.moral.scorers), (None, &request.scored));
     assert_eq!(event.moral.unavailable, ["remote"]);
-    assert_eq!((event.moral.asserted, event.moral.scope), (true, Some(JudgedScope::Turn)));
+    assert_eq!((event.moral.asserted, event.moral.scope), (Some(true), Some(JudgedScope::Turn)));
     assert_eq!(event.moral.judged_chars, Some(40));
     let event = rejected(&mut log, Admit { caller_score: Some(0.1), ..full_request(1) });
     assert_eq!((event.replica, event.request.auth), (Some(REPLICA), request.auth));
