@@ -40,6 +40,11 @@ impl<'t> Object<'t> {
         Self::parse(self.get(name)?.get())
     }
 
+    /// Adds a field.
+    pub(super) fn push(&mut self, name: Cow<'t, str>, value: &'t RawValue) {
+        self.0.push((name, value));
+    }
+
     /// The fields in their order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'t RawValue)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), *value))
@@ -70,35 +75,65 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 }
 
+/// A name, copied only if it is written with escapes.
 #[derive(Deserialize)]
-struct Name<'t>(#[serde(borrow)] Cow<'t, str>);
+pub(super) struct Name<'t>(#[serde(borrow)] pub(super) Cow<'t, str>);
+
+/// Size of a new writer, in bytes: that of an event of a stream.
+const WRITER_BYTES: usize = 192;
 
 /// Writes an object field by field.
 pub(super) struct Writer(String);
 
 impl Writer {
     pub(super) fn new() -> Self {
-        Self("{".to_owned())
+        let mut text = String::with_capacity(WRITER_BYTES);
+        text.push('{');
+        Self(text)
     }
 
     /// Adds a field with a JSON text as its value.
     pub(super) fn raw(&mut self, name: &str, json: &str) {
-        if self.0.len() > 1 {
-            self.0.push(',');
-        }
-        self.0.push_str(&quoted(name));
-        self.0.push(':');
+        self.name(name);
         self.0.push_str(json);
+    }
+
+    /// Adds a field with a list of one JSON text.
+    pub(super) fn list_of(&mut self, name: &str, json: &str) {
+        self.name(name);
+        self.0.push('[');
+        self.0.push_str(json);
+        self.0.push(']');
     }
 
     /// Adds a field with a string.
     pub(super) fn text(&mut self, name: &str, text: &str) {
-        self.raw(name, &quoted(text));
+        self.name(name);
+        push_quoted(&mut self.0, text);
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+        push_quoted(&mut self.0, name);
+        self.0.push(':');
     }
 
     pub(super) fn end(mut self) -> String {
         self.0.push('}');
         self.0
+    }
+}
+
+/// Appends a string as JSON. Most strings have nothing to escape.
+fn push_quoted(json: &mut String, text: &str) {
+    if text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        json.push_str(&quoted(text));
+    } else {
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
     }
 }
 

@@ -118,7 +118,7 @@ impl OpenAi {
         }
     }
 
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         request: &Request,
         sink: &mut Sink,

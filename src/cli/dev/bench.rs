@@ -7,6 +7,7 @@ mod append;
 mod auth;
 mod backend;
 mod decode;
+mod delta;
 mod embed;
 mod gateway;
 mod load;
@@ -79,7 +80,7 @@ enum Part {
     Embed,
     /// Verification of tokens and API keys.
     Auth,
-    /// Decoding of chats of a megabyte.
+    /// Decoding of chats of a megabyte, and of streamed deltas.
     Decode,
     /// Chats and streams through the server, compared with direct calls to the same model.
     Gateway,
@@ -112,6 +113,8 @@ pub(super) async fn run(json: bool, args: Args) -> anyhow::Result<()> {
     if wanted(Part::Decode) {
         say("decoding of chats")?;
         rows.extend(decode::run()?);
+        say("streamed deltas")?;
+        rows.extend(delta::run().await?);
     }
     let folder = std::env::temp_dir().join(format!("mlsdm-bench-{}", std::process::id()));
     let url = args

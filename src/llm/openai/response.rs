@@ -3,15 +3,17 @@
 //! A whole response is read like a stream of one chunk.
 
 mod answer;
+mod chunk;
 mod message;
 mod tool_call;
 
 use crate::llm::{
     Dialect, LlmError, NativeEvent, ProviderCompletion, Sink, finish, http,
-    object::{Object, Writer, is_empty},
+    object::{Object, Writer, is_empty, quoted},
     sse::Events,
 };
 use answer::Answer;
+use chunk::{Choice, Chunk};
 
 /// The data of the last event of a stream.
 const DONE: &str = "[DONE]";
@@ -25,8 +27,8 @@ pub(super) async fn whole(
     requested_model: &str,
     sink: &mut Sink,
 ) -> Result<ProviderCompletion, LlmError> {
-    let chunk = Object::parse(body).ok_or(UNEXPECTED)?;
-    if let Some(error) = chunk.get("error") {
+    let chunk = Chunk::parse(body).ok_or(UNEXPECTED)?;
+    if let Some(error) = chunk.fields.get("error") {
         return Err(LlmError::in_stream(error.get()));
     }
     let mut reader = Reader { is_whole: true, ..Reader::new(requested_model) };
@@ -58,10 +60,10 @@ pub(super) async fn streamed(
         if event.data.trim() == DONE {
             break;
         }
-        let Some(chunk) = Object::parse(&event.data) else {
+        let Some(chunk) = Chunk::parse(&event.data) else {
             return Err(if event.is_cut { http::early_end(sink) } else { UNEXPECTED });
         };
-        if let Some(error) = chunk.get("error") {
+        if let Some(error) = chunk.fields.get("error") {
             return Err(LlmError::in_stream(error.get()));
         }
         reader.take(&chunk, sink).await?;
@@ -78,6 +80,8 @@ const UNEXPECTED: LlmError = LlmError::Malformed { what: "the JSON has an unexpe
 struct Reader<'r> {
     requested_model: &'r str,
     model: Option<String>,
+    /// The name of the model as JSON, once the provider has reported it.
+    quoted_model: Option<String>,
     finish: Option<String>,
     answer: Answer,
     has_begun: bool,
@@ -90,6 +94,7 @@ impl<'r> Reader<'r> {
         Self {
             requested_model,
             model: None,
+            quoted_model: None,
             finish: None,
             answer: Answer::default(),
             has_begun: false,
@@ -98,37 +103,33 @@ impl<'r> Reader<'r> {
     }
 
     /// Reads a chunk. Returns true if it has a choice.
-    async fn take(&mut self, chunk: &Object<'_>, sink: &mut Sink) -> Result<bool, LlmError> {
-        let choices: Vec<Object<'_>> = match chunk.get("choices") {
-            None => Vec::new(),
-            Some(raw) => serde_json::from_str(raw.get()).map_err(|_| UNEXPECTED)?,
-        };
+    async fn take(&mut self, chunk: &Chunk<'_>, sink: &mut Sink) -> Result<bool, LlmError> {
+        let Chunk { fields, choice } = chunk;
         if !self.has_begun {
             self.has_begun = true;
             sink.begin(Dialect::OpenAi).await?;
         }
         if self.model.is_none() {
-            self.model = chunk.text("model").filter(|model| !model.is_empty());
+            self.model = fields.text("model").filter(|model| !model.is_empty());
         }
-        self.answer.take_usage(chunk);
-        for (name, value) in chunk.iter().filter(|(name, _)| !OWN.contains(name)) {
-            self.answer.take_field(name, value);
+        self.answer.take_usage(fields);
+        for (name, value) in fields.iter().filter(|(name, _)| !OWN.contains(name)) {
+            self.answer.take_field(name, value, sink)?;
         }
         // the last chunk has the usage and no choice
-        let Some(choice) = choices.first() else { return Ok(false) };
-        let delta = choice.object("delta").or_else(|| choice.object("message"));
-        let Some(delta) = delta else { return Ok(self.take_finish(choice)) };
-        let sent = message::take(&delta, self.is_whole, &mut self.answer, sink).await?;
-        self.answer.take_choice(choice, sink);
+        let Some(choice) = choice else { return Ok(false) };
+        let Some(delta) = &choice.message else { return Ok(self.take_finish(choice)) };
+        let sent = message::take(delta, self.is_whole, &mut self.answer, sink).await?;
+        self.answer.take_choice(&choice.fields, sink)?;
         self.take_finish(choice);
         if sink.passes_native() && !self.is_whole {
-            self.forward(chunk, choice, &sent, sink).await?;
+            self.forward(fields, &choice.fields, &sent, sink).await?;
         }
         Ok(true)
     }
 
-    fn take_finish(&mut self, choice: &Object<'_>) -> bool {
-        if let Some(finish) = choice.text("finish_reason") {
+    fn take_finish(&mut self, choice: &Choice<'_>) -> bool {
+        if let Some(finish) = choice.fields.text("finish_reason") {
             self.finish = Some(finish);
         }
         self.finish.is_some()
@@ -136,14 +137,14 @@ impl<'r> Reader<'r> {
 
     /// Forwards a chunk without the fields that the server writes itself.
     async fn forward(
-        &self,
+        &mut self,
         chunk: &Object<'_>,
         choice: &Object<'_>,
         sent: &message::Sent,
         sink: &mut Sink,
     ) -> Result<(), LlmError> {
         let mut event = Writer::new();
-        event.text("model", &self.model());
+        event.raw("model", self.quoted_model());
         for (name, value) in chunk.iter().filter(|(name, _)| !OWN.contains(name)) {
             event.raw(name, value.get());
         }
@@ -151,19 +152,27 @@ impl<'r> Reader<'r> {
         written.raw("index", "0");
         written.raw("delta", &sent.delta);
         let mut has_more = sent.has_fields;
-        let own = ["index", "delta", "message", "finish_reason"];
+        let own = ["index", "finish_reason"];
         for (name, value) in choice.iter().filter(|(name, _)| !own.contains(name)) {
             written.raw(name, value.get());
             has_more |= !is_empty(value);
         }
         written.raw("finish_reason", "null");
-        event.raw("choices", &format!("[{}]", written.end()));
+        event.list_of("choices", &written.end());
         // the server writes the chunk that ends the answer
         if !has_more && self.finish.is_some() {
             return Ok(());
         }
         let event = NativeEvent { name: String::new(), data: event.end() };
         sink.push_native(event, sent.is_content).await
+    }
+
+    /// The name of the model as JSON. It is kept as soon as it cannot change.
+    fn quoted_model(&mut self) -> &str {
+        if self.quoted_model.is_none() || self.model.is_none() {
+            self.quoted_model = Some(quoted(&self.model()));
+        }
+        self.quoted_model.as_deref().unwrap_or_default()
     }
 
     fn model(&self) -> String {

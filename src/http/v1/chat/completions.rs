@@ -10,6 +10,8 @@ mod response;
 
 use actix_web::{HttpRequest, HttpResponse, web::Data};
 
+#[cfg(feature = "tools")]
+use crate::config::MoralRefusal;
 use crate::{
     domain::policy::MemoryMode,
     engine::StepRequest,
@@ -29,6 +31,12 @@ pub use request::ChatRequest;
 pub(in crate::http::v1) use request::ParsedRequest;
 pub use response::ChatCompletion;
 pub(in crate::http::v1) use response::Usage;
+
+/// Writes the frames of a stream, for the benchmark.
+#[cfg(feature = "tools")]
+pub(crate) fn frames(model: &str) -> impl stream::Dialect {
+    Chunks::new(model.to_owned(), false, MoralRefusal::Answer)
+}
 
 /// Run a governed step (`OpenAI` dialect).
 ///

@@ -14,6 +14,12 @@ use crate::{
 /// Fields of a message that are text and counted by the sink.
 const TEXTS: [&str; 5] = ["role", "content", "refusal", "reasoning_content", "reasoning"];
 
+/// The memory of a tree of values, in multiples of its text.
+const TREE_FACTOR: usize = 8;
+
+/// Maximum number of fields of a response, of a choice and of a message. Further ones are not kept.
+const FIELDS_MAX: usize = 64;
+
 /// The parts of an answer that are collected besides the tool calls.
 #[derive(Default)]
 pub(super) struct Answer {
@@ -33,13 +39,30 @@ impl Answer {
         }
     }
 
-    /// Takes a field of the response.
-    pub(super) fn take_field(&mut self, name: &str, value: &RawValue) {
+    /// Takes a field of the response. Those beyond the limit of their number are not kept.
+    ///
+    /// # Errors
+    /// [`LlmError::OverMemory`].
+    pub(super) fn take_field(
+        &mut self,
+        name: &str,
+        value: &RawValue,
+        sink: &mut Sink,
+    ) -> Result<(), LlmError> {
+        let count = self.fields.len();
         match self.fields.iter_mut().find(|(other, _)| other == name) {
-            Some((_, old)) if !is_empty(value) => *old = value.to_owned(),
-            Some(_) => {}
-            None => self.fields.push((name.to_owned(), value.to_owned())),
+            Some((_, old)) if is_empty(value) || old.get() == value.get() => {}
+            Some((_, old)) => {
+                sink.reserve(value.get().len().saturating_sub(old.get().len()))?;
+                *old = value.to_owned();
+            }
+            None if count < FIELDS_MAX => {
+                sink.reserve(name.len() + value.get().len())?;
+                self.fields.push((name.to_owned(), value.to_owned()));
+            }
+            None => {}
         }
+        Ok(())
     }
 
     /// Appends to a text of the message.
@@ -52,7 +75,9 @@ impl Answer {
 
     /// Merges a field of the message.
     pub(super) fn add(&mut self, name: &str, value: Value) {
-        merge(&mut self.message, name, value);
+        if self.message.len() < FIELDS_MAX || self.message.contains_key(name) {
+            merge(&mut self.message, name, value);
+        }
     }
 
     /// Takes a field of the message.
@@ -75,18 +100,31 @@ impl Answer {
     }
 
     /// Takes the fields of a choice. Log probabilities beyond the limit of an answer are not kept.
-    pub(super) fn take_choice(&mut self, choice: &Object<'_>, sink: &Sink) {
+    ///
+    /// # Errors
+    /// [`LlmError::OverMemory`].
+    pub(super) fn take_choice(
+        &mut self,
+        choice: &Object<'_>,
+        sink: &mut Sink,
+    ) -> Result<(), LlmError> {
         for (name, value) in choice.iter() {
-            if matches!(name, "index" | "delta" | "message" | "finish_reason") {
+            let is_known = self.choice.contains_key(name);
+            let is_new = !is_empty(value) || !is_known;
+            if matches!(name, "index" | "finish_reason") || !is_new {
                 continue;
             }
+            sink.reserve(value.get().len().saturating_mul(TREE_FACTOR))?;
             self.logprob_bytes = self.logprob_bytes.saturating_add(value.get().len());
             if self.logprob_bytes > sink.limit() {
                 self.choice.remove(name);
-            } else if let Ok(value) = serde_json::from_str(value.get()) {
+            } else if (is_known || self.choice.len() < FIELDS_MAX)
+                && let Ok(value) = serde_json::from_str(value.get())
+            {
                 merge(&mut self.choice, name, value);
             }
         }
+        Ok(())
     }
 
     /// The token counts, if the provider reports them.

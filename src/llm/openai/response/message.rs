@@ -48,9 +48,10 @@ pub(super) async fn take(
         sink.push_reasoning(&reasoning).await?;
     }
     // sent in place of content when the model refuses the requested format
-    let text = content.as_ref().map(|parts| parts.text.clone()).or_else(|| delta.text("refusal"));
+    let refusal = if content.is_none() { delta.text("refusal") } else { None };
+    let text = content.as_ref().map(|parts| parts.text.as_str()).or(refusal.as_deref());
     if let Some(text) = text.filter(|text| !text.is_empty()) {
-        sink.push_text(&text).await?;
+        sink.push_text(text).await?;
     }
     for (name, value) in delta.iter() {
         let is_value = !is_empty(value);
@@ -58,7 +59,11 @@ pub(super) async fn take(
             ("tool_calls", _) => continue,
             ("content", Some(parts)) if !is_whole => {
                 answer.add_text(name, &parts.text);
-                written.text(name, &parts.text);
+                if value.get().starts_with('"') {
+                    written.raw(name, value.get());
+                } else {
+                    written.text(name, &parts.text);
+                }
                 for (name, value) in &parts.others {
                     sink.count_media(value.to_string().len())?;
                     answer.add(name, value.clone());
