@@ -1,5 +1,7 @@
 //! The contents of steps: their JSON form, sealing them, and opening them.
 
+mod answer;
+
 use std::{collections::HashMap, sync::Arc};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -7,7 +9,6 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::Engine;
 use crate::{
     domain::ids::{CommandId, Position},
-    llm::{NativeAnswer, ToolCall},
     store::{
         Content,
         keys::Column,
@@ -16,26 +17,12 @@ use crate::{
     },
 };
 
+pub(super) use answer::StoredAnswer;
+
 /// The part of the content of `step.admitted` and `step.rejected` that is remembered.
 #[derive(Deserialize)]
 pub(super) struct StoredPrompt {
     pub(super) prompt: String,
-}
-
-/// The content of `step.completed`, and of `step.failed` if the model had begun to answer.
-#[derive(Default, Serialize, Deserialize)]
-pub(super) struct StoredAnswer {
-    pub(super) answer: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) tool_calls: Vec<ToolCall>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(super) reasoning: String,
-    /// The answer in the provider's dialect.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) native: Option<NativeAnswer>,
-    /// The names of the fields that the client's or the provider's dialect has no form for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) dropped: Vec<String>,
 }
 
 /// Seals the content and the vector of one command.
