@@ -244,11 +244,18 @@ impl<D: Dialect> OpenStream<D> {
 
 /// A frame with an event name.
 pub fn named(event: &str, data: &impl serde::Serialize) -> String {
-    format!("event: {event}\n{}", data_only(data))
+    written(format!("event: {event}\ndata: "), data)
 }
 
 /// A frame without an event name.
 pub fn data_only(data: &impl serde::Serialize) -> String {
-    // plain structs always serialise, and serde_json writes no line breaks
-    format!("data: {}\n\n", serde_json::to_string(data).unwrap_or_default())
+    written("data: ".to_owned(), data)
+}
+
+fn written(start: String, data: &impl serde::Serialize) -> String {
+    let mut frame = start.into_bytes();
+    // plain structs always serialise, and serde_json writes UTF-8 without line breaks
+    serde_json::to_writer(&mut frame, data).ok();
+    frame.extend_from_slice(b"\n\n");
+    String::from_utf8(frame).unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 //! counts in the memory of all requests ([`inflight`](crate::inflight)); when that is spent, the answer
 //! is broken off. After a failure the sink still holds the part received before.
 
+mod answer_parts;
 mod delta;
 mod memory;
 
@@ -21,6 +22,7 @@ use super::{
     tool_calls::{CallPart, SentPart, ToolCalls},
 };
 use crate::inflight::Lease;
+pub use answer_parts::AnswerParts;
 pub use delta::Delta;
 use memory::AnswerMemory;
 
@@ -52,6 +54,8 @@ pub struct Sink {
     native: Option<NativeAnswer>,
     dropped: Vec<String>,
     bytes: usize,
+    /// Bytes of further fields, in their JSON form.
+    extra: usize,
     memory: AnswerMemory,
     has_media: bool,
     first: Option<Instant>,
@@ -63,20 +67,6 @@ impl fmt::Debug for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sink({} bytes)", self.bytes)
     }
-}
-
-/// The parts of an answer.
-pub struct AnswerParts {
-    /// The text.
-    pub text: String,
-    /// The tool calls.
-    pub tool_calls: Vec<ToolCall>,
-    /// The reasoning.
-    pub reasoning: String,
-    /// The answer in the provider's dialect, if it is complete.
-    pub native: Option<NativeAnswer>,
-    /// The names of the fields of the request that the provider's dialect has no form for.
-    pub dropped: Vec<String>,
 }
 
 impl Sink {
@@ -93,6 +83,7 @@ impl Sink {
             calls: ToolCalls::default(),
             native: None,
             bytes: 0,
+            extra: 0,
             memory: AnswerMemory::default(),
             has_media: false,
             first: None,
@@ -304,6 +295,20 @@ impl Sink {
         }
         self.has_media = true;
         self.grow(bytes)
+    }
+
+    /// Counts a further field by the bytes of its JSON form. False if the further fields exceed the limit
+    /// of an answer: the field is not kept then.
+    ///
+    /// # Errors
+    /// [`LlmError::OverMemory`].
+    pub(super) fn keep_extra(&mut self, bytes: usize) -> Result<bool, LlmError> {
+        let is_kept = bytes <= self.limit.saturating_sub(self.extra);
+        if is_kept {
+            self.memory.add_tree(bytes)?;
+            self.extra += bytes;
+        }
+        Ok(is_kept)
     }
 
     /// Counts bytes that are held besides the answer until the request ends.

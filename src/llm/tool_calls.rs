@@ -10,6 +10,9 @@ use super::{LlmError, ToolCall};
 /// Maximum number of tool calls of an answer.
 const TOOL_CALLS_MAX: usize = 128;
 
+/// Maximum number of further fields of a tool call. Others are not kept.
+const FIELDS_MAX: usize = 16;
+
 /// A part of a tool call, as the provider sends it.
 #[derive(Default)]
 pub(super) struct CallPart {
@@ -96,7 +99,11 @@ impl ToolCalls {
             call.name = name;
         }
         call.arguments.push_str(&part.arguments);
-        tracked.extra.extend(part.extra.iter().map(|(name, value)| (name.clone(), value.clone())));
+        for (name, value) in &part.extra {
+            if tracked.extra.len() < FIELDS_MAX || tracked.extra.contains_key(name) {
+                tracked.extra.insert(name.clone(), value.clone());
+            }
+        }
         if tracked.is_announced {
             let CallPart { arguments, extra, .. } = part;
             return Ok(Some(SentPart { index: at, id: None, name: None, arguments, extra }));

@@ -83,9 +83,14 @@ fn resident(server: &TestServer) -> [usize; 2] {
 /// Slow, because it decodes gigabytes.
 #[cfg(target_os = "linux")]
 mod heavy {
+    use std::time::Duration;
+
     use tokio::{sync::oneshot, task::JoinSet};
 
     use super::*;
+
+    /// Maximum time of a request. A build without optimisation takes minutes for all of them.
+    const TIMEOUT: Duration = Duration::from_mins(10);
 
     const CHATS: usize = 300;
     const BYTES: usize = 950_000;
@@ -126,9 +131,9 @@ mod heavy {
         };
         let model = Double::new(script.into_iter().map(|when| Act::SendWhen(when, answer()))).await;
         let server = env(&database, &model)
-            .with("API_TIMEOUT", 300)
-            .with("MLSDM__DATABASE__ACQUIRE_TIMEOUT_SECONDS", 300)
-            .with("MLSDM__LIMITS__BODY_TIMEOUT_MS", 300_000)
+            .with("API_TIMEOUT", 600)
+            .with("MLSDM__DATABASE__ACQUIRE_TIMEOUT_SECONDS", 600)
+            .with("MLSDM__LIMITS__BODY_TIMEOUT_MS", 600_000)
             .serve()
             .await;
         let [before, _] = resident(&server);
@@ -139,7 +144,7 @@ mod heavy {
             let mut chats = JoinSet::new();
             let sent = left.len();
             for n in left.drain(..) {
-                let request = chat(&server, &large(n));
+                let request = chat(&server, &large(n)).timeout(TIMEOUT);
                 chats.spawn(async move { (n, send(request).await.unwrap()) });
             }
             // all chats are refused or wait for the model at once

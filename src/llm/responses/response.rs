@@ -1,5 +1,7 @@
 //! The response of a provider of the Responses API, whole or streamed.
 
+use std::collections::BTreeSet;
+
 use serde_json::value::RawValue;
 
 use crate::{
@@ -29,6 +31,9 @@ const OWN: [&str; 12] = [
     "user",
     "completed_at",
 ];
+
+/// Maximum number of output items that arrive in pieces.
+const ITEMS_MAX: usize = 4_096;
 
 const UNEXPECTED: LlmError = LlmError::Malformed { what: "the JSON has an unexpected shape" };
 
@@ -94,7 +99,7 @@ pub(in crate::llm) async fn streamed(
 struct Reader {
     has_begun: bool,
     /// The indexes of the items whose content has arrived in pieces.
-    read: Vec<usize>,
+    read: BTreeSet<usize>,
 }
 
 impl Reader {
@@ -108,15 +113,15 @@ impl Reader {
         let delta = || data.text("delta").unwrap_or_default();
         match kind {
             "response.output_text.delta" | "response.refusal.delta" => {
-                self.mark(at);
+                self.mark(at)?;
                 sink.push_text(&delta()).await
             }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
-                self.mark(at);
+                self.mark(at)?;
                 sink.push_reasoning(&delta()).await
             }
             "response.function_call_arguments.delta" => {
-                self.mark(at);
+                self.mark(at)?;
                 let part = CallPart { index: Some(at), arguments: delta(), ..CallPart::default() };
                 sink.push_call(part).await.map(drop)
             }
@@ -135,10 +140,10 @@ impl Reader {
         }
     }
 
-    fn mark(&mut self, at: usize) {
-        if !self.read.contains(&at) {
-            self.read.push(at);
-        }
+    fn mark(&mut self, at: usize) -> Result<(), LlmError> {
+        self.read.insert(at);
+        let is_long = self.read.len() > ITEMS_MAX;
+        if is_long { Err(LlmError::Malformed { what: "too many output items" }) } else { Ok(()) }
     }
 
     /// Reads a complete item, unless it has arrived in pieces.

@@ -8,6 +8,9 @@ use crate::{inflight::Lease, llm::LlmError};
 /// dialect, and the content that is sealed or the pieces that are not sent yet.
 const ANSWER_COPIES: usize = 3;
 
+/// The memory of a tree of values, in multiples of its JSON form.
+const TREE_FACTOR: usize = 8;
+
 /// Bytes that are added to the lease at once, so that small pieces cost nothing.
 const STEP: usize = 16 * 1024;
 
@@ -30,6 +33,14 @@ impl AnswerMemory {
     /// [`LlmError::OverMemory`] if the memory of all requests is spent.
     pub(super) fn add_answer(&mut self, bytes: usize) -> Result<(), LlmError> {
         self.add(bytes.saturating_mul(ANSWER_COPIES))
+    }
+
+    /// Counts a tree of values by the bytes of its JSON form.
+    ///
+    /// # Errors
+    /// As [`Self::add_answer`].
+    pub(super) fn add_tree(&mut self, bytes: usize) -> Result<(), LlmError> {
+        self.add(bytes.saturating_mul(TREE_FACTOR))
     }
 
     /// Counts bytes that are held once.

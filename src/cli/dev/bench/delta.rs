@@ -58,10 +58,10 @@ fn chunk(n: usize) -> String {
 
 /// A provider that sends all chunks in answer to each request.
 async fn provider(chunks: &[String]) -> anyhow::Result<OpenAi> {
-    let mut body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
-    body.push_str(
-        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
-    );
+    let last = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+    let events = chunks.iter().map(String::as_str).chain([last, "[DONE]"]);
+    let events: Vec<String> = events.map(|data| format!("data: {data}\n\n")).collect();
+    let body = events.concat();
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
     let answer = (head + &body).into_bytes();
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -2,6 +2,7 @@
 
 mod tools;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::response::{self, MessagesUsage, stop_reason};
@@ -27,6 +28,24 @@ enum Block {
     Text,
     Thinking,
     Tool(usize),
+}
+
+/// A piece of a block. There is one for each piece of an answer, so it is written without a tree.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "the names of the dialect")]
+enum BlockDelta<'a> {
+    TextDelta { text: &'a str },
+    ThinkingDelta { thinking: &'a str },
+    InputJsonDelta { partial_json: &'a str },
+}
+
+#[derive(Serialize)]
+struct DeltaEvent<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    index: usize,
+    delta: &'a BlockDelta<'a>,
 }
 
 /// Writes a stream in the dialect of Anthropic. The event `message_delta` has the governance of the
@@ -85,9 +104,9 @@ impl Events {
         named("content_block_stop", &stop)
     }
 
-    fn delta(&self, delta: &Value) -> String {
-        let delta = json!({"type": "content_block_delta", "index": self.index(), "delta": delta});
-        named("content_block_delta", &delta)
+    fn delta(&self, delta: &BlockDelta<'_>) -> String {
+        let (kind, index) = ("content_block_delta", self.index());
+        named(kind, &DeltaEvent { kind, index, delta })
     }
 }
 
@@ -106,10 +125,15 @@ impl Events {
     }
 
     /// A piece of a block, which is opened if it is not open.
-    fn block_delta(&mut self, block: Block, start: &Value, delta: &Value) -> String {
+    fn block_delta(
+        &mut self,
+        block: Block,
+        start: impl FnOnce() -> Value,
+        delta: &BlockDelta<'_>,
+    ) -> String {
         let mut frames = self.start();
         if self.block != block {
-            frames.push_str(&self.open(block, start));
+            frames.push_str(&self.open(block, &start()));
         }
         frames + &self.delta(delta)
     }
@@ -118,8 +142,8 @@ impl Events {
         let write = |ToolPart { index, id, name, arguments }| {
             self.block_delta(
                 Block::Tool(index),
-                &json!({"type": "tool_use", "id": id, "name": name, "input": {}}),
-                &json!({"type": "input_json_delta", "partial_json": arguments}),
+                || json!({"type": "tool_use", "id": id, "name": name, "input": {}}),
+                &BlockDelta::InputJsonDelta { partial_json: &arguments },
             )
         };
         parts.into_iter().map(write).collect()
@@ -172,16 +196,16 @@ impl stream::Dialect for Events {
                 self.end_tools()
                     + &self.block_delta(
                         Block::Text,
-                        &json!({"type": "text", "text": ""}),
-                        &json!({"type": "text_delta", "text": text}),
+                        || json!({"type": "text", "text": ""}),
+                        &BlockDelta::TextDelta { text },
                     )
             }
             Delta::Reasoning(text) => {
                 self.end_tools()
                     + &self.block_delta(
                         Block::Thinking,
-                        &json!({"type": "thinking", "thinking": "", "signature": ""}),
-                        &json!({"type": "thinking_delta", "thinking": text}),
+                        || json!({"type": "thinking", "thinking": "", "signature": ""}),
+                        &BlockDelta::ThinkingDelta { thinking: text },
                     )
             }
             Delta::ToolCall { index, id, name, arguments } => {

@@ -8,6 +8,9 @@ use crate::llm::{
     tool_calls::CallPart,
 };
 
+/// Maximum number of fields of a block. Further ones are not kept.
+const FIELDS_MAX: usize = 64;
+
 /// A content block.
 pub(super) struct Block {
     /// The provider's index.
@@ -84,22 +87,54 @@ impl Block {
                 };
             }
             (_, "citations_delta") => {
-                let citation: Option<Value> = delta.read("citation");
-                if let Some(citation) = citation {
+                if let Some(citation) = delta.get("citation")
+                    && sink.keep_extra(citation.get().len())?
+                {
+                    let citation: Value = serde_json::from_str(citation.get()).unwrap_or_default();
                     merge(&mut self.fields, "citations", Value::Array(vec![citation]));
                 }
                 return Ok(());
             }
             (Kind::Text, "text_delta") => {
-                sink.push_text(&delta.text("text").unwrap_or_default()).await?;
+                let text = delta.text("text").unwrap_or_default();
+                sink.push_text(&text).await?;
+                return self.add("text", Value::String(text), delta, sink);
             }
             (Kind::Thinking, "thinking_delta") => {
-                sink.push_reasoning(&delta.text("thinking").unwrap_or_default()).await?;
+                let text = delta.text("thinking").unwrap_or_default();
+                sink.push_reasoning(&text).await?;
+                return self.add("thinking", Value::String(text), delta, sink);
             }
             _ => {}
         }
-        for (name, value) in delta.iter().filter(|(name, _)| *name != "type") {
-            if let Ok(value) = serde_json::from_str(value.get()) {
+        self.add_others("", delta, sink)
+    }
+
+    /// Merges a text that the sink has, and the other fields of its delta.
+    fn add(
+        &mut self,
+        name: &str,
+        text: Value,
+        delta: &Object<'_>,
+        sink: &mut Sink,
+    ) -> Result<(), LlmError> {
+        merge(&mut self.fields, name, text);
+        self.add_others(name, delta, sink)
+    }
+
+    /// Merges the fields of a delta besides its type and one that is merged already.
+    fn add_others(
+        &mut self,
+        merged: &str,
+        delta: &Object<'_>,
+        sink: &mut Sink,
+    ) -> Result<(), LlmError> {
+        for (name, value) in delta.iter().filter(|(name, _)| *name != "type" && *name != merged) {
+            let has_place = self.fields.len() < FIELDS_MAX || self.fields.contains_key(name);
+            if has_place
+                && sink.keep_extra(value.get().len())?
+                && let Ok(value) = serde_json::from_str(value.get())
+            {
                 merge(&mut self.fields, name, value);
             }
         }

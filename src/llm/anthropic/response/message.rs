@@ -11,6 +11,9 @@ use crate::{
     },
 };
 
+/// Maximum number of fields of a message, and of its usage.
+const FIELDS_MAX: usize = 64;
+
 /// The error of a response with another shape.
 pub(super) const UNEXPECTED: LlmError =
     LlmError::Malformed { what: "the JSON has an unexpected shape" };
@@ -54,8 +57,15 @@ pub(super) fn update(into: &mut Map<String, Value>, later: &Object<'_>) {
         if let Ok(value) = serde_json::from_str::<Value>(value.get())
             && !value.is_null()
         {
-            into.insert(name.to_owned(), value);
+            set(into, name, value);
         }
+    }
+}
+
+/// Sets a field. Those beyond the limit of their number are not kept.
+pub(super) fn set(into: &mut Map<String, Value>, name: &str, value: Value) {
+    if into.len() < FIELDS_MAX || into.contains_key(name) {
+        into.insert(name.to_owned(), value);
     }
 }
 

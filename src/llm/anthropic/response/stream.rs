@@ -4,7 +4,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     block::Block,
-    message::{UNEXPECTED, native, reason, update, usage},
+    message::{UNEXPECTED, native, reason, set, update, usage},
 };
 use crate::llm::{
     Dialect, LlmError, NativeEvent, ProviderCompletion, Sink, http,
@@ -14,6 +14,9 @@ use crate::llm::{
 
 /// Fields of a message that are collected or written elsewhere.
 const OWN: [&str; 6] = ["id", "type", "role", "model", "content", "usage"];
+
+/// Maximum number of blocks of a message.
+const BLOCKS_MAX: usize = 4_096;
 
 /// The state of a stream.
 pub(super) struct Stream<'r> {
@@ -98,9 +101,8 @@ impl<'r> Stream<'r> {
         if let Some(usage) = message.object("usage") {
             update(&mut self.counts, &usage);
         }
-        for (name, value) in message.iter().filter(|(name, _)| !OWN.contains(name)) {
-            self.message.insert(name.to_owned(), value_of(value));
-        }
+        let others = message.iter().filter(|(name, _)| !OWN.contains(name));
+        insert(&mut self.message, others);
     }
 
     fn finish(&mut self, data: &Object<'_>, text: &str) {
@@ -110,11 +112,8 @@ impl<'r> Stream<'r> {
         if let Some(usage) = data.object("usage") {
             update(&mut self.counts, &usage);
         }
-        for (name, value) in data.iter() {
-            if !matches!(name, "type" | "delta" | "usage") {
-                self.message.insert(name.to_owned(), value_of(value));
-            }
-        }
+        let others = data.iter().filter(|(name, _)| !matches!(*name, "type" | "delta" | "usage"));
+        insert(&mut self.message, others);
         self.last = Some(text.to_owned());
     }
 
@@ -130,6 +129,9 @@ impl<'r> Stream<'r> {
             && self.blocks.get(last).is_some_and(|block| block.is_open && block.index == index)
         {
             self.close(last, sink).await?;
+        }
+        if self.blocks.len() >= BLOCKS_MAX {
+            return Err(LlmError::Malformed { what: "too many content blocks" });
         }
         let block = Block::new(index, self.blocks.len(), block, sink).await?;
         self.blocks.push(block);
@@ -226,6 +228,59 @@ async fn forward(
     sink.push_native(NativeEvent { name: name.to_owned(), data: written.end() }, true).await
 }
 
-fn value_of(value: &RawValue) -> Value {
-    serde_json::from_str(value.get()).unwrap_or_default()
+/// Sets fields of a message, as far as it has place.
+fn insert<'t>(
+    message: &mut Map<String, Value>,
+    fields: impl Iterator<Item = (&'t str, &'t RawValue)>,
+) {
+    for (name, value) in fields {
+        set(message, name, serde_json::from_str(value.get()).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(data: String) -> Event {
+        Event { name: String::new(), data, is_cut: false }
+    }
+
+    #[tokio::test]
+    async fn the_blocks_and_the_fields_of_a_message_are_limited() {
+        let (mut stream, mut sink) = (Stream::new("m"), Sink::new(None));
+        for n in 0..1_000 {
+            let data = format!(r#"{{"type":"message_delta","f{n}":1,"usage":{{"u{n}":1}}}}"#);
+            stream.take(&event(data), &mut sink).await.unwrap();
+        }
+        assert!(stream.message.len() <= 64 && stream.counts.len() <= 64);
+        let mut count = 0;
+        let error = loop {
+            let data = format!(
+                r#"{{"type":"content_block_start","index":{count},"content_block":{{"type":"text"}}}}"#
+            );
+            match stream.take(&event(data), &mut sink).await {
+                Ok(_) => count += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((count, error.code()), (BLOCKS_MAX, "malformed"));
+    }
+
+    #[tokio::test]
+    async fn the_fields_of_a_block_are_limited() {
+        let (mut stream, mut sink) = (Stream::new("m"), Sink::new(None).with_limit(10_000));
+        let start = r#"{"type":"content_block_start","content_block":{"type":"text","text":""}}"#;
+        stream.take(&event(start.to_owned()), &mut sink).await.unwrap();
+        let text = r#""text":"x","citation":{"cited_text":"0123456789"}"#;
+        for n in 0..1_000 {
+            for kind in ["text_delta", "citations_delta"] {
+                let delta = format!(r#"{{"type":"{kind}",{text},"f{n}":"{n:04}"}}"#);
+                let data = format!(r#"{{"type":"content_block_delta","delta":{delta}}}"#);
+                stream.take(&event(data), &mut sink).await.unwrap();
+            }
+        }
+        assert_eq!(sink.text().len(), 1_000, "further fields never cost the answer");
+        assert!(stream.blocks[0].json().len() < 20_000);
+    }
 }

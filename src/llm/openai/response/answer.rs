@@ -14,9 +14,6 @@ use crate::{
 /// Fields of a message that are text and counted by the sink.
 const TEXTS: [&str; 5] = ["role", "content", "refusal", "reasoning_content", "reasoning"];
 
-/// The memory of a tree of values, in multiples of its text.
-const TREE_FACTOR: usize = 8;
-
 /// Maximum number of fields of a response, of a choice and of a message. Further ones are not kept.
 const FIELDS_MAX: usize = 64;
 
@@ -29,7 +26,6 @@ pub(super) struct Answer {
     /// The fields of the choice.
     choice: Map<String, Value>,
     usage: Option<Box<RawValue>>,
-    logprob_bytes: usize,
 }
 
 impl Answer {
@@ -114,9 +110,7 @@ impl Answer {
             if matches!(name, "index" | "finish_reason") || !is_new {
                 continue;
             }
-            sink.reserve(value.get().len().saturating_mul(TREE_FACTOR))?;
-            self.logprob_bytes = self.logprob_bytes.saturating_add(value.get().len());
-            if self.logprob_bytes > sink.limit() {
+            if !sink.keep_extra(value.get().len())? {
                 self.choice.remove(name);
             } else if (is_known || self.choice.len() < FIELDS_MAX)
                 && let Ok(value) = serde_json::from_str(value.get())
@@ -185,5 +179,25 @@ impl Answer {
             message.raw("tool_calls", &format!("[{}]", calls.join(",")));
         }
         message.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_of_a_response_a_choice_and_a_message_are_limited() {
+        let (mut answer, mut sink) = (Answer::default(), Sink::new(None).with_limit(10_000));
+        let value = RawValue::from_string("\"0123456789\"".to_owned()).unwrap();
+        for n in 0..1_000 {
+            let name = format!("f{n}");
+            answer.take_field(&name, &value, &mut sink).unwrap();
+            let choice = format!(r#"{{"{name}":[1],"logprobs":[{n}]}}"#);
+            answer.take_choice(&Object::parse(&choice).unwrap(), &mut sink).unwrap();
+            answer.add(&name, Value::Null);
+        }
+        let counts = [answer.fields.len(), answer.choice.len(), answer.message.len()];
+        assert!(counts.iter().all(|count| *count <= FIELDS_MAX), "{counts:?}");
     }
 }

@@ -131,7 +131,12 @@ async fn take_calls(
     let mut sent = Vec::new();
     for (position, call) in calls.iter().enumerate() {
         let position = (count > 1).then_some(position);
-        sent.extend(sink.push_call(part(call, position)).await?);
+        let mut part = part(call, position);
+        let extra: usize = part.extra.values().map(|value| value.to_string().len()).sum();
+        if extra > 0 && !sink.keep_extra(extra)? {
+            part.extra.clear();
+        }
+        sent.extend(sink.push_call(part).await?);
     }
     Ok(Some(sent))
 }

@@ -1,5 +1,6 @@
 //! Chunks of a streamed chat completion.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::response::{self, Usage, finish_reason};
@@ -28,6 +29,34 @@ pub(super) struct Chunks {
     refusal: MoralRefusal,
     /// True if a chunk was written.
     has_begun: bool,
+}
+
+/// A chunk with a delta. There is one for each piece of an answer, so it is written without a tree.
+#[derive(Serialize)]
+struct DeltaChunk<'a, D> {
+    id: &'a str,
+    object: &'static str,
+    created: i64,
+    model: &'a str,
+    choices: [DeltaChoice<'a, D>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<()>,
+}
+
+#[derive(Serialize)]
+struct DeltaChoice<'a, D> {
+    index: u8,
+    delta: &'a D,
+    logprobs: (),
+    finish_reason: (),
+}
+
+#[derive(Default, Serialize)]
+struct Texts<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
 }
 
 impl Chunks {
@@ -62,7 +91,7 @@ impl Chunks {
         chunk
     }
 
-    fn delta(&mut self, delta: &Value) -> String {
+    fn delta(&mut self, delta: &impl Serialize) -> String {
         let first = if self.has_begun { String::new() } else { self.role() };
         first + &self.delta_chunk(delta)
     }
@@ -72,11 +101,15 @@ impl Chunks {
         self.delta_chunk(&json!({"role": "assistant", "content": ""}))
     }
 
-    fn delta_chunk(&self, delta: &Value) -> String {
-        let choice = json!([{
-            "index": 0, "delta": delta, "logprobs": null, "finish_reason": null,
-        }]);
-        stream::data_only(&self.chunk(&choice))
+    fn delta_chunk(&self, delta: &impl Serialize) -> String {
+        stream::data_only(&DeltaChunk {
+            id: &self.id,
+            object: "chat.completion.chunk",
+            created: self.created,
+            model: &self.model,
+            choices: [DeltaChoice { index: 0, delta, logprobs: (), finish_reason: () }],
+            usage: self.include_usage.then_some(()),
+        })
     }
 
     /// A chunk of the provider with the fields that this server writes.
@@ -109,8 +142,10 @@ impl stream::Dialect for Chunks {
         match piece {
             Delta::Begun => String::new(),
             Delta::Native(event) => self.native(event),
-            Delta::Text(text) => self.delta(&json!({"content": text})),
-            Delta::Reasoning(text) => self.delta(&json!({"reasoning_content": text})),
+            Delta::Text(text) => self.delta(&Texts { content: Some(text), ..Texts::default() }),
+            Delta::Reasoning(text) => {
+                self.delta(&Texts { reasoning_content: Some(text), ..Texts::default() })
+            }
             Delta::ToolCall { index, id, name, arguments } => {
                 let mut call = json!({"index": index, "function": {"arguments": arguments}});
                 if let Some(id) = id {
