@@ -24,6 +24,7 @@ mod logging;
 mod merge;
 mod mlsdm;
 mod monitoring;
+mod optional;
 mod rates;
 mod raw;
 mod schema;

@@ -38,6 +38,11 @@ impl Limiter {
         }
     }
 
+    /// The number of callers in the queue.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     /// Waits for a permit; `None` if the queue is full or the wait timed out.
     pub async fn admit(&self) -> Option<Admission> {
         if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
@@ -89,7 +94,7 @@ mod tests {
         let limiter = Limiter::new(1, 1, Duration::from_mins(1));
         let _first = limiter.admit().await.unwrap();
         assert!(limiter.admit().now_or_never().is_none());
-        assert_eq!(limiter.waiting.load(Ordering::Acquire), 0);
+        assert_eq!(limiter.waiting(), 0);
     }
 
     #[tokio::test]

@@ -38,7 +38,7 @@ use crate::{
         client::Proxies,
         end_user::EndUsers,
         probe_cache::ProbeCache,
-        state::{Models, STREAMS_MAX},
+        state::{Models, RESERVE_BYTES, STREAMS_MAX},
     },
     inflight::Inflight,
     lifecycle::Tasks,
@@ -111,15 +111,17 @@ pub fn state(
 ) -> AppState {
     let limits = &config.limits;
     let stop = tasks.stop().clone();
-    let limiter = Limiter::new(limits.concurrency, limits.queue, config.api.timeout());
+    let wait = config.api.timeout();
     AppState {
         engines,
         auth,
         metrics: Arc::new(metrics::requests(config)),
         tasks,
         stop,
-        limiter,
+        step_limiter: Limiter::new(limits.step_concurrency(), limits.step_queue(), wait),
+        limiter: Limiter::new(limits.concurrency, limits.queue, wait),
         inflight: Inflight::new(limits.inflight_bytes),
+        reserve: Inflight::new(RESERVE_BYTES),
         rates: rates::rates(&limits.rate).map(Arc::new),
         proxies: Proxies {
             trusted: config.api.trusted_proxies.clone(),

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::{
     RateLimits,
     error::{Fault, check},
+    optional::optional,
 };
 
 /// Limits. `default.toml` documents the behaviour at each of them.
@@ -21,9 +22,13 @@ pub struct Limits {
     pub answer_bytes: usize,
     /// Maximum length of the judged texts of a request in characters.
     pub judged_chars: usize,
-    /// Maximum number of concurrent requests.
+    #[serde(deserialize_with = "optional")]
+    step_concurrency: Option<usize>,
+    #[serde(deserialize_with = "optional")]
+    step_queue: Option<usize>,
+    /// Maximum number of concurrent requests that call no model.
     pub concurrency: usize,
-    /// Maximum number of queued requests.
+    /// Maximum number of queued requests that call no model.
     pub queue: usize,
     header_timeout_ms: u64,
     body_timeout_ms: u64,
@@ -46,6 +51,16 @@ const MIB: usize = 1024 * 1024;
 pub const BODY_COPIES: usize = 3;
 
 impl Limits {
+    /// Maximum number of concurrent requests that call a model.
+    pub fn step_concurrency(&self) -> usize {
+        self.step_concurrency.unwrap_or(self.concurrency)
+    }
+
+    /// Maximum number of queued requests that call a model.
+    pub fn step_queue(&self) -> usize {
+        self.step_queue.unwrap_or(self.queue)
+    }
+
     /// Timeout for receiving the head of a request, and for a TLS handshake.
     pub const fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms)
@@ -76,9 +91,16 @@ impl Limits {
         // bodies may take three quarters of it, and each is counted three times
         let fits = self.body_bytes <= self.inflight_bytes / 4;
         check(fits, "limits.inflight_bytes", "at least four times limits.body_bytes")?;
-        let concurrency = (1..=100_000).contains(&self.concurrency);
-        check(concurrency, "limits.concurrency", "between 1 and 100000")?;
-        check(self.queue <= 100_000, "limits.queue", "between 0 and 100000")?;
+        for (concurrency, key) in [
+            (self.concurrency, "limits.concurrency"),
+            (self.step_concurrency(), "limits.step_concurrency"),
+        ] {
+            check((1..=100_000).contains(&concurrency), key, "between 1 and 100000")?;
+        }
+        for (queue, key) in [(self.queue, "limits.queue"), (self.step_queue(), "limits.step_queue")]
+        {
+            check(queue <= 100_000, key, "between 0 and 100000")?;
+        }
         let writer = (1..=100_000).contains(&self.writer_queue);
         check(writer, "limits.writer_queue", "between 1 and 100000")?;
         let events = (1..=10_000).contains(&self.batch_events);

@@ -10,9 +10,12 @@ mod resilience;
 use std::{collections::BTreeSet, time::Duration};
 
 use reqwest::header::HeaderName;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 
-use super::error::{Fault, check};
+use super::{
+    error::{Fault, check},
+    optional::optional,
+};
 pub use entries::{Choice, EngineChoice, ModelPrice};
 pub use models::{ModelEntry, ModelTemperature};
 pub use named::{NamedProvider, ProviderDialect};
@@ -89,23 +92,6 @@ const OWN_HEADERS: [&str; 15] = [
     "user-agent",
     "x-api-key",
 ];
-
-/// The value of a setting whose empty text means "not set".
-fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a number, or an empty text")]
-    enum Optional<T> {
-        Value(T),
-        Text(String),
-    }
-    match Optional::deserialize(deserializer)? {
-        Optional::Value(value) => Ok(Some(value)),
-        Optional::Text(text) if text.is_empty() => Ok(None),
-        Optional::Text(_) => Err(D::Error::custom("expected a number, or an empty text")),
-    }
-}
 
 /// Maximum number of entries in each list.
 const ENTRIES_MAX: usize = 1000;

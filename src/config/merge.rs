@@ -260,8 +260,14 @@ fn resolve(mut raw: Raw) -> Result<Raw, ConfigError> {
 }
 
 /// Keys of numbers whose default is "not set", an empty text; with a number of their kind.
-static OPTIONAL_NUMBERS: LazyLock<[(&str, Value); 2]> =
-    LazyLock::new(|| [("llm.max_tokens", 1.into()), ("llm.temperature", 0.5.into())]);
+static OPTIONAL_NUMBERS: LazyLock<[(&str, Value); 4]> = LazyLock::new(|| {
+    [
+        ("llm.max_tokens", 1.into()),
+        ("llm.temperature", 0.5.into()),
+        ("limits.step_concurrency", 1.into()),
+        ("limits.step_queue", 1.into()),
+    ]
+});
 
 /// A value of the key's type.
 fn of_kind<'a>(key: &str, value: &Value, default: &'a Value) -> &'a Value {

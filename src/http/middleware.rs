@@ -20,7 +20,7 @@ pub(super) mod authentication;
 /// 4. Rejects requests above the rate limit of their caller (429).
 pub(super) mod rate_limit;
 
-/// 5. Rejects requests above the concurrency limit, and all while the server stops (503).
+/// 5. Rejects requests above the concurrency limit of their kind, and all while the server stops (503).
 pub(super) mod concurrency;
 
 /// 6. Limits the time in which the request body must arrive (408).

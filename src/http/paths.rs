@@ -37,6 +37,15 @@ pub(super) fn is_step(pattern: &str) -> bool {
     STEPS.iter().any(|step| pattern.ends_with(step))
 }
 
+/// Last parts of further routes that call a model or an embedder, or take texts for one.
+const TEXTS: [&str; 3] = ["/embeddings", "/moderations", "/count_tokens"];
+
+/// True for the route patterns that take texts for a model. Their limits are not those of administration
+/// and queries.
+pub(super) fn takes_texts(pattern: &str) -> bool {
+    is_step(pattern) || TEXTS.iter().any(|route| pattern.ends_with(route))
+}
+
 /// The engine that a path names.
 pub(super) fn engine_of(path: &str) -> Option<&str> {
     let rest = path.strip_prefix("/v1").and_then(|rest| rest.strip_prefix(ENGINES))?;

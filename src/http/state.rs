@@ -17,6 +17,10 @@ use crate::{
     rates::Rates,
 };
 
+/// Bytes that requests without texts for a model may hold together, in addition to
+/// `limits.inflight_bytes`: an operator can stop an engine while steps hold all other memory.
+pub const RESERVE_BYTES: usize = 32 * 1024 * 1024;
+
 /// Event streams served at once; further requests are answered with 503.
 pub const STREAMS_MAX: usize = 64;
 
@@ -32,10 +36,14 @@ pub struct AppState {
     pub tasks: Tasks,
     /// The stage of the shutdown.
     pub stop: Stop,
-    /// Limits the requests served at once.
+    /// Limits the requests with texts for a model that are served at once.
+    pub step_limiter: Limiter,
+    /// Limits all other requests served at once, so that administration never waits for a model.
     pub limiter: Limiter,
-    /// Limits the memory of all requests together.
+    /// Limits the memory of all requests with texts for a model together.
     pub inflight: Arc<Inflight>,
+    /// Limits the memory of all other requests together.
+    pub reserve: Arc<Inflight>,
     /// Limits the rate of requests; `None` disables the limit.
     pub rates: Option<Arc<Rates>>,
     /// The trusted proxies in front of the server.

@@ -238,7 +238,7 @@ async fn the_concurrency_limit_does_not_apply_to_health_probes() {
 async fn a_body_beyond_the_memory_limit_is_told_to_come_back_and_the_memory_is_given_back() {
     let (state, _database) = state(Stop::default()).await;
     let inflight = Inflight::new(4 * "{\"n\": 1}".len());
-    let small = AppState { inflight: std::sync::Arc::clone(&inflight), ..state };
+    let small = AppState { reserve: std::sync::Arc::clone(&inflight), ..state };
     let app = test::init_service(create_app(web::Data::new(small)).configure(routes)).await;
     assert_eq!(answer(&app, post("{\"n\": 1}").to_request()).await.status, 200);
     assert_eq!(inflight.used(), 0);

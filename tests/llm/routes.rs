@@ -7,6 +7,7 @@ use mlsdm::{
     testkit::{TestDatabase, app_state},
 };
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use mlsdm::testkit::double::{Act, Double, completion, failing, json as answer};
 
@@ -117,4 +118,72 @@ async fn a_failed_provider_and_rejected_credentials_have_different_codes() {
     let rejected = answer("401 Unauthorized", "", "{}");
     let (status, _, body) = ask(vec![rejected], &[], 1).await;
     assert_eq!((status, &body["code"]), (502, &json!("E608")));
+}
+
+fn get(uri: &str) -> test::TestRequest {
+    test::TestRequest::get().uri(uri)
+}
+
+fn step(uri: &str) -> test::TestRequest {
+    test::TestRequest::post().uri(uri).set_json(json!({ "prompt": "Hello", "moral_value": 0.9 }))
+}
+
+#[actix_web::test]
+async fn administration_and_queries_do_not_wait_for_models_that_hang() {
+    let (release, gates): (Vec<_>, Vec<_>) = (0..2).map(|_| oneshot::channel()).unzip();
+    let Act::Send(bytes) = completion("Hello there") else { panic!("an answer is bytes") };
+    let acts = gates.into_iter().map(|gate| Act::SendWhen(gate, bytes.clone()));
+    let double = Double::new(acts).await;
+    let (state, _database) = app_state(&[
+        ("LLM_BACKEND", "openai"),
+        ("MLSDM__LLM__OPENAI__BASE_URL", &*double.url),
+        ("MLSDM__LLM__MODEL", "m-1"),
+        ("MLSDM__LIMITS__STEP_CONCURRENCY", "2"),
+        ("MLSDM__LIMITS__STEP_QUEUE", "1"),
+        ("MLSDM__LIMITS__CONCURRENCY", "1"),
+        ("MLSDM__LIMITS__QUEUE", "0"),
+    ])
+    .await;
+    let state = web::Data::new(state);
+    let app = test::init_service(create_app(state.clone())).await;
+    let send = async |request: test::TestRequest| {
+        let response = test::call_service(&app, request.to_request()).await;
+        let wait = response.headers().contains_key("retry-after");
+        (response.status().as_u16(), wait)
+    };
+    let queued = async || {
+        while state.step_limiter.waiting() < 1 {
+            tokio::task::yield_now().await
+        }
+    };
+    let others = async {
+        double.asked(2).await;
+        // a client that leaves frees its place in the queue
+        for _ in 0..3 {
+            tokio::select! {
+                answered = send(step("/v1/generate")) => panic!("{answered:?}"),
+                () = queued() => {}
+            }
+        }
+        assert_eq!(state.step_limiter.waiting(), 0);
+        let waits = send(step("/v1/engines/default/generate"));
+        let meanwhile = async {
+            queued().await;
+            assert_eq!(send(step("/v1/generate")).await, (503, true), "the queue is full");
+            let texts = test::TestRequest::post().uri("/v1/embeddings").set_json(json!({}));
+            assert_eq!(send(texts).await, (503, true));
+            for uri in ["/v1/state", "/v1/events", "/v1/engines", "/v1/me", "/health"] {
+                assert_eq!(send(get(uri)).await, (200, false), "{uri}");
+            }
+            let shutdown = test::TestRequest::post().uri("/v1/admin/shutdown").set_json(json!({}));
+            assert_eq!(send(shutdown).await, (200, false));
+            release.into_iter().for_each(|gate| gate.send(()).unwrap());
+        };
+        let (queued, ()) = tokio::join!(waits, meanwhile);
+        assert_eq!(queued.0, 503, "the engine is shut down");
+    };
+    let (first, second, ()) =
+        tokio::join!(send(step("/v1/generate")), send(step("/v1/generate")), others);
+    assert_eq!((first, second), ((200, false), (200, false)));
+    assert_eq!(double.times(), 2);
 }

@@ -45,10 +45,12 @@ async fn scraped(prometheus: &Prometheus) -> BTreeSet<String> {
 }
 
 /// The routes that run steps.
-const GOVERNED: [&str; 9] = [
+const GOVERNED: [&str; 11] = [
     "/generate",
     "/v1/chat/completions",
+    "/v1/completions",
     "/v1/engines/{engine}/chat/completions",
+    "/v1/engines/{engine}/completions",
     "/v1/engines/{engine}/generate",
     "/v1/engines/{engine}/messages",
     "/v1/engines/{engine}/responses",

@@ -314,8 +314,9 @@ fn a_certificate_names_its_client() {
     }
 }
 
-/// Asks a server whose model provider has a certificate of this authority.
-async fn through(provider: &TestServer, env: TestEnv) -> TestResponse {
+/// Asks a server whose model provider has a certificate of this authority; gives its response, and waits
+/// for a text in its log.
+async fn through(provider: &TestServer, env: TestEnv, logged: &str) -> TestResponse {
     let server = env
         .with("LLM_BACKEND", "openai")
         .with("MLSDM__LLM__OPENAI__BASE_URL", format!("{}/v1", provider.base()))
@@ -324,6 +325,7 @@ async fn through(provider: &TestServer, env: TestEnv) -> TestResponse {
         .serve()
         .await;
     let reply = send(server.ask("default", "ann", "Hello")).await.unwrap();
+    server.until_log_has(logged, 1).await;
     server.stop().await;
     reply
 }
@@ -337,12 +339,14 @@ async fn a_provider_behind_a_private_authority_is_reached_if_it_is_configured() 
     let env = |database: &TestDatabase| TestEnv::new(database.url());
 
     let plain = TestDatabase::sqlite();
-    let refused = through(&provider, env(&plain)).await;
+    let refused = through(&provider, env(&plain), r#""unreachable_cause":"tls""#).await;
     let cause = &refused.body["provider_error"]["cause"];
     assert_eq!((refused.status, cause), (502, &serde_json::json!("tls")), "{refused:?}");
     for variable in ["MLSDM__TLS__EXTRA_CA", "SSL_CERT_FILE"] {
         let database = TestDatabase::sqlite();
-        let reply = through(&provider, env(&database).with(variable, ca.display())).await;
+        let reply =
+            through(&provider, env(&database).with(variable, ca.display()), r#""status":200"#)
+                .await;
         assert_eq!(reply.status, 200, "{variable}: {reply:?}");
     }
     provider.stop().await;

@@ -1,5 +1,6 @@
 //! Limits the requests that are served at once, and gives each a lease of the memory of all of them.
-//! Health probes are exempt.
+//! Requests with texts for a model have limits of their own, so that administration, state and events do
+//! not wait for them. Health probes are exempt.
 
 use std::sync::Arc;
 
@@ -13,7 +14,11 @@ use actix_web::{
 };
 use tracing::Span;
 
-use crate::http::{AppState, Code, Problem, paths::is_probe, retain_body::RetainBody};
+use crate::http::{
+    AppState, Code, Problem,
+    paths::{is_probe, takes_texts},
+    retain_body::RetainBody,
+};
 
 /// Waits for a place, or rejects the request when the queue is full or the server stops.
 pub(in crate::http) async fn concurrency<B: MessageBody + 'static>(
@@ -28,12 +33,19 @@ pub(in crate::http) async fn concurrency<B: MessageBody + 'static>(
         let detail = "the server is stopping; use another replica, or try again later";
         return Ok(reject(request, &Problem::new(Code::Draining, detail)));
     }
-    let Some(permit) = state.limiter.admit().await else {
-        let detail = "the server is at its concurrency limit; try again later, or raise \
-                      limits.concurrency or limits.queue";
+    let takes_texts = request.match_pattern().is_some_and(|pattern| takes_texts(&pattern));
+    let (limiter, memory, settings) = if takes_texts {
+        let settings = "limits.step_concurrency or limits.step_queue";
+        (&state.step_limiter, &state.inflight, settings)
+    } else {
+        (&state.limiter, &state.reserve, "limits.concurrency or limits.queue")
+    };
+    let Some(permit) = limiter.admit().await else {
+        let detail =
+            format!("the server is at its concurrency limit; try again later, or raise {settings}");
         return Ok(reject(request, &Problem::new(Code::OverConcurrency, detail)));
     };
-    let lease = state.inflight.lease();
+    let lease = memory.lease();
     request.extensions_mut().insert(Arc::clone(&lease));
     let response = next.call(request).await?.map_into_boxed_body();
     // a response occupies its place and its memory until it has been sent

@@ -162,8 +162,8 @@ codes! {
     Internal "E703" 500 "Internal error",
         "an internal error; search the server's log for this request_id to find the cause";
     OverConcurrency "E704" 503 "The server is at its concurrency limit",
-        "the server is at its concurrency limit; try again later, or raise limits.concurrency or \
-         limits.queue";
+        "the server is at its concurrency limit; try again later, or raise limits.step_concurrency or \
+         limits.step_queue";
     Starting "E705" 503 "The server is not ready yet",
         "the default engine is being loaded; try again later";
     OverMemory "E706" 503 "The server is at its memory limit for requests",
