@@ -39,6 +39,7 @@ mod eventually;
 pub mod issuer;
 pub mod mutate;
 pub mod oidc;
+pub mod patroni;
 mod pgbouncer;
 pub mod postgres;
 mod random;

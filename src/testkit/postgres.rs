@@ -290,7 +290,7 @@ fn base() -> PathBuf {
 }
 
 /// The path of a PostgreSQL program, from PATH or from the folders of Debian's packages.
-fn binary(name: &str) -> PathBuf {
+pub(super) fn binary(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut versions: Vec<PathBuf> = debian.map(|entry| entry.path().join("bin")).collect();

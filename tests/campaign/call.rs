@@ -93,6 +93,7 @@ impl Call {
             Outcome::Answered(_) => "200".to_owned(),
             Outcome::Refused { status, code } => format!("{status} {code}"),
             Outcome::Cut => "connection closed".to_owned(),
+            Outcome::Unanswered if self.keyed => "no answer (key)".to_owned(),
             Outcome::Unanswered => "no answer".to_owned(),
             Outcome::Left => "left".to_owned(),
         }

@@ -155,16 +155,17 @@ pub(crate) struct Wasted {
     /// Steps that no replica ended.
     pub(crate) abandoned: u64,
     /// Answers of the model that no step has. Not counted: steps that their client cancelled, and
-    /// steps of replicas that were killed.
+    /// excused ones.
     pub(crate) answers: u64,
 }
 
-/// Counts what was wasted. `killed` tells whether the replica of a call was killed while it ran.
+/// Counts what was wasted. `excused` tells whether the step of a call could not be ended: its replica
+/// was killed or paused, or the fault lasted until after its deadline and grace.
 pub(crate) fn wasted(
     calls: &[Call],
     events: &[Event],
     answers: &Answers,
-    killed: impl Fn(&Call) -> bool,
+    excused: impl Fn(&Call) -> bool,
 ) -> Wasted {
     let calls: HashMap<u64, &Call> = calls.iter().map(|call| (call.number, call)).collect();
     let steps = Steps::of(events);
@@ -177,7 +178,7 @@ pub(crate) fn wasted(
         }
         let stage = ends[0].stage.as_deref();
         wasted.abandoned += u64::from(stage == Some("abandoned"));
-        if stage.is_some_and(|stage| stage != "cancelled") && !killed(call) {
+        if stage.is_some_and(|stage| stage != "cancelled") && !excused(call) {
             candidates.push(call.prompt);
         }
     }

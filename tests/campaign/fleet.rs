@@ -46,6 +46,10 @@ impl Fleet {
         self.servers.iter().flatten()
     }
 
+    pub(crate) fn server(&self, replica: usize) -> &TestServer {
+        self.servers[replica].as_ref().expect("a running replica")
+    }
+
     /// Starts a replica that does not run, and waits until it is ready.
     pub(crate) async fn restart(&mut self, replica: usize) {
         let mut server = self.envs[replica].start();
@@ -59,6 +63,18 @@ impl Fleet {
     pub(crate) async fn kill(&mut self, replica: usize) {
         self.gone(replica);
         self.servers[replica].take().expect("a running replica").kill().await;
+    }
+
+    /// SIGSTOP.
+    pub(crate) async fn pause(&mut self, replica: usize) {
+        self.gone(replica);
+        self.server(replica).signal("STOP").await;
+    }
+
+    /// SIGCONT.
+    pub(crate) async fn resume(&mut self, replica: usize) {
+        self.server(replica).signal("CONT").await;
+        self.returned(replica);
     }
 
     /// SIGTERM. Waits for the exit, whatever its code.
@@ -91,12 +107,12 @@ impl Fleet {
         }
     }
 
-    /// True if the replica of a call was absent while the call ran.
-    pub(crate) fn absent(&self, call: &Call) -> bool {
-        self.pauses.iter().any(|pause| {
-            pause.replica == call.replica
-                && pause.from <= call.ended + LAST_WORDS
-                && pause.to.is_none_or(|to| to >= call.began)
+    /// True if the replica of a call did not run all the time that the call took.
+    pub(crate) fn interrupted(&self, call: &Call) -> bool {
+        let mut own = self.pauses.iter().filter(|pause| pause.replica == call.replica);
+        own.any(|pause| {
+            let ended = pause.to.is_some_and(|to| to < call.began);
+            pause.from <= call.ended + LAST_WORDS && !ended
         })
     }
 }

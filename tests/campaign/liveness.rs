@@ -32,8 +32,8 @@ impl Liveness {
         Self {
             first: self.first.zip(other.first).map(|(one, two)| one.max(two)),
             steady: self.steady.max(other.steady),
-            unready: self.unready.zip(other.unready).map(|(one, two)| one.max(two)),
-            unhealthy: self.unhealthy.zip(other.unhealthy).map(|(one, two)| one.max(two)),
+            unready: self.unready.max(other.unready),
+            unhealthy: self.unhealthy.max(other.unhealthy),
             ready: self.ready.max(other.ready),
             healthy: self.healthy.max(other.healthy),
         }

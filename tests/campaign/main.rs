@@ -11,15 +11,21 @@
 mod call;
 mod check;
 mod client;
+mod clock;
+mod failover;
 mod fleet;
 mod kills;
 mod liveness;
+mod locks;
 mod log;
 mod model;
+mod network;
 mod probe;
 mod report;
 mod run;
 mod send;
+mod soak;
+mod sqlite;
 
 /// True in the extended tier (`.ci/test --extended`).
 fn extended() -> bool {

@@ -64,6 +64,9 @@ impl Promise {
         ready: Duration::from_secs(2),
         wasted: 0,
     };
+
+    /// The same, and the replicas are not ready within two seconds after the begin.
+    pub(crate) const TOLD: Self = Self { unready: Some(Duration::from_secs(2)), ..Self::STANDARD };
 }
 
 impl Report {

@@ -13,7 +13,7 @@ use crate::{
     liveness::{Fault, measure},
     log,
     model::Model,
-    probe::Probes,
+    probe::{Probe, Probes},
     report::Report,
 };
 
@@ -52,6 +52,12 @@ impl Scenario {
         Self { envs: vec![self.direct.clone(); replicas], ..self }
     }
 
+    /// Sets a variable of one replica.
+    pub(crate) fn of_replica(mut self, replica: usize, name: &str, value: &str) -> Self {
+        self.envs[replica] = self.envs[replica].clone().with(name, value);
+        self
+    }
+
     /// Starts the replicas and the load, and waits until they answer.
     pub(crate) async fn start(self) -> Run {
         let (model, seed) = (Model::start().await, seed());
@@ -69,6 +75,11 @@ impl Scenario {
 
 fn env(database_url: &str) -> TestEnv {
     TestEnv::new(database_url)
+        .with("MLSDM__DATABASE__STATEMENT_TIMEOUT_SECONDS", 2)
+        .with("MLSDM__DATABASE__LOCK_TIMEOUT_SECONDS", 2)
+        .with("MLSDM__DATABASE__IDLE_TRANSACTION_TIMEOUT_MS", 1_000)
+        .with("MLSDM__DATABASE__ANSWER_MARGIN_SECONDS", 1)
+        .with("MLSDM__DATABASE__ACQUIRE_TIMEOUT_SECONDS", 2)
         .with("API_TIMEOUT", LIMIT.as_secs())
         .with("MLSDM__LLM__TOTAL_TIMEOUT", LIMIT.as_secs())
         .with("MLSDM__ENGINE__ABANDON_GRACE_SECONDS", GRACE_SECONDS)
@@ -98,6 +109,16 @@ impl Run {
         self.load.reaches(served, OBSERVED_MAX).await;
     }
 
+    /// Lets the load go on until this many calls are answered, or for this time.
+    pub(crate) async fn answers(&self, answered: u64, time: Duration) {
+        self.load.reaches(|counts| counts.answered >= answered, time).await;
+    }
+
+    /// Stops the load and gives calls and probes, for logs that cannot be checked.
+    pub(crate) async fn abort(self) -> (Vec<Call>, Vec<Probe>) {
+        (self.load.stop().await, self.probes.finish().await.0)
+    }
+
     /// Stops the load and checks the log.
     pub(crate) async fn finish(mut self) -> Report {
         let calls = self.load.stop().await;
@@ -110,9 +131,11 @@ impl Run {
         let mut violations = check(&calls, &events);
         violations.sort_by_key(|violation| format!("{violation:?}"));
         let answers = self.model.answers();
-        let killed = |call: &Call| self.fleet.absent(call);
-        let wasted = wasted(&calls, &events, &answers, killed);
-        let overdue = calls.iter().filter(|call| call.silence > LIMIT + TOLERANCE && !killed(call));
+        let interrupted = |call: &Call| self.fleet.interrupted(call);
+        let excused = |call: &Call| interrupted(call) || outlasts(&self.faults, call);
+        let wasted = wasted(&calls, &events, &answers, excused);
+        let overdue =
+            calls.iter().filter(|call| call.silence > LIMIT + TOLERANCE && !interrupted(call));
         let overdue = overdue.count();
         equals_replay(&servers, &self.direct).await;
         self.fleet.terminate_all().await;
@@ -130,6 +153,12 @@ impl Run {
             seed: self.seed,
         }
     }
+}
+
+/// True if a fault lasted until after the deadline of a call's step and its grace.
+fn outlasts(faults: &[Fault], call: &Call) -> bool {
+    let closed = call.began + LIMIT + Duration::from_secs(GRACE_SECONDS);
+    faults.iter().any(|fault| fault.began <= call.ended && fault.ended >= closed)
 }
 
 /// Asserts that all replicas have the state of a replay, and that replay and audit are good.

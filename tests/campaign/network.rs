@@ -1,0 +1,42 @@
+//! A network between one replica and PostgreSQL that loses, delays or cuts.
+
+use mlsdm::testkit::{
+    TestDatabase,
+    cut_proxy::{
+        CommitFault::{self, EatAnswer},
+        CutProxy,
+    },
+    postgres,
+};
+
+use crate::{extended, report::Promise, run::Scenario};
+
+/// One fault of the network of the first of two replicas, several times.
+async fn broken(name: &'static str, times: u32, promise: Promise, act: impl AsyncFn(&CutProxy)) {
+    let database = TestDatabase::postgres().await;
+    let proxy = CutProxy::before(postgres::shared().port()).await;
+    let url = proxy.url(database.direct_url());
+    let mut run =
+        Scenario::new(name, database.url()).of_replica(0, "DATABASE_URL", &url).start().await;
+    for _ in 0..times {
+        run.fault(async |_| act(&proxy).await).await;
+    }
+    run.finish().await.keeps(promise);
+}
+
+/// Plans faults of commits and waits until they have happened.
+async fn at_commits(proxy: &CutProxy, faults: impl IntoIterator<Item = CommitFault>) {
+    proxy.at_commit(faults);
+    while proxy.planned() > 0 {
+        proxy.commits_after(proxy.commits()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_whose_answer_is_eaten_are_neither_lost_nor_doubled() {
+    let times = if extended() { 50 } else { 5 };
+    broken("COMMIT: answer eaten, 50 times", 1, Promise::STANDARD, async |proxy| {
+        at_commits(proxy, (0..times).flat_map(|_| [EatAnswer, CommitFault::Passes])).await;
+    })
+    .await;
+}
