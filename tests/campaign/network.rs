@@ -1,13 +1,16 @@
 //! A network between one replica and PostgreSQL that loses, delays or cuts.
 
+use std::time::Duration;
+
 use mlsdm::testkit::{
     TestDatabase,
     cut_proxy::{
-        CommitFault::{self, EatAnswer},
+        CommitFault::{self, EatAnswer, Hole, HoleBefore, ResetBefore},
         CutProxy,
     },
     postgres,
 };
+use tokio::time::sleep;
 
 use crate::{extended, report::Promise, run::Scenario};
 
@@ -39,4 +42,29 @@ async fn commits_whose_answer_is_eaten_are_neither_lost_nor_doubled() {
         at_commits(proxy, (0..times).flat_map(|_| [EatAnswer, CommitFault::Passes])).await;
     })
     .await;
+}
+
+mod heavy {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn commits_that_never_arrive_are_neither_lost_nor_doubled() {
+        broken("COMMIT: connection reset before, 16 times", 1, Promise::STANDARD, async |proxy| {
+            at_commits(proxy, (0..16).flat_map(|_| [ResetBefore, CommitFault::Passes])).await;
+        })
+        .await;
+    }
+
+    /// The fault ends when the server gives the connection up.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_commit_without_an_answer_is_given_up() {
+        broken("COMMIT: answer never comes", 2, Promise::STANDARD, async |proxy| {
+            at_commits(proxy, [Hole, HoleBefore]).await;
+            sleep(GIVEN_UP).await;
+        })
+        .await;
+    }
+
+    /// The timeouts of the server for an answer, with the settings of a run.
+    const GIVEN_UP: Duration = Duration::from_secs(8);
 }
