@@ -115,6 +115,15 @@ impl Store {
         }
     }
 
+    /// Fails if [`Self::migrate`] would refuse the tables of another version; changes nothing. On PostgreSQL
+    /// the role of a server cannot change tables, and nothing is refused.
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.check_schema().await,
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Truncates SQLite's write-ahead log, which otherwise holds erased rows until its space is
     /// reused. The write-ahead log of PostgreSQL is its operator's responsibility.
     pub async fn truncate_wal(&self) -> Result<(), StoreError> {

@@ -34,7 +34,7 @@ pub(super) fn code(program: &str, result: anyhow::Result<()>) -> ExitCode {
         // the reader, such as `head`, has closed the pipe
         return ExitCode::SUCCESS;
     }
-    let written = writeln!(io::stderr().lock(), "{program}: {error:#}");
+    let written = writeln!(io::stderr().lock(), "{program}: {}", chain(&error));
     let code = if is_usage(&error) {
         ExitCode::from(USAGE)
     } else if error.is::<Unreachable>()
@@ -47,6 +47,20 @@ pub(super) fn code(program: &str, result: anyhow::Result<()>) -> ExitCode {
         ExitCode::FAILURE
     };
     written.map_or(ExitCode::FAILURE, |()| code)
+}
+
+/// The error and its causes. A cause that the text before it already contains is left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn is_usage(error: &anyhow::Error) -> bool {
@@ -112,5 +126,18 @@ fn of_engine(error: &EngineError) -> Option<&StoreError> {
         | EngineError::Empty(_)
         | EngineError::Beyond { .. }
         | EngineError::Before(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_written_once() {
+        let cause = anyhow::anyhow!("log format 99 is newer than 2");
+        let repeated =
+            cause.context("engine: log format 99 is newer than 2").context("cannot start");
+        assert_eq!(chain(&repeated), "cannot start: engine: log format 99 is newer than 2");
     }
 }

@@ -1,6 +1,6 @@
 //! Hands commands to the writer and waits for their commit, under the span `mlsdm.append`.
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 use super::Engine;
@@ -29,9 +29,12 @@ pub(super) async fn propose(engine: &Engine, proposal: Proposal) -> Result<Outco
     outcome
 }
 
-/// Appends a command that claims no idempotency key.
+/// Appends a command that claims no idempotency key. It waits no longer than a request may; the command
+/// may be recorded after that.
 pub(super) async fn commit(engine: &Engine, proposal: Proposal) -> Result<Committed, WriteError> {
-    match propose(engine, proposal).await? {
+    let limit = engine.settings.timeout;
+    let outcome = timeout(limit, propose(engine, proposal)).await;
+    match outcome.unwrap_or(Err(WriteError::Overdue))? {
         Outcome::Committed(committed) => Ok(committed),
         Outcome::Duplicate(_) => Err(WriteError::Defect(
             "a command without an idempotency key was answered as a duplicate".to_owned(),
@@ -74,6 +77,7 @@ pub(super) fn record_error(span: &Span, error: &WriteError) {
         WriteError::Refused(_) | WriteError::OtherBody | WriteError::SubjectErased => return,
         WriteError::QueueFull => "queue_full",
         WriteError::Closed => "closed",
+        WriteError::Overdue => "overdue",
         WriteError::Store(_) => "store",
         WriteError::Untrusted(_) => "untrusted",
         WriteError::Seal(_) => "seal",

@@ -3,6 +3,8 @@
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
+
 use super::{Engine, Engines, heartbeat::HeartbeatTask};
 use crate::{
     domain::{
@@ -33,19 +35,31 @@ impl Engines {
         self.tasks()
             .spawn_last("heartbeat", HeartbeatTask::new(self).run(self.tasks().stop().clone()));
         let engines = self.clone();
-        self.tasks().spawn("follower", async move { engines.follow().await });
+        self.until_stop("follower", async move { engines.follow().await });
         if let Some(pace) = self.settings().audit {
             let engines = self.clone();
-            self.tasks().spawn("auditor", async move { engines.audit(pace).await });
+            self.until_stop("auditor", async move { engines.audit(pace).await });
         }
         let engines = self.clone();
         self.tasks().spawn("refusals", async move { engines.keep_recording_refusals().await });
         let engines = self.clone();
-        self.tasks().spawn("housekeeping", async move { engines.keep_house().await });
+        self.until_stop("housekeeping", async move { engines.keep_house().await });
         if !self.parts().store.has_one_owner() {
             let engines = self.clone();
-            self.tasks().spawn("connections", async move { engines.check_connections().await });
+            self.until_stop("connections", async move { engines.check_connections().await });
         }
+    }
+
+    /// Runs a task that is dropped at the soft stop: it may be waiting for a database that is silent, and
+    /// the stop must not wait for it.
+    fn until_stop(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.tasks().stop().clone();
+        self.tasks().spawn(name, async move {
+            tokio::select! {
+                () = task => {}
+                () = stop.soft() => {}
+            }
+        });
     }
 
     async fn check_connections(&self) {
@@ -142,19 +156,9 @@ impl Engines {
 
     /// Abandons steps whose deadline is over. The writer checks that again by the clock of the log.
     pub async fn abandon_expired(&self) {
-        for engine in self.in_memory() {
-            if engine.damage().is_some() {
-                continue; // it refuses every command, and was reported
-            }
-            let now = engine.log_time();
-            let expired: Vec<u64> = engine.view().state.expired(now).collect();
-            for step in expired {
-                if let Err(error) = engine.abandon(step, AbandonCause::Deadline).await {
-                    tracing::warn!(engine = %engine.id(), step, %error, "could not abandon an expired step");
-                    break;
-                }
-            }
-        }
+        // together: one engine whose writer waits must not keep the others from it
+        let engines = self.in_memory();
+        join_all(engines.iter().map(|engine| abandon_expired(engine))).await;
     }
 
     /// Unloads engines that have not been used for the configured time and, while the memory budget is
@@ -175,6 +179,20 @@ impl Engines {
             } else {
                 bytes += size;
             }
+        }
+    }
+}
+
+async fn abandon_expired(engine: &Engine) {
+    if engine.damage().is_some() {
+        return; // it refuses every command, and was reported
+    }
+    let now = engine.log_time();
+    let expired: Vec<u64> = engine.view().state.expired(now).collect();
+    for step in expired {
+        if let Err(error) = engine.abandon(step, AbandonCause::Deadline).await {
+            tracing::warn!(engine = %engine.id(), step, %error, "could not abandon an expired step");
+            return;
         }
     }
 }

@@ -101,6 +101,7 @@ fn is_temporary(error: &EngineError) -> bool {
         error,
         WriteError::Store(_)
             | WriteError::QueueFull
+            | WriteError::Overdue
             | WriteError::Untrusted(_)
             | WriteError::Closed
     )

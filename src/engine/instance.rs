@@ -4,6 +4,7 @@ use std::sync::{
     Arc, Mutex,
     atomic::{AtomicI64, AtomicUsize, Ordering},
 };
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
@@ -56,6 +57,11 @@ impl Engine {
     /// Why the engine is untrusted; `None` if it is trusted. An untrusted engine refuses every command.
     pub fn damage(&self) -> Option<Arc<LogDamage>> {
         self.writer.damage()
+    }
+
+    /// The time for which the writer has had work without any progress.
+    pub fn stalled_for(&self) -> Duration {
+        self.writer.stalled_for()
     }
 
     /// The number of commands that wait for the writer.

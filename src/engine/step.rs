@@ -42,9 +42,9 @@ mod retrieve;
 mod sealed;
 mod spans;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, instance::Running};
@@ -53,9 +53,13 @@ use admit::Admission;
 use answer::StepResponse;
 use ask::ModelOutcome;
 use error::{Failure, StepError};
+use handle::AnswerLimit;
 pub use handle::StepHandle;
 use progress::Progress;
 use request::{Caller, Step, StepRequest};
+
+/// Time for recording the failure of a step whose limit is over.
+const RECORDING: Duration = Duration::from_millis(800);
 
 impl Engine {
     /// Starts a step as a task of its own, so that its ending is recorded even if the client
@@ -72,10 +76,12 @@ impl Engine {
         span.record("engine", self.id.as_str());
         span.record("prompt_length", request.prompt.chars().count());
         let cancelled = CancellationToken::new();
-        let (response, handle) = StepHandle::new(cancelled.clone());
+        let limit = AnswerLimit::new(Instant::now() + self.settings.timeout);
+        let (response, handle) = StepHandle::new(cancelled.clone(), &limit);
         let task = async move {
-            let result = run(&self, &caller, &request, deltas, &cancelled).await;
-            // the receiver may be gone: the client has disconnected
+            let step = Step::new(&self, &caller, &request);
+            let result = limited(step, deltas, &cancelled, &limit).await;
+            // the receiver may be gone: the client has disconnected, or its limit was over
             drop(response.send(result));
         };
         tasks.spawn("step", traces::in_current_trace(task));
@@ -95,13 +101,28 @@ pub async fn run(
     deltas: Option<mpsc::Sender<Delta>>,
     cancelled: &CancellationToken,
 ) -> Result<StepResponse, StepError> {
-    let _running = Running::new(engine);
     let step = Step::new(engine, caller, request);
+    limited(step, deltas, cancelled, &AnswerLimit::new(step.first_byte_by())).await
+}
+
+/// As [`run`], and moves the limit until which the caller waits.
+async fn limited(
+    step: Step<'_>,
+    deltas: Option<mpsc::Sender<Delta>>,
+    cancelled: &CancellationToken,
+    limit: &AnswerLimit,
+) -> Result<StepResponse, StepError> {
+    let _running = Running::new(step.engine);
     let admitted = match admit::admit(step).await? {
         Admission::Admitted(admitted) => admitted,
         Admission::Rejected(answer) => return Ok(StepResponse::new(*answer)),
-        Admission::Duplicate(first) => return replay::replay(step, &first).await,
+        Admission::Duplicate(first) => {
+            limit.until(step.deadline().total + RECORDING);
+            return replay::replay(step, &first).await;
+        }
     };
+    // the limits of the model
+    limit.until(step.deadline().total + RECORDING);
     let mut progress = Progress::new(step, deltas);
     // boxed: the state of a call is larger than everything else in a step
     let asking = Box::pin(async {
@@ -111,6 +132,11 @@ pub async fn run(
     });
     let outcome = unless(cancelled, asking).await;
     progress.end(step);
+    let waits_for_first_byte = step.first_byte_by().max(Instant::now() + RECORDING);
+    limit.until(match &outcome {
+        Ok(_) => Instant::now() + step.engine.settings.timeout,
+        Err(_) => waits_for_first_byte,
+    });
     record::record(step, admitted, outcome, progress).await
 }
 

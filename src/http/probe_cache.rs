@@ -29,6 +29,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Longest wait for the event log.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// Time without progress from which a writer counts as overdue.
+const STALLED_MAX: Duration = Duration::from_secs(5);
+
 /// The most recent results.
 #[derive(Default)]
 pub struct ProbeCache {
@@ -63,10 +66,14 @@ impl<T: Clone> Cached<T> {
 
 impl ProbeCache {
     /// The result of [`Store::ping`](crate::store::Store::ping): an error if the event log does not
-    /// accept writes.
+    /// accept writes, or if a writer has been waiting for it.
     pub(super) async fn writable(&self, engines: &Engines) -> Result<(), StoreError> {
         let late = Err(StoreError::Timeout("no answer to a ping".to_owned()));
-        self.writable.get(engines.parts().store.ping(), late).await
+        self.writable.get(engines.parts().store.ping(), late).await?;
+        stalled(engines).map_or(Ok(()), |time| {
+            let reason = format!("a writer has waited for {} s", time.as_secs());
+            Err(StoreError::Timeout(reason))
+        })
     }
 
     /// The last positions of the loaded engines in the event log; `None` if it cannot be read.
@@ -109,6 +116,12 @@ impl ProbeCache {
             Ok(Err(_)) | Err(_) => Err(not_yet()),
         }
     }
+}
+
+/// The time for which a writer has waited for the event log, if that is too long.
+pub(super) fn stalled(engines: &Engines) -> Option<Duration> {
+    let longest = engines.in_memory().iter().map(|engine| engine.stalled_for()).max();
+    longest.filter(|time| *time >= STALLED_MAX)
 }
 
 /// Resets the flag `loading` when dropped.

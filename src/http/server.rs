@@ -99,7 +99,8 @@ pub async fn serve(
         () = hard.hard() => {}
     }
     if let Some(scrapes) = scrapes {
-        scrapes.stop(true).await;
+        // a scrape may wait for the database
+        drop(timeout(RECORDING, scrapes.stop(true)).await);
     }
     // after the last request, and while the engines are loaded; a database that hangs loses the counts
     drop(timeout(RECORDING, engines.record_all_refusals()).await);

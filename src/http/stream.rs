@@ -119,7 +119,12 @@ impl RunningStep {
         let Self { step, pieces, stop } = self;
         let next = async {
             let mut arrived = Vec::new();
-            match pieces.recv_many(&mut arrived, DELTAS_MAX).await {
+            let count = tokio::select! {
+                biased;
+                count = pieces.recv_many(&mut arrived, DELTAS_MAX) => count,
+                error = step.overdue() => return Progress::Finished(Box::new(Err(error))),
+            };
+            match count {
                 0 => Progress::Finished(Box::new(step.response().await)),
                 _ => Progress::Pieces(arrived),
             }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use sqlx::migrate::MigrateError;
 
+use super::migrations;
 use crate::domain::ids::{EngineId, Position};
 
 /// An error of the store.
@@ -61,6 +62,9 @@ pub enum StoreError {
         "the database's tables do not match this version ({0}); run `mlsdm serve` of this version once, with a direct URL"
     )]
     Unmigrated(String),
+    /// A migration of the database is newer than this version, or differs from this version's.
+    #[error("{0}")]
+    OtherSchema(String),
     /// The engine does not exist.
     #[error("there is no engine \"{0}\"; create it first")]
     EngineMissing(EngineId),
@@ -68,9 +72,7 @@ pub enum StoreError {
     #[error("engine \"{0}\" already exists; use it, or choose another name")]
     EngineExists(EngineId),
     /// A stored row has an invalid form.
-    #[error(
-        "the row at position {position} is damaged ({what}); run `mlsdm audit verify` and restore from a backup"
-    )]
+    #[error("{}", damaged(*position, what))]
     Corrupt {
         /// The position; 0 if it is unreadable or the table has none.
         position: Position,
@@ -232,8 +234,25 @@ pub(super) fn classify_commit(error: sqlx::Error) -> CommitError {
 pub(super) fn classify_migration(error: MigrateError) -> StoreError {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => classify(error),
+        MigrateError::VersionMissing(version) => {
+            StoreError::OtherSchema(migrations::newer(version))
+        }
+        MigrateError::VersionMismatch(version) => {
+            StoreError::OtherSchema(migrations::other(version))
+        }
         other => StoreError::Unmigrated(other.to_string()),
     }
+}
+
+/// The damage of a row, or of something that has no position.
+fn damaged(position: Position, what: &str) -> String {
+    if position == 0 {
+        return format!("{what} is damaged; restore the database from a backup");
+    }
+    format!(
+        "the row at position {position} is damaged ({what}); run `mlsdm audit verify` and restore from a \
+         backup"
+    )
 }
 
 #[cfg(test)]
@@ -271,6 +290,13 @@ mod tests {
         ] {
             assert_eq!(sqlite(code, "", text()), expected, "{code}");
         }
+    }
+
+    #[test]
+    fn damage_without_a_position_names_none() {
+        let damaged = StoreError::Corrupt { position: 0, what: "the database file" };
+        let text = damaged.to_string();
+        assert_eq!(text, "the database file is damaged; restore the database from a backup");
     }
 
     #[test]

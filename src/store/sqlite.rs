@@ -8,8 +8,8 @@ use std::{
 
 use secrecy::ExposeSecret;
 use sqlx::{
-    Connection as _, Row, Sqlite, SqliteConnection, SqlitePool, Transaction,
-    migrate::MigrateError,
+    AssertSqlSafe, Connection as _, Row, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::time::timeout;
@@ -110,12 +110,26 @@ impl SqliteStore {
         })
     }
 
+    /// Fails if [`Self::migrate`] would refuse the tables; changes nothing.
+    pub(super) async fn check_schema(&self) -> Result<(), StoreError> {
+        let tables = ["_sqlx_migrations", "mlsdm_migrations"];
+        let mut applied = [Vec::new(), Vec::new()];
+        for (table, applied) in tables.into_iter().zip(&mut applied) {
+            let text = format!("SELECT version, checksum FROM {table}");
+            let query = sqlx::query(AssertSqlSafe(text)).fetch_all(&self.readers);
+            // a table that is missing is made
+            let Ok(rows) = within(self.limits.statement, query).await else { continue };
+            for row in rows {
+                let version = row.try_get(0).map_err(classify)?;
+                applied.push((version, row.try_get(1).map_err(classify)?));
+            }
+        }
+        let refusal = migrations::refusal(&migrators(), [&applied[0], &applied[1]]);
+        refusal.map_or(Ok(()), |refusal| Err(StoreError::OtherSchema(refusal)))
+    }
+
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
-        let migrators = migrations::migrators(
-            include_str!("../../migrations/sqlite/0001_event_log.sql"),
-            include_str!("../../migrations/sqlite/0002_log_format_2.sql"),
-        );
-        for migrator in migrators {
+        for migrator in migrators() {
             let migration = migrator.run(&self.writer()?.pool);
             timeout(MAINTENANCE_MAX, migration)
                 .await
@@ -198,6 +212,13 @@ impl SqliteStore {
     fn writer(&self) -> Result<&WriteConnection, StoreError> {
         self.writer.as_ref().ok_or_else(|| StoreError::ReadOnly("opened for reading".to_owned()))
     }
+}
+
+fn migrators() -> [Migrator; 2] {
+    migrations::migrators(
+        include_str!("../../migrations/sqlite/0001_event_log.sql"),
+        include_str!("../../migrations/sqlite/0002_log_format_2.sql"),
+    )
 }
 
 impl Options {

@@ -25,6 +25,7 @@
 //! batch               the commands, events and outcomes of one transaction
 //! claims              idempotency keys of a batch
 //! trust               the damage of the log, if any
+//! stall               the time without progress
 //! queue               messages, the backlog, the number of waiting commands
 //! proposal            what callers hand in and get back
 //! ```
@@ -38,12 +39,16 @@ mod locked;
 mod pipeline;
 mod proposal;
 mod queue;
+mod stall;
 mod task;
 mod trust;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -62,6 +67,7 @@ pub use proposal::{
 };
 pub use queue::Limits;
 use queue::{Backlog, Depth, Message, QueuedCommand};
+use stall::Stall;
 pub use task::Task;
 use trust::Trust;
 
@@ -72,6 +78,7 @@ pub struct Writer {
     depth: Depth,
     views: watch::Receiver<Arc<View>>,
     trust: Arc<Trust>,
+    stall: Stall,
     /// True while a reminder waits: at most one takes a place in the queue.
     reminded: Arc<AtomicBool>,
     content_cache: Arc<ContentCache>,
@@ -101,6 +108,11 @@ impl Writer {
     /// The number of commands that wait.
     pub fn depth(&self) -> usize {
         self.depth.get()
+    }
+
+    /// The time for which it has had work without any progress.
+    pub fn stalled_for(&self) -> Duration {
+        self.stall.time()
     }
 
     /// Receives each newly published state.
@@ -157,6 +169,7 @@ pub fn writer(
     if let Some(damage) = damage {
         trust.fold_failed(damage);
     }
+    let stall = Stall::default();
     let content_cache = Arc::new(ContentCache::new(CONTENT_CACHE_BYTES));
     let decider = Decider::new(engine.clone(), fold, directory, store.shared_fleet().clone());
     let context = Context {
@@ -166,9 +179,11 @@ pub fn writer(
         content_cache: Arc::clone(&content_cache),
         views,
         trust: Arc::clone(&trust),
+        stall: stall.clone(),
         reminded: Arc::clone(&reminded),
         metrics: None,
     };
     let task = Task::new(context, decider, messages, Backlog::new(depth.clone()));
-    Some((Writer { queue, depth, views: watching, trust, reminded, content_cache }, task))
+    let views = watching;
+    Some((Writer { queue, depth, views, trust, stall, reminded, content_cache }, task))
 }

@@ -259,6 +259,11 @@ impl TestApp {
         self.clock.0.set_back.fetch_add(micros(time), Ordering::Relaxed);
     }
 
+    /// Sets the wall clock ahead; the time that passes is not affected.
+    pub fn set_clock_ahead(&self, time: Duration) {
+        self.clock.0.set_back.fetch_sub(micros(time), Ordering::Relaxed);
+    }
+
     /// Advances the clock.
     pub fn pass(&self, time: Duration) {
         self.clock.0.passed.fetch_add(micros(time), Ordering::Relaxed);

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod budgets;
 #[cfg(test)]
+mod clock_ahead;
+#[cfg(test)]
 mod context;
 #[cfg(test)]
 mod damage;

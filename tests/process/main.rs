@@ -40,6 +40,7 @@ mod replicas;
 mod restart;
 mod schema;
 mod sdk;
+mod silence;
 mod sinks;
 mod slow;
 mod streaming;

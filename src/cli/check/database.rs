@@ -23,6 +23,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, StoreError> {
         }
         opened => opened?,
     };
+    store.check_schema().await?;
     match store.engines().await {
         Ok(engines) => Ok(Opened::Ready(Box::new(store), engines)),
         Err(StoreError::Unmigrated(_)) => {

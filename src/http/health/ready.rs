@@ -4,7 +4,9 @@ use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::{AppState, Code, Problem, access::Public, problem::responses::ReadyProblems};
+use crate::http::{
+    AppState, Code, Problem, access::Public, probe_cache, problem::responses::ReadyProblems,
+};
 
 /// The result of the readiness probe.
 #[derive(Debug, Serialize, ToSchema)]
@@ -15,7 +17,7 @@ pub struct Ready {
 
 /// Check readiness.
 ///
-/// Succeeds if the event log accepts writes, the keys of the identity provider are known (if it is the
+/// Succeeds if the event log accepts writes, no writer has waited for it for 5 seconds, the keys of the identity provider are known (if it is the
 /// only way to authenticate), and the default engine is loaded. If it fails, route traffic to other
 /// replicas; do not restart the process.
 #[utoipa::path(
@@ -33,6 +35,14 @@ pub async fn get(_: Public, state: Data<AppState>) -> Result<Json<Ready>, Proble
             Code::Draining,
             "the server is stopping; route traffic to another replica",
         ));
+    }
+    if let Some(time) = probe_cache::stalled(&state.engines) {
+        let detail = format!(
+            "a writer has waited for the database of the event log for {} seconds; route traffic to \
+             another replica",
+            time.as_secs()
+        );
+        return Err(Problem::new(Code::LogUnavailable, detail));
     }
     state.probes.writable(&state.engines).await?;
     if !state.auth.is_ready() {

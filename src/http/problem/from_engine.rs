@@ -157,6 +157,10 @@ impl From<WriteError> for Problem {
             WriteError::OtherBody => Self::new(Code::IdempotencyMismatch, error.to_string()),
             WriteError::SubjectErased => Self::new(Code::Erased, error.to_string()),
             WriteError::QueueFull => Self::new(Code::WriterQueueFull, error.to_string()),
+            WriteError::Overdue => {
+                let detail = format!("{error}; send it again with the same Idempotency-Key");
+                Self::new(Code::DeadlineExceeded, detail)
+            }
             WriteError::Closed => Self::new(Code::Draining, error.to_string()),
             WriteError::Store(error) => error.into(),
             WriteError::Untrusted(ref damage) => {
@@ -221,6 +225,7 @@ impl From<StoreError> for Problem {
             StoreError::File { .. }
             | StoreError::Url(_)
             | StoreError::Unmigrated(_)
+            | StoreError::OtherSchema(_)
             | StoreError::Denied(_)
             | StoreError::Other(_) => Code::Internal,
         };
@@ -253,6 +258,7 @@ impl From<StoreError> for Problem {
             | StoreError::File { .. }
             | StoreError::Url(_)
             | StoreError::Unmigrated(_)
+            | StoreError::OtherSchema(_)
             | StoreError::Denied(_)
             | StoreError::Other(_) => {
                 let detail = "the event log did not accept the request; search the server's log for \

@@ -41,6 +41,7 @@ const APPEND: &[Code] = codes![
     WriterQueueFull,
     Draining,
     OverConcurrency,
+    DeadlineExceeded,
 ];
 /// A prompt, its options and the headers of a step.
 const PROMPT: &[Code] = codes![
@@ -70,7 +71,6 @@ const STEP: &[Code] = codes![
     EmbedderUnavailable,
     EmergencyShutdown,
     ModelTimedOut,
-    DeadlineExceeded,
     StepAbandoned,
     ProviderRefused,
     ModelNotFound,

@@ -9,6 +9,7 @@ use super::{
     batch::{Batch, Checkpoint},
     proposal::{Outcome, View, WriteError},
     queue::Limits,
+    stall::Stall,
     trust::Trust,
 };
 use crate::{
@@ -23,6 +24,7 @@ pub(super) struct Context {
     pub(super) content_cache: Arc<ContentCache>,
     pub(super) views: watch::Sender<Arc<View>>,
     pub(super) trust: Arc<Trust>,
+    pub(super) stall: Stall,
     /// True while a [`Message::CatchUp`](super::queue::Message::CatchUp) waits.
     pub(super) reminded: Arc<AtomicBool>,
     /// Metrics of this engine's events; `None` in a program that does not expose metrics.

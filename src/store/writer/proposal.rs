@@ -163,6 +163,9 @@ pub enum WriteError {
     /// The engine is being unloaded or the server stops.
     #[error("the engine is being unloaded")]
     Closed,
+    /// The limit of the caller is over. The command may have been recorded, or will be.
+    #[error("the event log did not answer in time; whether the request is recorded is unknown")]
+    Overdue,
     /// The database failed. If the outcome of the commit is unknown, the events may be in the log.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -78,18 +78,29 @@ impl Task {
             self.refuse_if_untrusted();
             self.decide_ahead();
             self.dispatch();
+            self.context.stall.has_work(!self.pipeline.is_idle() || !self.backlog.is_empty());
             if self.pipeline.is_idle() && !self.backlog.is_empty() {
                 // boxed: each engine has this task, and most are idle
                 Box::pin(self.write_locked()).await;
+                self.context.stall.progressed();
                 continue;
             }
             match self.next().await {
+                Next::Message(Message::Propose(command)) => {
+                    self.backlog.push(*command);
+                    continue;
+                }
                 Next::Ended(Ok(clock)) => self.committed(clock),
                 Next::Ended(Err(error)) => Box::pin(self.recover(error)).await,
-                Next::Message(Message::Propose(command)) => self.backlog.push(*command),
-                Next::Message(Message::CatchUp) => Box::pin(self.catch_up()).await,
+                Next::Message(Message::CatchUp) => {
+                    self.context.stall.has_work(true);
+                    Box::pin(self.catch_up()).await;
+                    // no progress of the batches in flight
+                    continue;
+                }
                 Next::Closed => return,
             }
+            self.context.stall.progressed();
         }
     }
 
