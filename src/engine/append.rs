@@ -79,6 +79,7 @@ pub(super) fn record_error(span: &Span, error: &WriteError) {
         WriteError::Closed => "closed",
         WriteError::Overdue => "overdue",
         WriteError::Store(_) => "store",
+        WriteError::InDoubt(_) => "in_doubt",
         WriteError::Untrusted(_) => "untrusted",
         WriteError::Seal(_) => "seal",
         WriteError::Defect(_) => "defect",

@@ -107,6 +107,12 @@ impl StoreError {
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Timeout(_) | Self::Serialization(_))
     }
+
+    /// True if the same write may succeed later: after a pause, a failover, or help at the database.
+    pub const fn may_pass(&self) -> bool {
+        self.is_transient()
+            || matches!(self, Self::ReadOnly(_) | Self::DiskFull(_) | Self::FileChanged { .. })
+    }
 }
 
 /// Classifies a driver error.

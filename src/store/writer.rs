@@ -10,7 +10,8 @@
 //! keys, decide, insert, commit. The state before a batch is retained (clones share structure), so a
 //! batch that failed is undone by putting that state back. After a commit whose outcome is unknown the
 //! next attempt searches the log's tail for the batch's commands. The task owns the batch, so a caller
-//! that goes away cancels nothing.
+//! that goes away cancels nothing. While the database is down, endings of steps are kept and repeated
+//! until their time is over; other commands are answered with the error.
 //!
 //! A log that cannot be folded, or that lost events, makes the engine untrusted (`trust`): it keeps its
 //! state and refuses commands until the log folds on.
@@ -24,6 +25,7 @@
 //! decider  context    commands to events, without a database; publication, answers, metrics
 //! batch               the commands, events and outcomes of one transaction
 //! claims              idempotency keys of a batch
+//! doubt               commands whose outcome is unknown
 //! trust               the damage of the log, if any
 //! stall               the time without progress
 //! queue               messages, the backlog, the number of waiting commands
@@ -35,6 +37,7 @@ mod batch;
 mod claims;
 mod context;
 mod decider;
+mod doubt;
 mod locked;
 mod pipeline;
 mod proposal;
@@ -120,9 +123,20 @@ impl Writer {
         self.views.clone()
     }
 
-    /// Submits a command and waits until it is recorded or refused.
+    /// Submits a command and waits until it is recorded or refused. A command that is to be repeated
+    /// waits for a place in a full queue.
     pub async fn propose(&self, proposal: Proposal) -> Result<Outcome, WriteError> {
-        self.submit(proposal)?.await.unwrap_or(Err(WriteError::Closed))
+        let result = match proposal.retry_until {
+            None => self.submit(proposal)?,
+            Some(until) => {
+                let place = tokio::time::timeout_at(until, self.queue.reserve()).await;
+                let place = place.map_err(|_| WriteError::QueueFull)?;
+                let (command, result) = QueuedCommand::new(proposal, &self.depth);
+                place.map_err(|_| WriteError::Closed)?.send(Message::Propose(Box::new(command)));
+                result
+            }
+        };
+        result.await.unwrap_or(Err(WriteError::Closed))
     }
 
     /// Submits a command; its result arrives later. Commands are decided in the order of submission.

@@ -4,6 +4,7 @@ mod ahead;
 mod batches;
 mod commits;
 mod doubt;
+mod endings;
 mod fixture;
 mod forgeries;
 mod keys;

@@ -158,6 +158,7 @@ async fn propose_of(step: Step<'_>) -> Result<(Proposal, ProposedRequest), StepE
         prompt_digest: Some(prompt_digest),
         claim,
         ends_claim: false,
+        retry_until: None,
     };
     Ok((proposal, outlives))
 }

@@ -37,6 +37,14 @@ pub enum StepError {
         /// The step's number.
         step: u64,
     },
+    /// The database did not confirm the ending of the step before the step was abandoned.
+    #[error("step {step} was admitted, and its answer is recorded or not: {cause}")]
+    InDoubt {
+        /// The step's number.
+        step: u64,
+        /// The error of the database.
+        cause: StoreError,
+    },
     /// The requested model is not allowed. Nothing was recorded.
     #[error("requests may not name this model (llm.models), only: {models}")]
     ModelNotAllowed {

@@ -110,7 +110,7 @@ async fn complete(
     let command = Command::Complete(Box::new(complete));
     let mut proposal = ending(step, &admitted, command_id, command);
     proposal.content = Some(content);
-    let committed = append(step, proposal).await?;
+    let committed = append(step, &admitted, proposal).await?;
     count(step, Some(latency.model_ms));
     let chain_hash = committed.chain_hash;
     match committed.events.into_iter().next() {
@@ -182,7 +182,7 @@ async fn fail(
             Err(error) => return error.into(),
         }
     }
-    match append(step, proposal).await {
+    match append(step, &admitted, proposal).await {
         Ok(_) => {
             count(step, None);
             StepError::Failed { step: admitted.step, stage, code, retry_after, call }
@@ -196,13 +196,18 @@ fn price(step: Step<'_>, model: Option<&str>) -> Option<Price> {
     model.and_then(|model| step.engine.parts.llm.price(model))
 }
 
-async fn append(step: Step<'_>, proposal: Proposal) -> Result<Committed, StepError> {
+async fn append(
+    step: Step<'_>,
+    admitted: &AdmittedStep,
+    proposal: Proposal,
+) -> Result<Committed, StepError> {
     match propose(step.engine, proposal).await {
         Ok(Outcome::Committed(committed)) => Ok(committed),
         Ok(Outcome::Duplicate(_)) => {
             Err(StepError::defect("the ending of a step was answered as a duplicate"))
         }
         Err(WriteError::Refused(Refusal::NotOpen { step })) => Err(StepError::TooLate { step }),
+        Err(WriteError::InDoubt(cause)) => Err(StepError::InDoubt { step: admitted.step, cause }),
         Err(error) => Err(error.into()),
     }
 }
@@ -224,6 +229,7 @@ fn ending(
         prompt_digest: None,
         claim: None,
         ends_claim: step.caller.idempotency_key.is_some(),
+        retry_until: Some(step.abandoned_at()),
     }
 }
 

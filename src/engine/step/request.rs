@@ -232,6 +232,12 @@ impl<'a> Step<'a> {
         Err(Failure::new(FailStage::Llm, LlmError::NoTimeLeft.code()))
     }
 
+    /// The time from which the step is abandoned if no ending is recorded.
+    pub(super) fn abandoned_at(&self) -> Instant {
+        let settings = &self.engine.settings;
+        self.received_at + settings.total_timeout + settings.grace
+    }
+
     /// The time limits of the model.
     pub(super) fn deadline(&self) -> Deadline {
         let total = self.received_at + self.engine.settings.total_timeout;

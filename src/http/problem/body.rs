@@ -35,6 +35,7 @@ pub struct Problem {
     challenge: Option<&'static str>,
     cause: Option<String>,
     failed: Option<Box<FailedStep>>,
+    is_in_doubt: bool,
 }
 
 /// The step that failed, for the log and for clients.
@@ -65,6 +66,13 @@ pub struct ProblemBody {
     pub request_id: String,
     /// Trace id: 32 hexadecimal digits.
     pub trace_id: String,
+    /// `unknown` if the database did not confirm the write: the request is recorded or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "unknown")]
+    pub outcome: Option<&'static str>,
+    /// The number of the step, if the request had started one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
     /// What the model provider said, if it is the cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider_error: Option<ProviderErrorBody>,
@@ -103,7 +111,9 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let retry_after_seconds = code.retry_after_seconds();
         let (allow, challenge, cause, failed) = (None, None, None, None);
-        Self { code, detail: detail.into(), retry_after_seconds, allow, challenge, cause, failed }
+        let detail = detail.into();
+        let is_in_doubt = false;
+        Self { code, detail, retry_after_seconds, allow, challenge, cause, failed, is_in_doubt }
     }
 
     /// An internal error. The cause is logged; the client sees only the ids.
@@ -147,6 +157,13 @@ impl Problem {
         self.failed.is_some()
     }
 
+    /// Says that the request may be recorded.
+    #[must_use]
+    pub const fn outcome_unknown(mut self) -> Self {
+        self.is_in_doubt = true;
+        self
+    }
+
     /// Adds the failed step and the reason for the log.
     #[must_use]
     pub fn with_step(mut self, step: u64, reason: impl Into<String>) -> Self {
@@ -179,6 +196,10 @@ impl Problem {
         self.failed.as_ref().map(|failed| failed.reason.as_str())
     }
 
+    fn outcome(&self) -> Option<&'static str> {
+        self.is_in_doubt.then_some("unknown")
+    }
+
     /// The error code.
     pub const fn code(&self) -> Code {
         self.code
@@ -202,6 +223,8 @@ impl Problem {
             "status": self.code.status().as_u16(),
             "detail": self.detail,
             "code": self.code.text(),
+            "outcome": self.outcome(),
+            "step": self.step(),
             "provider_error": self.call().map(ProviderErrorBody::from),
         })
     }
@@ -216,6 +239,8 @@ impl Problem {
             code: self.code.text(),
             request_id: ids.request_id().to_owned(),
             trace_id: ids.trace_id.clone(),
+            outcome: self.outcome(),
+            step: self.step(),
             provider_error: self.call().map(ProviderErrorBody::from),
         }
     }

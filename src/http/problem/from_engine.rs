@@ -35,6 +35,9 @@ impl From<StepError> for Problem {
             StepError::TooLate { step } => {
                 Self::new(Code::StepAbandoned, error.to_string()).with_step(step, "too_late")
             }
+            StepError::InDoubt { step, cause } => {
+                Self::in_doubt(&cause).with_step(step, "outcome_unknown")
+            }
             StepError::ModelNotAllowed { .. } => Self::new(Code::ModelNotFound, error.to_string()),
             StepError::Untranslatable { .. } => Self::new(Code::ModelCannot, error.to_string()),
             StepError::ModelUnavailable { retry_after } => {
@@ -73,6 +76,7 @@ fn model_failed(code: &str, status: Option<u16>) -> Code {
         ("timeout", _) => Code::ModelTimedOut,
         ("deadline", _) => Code::DeadlineExceeded,
         ("breaker_open" | "bulkhead_full" | "overloaded", _) => Code::ModelUnavailable,
+        ("context_unavailable", _) => Code::LogUnavailable,
         ("over_memory", _) => Code::OverMemory,
         ("unauthorized", _) => Code::ModelMisconfigured,
         (INSUFFICIENT_QUOTA, _) => Code::ModelQuota,
@@ -163,12 +167,23 @@ impl From<WriteError> for Problem {
             }
             WriteError::Closed => Self::new(Code::Draining, error.to_string()),
             WriteError::Store(error) => error.into(),
+            WriteError::InDoubt(ref cause) => Self::in_doubt(cause),
             WriteError::Untrusted(ref damage) => {
                 Self::new(Code::EngineUntrusted, error.to_string()).caused_by(&**damage)
             }
             WriteError::Seal(ref cause) => Self::internal(cause),
             WriteError::Defect(_) => Self::internal(&error),
         }
+    }
+}
+
+impl Problem {
+    /// The database did not confirm a commit.
+    fn in_doubt(cause: &StoreError) -> Self {
+        let detail = "the database of the event log did not confirm the write, so the request is recorded \
+                      or not; send it again with the same Idempotency-Key, or read /v1/events before you \
+                      send it again without one";
+        Self::new(Code::LogUnavailable, detail).outcome_unknown().caused_by(cause)
     }
 }
 

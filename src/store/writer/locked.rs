@@ -5,7 +5,7 @@
 //! keys of the commands, decides them, inserts, commits. A batch that the database refuses because of
 //! one command is written again command by command, so that one poison command does not fail the others.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
@@ -15,14 +15,15 @@ use super::{
     claims,
     context::Context,
     decider::Decider,
-    proposal::{Committed, WriteError},
+    doubt::Doubt,
+    proposal::WriteError,
     queue::QueuedCommand,
 };
 use crate::{
-    domain::ids::{CommandId, Micros, Position},
+    domain::ids::{Micros, Position},
     store::{
-        Append, IdempotencyKey, LogClock, StoreError, codec, replay,
-        state_fold::{DamageCause, LogDamage, PAGE, RecordWithVector, ReplayError, check_head},
+        Append, IdempotencyKey, LogClock, StoreError, replay,
+        state_fold::{DamageCause, LogDamage, PAGE, ReplayError, check_head},
     },
 };
 
@@ -36,29 +37,32 @@ const TAIL_MAX: u64 = PAGE as u64;
 pub(super) struct Locked<'a> {
     context: &'a Context,
     decider: &'a mut Decider,
-    tail: TailSearch,
+    doubt: &'a mut Doubt,
     /// See [`Self::time`].
     time: (Option<LogClock>, Option<Micros>),
-}
-
-/// Commands whose events may be in the log after a commit of unknown outcome.
-#[derive(Default)]
-struct TailSearch {
-    in_doubt: bool,
-    found: HashMap<CommandId, Committed>,
 }
 
 /// Commands that were not appended.
 struct Failure {
     commands: Vec<QueuedCommand>,
     error: WriteError,
-    /// True if a part of them may be in the log.
-    in_doubt: bool,
+}
+
+/// The commands that a write left over.
+#[derive(Default)]
+pub(super) struct Left {
+    pub(super) commands: Vec<QueuedCommand>,
+    /// True if the database failed: the next attempt should wait.
+    pub(super) is_down: bool,
 }
 
 impl<'a> Locked<'a> {
-    pub(super) fn new(context: &'a Context, decider: &'a mut Decider) -> Self {
-        Self { context, decider, tail: TailSearch::default(), time: (None, None) }
+    pub(super) fn new(
+        context: &'a Context,
+        decider: &'a mut Decider,
+        doubt: &'a mut Doubt,
+    ) -> Self {
+        Self { context, decider, doubt, time: (None, None) }
     }
 
     /// The log's clock, if the newest batch found the log as this process had left it, and the time at
@@ -67,17 +71,21 @@ impl<'a> Locked<'a> {
         self.time
     }
 
-    /// Appends the commands of batches that failed ahead of the lock, oldest first; returns the commands
-    /// for which the last batch had no room.
+    /// Appends the commands of batches that failed ahead of the lock, oldest first.
     pub(super) async fn write_failed(
         &mut self,
         batches: Vec<(Vec<QueuedCommand>, AppendError)>,
-    ) -> Vec<QueuedCommand> {
-        self.tail.in_doubt = batches.iter().any(|(_, error)| error.is_in_doubt());
-        let mut commands = Vec::new();
+    ) -> Left {
+        for (batch, error) in &batches {
+            if error.is_in_doubt() {
+                self.doubt.begin(batch);
+            }
+        }
+        let mut left = Left::default();
         for (batch, error) in batches {
+            let mut commands = left.commands;
             commands.extend(batch);
-            commands = match error {
+            left = match error {
                 AppendError::WrongExpectedVersion => self.write(commands, 0).await,
                 AppendError::Retryable(cause) | AppendError::InDoubt(cause) => {
                     self.context.count_conflict(&cause);
@@ -86,38 +94,50 @@ impl<'a> Locked<'a> {
                 AppendError::Fatal(error) if may_be_one_commands(&error) => {
                     self.write(commands, 1).await
                 }
-                AppendError::Fatal(error) => {
-                    refuse(commands, &error);
-                    Vec::new()
-                }
+                AppendError::Fatal(error) => self.give_up(commands, error),
             };
         }
-        commands
+        left
     }
 
-    /// Appends commands that failed `attempts` times before, and answers their callers; returns the
-    /// commands for which the batch had no room.
-    pub(super) async fn write(
-        &mut self,
-        commands: Vec<QueuedCommand>,
-        attempts: u32,
-    ) -> Vec<QueuedCommand> {
-        let failure = match self.write_batch(commands, attempts).await {
-            Ok(overflow) => return overflow,
+    /// Appends commands that failed `attempts` times before, and answers their callers. Left are the
+    /// commands for which the batch had no room, and those that are to be repeated.
+    pub(super) async fn write(&mut self, commands: Vec<QueuedCommand>, attempts: u32) -> Left {
+        let Failure { commands, error } = match self.write_batch(commands, attempts).await {
+            Ok(commands) => return Left { commands, is_down: false },
             Err(failure) => failure,
         };
-        let Failure { commands, error, in_doubt } = failure;
-        if commands.len() == 1 || in_doubt || !may_be_one_commands(&error) {
-            refuse(commands, &error);
-            return Vec::new();
+        if commands.len() <= 1 || self.doubt.searches() || !may_be_one_commands(&error) {
+            return self.give_up(commands, error);
         }
+        let mut left = Left::default();
         for command in commands {
-            if let Err(failure) = self.write_batch(vec![command], 0).await {
-                refuse(failure.commands, &failure.error);
-            }
-            self.tail = TailSearch::default();
+            let Left { commands, is_down } = match self.write_batch(vec![command], 0).await {
+                Ok(commands) => Left { commands, is_down: false },
+                Err(failure) => self.give_up(failure.commands, failure.error),
+            };
+            left.commands.extend(commands);
+            left.is_down |= is_down;
         }
-        Vec::new()
+        left
+    }
+
+    /// Answers commands with an error. Left are those that are to be repeated.
+    fn give_up(&mut self, commands: Vec<QueuedCommand>, error: WriteError) -> Left {
+        let now = Instant::now();
+        let is_down = error.may_pass();
+        let is_kept = |command: &QueuedCommand| {
+            let is_in_time = command.proposal.retry_until.is_some_and(|until| until > now);
+            is_in_time && (is_down || self.doubt.concerns(command))
+        };
+        let (kept, refused): (Vec<_>, Vec<_>) = commands.into_iter().partition(is_kept);
+        let (in_doubt, refused): (Vec<_>, Vec<_>) =
+            refused.into_iter().partition(|command| self.doubt.concerns(command));
+        self.doubt.answered(&in_doubt);
+        in_doubt.iter().for_each(|command| self.doubt.orphan(&command.proposal));
+        refuse(refused, &error);
+        refuse(in_doubt, &error.in_doubt());
+        Left { commands: kept, is_down }
     }
 
     /// Appends a batch and answers its callers; returns the commands for which it had no room.
@@ -133,11 +153,7 @@ impl<'a> Locked<'a> {
             let cause = match self.attempt(&mut commands).await {
                 Ok(batch) => break Ok(batch),
                 Err(AppendError::Fatal(error)) => break Err(error),
-                Err(AppendError::InDoubt(cause)) => {
-                    self.tail.in_doubt = true;
-                    cause
-                }
-                Err(AppendError::Retryable(cause)) => cause,
+                Err(AppendError::Retryable(cause) | AppendError::InDoubt(cause)) => cause,
                 Err(AppendError::WrongExpectedVersion) => {
                     let reason = "the log's head changed under the lock".to_owned();
                     StoreError::Serialization(reason).into()
@@ -153,10 +169,11 @@ impl<'a> Locked<'a> {
         let commands = Vec::from(commands);
         match result {
             Ok(batch) => {
+                self.doubt.answered(&batch.commands);
                 self.context.complete(batch, began);
                 Ok(commands)
             }
-            Err(error) => Err(Failure { commands, error, in_doubt: self.tail.in_doubt }),
+            Err(error) => Err(Failure { commands, error }),
         }
     }
 
@@ -170,6 +187,9 @@ impl<'a> Locked<'a> {
         let mut transaction = self.lock().await?;
         let is_alone = transaction.head.is_at(self.decider.head());
         self.fold_tail(&mut transaction).await?;
+        if self.doubt.searches() {
+            commands.extend(self.doubt.searched());
+        }
         let mut batch = Batch::new(self.decider.checkpoint(), transaction.now);
         let result = match self.decide(&mut transaction, commands, &mut batch).await {
             Ok(()) => append(Expect::Lock(transaction), &batch).await,
@@ -186,6 +206,9 @@ impl<'a> Locked<'a> {
             }
             Err(error) => {
                 self.decider.rollback(batch.before);
+                if error.is_in_doubt() {
+                    self.doubt.begin(&batch.commands);
+                }
                 for command in batch.commands.into_iter().rev() {
                     commands.push_front(command);
                 }
@@ -198,7 +221,7 @@ impl<'a> Locked<'a> {
     async fn lock(&mut self) -> Result<Append, AppendError> {
         let transaction = self.context.store.begin(&self.context.engine).await?;
         let tail = transaction.head.position.saturating_sub(self.decider.head().0);
-        if tail <= TAIL_MAX || self.tail.in_doubt {
+        if tail <= TAIL_MAX || self.doubt.searches() {
             return Ok(transaction);
         }
         log_rollback(transaction.rollback().await);
@@ -246,9 +269,7 @@ impl<'a> Locked<'a> {
                 let keys = transaction.subjects_by_ref(&missing).await?;
                 fold.add_keys(&missing, &keys);
             }
-            if self.tail.in_doubt {
-                self.tail.collect(&rows);
-            }
+            self.doubt.collect(&rows);
             fold.apply(rows, Position::MAX)?;
         }
         Ok(check_head(engine, self.decider.head(), &head)?)
@@ -263,14 +284,14 @@ impl<'a> Locked<'a> {
     ) -> Result<(), AppendError> {
         self.look_up(transaction, commands, batch).await?;
         let is_found =
-            |command: &QueuedCommand| self.tail.found.contains_key(&command.proposal.command_id);
+            |command: &QueuedCommand| self.doubt.committed(command.proposal.command_id).is_some();
         // commands that are in the log already must not be left for another batch
         let mut found = commands.iter().rposition(is_found).map_or(0, |last| last + 1);
-        while batch.records.len() < self.context.limits.batch_events || found > 0 {
+        while found > 0 || !batch.is_full(&self.context.limits) {
             let Some(command) = commands.pop_front() else { break };
             found = found.saturating_sub(1);
             // not removed: a further attempt must find it again
-            match self.tail.found.get(&command.proposal.command_id) {
+            match self.doubt.committed(command.proposal.command_id) {
                 Some(committed) => batch.add_committed(command, committed.clone())?,
                 None => self.decider.decide(command, batch)?,
             }
@@ -347,20 +368,4 @@ fn may_be_one_commands(error: &WriteError) -> bool {
         error,
         WriteError::Store(StoreError::Other(_) | StoreError::Denied(_)) | WriteError::Defect(_)
     )
-}
-
-impl TailSearch {
-    fn collect(&mut self, rows: &[RecordWithVector]) {
-        for (record, _) in rows {
-            let Ok(event) = codec::decode(&record.kind, record.schema_version, &record.payload)
-            else {
-                continue;
-            };
-            let committed = self.found.entry(record.command_id).or_default();
-            if committed.events.is_empty() {
-                committed.chain_hash = record.chain_hash;
-            }
-            committed.events.push((record.envelope(), event));
-        }
-    }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::domain::{
     command::{Command, Refusal},
     decide::Retention,
@@ -41,6 +43,10 @@ pub struct Proposal {
     pub claim: Option<Claim>,
     /// With the ending of a step: whether the step may hold an idempotency key.
     pub ends_claim: bool,
+    /// Time until which the writer repeats the append if the database does not answer or refuses it for
+    /// now. `None`: it answers with the error. An ending is repeated, because nobody can run its step
+    /// again.
+    pub retry_until: Option<Instant>,
 }
 
 /// Sealed content with its hashes. Callers make them, off the writer's critical path, for both parts
@@ -144,8 +150,8 @@ pub struct Earlier {
     pub subject: Arc<Subject>,
 }
 
-/// The reason why a command was not recorded. None of its events is in the log, except as
-/// [`WriteError::Store`] says.
+/// The reason why a command was not recorded. None of its events is in the log, except perhaps after
+/// [`WriteError::InDoubt`].
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WriteError {
     /// The domain refuses the command.
@@ -166,9 +172,15 @@ pub enum WriteError {
     /// The limit of the caller is over. The command may have been recorded, or will be.
     #[error("the event log did not answer in time; whether the request is recorded is unknown")]
     Overdue,
-    /// The database failed. If the outcome of the commit is unknown, the events may be in the log.
+    /// The database failed. Nothing is in the log.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The database did not confirm the commit: the events are in the log, or they are not.
+    #[error(
+        "the outcome is unknown, the command is recorded or not: {0}; send it again with the same \
+         Idempotency-Key"
+    )]
+    InDoubt(#[source] StoreError),
     /// The engine is untrusted: its log is damaged.
     #[error("the log cannot be trusted, so the engine accepts no commands: {0}")]
     Untrusted(Arc<LogDamage>),
@@ -178,6 +190,25 @@ pub enum WriteError {
     /// A decided event could not be encoded or folded: a defect of this program.
     #[error("an event could not be made: {0}")]
     Defect(String),
+}
+
+impl WriteError {
+    /// True if the same append may succeed later without intervention, or after one at the database
+    /// alone.
+    pub(super) const fn may_pass(&self) -> bool {
+        match self {
+            Self::Store(error) | Self::InDoubt(error) => error.may_pass(),
+            _ => false,
+        }
+    }
+
+    /// The same error for a command of which a part may be in the log.
+    pub(super) fn in_doubt(self) -> Self {
+        match self {
+            Self::Store(error) => Self::InDoubt(error),
+            other => other,
+        }
+    }
 }
 
 impl Proposal {
@@ -194,6 +225,7 @@ impl Proposal {
             prompt_digest: None,
             claim: None,
             ends_claim: false,
+            retry_until: None,
         }
     }
 

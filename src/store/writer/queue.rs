@@ -42,7 +42,8 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) struct QueuedCommand {
     pub(super) proposal: Proposal,
-    reply: oneshot::Sender<Result<Outcome, WriteError>>,
+    /// `None` if the command is the writer's own.
+    reply: Option<oneshot::Sender<Result<Outcome, WriteError>>>,
     /// `None` once its batch is dispatched.
     slot: Option<Slot>,
 }
@@ -53,17 +54,26 @@ impl QueuedCommand {
         depth: &Depth,
     ) -> (Self, oneshot::Receiver<Result<Outcome, WriteError>>) {
         let (reply, result) = oneshot::channel();
-        (Self { proposal, reply, slot: Some(depth.slot()) }, result)
+        (Self { proposal, reply: Some(reply), slot: Some(depth.slot()) }, result)
+    }
+
+    /// A command of the writer itself: nobody waits for its result, and it does not count as waiting.
+    pub(super) const fn of_writer(proposal: Proposal) -> Self {
+        Self { proposal, reply: None, slot: None }
     }
 
     /// Answers the caller. It may have gone: the events are in the log all the same.
     pub(super) fn respond(self, result: Result<Outcome, WriteError>) {
-        drop(self.reply.send(result));
+        if let Some(reply) = self.reply {
+            drop(reply.send(result));
+        }
     }
 
     /// Counts it as waiting.
     pub(super) fn enter_queue(&mut self, depth: &Depth) {
-        self.slot.get_or_insert_with(|| depth.slot());
+        if self.reply.is_some() {
+            self.slot.get_or_insert_with(|| depth.slot());
+        }
     }
 
     /// Counts it as waiting no longer.

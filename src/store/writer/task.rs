@@ -12,7 +12,8 @@ use super::{
     batch::refuse,
     context::Context,
     decider::Decider,
-    locked::{Locked, catch_up},
+    doubt::Doubt,
+    locked::{Left, Locked, catch_up},
     pipeline::{Pipeline, Resolution},
     proposal::WriteError,
     queue::{Backlog, Message, QueuedCommand},
@@ -32,7 +33,20 @@ pub struct Task {
     queue: mpsc::Receiver<Message>,
     /// The last attempt to fold the log of an untrusted engine on.
     probed: Option<Instant>,
+    doubt: Doubt,
+    /// Set after the database failed.
+    pause: Option<Pause>,
 }
+
+/// A pause before the next attempt.
+struct Pause {
+    length: Duration,
+    until: Instant,
+}
+
+/// The first and the longest pause between two attempts while the database is down.
+const PAUSE_MIN: Duration = Duration::from_millis(25);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Time between two attempts to fold the log of an untrusted engine on.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
@@ -62,7 +76,9 @@ impl Task {
         backlog: Backlog,
     ) -> Self {
         let pipeline = Pipeline::new();
-        Self { context, decider, pipeline, mode: Mode::Shared, backlog, queue, probed: None }
+        let mode = Mode::Shared;
+        let (probed, doubt, pause) = (None, Doubt::default(), None);
+        Self { context, decider, pipeline, mode, backlog, queue, probed, doubt, pause }
     }
 
     /// Counts committed events in these metrics.
@@ -79,7 +95,10 @@ impl Task {
             self.decide_ahead();
             self.dispatch();
             self.context.stall.has_work(!self.pipeline.is_idle() || !self.backlog.is_empty());
-            if self.pipeline.is_idle() && !self.backlog.is_empty() {
+            if self.pipeline.is_idle() && (!self.backlog.is_empty() || self.doubt.searches()) {
+                if !self.paused().await {
+                    return;
+                }
                 // boxed: each engine has this task, and most are idle
                 Box::pin(self.write_locked()).await;
                 self.context.stall.progressed();
@@ -113,6 +132,15 @@ impl Task {
         if let Some(damage) = self.context.trust.damage() {
             refuse(self.backlog.take_all(), &WriteError::Untrusted(damage));
         }
+    }
+
+    /// Waits before the next attempt if the database failed. False if nobody waits for one: only the
+    /// outcome of earlier commands is unknown, and the writer ends.
+    async fn paused(&mut self) -> bool {
+        if let Some(Pause { until, .. }) = self.pause {
+            tokio::time::sleep_until(until).await;
+        }
+        !self.backlog.is_empty() || !self.queue.is_closed() || !self.queue.is_empty()
     }
 
     async fn next(&mut self) -> Next {
@@ -197,11 +225,10 @@ impl Task {
             Some(Resolution::Failed { before, batches }) => {
                 self.give_up_next();
                 self.decider.rollback(*before);
-                let mut locked = Locked::new(&self.context, &mut self.decider);
-                let overflow = locked.write_failed(batches).await;
+                let mut locked = Locked::new(&self.context, &mut self.decider, &mut self.doubt);
+                let left = locked.write_failed(batches).await;
                 let time = locked.time();
-                self.backlog.restore(overflow);
-                self.resume(time);
+                self.resume(left, time);
             }
         }
     }
@@ -216,16 +243,27 @@ impl Task {
                 Err(_) => break,
             }
         }
-        let commands = self.backlog.take_batch(&self.context.limits);
-        let mut locked = Locked::new(&self.context, &mut self.decider);
-        let overflow = locked.write(commands, 0).await;
+        let commands = if self.doubt.searches() {
+            // the tail is searched once, for all of them
+            self.backlog.take_all()
+        } else {
+            self.backlog.take_batch(&self.context.limits)
+        };
+        let mut locked = Locked::new(&self.context, &mut self.decider, &mut self.doubt);
+        let left = locked.write(commands, 0).await;
         let time = locked.time();
-        self.backlog.restore(overflow);
-        self.resume(time);
+        self.resume(left, time);
     }
 
     /// Goes on after a batch under the lock.
-    fn resume(&mut self, (clock, recorded_at): (Option<LogClock>, Option<Micros>)) {
+    fn resume(&mut self, left: Left, (clock, recorded_at): (Option<LogClock>, Option<Micros>)) {
+        let fails = left.is_down || self.doubt.searches();
+        self.pause = fails.then(|| {
+            let last = self.pause.as_ref().map(|pause| pause.length);
+            let length = last.map_or(PAUSE_MIN, |last| (last * 2).min(PAUSE_MAX));
+            Pause { length, until: Instant::now() + length }
+        });
+        self.backlog.restore(left.commands);
         self.mode = clock.map_or(Mode::Shared, Mode::Alone);
         if let Some(recorded_at) = recorded_at {
             self.pipeline.set_time(recorded_at);
@@ -241,7 +279,9 @@ impl Task {
             return;
         }
         self.probed = is_untrusted.then(Instant::now);
-        if self.pipeline.is_idle() && catch_up(&self.context, &mut self.decider).await {
+        // a doubt ends with the next batch, which searches the tail
+        let may_fold = self.pipeline.is_idle() && !self.doubt.searches();
+        if may_fold && catch_up(&self.context, &mut self.decider).await {
             // the other replica's clock may be ahead of this one
             self.mode = Mode::Shared;
         }

@@ -1,6 +1,6 @@
 //! Commits of unknown outcome: each command is in the log once, at the position that its caller gets.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use mlsdm::{
     domain::ids::CommandId,
@@ -8,9 +8,9 @@ use mlsdm::{
         StoreError,
         faults::Fault,
         state_fold::PAGE,
-        writer::{Limits, Outcome, Proposal, WriteError},
+        writer::{Limits, Outcome, Proposal, View, WriteError},
     },
-    testkit::on_every_database,
+    testkit::{eventually, on_every_database},
 };
 
 use super::{
@@ -23,6 +23,7 @@ on_every_database!(
     after_an_unknown_commit_every_command_is_in_the_log_once,
     a_command_found_after_an_unknown_commit_is_found_again_after_a_failure,
     an_outcome_that_stays_unknown_is_an_error,
+    a_step_that_nobody_runs_is_closed_when_its_admission_is_found,
     a_key_survives_an_unknown_commit,
 );
 
@@ -107,16 +108,56 @@ async fn an_outcome_that_stays_unknown_is_an_error(fixture: TestLog) {
     // written, but nobody could look
     replica.faults.plan([Fault::CommitUnheard, away()]);
     let refused = replica.admit(&fixture, Prompt { by: "s", text: "written", key: None }).await;
-    assert!(matches!(refused, Err(WriteError::Store(StoreError::Unavailable(_)))));
+    assert!(matches!(refused, Err(WriteError::InDoubt(StoreError::Unavailable(_)))));
+    closed(&replica, 1).await;
     // neither split nor tried again one by one: that would double it
     let batch = admissions(&fixture, &replica, 3).await;
     let broken = Fault::Begin(StoreError::Other("injected".to_owned()));
     replica.faults.plan([Fault::CommitUnheard, broken]);
     for outcome in replica.together(batch).await {
-        assert!(matches!(outcome, Err(WriteError::Store(StoreError::Other(_)))));
+        assert!(matches!(outcome, Err(WriteError::InDoubt(StoreError::Other(_)))));
     }
+    closed(&replica, 4).await;
     replica.step(&fixture, "s", "later").await;
     assert_eq!(replica.writer.view().state.step, 5, "the log shows what became of them");
+    // a command that was never sent is not in doubt
+    replica.faults.plan([away()]);
+    let refused = replica.admit(&fixture, Prompt { by: "s", text: "not sent", key: None }).await;
+    assert!(matches!(refused, Err(WriteError::Store(StoreError::Unavailable(_)))));
+    fixture.assert_replays(&replica).await;
+}
+
+/// Waits until no step is open and so many have failed.
+async fn closed(replica: &TestReplica, failed: u64) {
+    let closed =
+        |view: &Arc<View>| view.state.counts.failed == failed && view.state.open.is_empty();
+    replica.writer.watch().wait_for(closed).await.unwrap();
+}
+
+/// The answer to the caller is that the outcome is unknown: nobody runs the step.
+async fn a_step_that_nobody_runs_is_closed_when_its_admission_is_found(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    let away = || Fault::Begin(StoreError::Unavailable("injected".to_owned()));
+    let prompt = Prompt { by: "s", text: "written", key: Some("key") };
+    for (round, (fault, steps)) in
+        [(Fault::CommitLost, 0), (Fault::CommitUnheard, 1), (Fault::CommitUnheard, 2)]
+            .into_iter()
+            .enumerate()
+    {
+        replica.faults.plan([fault, away(), away()]);
+        let refused = replica.admit(&fixture, prompt.clone()).await;
+        assert!(matches!(refused, Err(WriteError::InDoubt(_))), "{round}: {refused:?}");
+        eventually("the tail is searched again", async || {
+            if replica.faults.all_happened() { Ok(()) } else { Err("a fault is planned") }
+        })
+        .await;
+        closed(&replica, steps).await;
+        assert_eq!(replica.writer.view().state.step, steps);
+    }
+    // the key is free again
+    let admitted = replica.admit(&fixture, prompt).await;
+    let Ok(Outcome::Committed(admitted)) = admitted else { panic!("{admitted:?}") };
+    assert_eq!(step_of(&admitted), 3);
     fixture.assert_replays(&replica).await;
 }
 

@@ -11,11 +11,11 @@ use mlsdm::{
         ids::{CommandId, EngineId, Position},
     },
     store::{
-        Record,
+        Record, StoreError,
         keys::ContentKey,
         mac::MacRing,
         state_fold::StateFold,
-        writer::{Committed, Outcome, View, WriteError},
+        writer::{Committed, Outcome, Proposal, View, WriteError},
     },
     testkit::CONTENT_KEY,
 };
@@ -40,6 +40,7 @@ pub(super) struct Checks {
 #[derive(Default)]
 struct State {
     commands: HashMap<CommandId, usize>,
+    repeated: HashSet<CommandId>,
     failed: Vec<CommandId>,
     answers: Vec<(usize, String)>,
     violations: Vec<String>,
@@ -81,8 +82,12 @@ impl Checks {
     }
 
     /// Numbers a command that is about to be submitted.
-    pub(super) fn submitted(&self, id: CommandId) {
+    pub(super) fn submitted(&self, proposal: &Proposal) {
+        let id = proposal.command_id;
         let mut state = self.state();
+        if proposal.retry_until.is_some() {
+            state.repeated.insert(id);
+        }
         let number = state.commands.len();
         state.commands.insert(id, number);
     }
@@ -108,10 +113,16 @@ impl Checks {
                     format!("a duplicate of {earlier:?}, which is not in the log")
                 });
             }
-            // the log may have it or not; a database without faults is no reason to give up
-            Err(WriteError::Store(_)) if self.database.has_faults() => {}
+            // a database without faults is no reason to give up, and an ending is repeated
+            Err(error @ (WriteError::Store(_) | WriteError::InDoubt(_)))
+                if !self.database.has_faults() || self.state().repeated.contains(&id) =>
+            {
+                self.given_up(error);
+            }
+            Err(WriteError::InDoubt(_)) => {}
             Err(
-                WriteError::Refused(_)
+                WriteError::Store(_)
+                | WriteError::Refused(_)
                 | WriteError::OtherBody
                 | WriteError::SubjectErased
                 | WriteError::QueueFull,
@@ -126,6 +137,14 @@ impl Checks {
         let mut state = self.state();
         let number = state.commands[&id];
         state.answers.push((number, short));
+    }
+
+    /// An error that stays is no reason to repeat a command.
+    fn given_up(&self, error: &WriteError) {
+        let is_permanent = matches!(error, WriteError::Store(StoreError::Other(_)));
+        self.require(is_permanent && self.database.has_faults(), || {
+            format!("a command was given up: {error}")
+        });
     }
 
     /// The published state includes every event whose caller has been answered.

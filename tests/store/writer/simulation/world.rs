@@ -20,7 +20,7 @@ use mlsdm::{
 };
 use tokio::{
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -36,6 +36,9 @@ const CALLERS: usize = 3;
 const ROUNDS: u64 = 4;
 /// Virtual time after which a run counts as hung.
 const PATIENCE: Duration = Duration::from_hours(1);
+
+/// Virtual time for which half of the endings are repeated: longer than any run of faults.
+const ENDINGS_REPEATED: Duration = Duration::from_mins(30);
 
 thread_local! {
     /// The clocks of the two processes of the run on this thread.
@@ -204,7 +207,7 @@ async fn call(process: Arc<Process>, mut random: Random) {
         for _ in 0..=random.below(3) {
             let proposal = process.proposal(&mut open, &mut random);
             let id = proposal.command_id;
-            process.checks.submitted(id);
+            process.checks.submitted(&proposal);
             match process.writer.submit(proposal) {
                 Ok(answer) => answers.push((id, answer)),
                 Err(error) => process.checks.answered(id, &Err(error)),
@@ -230,10 +233,9 @@ impl Process {
     fn proposal(&self, open: &mut Vec<Committed>, random: &mut Random) -> Proposal {
         if !open.is_empty() && random.chance(400) {
             let admitted = open.swap_remove(random.below(open.len() as u64) as usize);
-            return fixture::failure(
-                &admitted,
-                random.pick(&[FailStage::Llm, FailStage::EmptyResponse]),
-            );
+            let stage = random.pick(&[FailStage::Llm, FailStage::EmptyResponse]);
+            let retry_until = random.chance(500).then(|| Instant::now() + ENDINGS_REPEATED);
+            return Proposal { retry_until, ..fixture::failure(&admitted, stage) };
         }
         if random.chance(100) {
             return fixture::nothing_to_do();
