@@ -134,7 +134,9 @@ impl<'a> Locked<'a> {
         let (in_doubt, refused): (Vec<_>, Vec<_>) =
             refused.into_iter().partition(|command| self.doubt.concerns(command));
         self.doubt.answered(&in_doubt);
-        in_doubt.iter().for_each(|command| self.doubt.orphan(&command.proposal));
+        for command in &in_doubt {
+            self.doubt.orphan(&command.proposal);
+        }
         refuse(refused, &error);
         refuse(in_doubt, &error.in_doubt());
         Left { commands: kept, is_down }

@@ -196,18 +196,12 @@ impl WriteError {
     /// True if the same append may succeed later without intervention, or after one at the database
     /// alone.
     pub(super) const fn may_pass(&self) -> bool {
-        match self {
-            Self::Store(error) | Self::InDoubt(error) => error.may_pass(),
-            _ => false,
-        }
+        matches!(self, Self::Store(error) | Self::InDoubt(error) if error.may_pass())
     }
 
     /// The same error for a command of which a part may be in the log.
     pub(super) fn in_doubt(self) -> Self {
-        match self {
-            Self::Store(error) => Self::InDoubt(error),
-            other => other,
-        }
+        if let Self::Store(error) = self { Self::InDoubt(error) } else { self }
     }
 }
 
