@@ -11,6 +11,7 @@ mod app;
 pub mod body;
 mod caller;
 pub mod client;
+mod departure;
 mod docs;
 mod draining;
 pub mod end_user;

@@ -18,6 +18,7 @@ use tokio::{
 #[derive(Debug)]
 pub struct Limiter {
     running: Arc<Semaphore>,
+    concurrency: usize,
     waiting: AtomicUsize,
     queue: usize,
     wait: Duration,
@@ -32,6 +33,7 @@ impl Limiter {
     pub fn new(concurrency: usize, queue: usize, wait: Duration) -> Self {
         Self {
             running: Arc::new(Semaphore::new(concurrency)),
+            concurrency,
             waiting: AtomicUsize::new(0),
             queue,
             wait,
@@ -41,6 +43,13 @@ impl Limiter {
     /// The number of callers in the queue.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Waits until all callers have returned their permits, those in the queue included.
+    pub async fn until_idle(&self) {
+        let all = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
+        // the semaphore is never closed
+        drop(self.running.acquire_many(all).await);
     }
 
     /// Waits for a permit; `None` if the queue is full or the wait timed out.
@@ -95,6 +104,17 @@ mod tests {
         let _first = limiter.admit().await.unwrap();
         assert!(limiter.admit().now_or_never().is_none());
         assert_eq!(limiter.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_limiter_is_idle_when_all_permits_are_back() {
+        let limiter = Limiter::new(2, 1, Duration::from_mins(1));
+        assert!(limiter.until_idle().now_or_never().is_some());
+        let first = limiter.admit().await.unwrap();
+        let mut idle = Box::pin(limiter.until_idle());
+        assert!(idle.as_mut().now_or_never().is_none());
+        drop(first);
+        idle.await;
     }
 
     #[tokio::test]

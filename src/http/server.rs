@@ -34,6 +34,10 @@ use crate::{
 /// addition to the timeout of a step.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// The time for the last bytes of responses to reach their clients, before connections that are open
+/// after the last response are closed.
+const FLUSH: Duration = Duration::from_secs(1);
+
 /// The maximum time for recording the requests that left no step.
 const RECORDING: Duration = Duration::from_secs(2);
 
@@ -83,6 +87,8 @@ pub async fn serve(
     let (engines, tasks) = (state.engines.clone(), state.tasks.clone());
     let metrics = Arc::clone(&state.metrics);
     let tls = Tls::open(&config.tls)?;
+    // only TLS negotiates HTTP/2
+    let (has_http_2, serving) = (tls.is_some(), state.clone());
     if let Some(rates) = &state.rates {
         tasks.spawn("rates", Arc::clone(rates).sweep_until(tasks.stop().clone()));
     }
@@ -97,6 +103,8 @@ pub async fn serve(
         ended = server => ended?,
         // actix cannot shorten a graceful stop that has begun: its workers are left behind
         () = hard.hard() => {}
+        // a graceful stop of actix waits for idle connections of HTTP/2, which it cannot close
+        () = last_response(serving), if has_http_2 => {}
     }
     if let Some(scrapes) = scrapes {
         // a scrape may wait for the database
@@ -111,6 +119,14 @@ pub async fn serve(
     let in_time = tasks.wait(config.api.timeout() + SETTLE).await;
     store.close().await;
     Ok(in_time)
+}
+
+/// Resolves after the last response of a server that stops.
+async fn last_response(state: Data<AppState>) {
+    state.stop.soft().await;
+    state.step_limiter.until_idle().await;
+    state.limiter.until_idle().await;
+    sleep(FLUSH).await;
 }
 
 /// The server of the API, which starts when it is polled.

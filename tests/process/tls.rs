@@ -1,5 +1,7 @@
 //! TLS: handshakes, certificates that change under load, and client certificates.
 
+mod http_2;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -93,8 +95,6 @@ impl Authority {
             .with("MLSDM__TLS__CERT", self.path("cert.pem").display())
             .with("MLSDM__TLS__KEY", self.path("key.pem").display())
             .with("MLSDM__TLS__RELOAD_SECONDS", 1)
-            // a stop waits so long for a connection of HTTP/2 that is idle
-            .with("MLSDM__LLM__DRAIN_TIMEOUT", 5)
             .over_tls(self.client(None).build().unwrap())
     }
 }

@@ -21,6 +21,7 @@ use super::{cors, security_headers::SecurityHeaders};
 use crate::http::{
     AppState, Code, Problem,
     access_log::{AccessLog, StepFields, StreamOutcome},
+    departure::Departure,
     metrics::UNMATCHED,
     problem::envelope::Envelope,
     request_id::{REQUEST_ID, RequestIds},
@@ -45,15 +46,20 @@ struct RequestContext {
 
 /// The outermost middleware: the client gets a response with ids even if a handler panics.
 pub(in crate::http) async fn request_context<B: MessageBody + 'static>(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let context = RequestContext::new(&request);
+    let departure = Departure::watch(&mut request);
     let mut unanswered = Unanswered { context: &context, is_answered: false };
     request.extensions_mut().insert(context.ids.clone());
     let inner = next.call(request).instrument(context.log_span.clone());
     let inner = inner.instrument(context.trace_span.clone());
-    let outcome = AssertUnwindSafe(inner).catch_unwind().await;
+    let outcome = tokio::select! {
+        biased;
+        outcome = AssertUnwindSafe(inner).catch_unwind() => outcome,
+        () = departure.left() => return Err(Problem::new(Code::Cancelled, "").into()),
+    };
     unanswered.is_answered = true;
     let _in_trace = context.trace_span.enter();
     let result = match outcome {
