@@ -348,8 +348,9 @@ impl Llm {
                         || !deadline.has_time_after(Duration::ZERO)
                 }
             };
-            // a failure after an attempt says more than a fallback that was never called
-            if index == 0 || result.is_ok() || attempts > 0 {
+            // a failure after an attempt says more than a fallback that was never called, and a refusal,
+            // which the caller can act on, more than a failure of a fallback
+            if index == 0 || result.is_ok() || (attempts > 0 && !report.is_refused()) {
                 (report.provider, report.result) = (provider, result);
                 report.model = request.model;
             }

@@ -245,6 +245,8 @@ pub struct Request {
     pub max_tokens: Option<TokenLimit>,
     /// Sampling temperature; `None` for the configured one.
     pub temperature: Option<f64>,
+    /// Whether the model takes a temperature, as far as the configuration says it.
+    pub takes_temperature: Option<bool>,
     /// Further fields.
     pub extra: Arc<Extra>,
 }

@@ -31,6 +31,15 @@ impl ModelRule {
         }
     }
 
+    /// Whether the model takes a temperature, if the rule says it.
+    pub(super) fn takes_temperature(&self) -> Option<bool> {
+        match (self.refuses_temperature, self.temperature) {
+            (true, _) => Some(false),
+            (false, Some(_)) => Some(true),
+            (false, None) => None,
+        }
+    }
+
     /// True if the rule is about all models whose names begin alike.
     pub fn is_pattern(&self) -> bool {
         self.name.ends_with('*')
@@ -105,11 +114,7 @@ pub(super) fn facts(model: &str, rule: Option<&ModelRule>) -> ModelFacts {
     let mut facts = known.map_or(ModelFacts::PLAIN, |(_, facts)| *facts);
     if let Some(rule) = rule {
         facts.limit_field = rule.limit_field.or(facts.limit_field);
-        facts.takes_temperature = match (rule.refuses_temperature, rule.temperature) {
-            (true, _) => false,
-            (false, Some(_)) => true,
-            (false, None) => facts.takes_temperature,
-        };
+        facts.takes_temperature = rule.takes_temperature().unwrap_or(facts.takes_temperature);
     }
     facts
 }

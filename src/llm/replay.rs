@@ -146,6 +146,7 @@ mod tests {
             prompt: prompt.into(),
             max_tokens: Some(10.into()),
             temperature: None,
+            takes_temperature: None,
             extra: Arc::default(),
         };
         let mut sink = Sink::new(None);

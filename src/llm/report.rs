@@ -16,6 +16,13 @@ pub struct CallReport {
     pub result: Result<Completion, LlmError>,
 }
 
+impl CallReport {
+    /// True if a provider refused the request for a cause that the caller can remove.
+    pub(super) const fn is_refused(&self) -> bool {
+        matches!(&self.result, Err(LlmError::Refused { status: 400 | 404 | 413 | 422, .. }))
+    }
+}
+
 /// A complete answer. The text is in the [`Sink`].
 #[derive(Clone, Debug)]
 pub struct Completion {

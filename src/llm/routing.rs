@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{LimitField, Llm, LlmError, Request, Target, TokenLimit, model_facts};
+use super::{LimitField, Llm, LlmError, ModelRule, Request, Target, TokenLimit, model_facts};
 
 impl Llm {
     /// The order in which providers are called for a request that names a model: the provider that has
@@ -35,12 +35,14 @@ impl Llm {
         let same_dialect = target.upstream.provider.speaks(request.extra.dialect);
         let own_field = request.max_tokens.and_then(|limit| limit.field).filter(|_| same_dialect);
         let named_field = own_field.or_else(|| self.limit_field(model.as_deref()?));
+        let model_rule = model.as_deref().and_then(|model| self.rule(model));
         Request {
             model,
             messages: request.messages.clone(),
             prompt: Arc::clone(&request.prompt),
             max_tokens: self.limit(request.max_tokens, named_field),
             temperature,
+            takes_temperature: model_rule.and_then(ModelRule::takes_temperature),
             extra: Arc::clone(&request.extra),
         }
     }

@@ -105,6 +105,7 @@ mod tests {
             prompt: (*texts.last().unwrap_or(&"")).into(),
             max_tokens,
             temperature: None,
+            takes_temperature: None,
             extra: Arc::default(),
         }
     }

@@ -12,7 +12,12 @@ mod to_anthropic;
 mod to_openai;
 mod to_responses;
 
-use super::{Dialect, LlmError, Request, body::Body, model_facts};
+use super::{
+    Dialect, LlmError, Request,
+    body::{self, Body},
+    model_facts::{self, ModelFacts},
+};
+use crate::json::Fields;
 pub(super) use parts::{
     Choice, Conversation, Dropped, Effort, Image, Options, Part, Schema, Tool, Turn,
 };
@@ -20,7 +25,8 @@ pub(super) use to_anthropic::MAX_TOKENS;
 
 /// The body of a request in another dialect than the client's.
 pub(super) fn translate(request: &Request, to: Dialect) -> Result<(Body, Dropped), LlmError> {
-    let facts = model_facts::facts(request.model.as_deref().unwrap_or_default(), None);
+    let mut facts = model_facts::facts(request.model.as_deref().unwrap_or_default(), None);
+    facts.takes_temperature = request.takes_temperature.unwrap_or(facts.takes_temperature);
     let mut conversation = conversation(request)?;
     let body = match to {
         Dialect::OpenAi => to_openai::body(&mut conversation, request, facts)?,
@@ -30,6 +36,24 @@ pub(super) fn translate(request: &Request, to: Dialect) -> Result<(Body, Dropped
     conversation.dropped.sort_unstable();
     conversation.dropped.dedup();
     Ok((body, conversation.dropped))
+}
+
+/// Writes the temperature and `top_p` for an API of `OpenAI`, unless the model takes none.
+fn sampling(
+    conversation: &mut Conversation,
+    request: &Request,
+    facts: ModelFacts,
+    fields: &mut Fields,
+) -> Result<(), LlmError> {
+    let given = [("temperature", request.temperature), ("top_p", conversation.options.top_p)];
+    for (name, value) in given {
+        match value {
+            Some(value) if facts.takes_temperature => body::set(fields, name, &value)?,
+            Some(_) => conversation.dropped.push(name),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// The request in neutral parts.

@@ -12,7 +12,7 @@ use mlsdm::testkit::{
 };
 use serde_json::{Value, json};
 
-use crate::gateway::{Backend, env};
+use crate::gateway::{Backend, Gateway, env};
 
 const TURNS: usize = 20;
 
@@ -236,4 +236,78 @@ async fn an_agent_of_chat_completions_survives_interruptions() {
 #[tokio::test]
 async fn an_agent_of_messages_survives_interruptions() {
     survives(Face::Messages, Backend::Anthropic).await;
+}
+
+/// A long document at the beginning of a conversation: what a provider keeps in its cache.
+const DOCUMENT_WORDS: usize = 5_000;
+
+/// What the memory knows before the agent begins.
+const KNOWN: [&str; 3] = [
+    "How is the weather in Rome in May? It is sunny and warm",
+    "How is the weather in Oslo in May? It is cold and clear",
+    "How is the weather in Bern in May? It is mild and wet",
+];
+
+/// The tokens that the provider took from its cache, in two prompts with a loop of twenty turns
+/// between them.
+async fn cached_tokens(face: Face, backend: Backend, memory: &str) -> u64 {
+    let turns = script(false);
+    let script: Script = Arc::new(move |asked: &Asked<'_>| {
+        if asked.tools().is_empty() {
+            return Reply::Answer(Answer::text(
+                "It is good weather, and it will stay so for days.",
+            ));
+        }
+        turns(asked)
+    });
+    let mode = [("MLSDM__MLSDM__POLICY__MEMORY__MODE", memory)];
+    let gateway = Gateway::new(backend, script, &mode).await;
+    let base = gateway.server.base();
+    for fact in KNOWN {
+        let body = json!({"model": "default", "max_tokens": 99, "messages": [
+            {"role": "user", "content": fact}
+        ]});
+        let path = if face == Face::Messages { "messages" } else { "chat/completions" };
+        let known = http_client().post(format!("{base}/v1/{path}")).json(&body).send().await;
+        assert_eq!(known.unwrap().status(), 200);
+    }
+    let mut agent = Agent::new(face);
+    let document = "The river runs through the valley. ".repeat(DOCUMENT_WORDS / 6);
+    let begins = [
+        json!({"role": "user", "content": document}),
+        json!({"role": "assistant", "content": "I have read it."}),
+    ];
+    agent.history.splice(..0, begins);
+    while agent.turn(base).await {}
+    agent.history.push(json!({"role": "user", "content": "And how is the weather in May?"}));
+    while agent.turn(base).await {}
+    let completed = gateway.events("step.completed").await;
+    let used = |event: &Value| event["clear"]["context"]["used"].as_array().unwrap().len();
+    let with_context = completed.iter().filter(|event| used(event) > 0).count();
+    assert_eq!(with_context >= TURNS, memory != "off", "{with_context} steps with context");
+    gateway.is_consistent().await;
+    let tokens = completed
+        .iter()
+        .skip(KNOWN.len())
+        .map(|event| event["clear"]["usage"]["cached_tokens"].as_u64().unwrap_or_default());
+    let tokens = tokens.sum();
+    gateway.server.stop().await;
+    tokens
+}
+
+async fn caches_nearly_as_much_with_memory(face: Face, backend: Backend) {
+    let without = cached_tokens(face, backend, "off").await;
+    let with = cached_tokens(face, backend, "full").await;
+    assert!(without > 100_000, "{without}");
+    assert!(with * 10 >= without * 9, "{with} with memory, {without} without");
+}
+
+#[tokio::test]
+async fn the_memory_leaves_the_cache_of_chat_completions_to_an_agent() {
+    caches_nearly_as_much_with_memory(Face::Chat, Backend::OpenAi).await;
+}
+
+#[tokio::test]
+async fn the_memory_leaves_the_cache_of_messages_to_an_agent() {
+    caches_nearly_as_much_with_memory(Face::Messages, Backend::Anthropic).await;
 }

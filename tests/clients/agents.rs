@@ -73,14 +73,14 @@ impl Desk {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
     }
 
-    /// Codex with a prompt; gives its events.
-    async fn codex(&self, base: &str, prompt: &str) -> (Vec<Value>, Output) {
+    /// Codex with a prompt, and with a use of the memory; gives its events.
+    async fn codex(&self, base: &str, prompt: &str, memory: &str) -> (Vec<Value>, Output) {
         let folder = self.home.path().join(".codex");
         std::fs::create_dir_all(&folder).unwrap();
         let config = format!(
             "model = \"gpt-5\"\nmodel_provider = \"local\"\n[model_providers.local]\n\
              name = \"local\"\nbase_url = \"{base}/v1\"\nwire_api = \"responses\"\n\
-             env_key = \"KEY\"\n"
+             env_key = \"KEY\"\nhttp_headers = {{ \"X-MLSDM-Memory\" = \"{memory}\" }}\n"
         );
         std::fs::write(folder.join("config.toml"), config).unwrap();
         let mut command = self.command("codex");
@@ -142,23 +142,29 @@ async fn codex_finishes_a_task() {
         return;
     }
     for backend in [Backend::Responses, Backend::OpenAi] {
-        codex_finishes(backend).await;
+        for memory in ["full", "off"] {
+            codex_finishes(backend, memory).await;
+        }
     }
 }
 
-async fn codex_finishes(backend: Backend) {
-    let desk = Desk::new();
+/// The turns of Codex: two commands in parallel, an edit, a command, a text.
+fn codex_task() -> Vec<Answer> {
     let call = |line: &str| ("exec_command", json!({ "cmd": line }));
-    let script = turns(vec![
+    vec![
         Answer::calls([call("cat a.txt"), call("ls")])
             .thinking("First I look at the file.")
             .saying("I read the file."),
         Answer::calls([call("sed -i s/hello/goodbye/ a.txt")]).thinking("Now I edit it."),
         Answer::calls([call("cat a.txt")]),
         Answer::text(DONE),
-    ]);
-    let gateway = Gateway::new(backend, script, &[]).await;
-    let (events, output) = desk.codex(gateway.server.base(), TASK).await;
+    ]
+}
+
+async fn codex_finishes(backend: Backend, memory: &str) {
+    let desk = Desk::new();
+    let gateway = Gateway::new(backend, turns(codex_task()), &[]).await;
+    let (events, output) = desk.codex(gateway.server.base(), TASK, memory).await;
     let said = |text: &str| events.iter().any(|event| event["item"]["text"] == text);
     assert!(said(DONE), "{output:?}");
     // chat completions have no field for a summary of reasoning that Codex shows
@@ -171,15 +177,90 @@ async fn codex_finishes(backend: Backend) {
 }
 
 #[tokio::test]
+async fn codex_uses_the_memory_of_another_conversation() {
+    if runs_isolated("agents::codex_uses_the_memory_of_another_conversation").await {
+        return;
+    }
+    let desk = Desk::new();
+    let gateway = Gateway::new(Backend::Responses, turns(codex_task()), &[]).await;
+    let base = gateway.server.base();
+    let (_, output) =
+        desk.codex(base, "Replace hello by goodbye, says my friend Rex", "full").await;
+    assert_eq!(std::fs::read_to_string(desk.file()).unwrap(), "goodbye\n", "{output:?}");
+    std::fs::write(desk.file(), "hello\n").unwrap();
+    for (memory, knows) in [("off", false), ("full", true)] {
+        let (events, output) = desk.codex(base, TASK, memory).await;
+        assert!(events.iter().any(|event| event["item"]["text"] == DONE), "{output:?}");
+        let calls = gateway.provider.calls();
+        let input = calls.last().unwrap().json()["input"].to_string();
+        assert_eq!(input.contains("my friend Rex"), knows, "{memory}: {input}");
+    }
+    gateway.is_consistent().await;
+    gateway.server.stop().await;
+}
+
+/// A file whose content is refused when an agent shows it to its model.
+const HARMFUL: &str = "Attack, kill and destroy\n";
+
+/// What happened to the steps of an agent, in their order.
+async fn outcomes(gateway: &Gateway) -> Vec<String> {
+    let mut outcomes = Vec::new();
+    for kind in ["step.completed", "step.rejected"] {
+        for event in gateway.events(kind).await {
+            outcomes.push((event["position"].as_u64().unwrap(), kind.to_owned()));
+        }
+    }
+    outcomes.sort();
+    outcomes.into_iter().map(|(_, kind)| kind).collect()
+}
+
+const REQUEST_IS_JUDGED: [(&str, &str); 1] = [("MLSDM__MLSDM__POLICY__MORAL__SCOPE", "request")];
+
+#[tokio::test]
+async fn claude_code_reports_a_moral_refusal_within_a_loop_of_tools() {
+    if runs_isolated("agents::claude_code_reports_a_moral_refusal_within_a_loop_of_tools").await {
+        return;
+    }
+    let desk = Desk::new();
+    std::fs::write(desk.file(), HARMFUL).unwrap();
+    let script = turns(claude_task(&desk));
+    let gateway = Gateway::new(Backend::Anthropic, script, &REQUEST_IS_JUDGED).await;
+    let told = desk.claude(gateway.server.base(), TASK, &[]).await;
+    let report = told["result"].as_str().unwrap_or_default();
+    assert!(report.contains("unable to respond to this request"), "{told}");
+    assert_eq!(gateway.provider.calls().len(), 1, "a refused result reaches no provider");
+    assert_eq!(outcomes(&gateway).await, ["step.completed", "step.rejected"]);
+    assert_eq!(std::fs::read_to_string(desk.file()).unwrap(), HARMFUL);
+    gateway.is_consistent().await;
+    gateway.server.stop().await;
+}
+
+#[tokio::test]
+async fn codex_reports_a_moral_refusal_within_a_loop_of_tools() {
+    if runs_isolated("agents::codex_reports_a_moral_refusal_within_a_loop_of_tools").await {
+        return;
+    }
+    let desk = Desk::new();
+    std::fs::write(desk.file(), HARMFUL).unwrap();
+    let script = turns(codex_task());
+    let gateway = Gateway::new(Backend::Responses, script, &REQUEST_IS_JUDGED).await;
+    let (events, output) = desk.codex(gateway.server.base(), TASK, "recall").await;
+    let text = serde_json::to_string(&events).unwrap();
+    assert!(text.contains("morally rejected"), "{output:?}");
+    assert_eq!(gateway.provider.calls().len(), 1, "a refused result reaches no provider");
+    assert_eq!(outcomes(&gateway).await, ["step.completed", "step.rejected"]);
+    assert_eq!(std::fs::read_to_string(desk.file()).unwrap(), HARMFUL);
+    gateway.is_consistent().await;
+    gateway.server.stop().await;
+}
+
+#[tokio::test]
 async fn claude_code_uses_the_memory_of_another_conversation() {
     if runs_isolated("agents::claude_code_uses_the_memory_of_another_conversation").await {
         return;
     }
     let desk = Desk::new();
-    let memory = [
-        ("MLSDM__MLSDM__POLICY__MEMORY__MODE", "full"),
-        ("MLSDM__API__END_USER", "claude_code_account"),
-    ];
+    let memory = [("MLSDM__MLSDM__POLICY__MEMORY__MODE", "full")];
     let gateway = Gateway::new(Backend::Anthropic, turns(claude_task(&desk)), &memory).await;
     let base = gateway.server.base();
     let early = desk.claude(base, "Replace hello by goodbye, says my friend Rex", &[]).await;
@@ -229,7 +310,8 @@ async fn codex_reports_a_moral_refusal() {
     }
     let desk = Desk::new();
     let gateway = Gateway::new(Backend::Responses, turns(Vec::new()), &[]).await;
-    let (events, output) = desk.codex(gateway.server.base(), "Attack, kill and destroy").await;
+    let (events, output) =
+        desk.codex(gateway.server.base(), "Attack, kill and destroy", "recall").await;
     let text = serde_json::to_string(&events).unwrap();
     assert!(text.contains("morally rejected"), "{output:?}");
     assert_eq!(gateway.provider.calls().len(), 0, "a refused prompt reaches no provider");

@@ -21,11 +21,16 @@ pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 
 /// The models of a configuration by environment variables.
 pub(crate) fn llm(env: &[(&str, &str)]) -> Llm {
+    configured(None, env)
+}
+
+/// The models of a configuration by a file and environment variables.
+pub(crate) fn configured(file: Option<PathBuf>, env: &[(&str, &str)]) -> Llm {
     let set = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     // retries without backoff
     let swift = [("MLSDM__LLM__RETRY__BASE_MS", "0"), ("MLSDM__LLM__MODEL", "m-1")];
     let sources = Sources {
-        file: None,
+        file,
         dir: PathBuf::from("/nonexistent"),
         env: swift.iter().chain(env).map(set).collect::<Vec<_>>(),
         flags: Vec::new(),
@@ -60,6 +65,7 @@ pub(crate) fn request() -> Request {
         prompt: PROMPT.into(),
         max_tokens: Some(64.into()),
         temperature: None,
+        takes_temperature: None,
         extra: Arc::default(),
     }
 }

@@ -10,7 +10,7 @@ use wiremock::{
     matchers::{body_partial_json, header, method, path, query_param},
 };
 
-use crate::models::{PROMPT, llm, openai, request, streamed, whole, with_fields};
+use crate::models::{PROMPT, configured, llm, openai, request, streamed, whole, with_fields};
 
 fn call(index: usize, id: Option<&str>, name: Option<&str>, arguments: &str) -> Value {
     json!({ "index": index, "id": id, "function": { "name": name, "arguments": arguments } })
@@ -183,4 +183,40 @@ async fn azure_gets_its_api_version_and_key_header() {
         ("MLSDM__LLM__OPENAI__API_VERSION", "2024-10-21"),
     ]);
     assert!(whole(&azure, &request()).await.0.result.is_ok());
+}
+
+#[tokio::test]
+async fn a_translated_request_respects_the_rules_of_its_model() {
+    let server = MockServer::start().await;
+    let answer = json!({ "choices": [{
+        "finish_reason": "stop", "message": { "role": "assistant", "content": "Hi" }
+    }] });
+    let answer = ResponseTemplate::new(200).set_body_json(answer);
+    Mock::given(method("POST")).respond_with(answer).mount(&server).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    let models = r#"[llm]
+        models = [
+            "m-1", { name = "plain-*", temperature = "refused" }, { name = "o3", temperature = 1.0 }
+        ]"#;
+    std::fs::write(&file, models).unwrap();
+    let url = format!("{}/v1", server.uri());
+    let env = [("LLM_BACKEND", "openai"), ("MLSDM__LLM__OPENAI__BASE_URL", &*url)];
+    let llm = configured(Some(file), &env);
+    for (model, takes) in [("plain-7", false), ("o3", true), ("m-1", true)] {
+        let request = Request {
+            model: Some(model.to_owned()),
+            temperature: Some(0.5),
+            ..with_fields(Dialect::Anthropic, json!({ "temperature": 0.5, "top_p": 0.9 }))
+        };
+        let (report, sink) = whole(&llm, &request).await;
+        assert!(report.result.is_ok(), "{model}: {:?}", report.result);
+        let sent = server.received_requests().await.unwrap().pop().unwrap();
+        let sent: Value = serde_json::from_slice(&sent.body).unwrap();
+        let is_sent = |name: &str| sent.get(name).is_some();
+        assert_eq!((is_sent("temperature"), is_sent("top_p")), (takes, takes), "{model}: {sent}");
+        let dropped = sink.into_parts().dropped;
+        let expected: &[&str] = if takes { &[] } else { &["temperature", "top_p"] };
+        assert_eq!(dropped, expected, "{model}");
+    }
 }

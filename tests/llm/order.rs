@@ -74,6 +74,48 @@ async fn the_failure_of_the_first_provider_is_reported_if_no_fallback_can_be_rep
     assert_eq!(report.result.err(), Some(LlmError::Upstream { status: 500 }));
 }
 
+/// Two servers of chat completions: the second is the fallback of the first.
+fn with_fallback(first: &Double, second: &Double) -> Llm {
+    let providers =
+        json!([{ "name": "second", "dialect": "openai", "base_url": second.url }]).to_string();
+    llm(&[
+        ("LLM_BACKEND", "openai"),
+        ("MLSDM__LLM__OPENAI__BASE_URL", &first.url),
+        ("MLSDM__LLM__PROVIDERS", &providers),
+        ("MLSDM__LLM__FALLBACKS", "second:m-2"),
+        ("MLSDM__LLM__RETRY__ATTEMPTS", "1"),
+    ])
+}
+
+fn refusal(line: &str, code: &str) -> mlsdm::testkit::double::Act {
+    answer(line, "", &json!({ "error": { "code": code, "message": "no" } }).to_string())
+}
+
+#[tokio::test]
+async fn a_refusal_is_reported_although_a_fallback_fails_in_another_way() {
+    let too_long = || refusal("400 Bad Request", "context_length_exceeded");
+    for fallback in [
+        failing(1).remove(0),
+        refusal("401 Unauthorized", "invalid_api_key"),
+        refusal("404 Not Found", "model_not_found"),
+    ] {
+        let (first, second) = (Double::new([too_long()]).await, Double::new([fallback]).await);
+        let (report, _) = whole(&with_fallback(&first, &second), &request()).await;
+        assert_eq!((report.provider, report.attempts, second.times()), ("openai", 2, 1));
+        let error = report.result.err().unwrap();
+        assert_eq!(error.provider_error().unwrap().code, "context_length_exceeded");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_by_a_fallback_is_reported_after_a_failure() {
+    let first = Double::new(failing(1)).await;
+    let second = Double::new([refusal("413 Content Too Large", "request_too_large")]).await;
+    let (report, _) = whole(&with_fallback(&first, &second), &request()).await;
+    assert_eq!((report.provider, report.attempts), ("second", 2));
+    assert!(matches!(report.result, Err(LlmError::Refused { status: 413, .. })));
+}
+
 #[tokio::test]
 async fn an_engine_can_have_its_own_model() {
     let double = Double::new([completion("from afar")]).await;

@@ -48,6 +48,7 @@ pub(super) async fn ask(
         prompt: Arc::clone(&step.request.prompt),
         max_tokens: limit(step.request, admitted),
         temperature: step.request.temperature,
+        takes_temperature: None,
         extra: step.request.chat.as_ref().map(|chat| Arc::clone(&chat.extra)).unwrap_or_default(),
     };
     progress.call();

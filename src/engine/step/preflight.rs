@@ -55,6 +55,7 @@ fn check_model(step: Step<'_>) -> Result<(), StepError> {
         prompt: Arc::from(""),
         max_tokens: request.max_tokens,
         temperature: request.temperature,
+        takes_temperature: None,
         extra,
     };
     match step.engine.parts.llm.check(&request) {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
-        event::{Event, StepCompleted},
+        event::{Event, ModelCall, StepCompleted, StepFailed},
         ids::Position,
     },
     engine::{
@@ -92,12 +92,17 @@ pub(super) async fn replay_answer(
         (_, Event::StepFailed(failed)) => Err(StepError::Failed {
             step: ending.step.unwrap_or_default(),
             stage: failed.stage,
-            code: failed.code,
+            code: failed.code.clone(),
             retry_after: None,
-            call: failed.calls.last().map(|call| Box::new(FailedCall::recorded(call))),
+            call: deciding_call(&failed).map(|call| Box::new(FailedCall::recorded(call))),
         }),
         _ => Err(StepError::defect("an idempotency key belongs to events that are not a step's")),
     }
+}
+
+/// The call whose failure ended the step: a refusal stays the cause when a fallback fails as well.
+fn deciding_call(failed: &StepFailed) -> Option<&ModelCall> {
+    failed.calls.iter().rfind(|call| call.code == failed.code).or(failed.calls.last())
 }
 
 async fn stored_answer(

@@ -12,14 +12,12 @@ mod request;
 mod response;
 pub mod stored;
 
-use std::sync::Arc;
-
 use actix_web::{HttpRequest, HttpResponse, web::Data};
 
 use crate::{
-    engine::{Engine, StepRequest},
+    engine::StepRequest,
     http::{
-        AppState, Code, Problem,
+        AppState, Problem,
         access::{Authorized, permission},
         body::JsonBody,
         engine::EngineCall,
@@ -28,7 +26,6 @@ use crate::{
         stream,
         v1::memory,
     },
-    llm::Request,
 };
 use events::Events;
 use history::History;
@@ -78,26 +75,10 @@ pub async fn post(
     let memory = Some(memory::mode(&request, parsed.step.memory, parsed.default_memory())?);
     let step = parsed.step(earlier, &state.blocks)?;
     let step = StepRequest { model: model.clone(), memory, ..step };
-    check_form(&state, &engine, &step)?;
     if stream {
         let model = model.unwrap_or_else(|| state.models.default.clone());
         let events = Events::new(model, echo, state.refusal);
         return stream::step(&state, engine, caller, step, events).await;
     }
     governance::answer(&state, engine, caller, step, |answer| response::body(answer, &echo)).await
-}
-
-/// Checks that a provider can be asked, so that no step is run for a request that none understands.
-fn check_form(state: &AppState, engine: &Engine, step: &StepRequest) -> Result<(), Problem> {
-    let Some(chat) = &step.chat else { return Ok(()) };
-    let request = Request {
-        model: step.model.clone(),
-        messages: chat.messages.clone(),
-        prompt: Arc::default(),
-        max_tokens: step.max_tokens,
-        temperature: step.temperature,
-        extra: Arc::clone(&chat.extra),
-    };
-    let checked = state.engines.parts().llm.for_engine(engine.id()).check(&request);
-    checked.map_err(|error| Problem::new(Code::ModelCannot, error.to_string()))
 }

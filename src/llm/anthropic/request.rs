@@ -154,6 +154,7 @@ mod tests {
             prompt: Arc::default(),
             max_tokens: Some(64.into()),
             temperature: Some(1.7),
+            takes_temperature: None,
             extra: Arc::new(Extra { dialect: Some(dialect), fields, ..Extra::default() }),
         }
     }

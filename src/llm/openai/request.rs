@@ -29,15 +29,18 @@ pub(super) fn body(
         return Err(LlmError::Untranslatable { what: "the request names no model" });
     }
     let (mut body, dropped) = match request.extra.dialect {
-        Some(Dialect::OpenAi) => (unchanged(request)?, Dropped::new()),
+        Some(Dialect::OpenAi) => {
+            let mut body = unchanged(request)?;
+            if let Some(temperature) = request.temperature {
+                body.set_number("temperature", &temperature)?;
+            }
+            (body, Dropped::new())
+        }
         None | Some(Dialect::Anthropic | Dialect::Responses) => {
             translate::translate(request, Dialect::OpenAi)?
         }
     };
     limit(request, max_tokens_field, &mut body)?;
-    if let Some(temperature) = request.temperature {
-        body.set_number("temperature", &temperature)?;
-    }
     body.set("stream", &streaming)?;
     if streaming {
         body.set("stream_options", &stream_options(request))?;
@@ -121,6 +124,7 @@ mod tests {
             prompt: Arc::default(),
             max_tokens: Some(64.into()),
             temperature: Some(0.5),
+            takes_temperature: None,
             extra: Arc::new(Extra { dialect, fields, ..Extra::default() }),
         }
     }

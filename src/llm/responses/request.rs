@@ -34,15 +34,16 @@ pub(in crate::llm) fn body(
         && is_native
         && given.get("store").is_none_or(|store| store.get() != "false");
     let (mut body, dropped) = if is_native {
-        (unchanged(request, model, stores)?, Dropped::new())
+        let mut body = unchanged(request, model, stores)?;
+        if let Some(temperature) = request.temperature {
+            body.set_number("temperature", &temperature)?;
+        }
+        (body, Dropped::new())
     } else {
         translate::translate(request, Dialect::Responses)?
     };
     if let Some(limit) = request.max_tokens {
         body.set_number("max_output_tokens", &limit.tokens)?;
-    }
-    if let Some(temperature) = request.temperature {
-        body.set_number("temperature", &temperature)?;
     }
     body.set("store", &stores)?;
     body.set("stream", &streaming)?;

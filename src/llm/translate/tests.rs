@@ -30,6 +30,7 @@ fn request(dialect: Dialect, model: &str, messages: Value, fields: Value) -> Req
         prompt: Arc::default(),
         max_tokens: None,
         temperature: None,
+        takes_temperature: None,
         extra: Arc::new(Extra { dialect: Some(dialect), fields, ..Extra::default() }),
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn body(
 ) -> Result<Body, LlmError> {
     let mut fields = Fields::default();
     body::set(&mut fields, "model", &request.model)?;
+    super::sampling(conversation, request, facts, &mut fields)?;
     let Conversation { turns, options, dropped } = conversation;
     if options.top_k.is_some() {
         dropped.push("top_k");
@@ -66,9 +67,6 @@ fn write_options(options: &Options, fields: &mut Fields) -> Result<(), LlmError>
     }
     if !options.stop.is_empty() {
         body::set(fields, "stop", &options.stop)?;
-    }
-    if let Some(top_p) = options.top_p {
-        body::set(fields, "top_p", &top_p)?;
     }
     if options.is_json {
         body::set(fields, "response_format", &json!({ "type": "json_object" }))?;

@@ -1,5 +1,7 @@
 //! Writes requests of the Responses API, for a server that has no other route.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -9,20 +11,19 @@ use super::{
 use crate::{
     json::Fields,
     llm::{
-        LlmError, Request, Role,
+        Dialect, LlmError, Request, Role,
         body::{self, Body, raw},
         model_facts::{ModelFacts, Thinking},
     },
 };
 
 /// Fields of chat completions that have the same name and meaning in this API.
-const SHARED: [&str; 7] = [
+const SHARED: [&str; 6] = [
     "metadata",
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
     "service_tier",
-    "top_p",
     "user",
 ];
 
@@ -34,6 +35,7 @@ pub(super) fn body(
 ) -> Result<Body, LlmError> {
     let mut fields = Fields::default();
     body::set(&mut fields, "model", &request.model)?;
+    super::sampling(conversation, request, facts, &mut fields)?;
     let Conversation { turns, options, dropped } = conversation;
     let leading = turns.iter().take_while(|turn| turn.role == Role::System).count();
     let system: Vec<String> = turns[..leading].iter().map(|turn| joined(&turn.parts)).collect();
@@ -63,11 +65,12 @@ pub(super) fn body(
 
 /// Keeps the hints that the two APIs of `OpenAI` share.
 fn share(request: &Request, fields: &mut Fields, dropped: &mut Vec<&'static str>) {
-    let is_chat = request.extra.dialect == Some(crate::llm::Dialect::OpenAi);
+    if request.extra.dialect != Some(Dialect::OpenAi) {
+        return;
+    }
     for name in SHARED {
-        let given = request.extra.fields.get(name).filter(|_| is_chat || name == "top_p");
-        if let Some(given) = given {
-            fields.insert(name, std::sync::Arc::clone(given));
+        if let Some(given) = request.extra.fields.get(name) {
+            fields.insert(name, Arc::clone(given));
             dropped.retain(|other| *other != name);
         }
     }

@@ -61,6 +61,7 @@ fn request() -> Request {
         prompt: "Hi".into(),
         max_tokens: Some(10.into()),
         temperature: None,
+        takes_temperature: None,
         extra: Arc::default(),
     }
 }
@@ -199,6 +200,7 @@ async fn a_cancelled_call_shows_its_duration_and_what_was_sent() {
         prompt: "Hi".into(),
         max_tokens: Some(10.into()),
         temperature: Some(0.5),
+        takes_temperature: None,
         extra: Arc::default(),
     };
     let llm = Llm::protected(silent(), resilience());

@@ -14,6 +14,7 @@ fn request(messages: Vec<Message>, fields: Value) -> Request {
         prompt: Arc::default(),
         max_tokens: None,
         temperature: None,
+        takes_temperature: None,
         extra: Arc::new(Extra {
             dialect: Some(Dialect::Responses),
             fields: serde_json::from_value(fields).unwrap(),
