@@ -101,6 +101,7 @@ async fn streamed(openai: &OpenAi, client: Dialect) -> anyhow::Result<f64> {
         prompt: Arc::from("Hello"),
         max_tokens: None,
         temperature: None,
+        takes_temperature: None,
         extra: Arc::new(Extra { dialect: Some(Dialect::OpenAi), ..Extra::default() }),
     };
     let (sender, mut deltas) = mpsc::channel(DELTAS_MAX);
