@@ -102,7 +102,8 @@ pub(super) async fn replay_answer(
 
 /// The call whose failure ended the step: a refusal stays the cause when a fallback fails as well.
 fn deciding_call(failed: &StepFailed) -> Option<&ModelCall> {
-    failed.calls.iter().rfind(|call| call.code == failed.code).or(failed.calls.last())
+    let caused = failed.calls.iter().rfind(|call| call.code == failed.code);
+    caused.or_else(|| failed.calls.last())
 }
 
 async fn stored_answer(
