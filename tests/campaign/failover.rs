@@ -43,15 +43,6 @@ mod heavy {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_primary_that_is_cut_off_is_replaced_without_a_loss() {
-        let fault = async |cluster: &HaCluster, primary| {
-            cluster.cut_off(primary);
-            cluster.until_replaced(primary).await;
-        };
-        fails("Patroni: primary cut off", Promise::TOLD, fault, HaCluster::connect).await;
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
     async fn a_full_disk_of_the_primary_costs_no_answer() {
         let fault = async |cluster: &HaCluster, primary| {
             cluster.fill_disk(primary);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mlsdm::testkit::{Random, TestDatabase};
+use mlsdm::testkit::{Random, TestDatabase, postgres::private_cluster_18};
 use tokio::time::sleep;
 
 use crate::{
@@ -40,4 +40,17 @@ async fn a_killed_server_on_sqlite_loses_nothing_that_was_answered() {
     let mut run = scenario.start().await;
     kill_in_turn(&mut run, if extended() { 20 } else { 2 }, 1).await;
     run.finish().await.keeps(Promise::STANDARD);
+}
+
+mod heavy {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_killed_replica_on_postgresql_18_loses_nothing_that_was_answered() {
+        let cluster = private_cluster_18();
+        let database = TestDatabase::within(&cluster).await;
+        let mut run = Scenario::new("Replica killed (PostgreSQL 18)", database.url()).start().await;
+        kill_in_turn(&mut run, 4, 2).await;
+        run.finish().await.keeps(Promise::STANDARD);
+    }
 }

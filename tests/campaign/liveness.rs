@@ -11,7 +11,7 @@ pub(crate) struct Fault {
     pub(crate) ended: Instant,
 }
 
-/// What followed a fault; of several, the worst.
+/// What followed a fault. Of several faults, the worst, but the first one that probes told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Liveness {
     /// From the end of the fault to the first answer of a call that began after it. `None` if
@@ -32,8 +32,8 @@ impl Liveness {
         Self {
             first: self.first.zip(other.first).map(|(one, two)| one.max(two)),
             steady: self.steady.max(other.steady),
-            unready: self.unready.max(other.unready),
-            unhealthy: self.unhealthy.max(other.unhealthy),
+            unready: self.unready.or(other.unready),
+            unhealthy: self.unhealthy.or(other.unhealthy),
             ready: self.ready.max(other.ready),
             healthy: self.healthy.max(other.healthy),
         }

@@ -8,7 +8,7 @@ use mlsdm::testkit::{
         CommitFault::{self, EatAnswer, Hole, HoleBefore, ResetBefore},
         CutProxy,
     },
-    postgres,
+    postgres::{self, Cluster, private_cluster_18},
 };
 use tokio::time::sleep;
 
@@ -16,8 +16,18 @@ use crate::{extended, report::Promise, run::Scenario};
 
 /// One fault of the network of the first of two replicas, several times.
 async fn broken(name: &'static str, times: u32, promise: Promise, act: impl AsyncFn(&CutProxy)) {
-    let database = TestDatabase::postgres().await;
-    let proxy = CutProxy::before(postgres::shared().port()).await;
+    broken_before(postgres::shared(), name, times, promise, act).await;
+}
+
+async fn broken_before(
+    cluster: &Cluster,
+    name: &'static str,
+    times: u32,
+    promise: Promise,
+    act: impl AsyncFn(&CutProxy),
+) {
+    let database = TestDatabase::within(cluster).await;
+    let proxy = CutProxy::before(cluster.port()).await;
     let url = proxy.url(database.direct_url());
     let mut run =
         Scenario::new(name, database.url()).of_replica(0, "DATABASE_URL", &url).start().await;
@@ -46,6 +56,16 @@ async fn commits_whose_answer_is_eaten_are_neither_lost_nor_doubled() {
 
 mod heavy {
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn commits_on_postgresql_18_are_neither_lost_nor_doubled() {
+        let (name, cluster) =
+            ("COMMIT: answer eaten, 50 times (PostgreSQL 18)", private_cluster_18());
+        broken_before(&cluster, name, 1, Promise::STANDARD, async |proxy| {
+            at_commits(proxy, (0..50).flat_map(|_| [EatAnswer, CommitFault::Passes])).await;
+        })
+        .await;
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn commits_that_never_arrive_are_neither_lost_nor_doubled() {
