@@ -2,9 +2,11 @@
 
 mod contexts;
 mod messages;
+mod readers;
 
 pub(super) use contexts::{ContextCache, ContextKey, KeptContext};
 pub(super) use messages::{ItemAt, ItemDigest, RecordedItems};
+pub(super) use readers::Readers;
 
 use crate::score::ScoreCache;
 
@@ -17,4 +19,6 @@ pub(super) struct Caches {
     pub(super) contexts: ContextCache,
     /// Places of recorded messages.
     pub(super) recorded: RecordedItems,
+    /// Limits the searches that hold contents.
+    pub(super) readers: Readers,
 }

@@ -47,20 +47,38 @@ pub(super) async fn open(
     engine: &Engine,
     positions: &[Position],
 ) -> Result<HashMap<Position, Vec<u8>>, SubjectError> {
+    let mut contents = HashMap::with_capacity(positions.len());
+    let take = |position, plain| {
+        contents.insert(position, plain);
+        Ok::<_, SubjectError>(())
+    };
+    open_each(engine, positions, take).await?;
+    Ok(contents)
+}
+
+/// As [`open`], but gives each content to a function, so that all of them need not be held at once.
+pub(super) async fn open_each<E: From<SubjectError>>(
+    engine: &Engine,
+    positions: &[Position],
+    mut take: impl FnMut(Position, Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
     let (mut sealed, missing) = engine.writer.content_cache().get(positions);
     if !missing.is_empty() {
-        let read = engine.parts.store.sealed_contents(&engine.id, &missing).await?;
+        let read = engine.parts.store.sealed_contents(&engine.id, &missing).await;
+        let read = read.map_err(SubjectError::from)?;
         let read: Vec<_> = read.into_iter().map(Arc::new).collect();
         engine.writer.content_cache().insert(read.iter().cloned());
         sealed.extend(read);
     }
-    let mut contents = HashMap::with_capacity(sealed.len());
     for content in sealed {
         let Some(subject) = engine.subjects.by_ref(content.subject_ref).await? else { continue };
-        let plain = subject.key.open(content.command_id, Column::Text, &content.sealed)?;
-        contents.insert(content.position, plain);
+        let plain = subject.key.open(content.command_id, Column::Text, &content.sealed);
+        let plain = plain.map_err(SubjectError::from)?;
+        let position = content.position;
+        drop(content);
+        take(position, plain)?;
     }
-    Ok(contents)
+    Ok(())
 }
 
 /// Parses an opened content. The parser's error is dropped because it may quote the content.

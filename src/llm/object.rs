@@ -1,7 +1,10 @@
 //! JSON objects in the answers of providers, read leniently: a field of an unexpected shape is absent
 //! and never costs the answer.
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -98,12 +101,27 @@ impl Writer {
         self.0.push_str(json);
     }
 
-    /// Adds a field with a list of one JSON text.
-    pub(super) fn list_of(&mut self, name: &str, json: &str) {
+    /// Adds a field with a value.
+    pub(super) fn value(&mut self, name: &str, value: &Value) {
         self.name(name);
-        self.0.push('[');
-        self.0.push_str(json);
-        self.0.push(']');
+        // writing to memory does not fail
+        write!(self.0, "{value}").ok();
+    }
+
+    /// Adds a field with an object.
+    pub(super) fn object(&mut self, name: &str, write: impl FnOnce(&mut Self)) {
+        self.name(name);
+        self.0.push('{');
+        write(self);
+        self.0.push('}');
+    }
+
+    /// Adds a field with a list of one object.
+    pub(super) fn list_of(&mut self, name: &str, write: impl FnOnce(&mut Self)) {
+        self.name(name);
+        self.0.push_str("[{");
+        write(self);
+        self.0.push_str("}]");
     }
 
     /// Adds a field with a string.
@@ -113,7 +131,7 @@ impl Writer {
     }
 
     fn name(&mut self, name: &str) {
-        if self.0.len() > 1 {
+        if !self.0.ends_with('{') {
             self.0.push(',');
         }
         push_quoted(&mut self.0, name);
@@ -232,6 +250,14 @@ mod tests {
         let mut writer = Writer::new();
         writer.text("a", "\"");
         writer.raw("b", "[1]");
-        assert_eq!(writer.end(), r#"{"a":"\"","b":[1]}"#);
+        writer.object("c", |_| {});
+        writer.list_of("d", |inner| {
+            inner.value("x\n", &json!([1.5, "é"]));
+            inner.object("y", |deep| deep.text("z", "{"));
+        });
+        writer.raw("e", "null");
+        let expected =
+            r#"{"a":"\"","b":[1],"c":{},"d":[{"x\n":[1.5,"é"],"y":{"z":"{"}}],"e":null}"#;
+        assert_eq!(writer.end(), expected);
     }
 }

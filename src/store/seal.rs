@@ -9,13 +9,14 @@ use std::path::PathBuf;
 
 use aes_gcm::{
     Aes256Gcm, Key, KeyInit, Nonce,
-    aead::{Aead, OsRng, Payload, rand_core::RngCore},
+    aead::{Aead, AeadInPlace, OsRng, Payload, rand_core::RngCore},
 };
 use zeroize::Zeroizing;
 
 /// The length of all keys in bytes.
 pub const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
 
 /// A 256-bit key, zeroed when dropped.
 pub(super) type Secret = Zeroizing<[u8; KEY_BYTES]>;
@@ -79,11 +80,15 @@ pub fn random_key() -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
 pub(super) fn seal(key: &Secret, data: &AssociatedData, text: &[u8]) -> Result<Vec<u8>, SealError> {
     let mut nonce = [0; NONCE_BYTES];
     OsRng.try_fill_bytes(&mut nonce).map_err(|_| SealError::NoRandomness)?;
-    let payload = Payload { msg: text, aad: &data.0 };
-    let sealed = cipher(key).encrypt(Nonce::from_slice(&nonce), payload);
+    // a content may be large: it is encrypted where it is stored
+    let mut sealed = Vec::with_capacity(NONCE_BYTES + text.len() + TAG_BYTES);
+    sealed.extend_from_slice(&nonce);
+    sealed.extend_from_slice(text);
+    let text = &mut sealed[NONCE_BYTES..];
+    let tag = cipher(key).encrypt_in_place_detached(Nonce::from_slice(&nonce), &data.0, text);
     // fails only for messages beyond 64 GiB
-    let sealed = sealed.map_err(|_| SealError::Damaged)?;
-    Ok([nonce.as_slice(), &sealed].concat())
+    sealed.extend_from_slice(&tag.map_err(|_| SealError::Damaged)?);
+    Ok(sealed)
 }
 
 /// Opens bytes that [`seal`] made with the same associated data.

@@ -1,6 +1,8 @@
 //! Retrieval: embeds the prompt, searches the memory, and reads the contents it finds. Nothing of
 //! that happens without a text or with the memory off.
 
+use std::collections::HashMap;
+
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
@@ -164,19 +166,25 @@ async fn build(
     }
     let positions: Vec<Position> =
         found.hits.iter().flat_map(|hit| [hit.prompt_position, hit.position]).collect();
-    let contents = content::open(step.engine, &positions).await?;
+    let _place = step.engine.caches.readers.enter().await;
+    let (mut prompts, mut answers) = (HashMap::new(), HashMap::new());
+    let take = |position, plain: Vec<u8>| {
+        // an item that was copied from another engine has both in one content
+        if found.hits.iter().any(|hit| hit.prompt_position == position) {
+            let StoredPrompt { prompt } = content::parse(&plain)?;
+            prompts.insert(position, prompt);
+        }
+        if found.hits.iter().any(|hit| hit.position == position) {
+            let StoredAnswer { answer, .. } = content::parse(&plain)?;
+            answers.insert(position, answer);
+        }
+        Ok::<_, StepError>(())
+    };
+    content::open_each(step.engine, &positions, take).await?;
     let mut exchanges = Vec::with_capacity(found.hits.len());
     for hit in &found.hits {
-        let prompt = contents.get(&hit.prompt_position);
-        let answer = contents.get(&hit.position);
-        let (prompt, answer) = match (prompt, answer) {
-            (Some(prompt), Some(answer)) => {
-                let StoredPrompt { prompt } = content::parse(prompt)?;
-                let StoredAnswer { answer, .. } = content::parse(answer)?;
-                (prompt, answer)
-            }
-            _ => Default::default(),
-        };
+        let both = prompts.remove(&hit.prompt_position).zip(answers.remove(&hit.position));
+        let (prompt, answer) = both.unwrap_or_default();
         exchanges.push((hit.position, prompt, answer));
     }
     let remembered: Vec<PastExchange<'_>> = exchanges

@@ -148,17 +148,17 @@ impl<'r> Reader<'r> {
         for (name, value) in chunk.iter().filter(|(name, _)| !OWN.contains(name)) {
             event.raw(name, value.get());
         }
-        let mut written = Writer::new();
-        written.raw("index", "0");
-        written.raw("delta", &sent.delta);
         let mut has_more = sent.has_fields;
-        let own = ["index", "finish_reason"];
-        for (name, value) in choice.iter().filter(|(name, _)| !own.contains(name)) {
-            written.raw(name, value.get());
-            has_more |= !is_empty(value);
-        }
-        written.raw("finish_reason", "null");
-        event.list_of("choices", &written.end());
+        event.list_of("choices", |written| {
+            written.raw("index", "0");
+            written.raw("delta", &sent.delta);
+            let own = ["index", "finish_reason"];
+            for (name, value) in choice.iter().filter(|(name, _)| !own.contains(name)) {
+                written.raw(name, value.get());
+                has_more |= !is_empty(value);
+            }
+            written.raw("finish_reason", "null");
+        });
         // the server writes the chunk that ends the answer
         if !has_more && self.finish.is_some() {
             return Ok(());

@@ -139,46 +139,46 @@ impl Answer {
         for (name, value) in &self.fields {
             body.raw(name, value.get());
         }
-        let mut choice = Writer::new();
-        choice.raw("index", "0");
-        choice.raw("message", &self.message(sink));
         self.choice.entry("logprobs").or_insert(Value::Null);
-        for (name, value) in &self.choice {
-            choice.raw(name, &value.to_string());
-        }
-        choice.text("finish_reason", finish);
-        body.raw("choices", &format!("[{}]", choice.end()));
+        body.list_of("choices", |choice| {
+            choice.raw("index", "0");
+            let message = std::mem::take(&mut self.message);
+            choice.object("message", |written| write_message(written, message, sink));
+            for (name, value) in &self.choice {
+                choice.value(name, value);
+            }
+            choice.text("finish_reason", finish);
+        });
         if let Some(usage) = &self.usage {
             body.raw("usage", usage.get());
         }
         let message = RawValue::from_string(body.end()).ok()?;
         Some(NativeAnswer { dialect: Dialect::OpenAi, message })
     }
+}
 
-    fn message(&mut self, sink: &Sink) -> String {
-        let mut message = Writer::new();
-        message.raw("role", "\"assistant\"");
-        self.message.entry("content").or_insert(Value::Null);
-        self.message.entry("refusal").or_insert(Value::Null);
-        for (name, value) in self.message.iter().filter(|(name, _)| *name != "role") {
-            message.raw(name, &value.to_string());
-        }
-        let none = Map::new();
-        let calls: Vec<String> = sink
-            .tool_calls()
-            .iter()
-            .enumerate()
-            .map(|(index, call)| {
-                let extra = sink.tool_call_fields(index).unwrap_or(&none);
-                let mut written = Writer::new();
-                write_call(&mut written, Some(&call.id), Some(&call.name), &call.arguments, extra);
-                written.end()
-            })
-            .collect();
-        if !calls.is_empty() {
-            message.raw("tool_calls", &format!("[{}]", calls.join(",")));
-        }
-        message.end()
+/// Writes a message. Each of its fields is dropped when it is written, because a text may be large.
+fn write_message(written: &mut Writer, mut message: Map<String, Value>, sink: &Sink) {
+    written.raw("role", "\"assistant\"");
+    message.entry("content").or_insert(Value::Null);
+    message.entry("refusal").or_insert(Value::Null);
+    for (name, value) in message.into_iter().filter(|(name, _)| *name != "role") {
+        written.value(&name, &value);
+    }
+    let none = Map::new();
+    let calls: Vec<String> = sink
+        .tool_calls()
+        .iter()
+        .enumerate()
+        .map(|(index, call)| {
+            let extra = sink.tool_call_fields(index).unwrap_or(&none);
+            let mut written = Writer::new();
+            write_call(&mut written, Some(&call.id), Some(&call.name), &call.arguments, extra);
+            written.end()
+        })
+        .collect();
+    if !calls.is_empty() {
+        written.raw("tool_calls", &format!("[{}]", calls.join(",")));
     }
 }
 
