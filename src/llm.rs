@@ -17,6 +17,7 @@ mod deadline;
 mod error;
 mod finish;
 mod http;
+mod known;
 pub mod metrics;
 mod model_facts;
 mod names;
@@ -91,7 +92,7 @@ use crate::{
     domain::{budget::Price, ids::EngineId},
     metrics::{Counter, OTHER},
 };
-use breakers::known_models;
+use known::known_models;
 use upstream::Upstream;
 
 /// The models of an engine. Cheap to clone.
