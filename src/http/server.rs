@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: building what is served ([`startup`](crate::startup)).
 
+mod descriptors;
 mod error;
 
 use std::{
@@ -137,8 +138,11 @@ fn http_server(
     listener: TcpListener,
 ) -> Result<Server, ServeError> {
     let tasks = state.tasks.clone();
+    let workers = config.api.workers();
+    let connections = descriptors::connections_per_worker(workers, config.database.max_connections);
     let server = HttpServer::new(move || create_app(state.clone()))
-        .workers(config.api.workers())
+        .workers(workers)
+        .max_connections(connections)
         .shutdown_timeout((config.llm.drain_timeout() + SETTLE).as_secs())
         // a client that has closed its side is gone: without this it is noticed only when bytes are
         // sent to it

@@ -45,3 +45,22 @@ async fn a_mismatch_fails_with_the_remediation() {
     let run = run_mlsdm(nobody, &["check"], &[]).exits(3);
     assert!(run.stdout.contains("fail"), "{run:?}");
 }
+
+#[tokio::test]
+async fn the_check_fails_where_the_server_refuses_the_tables() {
+    const LATER: &str = "INSERT INTO _sqlx_migrations (version, description, success, checksum, \
+                         execution_time) VALUES (9, 'later', 1, x'00', 0)";
+    for (change, said) in [
+        (LATER, "run the newer version that made it"),
+        ("UPDATE mlsdm_migrations SET checksum = x'00'", "differs from that of this version"),
+    ] {
+        let database = TestDatabase::sqlite();
+        eventful(&database).await;
+        database.execute(change).await.unwrap();
+        for command in ["check", "serve"] {
+            let run = run_mlsdm(database.url(), &[command], &[]).exits(1);
+            let text = format!("{}{}", run.stdout, run.stderr);
+            assert_eq!(text.matches(said).count(), 1, "{command}: {text}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod browser;
 mod cli;
 mod compatible;
 mod damage;
+mod descriptors;
 mod disk_full;
 mod doctor;
 mod drain;
