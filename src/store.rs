@@ -22,6 +22,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 use self::{mac::MacRing, metrics::StoreMetrics};
 use crate::domain::ids::{EngineId, Micros, ReplicaId};
 use connection::{Conn, ReadConnection};
+use disk::Disk;
 use options::DatabaseKind;
 
 #[macro_use]
@@ -34,6 +35,7 @@ pub mod chain;
 mod clock;
 pub mod codec;
 pub mod content_cache;
+mod disk;
 mod error;
 pub mod faults;
 pub mod fleet;
@@ -224,6 +226,13 @@ impl Store {
                 store.begin().await.map(|transaction| tx::Tx::Sqlite(transaction, limit))
             }
             Self::Postgres(store) => store.begin().await.map(tx::Tx::Postgres),
+        }
+    }
+
+    const fn disk(&self) -> &Disk {
+        match self {
+            Self::Sqlite(store) => &store.disk,
+            Self::Postgres(store) => &store.disk,
         }
     }
 

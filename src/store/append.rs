@@ -73,14 +73,50 @@ impl Store {
     }
 }
 
+/// A step number that no step has.
+const NO_STEP: StepNumber = 0;
+
 /// Most expired idempotent requests that one call removes.
 pub const PURGE_ROWS: i64 = 1_000;
 
 impl Store {
     /// Begins a write transaction and rolls it back: checks that the database is reachable and accepts
-    /// writes from this process. A condition that only a write shows, such as a full disk, is not found.
+    /// writes from this process. After a write that found the disk full, it writes.
     pub async fn ping(&self) -> Result<(), StoreError> {
+        if self.disk().is_full() {
+            self.write_nothing().await?;
+            self.disk().set_full(false);
+        }
         self.begin_tx().await?.rollback().await
+    }
+
+    /// Notes the error of a write.
+    pub(super) fn write_failed(&self, error: &StoreError) {
+        if matches!(error, StoreError::DiskFull(_)) {
+            self.disk().set_full(true);
+        }
+    }
+
+    /// Commits a row that the same transaction removes.
+    async fn write_nothing(&self) -> Result<(), StoreError> {
+        let (engine, mut tx) = (EngineId::system(), self.begin_tx().await?);
+        let row = IdempotencyRow {
+            id: IdempotencyKey { name_hmac: [0; 32], route: String::new(), key: String::new() },
+            body_hmac: [0; 32],
+            step: NO_STEP,
+            position: 0,
+            ended_position: None,
+            expires_at: 0,
+        };
+        insert::idempotency(tx.conn(), &engine, &[row]).await?;
+        let removed = execute!(
+            tx.conn(),
+            sql::FREE_IDEMPOTENCY,
+            sqlite [engine.as_str(), json([NO_STEP].into_iter())],
+            postgres [engine.as_str(), signed(&[NO_STEP])]
+        );
+        removed.map_err(classify)?;
+        tx.commit_repeatable().await
     }
 
     /// Removes expired idempotent requests, at most [`PURGE_ROWS`]; returns their number.

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::{
     clock::StoreClock,
     connection::{ReadConnection, fetch_all},
+    disk::Disk,
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
     fleet::SharedFleet,
@@ -48,6 +49,7 @@ pub struct PostgresStore {
     pub(super) metrics: StoreMetrics,
     pub(super) hooks: Hooks,
     pub(super) mac_ring: Arc<MacRing>,
+    pub(super) disk: Disk,
 }
 
 impl PostgresStore {
@@ -96,6 +98,7 @@ impl PostgresStore {
             metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
             mac_ring: Arc::default(),
+            disk: Disk::default(),
         })
     }
 

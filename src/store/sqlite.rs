@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::{
     clock::StoreClock,
     connection::ReadConnection,
+    disk::Disk,
     error::{StoreError, classify, classify_migration},
     faults::Hooks,
     fleet::SharedFleet,
@@ -46,6 +47,7 @@ pub struct SqliteStore {
     pub(super) metrics: StoreMetrics,
     pub(super) hooks: Hooks,
     pub(super) mac_ring: Arc<MacRing>,
+    pub(super) disk: Disk,
 }
 
 #[derive(Clone)]
@@ -86,6 +88,7 @@ impl SqliteStore {
             metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
             mac_ring: Arc::default(),
+            disk: Disk::default(),
         })
     }
 
@@ -107,6 +110,7 @@ impl SqliteStore {
             metrics: StoreMetrics::default(),
             hooks: options.hooks.clone(),
             mac_ring: Arc::default(),
+            disk: Disk::default(),
         })
     }
 

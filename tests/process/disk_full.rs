@@ -9,12 +9,15 @@ use std::{
 
 use tempfile::TempDir;
 
-use mlsdm::testkit::{TestEnv, TestResponse, TestServer, send};
+use mlsdm::testkit::{TestEnv, TestResponse, TestServer, eventually, send};
 
 use crate::history::{History, equals_replay, verifies};
 
 /// The size of the disk, as a mount option.
 const DISK: &str = "size=8m";
+
+/// Limit of a request. An ending that meets the full disk is repeated beyond it.
+const LIMIT_SECONDS: u32 = 2;
 
 /// More prompts than the disk can hold.
 const PROMPTS_MAX: usize = 1_000;
@@ -50,9 +53,10 @@ impl Disk {
 
     fn env(&self) -> TestEnv {
         let database = format!("sqlite://{}", self.path().join("mlsdm.db").display());
+        let env = TestEnv::new(&database).with("API_TIMEOUT", LIMIT_SECONDS);
         match self {
-            Self::Mounted(_) => TestEnv::new(&database),
-            Self::Limited(_) => TestEnv::new(&database).wrapped(SMALL_FILES),
+            Self::Mounted(_) => env,
+            Self::Limited(_) => env.wrapped(SMALL_FILES),
         }
     }
 
@@ -102,10 +106,11 @@ async fn until_full(server: &TestServer) -> (Vec<u64>, TestResponse) {
     for number in 0..PROMPTS_MAX {
         let prompt = format!("{number} ") + &"memorable ".repeat(900);
         let reply = send(server.ask("default", "ann", &prompt)).await.unwrap();
-        if reply.status != 200 {
-            return (answered, reply);
+        match reply.status {
+            200 => answered.push(reply.body["position"].as_u64().unwrap()),
+            504 => {}
+            _ => return (answered, reply),
         }
-        answered.push(reply.body["position"].as_u64().unwrap());
     }
     panic!("{PROMPTS_MAX} prompts did not fill the disk");
 }
@@ -132,8 +137,12 @@ async fn a_full_disk_is_an_error_and_changes_nothing() {
     let after = server.state("default").await;
     assert_eq!(after["state_digest"], before["state_digest"]);
     assert_eq!(send(server.get("/health/live")).await.unwrap().status, 200);
+    if let Disk::Mounted(_) = &disk {
+        becomes_ready(&server, false).await;
+    }
 
     disk.free(&server);
+    becomes_ready(&server, true).await;
     let answer = server.say("ann", "What is my dog called?").await;
     assert_eq!(answer["accepted"], true);
     let history = History::read(&server, "default").await;
@@ -141,6 +150,14 @@ async fn a_full_disk_is_an_error_and_changes_nothing() {
     assert!(answered.iter().all(completed), "{answered:?}");
     drop(history);
     closes_and_verifies(server, disk.env()).await;
+}
+
+async fn becomes_ready(server: &TestServer, is_ready: bool) {
+    eventually(&format!("ready: {is_ready}"), async || {
+        let probe = send(server.get("/health/ready")).await.unwrap();
+        if (probe.status == 200) == is_ready { Ok(()) } else { Err(format!("{probe:?}")) }
+    })
+    .await;
 }
 
 /// The next start closes a step whose outcome could not be written.

@@ -124,6 +124,9 @@ impl<'a> Locked<'a> {
 
     /// Answers commands with an error. Left are those that are to be repeated.
     fn give_up(&mut self, commands: Vec<QueuedCommand>, error: WriteError) -> Left {
+        if let WriteError::Store(error) = &error {
+            self.context.store.write_failed(error);
+        }
         let now = Instant::now();
         let is_down = error.may_pass();
         let is_kept = |command: &QueuedCommand| {
