@@ -9,8 +9,8 @@ use mlsdm::testkit::{TestEnv, TestServer};
 
 use crate::{call::Call, client::Target};
 
-/// The last moments in which a killed replica may have answered a call that it received.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// A step may go on for this time after its call: its client has left, and the server notices it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A time in which a replica did not run.
 #[derive(Clone, Copy, Debug)]
