@@ -68,7 +68,7 @@ pub use error::{LlmError, UnreachableCause};
 pub use http::http_client;
 pub use model_facts::ModelRule;
 pub use names::provider_name;
-pub use native::{NativeAnswer, NativeEvent};
+pub use native::{Citation, NativeAnswer, NativeEvent};
 pub use openai::{OpenAi, OpenAiRoutes, OpenAiSettings};
 pub use price::BadPrice;
 pub use provider::{Function, Provider, ReplyFuture};

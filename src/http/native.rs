@@ -9,13 +9,19 @@ use super::governance::Governance;
 use crate::{
     engine::Answer,
     json::{self, Fields},
-    llm::Dialect,
+    llm::{Citation, Dialect, NativeAnswer},
 };
 
 /// The fields of the provider's answer, if the provider has this dialect.
 pub(super) fn fields(answer: &Answer, dialect: Dialect) -> Option<Fields> {
     let native = answer.native.as_ref().filter(|native| native.dialect == dialect)?;
     serde_json::from_str(native.message.get()).ok()
+}
+
+/// The sources of an answer whose provider has another dialect.
+pub(super) fn citations(answer: &Answer, dialect: Dialect) -> Vec<Citation> {
+    let native = answer.native.as_ref().filter(|native| native.dialect != dialect);
+    native.map(NativeAnswer::citations).unwrap_or_default()
 }
 
 /// The text of a whole answer: the fields that this server writes, those of the provider, and the

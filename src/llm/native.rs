@@ -4,6 +4,7 @@
 //! citations, media. A client of the same dialect gets them as the provider sent them.
 
 mod anthropic;
+mod citations;
 mod event;
 mod openai;
 mod responses;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Dialect;
+pub use citations::Citation;
 pub use event::NativeEvent;
 
 /// Maximum number of names of lost parts.
@@ -37,6 +39,11 @@ impl NativeAnswer {
             Dialect::Responses => responses::events(self.message.get()),
         };
         events.unwrap_or_default().into_iter().map(NativeEvent::on_one_line).collect()
+    }
+
+    /// The sources on the web that the answer names.
+    pub fn citations(&self) -> Vec<Citation> {
+        citations::of(self.dialect, self.message.get()).unwrap_or_default()
     }
 
     /// The names of the parts that a client of another dialect does not get.

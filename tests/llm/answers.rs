@@ -1,6 +1,7 @@
 //! Answers as clients get them: everything that a provider sends, in whatever form it sends it.
 
 mod alive;
+mod citations;
 mod identity;
 mod tolerant;
 mod whole;

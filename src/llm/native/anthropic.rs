@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use super::citations;
 use crate::llm::{
     NativeEvent,
     object::{Object, Writer, is_empty, quoted},
@@ -91,8 +92,9 @@ pub(super) fn lost(message: &str) -> Option<Vec<String>> {
                 continue;
             }
         };
-        let others =
-            block.iter().filter(|(name, value)| !neutral.contains(name) && !is_empty(value));
+        let others = block.iter().filter(|(name, value)| {
+            !neutral.contains(name) && !is_empty(value) && !citations::has_form(name, value)
+        });
         lost.extend(others.map(|(name, _)| name.to_owned()));
     }
     Some(lost)

@@ -1,5 +1,6 @@
 //! A chat completion as chunks.
 
+use super::citations;
 use crate::llm::{
     NativeEvent,
     object::{Object, Writer, is_empty},
@@ -62,8 +63,9 @@ pub(super) fn lost(message: &str) -> Option<Vec<String>> {
         (&answer, &["role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls"]),
     ];
     for (object, neutral) in neutral {
-        let others =
-            object.iter().filter(|(name, value)| !neutral.contains(name) && !is_empty(value));
+        let others = object.iter().filter(|(name, value)| {
+            !neutral.contains(name) && !is_empty(value) && !citations::has_form(name, value)
+        });
         lost.extend(others.map(|(name, _)| name.to_owned()));
     }
     Some(lost)

@@ -1,5 +1,6 @@
 //! A response as events.
 
+use super::citations;
 use crate::llm::{
     NativeEvent,
     object::{Object, Writer, is_empty},
@@ -120,9 +121,11 @@ pub(super) fn lost(message: &str) -> Option<Vec<String>> {
             "message" => {
                 for part in item.read::<Vec<Object<'_>>>("content").into_iter().flatten() {
                     let neutral = ["type", "text", "refusal"];
-                    let others = part
-                        .iter()
-                        .filter(|(name, value)| !neutral.contains(name) && !is_empty(value));
+                    let others = part.iter().filter(|(name, value)| {
+                        !neutral.contains(name)
+                            && !is_empty(value)
+                            && !citations::has_form(name, value)
+                    });
                     lost.extend(others.map(|(name, _)| name.to_owned()));
                 }
             }

@@ -38,6 +38,7 @@ enum BlockDelta<'a> {
     TextDelta { text: &'a str },
     ThinkingDelta { thinking: &'a str },
     InputJsonDelta { partial_json: &'a str },
+    CitationsDelta { citation: Value },
 }
 
 #[derive(Serialize)]
@@ -172,6 +173,16 @@ impl Events {
         }
     }
 
+    /// The sources of the open text; without one, the name of what is lost.
+    fn citations(&self, answer: &Answer) -> (String, Option<&'static str>) {
+        let citations = response::citations(answer);
+        if self.block == Block::Text {
+            let delta = |citation| self.delta(&BlockDelta::CitationsDelta { citation });
+            return (citations.map(delta).collect(), None);
+        }
+        (String::new(), citations.into_iter().next().map(|_| "citations"))
+    }
+
     /// The event that ends the message: that of the provider with the governance of the step.
     fn message_delta(&mut self, answer: &Answer) -> Option<String> {
         let mut last: Fields = serde_json::from_str(&self.last.take()?).ok()?;
@@ -217,13 +228,17 @@ impl stream::Dialect for Events {
     }
 
     fn end(&mut self, answer: &Answer) -> String {
-        let frames = self.start() + &self.end_tools() + &self.close();
+        let begun = self.start() + &self.end_tools();
+        let (cited, lost) = self.citations(answer);
+        let frames = begun + &cited + &self.close();
         let last = self.message_delta(answer).unwrap_or_else(|| {
+            let mut governance = Governance::from(answer);
+            governance.dropped.extend(lost.map(str::to_owned));
             let delta = json!({
                 "type": "message_delta",
                 "delta": {"stop_reason": stop_reason(answer), "stop_sequence": null},
                 "usage": MessagesUsage::from(answer),
-                "mlsdm": Governance::from(answer),
+                "mlsdm": governance,
             });
             named("message_delta", &delta)
         });

@@ -69,12 +69,29 @@ pub(super) fn id(id: &str) -> String {
 
 fn content(answer: &Answer) -> Vec<Value> {
     let text = Some(&answer.response).filter(|text| !text.is_empty());
-    let text = text.map(|text| json!({"type": "text", "text": text}));
+    let text = text.map(|text| {
+        let mut block = json!({"type": "text", "text": text});
+        let citations: Vec<Value> = citations(answer).collect();
+        if !citations.is_empty() {
+            block["citations"] = citations.into();
+        }
+        block
+    });
     let reasoning = Some(&answer.reasoning).filter(|text| !text.is_empty());
     let reasoning =
         reasoning.map(|text| json!({"type": "thinking", "thinking": text, "signature": ""}));
     let calls = answer.tool_calls.iter().map(tool_use);
     reasoning.into_iter().chain(text).chain(calls).collect()
+}
+
+/// The sources of a provider with another dialect. Only Anthropic can write the index of a source.
+pub(super) fn citations(answer: &Answer) -> impl Iterator<Item = Value> {
+    native::citations(answer, Dialect::Anthropic).into_iter().map(|citation| {
+        json!({
+            "type": "web_search_result_location", "url": citation.url, "title": citation.title,
+            "cited_text": "", "encrypted_index": "",
+        })
+    })
 }
 
 fn tool_use(call: &ToolCall) -> Value {

@@ -141,9 +141,14 @@ impl stream::Dialect for Events {
         } else if self.items.is_empty() {
             frames.push_str(&self.items.text(TextKind::Message, &answer.response));
         }
+        let annotations = output::annotations(answer);
+        let has_sources = !annotations.is_empty();
+        let annotated = self.items.annotate(annotations);
+        let lost = (has_sources && annotated.is_none()).then_some("citations");
+        frames.push_str(&annotated.unwrap_or_default());
         frames.push_str(&self.items.close());
         let items = self.items.take();
-        let response = ResponseBody::ended(answer, self.items.echo(), items);
+        let response = ResponseBody::ended(answer, self.items.echo(), items).without(lost);
         let name = match response.status() {
             "incomplete" => "response.incomplete",
             _ => "response.completed",

@@ -7,8 +7,9 @@ use serde_json::{Value, json, value::RawValue};
 use super::echo::Echo;
 use crate::{
     engine::Answer,
+    http::native,
     json::{self, Fields},
-    llm::{Dialect, ToolCall, custom_input},
+    llm::{Citation, Dialect, ToolCall, custom_input},
 };
 
 /// The ids of the output items of a response, which is told by the server's id of its request.
@@ -40,8 +41,8 @@ impl ItemIds {
 /// The output items as the provider sent them, or as this server wrote them, each with the id that the
 /// client knows.
 pub(super) fn originals(answer: &Answer, echo: &Echo) -> Vec<(String, Arc<RawValue>)> {
-    let native = answer.native.as_ref().filter(|native| native.dialect == Dialect::Responses);
-    let given: Option<Vec<Box<RawValue>>> = native
+    let provided = answer.native.as_ref().filter(|native| native.dialect == Dialect::Responses);
+    let given: Option<Vec<Box<RawValue>>> = provided
         .and_then(|native| json::read::<Fields>(&native.message).ok())
         .and_then(|message| message.read("output").ok().flatten());
     let Some(given) = given else {
@@ -80,7 +81,7 @@ pub(super) fn items(answer: &Answer, echo: &Echo) -> Vec<Value> {
     }
     if !answer.response.is_empty() || answer.tool_calls.is_empty() {
         let status = if incomplete(answer).is_some() { "incomplete" } else { "completed" };
-        let text = text_part(&answer.response);
+        let text = annotated(text_part(&answer.response), &annotations(answer));
         items.push(message(&ids.message(0), status, &[text]));
     }
     let calls = answer.tool_calls.iter().enumerate();
@@ -122,6 +123,24 @@ pub(super) fn message(id: &str, status: &str, content: &[Value]) -> Value {
 
 pub(super) fn text_part(text: &str) -> Value {
     json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+}
+
+/// A part of text with the sources that it names.
+pub(super) fn annotated(mut part: Value, annotations: &[Value]) -> Value {
+    part["annotations"] = annotations.into();
+    part
+}
+
+/// The sources of a provider with another dialect.
+pub(super) fn annotations(answer: &Answer) -> Vec<Value> {
+    let form = |citation: Citation| {
+        let Citation { url, title, start, end } = citation;
+        json!({
+            "type": "url_citation", "url": url, "title": title, "start_index": start,
+            "end_index": end,
+        })
+    };
+    native::citations(answer, Dialect::Responses).into_iter().map(form).collect()
 }
 
 pub(super) fn reasoning(id: &str, text: &str) -> Value {

@@ -105,6 +105,14 @@ impl ResponseBody {
         }
     }
 
+    /// The response with the name of a further part that was left out.
+    pub(super) fn without(mut self, lost: Option<&'static str>) -> Self {
+        if let Some(governance) = &mut self.mlsdm {
+            governance.dropped.extend(lost.map(str::to_owned));
+        }
+        self
+    }
+
     /// The status.
     pub(super) const fn status(&self) -> &'static str {
         self.status

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::response::{self, Usage, finish_reason};
+use super::response::{self, Usage, annotations, finish_reason};
 use crate::{
     clock,
     config::MoralRefusal,
@@ -165,6 +165,10 @@ impl stream::Dialect for Chunks {
         let mut delta = json!({});
         if answer.refusal().is_some() {
             delta["refusal"] = json!(answer.note);
+        }
+        let annotations = annotations(answer);
+        if !annotations.is_empty() {
+            delta["annotations"] = annotations.into();
         }
         let choice = json!([{
             "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason(answer),

@@ -1,6 +1,7 @@
 //! Chat completions in the format of `OpenAI`.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
     domain::event::RejectReason,
     engine::Answer,
     http::{governance::Governance, native},
-    llm::{Dialect, ToolCall},
+    llm::{Citation, Dialect, ToolCall},
 };
 
 /// A chat completion.
@@ -48,6 +49,10 @@ struct AssistantMessage {
     reasoning_content: Option<String>,
     /// The reason of a moral rejection.
     refusal: Option<&'static str>,
+    /// The sources on the web that the answer names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    annotations: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ChatToolCall>,
 }
@@ -117,6 +122,7 @@ impl From<&Answer> for ChatCompletion {
                     reasoning_content: Some(answer.reasoning.clone())
                         .filter(|text| !text.is_empty()),
                     refusal: answer.refusal().map(|_| answer.note),
+                    annotations: annotations(answer),
                     tool_calls: answer.tool_calls.iter().map(ChatToolCall::from).collect(),
                 },
                 logprobs: None,
@@ -126,6 +132,16 @@ impl From<&Answer> for ChatCompletion {
             mlsdm: Governance::from(answer),
         }
     }
+}
+
+/// The sources of a provider with another dialect.
+pub(super) fn annotations(answer: &Answer) -> Vec<Value> {
+    let form = |citation: Citation| {
+        let Citation { url, title, start, end } = citation;
+        let source = json!({"url": url, "title": title, "start_index": start, "end_index": end});
+        json!({"type": "url_citation", "url_citation": source})
+    };
+    native::citations(answer, Dialect::OpenAi).into_iter().map(form).collect()
 }
 
 /// `None` if the answer consists of tool calls alone.

@@ -43,6 +43,7 @@ struct OpenText {
     /// The index of the item.
     at: usize,
     text: String,
+    annotations: Vec<Value>,
 }
 
 struct OpenCall {
@@ -176,15 +177,36 @@ impl Items {
             data["content_index"] = json!(0);
             "response.content_part.added"
         };
-        self.open = Some(OpenText { kind, id, at, text: String::new() });
+        self.open = Some(OpenText { kind, id, at, text: String::new(), annotations: Vec::new() });
         added + &self.event(name, data)
+    }
+
+    /// Adds the sources of the open message; without one, they are lost, and there are no events.
+    pub(super) fn annotate(&mut self, annotations: Vec<Value>) -> Option<String> {
+        let open = self.open.as_mut().filter(|open| open.kind == TextKind::Message)?;
+        open.annotations.clone_from(&annotations);
+        let (id, at) = (open.id.clone(), open.at);
+        let event = |(index, annotation): (usize, Value)| {
+            let data = json!({
+                "item_id": id, "output_index": at, "content_index": 0, "annotation_index": index,
+                "annotation": annotation,
+            });
+            self.event("response.output_text.annotation.added", data)
+        };
+        Some(annotations.into_iter().enumerate().map(event).collect())
     }
 
     /// Closes the open text, if there is one.
     pub(super) fn close_text(&mut self) -> String {
-        let Some(OpenText { kind, id, at, text }) = self.open.take() else { return String::new() };
+        let Some(OpenText { kind, id, at, text, annotations }) = self.open.take() else {
+            return String::new();
+        };
+        let mut part = part(kind, &text);
+        if kind == TextKind::Message {
+            part = output::annotated(part, &annotations);
+        }
         let mut done = json!({"item_id": id, "output_index": at});
-        let mut ended = json!({"item_id": id, "output_index": at, "part": part(kind, &text)});
+        let mut ended = json!({"item_id": id, "output_index": at, "part": &part});
         let (names, item) = match kind {
             TextKind::Reasoning => {
                 done["text"] = json!(text);
@@ -198,12 +220,12 @@ impl Items {
                 done["text"] = json!(text);
                 done["logprobs"] = json!([]);
                 let names = ["response.output_text.done", "response.content_part.done"];
-                (names, output::message(&id, "completed", &[part(kind, &text)]))
+                (names, output::message(&id, "completed", &[part]))
             }
             TextKind::Refusal => {
                 done["refusal"] = json!(text);
                 let names = ["response.refusal.done", "response.content_part.done"];
-                (names, output::message(&id, "completed", &[part(kind, &text)]))
+                (names, output::message(&id, "completed", &[part]))
             }
         };
         let index = if kind == TextKind::Reasoning { "summary_index" } else { "content_index" };
