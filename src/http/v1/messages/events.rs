@@ -229,11 +229,11 @@ impl stream::Dialect for Events {
 
     fn end(&mut self, answer: &Answer) -> String {
         let begun = self.start() + &self.end_tools();
-        let (cited, lost) = self.citations(answer);
+        let (cited, without_form) = self.citations(answer);
         let frames = begun + &cited + &self.close();
         let last = self.message_delta(answer).unwrap_or_else(|| {
             let mut governance = Governance::from(answer);
-            governance.dropped.extend(lost.map(str::to_owned));
+            governance.dropped.extend(without_form.map(str::to_owned));
             let delta = json!({
                 "type": "message_delta",
                 "delta": {"stop_reason": stop_reason(answer), "stop_sequence": null},
