@@ -6,18 +6,14 @@
 mod from_anthropic;
 mod from_openai;
 mod parts;
+mod sampling;
 #[cfg(test)]
 mod tests;
 mod to_anthropic;
 mod to_openai;
 mod to_responses;
 
-use super::{
-    Dialect, LlmError, Request,
-    body::{self, Body},
-    model_facts::{self, ModelFacts},
-};
-use crate::json::Fields;
+use super::{Dialect, LlmError, Request, body::Body, model_facts};
 pub(super) use parts::{
     Choice, Conversation, Dropped, Effort, Image, Options, Part, Schema, Tool, Turn,
 };
@@ -36,24 +32,6 @@ pub(super) fn translate(request: &Request, to: Dialect) -> Result<(Body, Dropped
     conversation.dropped.sort_unstable();
     conversation.dropped.dedup();
     Ok((body, conversation.dropped))
-}
-
-/// Writes the temperature and `top_p` for an API of `OpenAI`, unless the model takes none.
-fn sampling(
-    conversation: &mut Conversation,
-    request: &Request,
-    facts: ModelFacts,
-    fields: &mut Fields,
-) -> Result<(), LlmError> {
-    let given = [("temperature", request.temperature), ("top_p", conversation.options.top_p)];
-    for (name, value) in given {
-        match value {
-            Some(value) if facts.takes_temperature => body::set(fields, name, &value)?,
-            Some(_) => conversation.dropped.push(name),
-            None => {}
-        }
-    }
-    Ok(())
 }
 
 /// The request in neutral parts.

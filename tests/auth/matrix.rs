@@ -367,9 +367,10 @@ async fn a_score_replaces_that_of_the_scorer_only_with_the_permission() {
             let is_native = route == "/v1/generate";
             let score =
                 if is_native { &answer["moral_score"] } else { &answer["mlsdm"]["moral_score"] };
-            let (expected, source) = match has_permission(role, "moral:assert") {
-                true => (0.9, "caller"),
-                false => (0.8, "scorer"),
+            let (expected, source) = if has_permission(role, "moral:assert") {
+                (0.9, "caller")
+            } else {
+                (0.8, "scorer")
             };
             assert_eq!(score, expected, "{route} as {role}");
             if is_native {

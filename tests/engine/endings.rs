@@ -73,16 +73,6 @@ async fn a_model_that_hangs_fails_the_step_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_step_without_time_left_fails_without_a_call() {
-    let settings = Settings { timeout: Duration::ZERO, ..Settings::default() };
-    let app = TestApp::sqlite_with(TestSetup { settings, ..TestSetup::default() }).await;
-    assert_eq!(failure_of(&app).await, (FailStage::Llm, "deadline".to_owned()));
-    let event = failed(&app).await;
-    assert_eq!((event.code.as_str(), event.attempts, event.calls.len()), ("deadline", 0, 0));
-    assert!(app.model.requests().is_empty());
-}
-
-#[tokio::test]
 async fn a_blank_answer_is_a_failure() {
     let app = TestApp::sqlite().await;
     app.model.script(["", " \n\t "].map(|text| Reaction::Say(text.to_owned())));

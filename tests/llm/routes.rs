@@ -153,7 +153,7 @@ async fn administration_and_queries_do_not_wait_for_models_that_hang() {
     };
     let queued = async || {
         while state.step_limiter.waiting() < 1 {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     let others = async {
@@ -177,7 +177,9 @@ async fn administration_and_queries_do_not_wait_for_models_that_hang() {
             }
             let shutdown = test::TestRequest::post().uri("/v1/admin/shutdown").set_json(json!({}));
             assert_eq!(send(shutdown).await, (200, false));
-            release.into_iter().for_each(|gate| gate.send(()).unwrap());
+            for gate in release {
+                gate.send(()).unwrap();
+            }
         };
         let (queued, ()) = tokio::join!(waits, meanwhile);
         assert_eq!(queued.0, 503, "the engine is shut down");

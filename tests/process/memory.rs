@@ -170,11 +170,12 @@ mod heavy {
                 reply.unwrap().1.ok();
             }
             let [now, peak] = resident(&server);
-            println!(
-                "{waiting} of {sent} chats ran; resident {now}, at most {peak}, before {before}"
-            );
             let bound = (before + (1 + OTHERS) * INFLIGHT).min(CONTAINER);
-            assert!(peak < bound, "{peak} bytes after round {rounds}");
+            assert!(
+                peak < bound,
+                "round {rounds}: {waiting} of {sent} chats ran; resident {now} bytes, at most {peak}, \
+                 before {before}"
+            );
             (answered, rounds) = (answered + waiting, rounds + 1);
         }
         assert_eq!(answered, CHATS);

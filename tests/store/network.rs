@@ -170,6 +170,8 @@ async fn a_standby_refuses_to_write_and_its_connections_are_dropped() {
     let cluster = postgres::private_cluster();
     let network = Network::within(&cluster, |_| {}).await;
     cluster.demote();
+    // those that the restart of the server ended
+    network.store.check_idle_connections().await;
     let seen = network.proxy.accepted();
     for attempt in 1..=2 {
         let error = network.store.begin(&engine("e")).await.err().expect("it is a standby");

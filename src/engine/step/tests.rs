@@ -1,15 +1,18 @@
 //! The facts that a step records in a log of format 2.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::{request::Chat, retrieve::CONTEXT_LABEL};
 use crate::{
     domain::{
-        event::{Auth, AuthScheme},
+        event::{Auth, AuthScheme, FailStage},
         ids::{EngineId, KeyId},
         policy::Policy,
     },
-    engine::StepRequest,
+    engine::{Settings, StepError, StepRequest},
     llm::{Dialect, Extra, LlmError, Message, Role},
     testkit::app::{NOTED, Reaction, TestApp, TestSetup, caller, generate},
 };
@@ -51,6 +54,21 @@ async fn a_used_memory_is_recorded_with_its_score() {
     assert_eq!((&hit["position"], &context["used"]), (&json!(position), &json!([position])));
     let score = hit["score"].as_f64().unwrap();
     assert!(score > 0.0 && score <= 1.0, "{context}");
+}
+
+#[tokio::test]
+async fn a_step_without_time_left_fails_without_a_call() {
+    let settings = Settings { timeout: Duration::ZERO, ..Settings::default() };
+    let app = TestApp::sqlite_with(TestSetup { settings, ..TestSetup::default() }).await;
+    // not by a handle, whose limit cancels the step
+    let engine = app.engine().await;
+    let token = CancellationToken::new();
+    let error = super::run(&engine, &caller("ann"), &generate(QUESTION), None, &token).await;
+    let Err(StepError::Failed { stage, code, .. }) = error else { panic!("{error:?}") };
+    assert_eq!((stage, code.as_str()), (FailStage::Llm, "deadline"));
+    let failed = newest(&app, "step.failed").await;
+    assert_eq!((&failed["code"], failed.get("calls")), (&json!("deadline"), None));
+    assert!(app.model.requests().is_empty());
 }
 
 #[tokio::test]

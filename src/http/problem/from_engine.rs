@@ -163,7 +163,7 @@ impl From<WriteError> for Problem {
             WriteError::QueueFull => Self::new(Code::WriterQueueFull, error.to_string()),
             WriteError::Overdue => {
                 let detail = format!("{error}; send it again with the same Idempotency-Key");
-                Self::new(Code::DeadlineExceeded, detail)
+                Self::new(Code::DeadlineExceeded, detail).outcome_unknown()
             }
             WriteError::Closed => Self::new(Code::Draining, error.to_string()),
             WriteError::Store(error) => error.into(),

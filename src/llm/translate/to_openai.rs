@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Choice, Conversation, Effort, Options, Part, Tool, Turn,
     parts::{ERROR, joined},
+    sampling,
 };
 use crate::{
     json::Fields,
@@ -23,7 +24,7 @@ pub(super) fn body(
 ) -> Result<Body, LlmError> {
     let mut fields = Fields::default();
     body::set(&mut fields, "model", &request.model)?;
-    super::sampling(conversation, request, facts, &mut fields)?;
+    sampling::write(conversation, request, facts, &mut fields)?;
     let Conversation { turns, options, dropped } = conversation;
     if options.top_k.is_some() {
         dropped.push("top_k");

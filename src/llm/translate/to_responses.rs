@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Choice, Conversation, Effort, Options, Part, Tool, Turn,
     parts::{ERROR, joined},
+    sampling,
 };
 use crate::{
     json::Fields,
@@ -35,7 +36,7 @@ pub(super) fn body(
 ) -> Result<Body, LlmError> {
     let mut fields = Fields::default();
     body::set(&mut fields, "model", &request.model)?;
-    super::sampling(conversation, request, facts, &mut fields)?;
+    sampling::write(conversation, request, facts, &mut fields)?;
     let Conversation { turns, options, dropped } = conversation;
     let leading = turns.iter().take_while(|turn| turn.role == Role::System).count();
     let system: Vec<String> = turns[..leading].iter().map(|turn| joined(&turn.parts)).collect();

@@ -3,6 +3,7 @@
 use mlsdm::testkit::{TestDatabase, TestServer, http_client_builder};
 use reqwest::{Certificate, Version};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::Authority;
 
@@ -27,10 +28,11 @@ async fn an_idle_connection_of_http_2_does_not_delay_a_stop() {
     authority.serve("server");
     let mut server = with_kept_connection(&authority, &database, 1_000).await;
     let asked = server.post("/v1/generate").json(&json!({"prompt": "Hello", "moral_value": 0.9}));
-    let asked = tokio::spawn(asked.send());
+    let mut calls = JoinSet::new();
+    calls.spawn(asked.send());
     server.until("/v1/state", |state| state["step"] == 1).await;
     server.terminate().await;
-    let answer = asked.await.unwrap().unwrap();
+    let answer = calls.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(answer.status().as_u16(), 200, "the last step ends");
     // the default of llm.drain_timeout is as long as the deadline of a test
     assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
@@ -42,9 +44,10 @@ async fn a_client_of_http_2_that_leaves_before_the_first_token_cancels_its_step(
     authority.serve("server");
     let server = with_kept_connection(&authority, &database, 60_000).await;
     let asked = server.post("/v1/generate").json(&json!({"prompt": "Hello", "moral_value": 0.9}));
-    let asked = tokio::spawn(asked.send());
+    let mut calls = JoinSet::new();
+    calls.spawn(asked.send());
     server.until("/v1/state", |state| state["step"] == 1).await;
-    asked.abort();
+    calls.shutdown().await;
     server.until_closed("default").await;
     let events = server.read("/v1/events?type=step.failed").await;
     assert_eq!(events["events"][0]["clear"]["stage"], "cancelled", "{events}");

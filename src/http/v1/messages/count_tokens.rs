@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    fn tokens(body: Value) -> u64 {
+    fn tokens(body: &Value) -> u64 {
         serde_json::from_str::<CountRequest>(&body.to_string()).unwrap().tokens()
     }
 
@@ -197,14 +197,14 @@ mod tests {
     fn texts_tools_and_images_are_counted_and_the_data_of_files_is_not() {
         let text = "x".repeat(400);
         let user = json!({"role": "user", "content": text});
-        assert_eq!(tokens(json!({"messages": [user]})), 100 + 4);
-        assert_eq!(tokens(json!({"messages": [user], "system": text, "max_tokens": 9})), 200 + 4);
+        assert_eq!(tokens(&json!({"messages": [user]})), 100 + 4);
+        assert_eq!(tokens(&json!({"messages": [user], "system": text, "max_tokens": 9})), 200 + 4);
         let part = json!({"type": "text", "text": text, "cache_control": {"type": "ephemeral"}});
         let parts =
             json!({"role": "user", "content": [part, {"type": "image", "source": {"data": text}}]});
-        assert_eq!(tokens(json!({"messages": [parts]})), 100 + 1_600 + 4);
+        assert_eq!(tokens(&json!({"messages": [parts]})), 100 + 1_600 + 4);
         let tool = json!({"name": "w", "input_schema": {"type": "object"}});
         let tools = tool.to_string().len().div_ceil(4) as u64;
-        assert_eq!(tokens(json!({"messages": [], "tools": [tool]})), tools + 4);
+        assert_eq!(tokens(&json!({"messages": [], "tools": [tool]})), tools + 4);
     }
 }

@@ -105,6 +105,7 @@ pub(in crate::http::v1) struct ParsedRequest {
 
 impl ChatRequest {
     /// True if the messages have the expected form.
+    #[cfg(feature = "tools")]
     pub(crate) const fn is_decoded(&self) -> bool {
         self.messages.is_ok()
     }
