@@ -121,7 +121,7 @@ pub fn state(
         step_limiter: Limiter::new(limits.step_concurrency(), limits.step_queue(), wait),
         limiter: Limiter::new(limits.concurrency, limits.queue, wait),
         inflight: Inflight::new(limits.inflight_bytes),
-        reserve: Inflight::new(RESERVE_BYTES),
+        reserve: Inflight::new(RESERVE_BYTES.max(4 * config.limits.body_bytes)),
         rates: rates::rates(&limits.rate).map(Arc::new),
         proxies: Proxies {
             trusted: config.api.trusted_proxies.clone(),

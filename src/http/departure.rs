@@ -47,6 +47,15 @@ impl Stream for BodyStream {
     }
 }
 
+impl Drop for BodyStream {
+    /// A decoder stops at the end of its format, without a poll of the end of the body.
+    fn drop(&mut self) {
+        if let Ok(mut body) = self.0.try_borrow_mut() {
+            body.has_ended = true;
+        }
+    }
+}
+
 /// The departure of the client of one request.
 pub(super) struct Departure(Option<Rc<RefCell<SharedBody>>>);
 
@@ -70,8 +79,13 @@ impl Departure {
         loop {
             sleep(INTERVAL).await;
             let mut body = body.borrow_mut();
-            if body.has_ended && matches!(body.payload.next().now_or_never(), Some(Some(Err(_)))) {
-                return;
+            while body.has_ended {
+                match body.payload.next().now_or_never() {
+                    Some(Some(Err(_))) => return,
+                    // what a decoder left
+                    Some(Some(Ok(_))) => {}
+                    Some(None) | None => break,
+                }
             }
         }
     }

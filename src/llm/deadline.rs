@@ -23,12 +23,15 @@ pub struct Deadline {
     pub idle: Duration,
     /// The answer must be complete before this time.
     pub total: Instant,
+    /// The time that a silent provider has if nothing before its call takes any.
+    pub own: Duration,
 }
 
 impl From<Instant> for Deadline {
     /// One limit for the whole call.
     fn from(total: Instant) -> Self {
-        Self { first: total, idle: total.saturating_duration_since(Instant::now()), total }
+        let left = total.saturating_duration_since(Instant::now());
+        Self { first: total, idle: left, total, own: left }
     }
 }
 
@@ -46,7 +49,7 @@ impl Deadline {
     /// The error of a call that exceeded a limit. A database or a queue that was slow before the call
     /// shortens its time; that is not the provider's fault.
     fn exceeded(&self, silent_since: Instant) -> LlmError {
-        let had_own_time = silent_since.elapsed() >= self.idle.mul_f64(OWN_TIME);
+        let had_own_time = silent_since.elapsed() >= self.own.mul_f64(OWN_TIME);
         if had_own_time { LlmError::Timeout } else { LlmError::CutOff }
     }
 
@@ -82,7 +85,8 @@ mod tests {
 
     fn deadline() -> Deadline {
         let now = Instant::now();
-        Deadline { first: now + 30 * SECOND, idle: 30 * SECOND, total: now + 600 * SECOND }
+        let own = 30 * SECOND;
+        Deadline { first: now + own, idle: own, total: now + 600 * SECOND, own }
     }
 
     async fn flow(activity: &Activity, times: u32, pause: Duration) -> Result<(), LlmError> {
@@ -140,6 +144,16 @@ mod tests {
         };
         assert_eq!(late(10 * SECOND).await, Err(LlmError::Timeout));
         assert_eq!(late(20 * SECOND).await, Err(LlmError::CutOff));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_is_at_fault_for_a_silence_as_long_as_a_short_total_limit() {
+        let (now, own) = (Instant::now(), 10 * SECOND);
+        let deadline =
+            Deadline { first: now + 30 * SECOND, idle: 30 * SECOND, total: now + own, own };
+        let activity = Arc::new(Activity::default());
+        let silent = deadline.limit(&activity, std::future::pending::<Result<(), LlmError>>());
+        assert_eq!(silent.await, Err(LlmError::Timeout));
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,6 +22,9 @@ use crate::{
     json,
 };
 
+/// Fields whose values may be files in base64.
+const URLS: [&str; 2] = ["url", "image_url"];
+
 /// Fields of messages and tools whose values are data or names of the protocol.
 const NO_TEXT: [&str; 14] = [
     "call_id",
@@ -139,13 +142,13 @@ pub fn judged<'m>(
         JudgedScope::Request => {
             let mut texts = Vec::new();
             for message in messages.iter() {
-                match &message.raw {
+                match message.parts() {
                     None => texts.push(Cow::Borrowed(message.text.as_str())),
-                    Some(raw) => collect(&json::read(raw).unwrap_or_default(), &mut texts),
+                    Some(raw) => collect("", &json::read(raw).unwrap_or_default(), &mut texts),
                 }
             }
-            for (_, value) in extra.fields.iter() {
-                collect(&json::read(value).unwrap_or_default(), &mut texts);
+            for (name, value) in extra.fields.iter() {
+                collect(name, &json::read(value).unwrap_or_default(), &mut texts);
             }
             texts.retain(|text| !is_blank(text));
             texts
@@ -153,21 +156,31 @@ pub fn judged<'m>(
     }
 }
 
-/// Adds all texts in a value.
-fn collect(value: &Value, texts: &mut Vec<Cow<'_, str>>) {
+/// Adds all texts in the value of a field.
+fn collect(name: &str, value: &Value, texts: &mut Vec<Cow<'_, str>>) {
     match value {
-        Value::String(text) if !text.starts_with("data:") => texts.push(Cow::Owned(text.clone())),
-        Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
+        Value::String(text) if URLS.contains(&name) && is_data_url(text) => {}
+        Value::String(text) => texts.push(Cow::Owned(text.clone())),
+        Value::Array(items) => items.iter().for_each(|item| collect(name, item, texts)),
         Value::Object(fields) => {
             for (name, value) in fields {
                 // a field of an object that is named like one of these is text if it is no text itself
                 if !NO_TEXT.contains(&name.as_str()) || !value.is_string() {
-                    collect(value, texts);
+                    collect(name, value, texts);
                 }
             }
         }
-        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// True if a text is a file in base64. A text that only begins like one is judged.
+fn is_data_url(text: &str) -> bool {
+    let data = text.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
+    data.is_some_and(|(media_type, data)| {
+        !media_type.contains(char::is_whitespace) && data.bytes().all(is_base64)
+    })
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(db) => db.code().is_some_and(|code| {
             code.starts_with("57P")
                 || code.starts_with("08")
-                || ["25006", "25P03"].contains(&&*code)
+                || ["25006", "25P02", "25P03"].contains(&&*code)
         }),
         _ => false,
     }
@@ -184,7 +184,7 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
 /// because it was idle.
 pub(super) fn is_server_lost(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    is_lost(error) && !matches!(code.as_deref(), Some("25P03" | "57P05"))
+    is_lost(error) && !matches!(code.as_deref(), Some("25P02" | "25P03" | "57P05"))
 }
 
 /// Classifies by SQLSTATE (PostgreSQL documentation, appendix A).
@@ -195,8 +195,11 @@ fn sqlstate(code: &str, text: String) -> StoreError {
         "25006" => StoreError::ReadOnly(text),
         "57014" | "55P03" | "25P03" => StoreError::Timeout(text),
         "42P01" | "42703" | "3F000" => StoreError::Unmigrated(text),
-        // too many connections, out of memory, shut-downs, "server conn crashed?" of PgBouncer
-        "53300" | "53200" | "57P01" | "57P02" | "57P03" | "57P05" => StoreError::Unavailable(text),
+        // too many connections, out of memory, shut-downs, "server conn crashed?" of PgBouncer, and a
+        // failed transaction that was left on the connection
+        "53300" | "53200" | "57P01" | "57P02" | "57P03" | "57P05" | "25P02" => {
+            StoreError::Unavailable(text)
+        }
         _ if code.starts_with("08") => StoreError::Unavailable(text),
         // invalid_authorization_specification, invalid_password, insufficient_privilege
         "28000" | "28P01" | "42501" => StoreError::Denied(text),

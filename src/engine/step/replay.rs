@@ -102,8 +102,11 @@ pub(super) async fn replay_answer(
 
 /// The call whose failure ended the step: a refusal stays the cause when a fallback fails as well.
 fn deciding_call(failed: &StepFailed) -> Option<&ModelCall> {
-    let caused = failed.calls.iter().rfind(|call| call.code == failed.code);
-    caused.or_else(|| failed.calls.last())
+    let is_cause = |call: &&ModelCall| call.code == failed.code;
+    let is_refusal = |call: &&ModelCall| matches!(call.status, Some(400 | 404 | 413 | 422));
+    // the first answer named the first of them
+    let refused = failed.calls.iter().find(|call| is_cause(call) && is_refusal(call));
+    refused.or_else(|| failed.calls.iter().rfind(is_cause)).or_else(|| failed.calls.last())
 }
 
 async fn stored_answer(

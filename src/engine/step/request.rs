@@ -241,7 +241,9 @@ impl<'a> Step<'a> {
     /// The time limits of the model.
     pub(super) fn deadline(&self) -> Deadline {
         let total = self.received_at + self.engine.settings.total_timeout;
-        Deadline { first: self.first_byte_by(), idle: self.engine.settings.timeout, total }
+        let idle = self.engine.settings.timeout;
+        let own = idle.min(self.engine.settings.total_timeout);
+        Deadline { first: self.first_byte_by(), idle, total, own }
     }
 }
 

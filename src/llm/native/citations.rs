@@ -66,7 +66,7 @@ pub(super) fn of(dialect: Dialect, message: &str) -> Option<Vec<Citation>> {
 }
 
 fn annotation(fields: &Object<'_>, before: usize) -> Option<Citation> {
-    let index = |name: &str| before + fields.read::<usize>(name).unwrap_or_default();
+    let index = |name: &str| before.saturating_add(fields.read(name).unwrap_or_default());
     Some(Citation {
         url: fields.text("url")?,
         title: fields.text("title").unwrap_or_default(),

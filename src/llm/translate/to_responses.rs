@@ -48,6 +48,7 @@ pub(super) fn body(
         dropped.push("top_k");
     }
     match options.effort {
+        Some(Effort::None) if facts.thinking == Thinking::Effort => dropped.push("thinking"),
         None | Some(Effort::None) => {}
         Some(effort) if facts.thinking == Thinking::Effort => {
             body::set(&mut fields, "reasoning", &json!({ "effort": effort.as_str() }))?;

@@ -143,6 +143,22 @@ fn the_judged_texts_are_those_of_the_scope_before_anything_is_left_out() {
     assert_eq!(all, expected);
 }
 
+#[test]
+fn a_text_that_begins_like_a_file_is_judged() {
+    let file = "data:image/png;base64,iVBORw0KGgo=";
+    for text in ["data: kill", "data:text/plain,kill", "data:text/plain;base64,kill them"] {
+        let image = json!({ "type": "image_url", "image_url": { "url": text } });
+        let messages = json!([
+            { "role": "user", "name": "a", "content": text },
+            { "role": "user", "content": [image] },
+        ]);
+        assert_eq!(judged_in(messages, JudgedScope::Request)[..2], [text, text]);
+        let image = json!({ "type": "image_url", "image_url": { "url": file } });
+        let messages = json!([{ "role": "user", "content": [image] }]);
+        assert!(!judged_in(messages, JudgedScope::Request).contains(&file.to_owned()));
+    }
+}
+
 fn with_context(messages: Value) -> Value {
     let messages = chat(messages);
     let place = prompt(&messages, &ClientBlocks::default()).unwrap().place;

@@ -225,10 +225,14 @@ impl Session {
         Some(async move {
             if in_transaction {
                 let rollback = sqlx::raw_sql("ROLLBACK").execute(&mut *conn);
-                // an error shows again in the ping of the pool
-                if timeout(limit, rollback).await.is_err() {
-                    drop(conn.detach());
-                    return lender.drop_idle();
+                match timeout(limit, rollback).await {
+                    Ok(Ok(_)) => {}
+                    // the error of a statement whose future was dropped: ROLLBACK was not sent
+                    Ok(Err(_)) => return drop(conn.detach()),
+                    Err(_) => {
+                        drop(conn.detach());
+                        return lender.drop_idle();
+                    }
                 }
             }
             // unbounded in the driver, which pings: a silent connection would hold its place for ever

@@ -56,6 +56,13 @@ pub(super) struct Left {
     pub(super) is_down: bool,
 }
 
+impl Left {
+    fn add(&mut self, other: Self) {
+        self.commands.extend(other.commands);
+        self.is_down |= other.is_down;
+    }
+}
+
 impl<'a> Locked<'a> {
     pub(super) fn new(
         context: &'a Context,
@@ -82,20 +89,21 @@ impl<'a> Locked<'a> {
             }
         }
         let mut left = Left::default();
-        for (batch, error) in batches {
-            let mut commands = left.commands;
-            commands.extend(batch);
-            left = match error {
-                AppendError::WrongExpectedVersion => self.write(commands, 0).await,
+        for (mut batch, error) in batches {
+            let attempts = match error {
+                AppendError::WrongExpectedVersion => 0,
                 AppendError::Retryable(cause) | AppendError::InDoubt(cause) => {
                     self.context.count_conflict(&cause);
-                    self.write(commands, 1).await
+                    1
                 }
-                AppendError::Fatal(error) if may_be_one_commands(&error) => {
-                    self.write(commands, 1).await
+                AppendError::Fatal(error) if may_be_one_commands(&error) => 1,
+                AppendError::Fatal(error) => {
+                    left.add(self.give_up(batch, error));
+                    continue;
                 }
-                AppendError::Fatal(error) => self.give_up(commands, error),
             };
+            left.commands.append(&mut batch);
+            left = self.write(left.commands, attempts).await;
         }
         left
     }
@@ -110,20 +118,24 @@ impl<'a> Locked<'a> {
         if commands.len() <= 1 || self.doubt.searches() || !may_be_one_commands(&error) {
             return self.give_up(commands, error);
         }
-        let mut left = Left::default();
-        for command in commands {
-            let Left { commands, is_down } = match self.write_batch(vec![command], 0).await {
-                Ok(commands) => Left { commands, is_down: false },
-                Err(failure) => self.give_up(failure.commands, failure.error),
-            };
-            left.commands.extend(commands);
-            left.is_down |= is_down;
+        let (mut left, mut commands) = (Left::default(), commands.into_iter());
+        while let Some(command) = commands.next() {
+            match self.write_batch(vec![command], 0).await {
+                Ok(commands) => left.commands.extend(commands),
+                Err(Failure { commands: mut failed, error }) => {
+                    if error.may_pass() {
+                        // the others would wait for the same database, one after the other
+                        failed.extend(commands.by_ref());
+                    }
+                    left.add(self.give_up(failed, error));
+                }
+            }
         }
         left
     }
 
     /// Answers commands with an error. Left are those that are to be repeated.
-    fn give_up(&mut self, commands: Vec<QueuedCommand>, error: WriteError) -> Left {
+    pub(super) fn give_up(&mut self, commands: Vec<QueuedCommand>, error: WriteError) -> Left {
         if let WriteError::Store(error) = &error {
             self.context.store.write_failed(error);
         }
@@ -136,10 +148,11 @@ impl<'a> Locked<'a> {
         let (kept, refused): (Vec<_>, Vec<_>) = commands.into_iter().partition(is_kept);
         let (in_doubt, refused): (Vec<_>, Vec<_>) =
             refused.into_iter().partition(|command| self.doubt.concerns(command));
-        self.doubt.answered(&in_doubt);
+        // first: whatever was found is forgotten once no command waits for it
         for command in &in_doubt {
             self.doubt.orphan(&command.proposal);
         }
+        self.doubt.answered(&in_doubt);
         refuse(refused, &error);
         refuse(in_doubt, &error.in_doubt());
         Left { commands: kept, is_down }

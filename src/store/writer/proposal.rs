@@ -201,7 +201,19 @@ impl WriteError {
 
     /// The same error for a command of which a part may be in the log.
     pub(super) fn in_doubt(self) -> Self {
-        if let Self::Store(error) = self { Self::InDoubt(error) } else { self }
+        match self {
+            Self::Store(error) => Self::InDoubt(error),
+            Self::Untrusted(damage) => Self::InDoubt(StoreError::Other(damage.to_string())),
+            other @ (Self::Refused(_)
+            | Self::OtherBody
+            | Self::SubjectErased
+            | Self::QueueFull
+            | Self::Closed
+            | Self::Overdue
+            | Self::InDoubt(_)
+            | Self::Seal(_)
+            | Self::Defect(_)) => other,
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     append::AppendError,
-    batch::refuse,
     context::Context,
     decider::Decider,
     doubt::Doubt,
@@ -130,7 +129,11 @@ impl Task {
             return;
         }
         if let Some(damage) = self.context.trust.damage() {
-            refuse(self.backlog.take_all(), &WriteError::Untrusted(damage));
+            let commands = self.backlog.take_all();
+            let mut locked = Locked::new(&self.context, &mut self.decider, &mut self.doubt);
+            let left = locked.give_up(commands, WriteError::Untrusted(damage));
+            // their outcome is unknown until the log can be folded
+            self.backlog.restore(left.commands);
         }
     }
 
@@ -257,7 +260,8 @@ impl Task {
 
     /// Goes on after a batch under the lock.
     fn resume(&mut self, left: Left, (clock, recorded_at): (Option<LogClock>, Option<Micros>)) {
-        let fails = left.is_down || self.doubt.searches();
+        let is_untrusted = self.context.trust.damage().is_some();
+        let fails = left.is_down || is_untrusted || self.doubt.searches();
         self.pause = fails.then(|| {
             let last = self.pause.as_ref().map(|pause| pause.length);
             let length = last.map_or(PAUSE_MIN, |last| (last * 2).min(PAUSE_MAX));

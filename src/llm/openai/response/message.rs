@@ -59,7 +59,8 @@ pub(super) async fn take(
             ("tool_calls", _) => continue,
             ("content", Some(parts)) if !is_whole => {
                 answer.add_text(name, &parts.text);
-                if value.get().starts_with('"') {
+                // a text that cannot be decoded is neither judged nor sealed
+                if value.get().starts_with('"') && (!parts.text.is_empty() || !is_value) {
                     written.raw(name, value.get());
                 } else {
                     written.text(name, &parts.text);
