@@ -5,7 +5,7 @@ use std::fs;
 use mlsdm::testkit::{
     TestDatabase, TestEnv, TestResponse, TestServer,
     double::{Act, Double, completion, head},
-    send,
+    eventually, send,
 };
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -39,6 +39,15 @@ fn stream_of(bytes: usize) -> Act {
     Act::Send([head, events, "data: [DONE]\n\n".to_owned()].concat().into_bytes())
 }
 
+/// Waits until the memory of an earlier request is given back, shortly after the end of its response.
+async fn is_given_back(server: &TestServer, body: &Value) {
+    eventually("an answer", async || {
+        let reply = send(chat(server, body)).await.unwrap();
+        if reply.status == 200 { Ok(()) } else { Err(format!("{reply:?}")) }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_answer_that_exceeds_the_memory_of_all_requests_is_broken_off() {
     let database = TestDatabase::sqlite();
@@ -58,15 +67,14 @@ async fn an_answer_that_exceeds_the_memory_of_all_requests_is_broken_off() {
         (&event["type"], &event["clear"]["code"]),
         (&json!("step.failed"), &json!("over_memory"))
     );
-    // the memory is given back
-    send(chat(&server, &body)).await.unwrap().ok();
+    is_given_back(&server, &body).await;
 
     let mut streamed = body.clone();
     streamed["stream"] = json!(true);
     let text = chat(&server, &streamed).send().await.unwrap().text().await.unwrap();
     let last = text.trim_end().rsplit("\n\n").next().unwrap();
     assert!(text.matches("xxxx").count() > 10 && last.contains("E706"), "{last}");
-    send(chat(&server, &body)).await.unwrap().ok();
+    is_given_back(&server, &body).await;
     server.stop().await;
 }
 
