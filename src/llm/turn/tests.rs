@@ -152,7 +152,8 @@ fn a_text_that_begins_like_a_file_is_judged() {
             { "role": "user", "name": "a", "content": text },
             { "role": "user", "content": [image] },
         ]);
-        assert_eq!(judged_in(messages, JudgedScope::Request)[..2], [text, text]);
+        let judged = judged_in(messages, JudgedScope::Request);
+        assert_eq!(judged.iter().filter(|one| *one == text).count(), 2, "{judged:?}");
         let image = json!({ "type": "image_url", "image_url": { "url": file } });
         let messages = json!([{ "role": "user", "content": [image] }]);
         assert!(!judged_in(messages, JudgedScope::Request).contains(&file.to_owned()));
