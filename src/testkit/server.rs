@@ -187,7 +187,9 @@ impl TestServer {
     /// Reads a resource until its body is as wanted; gives that body.
     pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         eventually(&format!("the wanted state of {path}"), async || {
-            let response: TestResponse = send(self.get(path)).await.unwrap();
+            // the server may close an idle connection at the moment of its reuse
+            let response: TestResponse =
+                send(self.get(path)).await.map_err(|error| error.to_string())?;
             let good = response.status == 200 && wanted(&response.body);
             if good { Ok(response.body) } else { Err(format!("{response:?}")) }
         })
