@@ -3,10 +3,10 @@
 //! What a provider's API has no form for is refused before it is called. A hint, which only tunes an
 //! answer, is left out and named.
 
+mod common;
 mod from_anthropic;
 mod from_openai;
 mod parts;
-mod sampling;
 #[cfg(test)]
 mod tests;
 mod to_anthropic;

@@ -262,7 +262,7 @@ impl From<StoreError> for Problem {
             }
             StoreError::FileChanged { .. } => {
                 "a file of the event log was removed or replaced while the server was running; it \
-                 accepts no writes until it is restarted with the restored file"
+                 accepts no writes until the file is restored"
                     .to_owned()
             }
             StoreError::EngineMissing(_)

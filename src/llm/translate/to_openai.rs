@@ -3,9 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Choice, Conversation, Effort, Options, Part, Tool, Turn,
+    Conversation, Effort, Options, Part, Tool, Turn, common,
     parts::{ERROR, joined},
-    sampling,
 };
 use crate::{
     json::Fields,
@@ -24,7 +23,7 @@ pub(super) fn body(
 ) -> Result<Body, LlmError> {
     let mut fields = Fields::default();
     body::set(&mut fields, "model", &request.model)?;
-    sampling::write(conversation, request, facts, &mut fields)?;
+    common::sampling(conversation, request, facts, &mut fields)?;
     let Conversation { turns, options, dropped } = conversation;
     if options.top_k.is_some() {
         dropped.push("top_k");
@@ -49,23 +48,12 @@ pub(super) fn body(
 }
 
 fn write_options(options: &Options, fields: &mut Fields) -> Result<(), LlmError> {
-    if !options.tools.is_empty() {
-        let tools: Result<Vec<Fields>, _> = options.tools.iter().map(tool).collect();
-        body::set(fields, "tools", &tools?)?;
-        if options.one_call {
-            body::set(fields, "parallel_tool_calls", &false)?;
-        }
-    }
-    match &options.choice {
-        Some(Choice::Auto) => body::set(fields, "tool_choice", "auto")?,
-        Some(Choice::None) => body::set(fields, "tool_choice", "none")?,
-        Some(Choice::Required) => body::set(fields, "tool_choice", "required")?,
-        Some(Choice::Named(name)) => {
-            let named = json!({ "type": "function", "function": { "name": name } });
-            body::set(fields, "tool_choice", &named)?;
-        }
-        None => {}
-    }
+    common::tools(
+        options,
+        fields,
+        tool,
+        |name| json!({ "type": "function", "function": { "name": name } }),
+    )?;
     if !options.stop.is_empty() {
         body::set(fields, "stop", &options.stop)?;
     }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    Choice, Conversation, Effort, Options, Part, Tool, Turn,
+    Conversation, Effort, Options, Part, Tool, Turn, common,
     parts::{ERROR, joined},
-    sampling,
 };
 use crate::{
     json::Fields,
@@ -36,7 +35,7 @@ pub(super) fn body(
 ) -> Result<Body, LlmError> {
     let mut fields = Fields::default();
     body::set(&mut fields, "model", &request.model)?;
-    sampling::write(conversation, request, facts, &mut fields)?;
+    common::sampling(conversation, request, facts, &mut fields)?;
     let Conversation { turns, options, dropped } = conversation;
     let leading = turns.iter().take_while(|turn| turn.role == Role::System).count();
     let system: Vec<String> = turns[..leading].iter().map(|turn| joined(&turn.parts)).collect();
@@ -82,23 +81,7 @@ fn write_options(options: &Options, fields: &mut Fields) -> Result<(), LlmError>
     if !options.stop.is_empty() {
         return Err(LlmError::Untranslatable { what: "stop sequences" });
     }
-    if !options.tools.is_empty() {
-        let tools: Result<Vec<Fields>, _> = options.tools.iter().map(tool).collect();
-        body::set(fields, "tools", &tools?)?;
-        if options.one_call {
-            body::set(fields, "parallel_tool_calls", &false)?;
-        }
-    }
-    match &options.choice {
-        Some(Choice::Auto) => body::set(fields, "tool_choice", "auto")?,
-        Some(Choice::None) => body::set(fields, "tool_choice", "none")?,
-        Some(Choice::Required) => body::set(fields, "tool_choice", "required")?,
-        Some(Choice::Named(name)) => {
-            let named = json!({ "type": "function", "name": name });
-            body::set(fields, "tool_choice", &named)?;
-        }
-        None => {}
-    }
+    common::tools(options, fields, tool, |name| json!({ "type": "function", "name": name }))?;
     let mut format = Fields::default();
     if options.is_json {
         body::set(&mut format, "type", "json_object")?;
