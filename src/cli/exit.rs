@@ -81,7 +81,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(ServeError::Tls(_)))
         || matches!(error.downcast_ref(), Some(MigrateError::Itself))
         || matches!(error.downcast_ref(), Some(LoginError::NotConfigured))
-        || matches!(store_error(error), Some(StoreError::Url(_)))
+        || matches!(store_error(error), Some(StoreError::Url(_) | StoreError::Login(_)))
 }
 
 /// Returns true if the database cannot be reached.

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Named variables and the keys that they set.
-pub const NAMED: [(&str, &str); 48] = [
+pub const NAMED: [(&str, &str); 49] = [
     ("LLM_BACKEND", "llm.provider"),
     ("OPENAI_API_KEY", "llm.openai.api_key"),
     ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
@@ -25,6 +25,7 @@ pub const NAMED: [(&str, &str); 48] = [
     ("MLSDM_LOKI_URL", "logging.loki_url"),
     ("API_HOST", "api.host"),
     ("API_PORT", "api.port"),
+    (PLATFORM_PORT, "api.port"),
     ("API_WORKERS", "api.workers"),
     ("API_TIMEOUT", "api.timeout"),
     ("METRICS_ENABLED", "monitoring.enabled"),
@@ -61,6 +62,10 @@ pub const NAMED: [(&str, &str); 48] = [
     ("RATE_LIMIT_REQUESTS", "limits.rate.requests"),
     ("RATE_LIMIT_WINDOW", "limits.rate.window"),
 ];
+
+/// The port to which a platform such as Cloud Run sends requests. It overrides the other variables of
+/// `api.port`, which may come from an image or a shared list: a server on another port gets no requests.
+const PLATFORM_PORT: &str = "PORT";
 
 /// The variable with the path of the configuration file.
 const CONFIG_FILE: &str = "MLSDM_CONFIG";
@@ -99,6 +104,10 @@ pub(super) fn read(variables: impl IntoIterator<Item = (String, String)>) -> Env
         } else if let Some(warning) = warning(&name) {
             env.warnings.push(warning);
         }
+    }
+    if let Some(port) = env.values.iter().find(|raw| raw.name == PLATFORM_PORT) {
+        let key = port.key.clone();
+        env.values.retain(|raw| raw.name == PLATFORM_PORT || raw.key != key);
     }
     env
 }

@@ -127,12 +127,10 @@ impl Settings {
             let Some(default) = self.defaults.get(&raw.key) else {
                 return Err(self.unknown(&raw));
             };
-            let like = of_kind(&raw.key, &raw.value, default);
-            let value = coerce(&raw.value, like)
-                .ok_or_else(|| self.invalid(&raw, kind(like).to_owned()))?;
-            if let Err(must) = self.check_type(&raw.key, &value) {
-                return Err(self.invalid(&raw, must));
-            }
+            let value = self.typed(&raw, default).or_else(|must| {
+                let bare = without_comment(&raw).and_then(|bare| self.typed(&bare, default).ok());
+                bare.ok_or_else(|| self.invalid(&raw, must))
+            })?;
             if let Some((first, other)) = given.get(&raw.key)
                 && *other != value
             {
@@ -155,6 +153,14 @@ impl Settings {
             self.current.insert(key.to_owned(), (Value::from(steps), raw.origin.clone()));
         }
         Ok(())
+    }
+
+    /// Converts a value to the type of its key; the error describes the valid values.
+    fn typed(&self, raw: &Raw, default: &Value) -> Result<Value, String> {
+        let like = of_kind(&raw.key, &raw.value, default);
+        let value = coerce(&raw.value, like).ok_or_else(|| kind(like).to_owned())?;
+        self.check_type(&raw.key, &value)?;
+        Ok(value)
     }
 
     /// Checks that a value deserialises; the error describes the valid values.
@@ -243,6 +249,14 @@ impl Settings {
         };
         ConfigError::UnknownKey { name: raw.name.clone(), origin: raw.origin.clone(), hint }
     }
+}
+
+/// A variable without the comment at its end, which Docker takes from the lines of an env file.
+/// Only for values that are invalid with it: `#` is a valid character of texts and secrets.
+fn without_comment(raw: &Raw) -> Option<Raw> {
+    let (Source::Env(_), Value::String(text)) = (&raw.origin, &raw.value) else { return None };
+    let (value, _) = text.split_once(" #")?;
+    Some(Raw { value: Value::String(value.trim().to_owned()), ..raw.clone() })
 }
 
 /// Resolves shorthands and reads secret files.

@@ -139,6 +139,37 @@ fn every_variable_of_the_guide_has_an_effect() {
 }
 
 #[test]
+fn the_port_of_a_platform_overrides_the_other_variables() {
+    let given = [("PORT", "8080"), ("API_PORT", "8000"), ("MLSDM__API__PORT", "8001")];
+    let loaded = env(&given).unwrap();
+    assert_eq!(loaded.config.api.port, 8080);
+    assert_eq!(source_of(&loaded, "api.port"), Source::Env("PORT".into()));
+    assert_eq!(load_all(None, &given, &[("api.port", "9000")]).unwrap().config.api.port, 9000);
+    assert!(matches!(env(&given[1..]), Err(ConfigError::Twice { .. })));
+}
+
+/// Docker passes the comments of an env file on, as parts of the values.
+#[test]
+fn a_comment_after_an_otherwise_valid_variable_is_ignored() {
+    let loaded = env(&[
+        ("LOG_LEVEL", "WARNING  # DEBUG, INFO, WARNING, ERROR"),
+        ("API_TIMEOUT", "45 # seconds"),
+        ("METRICS_ENABLED", "false\t #"),
+        ("MLSDM_CONTENT_KEY", "secret #1"),
+        ("MLSDM__LLM__MODEL", "model #1"),
+    ]);
+    let config = loaded.unwrap().config;
+    assert_eq!(config.logging.level, Level::Warning);
+    assert_eq!(config.api.timeout().as_secs(), 45);
+    assert!(!config.monitoring.enabled);
+    assert_eq!(config.database.content_key().unwrap().expose_secret(), "secret #1");
+    assert_eq!(config.llm.model, "model #1");
+    let text = error(env(&[("LOG_LEVEL", "LOUD  # DEBUG")]));
+    assert!(text.contains("logging.level = LOUD  # DEBUG (env LOG_LEVEL)"), "{text}");
+    assert!(toml("[logging]\nlevel = \"INFO # DEBUG\"").is_err(), "files have comments");
+}
+
+#[test]
 fn variables_without_effect_cause_a_warning() {
     let given = ["OTEL_PROPAGATORS=b3", "MLSDM_API_SERVICE_PORT=80"];
     for line in given {

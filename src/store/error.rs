@@ -57,6 +57,12 @@ pub enum StoreError {
         "the database URL is invalid: {0}; use sqlite://path/to/file.db or postgres://user@host/name"
     )]
     Url(String),
+    /// The server refused the login of the first connection, or has no such database.
+    #[error(
+        "the database refused the login ({0}); check the user, the password and the name of the database in \
+         database.url"
+    )]
+    Login(String),
     /// The tables are missing or have a different version.
     #[error(
         "the database's tables do not match this version ({0}); run `mlsdm serve` of this version once, with a direct URL"

@@ -1,5 +1,6 @@
 //! Opens a PostgreSQL database: pool, timeouts, PgBouncer, migrations.
 
+mod place;
 mod session;
 
 use std::{str::FromStr, sync::Arc};

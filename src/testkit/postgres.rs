@@ -179,6 +179,15 @@ impl Cluster {
         self.control(&["-w", "promote"]).expect("pg_ctl promote");
     }
 
+    /// Demands a password from a role, which need not exist. All others log in without one.
+    pub fn demand_password(&self, role: &str) {
+        let file = self.folder.path().join("data/pg_hba.conf");
+        let others = fs::read_to_string(&file).expect("pg_hba.conf");
+        let rule = format!("host all {role} 127.0.0.1/32 scram-sha-256\n");
+        fs::write(&file, rule + &others).expect("pg_hba.conf");
+        self.control(&["reload"]).expect("pg_ctl reload");
+    }
+
     pub(super) async fn create_database(&self) -> Target {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

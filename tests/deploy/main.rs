@@ -3,3 +3,6 @@
 //!
 //! Containers need root, podman and Debian packages, which `.ci/test` installs. A test that misses one
 //! fails and names the package.
+
+#[cfg(test)]
+mod database;

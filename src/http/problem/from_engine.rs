@@ -239,6 +239,7 @@ impl From<StoreError> for Problem {
             StoreError::Corrupt { .. } => Code::EngineRefused,
             StoreError::File { .. }
             | StoreError::Url(_)
+            | StoreError::Login(_)
             | StoreError::Unmigrated(_)
             | StoreError::OtherSchema(_)
             | StoreError::Denied(_)
@@ -272,6 +273,7 @@ impl From<StoreError> for Problem {
             | StoreError::Locked(_)
             | StoreError::File { .. }
             | StoreError::Url(_)
+            | StoreError::Login(_)
             | StoreError::Unmigrated(_)
             | StoreError::OtherSchema(_)
             | StoreError::Denied(_)

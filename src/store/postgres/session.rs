@@ -22,6 +22,7 @@ use sqlx::{
 use tokio::{runtime::Handle, time::timeout};
 use tokio_util::context::TokioContext;
 
+use super::place::Place;
 use crate::store::{
     CommitError, StoreError,
     error::{classify, classify_commit, classify_connect, is_lost, is_server_lost},
@@ -38,6 +39,7 @@ pub(super) struct Lender(Arc<Lending>);
 
 struct Lending {
     pool: PgPool,
+    place: Place,
     /// The runtime that opened the store. All connections belong to it: one that belonged to the runtime
     /// of a worker thread would break when that thread ends, in the hands of another user.
     runtime: Handle,
@@ -67,7 +69,8 @@ impl Lender {
     ) -> Result<Self, StoreError> {
         let found_dead = Arc::new(AtomicBool::new(false));
         let dead = Arc::clone(&found_dead);
-        let pool = pool
+        let place = Place::new(connect.clone());
+        let opened = pool
             .test_before_acquire(false)
             .before_acquire(move |conn, meta| {
                 let dead = Arc::clone(&dead);
@@ -81,9 +84,13 @@ impl Lender {
                 })
             })
             .connect_with(connect)
-            .await
-            .map_err(classify)?;
-        Ok(Self(Arc::new(Lending { pool, runtime: Handle::current(), named, limits, found_dead })))
+            .await;
+        let pool = match opened {
+            Ok(pool) => pool,
+            Err(error) => return Err(place.opening_error(error).await),
+        };
+        let runtime = Handle::current();
+        Ok(Self(Arc::new(Lending { pool, place, runtime, named, limits, found_dead })))
     }
 
     /// Lends a connection, which is opened on the store's runtime if it is a new one.
@@ -92,7 +99,10 @@ impl Lender {
         if self.0.found_dead.swap(false, Ordering::Relaxed) {
             self.drop_idle();
         }
-        acquired.map(|conn| self.lend(conn)).map_err(classify_connect)
+        match acquired {
+            Ok(conn) => Ok(self.lend(conn)),
+            Err(error) => Err(self.0.place.connect_error(error).await),
+        }
     }
 
     fn lend(&self, conn: PoolConnection<Postgres>) -> Session {
