@@ -183,8 +183,8 @@ impl Cluster {
     pub fn demand_password(&self, role: &str) {
         let file = self.folder.path().join("data/pg_hba.conf");
         let others = fs::read_to_string(&file).expect("pg_hba.conf");
-        let rule = format!("host all {role} 127.0.0.1/32 scram-sha-256\n");
-        fs::write(&file, rule + &others).expect("pg_hba.conf");
+        let line = format!("host all {role} 127.0.0.1/32 scram-sha-256\n");
+        fs::write(&file, line + &others).expect("pg_hba.conf");
         self.control(&["reload"]).expect("pg_ctl reload");
     }
 

@@ -46,10 +46,12 @@ impl Place {
 
     /// The error of the first connection. A refused login is an error of the configuration then.
     pub(super) async fn opening_error(&self, error: sqlx::Error) -> StoreError {
-        let error = match error {
-            sqlx::Error::PoolTimedOut => self.attempt().await.err().unwrap_or(error),
-            error => error,
-        };
+        let mut error = error;
+        if matches!(error, sqlx::Error::PoolTimedOut)
+            && let Err(cause) = self.attempt().await
+        {
+            error = cause;
+        }
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         // invalid_authorization_specification, invalid_password, invalid_catalog_name
         let is_login = matches!(code.as_deref(), Some("28000" | "28P01" | "3D000"));
@@ -90,12 +92,8 @@ impl Place {
     }
 
     fn named(&self, error: StoreError) -> StoreError {
-        match error {
-            StoreError::Unavailable(text) => {
-                let cause = text.strip_prefix(DRIVER).unwrap_or(&text);
-                StoreError::Unavailable(format!("{self}: {cause}"))
-            }
-            other => other,
-        }
+        let StoreError::Unavailable(text) = error else { return error };
+        let cause = text.strip_prefix(DRIVER).unwrap_or(&text);
+        StoreError::Unavailable(format!("{self}: {cause}"))
     }
 }
