@@ -8,6 +8,7 @@
 //! asked of a loaded engine; `registry` loads and unloads engines; `background` and `auditor` run
 //! without a request.
 
+mod abandon;
 mod append;
 mod auditor;
 mod background;

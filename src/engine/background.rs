@@ -7,10 +7,7 @@ use futures_util::future::join_all;
 
 use super::{Engine, Engines, heartbeat::HeartbeatTask};
 use crate::{
-    domain::{
-        command::AbandonCause,
-        ids::{EngineId, Micros, Position, Sha256},
-    },
+    domain::ids::{EngineId, Micros, Position, Sha256},
     lifecycle::Tasks,
     store::Head,
 };
@@ -158,7 +155,7 @@ impl Engines {
     pub async fn abandon_expired(&self) {
         // together: one engine whose writer waits must not keep the others from it
         let engines = self.in_memory();
-        join_all(engines.iter().map(|engine| abandon_expired(engine))).await;
+        join_all(engines.iter().map(|engine| engine.abandon_expired())).await;
     }
 
     /// Unloads engines that have not been used for the configured time and, while the memory budget is
@@ -179,20 +176,6 @@ impl Engines {
             } else {
                 bytes += size;
             }
-        }
-    }
-}
-
-async fn abandon_expired(engine: &Engine) {
-    if engine.damage().is_some() {
-        return; // it refuses every command, and was reported
-    }
-    let now = engine.log_time();
-    let expired: Vec<u64> = engine.view().state.expired(now).collect();
-    for step in expired {
-        if let Err(error) = engine.abandon(step, AbandonCause::Deadline).await {
-            tracing::warn!(engine = %engine.id(), step, %error, "could not abandon an expired step");
-            return;
         }
     }
 }

@@ -3,14 +3,11 @@
 use super::{Engine, EngineError, Receipt, append::commit};
 use crate::{
     domain::{
-        command::{
-            Abandon, AbandonCause, ChangePolicy, Command, CreateKey, Intervene, RaiseFormat,
-            RevokeKey, RotateKey,
-        },
+        command::{ChangePolicy, Command, CreateKey, Intervene, RaiseFormat, RevokeKey, RotateKey},
         event::Fact,
         policy::Policy,
     },
-    store::writer::{Actor, Proposal, WriteError},
+    store::writer::{Actor, Proposal},
 };
 
 impl Engine {
@@ -97,31 +94,6 @@ impl Engine {
         self.parts.store.mac_key(&self.parts.content_key).await?;
         let raise = RaiseFormat { to, actor: actor.to_owned() };
         administer(self, Command::RaiseFormat(raise), actor.to_owned()).await
-    }
-
-    /// Abandons all open steps. Only for an engine whose log has no other writer: the steps were
-    /// left open by an earlier process.
-    pub(super) async fn abandon_orphans(&self) -> Result<(), EngineError> {
-        let open: Vec<u64> = self.view().state.open.keys().copied().collect();
-        for step in open {
-            self.abandon(step, AbandonCause::SoleOwner).await?;
-        }
-        Ok(())
-    }
-
-    /// Abandons a step, unless it has ended or its deadline is not over.
-    pub(super) async fn abandon(&self, step: u64, cause: AbandonCause) -> Result<(), EngineError> {
-        let command = Command::Abandon(Abandon { step, cause });
-        let mut proposal = Proposal::of_engine(crate::ids::command_id(), command, Actor::Server);
-        proposal.ends_claim = true;
-        match commit(self, proposal).await {
-            Ok(_) => Ok(()),
-            Err(WriteError::Refused(refusal)) => {
-                tracing::debug!(engine = %self.id, step, %refusal, "the step is not abandoned");
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 }
 

@@ -131,11 +131,9 @@ impl HeartbeatTask {
 /// Closes steps whose process was silent for so long. The writer checks that again by the clock of the
 /// log.
 async fn close_steps_of(engine: &Engine, steps: Vec<(StepNumber, Micros)>) {
-    for (step, silence) in steps {
-        let last_seen = engine.log_time().saturating_sub(silence);
-        if let Err(error) = engine.abandon(step, AbandonCause::ReplicaGone { last_seen }).await {
-            tracing::warn!(engine = %engine.id(), step, %error, "could not close the step of a replica that is gone");
-            return;
-        }
-    }
+    let now = engine.log_time();
+    let gone = steps.into_iter().map(|(step, silence)| {
+        (step, AbandonCause::ReplicaGone { last_seen: now.saturating_sub(silence) })
+    });
+    engine.abandon_each(gone).await;
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
-use super::{Parts, Settings, caches::Caches, metrics::EngineMetrics};
+use super::{Parts, Settings, abandon::OpenSteps, caches::Caches, metrics::EngineMetrics};
 use crate::{
     domain::ids::{EngineId, Micros, Position, Sha256},
     embed::Embedder,
@@ -36,6 +36,7 @@ pub struct Engine {
     pub(super) running: AtomicUsize,
     /// The digest of the newest state that was asked for, with its position.
     pub(super) digest: Mutex<Option<(Position, Sha256)>>,
+    pub(super) open_steps: OpenSteps,
 }
 
 impl Engine {

@@ -3,18 +3,22 @@
 //!
 //! A log that is damaged after its first event is loaded up to the damage: the engine is untrusted.
 
+mod load;
+mod slot;
+
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{Semaphore, watch};
 
-use super::{Engine, EngineError, Parts, Receipt, Settings, caches::Caches, refusals::Refusals};
+use self::slot::{Loading, Slot};
+use super::{Engine, EngineError, Parts, Receipt, Settings, refusals::Refusals};
 use crate::{
     domain::{
         event::{EngineCreated, Event, LOG_FORMAT},
-        ids::{EngineId, Position, Sha256},
+        ids::{EngineId, Sha256},
         policy::Policy,
         rules::Rules,
     },
@@ -22,14 +26,10 @@ use crate::{
     store::{
         EngineRow, Head, Record, StoreError, chain, codec,
         keys::IndexKey,
-        replay,
-        state_fold::{self, LogDamage, MAC_FORMAT, ReplayError, StateFold},
-        subject::{Directory, Subjects},
-        writer::{WriteError, writer},
+        state_fold::{MAC_FORMAT, ReplayError},
+        writer::WriteError,
     },
 };
-
-type Slot = Arc<OnceCell<Arc<Engine>>>;
 
 /// All engines; cheap to clone.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ struct Shared {
     parts: Parts,
     settings: Arc<Settings>,
     tasks: Tasks,
-    loaded: Mutex<HashMap<EngineId, Slot>>,
+    loaded: Mutex<HashMap<EngineId, Arc<Slot>>>,
     replays: Arc<Semaphore>,
     refusals: Refusals,
 }
@@ -96,26 +96,43 @@ impl Engines {
     }
 
     /// An engine, loaded by replaying its log if it is not in memory. Concurrent callers share one
-    /// replay.
+    /// replay, which goes on if they leave: a caller with a limit would otherwise begin it anew for ever.
     pub async fn get(&self, id: &EngineId) -> Result<Arc<Engine>, EngineError> {
         let slot = {
             let mut loaded = self.loaded();
             Arc::clone(loaded.entry(id.clone()).or_default())
         };
-        let engine = slot.get_or_try_init(|| self.load(id)).await;
+        let engine = slot.get_or_load(|slot| self.start_load(id, slot)).await;
         if engine.is_err() {
             self.forget_empty(id, &slot);
         }
         let engine = engine?;
         engine.touch();
-        Ok(Arc::clone(engine))
+        Ok(engine)
+    }
+
+    fn start_load(&self, id: &EngineId, slot: &Arc<Slot>) -> Loading {
+        let (sender, loading) = watch::channel(None);
+        let (engines, id, slot) = (self.clone(), id.clone(), Arc::clone(slot));
+        self.tasks().spawn("load", async move {
+            let stop = engines.tasks().stop().clone();
+            let loaded = tokio::select! {
+                loaded = Box::pin(engines.load(&id)) => loaded,
+                () = stop.soft() => Err(WriteError::Closed.into()),
+            };
+            slot.loaded(&loaded);
+            // before the callers look at the number of its holders
+            drop(slot);
+            sender.send_replace(Some(loaded));
+        });
+        loading
     }
 
     /// Removes the slot after a failed load, so that requests for unknown names do not use memory.
     /// Other callers that hold the slot may be loading into it; the last of them to fail removes it.
-    fn forget_empty(&self, id: &EngineId, slot: &Slot) {
+    fn forget_empty(&self, id: &EngineId, slot: &Arc<Slot>) {
         let mut loaded = self.loaded();
-        let unused = |held: &Slot| {
+        let unused = |held: &Arc<Slot>| {
             Arc::ptr_eq(held, slot) && held.get().is_none() && Arc::strong_count(held) == 2
         };
         if loaded.get(id).is_some_and(unused) {
@@ -128,7 +145,7 @@ impl Engines {
         self.loaded().retain(|_, slot| slot.get().is_some() || Arc::strong_count(slot) > 1);
     }
 
-    fn loaded(&self) -> std::sync::MutexGuard<'_, HashMap<EngineId, Slot>> {
+    fn loaded(&self) -> std::sync::MutexGuard<'_, HashMap<EngineId, Arc<Slot>>> {
         self.shared.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -142,7 +159,7 @@ impl Engines {
     /// that step as left open by an earlier process.
     pub(super) fn unload(&self, engine: &Arc<Engine>) -> bool {
         let mut loaded = self.loaded();
-        let unused = |slot: &Slot| {
+        let unused = |slot: &Arc<Slot>| {
             let same = slot.get().is_some_and(|held| Arc::ptr_eq(held, engine));
             // the references of the slot and of the caller; a pending `get` holds the slot
             same && Arc::strong_count(slot) == 1 && Arc::strong_count(engine) == 2
@@ -157,99 +174,6 @@ impl Engines {
     /// Unloads all engines. Their writers end after the last running step.
     pub fn unload_all(&self) {
         self.loaded().clear();
-    }
-
-    async fn load(&self, id: &EngineId) -> Result<Arc<Engine>, EngineError> {
-        let parts = self.parts().clone();
-        let row =
-            parts.store.engine(id).await?.ok_or_else(|| StoreError::EngineMissing(id.clone()))?;
-        let (index_key, written) = parts.content_key.unwrap_index_key(&row)?;
-        state_fold::check_format(id, written).map_err(ReplayError::from)?;
-        if row.log_format != written {
-            tracing::error!(
-                event_type = "engine.format_changed",
-                engine = %id,
-                column = row.log_format,
-                log_format = written,
-                "the column log_format of the engine was changed; it is ignored, and `mlsdm audit verify` \
-                 reports it"
-            );
-        }
-        let end = Position::MAX;
-        let mut fold = StateFold::new(
-            id.clone(),
-            Arc::clone(&parts.content_key),
-            Arc::clone(parts.store.mac_ring()),
-        );
-        let folded = replay::advance(&parts.store, &mut fold, id, end, &mut |_| {}).await;
-        let written = if fold.check_log_format(written).is_ok() {
-            written
-        } else {
-            // the format may have been raised since the row was read
-            let row = parts.store.engine(id).await?;
-            let row = row.ok_or_else(|| StoreError::EngineMissing(id.clone()))?;
-            parts.content_key.unwrap_index_key(&row)?.1
-        };
-        let damage = match folded {
-            Ok(()) => {
-                fold.check_log_format(written).map_err(ReplayError::from)?;
-                None
-            }
-            // the state before the damage is good: an untrusted engine can be read. Events of a lower format
-            // are authenticated only by the event that raised it
-            Err(ReplayError::Damage(damage))
-                if fold.state.is_some() && fold.check_log_format(written).is_ok() =>
-            {
-                Some(damage)
-            }
-            Err(error) => return Err(error.into()),
-        };
-        parts.metrics.steps.replayed.inc_by(fold.position());
-        self.start(id, (fold, damage), index_key).await
-    }
-
-    async fn start(
-        &self,
-        id: &EngineId,
-        fold: (StateFold, Option<Box<LogDamage>>),
-        index_key: IndexKey,
-    ) -> Result<Arc<Engine>, EngineError> {
-        let mut parts = self.parts().clone();
-        parts.llm = parts.llm.for_engine(id);
-        let directory =
-            Arc::new(Directory::new(id.clone(), Arc::clone(&parts.content_key), index_key));
-        let limits = self.settings().limits;
-        let subjects = Subjects::new(parts.store.clone(), Arc::clone(&directory));
-        let made = writer(id.clone(), parts.store.clone(), directory, fold, limits);
-        let (writer, task) = made.ok_or_else(|| EngineError::Empty(id.clone()))?;
-        let metrics = parts.metrics.load(id);
-        // the server's own log has no memory, so any embedder fits
-        if !id.is_system() {
-            let policy = &writer.view().state.policy;
-            parts.embedder =
-                parts.embedder.for_policy(policy).ok_or_else(|| EngineError::Embedder {
-                    wanted: policy.vectors(),
-                    running: parts.embedder.to_string(),
-                })?;
-        }
-        self.tasks().spawn("writer", task.with_metrics(Arc::clone(&metrics.events)).run());
-        let engine = Arc::new(Engine {
-            id: id.clone(),
-            parts,
-            settings: Arc::clone(&self.shared.settings),
-            subjects,
-            writer,
-            metrics,
-            caches: Caches::default(),
-            used_at: AtomicI64::new(crate::clock::now_micros()),
-            replays: Arc::clone(&self.shared.replays),
-            running: 0.into(),
-            digest: std::sync::Mutex::default(),
-        });
-        if engine.parts.store.has_one_owner() && engine.damage().is_none() {
-            engine.abandon_orphans().await?;
-        }
-        Ok(engine)
     }
 
     /// Creates an engine: its row, its index key and `engine.created`, in one transaction.

@@ -12,7 +12,11 @@ use mlsdm::{
 };
 use tokio::sync::Notify;
 
-on_every_database!(TestApp: an_open_step_is_closed_at_its_deadline);
+on_every_database!(
+    TestApp:
+    an_open_step_is_closed_at_its_deadline,
+    a_running_step_keeps_its_time_when_the_clock_is_set_ahead,
+);
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -42,6 +46,42 @@ async fn an_open_step_is_closed_at_its_deadline(app: TestApp) {
     };
     tokio::select! {
         answer = asking => panic!("the model does not answer: {answer:?}"),
+        () = others => {}
+    }
+}
+
+/// The time that a step has is time that passes, not the difference of two readings of a clock.
+async fn a_running_step_keeps_its_time_when_the_clock_is_set_ahead(app: TestApp) {
+    let allowed = Arc::new(Notify::new());
+    let held = || Reaction::SayAfter(Arc::clone(&allowed), NOTED.to_owned());
+    app.model.script([held(), held()]);
+    app.engines.abandon_expired().await;
+    let settings = Settings::default();
+    let others = async {
+        app.model.asked(2).await;
+        app.engines.abandon_expired().await;
+        app.set_clock_ahead(DAY);
+        app.pass(settings.total_timeout);
+        app.engines.abandon_expired().await;
+        assert_eq!(app.engine().await.view().state.open.size(), 2, "{:?}", app.kinds().await);
+        allowed.notify_one();
+        allowed.notify_one();
+    };
+    let (first, second, ()) =
+        tokio::join!(app.ask("ann", "Hello there"), app.ask("bob", "Hello there"), others);
+    assert_eq!(first.unwrap().answer.response, NOTED);
+    assert_eq!(second.unwrap().answer.response, NOTED);
+    let never = Arc::new(Notify::new());
+    app.model.script([Reaction::SayAfter(never, NOTED.to_owned())]);
+    let others = async {
+        app.model.asked(3).await;
+        app.engines.abandon_expired().await;
+        app.pass(settings.total_timeout + settings.grace + Duration::from_micros(1));
+        app.engines.abandon_expired().await;
+        assert_eq!(app.kinds().await.last().unwrap(), "step.failed", "its time has passed");
+    };
+    tokio::select! {
+        answer = app.ask("ann", "Hello there") => panic!("the model does not answer: {answer:?}"),
         () = others => {}
     }
 }

@@ -9,7 +9,7 @@ use mlsdm::{
     },
     engine::{Settings, StepError},
     llm::LlmError,
-    store::codec,
+    store::{StoreError, codec, faults::Fault},
     testkit::app::{NOTED, Reaction, TestApp, TestSetup},
 };
 use tokio::sync::Notify;
@@ -173,6 +173,28 @@ async fn the_answer_to_an_abandoned_step_is_discarded() {
     tokio::join!(late, clock);
     assert_eq!(app.kinds().await, ["engine.created", "step.admitted", "step.failed"]);
     assert_eq!(memory_size(&app).await, 0);
+}
+
+#[tokio::test]
+async fn a_step_that_cannot_be_abandoned_does_not_keep_the_others_open() {
+    let app = TestApp::sqlite().await;
+    let never = Arc::new(Notify::new());
+    app.model.script([1, 2].map(|_| Reaction::SayAfter(Arc::clone(&never), NOTED.to_owned())));
+    let closing = async {
+        app.model.asked(2).await;
+        let settings = Settings::default();
+        app.pass(settings.total_timeout + settings.grace + Duration::from_micros(1));
+        app.faults.plan([Fault::Insert(StoreError::Other("injected".to_owned()))]);
+        app.engines.abandon_expired().await;
+        assert!(app.faults.all_happened());
+        let open: Vec<_> = app.engine().await.view().state.open.keys().copied().collect();
+        assert!(!open.contains(&2), "{open:?}");
+    };
+    tokio::select! {
+        answer = app.ask("ann", "Hello there") => panic!("the model does not answer: {answer:?}"),
+        answer = app.ask("bob", "Hello there") => panic!("the model does not answer: {answer:?}"),
+        () = closing => {}
+    }
 }
 
 #[tokio::test]

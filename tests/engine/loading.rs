@@ -6,7 +6,10 @@ use mlsdm::{
     domain::{command::Intervene, digest, ids::EngineId, policy::Policy},
     engine::{EngineError, Settings, step},
     store::{StoreError, faults::Fault},
-    testkit::app::{NOTED, Reaction, TestApp, TestSetup, caller, generate},
+    testkit::{
+        app::{NOTED, Reaction, TestApp, TestSetup, caller, generate},
+        eventually,
+    },
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -144,4 +147,27 @@ async fn a_failed_load_does_not_lead_to_two_instances_of_an_engine() {
     let (loaded, later) = (loaded.unwrap(), app.engines.get(&id).await.unwrap());
     assert!(Arc::ptr_eq(&loaded, &later));
     assert_eq!(later.view().state.open.size(), 0);
+}
+
+/// A request has a limit; a long log would never be loaded if each began the replay anew.
+#[tokio::test]
+async fn a_load_goes_on_after_its_caller_has_left() {
+    let app = TestApp::sqlite_with(small(Settings::default())).await;
+    orphan(&app).await;
+    let app = app.restart().await;
+    // at the abandonment of the open step
+    app.faults.hold();
+    let (id, begun) = (EngineId::default(), app.faults.begun());
+    tokio::select! {
+        _ = app.engines.get(&id) => panic!("the load is held"),
+        () = app.faults.begun_after(begun) => {}
+    }
+    assert!(app.engines.in_memory().is_empty());
+    app.faults.release();
+    eventually("the end of the load", async || match app.engines.in_memory().len() {
+        0 => Err("it is not loaded"),
+        _ => Ok(()),
+    })
+    .await;
+    assert_eq!(app.engine().await.view().state.open.size(), 0);
 }

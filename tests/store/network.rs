@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use mlsdm::{
     store::{CommitError, Options, Store, StoreError},
     testkit::{
@@ -62,6 +63,34 @@ impl Network {
         let mut transaction = self.store.begin(&engine("e")).await.unwrap();
         insert(&mut transaction, vec![(event("y", "{}"), None)]).await;
         transaction.commit().await
+    }
+
+    /// Makes so many connections idle.
+    async fn idle_connections(&self, count: usize) {
+        let mut transactions = Vec::new();
+        for n in 0..count {
+            let name = engine(&format!("idle{n}"));
+            create(&self.store, &name).await;
+            transactions.push(self.store.begin(&name).await.unwrap());
+        }
+        for transaction in transactions {
+            transaction.rollback().await.unwrap();
+        }
+        eventually("idle connections", async || match self.store.pools()[0].1.idle {
+            idle if idle >= count => Ok(()),
+            _ => Err("they are in use"),
+        })
+        .await;
+    }
+
+    async fn direct(&self) -> PgConnection {
+        PgConnection::connect(self.database.direct_url()).await.unwrap()
+    }
+
+    /// Returns after this time by the clock of the server.
+    async fn database_sleeps(&self, seconds: f32) {
+        let sleep = sqlx::query("SELECT pg_sleep($1)").bind(f64::from(seconds));
+        sleep.execute(&mut self.direct().await).await.unwrap();
     }
 
     async fn position(&self) -> u64 {
@@ -163,6 +192,46 @@ async fn a_check_of_idle_connections_drops_the_dead_ones() {
     network.store.check_idle_connections().await;
     assert_eq!(network.store.pools()[0].1.idle, 0);
     assert_eq!(network.position().await, 2);
+}
+
+#[tokio::test]
+async fn an_idle_connection_without_an_answer_empties_the_pool_even_if_its_caller_gives_up() {
+    // a ping may take a second
+    let soon = Duration::from_millis(500);
+    let network = Network::with(|options| options.connect_timeout = soon).await;
+    network.idle_connections(3).await;
+    network.proxy.silence();
+    // an idle connection is pinged after a second
+    network.database_sleeps(1.1).await;
+    network.store.head(&engine("e")).await.ok();
+    assert_eq!(network.store.pools()[0].1.idle, 0, "none of the others is asked");
+    assert_eq!(network.position().await, 2);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_a_long_read_leaves_the_idle_connections_alone() {
+    let network = Network::with(|options| options.connect_timeout = Duration::from_secs(1)).await;
+    network.idle_connections(3).await;
+    let mut owner = network.direct().await;
+    let mut lock = owner.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    let name = engine("e");
+    let mut read = Box::pin(network.store.read(&name, 0, 1));
+    eventually("the read that waits", async || {
+        assert!(read.as_mut().now_or_never().is_none(), "the table is locked");
+        let waits =
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'events'::regclass";
+        let waits: i64 = sqlx::query_scalar(waits).fetch_one(&mut *lock).await.unwrap();
+        if waits == 0 { Err("it does not wait yet") } else { Ok(()) }
+    })
+    .await;
+    drop(read);
+    eventually("the end of the call", async || match network.store.pools()[0].1.used {
+        0 => Ok(()),
+        _ => Err("it is in use"),
+    })
+    .await;
+    assert!(network.store.pools()[0].1.idle >= 2, "{:?}", network.store.pools());
 }
 
 #[tokio::test]

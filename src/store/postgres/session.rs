@@ -57,6 +57,8 @@ pub(in crate::store) struct Session {
     lender: Lender,
     limit: Duration,
     in_transaction: bool,
+    /// True during a call: its future may be dropped before the answer.
+    in_call: bool,
 }
 
 impl Lender {
@@ -76,6 +78,9 @@ impl Lender {
                 let dead = Arc::clone(&dead);
                 Box::pin(async move {
                     if meta.idle_for > TRUSTED_IDLE {
+                        if dead.load(Ordering::Relaxed) {
+                            return Err(sqlx::Error::PoolClosed);
+                        }
                         let answered = within(PING_MAX, conn.ping()).await;
                         dead.fetch_or(answered.is_err(), Ordering::Relaxed);
                         answered?;
@@ -96,7 +101,9 @@ impl Lender {
     /// Lends a connection, which is opened on the store's runtime if it is a new one.
     pub(super) async fn session(&self) -> Result<Session, StoreError> {
         let acquired = TokioContext::new(self.0.pool.acquire(), self.0.runtime.clone()).await;
-        if self.0.found_dead.swap(false, Ordering::Relaxed) {
+        // the time for a connection may end within a ping; a pool that is in use has no idle connection
+        let is_late = matches!(acquired, Err(sqlx::Error::PoolTimedOut));
+        if self.0.found_dead.swap(false, Ordering::Relaxed) || is_late {
             self.drop_idle();
         }
         match acquired {
@@ -107,7 +114,8 @@ impl Lender {
 
     fn lend(&self, conn: PoolConnection<Postgres>) -> Session {
         let limit = self.0.limits.statement;
-        Session { conn: Some(conn), lender: self.clone(), limit, in_transaction: false }
+        let (conn, lender) = (Some(conn), self.clone());
+        Session { conn, lender, limit, in_transaction: false, in_call: false }
     }
 
     /// Drops the idle connections.
@@ -163,6 +171,7 @@ impl Session {
     /// The connection, for a call that ends [within](crate::store::limits::within) the limit and whose
     /// result is [noted](Self::noted).
     pub(in crate::store) fn conn(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        self.in_call = true;
         self.conn.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
     }
 
@@ -171,6 +180,7 @@ impl Session {
         &mut self,
         result: Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
+        self.in_call = false;
         if let Err(error) = &result
             && is_lost(error)
         {
@@ -228,10 +238,15 @@ impl Session {
     }
 
     /// Rolls back an open transaction and returns the connection to the pool, if it still works.
+    ///
+    /// The server may still be busy with a call whose caller left. That it does not answer now says
+    /// nothing about the other connections.
     fn give_back(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
         let mut conn = self.conn.take()?;
-        let (lender, in_transaction) = (self.lender.clone(), self.in_transaction);
+        let in_transaction = self.in_transaction;
+        let lender = (!self.in_call).then(|| self.lender.clone());
         let limit = self.lender.0.limits.short;
+        let drop_idle = move || lender.iter().for_each(Lender::drop_idle);
         Some(async move {
             if in_transaction {
                 let rollback = sqlx::raw_sql("ROLLBACK").execute(&mut *conn);
@@ -241,13 +256,13 @@ impl Session {
                     Ok(Err(_)) => return drop(conn.detach()),
                     Err(_) => {
                         drop(conn.detach());
-                        return lender.drop_idle();
+                        return drop_idle();
                     }
                 }
             }
             // unbounded in the driver, which pings: a silent connection would hold its place for ever
             if timeout(limit, conn.return_to_pool()).await.is_err() {
-                lender.drop_idle();
+                drop_idle();
             }
         })
     }
