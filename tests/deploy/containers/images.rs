@@ -1,0 +1,162 @@
+//! Images: stand-ins of public ones, made of Debian packages, and the image of the server.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher as _},
+    path::{Path, PathBuf},
+    process::Command,
+    time::SystemTime,
+};
+
+use super::podman::{podman, try_podman};
+use crate::path;
+
+/// The name and the version under which the compose files and manifests use the image.
+pub(crate) const SERVER: &str =
+    concat!("ghcr.io/neuron7x/mlsdm-neuro-engine:", env!("CARGO_PKG_VERSION"));
+/// The same with the weights of the sentence transformer.
+pub(crate) const MINILM: &str =
+    concat!("ghcr.io/neuron7x/mlsdm-neuro-engine:", env!("CARGO_PKG_VERSION"), "-minilm");
+
+const DOCKERFILE: &str = "deploy/docker/Dockerfile.neuro-engine-service";
+const BASE: &str = "gcr.io/distroless/static-debian12:nonroot";
+/// The label with a hash of what an image was made of.
+const INPUTS: &str = "mlsdm.test.inputs";
+
+/// The image of the server, built by the shipped Dockerfile from the binary under test.
+pub(crate) fn server() -> &'static str {
+    build("plain", SERVER, &[]);
+    SERVER
+}
+
+/// The image with the weights, which `.ci/test` fetches.
+pub(crate) fn minilm() -> &'static str {
+    let files = path("target/ci/all-MiniLM-L6-v2");
+    let stage = path("target/ci/containers/weights");
+    let target = stage.join("out/rootfs/usr/share/mlsdm/all-MiniLM-L6-v2");
+    fs::create_dir_all(&target).unwrap();
+    for file in ["model.safetensors", "tokenizer.json", "config.json"] {
+        let source = files.join(file);
+        fs::copy(&source, target.join(file))
+            .unwrap_or_else(|error| panic!("{}: {error}; .ci/test fetches it", source.display()));
+    }
+    build("minilm", MINILM, &[("weights", &stage)]);
+    MINILM
+}
+
+/// Builds a target of the Dockerfile, unless an image of the same inputs exists. `contexts` replace
+/// stages that need the network.
+pub(crate) fn build(target: &str, tag: &str, contexts: &[(&str, &Path)]) {
+    base();
+    let binary = Path::new(env!("CARGO_BIN_EXE_mlsdm"));
+    let tree = path("target/ci/containers/build");
+    let inputs = hash(&(
+        modified(binary),
+        fs::read(path(DOCKERFILE)).unwrap(),
+        fs::read(path("deploy/docker/rootfs.sh")).unwrap(),
+        fs::read(path("tests/deploy/images/distroless.sh")).unwrap(),
+        target,
+    ));
+    if is_made_of(tag, &inputs) {
+        return;
+    }
+    write_tree(binary, &tree);
+    let label = format!("{INPUTS}={inputs}");
+    let dockerfile = path(DOCKERFILE);
+    let mut arguments: Vec<String> =
+        ["build", "--quiet", "--isolation", "chroot", "--format"].map(ToOwned::to_owned).into();
+    arguments.extend(["docker", "--target", target, "--tag", tag].map(ToOwned::to_owned));
+    // equal inputs give equal images
+    arguments.extend(["--timestamp", "0", "--label", &label].map(ToOwned::to_owned));
+    let stages = contexts.iter().copied().chain([("build", tree.as_path())]);
+    for (stage, folder) in stages {
+        arguments.extend(["--build-context".to_owned(), format!("{stage}={}", folder.display())]);
+    }
+    arguments.extend(["--file".to_owned(), dockerfile.display().to_string()]);
+    arguments.push(path("").display().to_string());
+    podman(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    try_podman(&["image", "prune", "--force"]);
+}
+
+/// Writes what the stage `build` would contain: the binary without debug information, and its libraries.
+fn write_tree(binary: &Path, tree: &Path) {
+    let stripped = tree.join("mlsdm");
+    fs::create_dir_all(tree).unwrap();
+    run(Command::new("strip").arg("-o").arg(&stripped).arg(binary), "binutils");
+    let root = tree.join("out/rootfs");
+    drop(fs::remove_dir_all(&root));
+    run(Command::new(path("deploy/docker/rootfs.sh")).arg(&stripped).arg(&root), "coreutils");
+}
+
+/// The base of the image of the server.
+fn base() {
+    const PACKAGES: &str = "ca-certificates,tzdata,base-files,netbase";
+    let hook = format!("{} \"$1\"", path("tests/deploy/images/distroless.sh").display());
+    from_packages(
+        BASE,
+        "extract",
+        PACKAGES,
+        &hook,
+        &[
+            "USER=65532",
+            "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
+            "WORKDIR=/home/nonroot",
+        ],
+    );
+}
+
+/// Makes an image of Debian packages, unless it exists. The tar is kept, because it takes longest.
+pub(crate) fn from_packages(
+    tag: &str,
+    variant: &str,
+    packages: &str,
+    hook: &str,
+    changes: &[&str],
+) {
+    let script = path("tests/deploy/images/root.sh");
+    let hooks = fs::read(path("tests/deploy/images/distroless.sh")).unwrap();
+    let inputs = hash(&(fs::read(&script).unwrap(), variant, packages, hook, hooks, changes));
+    if is_made_of(tag, &inputs) {
+        return;
+    }
+    let tar = path(&format!("target/ci/containers/{inputs}.tar"));
+    if !tar.exists() {
+        let mut command = Command::new(&script);
+        command.arg(&tar).args([variant, packages, hook]);
+        run(&mut command, "mmdebstrap");
+    }
+    let label = format!("LABEL {INPUTS}={inputs}");
+    let mut arguments = vec!["import", "--quiet", "--change", &label];
+    for change in changes {
+        arguments.extend(["--change", change]);
+    }
+    let tar = tar.display().to_string();
+    arguments.extend([tar.as_str(), tag]);
+    podman(&arguments);
+}
+
+/// Runs a program, which has to succeed.
+fn run(command: &mut Command, package: &str) {
+    let output = command.output().unwrap_or_else(|error| {
+        panic!("{}: {error}: apt-get install {package}", command.get_program().to_string_lossy())
+    });
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{command:?} (package {package}): {text}");
+}
+
+fn is_made_of(tag: &str, inputs: &str) -> bool {
+    let format = format!("{{{{index .Labels \"{INPUTS}\"}}}}");
+    let found = try_podman(&["image", "inspect", "--format", &format, tag]);
+    found.code == 0 && found.stdout.trim() == inputs
+}
+
+fn hash(value: &impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+fn modified(file: &Path) -> (PathBuf, SystemTime) {
+    (file.to_owned(), fs::metadata(file).and_then(|about| about.modified()).unwrap())
+}
