@@ -36,8 +36,8 @@ enum Command {
     Bench(bench::Args),
     /// Generate rules, dashboards and documents from their sources.
     ///
-    /// Generates: Prometheus rules, their tests, deploy/SLO.md and the alerts of deploy/RUNBOOK.md
-    /// (from alerts/*.yaml); dashboards/*.json (from dashboards/*.yaml); deploy/CONFIGURATION.md
+    /// Generates: Prometheus rules, their tests, the queries of a canary, deploy/SLO.md and the alerts of
+    /// deploy/RUNBOOK.md (from alerts/*.yaml); dashboards/*.json (from dashboards/*.yaml); deploy/CONFIGURATION.md
     /// (from src/config/default.toml); deploy/CLI.md (from the command line parsers);
     /// deploy/openapi.json and alerts/metrics.json (from the program).
     Generate(generate::Args),

@@ -17,6 +17,7 @@ use crate::{
         EngineError, Engines,
         upgrade::{UpgradeStatus, status},
     },
+    startup,
     store::{StoreError, writer::WriteError},
 };
 
@@ -30,6 +31,9 @@ pub(super) struct Args {
 enum Command {
     /// Print the running servers, the log formats, and what `finish` would refuse (exit code 1).
     Status,
+    /// Create or change the tables for this version, directly in the database, as their owner. Changes
+    /// nothing if that is done. Can run at any time, several times at once, and can be killed.
+    Tables,
     /// Raise all logs to the newest format, directly in the database. Servers of this version go on
     /// running; older versions can no longer read the logs.
     Finish,
@@ -38,6 +42,7 @@ enum Command {
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Status => show(context).await,
+        Command::Tables => tables(context).await,
         Command::Finish => finish(context).await,
     }
 }
@@ -49,6 +54,14 @@ async fn show(context: &Context) -> anyhow::Result<()> {
     let status = status?;
     context.print(&serde_json::to_value(&status)?, render)?;
     refused(&status)
+}
+
+async fn tables(context: &Context) -> anyhow::Result<()> {
+    let store = startup::open_log(&context.loaded()?.config.database).await?;
+    store.close().await;
+    context.print(&json!({ "tables": "current" }), |_| {
+        "the database has the tables of this version\n".to_owned()
+    })
 }
 
 /// An error if the upgrade cannot be finished.

@@ -7,7 +7,11 @@
 
 mod containers;
 mod database;
+mod helm;
 mod image;
+mod kubernetes;
+mod linters;
+mod manifests;
 
 use std::path::{Path, PathBuf};
 

@@ -32,6 +32,7 @@ fn generated_rules_are_up_to_date() {
     let sources = Sources {
         slo: &read("alerts/slo.yaml"),
         components: &read("alerts/components.yaml"),
+        canary: &read("alerts/canary.yaml"),
         runbook: &read("deploy/RUNBOOK.md"),
         metrics: &metrics,
     };

@@ -21,6 +21,9 @@ pub enum Error {
     /// An alert is incomplete.
     #[error("alerts/components.yaml: {0}")]
     Component(String),
+    /// A criterion of a canary has no limit, or two.
+    #[error("alerts/canary.yaml: {0} needs either `at_most` or `at_least`")]
+    Criterion(String),
     /// The runbook lacks the markers around its alert sections.
     #[error("deploy/RUNBOOK.md needs a line {begin:?} and, after it, a line {end:?}")]
     Runbook {
@@ -240,6 +243,14 @@ impl Slo {
         burns.into_iter()
     }
 
+    /// A source text with the limits of the canary and the governed routes filled in.
+    pub(super) fn fill_in(&self, text: &str) -> String {
+        text.replace("$canary_errors", &self.canary.errors.to_string())
+            .replace("$canary_p95", &self.canary.p95_seconds.to_string())
+            .replace("$canary_requests", &self.canary.requests.to_string())
+            .replace("$governed", &self.governed)
+    }
+
     /// All windows, shortest first.
     pub(super) fn window_names(&self) -> Vec<String> {
         let burns: Vec<BurnRate> = self.burn_rates().collect();
@@ -334,13 +345,7 @@ impl Components {
     /// When the text is malformed, the test of an alert is incomplete, or an alert requires a metric
     /// that exists by now.
     pub fn parse(text: &str, slo: &Slo, metrics: &[&str]) -> Result<Self, Error> {
-        let canary = slo.canary;
-        let text = text
-            .replace("$canary_errors", &canary.errors.to_string())
-            .replace("$canary_p95", &canary.p95_seconds.to_string())
-            .replace("$canary_requests", &canary.requests.to_string())
-            .replace("$governed", &slo.governed);
-        let components: Self = yaml("components.yaml", &text)?;
+        let components: Self = yaml("components.yaml", &slo.fill_in(text))?;
         for alert in &components.alerts {
             let complete = alert.test.silent.is_some() && alert.test.resolved.is_some();
             if !complete && alert.severity != Severity::None {
@@ -361,6 +366,6 @@ impl Components {
     }
 }
 
-fn yaml<T: DeserializeOwned>(file: &'static str, text: &str) -> Result<T, Error> {
+pub(super) fn yaml<T: DeserializeOwned>(file: &'static str, text: &str) -> Result<T, Error> {
     serde_saphyr::from_str(text).map_err(|source| Error::Source { file, source: source.into() })
 }

@@ -5,12 +5,13 @@ use super::{
 
 const SLO: &str = include_str!("../../../alerts/slo.yaml");
 const COMPONENTS: &str = include_str!("../../../alerts/components.yaml");
+const CANARY: &str = include_str!("../../../alerts/canary.yaml");
 const RUNBOOK: &str = include_str!("../../../deploy/RUNBOOK.md");
 
 const METRICS: &[&str] = &["mlsdm_steps_total"];
 
 fn sources(runbook: &str) -> Sources<'_> {
-    Sources { slo: SLO, components: COMPONENTS, runbook, metrics: METRICS }
+    Sources { slo: SLO, components: COMPONENTS, canary: CANARY, runbook, metrics: METRICS }
 }
 
 fn slo() -> Slo {
