@@ -10,7 +10,7 @@ pub(super) mod insert;
 mod rows;
 mod transaction;
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use uuid::Uuid;
 
@@ -21,7 +21,9 @@ use super::{
     clock::LogClock,
     error::classify,
     faults::Hooks,
-    read, records, sql,
+    read,
+    records::{self, Columns},
+    sql,
     tx::Tx,
 };
 use crate::{
@@ -122,11 +124,31 @@ impl Store {
     /// Removes expired idempotent requests, at most [`PURGE_ROWS`]; returns their number.
     pub async fn purge_idempotency(&self, now: Micros) -> Result<u64, StoreError> {
         let mut tx = self.begin_tx().await?;
-        let purged = execute!(tx.conn(), sql::PURGE_IDEMPOTENCY, [now, PURGE_ROWS]);
-        let purged = purged.map_err(classify)?;
+        let expired =
+            fetch!(tx.conn(), sql::EXPIRED_IDEMPOTENCY, engine_and_step, [now, PURGE_ROWS])?;
+        // in one order, so that two replicas do not wait for each other
+        let mut engines = BTreeMap::<String, Vec<StepNumber>>::new();
+        for (engine, step) in expired {
+            engines.entry(engine).or_default().push(step);
+        }
+        let mut purged = 0;
+        for (engine, steps) in &engines {
+            let deleted = execute!(
+                tx.conn(),
+                sql::PURGE_IDEMPOTENCY,
+                sqlite [engine.as_str(), json(steps.iter().copied()), now],
+                postgres [engine.as_str(), signed(steps), now]
+            );
+            purged += deleted.map_err(classify)?;
+        }
         tx.commit_repeatable().await?;
         Ok(purged)
     }
+}
+
+fn engine_and_step(row: &impl Columns) -> Result<(String, StepNumber), StoreError> {
+    let step = row.int(1).map_err(classify)?;
+    Ok((row.text(0).map_err(classify)?, step as StepNumber))
 }
 
 impl Append {

@@ -10,13 +10,15 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
-/// The version of the newest migration.
-pub(super) const VERSION: i64 = 2;
+/// A migration as compiled into the binary: version, name, text.
+pub(super) type Source = (i64, &'static str, &'static str);
 
 /// The migrations of one database, in the order in which they run.
-pub(super) fn migrators(event_log: &'static str, log_format_2: &'static str) -> [Migrator; 2] {
-    let first = Migrator::with_migrations(vec![migration(1, "event log", event_log)]);
-    let mut since = Migrator::with_migrations(vec![migration(2, "log format 2", log_format_2)]);
+pub(super) fn migrators(first: Source, since: &[Source]) -> [Migrator; 2] {
+    let of = |sources: &[Source]| {
+        Migrator::with_migrations(sources.iter().copied().map(migration).collect())
+    };
+    let (first, mut since) = (of(&[first]), of(since));
     since.dangerous_set_table_name("mlsdm_migrations");
     since.set_ignore_missing(true);
     [first, since]
@@ -58,6 +60,6 @@ pub(super) fn refusal(migrators: &[Migrator; 2], applied: [&[Applied]; 2]) -> Op
     known.find(|(_, is_same)| !is_same).map(|(version, _)| other(version))
 }
 
-fn migration(version: i64, name: &'static str, sql: &'static str) -> Migration {
+fn migration((version, name, sql): Source) -> Migration {
     Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
 }

@@ -23,7 +23,7 @@ use super::{
     limits::{MAINTENANCE_MAX, within},
     mac::MacRing,
     metrics::StoreMetrics,
-    migrations::{self, VERSION},
+    migrations::{self, Source},
     options::Options,
     pool_use::PoolUse,
 };
@@ -33,6 +33,15 @@ pub(super) use session::Session;
 
 /// The application name of version 0.1; later versions append a slash and the id of the process.
 pub(super) const APPLICATION: &str = "mlsdm";
+
+const FIRST: Source =
+    (1, "event log", include_str!("../../migrations/postgres/0001_event_log.sql"));
+const SINCE: [Source; 2] = [
+    (2, "log format 2", include_str!("../../migrations/postgres/0002_log_format_2.sql")),
+    (3, "functions", include_str!("../../migrations/postgres/0003_functions.sql")),
+];
+/// The version of the newest migration.
+const VERSION: i64 = SINCE[SINCE.len() - 1].0;
 
 /// A handle to a PostgreSQL database.
 #[derive(Clone)]
@@ -111,11 +120,7 @@ impl PostgresStore {
         }
         let limits = self.lender.limits();
         let mut conn = within(limits.short, self.direct.connect()).await.map_err(classify)?;
-        let migrators = migrations::migrators(
-            include_str!("../../migrations/postgres/0001_event_log.sql"),
-            include_str!("../../migrations/postgres/0002_log_format_2.sql"),
-        );
-        for migrator in migrators {
+        for migrator in migrations::migrators(FIRST, &SINCE) {
             let migration = migrator.run_direct(None, &mut conn, false);
             timeout(MAINTENANCE_MAX, migration)
                 .await

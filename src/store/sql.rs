@@ -3,6 +3,10 @@
 //! PostgreSQL receives lists as arrays, SQLite as one JSON text joined by CROSS JOIN, which fixes
 //! the join order: SQLite's planner would otherwise scan a whole log instead of a short list.
 //!
+//! On PostgreSQL every statement restricts each table by the engine's name itself, not by a join, so that
+//! a distributed database sends it to one node. What cannot be written so calls a function of
+//! `migrations/postgres`.
+//!
 //! A test lets each database plan all its statements, in place of compile-time checking.
 
 /// One statement in both dialects.
@@ -50,7 +54,7 @@ macro_rules! contents_of_events {
         "LEFT JOIN contents AS c ON c.engine_id = e.engine_id AND c.position = e.position "
     };
     (postgres) => {
-        "LEFT JOIN LATERAL (SELECT sealed, vector FROM contents WHERE engine_id = e.engine_id \
+        "LEFT JOIN LATERAL (SELECT sealed, vector FROM contents WHERE engine_id = $1 \
          AND position = e.position OFFSET 0) AS c ON true "
     };
 }
@@ -120,10 +124,7 @@ statements! {
              FROM json_each($1) AS name CROSS JOIN events AS e ON e.engine_id = name.value \
              AND e.position = (SELECT max(m.position) FROM events AS m \
              WHERE m.engine_id = name.value)",
-        postgres: "SELECT name.engine_id, e.position, e.chain_hash, e.recorded_at \
-             FROM unnest($1::text[]) AS name(engine_id) CROSS JOIN LATERAL \
-             (SELECT v.position, v.chain_hash, v.recorded_at FROM events AS v \
-             WHERE v.engine_id = name.engine_id ORDER BY v.position DESC LIMIT 1) AS e",
+        postgres: "SELECT engine_id, head, chain, recorded FROM log_heads($1::text[])",
     };
 
     /// A page of events.
@@ -173,9 +174,9 @@ statements! {
              CROSS JOIN contents AS c ON c.engine_id = e.engine_id AND c.position = e.position",
         postgres: "SELECT e.position, e.command_id, e.subject_ref, c.sealed \
              FROM unnest($2::bigint[]) AS wanted(position) \
-             CROSS JOIN LATERAL (SELECT engine_id, position, command_id, subject_ref FROM events \
+             CROSS JOIN LATERAL (SELECT position, command_id, subject_ref FROM events \
              WHERE engine_id = $1 AND position = wanted.position OFFSET 0) AS e \
-             CROSS JOIN LATERAL (SELECT sealed FROM contents WHERE engine_id = e.engine_id \
+             CROSS JOIN LATERAL (SELECT sealed FROM contents WHERE engine_id = $1 \
              AND position = e.position OFFSET 0) AS c",
     };
 
@@ -194,8 +195,8 @@ statements! {
          ORDER BY c.position LIMIT 1");
 
     /// The engine names of events or contents without an engine: one index step per name.
-    UNKNOWN_ENGINES = same(
-        "WITH RECURSIVE \
+    UNKNOWN_ENGINES = Sql {
+        sqlite: "WITH RECURSIVE \
          logs(name) AS (SELECT min(engine_id) FROM events UNION ALL SELECT \
          (SELECT min(e.engine_id) FROM events AS e WHERE e.engine_id > logs.name) \
          FROM logs WHERE logs.name IS NOT NULL), \
@@ -204,7 +205,9 @@ statements! {
          FROM texts WHERE texts.name IS NOT NULL) \
          SELECT known.name FROM (SELECT name FROM logs UNION SELECT name FROM texts) AS known \
          WHERE known.name IS NOT NULL AND NOT EXISTS \
-         (SELECT 1 FROM engines WHERE engine_id = known.name) ORDER BY known.name");
+         (SELECT 1 FROM engines WHERE engine_id = known.name) ORDER BY known.name",
+        postgres: "SELECT name FROM unknown_engines() AS name",
+    };
 
     /// Data subjects by pseudonym.
     SUBJECTS_BY_REF = Sql {
@@ -277,12 +280,16 @@ statements! {
         postgres: "DELETE FROM idempotency WHERE engine_id = $1 AND step = ANY($2::bigint[])",
     };
 
-    /// Deletes a limited number of expired idempotent requests.
+    /// The engines and steps of a limited number of expired idempotent requests.
+    EXPIRED_IDEMPOTENCY = same(
+        "SELECT engine_id, step FROM idempotency WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2");
+
+    /// Deletes the expired idempotent requests of steps.
     PURGE_IDEMPOTENCY = Sql {
-        sqlite: "DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency \
-             WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
-        postgres: "DELETE FROM idempotency WHERE ctid = ANY(ARRAY(SELECT ctid FROM idempotency \
-             WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+        sqlite: "DELETE FROM idempotency WHERE engine_id = $1 \
+             AND step IN (SELECT value FROM json_each($2)) AND expires_at <= $3",
+        postgres: "DELETE FROM idempotency WHERE engine_id = $1 \
+             AND step = ANY($2::bigint[]) AND expires_at <= $3",
     };
 
     /// Inserts events: the start of SQLite's VALUES list, PostgreSQL's complete statement.
@@ -302,22 +309,17 @@ statements! {
              FROM unnest($2::bigint[], $3::bytea[], $4::bytea[]) AS u",
     };
 
-    /// PostgreSQL's [`LOCKED_HEAD`], [`INSERT_CONTENTS`] and [`INSERT_EVENTS`] in one statement; it
+    /// PostgreSQL's [`LOCKED_HEAD`], [`INSERT_CONTENTS`] and [`INSERT_EVENTS`] in one call; it
     /// inserts only if the head is the expected one. A batch decided in advance waits for the lock
     /// inside the database, without a further round trip. SQLite has no round trips to save and
     /// runs the statements one by one.
     APPEND = Sql {
         sqlite: LOCKED_HEAD.sqlite,
-        postgres: concat!(
-            "WITH locked AS MATERIALIZED (SELECT now, head, chain, recorded FROM locked_head($1)), \
-             follows AS MATERIALIZED (SELECT FROM locked WHERE head = $2 AND chain = $3), \
-             added_contents AS (INSERT INTO contents (engine_id, position, sealed, vector) \
-             SELECT $1, u.* FROM follows, unnest($4::bigint[], $5::bytea[], $6::bytea[]) AS u), \
-             added_events AS (INSERT INTO events (", event_names!(), ") SELECT $1, u.* FROM follows, \
-             unnest($7::bigint[], $8::uuid[], $9::text[], $10::bigint[], $11::bigint[], \
-             $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::uuid[], $17::bytea[], \
-             $18::bytea[], $19::bytea[], $20::bytea[], $21::bytea[], $22::bigint[], $23::bytea[]) AS u) \
-             SELECT now, head, chain, recorded FROM locked"),
+        postgres: "SELECT now, head, chain, recorded FROM append_after($1, $2, $3, \
+             $4::bigint[], $5::bytea[], $6::bytea[], $7::bigint[], $8::uuid[], $9::text[], \
+             $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], \
+             $16::uuid[], $17::bytea[], $18::bytea[], $19::bytea[], $20::bytea[], $21::bytea[], \
+             $22::bigint[], $23::bytea[])",
     };
 
     /// Deletes contents by position.

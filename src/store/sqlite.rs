@@ -31,6 +31,7 @@ use super::{
 use crate::domain::ids::ReplicaId;
 use files::{Locks, OpenFiles, file_error};
 
+mod copy;
 mod files;
 
 /// A handle to a SQLite file.
@@ -171,7 +172,8 @@ impl SqliteStore {
         self.writer.as_ref().map_or(Ok(()), |writer| writer.files.check())
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// The path of the file.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -220,8 +222,8 @@ impl SqliteStore {
 
 fn migrators() -> [Migrator; 2] {
     migrations::migrators(
-        include_str!("../../migrations/sqlite/0001_event_log.sql"),
-        include_str!("../../migrations/sqlite/0002_log_format_2.sql"),
+        (1, "event log", include_str!("../../migrations/sqlite/0001_event_log.sql")),
+        &[(2, "log format 2", include_str!("../../migrations/sqlite/0002_log_format_2.sql"))],
     )
 }
 

@@ -95,14 +95,21 @@ impl TestDatabase {
         Self { backend: Backend::Sqlite, direct_url, pgbouncer: None, storage }
     }
 
-    /// An empty database in the shared PostgreSQL cluster, which is started if it is not running.
+    /// An empty database on the PostgreSQL server that `.ci/test --database` names, or in the shared
+    /// cluster, which is started if it is not running.
     pub async fn postgres() -> Self {
-        Self::within(postgres::shared()).await
+        match Target::given().await {
+            Some(target) => Self::of(target),
+            None => Self::within(postgres::shared()).await,
+        }
     }
 
     /// An empty database in this PostgreSQL cluster.
     pub async fn within(cluster: &Cluster) -> Self {
-        let target = cluster.create_database().await;
+        Self::of(cluster.create_database().await)
+    }
+
+    fn of(target: Target) -> Self {
         Self {
             backend: Backend::Postgres,
             direct_url: target.url(),
@@ -153,8 +160,20 @@ impl TestDatabase {
         }
     }
 
+    /// Distributes the migrated tables, if `.ci/test --distributed` asks for it.
+    pub async fn distribute(&self) {
+        if !self.is_sqlite() && postgres::is_distributed() {
+            let statements = include_str!("../../deploy/scale/citus.sql");
+            self.execute(statements).await.expect("the tables are distributed");
+        }
+    }
+
     /// Lets [`Self::execute`] change and delete events, as the owner of the tables can.
     pub async fn disable_triggers(&self) {
+        if !self.is_sqlite() && postgres::is_distributed() {
+            // a distributed table has none
+            return;
+        }
         let statement = if self.is_sqlite() {
             "DROP TRIGGER IF EXISTS events_no_update; DROP TRIGGER IF EXISTS events_no_delete"
         } else {

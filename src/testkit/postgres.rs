@@ -11,15 +11,14 @@ use std::{
     os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    str::FromStr,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::OnceLock,
 };
 
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tempfile::TempDir;
+
+mod target;
+
+pub(super) use target::{Target, is_distributed};
 
 const INSTALL: &str = "install postgresql (apt-get install postgresql)";
 /// Another process may take the free port before PostgreSQL binds it.
@@ -61,12 +60,6 @@ impl Folder {
             Self::Private(folder) => folder.path(),
         }
     }
-}
-
-/// A database within a cluster.
-pub(super) struct Target {
-    port: u16,
-    name: String,
 }
 
 /// The cluster shared by all test processes.
@@ -189,14 +182,7 @@ impl Cluster {
     }
 
     pub(super) async fn create_database(&self) -> Target {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let target =
-            Target { port: self.port, name: format!("test_{}_{number}", std::process::id()) };
-        // a process with the same id may have crashed and left one
-        target.execute("DROP DATABASE IF EXISTS").await.expect("DROP DATABASE");
-        target.execute("CREATE DATABASE").await.expect("CREATE DATABASE");
-        target
+        Target::create(format!("postgres://postgres@127.0.0.1:{}", self.port), "postgres").await
     }
 
     fn binary(&self, name: &str) -> PathBuf {
@@ -257,33 +243,6 @@ impl Drop for Cluster {
             drop(watch.stdin.take());
             watch.wait().ok();
         }
-    }
-}
-
-impl Target {
-    pub(super) fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{}", self.port, self.name)
-    }
-
-    async fn execute(&self, verb: &str) -> Result<(), sqlx::Error> {
-        let url = format!("postgres://postgres@127.0.0.1:{}/postgres", self.port);
-        let mut conn: PgConnection = PgConnectOptions::from_str(&url)?.connect().await?;
-        let force = if verb.starts_with("DROP") { " WITH (FORCE)" } else { "" };
-        let statement = format!("{verb} {}{force}", self.name);
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut conn).await?;
-        conn.close().await
-    }
-
-    /// Drops the database. It blocks and uses its own thread and runtime, since `Drop` may run
-    /// inside or outside a runtime.
-    pub(super) fn drop_database(&self) {
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                // fails if the test has stopped the cluster, which is removed with its databases
-                runtime.expect("a runtime").block_on(self.execute("DROP DATABASE IF EXISTS")).ok();
-            });
-        });
     }
 }
 

@@ -23,12 +23,14 @@ impl TestStore {
             let direct = open(&Options::new(database.direct_url())).await;
             direct.migrate().await.expect("migrate the test database");
             direct.close().await;
+            database.distribute().await;
         }
         let pooler = backend == Backend::PgBouncer;
         let options = Options { pooler, ..Options::new(database.url()) };
         let store = open(&options).await;
         if !pooler {
             store.migrate().await.expect("migrate the test database");
+            database.distribute().await;
         }
         Self { store, options, database }
     }
