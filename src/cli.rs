@@ -5,6 +5,7 @@
 //! arm of its dispatch.
 
 mod audit;
+mod backup;
 mod check;
 mod checkout;
 mod client;
@@ -105,6 +106,8 @@ enum Command {
     Replay(replay::Args),
     /// Verify that event logs are unmodified, and remove forged events.
     Audit(audit::Args),
+    /// Copy a SQLite event log while a server uses it.
+    Backup(backup::Args),
     /// Raise event logs to the format of this version after all servers have it.
     Upgrade(upgrade::Args),
     /// Log in at the identity provider. Commands that call the server then use this login.
@@ -178,6 +181,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Policy(args) => policy::run(&context, args).await,
         Command::Replay(args) => replay::run(&context, args).await,
         Command::Audit(args) => audit::run(&context, args).await,
+        Command::Backup(args) => backup::run(&context, &args).await,
         Command::Upgrade(args) => upgrade::run(&context, args).await,
         Command::Login(args) => login::run(&context, &args).await,
         Command::Logout => login::forget(&context).await,

@@ -27,7 +27,7 @@ pub use self::{
     models::llm,
     providers::providers,
     started::record_start,
-    store::{content_key, open_log, refuse_missing_log, store_options},
+    store::{content_key, key_file, open_log, refuse_missing_log, store_options},
 };
 use crate::{
     auth::Authenticator,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    backup::BackupError,
     client::{InvalidServer, Unreachable},
     login::LoginError,
     token::NoToken,
@@ -81,6 +82,10 @@ fn is_usage(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(ServeError::Tls(_)))
         || matches!(error.downcast_ref(), Some(MigrateError::Itself))
         || matches!(error.downcast_ref(), Some(LoginError::NotConfigured))
+        || matches!(
+            error.downcast_ref(),
+            Some(BackupError::NotSqlite | BackupError::KeyIsConfigured)
+        )
         || matches!(store_error(error), Some(StoreError::Url(_) | StoreError::Login(_)))
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -12,10 +13,11 @@ const TERMINAL_INTERVAL: Duration = Duration::from_millis(200);
 /// Interval of lines if standard error is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The progress through the log of one engine. On a terminal, its line is cleared when dropped.
+/// The progress through a log or a file. On a terminal, its line is cleared when dropped.
 pub(super) struct Progress {
-    engine: EngineId,
-    head: Position,
+    name: String,
+    unit: &'static str,
+    end: u64,
     terminal: bool,
     reported: Instant,
     clear: bool,
@@ -24,20 +26,29 @@ pub(super) struct Progress {
 impl Progress {
     /// At the start of a log with this head.
     pub(super) fn new(engine: &EngineId, head: Position) -> Self {
-        let terminal = io::stderr().is_terminal();
-        Self { engine: engine.clone(), head, terminal, reported: Instant::now(), clear: false }
+        Self::of(engine.to_string(), "position", head)
     }
 
-    /// Reports a position if the interval has passed.
-    pub(super) fn at(&mut self, position: Position) {
+    /// At the start of a file that will have about this size.
+    pub(super) fn of_file(path: &Path, bytes: u64) -> Self {
+        Self::of(path.display().to_string(), "byte", bytes)
+    }
+
+    fn of(name: String, unit: &'static str, end: u64) -> Self {
+        let terminal = io::stderr().is_terminal();
+        Self { name, unit, end, terminal, reported: Instant::now(), clear: false }
+    }
+
+    /// Reports a position or a size if the interval has passed.
+    pub(super) fn at(&mut self, position: u64) {
         let pause = if self.terminal { TERMINAL_INTERVAL } else { LINE_INTERVAL };
         if self.reported.elapsed() < pause {
             return;
         }
         self.reported = Instant::now();
         // the log may have grown
-        let head = self.head.max(position);
-        let text = format!("{}: position {position} of {head}", self.engine);
+        let end = self.end.max(position);
+        let text = format!("{}: {} {position} of {end}", self.name, self.unit);
         let mut stderr = io::stderr().lock();
         // an unwritable standard error must not stop the command
         if self.terminal {

@@ -47,7 +47,7 @@ pub fn refuse_missing_log(
 }
 
 /// The key file of a SQLite database for which no key is configured.
-fn key_file(log: &Path) -> PathBuf {
+pub fn key_file(log: &Path) -> PathBuf {
     log.with_extension("key")
 }
 

@@ -7,6 +7,7 @@
 
 #[path = "../logql/asked.rs"]
 mod asked;
+mod backup;
 mod bad_input;
 mod browser;
 mod cli;
