@@ -1,6 +1,6 @@
 -- Distributes the tables over a Citus cluster by engine: all rows of one engine are on one node.
 --
--- Run once on the coordinator as the owner of the tables, after `mlsdm policy apply` has migrated the
+-- Run once on the coordinator as the owner of the tables, after `mlsdm upgrade tables` has migrated the
 -- database and before it has data. A later migration needs no repetition: it alters the distributed tables.
 -- The server then connects to the coordinator. deploy/scale.md says when this is worth it.
 

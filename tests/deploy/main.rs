@@ -12,6 +12,8 @@ mod image;
 mod kubernetes;
 mod linters;
 mod manifests;
+mod scale;
+mod systemd;
 
 use std::path::{Path, PathBuf};
 
