@@ -1,8 +1,8 @@
 //! A highly available PostgreSQL: three nodes with Patroni and etcd, and `HAProxy` before them.
 //!
 //! Each node has a network namespace and a disk of its own, so that a test can cut it off, pause it,
-//! kill it or fill its disk. Replication is synchronous. Needs root, and the Debian packages patroni,
-//! etcd-server, haproxy and iproute2.
+//! kill it or fill its disk. Replication is synchronous. Needs root, the Debian packages patroni,
+//! etcd-server, haproxy and iproute2, and a newer Patroni, which `.ci/test --extended` fetches.
 #![expect(clippy::expect_used, clippy::panic, reason = "test support: a panic is the report")]
 
 mod node;
@@ -55,6 +55,9 @@ impl HaCluster {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().map(TempDir::keep).expect("a temporary folder");
         give_away(&folder);
+        // a copy that the user `postgres` may read
+        let copy = folder.join("patroni").display().to_string();
+        run("cp", &["-r", concat!(env!("CARGO_MANIFEST_DIR"), "/target/ci/patroni"), &copy]);
         let process = std::process::id();
         // names of network interfaces have at most 15 characters
         let prefix = format!("ml{process}");
@@ -103,10 +106,19 @@ impl HaCluster {
         self.until("a primary", async || self.primary().await).await
     }
 
-    /// Waits until another node than this one is primary.
+    /// Waits until another node than this one is primary and has a synchronous standby, without which
+    /// it commits nothing.
     pub async fn until_replaced(&self, old: usize) {
-        let other = async || self.primary().await.filter(|primary| *primary != old);
-        self.until("another primary", other).await;
+        self.until("another primary with a standby", async || {
+            let primary = self.primary().await.filter(|primary| *primary != old)?;
+            for node in &self.nodes {
+                if self.answers(node, "synchronous").await {
+                    return Some(primary);
+                }
+            }
+            None
+        })
+        .await;
     }
 
     /// Waits until the primary has a synchronous standby, and all nodes run.

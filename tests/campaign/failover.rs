@@ -43,6 +43,15 @@ mod heavy {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_primary_that_is_cut_off_is_replaced_without_a_loss() {
+        let fault = async |cluster: &HaCluster, primary| {
+            cluster.cut_off(primary);
+            cluster.until_replaced(primary).await;
+        };
+        fails("Patroni: primary cut off", Promise::TOLD, fault, HaCluster::connect).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_full_disk_of_the_primary_costs_no_answer() {
         let fault = async |cluster: &HaCluster, primary| {
             cluster.fill_disk(primary);
@@ -51,5 +60,20 @@ mod heavy {
             cluster.until_primary().await;
         };
         fails("Patroni: disk of the primary full, 20 s", Promise::STANDARD, fault, |_, _| {}).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_paused_primary_is_replaced_without_a_loss() {
+        let fault = async |cluster: &HaCluster, primary| {
+            cluster.pause(primary);
+            cluster.until_replaced(primary).await;
+        };
+        fails("Patroni: primary paused", Promise::TOLD, fault, HaCluster::resume).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_switch_over_costs_no_answer() {
+        let fault = async |cluster: &HaCluster, _| cluster.switch_over().await;
+        fails("Patroni: switched over", Promise::STANDARD, fault, |_, _| {}).await;
     }
 }

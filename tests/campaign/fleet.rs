@@ -10,7 +10,7 @@ use mlsdm::testkit::{TestEnv, TestServer};
 use crate::{call::Call, client::Target};
 
 /// A step may go on for this time after its call: its client has left, and the server notices it.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A time in which a replica did not run.
 #[derive(Clone, Copy, Debug)]

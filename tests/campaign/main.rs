@@ -8,6 +8,7 @@
 //! tier has all faults, the fast tier a few short ones (see the modules `heavy`).
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
 
+mod admin;
 mod call;
 mod check;
 mod client;
@@ -20,6 +21,7 @@ mod locks;
 mod log;
 mod model;
 mod network;
+mod postgres;
 mod probe;
 mod report;
 mod run;

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,6 +15,8 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 /// The time that the model takes to answer.
 const LATENCY: Duration = Duration::from_millis(20);
+/// The same while it hangs: longer than any caller waits.
+const HANGING: Duration = Duration::from_hours(1);
 
 /// The numbers of prompts, and how often each was answered.
 pub(crate) type Answers = HashMap<u64, u32>;
@@ -20,6 +25,7 @@ pub(crate) type Answers = HashMap<u64, u32>;
 pub(crate) struct Model {
     server: MockServer,
     answers: Arc<Mutex<Answers>>,
+    hangs: Arc<AtomicBool>,
 }
 
 /// The text of a prompt.
@@ -38,9 +44,13 @@ impl Model {
     pub(crate) async fn start() -> Self {
         let server = MockServer::builder().disable_request_recording().start().await;
         let answers = Arc::new(Mutex::new(Answers::new()));
-        let kept = Arc::clone(&answers);
+        let hangs = Arc::new(AtomicBool::new(false));
+        let (kept, hanging) = (Arc::clone(&answers), Arc::clone(&hangs));
         let respond = move |request: &Request| {
             let body: Value = request.body_json().unwrap_or_default();
+            if hanging.load(Ordering::Relaxed) {
+                return ResponseTemplate::new(200).set_delay(HANGING);
+            }
             let number = prompt_number(&body);
             if let Some(number) = number {
                 *kept.lock().unwrap().entry(number).or_default() += 1;
@@ -49,7 +59,12 @@ impl Model {
             answer(&text, body["stream"] == true).set_delay(LATENCY)
         };
         Mock::given(any()).respond_with(respond).mount(&server).await;
-        Self { server, answers }
+        Self { server, answers, hangs }
+    }
+
+    /// Sets whether requests that arrive from now on stay without an answer.
+    pub(crate) fn hang(&self, hangs: bool) {
+        self.hangs.store(hangs, Ordering::Relaxed);
     }
 
     /// An environment whose servers ask this model.

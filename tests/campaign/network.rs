@@ -85,6 +85,65 @@ mod heavy {
         .await;
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn silent_connections_are_given_up() {
+        broken("All connections silent", 2, Promise::STANDARD, async |proxy| {
+            proxy.silence();
+            sleep(GIVEN_UP).await;
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn connections_that_are_cut_within_a_message_cost_no_answer() {
+        broken("Connection cut after 700 to 90,000 bytes", 1, Promise::STANDARD, async |proxy| {
+            for cut in 0..50_u64 {
+                proxy.cut_after(700 + cut * cut * 36);
+                sleep(Duration::from_millis(150)).await;
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn connections_that_are_reset_together_cost_no_answer() {
+        broken("All connections reset, 20 times", 1, Promise::STANDARD, async |proxy| {
+            for _ in 0..20 {
+                proxy.reset();
+                sleep(Duration::from_millis(400)).await;
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn half_closed_connections_cost_no_answer() {
+        broken("Connections half closed, 5 times", 5, Promise::STANDARD, async |proxy| {
+            proxy.half_close();
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_black_hole_is_noticed_as_long_as_it_lasts() {
+        broken("Black hole, 20 s", 1, Promise::STANDARD, async |proxy| {
+            proxy.hole();
+            sleep(Duration::from_secs(20)).await;
+            proxy.pass();
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn latency_is_noticed_as_long_as_it_lasts() {
+        broken("Latency of 200 ms, 20 s", 1, Promise::STANDARD, async |proxy| {
+            proxy.latency(Duration::from_millis(200));
+            sleep(Duration::from_secs(20)).await;
+            proxy.pass();
+        })
+        .await;
+    }
+
     /// The timeouts of the server for an answer, with the settings of a run.
     const GIVEN_UP: Duration = Duration::from_secs(8);
 }

@@ -36,7 +36,7 @@ pub(crate) struct Report {
     pub(crate) violations: Vec<Violation>,
     pub(crate) wasted: Wasted,
     /// Calls without a byte one second after their limit.
-    pub(crate) overdue: usize,
+    pub(crate) overdue: Vec<String>,
     pub(crate) liveness: Option<Liveness>,
     pub(crate) slowest_stop: Option<Duration>,
     pub(crate) memory_mib: u64,
@@ -102,7 +102,7 @@ impl Report {
                 broken.push(what);
             }
         };
-        let (wasted, overdue) = (self.wasted.answers, self.overdue);
+        let (wasted, overdue) = (self.wasted.answers, self.overdue.len());
         expect(wasted <= promise.wasted, format!("{wasted} answers of the model are lost"));
         expect(overdue == 0, format!("{overdue} calls without an answer after their limit"));
         expect(self.memory_mib <= MEMORY_MIB_MAX, format!("{} MiB", self.memory_mib));
@@ -144,7 +144,7 @@ impl Report {
             seconds(live.steady),
             maybe(live.unready),
             seconds(live.ready),
-            self.overdue,
+            self.overdue.len(),
             maybe(self.slowest_stop),
             self.memory_mib,
             saw.join(", "),

@@ -1,6 +1,9 @@
 //! One run: replicas under load, faults, and the check of everything that was answered.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use mlsdm::testkit::{TestEnv, TestServer, seed};
 use serde_json::Value;
@@ -9,7 +12,7 @@ use crate::{
     call::Call,
     check::{check, wasted},
     client::Load,
-    fleet::Fleet,
+    fleet::{Fleet, LAST_WORDS},
     liveness::{Fault, measure},
     log,
     model::Model,
@@ -60,7 +63,7 @@ impl Scenario {
 
     /// Starts the replicas and the load, and waits until they answer.
     pub(crate) async fn start(self) -> Run {
-        let (model, seed) = (Model::start().await, seed());
+        let (model, seed) = (Arc::new(Model::start().await), seed());
         let envs = self.envs.iter().map(|env| model.serves(env.clone())).collect();
         let fleet = Fleet::start(envs).await;
         let load = Load::start(&fleet.targets, CLIENTS, LIMIT + PATIENCE, seed);
@@ -89,7 +92,7 @@ fn env(database_url: &str) -> TestEnv {
 pub(crate) struct Run {
     name: &'static str,
     direct: TestEnv,
-    model: Model,
+    pub(crate) model: Arc<Model>,
     pub(crate) fleet: Fleet,
     load: Load,
     probes: Probes,
@@ -136,7 +139,12 @@ impl Run {
         let wasted = wasted(&calls, &events, &answers, excused);
         let overdue =
             calls.iter().filter(|call| call.silence > LIMIT + TOLERANCE && !interrupted(call));
-        let overdue = overdue.count();
+        let since = |call: &Call| self.faults.first().map(|fault| call.began - fault.began);
+        let told = |call: &Call| {
+            let (outcome, silence) = (call.outcome_name(), call.silence);
+            format!("{outcome} of replica {} after {silence:?}, at {:?}", call.replica, since(call))
+        };
+        let overdue = overdue.map(told).collect();
         equals_replay(&servers, &self.direct).await;
         self.fleet.terminate_all().await;
         Report {
@@ -158,7 +166,8 @@ impl Run {
 /// True if a fault lasted until after the deadline of a call's step and its grace.
 fn outlasts(faults: &[Fault], call: &Call) -> bool {
     let closed = call.began + LIMIT + Duration::from_secs(GRACE_SECONDS);
-    faults.iter().any(|fault| fault.began <= call.ended && fault.ended >= closed)
+    let last_word = call.ended + LAST_WORDS;
+    faults.iter().any(|fault| fault.began <= last_word && fault.ended >= closed)
 }
 
 /// Asserts that all replicas have the state of a replay, and that replay and audit are good.

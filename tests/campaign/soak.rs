@@ -11,11 +11,19 @@ mod heavy {
     const ANSWERS: u64 = 100_000;
     const TIME_MAX: Duration = Duration::from_mins(10);
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn memory_does_not_grow_under_load() {
-        let database = TestDatabase::postgres().await;
-        let run = Scenario::new("None: load only", database.url()).start().await;
+    async fn soak(name: &'static str, database: TestDatabase, replicas: usize) {
+        let run = Scenario::new(name, database.url()).replicas(replicas).start().await;
         run.answers(ANSWERS, TIME_MAX).await;
         run.finish().await.keeps(Promise::STANDARD);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn memory_does_not_grow_under_load() {
+        soak("None: load only", TestDatabase::postgres().await, 2).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn memory_does_not_grow_under_load_on_sqlite() {
+        soak("None: load only (SQLite)", TestDatabase::sqlite(), 1).await;
     }
 }

@@ -33,6 +33,11 @@ use crate::store::{
 /// A connection that was idle for longer is pinged before use, because its server may be gone.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
+/// With synchronous replication COMMIT waits for a standby. A timeout of the server that ends this wait
+/// makes it report a commit that no standby has, with a mere warning, and a failover would lose it. So only
+/// our own limit ends the wait: its outcome is unknown.
+const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
+
 /// The pool that lends sessions. Clones share it.
 #[derive(Clone)]
 pub(super) struct Lender(Arc<Lending>);
@@ -224,7 +229,7 @@ impl Session {
     /// Commits. Without an answer the outcome is unknown.
     pub(in crate::store) async fn commit(mut self) -> Result<(), CommitError> {
         let limit = self.lender.0.limits.commit;
-        let committed = self.run(limit, "COMMIT".into()).await;
+        let committed = self.run(limit, COMMIT.into()).await;
         self.in_transaction = committed.is_err();
         committed.map_err(classify_commit)
     }

@@ -41,7 +41,7 @@ impl Frames {
     }
 }
 
-/// A COMMIT is a simple query, or it is prepared.
+/// A COMMIT is the last statement of a simple query, or it is prepared.
 fn is_commit(kind: u8, content: &[u8]) -> bool {
     let text = match kind {
         b'Q' => content,
@@ -49,7 +49,9 @@ fn is_commit(kind: u8, content: &[u8]) -> bool {
         b'P' => content.splitn(2, |byte| *byte == 0).nth(1).unwrap_or_default(),
         _ => return false,
     };
-    text.trim_ascii_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"COMMIT"))
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let last = text.rsplit(|byte| *byte == b';').next().unwrap_or_default();
+    last.trim_ascii().eq_ignore_ascii_case(b"COMMIT")
 }
 
 #[cfg(test)]
@@ -70,6 +72,7 @@ mod tests {
             message(b"Q", b"BEGIN\0"),
             message(b"P", b"name\0COMMIT\0\0\0"),
             message(b"Q", b"COMMIT\0"),
+            message(b"Q", b"SET LOCAL statement_timeout = 0; COMMIT\0"),
         ];
         let mut frames = Frames::default();
         let mut found = Vec::new();
@@ -78,7 +81,7 @@ mod tests {
             found.extend(frames.next());
         }
         let commits: Vec<bool> = found.iter().map(|frame| frame.is_commit).collect();
-        assert_eq!(commits, [false, false, false, true, true]);
+        assert_eq!(commits, [false, false, false, true, true, true]);
         let bytes: Vec<Vec<u8>> = found.into_iter().map(|frame| frame.bytes).collect();
         assert_eq!(bytes, sent);
     }

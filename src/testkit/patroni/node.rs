@@ -10,7 +10,7 @@ use std::{
 use super::{NODES, run, settings};
 use crate::testkit::postgres::{binary, give_away};
 
-/// The path of programs; Debian's python3 has Patroni's libraries.
+/// The path of programs; Debian's python3 has the libraries of Patroni.
 pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// The size of a disk.
 const DISK: &str = "size=400m";
@@ -109,16 +109,19 @@ impl Node {
             ("--listen-peer-urls", url(2380)),
             ("--initial-advertise-peer-urls", url(2380)),
             ("--initial-cluster", peers.collect::<Vec<_>>().join(",")),
+            // a member that returns does not force an election
+            ("--pre-vote", "true".to_owned()),
         ];
         let etcd: Vec<String> =
-            etcd.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
-        self.spawn("etcd", &etcd);
-        self.spawn("patroni", &[self.folder.join("patroni.yml").display().to_string()]);
+            etcd.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        self.spawn("etcd", "etcd", &etcd);
+        let settings = self.folder.join("patroni.yml").display().to_string();
+        self.spawn("patroni", "python3", &["-m".to_owned(), "patroni".to_owned(), settings]);
     }
 
-    fn spawn(&self, program: &str, arguments: &[String]) {
+    fn spawn(&self, name: &str, program: &str, arguments: &[String]) {
         let mut options = OpenOptions::new();
-        let log = options.create(true).append(true).open(self.log_file(program)).expect("a log");
+        let log = options.create(true).append(true).open(self.log_file(name)).expect("a log");
         let user = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"];
         // a parent that exits at once leaves the program to init, so that a killed one is not a zombie
         let started = Command::new("setsid")
@@ -129,6 +132,8 @@ impl Node {
             .env_clear()
             .env("PATH", PATH)
             .env("HOME", &self.folder)
+            .env("PYTHONPATH", self.folder.with_file_name("patroni"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
