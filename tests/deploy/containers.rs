@@ -6,6 +6,8 @@
 pub(crate) mod images;
 mod kernel;
 mod podman;
+pub(crate) mod stack;
+pub(crate) mod standins;
 
 use std::{
     io::Write as _,
@@ -21,7 +23,7 @@ use std::{
 use mlsdm::testkit::{CommandOutput, TestResponse, eventually, http_client, send};
 use serde_json::Value;
 
-pub(crate) use podman::{podman, try_podman};
+pub(crate) use podman::{podman, service, try_podman};
 
 /// The label of everything that tests make; its value is the id of the test process.
 const LABEL: &str = "mlsdm.test";
@@ -76,8 +78,7 @@ impl Drop for Sandbox {
         for name in podman(&["ps", "--all", "--quiet", "--filter", &filter]).lines() {
             if thread::panicking() {
                 let logs = try_podman(&["logs", "--tail", "40", name]);
-                let text = format!("--- container {name}\n{}{}", logs.stdout, logs.stderr);
-                drop(writeln!(std::io::stderr(), "{text}"));
+                report(&format!("--- container {name}\n{}{}", logs.stdout, logs.stderr));
             }
             try_podman(&["rm", "--force", "--volumes", "--time", "0", name]);
         }
@@ -88,30 +89,35 @@ impl Drop for Sandbox {
     }
 }
 
+/// Shows logs beside the message of a failed test.
+fn report(text: &str) {
+    // a closed stderr has no reader
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
 fn label() -> String {
     format!("{LABEL}={}", std::process::id())
 }
 
-/// Removes the containers and networks of test processes that no longer run.
+/// Removes the containers, volumes and networks of test processes that no longer run.
 fn remove_abandoned() {
-    let format = format!("{{{{.ID}}}} {{{{index .Labels \"{LABEL}\"}}}}");
-    let is_gone = |process: &str| {
-        process
-            .parse::<u32>()
-            .is_ok_and(|id| !std::path::Path::new(&format!("/proc/{id}")).exists())
+    let is_gone = |name: &str| {
+        let digits = |c: char| c.is_ascii_digit();
+        let process = name.strip_prefix("mlsdm-").map(|rest| rest.split(|c| !digits(c)).next());
+        process.flatten().is_some_and(|id| !std::path::Path::new("/proc").join(id).exists())
     };
-    let filter = format!("label={LABEL}");
-    for line in podman(&["ps", "--all", "--filter", &filter, "--format", &format]).lines() {
-        if let Some((id, process)) = line.split_once(' ')
-            && is_gone(process)
-        {
-            try_podman(&["rm", "--force", "--volumes", "--time", "0", id]);
-        }
+    let gone = |list: &[&str], format: &str| {
+        let names = podman(&[list, &["--format", format]].concat());
+        names.lines().filter(|name| is_gone(name)).map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    for name in gone(&["ps", "--all"], "{{.Names}}") {
+        try_podman(&["rm", "--force", "--volumes", "--time", "0", &name]);
     }
-    for name in podman(&["network", "ls", "--quiet", "--filter", &filter]).lines() {
-        if name.strip_prefix("mlsdm-").is_some_and(is_gone) {
-            try_podman(&["network", "rm", "--force", name]);
-        }
+    for name in gone(&["volume", "ls"], "{{.Name}}") {
+        try_podman(&["volume", "rm", "--force", &name]);
+    }
+    for name in gone(&["network", "ls"], "{{.Name}}") {
+        try_podman(&["network", "rm", "--force", &name]);
     }
 }
 

@@ -5,10 +5,13 @@ mod minilm;
 
 use std::collections::BTreeSet;
 
-use mlsdm::testkit::CONTENT_KEY;
+use mlsdm::testkit::{CONTENT_KEY, CommandOutput};
 use serde_json::Value;
 
-use crate::containers::{Container, Sandbox, generate, images, podman, try_podman};
+use crate::{
+    containers::{Container, Sandbox, generate, images, podman, try_podman},
+    path,
+};
 
 const KEY: &str = "an-api-key-of-a-test-application";
 
@@ -55,10 +58,41 @@ async fn the_image_runs_read_only_without_root_and_within_its_limits() {
     assert_eq!(process.cpu_limit(), 1500);
     assert_eq!(process.process_limit(), 200);
 
-    let answer = generate(&server.url(8000), KEY, "Hello").await.ok();
-    assert_eq!(answer["accepted"], true);
+    smoke(&server.url(8000), KEY).exits(0);
+    let refused = smoke(&server.url(8000), "a-key-that-is-not-one").exits(1);
+    assert!(refused.stderr.contains("was not accepted"), "{refused:?}");
     server.until_health("healthy").await;
     server.exec(&["mlsdm", "health"]).exits(0);
+}
+
+/// Runs the smoke test of `make docker-smoke-neuro-engine`.
+fn smoke(url: &str, key: &str) -> CommandOutput {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), key).unwrap();
+    let script = path("deploy/docker/smoke.sh");
+    std::process::Command::new(script).arg(url).arg(file.path()).output().unwrap().into()
+}
+
+#[test]
+fn the_make_targets_of_the_guide_name_files_that_exist() {
+    let targets = ["build", "run", "smoke"].map(|name| format!("docker-{name}-neuro-engine"));
+    let targets =
+        targets.into_iter().chain(["docker-compose-up", "docker-compose-down"].map(String::from));
+    for target in targets {
+        let mut make = std::process::Command::new("make");
+        make.arg("-n").arg("-C").arg(path("")).arg(&target);
+        let output: CommandOutput = make.output().unwrap().into();
+        let commands = output.exits(0).stdout;
+        let words = commands.split([' ', '\n', ':', ',']).map(|word| word.trim_matches(';'));
+        let files = words.filter(|word| {
+            let is_file = word.starts_with("deploy/") || word.starts_with("docker/");
+            is_file && !word.starts_with("deploy/secrets/")
+        });
+        for file in files {
+            assert!(path(file).exists(), "{target}: {file}");
+        }
+        assert!(commands.contains("docker"), "{commands}");
+    }
 }
 
 #[tokio::test]

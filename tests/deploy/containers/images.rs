@@ -114,18 +114,28 @@ pub(crate) fn from_packages(
     hook: &str,
     changes: &[&str],
 ) {
-    let script = path("tests/deploy/images/root.sh");
-    let hooks = fs::read(path("tests/deploy/images/distroless.sh")).unwrap();
-    let inputs = hash(&(fs::read(&script).unwrap(), variant, packages, hook, hooks, changes));
+    let scripts = ["root.sh", "distroless.sh"]
+        .map(|name| fs::read(path("tests/deploy/images").join(name)).unwrap());
+    let inputs = hash(&(scripts, variant, packages, hook, changes));
     if is_made_of(tag, &inputs) {
         return;
     }
     let tar = path(&format!("target/ci/containers/{inputs}.tar"));
     if !tar.exists() {
-        let mut command = Command::new(&script);
-        command.arg(&tar).args([variant, packages, hook]);
-        run(&mut command, "mmdebstrap");
+        let arguments = [&tar.display().to_string(), variant, packages, hook];
+        run_script("root.sh", &arguments.map(ToOwned::to_owned));
     }
+    import(&tar, tag, &inputs, changes);
+}
+
+/// Runs a script that makes an image.
+pub(super) fn run_script(name: &str, arguments: &[String]) {
+    let script = path("tests/deploy/images").join(name);
+    run(Command::new(script).args(arguments), "mmdebstrap");
+}
+
+/// Makes an image of a tar.
+pub(super) fn import(tar: &Path, tag: &str, inputs: &str, changes: &[&str]) {
     let label = format!("LABEL {INPUTS}={inputs}");
     let mut arguments = vec!["import", "--quiet", "--change", &label];
     for change in changes {
@@ -145,13 +155,13 @@ fn run(command: &mut Command, package: &str) {
     assert!(output.status.success(), "{command:?} (package {package}): {text}");
 }
 
-fn is_made_of(tag: &str, inputs: &str) -> bool {
+pub(super) fn is_made_of(tag: &str, inputs: &str) -> bool {
     let format = format!("{{{{index .Labels \"{INPUTS}\"}}}}");
     let found = try_podman(&["image", "inspect", "--format", &format, tag]);
     found.code == 0 && found.stdout.trim() == inputs
 }
 
-fn hash(value: &impl Hash) -> String {
+pub(super) fn hash(value: &impl Hash) -> String {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     format!("{:016x}", hasher.finish())

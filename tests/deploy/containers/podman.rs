@@ -5,7 +5,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io::ErrorKind,
     path::PathBuf,
-    process::Command,
+    process::{Child, Command, Stdio},
     sync::OnceLock,
 };
 
@@ -81,4 +81,34 @@ pub(crate) fn podman(arguments: &[&str]) -> String {
     let output = try_podman(arguments);
     assert_eq!(output.code, 0, "podman {}\n{}", arguments.join(" "), output.stderr);
     output.stdout
+}
+
+/// The API of Docker, which podman serves on a socket; ended when dropped.
+pub(crate) struct Service {
+    child: Child,
+    /// The value of `DOCKER_HOST`.
+    pub(crate) host: String,
+}
+
+/// Starts the service. It also ends by itself when nobody has called it for ten minutes.
+pub(crate) fn service() -> Service {
+    let socket = place().run.join(format!("api-{}.sock", std::process::id()));
+    drop(fs::remove_file(&socket));
+    let host = format!("unix://{}", socket.display());
+    let log = fs::File::create(place().storage.join("service.log")).unwrap();
+    let child = command()
+        .args(["system", "service", "--time", "600", &host])
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    Service { child, host }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        drop(fs::remove_file(self.host.trim_start_matches("unix://")));
+    }
 }
