@@ -23,6 +23,7 @@ mod log;
 mod mac_key;
 pub mod metrics;
 pub mod migrate;
+mod open_steps;
 mod queries;
 mod recorded;
 mod refusals;

@@ -36,6 +36,7 @@ pub mod state;
 pub mod stream;
 #[cfg(test)]
 mod tests;
+mod time_limit;
 mod trace_context;
 mod turned_away;
 pub mod v1;

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 
-use super::{Engine, Engines, heartbeat::HeartbeatTask};
+use super::{Engine, Engines, abandon::abandon_expired, heartbeat::HeartbeatTask};
 use crate::{
     domain::ids::{EngineId, Micros, Position, Sha256},
     lifecycle::Tasks,
@@ -155,7 +155,7 @@ impl Engines {
     pub async fn abandon_expired(&self) {
         // together: one engine whose writer waits must not keep the others from it
         let engines = self.in_memory();
-        join_all(engines.iter().map(|engine| engine.abandon_expired())).await;
+        join_all(engines.iter().map(|engine| abandon_expired(engine))).await;
     }
 
     /// Unloads engines that have not been used for the configured time and, while the memory budget is

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::{
     domain::ids::{EngineId, Position},
     store::{
-        MacKeyError, StoreError, seal::SealError, state_fold::ReplayError, subject::SubjectError,
-        writer::WriteError,
+        CommitError, MacKeyError, StoreError, seal::SealError, state_fold::ReplayError,
+        subject::SubjectError, writer::WriteError,
     },
 };
 
@@ -55,6 +55,15 @@ pub enum EngineError {
 impl From<StoreError> for EngineError {
     fn from(error: StoreError) -> Self {
         Self::Folding(Arc::new(ReplayError::Store(error)))
+    }
+}
+
+impl From<CommitError> for EngineError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Failed(error) => error.into(),
+            CommitError::Unknown(error) => Self::Write(WriteError::InDoubt(error)),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{fs, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 use self::peers::Peers;
-use super::{Engine, Engines};
+use super::{Engine, Engines, abandon::abandon_each};
 use crate::{
     domain::{
         command::AbandonCause,
@@ -135,5 +135,5 @@ async fn close_steps_of(engine: &Engine, steps: Vec<(StepNumber, Micros)>) {
     let gone = steps.into_iter().map(|(step, silence)| {
         (step, AbandonCause::ReplicaGone { last_seen: now.saturating_sub(silence) })
     });
-    engine.abandon_each(gone).await;
+    abandon_each(engine, gone).await;
 }

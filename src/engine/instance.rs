@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
-use super::{Parts, Settings, abandon::OpenSteps, caches::Caches, metrics::EngineMetrics};
+use super::{Parts, Settings, caches::Caches, metrics::EngineMetrics, open_steps::OpenSteps};
 use crate::{
     domain::ids::{EngineId, Micros, Position, Sha256},
     embed::Embedder,

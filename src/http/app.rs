@@ -14,6 +14,7 @@ use super::{
     middleware::{
         authentication::authentication, body_timeout::body_timeout, concurrency::concurrency,
         cors::cors, rate_limit::rate_limit, request_context::request_context,
+        time_limit::time_limit,
     },
     openapi,
     problem::from_actix,
@@ -50,6 +51,7 @@ pub fn create_app(
         .wrap(from_fn(concurrency))
         .wrap(from_fn(rate_limit))
         .wrap(from_fn(authentication))
+        .wrap(from_fn(time_limit))
         .wrap(cors)
         .wrap(from_fn(request_context))
 }

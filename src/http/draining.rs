@@ -1,6 +1,6 @@
 //! The end of the time that running steps have when the server stops.
 
-use super::{Code, Problem};
+use super::{Code, Problem, time_limit};
 use crate::{
     engine::{StepHandle, StepResponse},
     lifecycle::Stop,
@@ -8,6 +8,7 @@ use crate::{
 
 /// The outcome of a step that is not streamed, or the error of a server that stops.
 pub(super) async fn outcome(stop: &Stop, mut running: StepHandle) -> Result<StepResponse, Problem> {
+    time_limit::lift();
     tokio::select! {
         biased;
         response = running.response() => Ok(response?),

@@ -14,14 +14,17 @@ mod security_headers;
 /// 2. Answers CORS preflight requests and adds CORS headers.
 pub(super) mod cors;
 
-/// 3. Verifies the credential of the request. Does not reject: a public route needs no identity.
+/// 3. Limits the time in which the response must begin (504). Steps have limits of their own.
+pub(super) mod time_limit;
+
+/// 4. Verifies the credential of the request. Does not reject: a public route needs no identity.
 pub(super) mod authentication;
 
-/// 4. Rejects requests above the rate limit of their caller (429).
+/// 5. Rejects requests above the rate limit of their caller (429).
 pub(super) mod rate_limit;
 
-/// 5. Rejects requests above the concurrency limit of their kind, and all while the server stops (503).
+/// 6. Rejects requests above the concurrency limit of their kind, and all while the server stops (503).
 pub(super) mod concurrency;
 
-/// 6. Limits the time in which the request body must arrive (408).
+/// 7. Limits the time in which the request body must arrive (408).
 pub(super) mod body_timeout;

@@ -25,7 +25,7 @@ use super::{
     AppState, Problem,
     access_log::{self, StreamOutcome},
     draining::draining,
-    governance,
+    governance, time_limit,
 };
 use crate::{
     engine::{Answer, Caller, Engine, StepError, StepHandle, StepRequest, StepResponse},
@@ -83,6 +83,7 @@ pub async fn step(
 ) -> Result<HttpResponse, Problem> {
     let (sender, pieces) = mpsc::channel(DELTAS_MAX);
     dialect.begin(&caller.id);
+    time_limit::lift();
     let step = engine.start(&state.tasks, caller, request, Some(sender));
     let mut running = RunningStep { step, pieces, stop: state.stop.clone() };
     let opening = match timeout(state.stream_headers_after, running.next()).await {

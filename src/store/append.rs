@@ -50,13 +50,38 @@ pub struct Append {
 }
 
 impl Store {
-    /// Makes an engine together with its first event.
+    /// Makes an engine together with its first event. After a commit of unknown outcome it is made again:
+    /// that waits until the earlier transaction has ended, and then finds its engine or makes it.
     pub async fn create_engine(
         &self,
         row: &EngineRow,
         first: &Record,
         content: Option<Content>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), CommitError> {
+        let mut unknown = None;
+        for _ in 0..CREATIONS_MAX {
+            match self.insert_engine(row, first, content.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Unknown(error)) => unknown = Some(error),
+                Err(CommitError::Failed(error)) if unknown.is_none() => return Err(error.into()),
+                Err(CommitError::Failed(error @ StoreError::EngineExists(_))) => {
+                    let made = self.record(&row.engine_id, first.position).await;
+                    let made = made.map_err(CommitError::Unknown)?;
+                    let is_own = made.is_some_and(|made| made.chain_hash == first.chain_hash);
+                    return if is_own { Ok(()) } else { Err(error.into()) };
+                }
+                Err(CommitError::Failed(error)) => unknown = Some(error),
+            }
+        }
+        unknown.map_or(Ok(()), |error| Err(CommitError::Unknown(error)))
+    }
+
+    async fn insert_engine(
+        &self,
+        row: &EngineRow,
+        first: &Record,
+        content: Option<Content>,
+    ) -> Result<(), CommitError> {
         let mut tx = self.begin_tx().await?;
         let (name, key) = (row.engine_id.as_str(), row.index_key.as_slice());
         let (created_at, format) = (row.created_at, i64::from(row.log_format));
@@ -71,9 +96,12 @@ impl Store {
             content.map(|content| (first.position, content)).into_iter().collect();
         insert::contents(tx.conn(), &row.engine_id, &contents).await?;
         insert::events(tx.conn(), &row.engine_id, std::slice::from_ref(first)).await?;
-        tx.commit_repeatable().await
+        tx.commit().await
     }
 }
+
+/// Attempts to make an engine while the outcome of the attempts before is unknown.
+const CREATIONS_MAX: u32 = 3;
 
 /// A step number that no step has.
 const NO_STEP: StepNumber = 0;

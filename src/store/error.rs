@@ -108,6 +108,12 @@ pub enum CommitError {
     Unknown(#[source] StoreError),
 }
 
+impl From<StoreError> for CommitError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl StoreError {
     /// True if a retry of the same request can succeed without intervention.
     pub const fn is_transient(&self) -> bool {

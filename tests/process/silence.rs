@@ -1,11 +1,14 @@
 //! A network to PostgreSQL that goes silent: requests have an answer at their limit, the server is not
 //! ready, and it stops when it is told to.
 
+use futures_util::future::join_all;
 use mlsdm::testkit::{
     TestDatabase, TestEnv, TestServer,
     cut_proxy::{CommitFault, CutProxy},
     eventually, postgres, send,
 };
+use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::history::{History, verifies};
 
@@ -91,6 +94,47 @@ async fn silent_connections_are_replaced() {
     .await;
     remote.ready_is(200).await;
     remote.server.stop().await;
+}
+
+/// The limits of the database are far longer than that of the request.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_that_waits_for_the_database_answers_at_its_limit() {
+    let database = TestDatabase::postgres().await;
+    let mut server = TestEnv::new(database.url()).with("API_TIMEOUT", 1).serve().await;
+    server.say("ann", "Hello there").await;
+    let created =
+        send(server.post("/v1/engines").json(&json!({"engine_id": "other"}))).await.unwrap();
+    assert_eq!(created.status, 201, "{created:?}");
+    let mut owner = PgConnection::connect(database.direct_url()).await.unwrap();
+    let mut lock = owner.begin().await.unwrap();
+    let tables = "LOCK TABLE engines, events, contents, keys.subject_keys IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(tables).execute(&mut *lock).await.unwrap();
+    let gets = [
+        "/v1/state?at_position=1",
+        "/v1/events",
+        "/v1/events/1",
+        "/v1/engines",
+        "/v1/engines/other/state",
+        "/v1/engines/unknown/events/stream",
+    ];
+    let step = server.ask("other", "ann", "Hello there");
+    let create = server.post("/v1/engines").json(&json!({"engine_id": "third"}));
+    let mut requests: Vec<_> = gets.map(|path| (path, server.get(path))).into();
+    requests.extend([("a step", step), ("POST /v1/engines", create)]);
+    let replies = requests.into_iter().map(async |(name, request)| (name, send(request).await));
+    for (name, reply) in join_all(replies).await {
+        let reply = reply.unwrap();
+        assert_eq!((reply.status, &reply.body["code"]), (504, &json!("E616")), "{name}: {reply:?}");
+        let unknown = (name == "POST /v1/engines").then_some("unknown");
+        assert_eq!(reply.body["outcome"].as_str(), unknown, "{name}");
+    }
+    assert_eq!(send(server.get("/v1/admin/log-level")).await.unwrap().status, 200);
+    assert_eq!(send(server.get("/health/live")).await.unwrap().status, 200);
+    lock.rollback().await.unwrap();
+    server.until_ready().await;
+    let events = server.read("/v1/engines/other/events").await;
+    assert_eq!(events["events"][0]["type"], "engine.created", "it was loaded meanwhile");
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -230,7 +230,7 @@ async fn an_engine_is_made_once(test: TestStore) {
     let first = place(&name, Head::before_first(&name), 5, vec![(event("x", "{}"), None)]);
     let row = EngineRow { created_at: 99, ..row };
     let again = store.create_engine(&row, &first[0].0, None).await;
-    assert_eq!(again, Err(StoreError::EngineExists(name.clone())));
+    assert_eq!(again, Err(CommitError::Failed(StoreError::EngineExists(name.clone()))));
     assert_eq!(store.engine(&name).await.unwrap().unwrap().created_at, 1_000);
     assert_eq!(store.head(&name).await.unwrap().position, 1);
 }

@@ -125,6 +125,25 @@ async fn a_commit_that_is_reset_before_it_arrives_is_not_in_the_log() {
 }
 
 #[tokio::test]
+async fn an_engine_is_made_once_whatever_happens_to_the_answer_of_its_commit() {
+    let network = Network::impatient().await;
+    let faults = [
+        CommitFault::EatAnswer,
+        CommitFault::ResetBefore,
+        CommitFault::Hole,
+        CommitFault::HoleBefore,
+    ];
+    for (n, fault) in faults.into_iter().enumerate() {
+        network.proxy.at_commit([fault]);
+        let name = engine(&format!("made{n}"));
+        // it panics on an error
+        create(&network.store, &name).await;
+        assert_eq!(network.proxy.planned(), 0, "{fault:?}");
+        assert_eq!(network.store.head(&name).await.unwrap().position, 1, "{fault:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_is_cut_amid_a_message_is_replaced() {
     let network = Network::new().await;
     network.proxy.cut_after(40);

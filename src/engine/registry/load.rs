@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::AtomicI64};
 use super::Engines;
 use crate::{
     domain::ids::{EngineId, Position},
-    engine::{Engine, EngineError, abandon::OpenSteps, caches::Caches},
+    engine::{Engine, EngineError, abandon, caches::Caches, open_steps::OpenSteps},
     store::{
         StoreError,
         keys::IndexKey,
@@ -107,7 +107,7 @@ impl Engines {
             open_steps: OpenSteps::default(),
         });
         if engine.parts.store.has_one_owner() && engine.damage().is_none() {
-            engine.abandon_orphans().await?;
+            abandon::abandon_orphans(&engine).await?;
         }
         Ok(engine)
     }

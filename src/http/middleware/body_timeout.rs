@@ -21,7 +21,7 @@ use actix_web::{
 use futures_util::Stream;
 use tokio::time::{Sleep, sleep};
 
-use crate::http::AppState;
+use crate::http::{AppState, time_limit};
 
 /// Time for sending the 408 response before the connection is closed.
 const RESPONSE_MAX: Duration = Duration::from_secs(1);
@@ -58,8 +58,10 @@ impl Stream for BodyTimeout {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         if let Poll::Ready(chunk) = Pin::new(&mut this.payload).poll_next(context) {
+            time_limit::restart_after(Duration::ZERO);
             return Poll::Ready(chunk);
         }
+        time_limit::restart_after(this.limit);
         let limit = this.limit;
         let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(deadline.as_mut().poll(context));

@@ -64,8 +64,13 @@ pub(in crate::http) async fn request_context<B: MessageBody + 'static>(
     let _in_trace = context.trace_span.enter();
     let result = match outcome {
         Ok(Ok(response)) => Ok(context.finish(response.map_into_boxed_body())),
-        Ok(Err(error)) => Err(context.fail(&Failure(error.to_string()))),
-        Err(_panic) => Err(context.fail(&Failure("a handler panicked".to_owned()))),
+        Ok(Err(error)) => Err(context.fail(match error.as_error::<Problem>() {
+            Some(problem) => problem.clone(),
+            None => Problem::internal(&Failure(error.to_string())),
+        })),
+        Err(_panic) => {
+            Err(context.fail(Problem::internal(&Failure("a handler panicked".to_owned()))))
+        }
     };
     context.count(&result);
     result
@@ -149,8 +154,7 @@ impl RequestContext {
     }
 
     /// The response to a request whose handler returned none.
-    fn fail(&self, failure: &Failure) -> Error {
-        let problem = Problem::internal(failure);
+    fn fail(&self, problem: Problem) -> Error {
         let mut response: HttpResponse = problem.error_response();
         response.extensions_mut().remove::<Problem>();
         self.set_headers(response.headers_mut(), self.security.of_error());
@@ -188,8 +192,10 @@ impl RequestContext {
     fn count(&self, result: &Result<ServiceResponse<BoxBody>, Error>) {
         let Some(state) = &self.state else { return };
         let metrics = &state.metrics;
-        let status =
-            result.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
+        let status = match result {
+            Ok(response) => response.status(),
+            Err(error) => error.as_response_error().status_code(),
+        };
         let latency = self.started.elapsed();
         metrics.answered(self.pattern.as_deref(), self.method, status.as_u16(), latency);
         let Ok(response) = result else { return };

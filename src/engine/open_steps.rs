@@ -1,8 +1,19 @@
-//! The deadlines of open steps by the monotonic clock of this process.
+//! What this process knows of the open steps of an engine: their deadlines by its monotonic clock.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, atomic::AtomicBool},
+};
 
 use crate::domain::ids::{Micros, StepNumber};
+
+/// The open steps of one engine.
+#[derive(Debug, Default)]
+pub(super) struct OpenSteps {
+    pub(super) deadlines: Mutex<Deadlines>,
+    /// True once it was logged that steps wait until the engine is trusted.
+    pub(super) is_reported: AtomicBool,
+}
 
 /// The deadlines of the open steps of one engine.
 #[derive(Debug, Default)]
