@@ -62,7 +62,6 @@ impl Store {
         for _ in 0..CREATIONS_MAX {
             match self.insert_engine(row, first, content.clone()).await {
                 Ok(()) => return Ok(()),
-                Err(CommitError::Unknown(error)) => unknown = Some(error),
                 Err(CommitError::Failed(error)) if unknown.is_none() => return Err(error.into()),
                 Err(CommitError::Failed(error @ StoreError::EngineExists(_))) => {
                     let made = self.record(&row.engine_id, first.position).await;
@@ -70,7 +69,9 @@ impl Store {
                     let is_own = made.is_some_and(|made| made.chain_hash == first.chain_hash);
                     return if is_own { Ok(()) } else { Err(error.into()) };
                 }
-                Err(CommitError::Failed(error)) => unknown = Some(error),
+                Err(CommitError::Failed(error) | CommitError::Unknown(error)) => {
+                    unknown = Some(error);
+                }
             }
         }
         unknown.map_or(Ok(()), |error| Err(CommitError::Unknown(error)))
