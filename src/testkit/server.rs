@@ -52,10 +52,14 @@ impl TestEnv {
 
     /// Starts a server without waiting until it is ready.
     pub fn start(&self) -> TestServer {
+        self.start_at(free_port())
+    }
+
+    /// Starts a server on this port without waiting until it is ready.
+    pub fn start_at(&self, port: u16) -> TestServer {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let file = File::create(&log).unwrap();
-        let port = free_port();
         let scheme = if self.tls_client.is_some() { "https" } else { "http" };
         let mut command = Command::from(self.command(folder.path()));
         command.arg("serve").env("API_PORT", port.to_string()).kill_on_drop(true);

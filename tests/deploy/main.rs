@@ -8,11 +8,14 @@
 mod compose;
 mod containers;
 mod database;
+mod database_tls;
 mod helm;
 mod image;
 mod kubernetes;
 mod linters;
 mod manifests;
+mod pgbackrest;
+mod rolling;
 mod scale;
 mod systemd;
 
