@@ -132,10 +132,11 @@ async fn limited(
     });
     let outcome = unless(cancelled, asking).await;
     progress.end(step);
-    let waits_for_first_byte = step.first_byte_by().max(Instant::now() + RECORDING);
+    // whatever the database does, the caller waits no longer than for a model that fails at its limit
+    let (now, latest) = (Instant::now(), step.deadline().total + RECORDING);
     limit.until(match &outcome {
-        Ok(_) => Instant::now() + step.engine.settings.timeout,
-        Err(_) => waits_for_first_byte,
+        Ok(_) => latest.min(now + step.engine.settings.timeout),
+        Err(_) => step.first_byte_by().max(latest.min(now + RECORDING)),
     });
     record::record(step, admitted, outcome, progress).await
 }
