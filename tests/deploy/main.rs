@@ -5,6 +5,7 @@
 //! fails and names the package.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
+mod canary;
 mod compose;
 mod containers;
 mod database;

@@ -1,0 +1,210 @@
+//! `deploy/canary`: the verdict about a canary, from a live Prometheus that scrapes two tracks, and the
+//! commands that follow it.
+
+mod exporter;
+mod prometheus;
+
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _};
+
+use mlsdm::testkit::{
+    CommandOutput, TestDatabase, TestEnv, TestServer, eventually, free_port, send,
+};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use self::{exporter::Exporter, prometheus::Prometheus};
+use crate::{
+    kubernetes::{list, objects},
+    path,
+};
+
+/// The time of observation in the tests, in seconds.
+const SECONDS: &str = "10";
+/// The minimum of traffic in the tests.
+const REQUESTS: &str = "20";
+
+/// Runs `deploy/canary/verify` with these arguments.
+async fn verify(arguments: &[&str]) -> CommandOutput {
+    let script = path("deploy/canary/verify");
+    Command::new("python3").arg(script).args(arguments).output().await.unwrap().into()
+}
+
+/// The verdict on the canary of a Prometheus: the exit code, and the criteria that are not met.
+async fn judged(prometheus: &Prometheus) -> (i32, BTreeSet<String>) {
+    let limits = ["--seconds", SECONDS, "--requests", REQUESTS, "--json"];
+    let output = verify(&[&["--prometheus", prometheus.base()], &limits[..]].concat()).await;
+    assert!([0, 1, 4].contains(&output.code), "{output:?}");
+    let report = output.json();
+    let failed = list(&report["criteria"]).iter().filter(|one| one["met"] == false);
+    (output.code, failed.map(|one| one["name"].as_str().unwrap().to_owned()).collect())
+}
+
+/// Waits until the verdict has this exit code, and all of these criteria are not met.
+async fn until(prometheus: &Prometheus, code: i32, criteria: &[&str]) {
+    eventually(&format!("the verdict {code} by {criteria:?}"), async || {
+        let (found, failed) = judged(prometheus).await;
+        let are_unmet = criteria.iter().all(|name| failed.contains(*name));
+        if found == code && are_unmet { Ok(()) } else { Err(format!("{found}: {failed:?}")) }
+    })
+    .await;
+}
+
+/// A server with metrics, on a database of its own.
+struct Track {
+    server: TestServer,
+    _database: TestDatabase,
+}
+
+impl Track {
+    async fn start(track: &str, latency_ms: u32) -> Self {
+        let database = TestDatabase::sqlite();
+        let env = TestEnv::new(database.url()).with("MLSDM_TRACK", track);
+        let env = env.with("MLSDM__LLM__STUB__LATENCY_MS", latency_ms);
+        // an engine whose provider cannot be reached
+        let env = env.with("MLSDM__LLM__ENGINES", "broken=openai:m-1");
+        let nowhere = format!("http://127.0.0.1:{}/v1", free_port());
+        let env = env.with("MLSDM__LLM__OPENAI__BASE_URL", nowhere);
+        let env = env.with("MLSDM__LLM__RETRY__ATTEMPTS", 1);
+        let server = env.serve().await;
+        let create = server.post("/v1/engines").json(&json!({"engine_id": "broken"}));
+        assert_eq!(send(create).await.unwrap().status, 201);
+        Self { server, _database: database }
+    }
+
+    /// The address of its metrics.
+    fn metrics(&self) -> String {
+        let log = self.server.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut addresses = lines.filter_map(|line| Some(line["metrics"].as_str()?.to_owned()));
+        addresses.next().unwrap_or_else(|| panic!("no address of metrics in {log}"))
+    }
+
+    async fn ask(&self, engine: &str, times: usize) {
+        for number in 0..times {
+            let prompt = format!("Good morning, number {number}");
+            send(self.server.ask(engine, "ann", &prompt)).await.unwrap();
+        }
+    }
+
+    async fn shut_down(&self, engine: &str) {
+        for act in ["shutdown", "resume"] {
+            let request = self.server.post(&format!("/v1/engines/{engine}/admin/{act}"));
+            let request = request.json(&json!({"reason": "drill"}));
+            assert_eq!(send(request).await.unwrap().status, 200);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_criterion_of_a_canary_fails_by_itself_and_little_traffic_is_an_answer_of_its_own() {
+    let tracks = [("stable", 0), ("canary", 0), ("canary", 700)];
+    let mut started = Vec::new();
+    for (track, latency) in tracks {
+        started.push(Track::start(track, latency).await);
+    }
+    let targets: Vec<String> = started.iter().map(Track::metrics).collect();
+    let [stable, canary, slow]: [Track; 3] = started.try_into().unwrap_or_else(|_| panic!());
+    let prometheus = Prometheus::start(&targets).await;
+    until(&prometheus, 1, &["age"]).await;
+    until(&prometheus, 4, &[]).await;
+    eventually("a canary that may be promoted", async || {
+        tokio::join!(canary.ask("default", 15), stable.ask("default", 15));
+        let (code, failed) = judged(&prometheus).await;
+        if code == 0 { Ok(()) } else { Err(format!("{code}: {failed:?}")) }
+    })
+    .await;
+    the_analysis_agrees(&prometheus).await;
+    canary.shut_down("default").await;
+    tokio::join!(canary.ask("default", 15), stable.ask("default", 15));
+    until(&prometheus, 1, &["shutdowns"]).await;
+    tokio::join!(slow.ask("default", 4), slow.ask("default", 4), canary.ask("default", 15));
+    until(&prometheus, 1, &["latency"]).await;
+    tokio::join!(canary.ask("broken", 4), canary.ask("default", 15));
+    until(&prometheus, 1, &["errors", "errors-than-stable"]).await;
+    slow.server.signal("STOP").await;
+    prometheus.until("min(up)", |up| up == 0.0).await;
+    slow.server.signal("CONT").await;
+    prometheus.until("min(up)", |up| up == 1.0).await;
+    until(&prometheus, 1, &["health"]).await;
+}
+
+/// The queries of the `AnalysisTemplate` of Argo Rollouts accept a canary that `verify` accepts.
+async fn the_analysis_agrees(prometheus: &Prometheus) {
+    let file = path("deploy/k8s/components/argo-rollouts/analysis-template.yaml");
+    let template = objects(&fs::read_to_string(file).unwrap()).remove(0);
+    for metric in list(&template["spec"]["metrics"]) {
+        let text = |value: &Value| {
+            let window = format!("{SECONDS}s");
+            let text = value.as_str().unwrap().replace("{{args.window}}", &window);
+            text.replace("{{args.seconds}}", SECONDS)
+        };
+        let (name, condition) = (&metric["name"], text(&metric["successCondition"]));
+        let query = text(&metric["provider"]["prometheus"]["query"]);
+        let found = prometheus.number(&query).await.unwrap_or_else(|| panic!("{name}: no data"));
+        let (_, compared) = condition.rsplit_once("result[0] ").unwrap();
+        let (sign, limit) = compared.split_once(' ').unwrap();
+        let limit: f64 = limit.parse().unwrap();
+        let limit = if name == "traffic" { REQUESTS.parse().unwrap() } else { limit };
+        let is_met = if sign == "<=" { found <= limit } else { found >= limit };
+        assert!(is_met, "{name}: {found} {compared}");
+    }
+}
+
+/// What a server cannot be driven to in a test: few errors in much traffic, and internal errors.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_fails_or_logs_errors_more_often_than_stable_is_not_promoted() {
+    let stable = Exporter { track: "stable", failed: 0, error_lines: 0 };
+    let canary = Exporter { track: "canary", failed: 1, error_lines: 5 };
+    let (stable, canary) = (stable.start().await, canary.start().await);
+    let targets = [stable.address().to_string(), canary.address().to_string()];
+    let prometheus = Prometheus::start(&targets).await;
+    let expected = ["errors-than-stable", "error-logs"];
+    until(&prometheus, 1, &expected).await;
+    let (_, failed) = judged(&prometheus).await;
+    assert_eq!(failed, expected.map(str::to_owned).into(), "within the limits of a release");
+}
+
+#[tokio::test]
+async fn a_verdict_without_prometheus_is_neither_yes_nor_no() {
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let output = verify(&["--prometheus", &nowhere]).await.exits(3);
+    assert!(output.stderr.contains("cannot be reached"), "{output:?}");
+    verify(&["--minutes", "15"]).await.exits(2);
+}
+
+/// Runs a script of `deploy/canary` with a kubectl that records its arguments and succeeds; gives the exit
+/// code and the calls.
+async fn with_recorded_kubectl(script: &str, variables: &[(&str, &str)]) -> (i32, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let (kubectl, calls) = (folder.path().join("kubectl"), folder.path().join("calls"));
+    let program = "#!/bin/sh\necho \"$*\" | tr '\\n' ' ' >> \"$CALLS\"; echo >> \"$CALLS\"\n\
+                   case \"$*\" in get\\ deployment*) printf registry/image:9.9.9 ;; esac\n";
+    fs::write(&kubectl, program).unwrap();
+    fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).unwrap();
+    let search = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new(path("deploy/canary").join(script));
+    command.env("PATH", search).env("CALLS", &calls).envs(variables.iter().copied());
+    let status = command.output().await.unwrap().status;
+    let calls = fs::read_to_string(calls).unwrap_or_default();
+    (status.code().unwrap(), calls.lines().map(|line| line.trim().to_owned()).collect())
+}
+
+#[tokio::test]
+async fn a_promotion_sets_the_image_of_the_canary_and_then_removes_its_traffic_before_its_pods() {
+    let (code, calls) = with_recorded_kubectl("promote", &[("PROMOTE_UNVERIFIED", "1")]).await;
+    assert_eq!(code, 0, "{calls:?}");
+    let place = |start: &str| calls.iter().position(|call| call.starts_with(start)).unwrap();
+    let image =
+        place("set image deployment/mlsdm-api -n mlsdm-production mlsdm-api=registry/image:9.9.9");
+    let ready = place("rollout status deployment/mlsdm-api -n mlsdm-production");
+    let weight = place("patch virtualservice/mlsdm-vs -n mlsdm-production");
+    let delete = place("delete -f ");
+    assert!(image < ready && ready < weight && weight < delete, "{calls:#?}");
+}
+
+#[tokio::test]
+async fn a_canary_without_a_verdict_is_not_promoted() {
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let (code, calls) = with_recorded_kubectl("promote", &[("PROMETHEUS_URL", &nowhere)]).await;
+    assert_eq!((code, calls), (3, Vec::new()));
+}
