@@ -5,6 +5,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
 
 use serde_json::Value;
@@ -50,10 +51,15 @@ impl Set {
 
 /// All sets that are shipped: the overlays, production with all components, and the canary.
 pub(crate) fn every_set() -> Vec<Set> {
-    let mut sets: Vec<Set> = OVERLAYS.iter().map(|name| overlay(name)).collect();
-    sets.push(everything());
-    sets.push(canary());
-    sets
+    thread::scope(|scope| {
+        let everything = scope.spawn(everything);
+        let overlays = OVERLAYS.map(|name| scope.spawn(|| overlay(name)));
+        let mut sets: Vec<Set> =
+            overlays.into_iter().map(|overlay| overlay.join().unwrap()).collect();
+        sets.push(everything.join().unwrap());
+        sets.push(canary());
+        sets
+    })
 }
 
 /// An overlay as `kubectl apply -k` sends it.
@@ -134,7 +140,7 @@ pub(crate) fn exit_of(program: &Path, arguments: &[&str], input: &str) -> (i32, 
         .unwrap_or_else(|error| panic!("{}: {error}; .ci/test installs it", program.display()));
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let writer = thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().unwrap();
     // a program may exit before it has read everything
     drop(writer.join().unwrap());

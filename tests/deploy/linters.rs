@@ -73,3 +73,27 @@ fn compose_files_have_no_findings() {
     }
     lint("check-jsonschema", &["--builtin-schema", "vendor.compose-spec"], &all);
 }
+
+#[test]
+fn dockerfiles_have_no_findings() {
+    let all = files(|name, text| {
+        let file = Path::new(name).file_name().unwrap().to_str().unwrap();
+        file.contains("Dockerfile") && text.contains("FROM ")
+    });
+    lint("hadolint", &[], &all);
+}
+
+#[test]
+fn workflows_have_no_findings() {
+    let all = files(|name, _| name.starts_with(".github/workflows/"));
+    // actionlint gives the scripts of the steps to shellcheck
+    let search = format!("{}:{}", program("").display(), std::env::var("PATH").unwrap());
+    let actionlint = program("actionlint");
+    let line = format!("PATH='{search}' exec '{}' {}", actionlint.display(), all.join(" "));
+    assert!(!all.is_empty(), "no workflows");
+    run(Path::new("sh"), &["-c", &line], "");
+    lint("zizmor", &["--offline", "--quiet"], &[".github".to_owned()]);
+    lint("check-jsonschema", &["--builtin-schema", "vendor.github-workflows"], &all);
+    let dependabot = [".github/dependabot.yml".to_owned()];
+    lint("check-jsonschema", &["--builtin-schema", "vendor.dependabot"], &dependabot);
+}

@@ -16,6 +16,7 @@ mod kubernetes;
 mod linters;
 mod manifests;
 mod pgbackrest;
+mod resolver;
 mod rolling;
 mod scale;
 mod systemd;
