@@ -10,16 +10,21 @@ mod compose;
 mod containers;
 mod database;
 mod database_tls;
+mod documents;
+mod guide;
 mod helm;
 mod image;
 mod kubernetes;
+mod lambda;
 mod linters;
 mod manifests;
 mod pgbackrest;
 mod resolver;
 mod rolling;
 mod scale;
+mod slo;
 mod systemd;
+mod workflows;
 
 use std::path::{Path, PathBuf};
 
