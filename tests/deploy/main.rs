@@ -22,6 +22,7 @@ mod pgbackrest;
 mod resolver;
 mod rolling;
 mod scale;
+mod serverless;
 mod slo;
 mod systemd;
 mod workflows;

@@ -42,10 +42,11 @@ pub(crate) const WAYS: &[(&str, &str, Way)] = &[
         "README.md",
         "kill -9",
         Then(
-            "before=$(cat output.*[0-9] | grep state_digest | tail -n 1); serve; \
-              after=$(mlsdm state --json | grep state_digest); [ -n \"$before\" ]; \
-              [ \"${before%,}\" = \"${after%,}\" ]",
+            "wait; serve; after=$(mlsdm state --json | grep state_digest); \
+             before=$(cat output.* | grep state_digest | tail -n 1); \
+             [ \"$after\" = \"$before\" ]",
         ),
+    ),
     ),
     // GUIDE
     ("deploy/GUIDE.md", "mlsdm serve", Serves),
@@ -76,7 +77,7 @@ pub(crate) const WAYS: &[(&str, &str, Way)] = &[
     (
         "deploy/RUNBOOK.md",
         "mlsdm audit quarantine",
-        Elsewhere("tests/process/untrusted.rs", "quarantine"),
+        Elsewhere("tests/process/untrusted/forged.rs", "quarantine"),
     ),
     ("deploy/RUNBOOK.md", "mlsdm health --server http://HOST:8000", With("HOST", "127.0.0.1")),
     ("deploy/RUNBOOK.md", "mlsdm audit verify --engine support", Prints("support")),
