@@ -47,7 +47,6 @@ pub(crate) const WAYS: &[(&str, &str, Way)] = &[
              [ \"$after\" = \"$before\" ]",
         ),
     ),
-    ),
     // GUIDE
     ("deploy/GUIDE.md", "mlsdm serve", Serves),
     ("deploy/GUIDE.md", "curl http://localhost:8000/health", Prints("\"status\":\"healthy\"")),
