@@ -14,11 +14,13 @@ use tokio::runtime::Handle;
 
 use super::{Context, context::Finding, token};
 use crate::{
+    auth::Authenticator,
     clock,
     config::{AuthMode, Config, Loaded},
-    http::server::{Listener, listen, listen_for_scrapes, serve},
+    engine::Engines,
+    http::server::{Listener, Starting, listen, listen_for_scrapes, serve},
     lifecycle::Tasks,
-    startup,
+    startup::{self, StartError},
     telemetry::{logs, traces::Traces},
 };
 
@@ -47,9 +49,10 @@ async fn serve_until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
     let listener = Listener { api: listen(config)?, metrics: listen_for_scrapes(config)? };
     let address = listener.api.local_addr()?;
     let scraped = listener.metrics.as_ref().map(TcpListener::local_addr).transpose()?;
-    let engines = startup::start_engines(config, startup::llm(config).await?, &tasks).await?;
-    let auth =
-        startup::authenticator(config, &engines, &tasks, Arc::new(clock::now_micros)).await?;
+    let starting = Starting::answer(config, &listener, &tasks)?;
+    let started = start(config, &tasks).await;
+    starting.stop().await;
+    let (engines, auth) = started?;
     startup::record_start(&loaded.settings, &engines, &tasks);
     tasks.listen(config.api.drain())?;
     let scheme = if config.tls.pair().is_some() { "https" } else { "http" };
@@ -67,6 +70,15 @@ async fn serve_until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
         return Ok(());
     }
     Err(Finding("the server stopped before all work had completed".to_owned()).into())
+}
+
+async fn start(
+    config: &Config,
+    tasks: &Tasks,
+) -> Result<(Engines, Arc<Authenticator>), StartError> {
+    let engines = startup::start_engines(config, startup::llm(config).await?, tasks).await?;
+    let auth = startup::authenticator(config, &engines, tasks, Arc::new(clock::now_micros)).await?;
+    Ok((engines, auth))
 }
 
 /// A first token and its use. For standard error only: a log would retain the token.

@@ -4,6 +4,7 @@
 
 mod descriptors;
 mod error;
+mod starting;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -19,6 +20,7 @@ use actix_web::{
 use tokio::time::{sleep, timeout};
 
 pub use error::ServeError;
+pub use starting::Starting;
 
 use super::{
     AppState, create_app,

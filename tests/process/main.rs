@@ -45,6 +45,7 @@ mod sdk;
 mod silence;
 mod sinks;
 mod slow;
+mod starting;
 mod streaming;
 mod subjects;
 mod tls;
