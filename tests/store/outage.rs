@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mlsdm::{
     store::{CommitError, Options, Store, StoreError},
-    testkit::{Backend, TestDatabase, TestStore, postgres},
+    testkit::{Backend, TestDatabase, TestStore, eventually, postgres},
 };
 
 use crate::events::{append, content, create, engine, event, insert};
@@ -57,6 +57,39 @@ async fn an_orderly_stop_is_unavailable_too() {
     assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
     cluster.start();
     Store::open(&options).await.unwrap();
+}
+
+/// PostgreSQL reports such a commit as done, with a warning, when a timeout of its own ends the wait.
+#[tokio::test]
+async fn a_commit_that_no_standby_has_is_unknown() {
+    let cluster = postgres::private_cluster();
+    let database = TestDatabase::within(&cluster).await;
+    let second = Duration::from_secs(1);
+    let mut options = Options::new(database.url());
+    (options.statement_timeout, options.lock_timeout) = (second, second);
+    options.answer_margin = second;
+    let store = Store::open(&options).await.unwrap();
+    store.migrate().await.unwrap();
+    let name = engine("e");
+    create(&store, &name).await;
+    let mut transaction = store.begin(&name).await.unwrap();
+    insert(&mut transaction, vec![(event("x", "{}"), None)]).await;
+    let reload = "SELECT pg_reload_conf()";
+    database.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'").await.unwrap();
+    database.execute(reload).await.unwrap();
+    eventually("the setting", async || {
+        match database.query_text("SHOW synchronous_standby_names").await.as_str() {
+            "away" => Ok(()),
+            other => Err(format!("it is {other:?}")),
+        }
+    })
+    .await;
+    let outcome = transaction.commit().await;
+    assert!(matches!(outcome, Err(CommitError::Unknown(_))), "{outcome:?}");
+    // ends the wait of the server process
+    database.execute("ALTER SYSTEM RESET synchronous_standby_names").await.unwrap();
+    database.execute(reload).await.unwrap();
+    append(&store, &name, vec![(event("x", "{}"), None)]).await;
 }
 
 /// The worker threads of the HTTP server have runtimes of their own, which end before the last step.
