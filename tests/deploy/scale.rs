@@ -80,3 +80,28 @@ async fn every_table_with_an_engine_is_distributed_and_every_other_is_a_referenc
     server.stop().await;
     env.run(&["audit", "verify", "--require", "authenticity"]).await.exits(0);
 }
+
+#[tokio::test]
+async fn a_log_goes_on_in_tables_that_are_partitioned_by_engine() {
+    let guide = include_str!("../../deploy/scale.md");
+    let statements = guide.split_once("```sql\n").unwrap().1.split_once("```").unwrap().0;
+    let database = TestDatabase::postgres().await;
+    let env = TestEnv::new(database.url());
+    let server = env.serve().await;
+    server.say("ann", "My dog is called Rex").await;
+    let before = server.head().await;
+    server.stop().await;
+    database.execute(statements).await.unwrap();
+
+    env.run(&["audit", "verify", "--require", "authenticity"]).await.exits(0);
+    let server = env.serve().await;
+    let answer = server.say("ann", "What is my dog called?").await;
+    assert_eq!(answer["context_items"], 1, "the memory is there: {answer}");
+    assert!(server.head().await > before);
+    server.stop().await;
+    env.run(&["replay", "--verify"]).await.exits(0);
+    let kinds = "SELECT count(DISTINCT tableoid)::text FROM events";
+    assert_eq!(database.query_text(kinds).await, "2", "both partitions have an engine");
+    let error = database.execute("DELETE FROM events").await.unwrap_err().to_string();
+    assert!(error.contains("never changed or deleted"), "{error}");
+}

@@ -185,12 +185,12 @@ async fn copy_has_the_memory_of_the_source(app: TestApp) {
 
 #[tokio::test]
 async fn a_copy_in_sqlite_has_the_memory_of_its_source() {
-    copy_has_the_memory_of_the_source(TestApp::sqlite().await).await;
+    Box::pin(copy_has_the_memory_of_the_source(TestApp::sqlite().await)).await;
 }
 
 #[tokio::test]
 async fn a_copy_in_postgres_has_the_memory_of_its_source() {
-    copy_has_the_memory_of_the_source(TestApp::postgres().await).await;
+    Box::pin(copy_has_the_memory_of_the_source(TestApp::postgres().await)).await;
 }
 
 #[tokio::test]
