@@ -141,9 +141,11 @@ impl<'a> Locked<'a> {
         }
         let now = Instant::now();
         let is_down = error.may_pass();
+        // the log may be repaired while there is time, as the database may come back
+        let may_pass = is_down || matches!(error, WriteError::Untrusted(_));
         let is_kept = |command: &QueuedCommand| {
             let is_in_time = command.proposal.retry_until.is_some_and(|until| until > now);
-            is_in_time && (is_down || self.doubt.concerns(command))
+            is_in_time && (may_pass || self.doubt.concerns(command))
         };
         let (kept, refused): (Vec<_>, Vec<_>) = commands.into_iter().partition(is_kept);
         let (in_doubt, refused): (Vec<_>, Vec<_>) =
@@ -311,7 +313,14 @@ impl<'a> Locked<'a> {
             // not removed: a further attempt must find it again
             match self.doubt.committed(command.proposal.command_id) {
                 Some(committed) => batch.add_committed(command, committed.clone())?,
-                None => self.decider.decide(command, batch)?,
+                None => {
+                    // the audit may have found damage before the tail
+                    if let Some(damage) = self.context.trust.damage() {
+                        commands.push_front(command);
+                        return Err(WriteError::Untrusted(damage).into());
+                    }
+                    self.decider.decide(command, batch)?;
+                }
             }
         }
         Ok(self.decider.attest(batch)?)

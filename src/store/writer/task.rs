@@ -122,8 +122,8 @@ impl Task {
         }
     }
 
-    /// Refuses the backlog of an untrusted engine. A batch that is decided already is written, if the log
-    /// still is as it expects.
+    /// Refuses the backlog of an untrusted engine, but for what is to be repeated. A batch that is decided
+    /// already is written, if the log still is as it expects.
     fn refuse_if_untrusted(&mut self) {
         if self.backlog.is_empty() {
             return;
@@ -132,7 +132,6 @@ impl Task {
             let commands = self.backlog.take_all();
             let mut locked = Locked::new(&self.context, &mut self.decider, &mut self.doubt);
             let left = locked.give_up(commands, WriteError::Untrusted(damage));
-            // their outcome is unknown until the log can be folded
             self.backlog.restore(left.commands);
         }
     }
@@ -164,8 +163,12 @@ impl Task {
         !self.backlog.is_empty() || self.pipeline.is_full(&self.context)
     }
 
-    /// Decides the backlog, as far as the next batch has room.
+    /// Decides the backlog, as far as the next batch has room. What is left of it while the engine is
+    /// untrusted is tried under the lock, where the log is folded on.
     fn decide_ahead(&mut self) {
+        if self.context.trust.damage().is_some() {
+            return;
+        }
         while let Mode::Alone(clock) = &self.mode {
             let has_room =
                 |next: &QueuedCommand| self.pipeline.has_room(&next.proposal, &self.context);

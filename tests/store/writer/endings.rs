@@ -19,6 +19,7 @@ on_every_database!(
     an_ending_is_written_once_the_database_is_back,
     an_ending_waits_for_a_place_in_the_queue,
     an_ending_whose_time_is_over_gets_the_error,
+    an_ending_outlasts_damage_that_is_repaired,
 );
 
 /// The completion of a new step, to be repeated for this time.
@@ -91,6 +92,30 @@ async fn an_ending_whose_time_is_over_gets_the_error(fixture: TestLog) {
     replica.faults.plan([Fault::Begin(StoreError::Unavailable("injected".to_owned()))]);
     let outcome = replica.writer.propose(ending).await;
     assert!(outcome.is_err(), "{outcome:?}");
+    replica.step(&fixture, "s", "later").await;
+    fixture.assert_replays(&replica).await;
+}
+
+async fn an_ending_outlasts_damage_that_is_repaired(fixture: TestLog) {
+    let replica = fixture.replica().await;
+    let kept = ending(&fixture, &replica, Duration::from_mins(1)).await;
+    let id = kept.command_id;
+    fixture.database.disable_triggers().await;
+    let remove = "CREATE TABLE removed AS SELECT * FROM events WHERE position > 1; \
+                  DELETE FROM events WHERE position > 1";
+    fixture.database.execute(remove).await.unwrap();
+    let mut outcome = std::pin::pin!(replica.writer.propose(kept));
+    assert!(futures_util::poll!(&mut outcome).is_pending());
+    let prompt = || Prompt { by: "s", text: "another prompt", key: None };
+    for _ in 0..2 {
+        let refused = replica.admit(&fixture, prompt()).await;
+        assert!(matches!(refused, Err(WriteError::Untrusted(_))), "{refused:?}");
+        assert!(futures_util::poll!(&mut outcome).is_pending(), "it has time");
+    }
+    fixture.database.execute("INSERT INTO events SELECT * FROM removed").await.unwrap();
+    let Ok(Outcome::Committed(_)) = outcome.await else { panic!("the log is whole again") };
+    let log = fixture.log(&replica).await;
+    assert_eq!(log.iter().filter(|record| record.command_id == id).count(), 1);
     replica.step(&fixture, "s", "later").await;
     fixture.assert_replays(&replica).await;
 }
