@@ -311,16 +311,14 @@ impl<'a> Locked<'a> {
             let Some(command) = commands.pop_front() else { break };
             found = found.saturating_sub(1);
             // not removed: a further attempt must find it again
-            match self.doubt.committed(command.proposal.command_id) {
-                Some(committed) => batch.add_committed(command, committed.clone())?,
-                None => {
-                    // the audit may have found damage before the tail
-                    if let Some(damage) = self.context.trust.damage() {
-                        commands.push_front(command);
-                        return Err(WriteError::Untrusted(damage).into());
-                    }
-                    self.decider.decide(command, batch)?;
-                }
+            if let Some(committed) = self.doubt.committed(command.proposal.command_id) {
+                batch.add_committed(command, committed.clone())?;
+            } else if let Some(damage) = self.context.trust.damage() {
+                // found by the audit, before the tail
+                commands.push_front(command);
+                return Err(WriteError::Untrusted(damage).into());
+            } else {
+                self.decider.decide(command, batch)?;
             }
         }
         Ok(self.decider.attest(batch)?)
