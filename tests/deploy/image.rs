@@ -153,3 +153,10 @@ fn the_server_is_the_only_program_of_the_image() {
         ["/var/lib/mlsdm", "/var/log/mlsdm"].map(String::from).into()
     );
 }
+
+#[test]
+fn two_builds_of_one_binary_have_one_digest() {
+    let [first, second] = images::digests_of_two_builds();
+    assert!(first.starts_with("sha256:"), "{first}");
+    assert_eq!(first, second);
+}

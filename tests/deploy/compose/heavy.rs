@@ -39,6 +39,7 @@ async fn requests_are_seen_in_logs_metrics_and_alerts() {
 async fn nginx_sends_each_engine_to_one_of_the_servers() {
     standins::nginx();
     let stack = Stack::new();
+    stack.write("deploy/mlsdm.env", "DISABLE_RATE_LIMIT=true\n");
     stack.secrets();
     stack.up(&["--scale", "replica=2", "neuro-engine", "replica", "nginx"]);
     let url = stack.url("NGINX_PORT");

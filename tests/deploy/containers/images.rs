@@ -62,20 +62,41 @@ pub(crate) fn build(target: &str, tag: &str, contexts: &[(&str, &Path)]) {
     }
     write_tree(binary, &tree);
     let label = format!("{INPUTS}={inputs}");
-    let dockerfile = path(DOCKERFILE);
-    let mut arguments: Vec<String> =
-        ["build", "--quiet", "--isolation", "chroot", "--format"].map(ToOwned::to_owned).into();
-    arguments.extend(["docker", "--target", target, "--tag", tag].map(ToOwned::to_owned));
-    // equal inputs give equal images
-    arguments.extend(["--timestamp", "0", "--label", &label].map(ToOwned::to_owned));
-    let stages = contexts.iter().copied().chain([("build", tree.as_path())]);
-    for (stage, folder) in stages {
-        arguments.extend(["--build-context".to_owned(), format!("{stage}={}", folder.display())]);
-    }
-    arguments.extend(["--file".to_owned(), dockerfile.display().to_string()]);
-    arguments.push(path("").display().to_string());
-    podman(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let contexts: Vec<_> = contexts.iter().copied().chain([("build", tree.as_path())]).collect();
+    // podman keeps the health check only in this format
+    let options = ["--format=docker", "--tag", tag, "--label", &label];
+    run_build(target, &contexts, &options);
     try_podman(&["image", "prune", "--force"]);
+}
+
+/// Builds the plain image twice in the format of registries, without a cache; gives the digests.
+pub(crate) fn digests_of_two_builds() -> [String; 2] {
+    server();
+    [1, 2].map(|number| {
+        let tree = path(&format!("target/ci/containers/build-{number}"));
+        write_tree(Path::new(env!("CARGO_BIN_EXE_mlsdm")), &tree);
+        let options = ["--format=oci", "--no-cache", "--layers=false"];
+        let id = run_build("plain", &[("build", &tree)], &options);
+        let digest = podman(&["image", "inspect", "--format", "{{.Digest}}", id.trim()]);
+        try_podman(&["image", "rm", "--force", id.trim()]);
+        drop(fs::remove_dir_all(tree));
+        digest
+    })
+}
+
+/// Builds a target without the network; gives the id of the image.
+fn run_build(target: &str, contexts: &[(&str, &Path)], options: &[&str]) -> String {
+    let (dockerfile, sources) = (path(DOCKERFILE), path(""));
+    let contexts: Vec<String> = contexts
+        .iter()
+        .map(|(stage, folder)| format!("--build-context={stage}={}", folder.display()))
+        .collect();
+    let mut arguments =
+        vec!["build", "--quiet", "--isolation=chroot", "--timestamp=0", "--target", target];
+    arguments.extend(contexts.iter().map(String::as_str));
+    arguments.extend(options);
+    arguments.extend(["--file", dockerfile.to_str().unwrap(), sources.to_str().unwrap()]);
+    podman(&arguments)
 }
 
 /// Writes what the stage `build` would contain: the binary without debug information, and its libraries.
