@@ -1,7 +1,7 @@
 //! References between the manifests, to the server and in documents: each names something that exists.
 
 mod commands;
-mod environment;
+pub(crate) mod environment;
 
 use std::collections::BTreeSet;
 

@@ -59,11 +59,25 @@ fn containers(set: &Set) -> Vec<(String, BTreeMap<String, String>, &Value)> {
     pods.collect()
 }
 
+/// The variables that the plain image sets, which is the first stage with variables.
+fn of_the_image() -> BTreeMap<String, String> {
+    let file = path("deploy/docker/Dockerfile.neuro-engine-service");
+    let text = std::fs::read_to_string(file).unwrap().replace("\\\n", " ");
+    let line = text.lines().find_map(|line| line.strip_prefix("ENV ")).unwrap();
+    let pairs = line.split_whitespace().filter_map(|pair| pair.split_once('='));
+    let all: BTreeMap<_, _> =
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    assert!(all.contains_key("API_HOST"), "{all:?}");
+    all
+}
+
 #[test]
 fn every_variable_sets_a_key_of_the_server() {
     for set in every_set() {
         for (name, variables, _) in containers(&set) {
-            let env: Vec<_> = variables.clone().into_iter().collect();
+            let mut all = of_the_image();
+            all.extend(variables.clone());
+            let env: Vec<_> = all.into_iter().collect();
             let sources =
                 Sources { file: None, dir: "/nonexistent".into(), env, flags: Vec::new() };
             let loaded = Config::load(sources).unwrap_or_else(|error| panic!("{name}: {error}"));
