@@ -86,7 +86,9 @@ fn everything() -> Set {
     for component in components {
         let name = component.unwrap().file_name().into_string().unwrap();
         if !production.contains(&format!("components/{name}\n")) {
-            added.push_str(&format!("  - ../../../../deploy/k8s/components/{name}\n"));
+            added += "  - ../../../../deploy/k8s/components/";
+            added += &name;
+            added.push('\n');
         }
     }
     assert!(added.contains("components/istio\n"), "{added}");

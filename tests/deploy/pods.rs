@@ -1,4 +1,4 @@
-//! Every Deployment and Job of the manifests runs as a pod of podman, with its own ConfigMap, Secret, security
+//! Every Deployment and Job of the manifests runs as a pod of podman, with its own `ConfigMap`, Secret, security
 //! context and limits. The test asks the probes from outside, because podman runs them with a shell, which
 //! the image does not have.
 
@@ -133,6 +133,7 @@ fn documents(set: &Set, workload: &Value, database: &str) -> String {
 }
 
 /// Accepts connections of pods and passes them to a port of this machine; gives the port.
+#[expect(clippy::disallowed_methods, reason = "it ends with the test")]
 pub(crate) async fn forward(port: u16) -> u16 {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let own = listener.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! The variables of the manifests: the server accepts each, and its Secrets and ConfigMaps exist.
+//! The variables of the manifests: the server accepts each, and its Secrets and `ConfigMaps` exist.
 
 use std::collections::BTreeMap;
 
