@@ -39,11 +39,12 @@ fn merged(mut value: Value) -> Value {
     value
 }
 
-/// A text in which every variable `${NAME:-DEFAULT}` has its default value.
+/// A text in which every variable `${NAME:-DEFAULT}` has its default value, and `${NAME:+VALUE}` is empty.
 fn with_defaults(text: &str) -> String {
     let Some((before, rest)) = text.split_once("${") else { return text.to_owned() };
     let (variable, after) = rest.split_once('}').unwrap();
-    let default = variable.split_once('-').map_or("", |(_, default)| default);
+    let is_optional = variable.contains(":+");
+    let default = variable.split_once('-').filter(|_| !is_optional).map_or("", |(_, value)| value);
     format!("{before}{default}{}", with_defaults(after))
 }
 
@@ -150,7 +151,7 @@ fn no_secret_has_a_default_and_images_are_pinned() {
             assert!(file.ends_with(&format!("secrets/{name}")), "{name}: {file}");
         }
         for (name, service) in services(file) {
-            let image = service["image"].as_str().unwrap();
+            let image = with_defaults(service["image"].as_str().unwrap());
             let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
             assert!(!tag.is_empty() && !tag.contains("latest"), "{name}: {image}");
             for (key, value) in service["environment"].as_object().into_iter().flatten() {
