@@ -24,9 +24,7 @@ on_every_database!(
     an_engine_without_its_row_is_detected,
 );
 
-/// Drops the triggers that protect the log and saves a copy for [`RESTORE`].
-const UNLOCK_SQLITE: &str = "DROP TRIGGER events_no_update; DROP TRIGGER events_no_delete;";
-const UNLOCK_POSTGRES: &str = "DROP TRIGGER events_no_update_or_delete ON events;";
+/// Saves a copy for [`RESTORE`].
 const SAVE: &str = "CREATE TABLE saved_events AS SELECT * FROM events;
     CREATE TABLE saved_contents AS SELECT * FROM contents;";
 const RESTORE: &str = "DELETE FROM events; INSERT INTO events SELECT * FROM saved_events;
@@ -50,8 +48,8 @@ fn steps() -> Vec<(Record, Option<Content>)> {
 async fn log(test: &TestStore) {
     create(&test.store, &engine("e")).await;
     append(&test.store, &engine("e"), steps()).await;
-    let unlock = if test.database.is_sqlite() { UNLOCK_SQLITE } else { UNLOCK_POSTGRES };
-    test.database.execute(&format!("{unlock} {SAVE}")).await.unwrap();
+    test.database.disable_triggers().await;
+    test.database.execute(SAVE).await.unwrap();
 }
 
 async fn audit(test: &TestStore) -> Report {

@@ -84,6 +84,7 @@ impl TestLog {
         let store =
             Store::open(&options(&database, &clock, &ticks, &Faults::none())).await.unwrap();
         store.migrate().await.unwrap();
+        database.distribute().await;
         let key = Arc::new(ContentKey::from_text(CONTENT_KEY).unwrap());
         let engine = EngineId::default();
         create_engine(&store, &key, &engine).await;
