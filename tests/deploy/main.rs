@@ -26,6 +26,7 @@ mod rolling;
 mod scale;
 mod serverless;
 mod slo;
+mod supply_chain;
 mod systemd;
 mod workflows;
 

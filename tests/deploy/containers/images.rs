@@ -47,8 +47,12 @@ pub(crate) fn minilm() -> &'static str {
 /// Builds a target of the Dockerfile, unless an image of the same inputs exists. `contexts` replace
 /// stages that need the network.
 pub(crate) fn build(target: &str, tag: &str, contexts: &[(&str, &Path)]) {
+    build_of(Path::new(env!("CARGO_BIN_EXE_mlsdm")), target, tag, contexts);
+}
+
+/// The same with another binary than the one under test.
+pub(crate) fn build_of(binary: &Path, target: &str, tag: &str, contexts: &[(&str, &Path)]) {
     base();
-    let binary = Path::new(env!("CARGO_BIN_EXE_mlsdm"));
     let tree = path("target/ci/containers/build");
     let inputs = hash(&(
         modified(binary),
