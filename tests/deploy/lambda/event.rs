@@ -17,7 +17,7 @@ fn event(method: &str, path: &str, body: &Value) -> Value {
         "routeKey": "$default",
         "rawPath": path,
         "rawQueryString": "",
-        "headers": {"content-type": "application/json", "host": host},
+        "headers": {"content-type": "application/json", "host": host, "x-mlsdm-end-user": "ann"},
         "requestContext": {
             "accountId": "anonymous",
             "apiId": "function",

@@ -120,7 +120,10 @@ impl Runtime {
 }
 
 async fn next(shared: Data<Shared>) -> HttpResponse {
-    let (id, event) = shared.waiting.lock().await.recv().await.unwrap();
+    let Some((id, event)) = shared.waiting.lock().await.recv().await else {
+        // the test has ended
+        return pending().await;
+    };
     let deadline = SystemTime::now() + Duration::from_mins(5);
     let deadline = deadline.duration_since(UNIX_EPOCH).unwrap().as_millis();
     HttpResponse::Ok()

@@ -212,22 +212,26 @@ pub(super) const LIST: &[Item] = &[
     manual(
         CI,
         "Required status checks configured (lint, test, type-check)",
-        "require .ci/test, which includes format, lints, types and tests",
+        "run deploy/branch-protection.sh: its checks are the jobs of .github/workflows/ci.yml",
     ),
     manual(
         CI,
         "At least 1 approval required for PRs",
-        "require a review where the repository is hosted",
+        "run deploy/branch-protection.sh, which requires a review",
     ),
     manual(
         CI,
         "SLO-based release gates enabled (PERF-001)",
-        "release only if mlsdm-dev bench is within your objectives",
+        "release by .github/workflows/release.yml, whose first job checks the objectives of alerts/slo.yaml",
     ),
     manual(
         CI,
         "SBOM generation configured (SEC-005)",
-        "generate one from Cargo.lock for each release",
+        "keep sbom-cyclonedx.json and sbom-spdx.json, which each release has",
     ),
-    manual(CI, "Container image signing enabled (CICD-006)", "sign images where they are built"),
+    manual(
+        CI,
+        "Container image signing enabled (CICD-006)",
+        "deploy by digest, and verify the signature as deploy/GUIDE.md shows",
+    ),
 ];
