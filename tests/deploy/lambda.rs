@@ -4,11 +4,7 @@ mod event;
 mod runtime;
 
 mod heavy {
-    use std::{
-        path::{Path, PathBuf},
-        process::Stdio,
-        time::Instant,
-    };
+    use std::{path::PathBuf, process::Stdio, time::Instant};
 
     use mlsdm::testkit::{TestDatabase, TestEnv, TestServer, send};
     use serde_json::{Value, json};
@@ -21,7 +17,7 @@ mod heavy {
         event::{get, post},
         runtime::Runtime,
     };
-    use crate::path;
+    use crate::{path, slo::measured};
 
     /// The adapter, which `.ci/test --extended` builds.
     fn adapter() -> PathBuf {
@@ -107,17 +103,14 @@ mod heavy {
     }
 
     /// From the start of the process to the answer of an engine that fills its memory from the log. Prints
-    /// the time; MLSDM_BINARY measures another binary, such as a release build.
+    /// the time.
     #[tokio::test(flavor = "multi_thread")]
     #[expect(clippy::print_stdout, reason = "the guide has the time")]
     async fn a_cold_start_restores_an_engine_of_20000_items() {
         const ITEMS: usize = 20_000;
         const CLIENTS: usize = 16;
         let database = TestDatabase::postgres().await;
-        let mut env = TestEnv::new(database.url());
-        if let Some(binary) = std::env::var_os("MLSDM_BINARY") {
-            env = env.program(Path::new(&binary).to_owned());
-        }
+        let env = measured(TestEnv::new(database.url()));
         let server = env.serve().await;
         let mut clients = JoinSet::new();
         for client in 0..CLIENTS {
