@@ -12,7 +12,7 @@ use crate::{
 const CHART: &str = "deploy/helm/mlsdm";
 
 fn helm() -> PathBuf {
-    path("target/ci/deploy/helm")
+    path("target/ci/deploy/helm-v4.3.1/helm")
 }
 
 /// Objects by kind and name. `helm install --create-namespace` makes the namespace.
@@ -49,6 +49,22 @@ fn only_yaml(text: &str) -> String {
     text.lines()
         .filter(|line| !line.starts_with("level="))
         .fold(String::new(), |all, line| all + line + "\n")
+}
+
+/// `helm install` needs a cluster; `helm template` takes the same arguments.
+#[test]
+fn the_helm_commands_of_the_documents_render_the_chart() {
+    let mut commands = 0;
+    for document in ["deploy/k8s/README.md", "deploy/GUIDE.md"] {
+        let text = std::fs::read_to_string(path(document)).unwrap().replace("\\\n", " ");
+        for line in text.lines().filter_map(|line| line.strip_prefix("helm ")) {
+            let words = line.split_whitespace().skip_while(|word| *word != "mlsdm");
+            let arguments: Vec<&str> = ["template"].into_iter().chain(words).collect();
+            assert!(run(&helm(), &arguments, "").contains("kind: Deployment"), "{line}");
+            commands += 1;
+        }
+    }
+    assert!(commands > 0);
 }
 
 #[test]

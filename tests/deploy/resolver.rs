@@ -2,6 +2,7 @@
 
 mod commands;
 pub(crate) mod environment;
+mod variables;
 
 use std::collections::BTreeSet;
 
