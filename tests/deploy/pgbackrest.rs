@@ -86,6 +86,15 @@ mod heavy {
         let server = env.serve().await;
         server.say("ann", "before the backup").await;
         backrest.run("--type=full backup");
+        // pgBackRest compares whole seconds, and the target must be later than the end of the backup
+        let end =
+            database.query_text("SELECT ceil(extract(epoch FROM clock_timestamp()))::text").await;
+        let later = format!("SELECT (extract(epoch FROM clock_timestamp()) > {end} + 1)::text");
+        eventually("the second after the backup", async || {
+            let later = database.query_text(&later).await;
+            if later == "true" { Ok(()) } else { Err(later) }
+        })
+        .await;
         server.say("ann", "after the backup").await;
         let wanted = server.state("default").await;
         let time = "SELECT to_char(clock_timestamp(), 'YYYY-MM-DD HH24:MI:SS.US+00')";
