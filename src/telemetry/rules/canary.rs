@@ -4,7 +4,6 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Files,
     source::{Error, Slo, yaml},
     yaml::{HEADER, quoted},
 };
@@ -49,7 +48,7 @@ impl Criteria {
     }
 
     /// The files that are generated from the criteria.
-    pub(super) fn files(&self) -> Files {
+    pub(super) fn files(&self) -> Vec<(String, String)> {
         let template = "deploy/k8s/components/argo-rollouts/analysis-template.yaml";
         vec![
             ("deploy/canary/queries.json".to_owned(), self.queries()),
