@@ -4,7 +4,6 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Files,
     source::{Error, Slo, yaml},
     yaml::{HEADER, quoted},
 };
@@ -48,10 +47,10 @@ impl Criteria {
         Ok(criteria)
     }
 
-    /// The files that are generated from the criteria.
-    pub(super) fn files(&self) -> Files {
+    /// The files that are generated from the criteria: names and texts.
+    pub(super) fn files(&self) -> [(String, String); 2] {
         let template = "deploy/k8s/components/argo-rollouts/analysis-template.yaml";
-        vec![
+        [
             ("deploy/canary/queries.json".to_owned(), self.queries()),
             (template.to_owned(), self.analysis()),
         ]
