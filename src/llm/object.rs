@@ -198,10 +198,17 @@ fn merge_value(name: &str, old: &mut Value, new: Value) {
     }
 }
 
+/// Elements that are compared with a new one, so that an answer of many elements costs little.
+/// Providers list the elements in the order of their indexes, or continue the last one.
+const COMPARED_MAX: usize = 128;
+
 fn merge_element(list: &mut Vec<Value>, element: Value) {
-    let index = element.get("index").cloned();
-    let same = |other: &&mut Value| index.is_some() && other.get("index") == index.as_ref();
-    match list.iter_mut().find(same) {
+    let Some(index) = element.get("index") else { return list.push(element) };
+    let is_same = |other: &Value| other.get("index") == Some(index);
+    let at_index = index.as_u64().map(|index| index as usize);
+    let ends = (0..list.len().min(COMPARED_MAX)).chain(list.len().checked_sub(1)).chain(at_index);
+    let mut candidates = ends.filter(|at| list.get(*at).is_some_and(is_same));
+    match candidates.next().and_then(|at| list.get_mut(at)) {
         Some(old) => merge_value("", old, element),
         None => list.push(element),
     }
@@ -243,6 +250,20 @@ mod tests {
                 "l": [{ "index": 1, "s": "ab" }, { "index": 0, "s": "c" }]
             })
         );
+    }
+
+    #[test]
+    fn lists_of_many_elements_are_merged_in_the_time_of_their_length() {
+        const COUNT: usize = 200_000;
+        let (mut indexed, mut plain) = (Value::Array(Vec::new()), Value::Array(Vec::new()));
+        for part in ["a", "b"] {
+            let element = |index| json!({ "index": index, "s": part });
+            merge_value("", &mut indexed, (0..COUNT).map(element).collect());
+            merge_value("", &mut plain, vec![json!({ "s": part }); COUNT].into());
+        }
+        let (indexed, plain) = (indexed.as_array().unwrap(), plain.as_array().unwrap());
+        assert_eq!((indexed.len(), plain.len()), (COUNT, 2 * COUNT));
+        assert_eq!(indexed[COUNT - 1], json!({ "index": COUNT - 1, "s": "ab" }));
     }
 
     #[test]

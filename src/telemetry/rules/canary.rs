@@ -47,10 +47,10 @@ impl Criteria {
         Ok(criteria)
     }
 
-    /// The files that are generated from the criteria.
-    pub(super) fn files(&self) -> Vec<(String, String)> {
+    /// The files that are generated from the criteria: names and texts.
+    pub(super) fn files(&self) -> [(String, String); 2] {
         let template = "deploy/k8s/components/argo-rollouts/analysis-template.yaml";
-        vec![
+        [
             ("deploy/canary/queries.json".to_owned(), self.queries()),
             (template.to_owned(), self.analysis()),
         ]

@@ -25,6 +25,8 @@ pub(super) struct Answer {
     message: Map<String, Value>,
     /// The fields of the choice.
     choice: Map<String, Value>,
+    /// Fields of the choice that are not kept: a part of log probabilities would look like all of them.
+    left_out: Vec<String>,
     usage: Option<Box<RawValue>>,
 }
 
@@ -95,7 +97,8 @@ impl Answer {
         Ok(())
     }
 
-    /// Takes the fields of a choice. Log probabilities beyond the limit of an answer are not kept.
+    /// Takes the fields of a choice. One that exceeds the limit of an answer, such as log probabilities, is
+    /// left out as a whole, and named.
     ///
     /// # Errors
     /// [`LlmError::OverMemory`].
@@ -110,8 +113,17 @@ impl Answer {
             if matches!(name, "index" | "finish_reason") || !is_new {
                 continue;
             }
+            if self.left_out.iter().any(|left_out| left_out == name) {
+                continue;
+            }
+            let is_full = self.left_out.len() >= FIELDS_MAX;
+            if is_full && !is_known {
+                continue;
+            }
             if !sink.keep_extra(value.get().len())? {
                 self.choice.remove(name);
+                self.left_out.push(name.to_owned());
+                sink.add_dropped(&[name]);
             } else if (is_known || self.choice.len() < FIELDS_MAX)
                 && let Ok(value) = serde_json::from_str(value.get())
             {
@@ -185,6 +197,18 @@ fn write_message(written: &mut Writer, mut message: Map<String, Value>, sink: &S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn log_probabilities_beyond_the_limit_are_left_out_as_a_whole() {
+        let (mut answer, mut sink) = (Answer::default(), Sink::new(None).with_limit(100));
+        for bytes in [40, 90, 1] {
+            let token = "t".repeat(bytes);
+            let choice = format!(r#"{{"logprobs":{{"content":[{{"token":"{token}"}}]}}}}"#);
+            answer.take_choice(&Object::parse(&choice).unwrap(), &mut sink).unwrap();
+        }
+        assert!(!answer.choice.contains_key("logprobs"), "{:?}", answer.choice);
+        assert_eq!(sink.into_parts().dropped, ["logprobs"]);
+    }
 
     #[test]
     fn the_fields_of_a_response_a_choice_and_a_message_are_limited() {
