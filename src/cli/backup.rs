@@ -2,8 +2,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -45,8 +45,14 @@ pub(super) enum BackupError {
          (MLSDM_CONTENT_KEY or MLSDM_CONTENT_KEY_FILE); back it up where it is kept"
     )]
     KeyIsConfigured,
-    #[error("{0} exists already; remove it or name another file")]
+    #[error("{0} exists already; name another file")]
     Exists(PathBuf),
+    #[error("{0} is the key of the database in use; name a file in another folder")]
+    KeyInUse(PathBuf),
+    #[error(
+        "cannot read the content key {path}: {reason}; run the command as the user of the server"
+    )]
+    ReadKey { path: PathBuf, reason: io::Error },
     #[error("cannot write {path}: {reason}; check the folder, its permissions and its free space")]
     Write { path: PathBuf, reason: io::Error },
 }
@@ -65,24 +71,24 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
     if args.with_key && config.content_key().is_some() {
         return Err(BackupError::KeyIsConfigured.into());
     }
-    let key = args.with_key.then(|| (key_file(sqlite.path()), key_file(&args.file)));
-    for path in [Some(&args.file), key.as_ref().map(|(_, copy)| copy)].into_iter().flatten() {
-        if path.symlink_metadata().is_ok() {
-            return Err(BackupError::Exists(path.clone()).into());
-        }
-    }
+    is_free(&args.file)?;
+    let key = args.with_key.then(|| KeyCopy::open(&key_file(sqlite.path()), &args.file));
+    let key = key.transpose()?;
     let unfinished = copy(sqlite, &args.file).await?;
     store.close().await;
     // the key first: a database without its key looks complete
-    if let Some((key, copy)) = &key {
-        copy_key(key, copy)?;
+    let key = key.map(KeyCopy::write).transpose()?;
+    if let Err(error) = unfinished.finish(&args.file) {
+        if let Some(key) = key {
+            fs::remove_file(&key).map_err(|reason| failed(&key, reason))?;
+        }
+        return Err(error.into());
     }
-    unfinished.finish(&args.file)?;
     let bytes = fs::metadata(&args.file).map_err(|reason| failed(&args.file, reason))?.len();
     let report = json!({
         "file": args.file,
         "bytes": bytes,
-        "key": key.map(|(_, copy)| copy),
+        "key": key,
         "engines": heads(&store_options(config), &args.file).await?,
     });
     context.print(&report, render)
@@ -105,13 +111,45 @@ async fn copy(store: &SqliteStore, target: &Path) -> anyhow::Result<Unfinished> 
     Ok(unfinished)
 }
 
-fn copy_key(key: &Path, target: &Path) -> Result<(), BackupError> {
-    let text = fs::read(key).map_err(|reason| failed(key, reason))?;
-    let text = Zeroizing::new(text);
-    let mut unfinished = Unfinished::create(target)?;
-    let written = unfinished.file.write_all(&text);
-    written.map_err(|reason| failed(&unfinished.path, reason))?;
-    unfinished.finish(target)
+fn is_free(path: &Path) -> Result<(), BackupError> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(BackupError::Exists(path.to_owned())),
+        Err(_) => Ok(()),
+    }
+}
+
+/// A content key and the file to copy it to.
+struct KeyCopy {
+    text: Zeroizing<Vec<u8>>,
+    target: PathBuf,
+}
+
+impl KeyCopy {
+    /// Reads the key. Its copy lies beside `file`.
+    fn open(key: &Path, file: &Path) -> Result<Self, BackupError> {
+        let cannot_read = |reason| BackupError::ReadKey { path: key.to_owned(), reason };
+        let mut source = File::open(key).map_err(cannot_read)?;
+        let found = source.metadata().map_err(cannot_read)?;
+        let target = key_file(file);
+        let is_source =
+            |other: fs::Metadata| (other.dev(), other.ino()) == (found.dev(), found.ino());
+        if target.metadata().is_ok_and(is_source) {
+            return Err(BackupError::KeyInUse(target));
+        }
+        is_free(&target)?;
+        let mut text = Zeroizing::default();
+        source.read_to_end(&mut text).map_err(cannot_read)?;
+        Ok(Self { text, target })
+    }
+
+    /// Writes the copy; returns its path.
+    fn write(self) -> Result<PathBuf, BackupError> {
+        let mut unfinished = Unfinished::create(&self.target)?;
+        let written = unfinished.file.write_all(&self.text);
+        written.map_err(|reason| failed(&unfinished.path, reason))?;
+        unfinished.finish(&self.target)?;
+        Ok(self.target)
+    }
 }
 
 /// The heads of the logs in a copy.
@@ -138,26 +176,19 @@ impl Unfinished {
         let mut name = target.as_os_str().to_owned();
         name.push(".partial");
         let path = PathBuf::from(name);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        match file {
-            Ok(file) => Ok(Self { path, file }),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(BackupError::Exists(path))
-            }
-            Err(error) => Err(failed(&path, error)),
-        }
+        let file = create_new(&path)?;
+        Ok(Self { path, file })
     }
 
-    /// Gives the file its name after all of it is on disk. Unlike a rename, a link overwrites nothing.
+    /// Gives the file its name after all of it is on disk. A rename would overwrite a file of this name,
+    /// and not all file systems have links: so the name is taken first, by an empty file.
     fn finish(self, target: &Path) -> Result<(), BackupError> {
         self.file.sync_all().map_err(|reason| failed(&self.path, reason))?;
-        fs::hard_link(&self.path, target).map_err(|error| {
-            if error.kind() == io::ErrorKind::AlreadyExists {
-                BackupError::Exists(target.to_owned())
-            } else {
-                failed(target, error)
-            }
-        })?;
+        create_new(target)?;
+        if let Err(error) = fs::rename(&self.path, target) {
+            fs::remove_file(target).ok();
+            return Err(failed(target, error));
+        }
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or_else(|| Path::new("."));
         let synced = File::open(folder).and_then(|folder| folder.sync_all());
@@ -170,6 +201,17 @@ impl Drop for Unfinished {
         // it may be gone already
         fs::remove_file(&self.path).ok();
     }
+}
+
+fn create_new(path: &Path) -> Result<File, BackupError> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            BackupError::Exists(path.to_owned())
+        } else {
+            failed(path, error)
+        }
+    })
 }
 
 fn failed(path: &Path, reason: io::Error) -> BackupError {

@@ -255,7 +255,9 @@ impl Settings {
 /// Only for values that are invalid with it: `#` is a valid character of texts and secrets.
 fn without_comment(raw: &Raw) -> Option<Raw> {
     let (Source::Env(_), Value::String(text)) = (&raw.origin, &raw.value) else { return None };
-    let (value, _) = text.split_once(" #")?;
+    let is_comment = |&(at, _): &(usize, &str)| text[..at].ends_with(char::is_whitespace);
+    let (at, _) = text.match_indices('#').find(is_comment)?;
+    let value = &text[..at];
     Some(Raw { value: Value::String(value.trim().to_owned()), ..raw.clone() })
 }
 

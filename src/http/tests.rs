@@ -56,12 +56,18 @@ async fn panics(_: Public) -> String {
     panic!("geheim")
 }
 
+async fn waits(_: Public) -> String {
+    std::future::pending().await
+}
+
 fn routes(services: &mut web::ServiceConfig) {
     services
         .service(Endpoint::at("/echo").post(echo).build())
         .service(Endpoint::at("/query").get(query).build())
         .service(Endpoint::at("/engines/{engine}/events/{position}").get(engine).build())
-        .service(Endpoint::at("/panics").get(panics).build());
+        .service(Endpoint::at("/panics").get(panics).build())
+        .service(Endpoint::at("/waits").get(waits).post(waits).build())
+        .service(Endpoint::at("/waits/embeddings").post(waits).build());
 }
 
 struct Answer {

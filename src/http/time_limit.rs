@@ -4,10 +4,16 @@
 //! being loaded, an identity provider. It starts anew while the body arrives, which has a limit of its
 //! own, and is lifted when a step starts, which has its own limits too.
 
-use std::{future::Future, time::Duration};
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::{
-    sync::watch,
     task_local,
     time::{Instant, sleep_until},
 };
@@ -18,55 +24,42 @@ task_local! {
 
 struct TimeLimit {
     length: Duration,
-    /// `None` once it is lifted.
-    at: watch::Sender<Option<Instant>>,
+    /// `None` once it is lifted. Only the call sets it, and every poll of the call precedes a look at it: a
+    /// change wakes nothing.
+    at: Rc<Cell<Option<Instant>>>,
 }
 
 impl TimeLimit {
     fn extend(&self, time: Duration) {
-        let at = Instant::now() + time + self.length;
-        self.at.send_if_modified(|limit| match limit {
-            Some(limit) => {
-                *limit = at;
-                true
-            }
-            None => false,
-        });
+        if self.at.get().is_some() {
+            self.at.set(Some(Instant::now() + time + self.length));
+        }
     }
 }
 
 /// The output of `call`; `None` if its limit is over.
 pub(super) async fn within<T>(length: Duration, call: impl Future<Output = T>) -> Option<T> {
-    let (sender, at) = watch::channel(Some(Instant::now() + length));
+    let end = Instant::now() + length;
+    let at = Rc::new(Cell::new(Some(end)));
+    let call = LIMIT.scope(TimeLimit { length, at: Rc::clone(&at) }, call);
+    let mut sleep = pin!(sleep_until(end));
+    let is_over = poll_fn(|context| {
+        let Some(end) = at.get() else { return Poll::Pending };
+        if sleep.deadline() != end {
+            sleep.as_mut().reset(end);
+        }
+        sleep.as_mut().poll(context)
+    });
     tokio::select! {
         biased;
-        output = LIMIT.scope(TimeLimit { length, at: sender }, call) => Some(output),
-        () = passed(at) => None,
-    }
-}
-
-async fn passed(mut limit: watch::Receiver<Option<Instant>>) {
-    loop {
-        let at = *limit.borrow_and_update();
-        let is_over = async {
-            match at {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = is_over => return,
-            moved = limit.changed() => if moved.is_err() {
-                // the call has ended
-                std::future::pending::<()>().await;
-            },
-        }
+        output = call => Some(output),
+        () = is_over => None,
     }
 }
 
 /// Lifts the limit of the present request: what follows has limits of its own.
 pub(super) fn lift() {
-    LIMIT.try_with(|limit| limit.at.send_replace(None)).ok();
+    LIMIT.try_with(|limit| limit.at.set(None)).ok();
 }
 
 /// Starts the limit of the present request anew, after this time.
@@ -104,6 +97,20 @@ mod tests {
         };
         assert_eq!(within(LENGTH, late).await, None);
         assert_eq!(began.elapsed(), 3 * (LENGTH + LENGTH / 2) + LENGTH);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_waits_does_not_wake_its_task() {
+        let mut polls = 0;
+        let mut arrival = pin!(sleep(LENGTH));
+        let body = poll_fn(|context| {
+            polls += 1;
+            restart_after(LENGTH);
+            // a task that is always awake stops the paused time
+            if polls == 100 { Poll::Ready(()) } else { arrival.as_mut().poll(context) }
+        });
+        assert_eq!(within(LENGTH, body).await, Some(()));
+        assert_eq!(polls, 2);
     }
 
     #[tokio::test(start_paused = true)]

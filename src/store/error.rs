@@ -65,7 +65,8 @@ pub enum StoreError {
     Login(String),
     /// The tables are missing or have a different version.
     #[error(
-        "the database's tables do not match this version ({0}); run `mlsdm serve` of this version once, with a direct URL"
+        "the database's tables do not match this version ({0}); run `mlsdm upgrade tables` of this version as the \
+         owner of the tables, with a direct URL"
     )]
     Unmigrated(String),
     /// A migration of the database is newer than this version, or differs from this version's.
@@ -206,7 +207,8 @@ fn sqlstate(code: &str, text: String) -> StoreError {
         "53100" => StoreError::DiskFull(text),
         "25006" => StoreError::ReadOnly(text),
         "57014" | "55P03" | "25P03" => StoreError::Timeout(text),
-        "42P01" | "42703" | "3F000" => StoreError::Unmigrated(text),
+        // an undefined table, column, function or schema
+        "42P01" | "42703" | "42883" | "3F000" => StoreError::Unmigrated(text),
         // too many connections, out of memory, shut-downs, "server conn crashed?" of PgBouncer, and a
         // failed transaction that was left on the connection
         "53300" | "53200" | "57P01" | "57P02" | "57P03" | "57P05" | "25P02" => {
@@ -295,6 +297,7 @@ mod tests {
             ("08006", StoreError::Unavailable(text())),
             ("53300", StoreError::Unavailable(text())),
             ("42P01", StoreError::Unmigrated(text())),
+            ("42883", StoreError::Unmigrated(text())),
             ("42501", StoreError::Denied(text())),
             ("28P01", StoreError::Denied(text())),
             ("23505", StoreError::Other(text())),

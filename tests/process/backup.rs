@@ -94,6 +94,17 @@ async fn a_backup_overwrites_nothing_and_names_the_remedy() {
     let free = folder.path().join("free.db");
     fs::write(free.with_extension("key"), "kept").unwrap();
     let unconfigured = env.clone().without("MLSDM_CONTENT_KEY");
+    let missing = folder.path().join("other.db");
+    let missing = unconfigured.run(&["backup", missing.to_str().unwrap(), "--with-key"]).await;
+    assert!(missing.exits(1).stderr.contains("cannot read the content key"), "it is configured");
+    let source = database.url().strip_prefix("sqlite://").unwrap();
+    let source_key = Path::new(source).with_extension("key");
+    fs::write(&source_key, "its key").unwrap();
+    let beside = source_key.with_extension("bak");
+    let beside = unconfigured.run(&["backup", beside.to_str().unwrap(), "--with-key"]).await;
+    let beside = beside.exits(1).stderr;
+    assert!(beside.contains("is the key of the database in use"), "{beside}");
+    assert!(!beside.contains("remove"), "{beside}");
     let key = unconfigured.run(&["backup", free.to_str().unwrap(), "--with-key"]).await.exits(1);
     assert!(key.stderr.contains("free.key exists already"), "{key:?}");
     let nowhere = env.run(&["backup", "/no/such/folder/copy.db"]).await.exits(1);

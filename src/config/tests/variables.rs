@@ -60,7 +60,7 @@ fn the_port_of_a_platform_overrides_the_other_variables() {
 fn a_comment_after_an_otherwise_valid_variable_is_ignored() {
     let loaded = env(&[
         ("LOG_LEVEL", "WARNING  # DEBUG, INFO, WARNING, ERROR"),
-        ("API_TIMEOUT", "45 # seconds"),
+        ("API_TIMEOUT", "45\t# seconds"),
         ("METRICS_ENABLED", "false\t #"),
         ("MLSDM_CONTENT_KEY", "secret #1"),
         ("MLSDM__LLM__MODEL", "model #1"),

@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use actix_web::{
-    Error, HttpMessage as _, HttpResponse, ResponseError as _,
+    Error, HttpMessage as _,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
@@ -64,12 +64,10 @@ pub(in crate::http) async fn request_context<B: MessageBody + 'static>(
     let _in_trace = context.trace_span.enter();
     let result = match outcome {
         Ok(Ok(response)) => Ok(context.finish(response.map_into_boxed_body())),
-        Ok(Err(error)) => Err(context.fail(match error.as_error::<Problem>() {
-            Some(problem) => problem.clone(),
-            None => Problem::internal(&Failure(error.to_string())),
-        })),
+        Ok(Err(error)) => Err(context.fail(&error)),
         Err(_panic) => {
-            Err(context.fail(Problem::internal(&Failure("a handler panicked".to_owned()))))
+            let problem = Problem::internal(&Failure("a handler panicked".to_owned()));
+            Err(context.fail(&problem.into()))
         }
     };
     context.count(&result);
@@ -154,8 +152,14 @@ impl RequestContext {
     }
 
     /// The response to a request whose handler returned none.
-    fn fail(&self, problem: Problem) -> Error {
-        let mut response: HttpResponse = problem.error_response();
+    fn fail(&self, error: &Error) -> Error {
+        let problem = match error.as_error::<Problem>() {
+            Some(problem) => problem.clone(),
+            None => Problem::internal(&Failure(error.to_string())),
+        };
+        // with the headers that other middleware adds to the response of an error, such as those of CORS
+        let mut response = error.error_response();
+        *response.status_mut() = problem.code().status();
         response.extensions_mut().remove::<Problem>();
         self.set_headers(response.headers_mut(), self.security.of_error());
         self.access_log(response.status()).write(Some(&problem), None);

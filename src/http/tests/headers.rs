@@ -81,6 +81,26 @@ async fn pages_of_configured_origins_may_send_requests_and_read_responses() {
 }
 
 #[actix_web::test]
+async fn pages_can_read_the_error_of_a_request_that_waits_for_too_long() {
+    let (state, _database) = cors(PAGE).await;
+    let app = test::init_service(create_app(web::Data::new(state)).configure(routes)).await;
+    tokio::time::pause();
+    for (method, path, is_in_doubt) in [
+        (Method::GET, "/waits", false),
+        (Method::POST, "/waits", true),
+        (Method::POST, "/waits/embeddings", false),
+    ] {
+        let request = test::TestRequest::with_uri(path).method(method.clone());
+        let late = answer(&app, request.insert_header(("origin", PAGE)).to_request()).await;
+        assert_eq!((late.status.as_u16(), late.code()), (504, "E616".to_owned()), "{path}");
+        assert_eq!(late.header("access-control-allow-origin"), PAGE, "{path}");
+        assert_eq!(late.json()["outcome"] == "unknown", is_in_doubt, "{method} {path}");
+        let detail = late.json()["detail"].to_string();
+        assert_eq!(detail.contains("ask for less"), method == Method::GET, "{detail}");
+    }
+}
+
+#[actix_web::test]
 async fn pages_of_other_origins_may_not() {
     let (state, _database) = cors(PAGE).await;
     let app = test::init_service(create_app(web::Data::new(state))).await;
