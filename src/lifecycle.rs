@@ -32,6 +32,11 @@ impl Stop {
         self.leaving.is_cancelled()
     }
 
+    /// Resolves when the stage *leaving* begins.
+    pub async fn leaving(&self) {
+        self.leaving.cancelled().await;
+    }
+
     /// True from the soft stop on: the server accepts no new work.
     pub fn is_soft(&self) -> bool {
         self.soft.is_cancelled()

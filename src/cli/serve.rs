@@ -49,12 +49,17 @@ async fn serve_until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
     let listener = Listener { api: listen(config)?, metrics: listen_for_scrapes(config)? };
     let address = listener.api.local_addr()?;
     let scraped = listener.metrics.as_ref().map(TcpListener::local_addr).transpose()?;
+    // a process with the id 1 ignores signals that it has not asked for
+    tasks.listen(config.api.drain())?;
     let starting = Starting::answer(config, &listener, &tasks)?;
-    let started = start(config, &tasks).await;
+    let started = tokio::select! {
+        started = start(config, &tasks) => Some(started),
+        () = tasks.stop().leaving() => None,
+    };
     starting.stop().await;
+    let Some(started) = started else { return stop_early(config, &tasks).await };
     let (engines, auth) = started?;
     startup::record_start(&loaded.settings, &engines, &tasks);
-    tasks.listen(config.api.drain())?;
     let scheme = if config.tls.pair().is_some() { "https" } else { "http" };
     let metrics = scraped.map(|address| address.to_string());
     tracing::info!(event_type = "server.started", address = %address, metrics, "server started");
@@ -66,7 +71,17 @@ async fn serve_until_stopped(loaded: &Loaded) -> anyhow::Result<()> {
     // one write, because log lines are written concurrently, often to the same terminal
     io::stderr().lock().write_all(text.as_bytes())?;
     let state = startup::state(config, auth, engines, tasks);
-    if serve(config, state, listener).await? {
+    stopped(serve(config, state, listener).await?)
+}
+
+/// Ends a server that was told to stop while it started. No request needs the time to drain.
+async fn stop_early(config: &Config, tasks: &Tasks) -> anyhow::Result<()> {
+    tasks.stop().begin();
+    stopped(tasks.wait(config.api.timeout()).await)
+}
+
+fn stopped(in_time: bool) -> anyhow::Result<()> {
+    if in_time {
         return Ok(());
     }
     Err(Finding("the server stopped before all work had completed".to_owned()).into())

@@ -162,7 +162,7 @@ impl Engines {
     /// exceeded, the least recently used ones. Engines with running or open steps stay loaded, and so
     /// do engines that are shut down.
     pub fn unload_idle(&self) {
-        self.forget_cancelled();
+        self.forget_failed();
         let mut engines = self.in_memory();
         engines.sort_by_key(|engine| Reverse(engine.used_at()));
         let expired = crate::clock::now_micros() - self.settings().idle_evict.as_micros() as Micros;

@@ -1,10 +1,15 @@
 //! The engines of this process: created on request, loaded by replaying their log at first use,
 //! unloaded when idle.
 //!
+//! At most [`LOADS_MAX`] logs are replayed at once. A further load waits for its turn, one per engine, and its
+//! requests wait up to their own limits.
+//!
 //! A log that is damaged after its first event is loaded up to the damage: the engine is untrusted.
 
 mod load;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -42,9 +47,14 @@ struct Shared {
     settings: Arc<Settings>,
     tasks: Tasks,
     loaded: Mutex<HashMap<EngineId, Arc<Slot>>>,
+    loads: Semaphore,
     replays: Arc<Semaphore>,
     refusals: Refusals,
 }
+
+/// Maximum number of engines that are being loaded. A load takes a connection to the database and memory
+/// for the pages of the log, and goes on if its callers leave.
+const LOADS_MAX: usize = 4;
 
 /// Maximum number of concurrent replays for queries of past states (`state?at_position=`); further
 /// queries wait.
@@ -60,6 +70,7 @@ impl Engines {
                 settings,
                 tasks,
                 loaded: Mutex::default(),
+                loads: Semaphore::new(LOADS_MAX),
                 replays: Arc::new(Semaphore::new(REPLAYS_MAX)),
                 refusals: Refusals::default(),
             }),
@@ -117,7 +128,7 @@ impl Engines {
         self.tasks().spawn("load", async move {
             let stop = engines.tasks().stop().clone();
             let loaded = tokio::select! {
-                loaded = Box::pin(engines.load(&id)) => loaded,
+                loaded = Box::pin(engines.load_in_turn(&id)) => loaded,
                 () = stop.soft() => Err(WriteError::Closed.into()),
             };
             slot.loaded(&loaded);
@@ -126,6 +137,12 @@ impl Engines {
             sender.send_replace(Some(loaded));
         });
         loading
+    }
+
+    async fn load_in_turn(&self, id: &EngineId) -> Result<Arc<Engine>, EngineError> {
+        let turn = self.shared.loads.acquire().await;
+        let _turn = turn.map_err(|_| WriteError::Closed)?;
+        self.load(id).await
     }
 
     /// Removes the slot after a failed load, so that requests for unknown names do not use memory.
@@ -140,8 +157,8 @@ impl Engines {
         }
     }
 
-    /// Removes the slots of cancelled loads.
-    pub(super) fn forget_cancelled(&self) {
+    /// Removes the slots of failed loads whose callers have left.
+    pub(super) fn forget_failed(&self) {
         self.loaded().retain(|_, slot| slot.get().is_some() || Arc::strong_count(slot) > 1);
     }
 

@@ -50,8 +50,9 @@ pub struct Append {
 }
 
 impl Store {
-    /// Makes an engine together with its first event. After a commit of unknown outcome it is made again:
-    /// that waits until the earlier transaction has ended, and then finds its engine or makes it.
+    /// Creates an engine together with its first event. If the outcome of a commit is unknown, the
+    /// transaction is repeated: its INSERT waits for the earlier one to end, then finds the engine or creates
+    /// it.
     pub async fn create_engine(
         &self,
         row: &EngineRow,

@@ -25,7 +25,6 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 pub const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// Default time to wait for a connection, new or pooled.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// A source of the current time that replaces the log's clock in tests.
 pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
 
@@ -50,6 +49,9 @@ pub struct Options {
     pub answer_margin: Duration,
     /// See [`CONNECT_TIMEOUT`]; also the limit of calls that do next to nothing.
     pub connect_timeout: Duration,
+    /// A connection that was idle for longer is pinged before use, because its server may be gone; SQLite
+    /// has none. The default is a second.
+    pub trusted_idle: Duration,
     /// The log's clock; `None` for the database's own (with SQLite, the system clock).
     pub clock: Option<Clock>,
     /// The monotonic clock, in microseconds since any fixed moment; `None` for the system's, or for
@@ -73,6 +75,7 @@ impl Options {
             idle_timeout: IDLE_TIMEOUT,
             answer_margin: ANSWER_MARGIN,
             connect_timeout: CONNECT_TIMEOUT,
+            trusted_idle: Duration::from_secs(1),
             clock: None,
             monotonic: None,
             replica: ids::replica_id(),

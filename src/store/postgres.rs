@@ -88,7 +88,7 @@ impl PostgresStore {
             ])
         };
         Ok(Self {
-            lender: Lender::open(pool, pooled, !options.pooler, options.call_limits()).await?,
+            lender: Lender::open(pool, pooled, options).await?,
             direct: Arc::new(connect),
             pooler: options.pooler,
             read_only,

@@ -1,7 +1,23 @@
 //! A server whose start takes time: the replay of a long log, or a database that is slow.
 
-use mlsdm::testkit::{TestDatabase, TestEnv, eventually, send};
-use sqlx::{Connection as _, PgConnection};
+use mlsdm::testkit::{TestDatabase, TestEnv, TestServer, eventually, send};
+use sqlx::{Connection as _, PgConnection, PgTransaction};
+
+/// Locks the table of events: a server cannot load an engine.
+async fn lock_out(owner: &mut PgConnection) -> PgTransaction<'_> {
+    let mut lock = owner.begin().await.unwrap();
+    let statement = "LOCK TABLE events IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(statement).execute(&mut *lock).await.unwrap();
+    lock
+}
+
+async fn until_alive(server: &TestServer) {
+    eventually("life", async || match send(server.get("/health/live")).await {
+        Ok(reply) if reply.status == 200 => Ok(reply),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_answered_while_the_server_starts() {
@@ -9,15 +25,9 @@ async fn requests_are_answered_while_the_server_starts() {
     let env = TestEnv::new(database.url());
     env.serve().await.stop().await;
     let mut owner = PgConnection::connect(database.direct_url()).await.unwrap();
-    let mut lock = owner.begin().await.unwrap();
-    let lock_out = "LOCK TABLE events IN ACCESS EXCLUSIVE MODE";
-    sqlx::raw_sql(lock_out).execute(&mut *lock).await.unwrap();
+    let lock = lock_out(&mut owner).await;
     let mut server = env.start();
-    eventually("life", async || match send(server.get("/health/live")).await {
-        Ok(reply) if reply.status == 200 => Ok(reply),
-        other => Err(format!("{other:?}")),
-    })
-    .await;
+    until_alive(&server).await;
     let step = server.ask("default", "ann", "Hello there");
     for (name, request) in [
         ("state", server.get("/v1/state")),
@@ -34,4 +44,19 @@ async fn requests_are_answered_while_the_server_starts() {
     server.until_ready().await;
     server.say("ann", "Hello there").await;
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_starts_can_be_stopped() {
+    let database = TestDatabase::postgres().await;
+    let env = TestEnv::new(database.url());
+    env.serve().await.stop().await;
+    let mut owner = PgConnection::connect(database.direct_url()).await.unwrap();
+    let lock = lock_out(&mut owner).await;
+    // no request needs the time to drain
+    let server = env.clone().with("MLSDM__API__DRAIN_SECONDS", 300).start();
+    until_alive(&server).await;
+    server.stop().await;
+    lock.rollback().await.unwrap();
+    env.serve().await.stop().await;
 }

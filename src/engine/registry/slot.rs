@@ -12,6 +12,16 @@ use crate::{
 /// The result of a load, once there is one.
 pub(super) type Loading = watch::Receiver<Option<Result<Arc<Engine>, EngineError>>>;
 
+/// What a caller finds in a slot.
+enum Joined {
+    Loaded(Arc<Engine>),
+    Loading {
+        load: Loading,
+        /// True if this call started the load.
+        is_own: bool,
+    },
+}
+
 /// The place of one engine.
 #[derive(Default)]
 pub(super) struct Slot {
@@ -43,11 +53,11 @@ impl Slot {
         start: impl Fn(&Arc<Self>) -> Loading,
     ) -> Result<Arc<Engine>, EngineError> {
         loop {
-            let (mut loading, is_own) = match self.join(&start) {
-                Ok(joined) => joined,
-                Err(engine) => return Ok(engine),
+            let (mut load, is_own) = match self.join(&start) {
+                Joined::Loading { load, is_own } => (load, is_own),
+                Joined::Loaded(engine) => return Ok(engine),
             };
-            let loaded = match loading.wait_for(Option::is_some).await {
+            let loaded = match load.wait_for(Option::is_some).await {
                 Ok(loaded) => loaded.clone(),
                 Err(_) => None,
             };
@@ -59,20 +69,17 @@ impl Slot {
         }
     }
 
-    /// The load that runs, or one that this call starts, which the flag says; or else the loaded engine.
-    fn join(
-        self: &Arc<Self>,
-        start: impl Fn(&Arc<Self>) -> Loading,
-    ) -> Result<(Loading, bool), Arc<Engine>> {
+    /// The loaded engine, the load that runs, or else one that this call starts.
+    fn join(self: &Arc<Self>, start: impl Fn(&Arc<Self>) -> Loading) -> Joined {
         let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         // under the lock: a second instance of an engine would abandon the steps of the first
         if let Some(engine) = self.get() {
-            return Err(Arc::clone(engine));
+            return Joined::Loaded(Arc::clone(engine));
         }
         // a load that panicked has no sender
         if let Some(running) = loading.as_ref().filter(|running| running.has_changed().is_ok()) {
-            return Ok((running.clone(), false));
+            return Joined::Loading { load: running.clone(), is_own: false };
         }
-        Ok((loading.insert(start(self)).clone(), true))
+        Joined::Loading { load: loading.insert(start(self)).clone(), is_own: true }
     }
 }

@@ -24,14 +24,11 @@ use tokio_util::context::TokioContext;
 
 use super::place::Place;
 use crate::store::{
-    CommitError, StoreError,
+    CommitError, Options, StoreError,
     error::{classify, classify_commit, classify_connect, is_lost, is_server_lost},
     limits::{CallLimits, PING_MAX, within},
     pool_use::PoolUse,
 };
-
-/// A connection that was idle for longer is pinged before use, because its server may be gone.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 /// With synchronous replication COMMIT waits for a standby. A timeout of the server that ends this wait
 /// makes it report a commit that no standby has, with a mere warning, and a failover would lose it. So only
@@ -71,9 +68,10 @@ impl Lender {
     pub(super) async fn open(
         pool: PgPoolOptions,
         connect: PgConnectOptions,
-        named: bool,
-        limits: CallLimits,
+        options: &Options,
     ) -> Result<Self, StoreError> {
+        let (named, limits) = (!options.pooler, options.call_limits());
+        let trusted_idle = options.trusted_idle;
         let found_dead = Arc::new(AtomicBool::new(false));
         let dead = Arc::clone(&found_dead);
         let place = Place::new(connect.clone());
@@ -82,7 +80,7 @@ impl Lender {
             .before_acquire(move |conn, meta| {
                 let dead = Arc::clone(&dead);
                 Box::pin(async move {
-                    if meta.idle_for > TRUSTED_IDLE {
+                    if meta.idle_for > trusted_idle {
                         if dead.load(Ordering::Relaxed) {
                             return Err(sqlx::Error::PoolClosed);
                         }
@@ -244,8 +242,8 @@ impl Session {
 
     /// Rolls back an open transaction and returns the connection to the pool, if it still works.
     ///
-    /// The server may still be busy with a call whose caller left. That it does not answer now says
-    /// nothing about the other connections.
+    /// The server may still be busy with a call whose caller left. A late answer is then no sign that other
+    /// connections are dead.
     fn give_back(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
         let mut conn = self.conn.take()?;
         let in_transaction = self.in_transaction;
