@@ -52,6 +52,25 @@ fn the_required_checks_are_the_jobs_of_the_workflow() {
     }
 }
 
+/// `.ci/test` fetches packages of newer releases of Debian with the keys of Debian 12, and needs root.
+#[test]
+fn the_jobs_that_run_all_tests_have_the_machine_that_the_tests_need() {
+    let ci = yaml(CI);
+    let mut found = 0;
+    for (id, job) in ci["jobs"].as_object().unwrap() {
+        let steps = job["steps"].as_array().unwrap();
+        let runs = |step: &Value| step["run"].as_str().is_some_and(|run| run.contains(".ci/test"));
+        if steps.iter().any(runs) {
+            let image = job["container"]["image"].as_str().unwrap_or_else(|| panic!("{id}"));
+            assert!(image.contains("-bookworm"), "{id}: {image}");
+            assert_eq!(job["container"]["options"], "--privileged", "{id}");
+            found += 1;
+        }
+    }
+    assert_eq!(found, 2);
+    assert!(!text(CI).contains("sudo"), "sudo has a PATH of its own");
+}
+
 /// A tag of an action can be moved to another commit.
 #[test]
 fn every_action_is_pinned_by_its_commit() {
@@ -121,6 +140,14 @@ fn a_release_signs_by_digest_and_publishes_its_sboms() {
         assert!(release.contains(part), "{part}");
     }
     assert!(!release.contains("cargo publish"), "publishing is off");
+    // a tag leads to images that are signed, attested and verified
+    let place = |part: &str| release.find(part).unwrap_or_else(|| panic!("{part}"));
+    let verified = place("cosign verify-attestation ");
+    assert!(place("cosign sign ") < verified && place("attest-build-provenance@") < verified);
+    for tag in ["--tag \"$IMAGE:$version$2\"", "--tag \"$IMAGE:latest$2\""] {
+        assert!(verified < place(tag), "{tag}");
+    }
+    assert!(place(":latest") > verified);
     // every stage of the Dockerfile that gets a tag
     let variants = &yaml(RELEASE)["jobs"]["build"]["strategy"]["matrix"]["variant"];
     let dockerfile = text("deploy/docker/Dockerfile.neuro-engine-service");
