@@ -10,7 +10,11 @@ use mlsdm::testkit::{
     CommandOutput, TestDatabase, TestEnv, TestServer, eventually, free_port, send,
 };
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    process::Command,
+};
 
 use self::{exporter::Exporter, prometheus::Prometheus};
 use crate::{
@@ -121,6 +125,7 @@ async fn each_criterion_of_a_canary_fails_by_itself_and_little_traffic_is_an_ans
     let [stable, canary, slow]: [Track; 3] = started.try_into().unwrap_or_else(|_| panic!());
     let prometheus = Prometheus::start(&targets).await;
     until_verdict(&prometheus, 4, async || {}).await;
+    the_analysis_waits_for_traffic(&prometheus).await;
     until_verdict(&prometheus, 0, async || {
         tokio::join!(canary.ask("default", 15), stable.ask("default", 15));
     })
@@ -134,27 +139,47 @@ async fn each_criterion_of_a_canary_fails_by_itself_and_little_traffic_is_an_ans
     })
     .await;
     until_unmet(&prometheus, "errors", async || canary.ask("broken", 4).await).await;
+    // an instance that is gone has no current values
     until_unmet(&prometheus, "health", async || {
         slow.server.signal("STOP").await;
         prometheus.until("min(up)", |up| up < 0.5).await;
-        slow.server.signal("CONT").await;
-        prometheus.until("min(up)", |up| up > 0.5).await;
     })
     .await;
+    slow.server.signal("CONT").await;
+}
+
+/// The metrics of the `AnalysisTemplate`: its queries for a short window and little traffic.
+fn analysis() -> Vec<(Value, String)> {
+    let file = path("deploy/k8s/components/argo-rollouts/analysis-template.yaml");
+    let template = objects(&fs::read_to_string(file).unwrap()).remove(0);
+    let query = |metric: &Value| {
+        let query = metric["provider"]["prometheus"]["query"].as_str().unwrap();
+        let query = query.replace("{{args.window}}", &format!("{SHORT}s"));
+        query.replace("{{args.seconds}}", SHORT).replace(" >= 100)", &format!(" >= {REQUESTS})"))
+    };
+    let metrics = list(&template["spec"]["metrics"]).iter();
+    metrics.map(|metric| (metric.clone(), query(metric))).collect()
+}
+
+/// With too little traffic its metrics neither succeed nor fail, where those of `verify` are not judged.
+async fn the_analysis_waits_for_traffic(prometheus: &Prometheus) {
+    let mut inconclusive = Vec::new();
+    for (metric, query) in analysis() {
+        let failure = metric["failureCondition"].as_str();
+        if failure.is_some_and(|failure| failure != "false") {
+            assert!(failure.unwrap().starts_with("len(result) > 0 && "), "{metric}");
+            assert_eq!(prometheus.number(&query).await, None, "{metric}");
+            inconclusive.push(metric["name"].clone());
+        }
+    }
+    assert_eq!(inconclusive, ["errors", "errors-than-stable", "latency", "error-logs"]);
 }
 
 /// The queries of the `AnalysisTemplate` of Argo Rollouts accept a canary that `verify` accepts.
 async fn the_analysis_agrees(prometheus: &Prometheus) {
-    let file = path("deploy/k8s/components/argo-rollouts/analysis-template.yaml");
-    let template = objects(&fs::read_to_string(file).unwrap()).remove(0);
-    for metric in list(&template["spec"]["metrics"]) {
-        let text = |value: &Value| {
-            let window = format!("{SHORT}s");
-            let text = value.as_str().unwrap().replace("{{args.window}}", &window);
-            text.replace("{{args.seconds}}", SHORT)
-        };
-        let (name, condition) = (&metric["name"], text(&metric["successCondition"]));
-        let query = text(&metric["provider"]["prometheus"]["query"]);
+    for (metric, query) in analysis() {
+        let (name, condition) = (&metric["name"], metric["successCondition"].as_str().unwrap());
+        let condition = condition.replace("{{args.seconds}}", SHORT);
         let found = prometheus.number(&query).await.unwrap_or_else(|| panic!("{name}: no data"));
         let (_, compared) = condition.rsplit_once("result[0] ").unwrap();
         let (sign, limit) = compared.split_once(' ').unwrap();
@@ -191,21 +216,44 @@ async fn a_verdict_without_prometheus_is_neither_yes_nor_no() {
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     let output = verify(&["--prometheus", &nowhere]).await.exits(3);
     assert!(output.stderr.contains("cannot be reached"), "{output:?}");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = format!("http://{}", listener.local_addr().unwrap());
+    let answer = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"220 another protocol\r\n").await.unwrap();
+        let mut request = Vec::new();
+        stream.shutdown().await.unwrap();
+        stream.read_to_end(&mut request).await.unwrap();
+    };
+    let arguments = ["--prometheus", &other];
+    let (output, ()) = tokio::join!(verify(&arguments), answer);
+    assert!(output.exits(3).stderr.contains("is not a Prometheus"));
     verify(&["--minutes", "15"]).await.exits(2);
 }
 
 /// Runs a script of `deploy/canary` with a kubectl that records its arguments and succeeds; gives the exit
 /// code and the calls.
-async fn with_recorded_kubectl(script: &str, variables: &[(&str, &str)]) -> (i32, Vec<String>) {
+async fn with_recorded_kubectl(
+    script: &str,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> (i32, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let (kubectl, calls) = (folder.path().join("kubectl"), folder.path().join("calls"));
     let program = "#!/bin/sh\necho \"$*\" | tr '\\n' ' ' >> \"$CALLS\"; echo >> \"$CALLS\"\n\
-                   case \"$*\" in get\\ deployment*) printf registry/image:9.9.9 ;; esac\n";
+                   case \"$*\" in\n\
+                   get\\ deployment*) printf registry/image:9.9.9 ;;\n\
+                   get\\ virtualservice*) eval \"${ISTIO:-echo virtualservice/mlsdm-vs}\" ;;\n\
+                   esac\n";
     fs::write(&kubectl, program).unwrap();
     fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).unwrap();
     let search = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
     let mut command = Command::new(path("deploy/canary").join(script));
-    command.env("PATH", search).env("CALLS", &calls).envs(variables.iter().copied());
+    command
+        .args(arguments)
+        .env("PATH", search)
+        .env("CALLS", &calls)
+        .envs(variables.iter().copied());
     let status = command.output().await.unwrap().status;
     let calls = fs::read_to_string(calls).unwrap_or_default();
     (status.code().unwrap(), calls.lines().map(|line| line.trim().to_owned()).collect())
@@ -213,7 +261,7 @@ async fn with_recorded_kubectl(script: &str, variables: &[(&str, &str)]) -> (i32
 
 #[tokio::test]
 async fn a_promotion_sets_the_image_of_the_canary_and_then_removes_its_traffic_before_its_pods() {
-    let (code, calls) = with_recorded_kubectl("promote", &[("PROMOTE_UNVERIFIED", "1")]).await;
+    let (code, calls) = with_recorded_kubectl("promote", &[], &[("PROMOTE_UNVERIFIED", "1")]).await;
     assert_eq!(code, 0, "{calls:?}");
     let place = |start: &str| calls.iter().position(|call| call.starts_with(start)).unwrap();
     let image =
@@ -225,8 +273,50 @@ async fn a_promotion_sets_the_image_of_the_canary_and_then_removes_its_traffic_b
 }
 
 #[tokio::test]
+async fn the_traffic_of_a_canary_starts_when_it_is_ready_and_ends_before_it_is_deleted() {
+    let (code, calls) = with_recorded_kubectl("route", &["10"], &[]).await;
+    assert_eq!(code, 0, "{calls:?}");
+    let ready =
+        calls.iter().position(|call| call.contains("status deployment/mlsdm-api -n mlsdm-canary"));
+    let patch = calls.iter().position(|call| call.starts_with("patch ")).unwrap();
+    assert!(ready.unwrap() < patch, "{calls:#?}");
+    let canary = "mlsdm-api-service.mlsdm-canary.svc.cluster.local";
+    for part in [canary, "\"value\": 90", "\"value\": 10"] {
+        assert!(calls[patch].contains(part), "{part} in {}", calls[patch]);
+    }
+
+    let (code, calls) = with_recorded_kubectl("rollback", &[], &[]).await;
+    assert_eq!(code, 0, "{calls:?}");
+    let patch = calls.iter().position(|call| call.starts_with("patch ")).unwrap();
+    let delete = calls.iter().position(|call| call.starts_with("delete ")).unwrap();
+    assert!(patch < delete, "{calls:#?}");
+    let stable = "mlsdm-api-service.mlsdm-production.svc.cluster.local";
+    for part in [stable, "\"value\": 100", "\"value\": 0"] {
+        assert!(calls[patch].contains(part), "{part} in {}", calls[patch]);
+    }
+    for wrong in ["", "101", "-1", "ten"] {
+        assert_eq!(with_recorded_kubectl("route", &[wrong], &[]).await, (2, Vec::new()), "{wrong}");
+    }
+}
+
+/// A canary is not deleted while it may still have traffic.
+#[tokio::test]
+async fn without_istio_a_rollback_changes_no_traffic_and_with_an_unknown_state_it_stops() {
+    let no_kind = "echo 'error: the server doesn'\"'\"'t have a resource type \"virtualservice\"' >&2; exit 1";
+    for (istio, wanted) in [("true", 0), (no_kind, 0), ("echo 'connection refused' >&2; exit 1", 1)]
+    {
+        let (code, calls) = with_recorded_kubectl("rollback", &[], &[("ISTIO", istio)]).await;
+        assert_eq!(code, wanted, "{istio}: {calls:?}");
+        assert!(!calls.iter().any(|call| call.starts_with("patch ")), "{istio}: {calls:?}");
+        let is_deleted = calls.iter().any(|call| call.starts_with("delete "));
+        assert_eq!(is_deleted, wanted == 0, "{istio}: {calls:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_canary_without_a_verdict_is_not_promoted() {
     let nowhere = format!("http://127.0.0.1:{}", free_port());
-    let (code, calls) = with_recorded_kubectl("promote", &[("PROMETHEUS_URL", &nowhere)]).await;
+    let (code, calls) =
+        with_recorded_kubectl("promote", &[], &[("PROMETHEUS_URL", &nowhere)]).await;
     assert_eq!((code, calls), (3, Vec::new()));
 }

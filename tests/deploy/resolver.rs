@@ -125,9 +125,14 @@ fn routes_lead_to_existing_services() {
     for set in &sets {
         for service in set.of_kind("VirtualService") {
             let http = list(&service["spec"]["http"]);
-            assert_eq!(http[1]["name"], "by-weight", "deploy/canary/rollback changes this route");
+            let names = [&http[0]["name"], &http[1]["name"]];
+            assert_eq!(names, ["by-header", "by-weight"], "deploy/canary/route changes them");
+            // applying the component sends nothing to a canary that may not exist
             let weights: Vec<_> = list(&http[1]["route"]).iter().map(|to| &to["weight"]).collect();
-            assert_eq!(weights, [90, 10]);
+            assert_eq!(weights, [100, 0]);
+            let weighted = list(&http[1]["route"]);
+            assert_eq!(http[0]["route"][0]["destination"], weighted[0]["destination"]);
+            assert!(text(&weighted[1]["destination"]["host"]).contains(".mlsdm-canary."));
             for to in http.iter().flat_map(|rule| list(&rule["route"])) {
                 let to = &to["destination"];
                 let port = to["port"]["number"].as_u64().unwrap();

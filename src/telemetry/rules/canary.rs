@@ -32,7 +32,10 @@ impl Criteria {
     /// Parses `alerts/canary.yaml` and fills in the numbers of `slo`.
     pub(super) fn parse(text: &str, slo: &Slo) -> Result<Self, Error> {
         let of = |track: &str| {
-            format!("and on (job, instance) http_requests_total{{job=\"mlsdm\",track=\"{track}\"}}")
+            // within the window: an instance that cannot be scraped has no current value
+            let requests =
+                format!("http_requests_total{{job=\"mlsdm\",track=\"{track}\"}}[$window]");
+            format!("and on (job, instance) last_over_time({requests})")
         };
         let text = slo
             .fill_in(text)
@@ -76,8 +79,14 @@ impl Criteria {
 
     fn analysis(&self) -> String {
         let mut lines: Vec<String> = ANALYSIS.lines().map(ToOwned::to_owned).collect();
-        lines.extend(self.traffic.metric(true));
-        lines.extend(self.criteria.iter().flat_map(|criterion| criterion.metric(false)));
+        lines.extend(self.traffic.metric(&Otherwise::Inconclusive));
+        for criterion in &self.criteria {
+            let otherwise = match criterion.needs_traffic {
+                true => Otherwise::FailedWith(&self.traffic),
+                false => Otherwise::Failed,
+            };
+            lines.extend(criterion.metric(&otherwise));
+        }
         HEADER.to_owned() + &lines.join("\n") + "\n"
     }
 }
@@ -101,6 +110,14 @@ spec:
       value: \"900\"
   metrics:";
 
+/// The result of a metric that is not met. An inconclusive one pauses the rollout.
+enum Otherwise<'a> {
+    Failed,
+    Inconclusive,
+    /// Failed with enough of this traffic, inconclusive with less.
+    FailedWith(&'a Criterion),
+}
+
 impl Criterion {
     fn comparison(&self) -> (&'static str, &str) {
         match &self.at_most {
@@ -109,12 +126,11 @@ impl Criterion {
         }
     }
 
-    /// The metric of an `AnalysisTemplate`. One that is `inconclusive` pauses the rollout, where another
-    /// fails it.
-    fn metric(&self, inconclusive: bool) -> Vec<String> {
+    /// The metric of an `AnalysisTemplate`.
+    fn metric(&self, otherwise: &Otherwise<'_>) -> Vec<String> {
         let (compare, limit) = self.comparison();
         let sign = if compare == "at_most" { "<=" } else { ">=" };
-        let (query, limit) = if limit.parse::<f64>().is_ok() || limit == "$seconds" {
+        let (mut query, limit) = if limit.parse::<f64>().is_ok() || limit == "$seconds" {
             (self.value.clone(), limit)
         } else {
             (format!("({})\n- ({limit})", self.value), "0")
@@ -122,13 +138,22 @@ impl Criterion {
         let argument = |text: &str| {
             text.replace("$window", "{{args.window}}").replace("$seconds", "{{args.seconds}}")
         };
-        let is_met = format!("len(result) > 0 && !isNaN(result[0]) && result[0] {sign} {limit}");
+        let (has_data, is_met) =
+            ("len(result) > 0 && !isNaN(result[0])", format!("result[0] {sign} {limit}"));
+        let success = format!("{has_data} && {is_met}");
+        let failure = match otherwise {
+            // without it, whatever is no success is a failure
+            Otherwise::Failed => None,
+            Otherwise::Inconclusive => Some("false".to_owned()),
+            Otherwise::FailedWith(traffic) => {
+                let (_, enough) = traffic.comparison();
+                query = format!("({query})\nand on () ({} >= {enough})", traffic.value);
+                Some(format!("{has_data} && !({is_met})"))
+            }
+        };
         let mut lines = vec![format!("    - name: {}", self.name), "      count: 1".to_owned()];
-        lines.push(format!("      successCondition: {}", quoted(&argument(&is_met))));
-        if inconclusive {
-            // never true: too little traffic is no failure
-            lines.push("      failureCondition: \"false\"".to_owned());
-        }
+        lines.push(format!("      successCondition: {}", quoted(&argument(&success))));
+        lines.extend(failure.map(|text| format!("      failureCondition: {}", quoted(&text))));
         lines.push("      provider:".to_owned());
         lines.push("        prometheus:".to_owned());
         lines.push("          address: \"{{args.prometheus}}\"".to_owned());

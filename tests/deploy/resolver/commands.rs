@@ -10,13 +10,14 @@ use crate::{
     path,
 };
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "deploy/k8s/README.md",
     "deploy/GUIDE.md",
     "deploy/RUNBOOK.md",
     "deploy/OPERATIONS.md",
     "deploy/canary/promote",
     "deploy/canary/rollback",
+    "deploy/canary/route",
     "deploy/k8s/canary-deployment.yaml",
 ];
 
