@@ -2,11 +2,18 @@
 # Makes the passwords and keys of deploy/compose.yaml in deploy/secrets, or in the given folder. A file
 # that exists is never changed. A value may be given by a variable of the name in the second column.
 #
+# POSTGRES_PASSWORD is a part of a URL, so it has only letters, digits and . _ ~ -
+#
 # The folder is only for its owner. The files in it are readable by all, because Compose mounts them as
 # they are, and the server, PostgreSQL and Grafana run as different users.
 set -eu
-cd "$(dirname "$0")"
-folder=${1:-secrets}
+folder=${1:-$(dirname "$0")/secrets}
+case ${POSTGRES_PASSWORD:-} in
+  *[!A-Za-z0-9._~-]*)
+    echo "POSTGRES_PASSWORD may have only letters, digits and . _ ~ -" >&2
+    exit 2
+    ;;
+esac
 umask 077
 mkdir -p "$folder"
 chmod 700 "$folder"

@@ -56,6 +56,25 @@ fn secrets_are_made_once_and_for_their_owner() {
     assert_eq!(about.permissions().mode() & 0o777, 0o700);
 }
 
+/// A password is a part of a URL.
+#[test]
+fn a_password_that_would_change_the_url_of_the_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |password: &str| -> CommandOutput {
+        let mut command = std::process::Command::new(path("deploy/secrets.sh"));
+        // relative to the folder of the caller
+        command.arg("made").current_dir(folder.path()).env("POSTGRES_PASSWORD", password);
+        command.output().unwrap().into()
+    };
+    for wrong in ["a@b", "a/b", "a b", "a%40", "a\nb"] {
+        assert!(run(wrong).exits(2).stderr.contains("POSTGRES_PASSWORD"), "{wrong}");
+        assert!(!folder.path().join("made").exists());
+    }
+    run("Aa0._~-").exits(0);
+    let url = std::fs::read_to_string(folder.path().join("made/database_url")).unwrap();
+    assert_eq!(url, "postgres://mlsdm:Aa0._~-@postgres:5432/mlsdm");
+}
+
 /// Those that the compose file sets itself need no line.
 #[test]
 fn every_variable_is_passed_on_from_the_shell() {

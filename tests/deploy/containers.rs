@@ -99,12 +99,15 @@ fn label() -> String {
     format!("{LABEL}={}", std::process::id())
 }
 
-/// Removes the containers, volumes and networks of test processes that no longer run.
+/// Removes the containers, volumes and networks of test processes that no longer run. One of them may have had
+/// the id of this process, which has none yet.
 fn remove_abandoned() {
+    let own = std::process::id().to_string();
     let is_gone = |name: &str| {
         let digits = |c: char| c.is_ascii_digit();
         let process = name.strip_prefix("mlsdm-").map(|rest| rest.split(|c| !digits(c)).next());
-        process.flatten().is_some_and(|id| !std::path::Path::new("/proc").join(id).exists())
+        let is_gone = |id: &str| id == own || !std::path::Path::new("/proc").join(id).exists();
+        process.flatten().is_some_and(is_gone)
     };
     let gone = |list: &[&str], format: &str| {
         let names = podman(&[list, &["--format", format]].concat());

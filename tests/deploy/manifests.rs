@@ -209,6 +209,32 @@ fn the_engines_of_a_pod_fit_into_its_memory() {
     }
 }
 
+/// Engines stay in memory until the budget is used, so more pods would not lower the use of each.
+#[test]
+fn pods_with_full_engines_use_less_memory_than_makes_the_autoscaler_add_pods() {
+    let mut checked = 0;
+    for set in every_set() {
+        let metrics = set.of_kind("HorizontalPodAutoscaler");
+        let metrics = metrics.flat_map(|scaler| list(&scaler["spec"]["metrics"]));
+        let Some(memory) = metrics.map(|one| &one["resource"]).find(|one| one["name"] == "memory")
+        else {
+            continue;
+        };
+        let target = memory["target"]["averageUtilization"].as_u64().unwrap();
+        let container = &containers(&set.only("Deployment")["spec"]["template"])[0];
+        let request = container["resources"]["requests"]["memory"].as_str().unwrap();
+        let request = match request.strip_suffix("Gi") {
+            Some(number) => number.parse::<u64>().unwrap() << 10,
+            None => request.strip_suffix("Mi").unwrap().parse().unwrap(),
+        };
+        let budget = configuration(&set).engine.memory_budget_bytes() >> 20;
+        let percent = budget * 100 / request;
+        assert!(percent + 15 <= target, "{}: {percent} % of the request", set.name);
+        checked += 1;
+    }
+    assert_eq!(checked, 2, "production and high-capacity; KEDA replaces the autoscaler");
+}
+
 #[test]
 fn the_canary_differs_from_production_in_its_track_and_size_only() {
     let (canary, production) = (canary(), overlay("production"));

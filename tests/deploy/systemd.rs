@@ -1,6 +1,8 @@
 //! The systemd unit, and the log file that Filebeat reads.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command,
+};
 
 use mlsdm::testkit::{CONTENT_KEY, TestEnv};
 use serde_json::Value;
@@ -37,6 +39,35 @@ fn the_systemd_unit_is_valid_and_confines_the_server() {
     let findings = analyze(&["verify"], &unit);
     assert!(!findings.contains("mlsdm.service"), "{findings}");
     analyze(&["security", "--offline=true", EXPOSURE_MAX], &unit);
+}
+
+/// The server's user reads the settings, and only root the secrets, which systemd passes on.
+#[test]
+fn the_documented_commands_make_files_that_the_unit_can_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let there = folder.path().join("etc");
+    let document = crate::documents::blocks::text("deploy/OPERATIONS.md");
+    let commands: Vec<String> = document
+        .lines()
+        .filter(|line| line.contains(" /etc/mlsdm") && line.contains("sudo "))
+        .map(|line| line.replace("sudo ", "").replace("/etc/mlsdm", there.to_str().unwrap()))
+        .collect();
+    assert_eq!(commands.len(), 5, "{commands:#?}");
+    let script = format!("set -eu; umask 022\n{}", commands.join("\n"));
+    let done = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&there), 0o755);
+    for secret in ["content_key", "env"] {
+        assert_eq!(mode(&there.join(secret)), 0o600, "{secret}");
+    }
+    let key = fs::read_to_string(there.join("content_key")).unwrap();
+    assert_eq!(key.trim().len(), 64);
+    // a folder that cannot be entered is not skipped, and systemd makes a missing one
+    assert_eq!(values("WorkingDirectory"), ["/etc/mlsdm"]);
+    assert_eq!(values("ConfigurationDirectory"), ["mlsdm"]);
+    assert_eq!(values("LoadCredential"), ["content_key:/etc/mlsdm/content_key"]);
+    assert_eq!(values("StartLimitIntervalSec"), ["0"]);
 }
 
 /// Fields that Filebeat takes from a line.
