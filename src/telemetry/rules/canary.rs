@@ -81,9 +81,10 @@ impl Criteria {
         let mut lines: Vec<String> = ANALYSIS.lines().map(ToOwned::to_owned).collect();
         lines.extend(self.traffic.metric(&Otherwise::Inconclusive));
         for criterion in &self.criteria {
-            let otherwise = match criterion.needs_traffic {
-                true => Otherwise::FailedWith(&self.traffic),
-                false => Otherwise::Failed,
+            let otherwise = if criterion.needs_traffic {
+                Otherwise::FailedWith(&self.traffic)
+            } else {
+                Otherwise::Failed
             };
             lines.extend(criterion.metric(&otherwise));
         }
