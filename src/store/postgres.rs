@@ -1,6 +1,6 @@
 //! Opens a PostgreSQL database: pool, timeouts, PgBouncer, migrations.
 
-mod place;
+mod server_address;
 mod session;
 
 use std::{str::FromStr, sync::Arc};

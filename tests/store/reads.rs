@@ -2,7 +2,7 @@
 
 use mlsdm::{
     store::{Head, Store, StoreError},
-    testkit::{TestStore, on_every_database},
+    testkit::{Backend, TestStore, on_every_database},
 };
 
 use crate::events::{append, content, create, engine, event, step_event};
@@ -180,4 +180,19 @@ async fn missing_tables_are_reported(test: TestStore) {
     test.database.execute("DROP TABLE contents").await.unwrap();
     let error = test.store.contents(&engine("e"), &[1]).await.unwrap_err();
     assert!(matches!(error, StoreError::Unmigrated(_)), "{error}");
+}
+
+/// The tables are those of an earlier version, whose migrations made no functions.
+#[tokio::test]
+async fn missing_functions_are_reported() {
+    let test = TestStore::on(Backend::Postgres).await;
+    let functions = "DROP FUNCTION log_heads; DROP FUNCTION unknown_engines";
+    test.database.execute(functions).await.unwrap();
+    for error in [
+        test.store.heads(&[engine("e")]).await.unwrap_err(),
+        test.store.unknown_engines().await.unwrap_err(),
+    ] {
+        assert!(matches!(error, StoreError::Unmigrated(_)), "{error}");
+        assert!(error.to_string().contains("mlsdm upgrade tables"), "{error}");
+    }
 }

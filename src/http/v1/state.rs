@@ -30,7 +30,8 @@ pub struct At {
 
 /// Get the state of an engine.
 ///
-/// Returns the current state, or a past state that is computed from the event log.
+/// Returns the current state, or a past state that is computed from the event log. That takes longer the
+/// later it is in a long log; if `api.timeout` is too short for it, the response is 504.
 #[utoipa::path(
     get,
     path = "/v1/state",

@@ -22,7 +22,7 @@ use sqlx::{
 use tokio::{runtime::Handle, time::timeout};
 use tokio_util::context::TokioContext;
 
-use super::place::Place;
+use super::server_address::ServerAddress;
 use crate::store::{
     CommitError, Options, StoreError,
     error::{classify, classify_commit, classify_connect, is_lost, is_server_lost},
@@ -41,7 +41,7 @@ pub(super) struct Lender(Arc<Lending>);
 
 struct Lending {
     pool: PgPool,
-    place: Place,
+    address: ServerAddress,
     /// The runtime that opened the store. All connections belong to it: one that belonged to the runtime
     /// of a worker thread would break when that thread ends, in the hands of another user.
     runtime: Handle,
@@ -74,7 +74,7 @@ impl Lender {
         let trusted_idle = options.trusted_idle;
         let found_dead = Arc::new(AtomicBool::new(false));
         let dead = Arc::clone(&found_dead);
-        let place = Place::new(connect.clone());
+        let address = ServerAddress::new(connect.clone());
         let opened = pool
             .test_before_acquire(false)
             .before_acquire(move |conn, meta| {
@@ -95,10 +95,10 @@ impl Lender {
             .await;
         let pool = match opened {
             Ok(pool) => pool,
-            Err(error) => return Err(place.opening_error(error).await),
+            Err(error) => return Err(address.opening_error(error).await),
         };
         let runtime = Handle::current();
-        Ok(Self(Arc::new(Lending { pool, place, runtime, named, limits, found_dead })))
+        Ok(Self(Arc::new(Lending { pool, address, runtime, named, limits, found_dead })))
     }
 
     /// Lends a connection, which is opened on the store's runtime if it is a new one.
@@ -111,7 +111,7 @@ impl Lender {
         }
         match acquired {
             Ok(conn) => Ok(self.lend(conn)),
-            Err(error) => Err(self.0.place.connect_error(error).await),
+            Err(error) => Err(self.0.address.connect_error(error).await),
         }
     }
 

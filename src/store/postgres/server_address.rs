@@ -24,13 +24,13 @@ const ATTEMPT_MAX: Duration = Duration::from_millis(250);
 const DRIVER: &str = "error communicating with database: ";
 
 /// The address of a server, and the last cause that was found.
-pub(super) struct Place {
+pub(super) struct ServerAddress {
     options: PgConnectOptions,
     last: Mutex<String>,
     attempting: tokio::sync::Mutex<()>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.options.get_socket() {
             Some(socket) => write!(f, "{}", socket.display()),
@@ -39,7 +39,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl Place {
+impl ServerAddress {
     pub(super) fn new(options: PgConnectOptions) -> Self {
         Self { options, last: Mutex::default(), attempting: tokio::sync::Mutex::default() }
     }
