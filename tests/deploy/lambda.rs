@@ -58,7 +58,7 @@ mod heavy {
     async fn buffered_invocations_are_answered() {
         let database = TestDatabase::postgres().await;
         let server = TestEnv::new(database.url()).serve().await;
-        let runtime = Runtime::start().await;
+        let runtime = Runtime::start();
         let _adapter = adapt(&runtime, &server, "buffered");
 
         let health = runtime.invoke(get("/health")).await.json();
@@ -84,7 +84,7 @@ mod heavy {
         let database = TestDatabase::postgres().await;
         let env = TestEnv::new(database.url()).with("MLSDM__LLM__STUB__WORD_LATENCY_MS", 300);
         let server = env.serve().await;
-        let runtime = Runtime::start().await;
+        let runtime = Runtime::start();
         let _adapter = adapt(&runtime, &server, "response_stream");
 
         let invocation = runtime.hand_out(post("/v1/chat/completions", &chat(true)));
@@ -128,7 +128,7 @@ mod heavy {
         assert_eq!(server.state("default").await["memory"]["used"], ITEMS);
         server.stop().await;
 
-        let runtime = Runtime::start().await;
+        let runtime = Runtime::start();
         let step = post("/generate", &json!({"prompt": "Thought 7", "moral_value": 0.9}));
         let invocation = runtime.hand_out(step);
         let started = Instant::now();

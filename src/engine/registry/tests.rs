@@ -5,6 +5,7 @@ use crate::{
 };
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "it ends with the test")]
 async fn a_load_waits_for_its_turn_and_the_engine_is_there_after_it() {
     let app = TestApp::sqlite().await;
     let [one, other] = ["one", "other"].map(|name| name.parse::<EngineId>().unwrap());

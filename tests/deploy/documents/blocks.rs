@@ -70,11 +70,9 @@ fn is_open(command: &str) -> bool {
                 // a comment ends with its line
                 characters.by_ref().find(|character| *character == '\n');
             }
-            (None | Some('"'), '\\') => {
-                if characters.next().is_none() {
-                    return true;
-                }
-            }
+            // a backslash takes the next character along
+            (None | Some('"'), '\\') if characters.next().is_none() => return true,
+            (None | Some('"'), '\\') => {}
             (None, '"' | '\'') => quote = Some(character),
             (Some(open), character) if open == character => quote = None,
             _ => {}

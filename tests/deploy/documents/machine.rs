@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 /// What the script of every document begins with. `await_server` waits until the server is ready.
-const PRELUDE: &str = r#"
+const PRELUDE: &str = r"
 ip link set lo up
 export HOME=$PWD PATH=$PWD/bin:$PATH
 await_server() {
@@ -26,7 +26,7 @@ serve() {
   mlsdm serve >>server.log 2>&1 &
   await_server
 }
-"#;
+";
 
 /// The binary of this project as people build it in a checkout.
 const CARGO: &str = r#"#!/bin/sh
@@ -74,9 +74,8 @@ impl Machine {
         let mut script = PRELUDE.to_owned();
         for (number, command) in commands.iter().enumerate() {
             // in this shell, so that functions and variables stay
-            script += &format!(
-                "{{ {command}\n}} >output.{number} 2>&1 </dev/null; echo $? >code.{number}\n"
-            );
+            let redirected = format!(">output.{number} 2>&1 </dev/null; echo $? >code.{number}\n");
+            script.extend(["{ ", command.as_str(), "\n} ", redirected.as_str()]);
         }
         let file = self.folder().join("script");
         fs::write(&file, &script).unwrap();

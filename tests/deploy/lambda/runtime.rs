@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -57,11 +60,13 @@ impl Shared {
 pub(super) struct Runtime {
     address: String,
     events: mpsc::UnboundedSender<(String, Value)>,
+    handed_out: AtomicU64,
     shared: Arc<Shared>,
 }
 
 impl Runtime {
-    pub(super) async fn start() -> Self {
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
+    pub(super) fn start() -> Self {
         let (events, waiting) = mpsc::unbounded_channel();
         let waiting = AsyncMutex::new(waiting);
         let shared = Arc::new(Shared { waiting, responses: Mutex::default() });
@@ -78,7 +83,7 @@ impl Runtime {
         let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
         let address = server.addrs()[0].to_string();
         tokio::spawn(server.run());
-        Self { address, events, shared }
+        Self { address, events, handed_out: AtomicU64::new(0), shared }
     }
 
     pub(super) fn address(&self) -> &str {
@@ -87,7 +92,7 @@ impl Runtime {
 
     /// Hands an event out; gives its id.
     pub(super) fn hand_out(&self, event: Value) -> String {
-        let id = uuid::Uuid::new_v4().to_string();
+        let id = format!("request-{}", self.handed_out.fetch_add(1, Ordering::Relaxed));
         self.events.send((id.clone(), event)).unwrap();
         id
     }
@@ -119,6 +124,7 @@ impl Runtime {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the adapter looks at the time of the system")]
 async fn next(shared: Data<Shared>) -> HttpResponse {
     let Some((id, event)) = shared.waiting.lock().await.recv().await else {
         // the test has ended
@@ -160,6 +166,6 @@ async fn respond(
 
 async fn register() -> HttpResponse {
     HttpResponse::Ok()
-        .insert_header(("Lambda-Extension-Identifier", uuid::Uuid::new_v4().to_string()))
+        .insert_header(("Lambda-Extension-Identifier", "extension-1"))
         .json(json!({"functionName": "mlsdm", "functionVersion": "1", "handler": "mlsdm"}))
 }
