@@ -102,15 +102,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_waits_does_not_wake_its_task() {
         let mut polls = 0;
-        let mut arrival = pin!(sleep(LENGTH));
+        let (mut other, mut arrival) = (pin!(sleep(LENGTH / 2)), pin!(sleep(LENGTH)));
         let body = poll_fn(|context| {
             polls += 1;
             restart_after(LENGTH);
+            if polls < 3 {
+                // wakes the task without an arrival
+                assert_eq!(other.as_mut().poll(context).is_ready(), polls == 2);
+            }
             // a task that is always awake stops the paused time
             if polls == 100 { Poll::Ready(()) } else { arrival.as_mut().poll(context) }
         });
         assert_eq!(within(LENGTH, body).await, Some(()));
-        assert_eq!(polls, 2);
+        assert_eq!(polls, 3);
     }
 
     #[tokio::test(start_paused = true)]
