@@ -87,8 +87,9 @@ impl PostgresStore {
                 ("tcp_keepalives_count", "3".to_owned()),
             ])
         };
+        let (named, limits) = (!options.pooler, options.call_limits());
         Ok(Self {
-            lender: Lender::open(pool, pooled, options).await?,
+            lender: Lender::open(pool, pooled, named, limits, options.trusted_idle).await?,
             direct: Arc::new(connect),
             pooler: options.pooler,
             read_only,

@@ -24,7 +24,7 @@ use tokio_util::context::TokioContext;
 
 use super::server_address::ServerAddress;
 use crate::store::{
-    CommitError, Options, StoreError,
+    CommitError, StoreError,
     error::{classify, classify_commit, classify_connect, is_lost, is_server_lost},
     limits::{CallLimits, PING_MAX, within},
     pool_use::PoolUse,
@@ -64,14 +64,15 @@ pub(in crate::store) struct Session {
 }
 
 impl Lender {
-    /// Opens the pool with one connection.
+    /// Opens the pool with one connection. `named` allows named statements; a connection that was idle for
+    /// longer than `trusted_idle` is pinged before use.
     pub(super) async fn open(
         pool: PgPoolOptions,
         connect: PgConnectOptions,
-        options: &Options,
+        named: bool,
+        limits: CallLimits,
+        trusted_idle: Duration,
     ) -> Result<Self, StoreError> {
-        let (named, limits) = (!options.pooler, options.call_limits());
-        let trusted_idle = options.trusted_idle;
         let found_dead = Arc::new(AtomicBool::new(false));
         let dead = Arc::clone(&found_dead);
         let address = ServerAddress::new(connect.clone());
